@@ -1,0 +1,245 @@
+"""The wire, without I/O: MessagePack-RPC requests and responses to bytes and back.
+
+Both sides use this file, so there is one codec. The framing is the public MessagePack-RPC
+specification: `[0, msgid, method, params]` is answered by `[1, msgid, error, result]`, and
+`[2, method, params]` asks for no answer.
+"""
+
+from msgpack import BufferFull, Unpacker, packb, unpackb
+
+from openfit_token.errors import BY_CODE, BadRequest, Internal, ProtocolViolation, TokenError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing is not loaded at run time: it would double the client's start
+    from collections.abc import Mapping
+    from typing import Final
+
+PROTOCOL: "Final" = 1
+"""The version of the methods; `hello` tells it."""
+REQUEST: "Final" = 0
+RESPONSE: "Final" = 1
+NOTIFICATION: "Final" = 2
+
+MAX_REQUEST: "Final" = 16 * 1024
+"""Bytes of one request. A hundred times the largest that makes sense."""
+MAX_ANSWER: "Final" = 16 * 1024 * 1024
+"""Bytes of one answer. The status of 1,000 profiles takes about 1 MiB."""
+MAX_NESTING: "Final" = 4
+"""Arrays and maps in one another: request, params, their map, and one to spare."""
+MAX_MSGID: "Final" = 2**32 - 1
+MAX_WAIT: "Final" = 300.0
+"""Seconds a call may wait."""
+DEFAULT_WAIT: "Final" = 30.0
+"""Seconds a call waits that doesn't say."""
+
+_MAX_ITEMS: "Final" = 64
+"""Items of an array or map in a request. MessagePack lets ten bytes announce four billion."""
+
+
+class Malformed(ValueError):
+    """The bytes are not MessagePack, or the value is none of the protocol's arrays.
+
+    The daemon answers once, to `msgid` (0 if none can be made out), and closes.
+    """
+
+    def __init__(self, reason: str, msgid: int = 0) -> None:
+        super().__init__(reason)
+        self.msgid = msgid
+
+
+class _Incomplete:
+    """The type of INCOMPLETE, which is no MessagePack value."""
+
+
+INCOMPLETE: "Final" = _Incomplete()
+"""What a Decoder gives while no whole message is there."""
+
+
+class Decoder:
+    """Bytes in, messages out, however the bytes were cut.
+
+    It costs nothing while a peer sends whole messages one at a time, since only a part of a
+    message, or the rest of several, makes it keep a buffer.
+    """
+
+    __slots__ = ("_end", "_limit", "_max_items", "_start", "_unpacker")
+
+    def __init__(self, limit: int, max_items: int = _MAX_ITEMS) -> None:
+        """Refuse messages over `limit` bytes, and arrays and maps over `max_items`."""
+        self._limit = limit
+        self._max_items = max_items
+        self._unpacker: Unpacker | None = None
+        self._start = 0  # offset of the present message in the unpacker's stream
+        self._end = 0  # offset behind the last byte fed
+
+    def feed(self, data: bytes) -> object:
+        """Take bytes and give the first message, or INCOMPLETE.
+
+        Call `next` until it gives INCOMPLETE before feeding again.
+
+        Raises:
+            Malformed: the bytes are not MessagePack, or the message is too large.
+        """
+        if self._unpacker is None:
+            if len(data) <= self._limit:
+                try:
+                    return unpackb(
+                        data, max_array_len=self._max_items, max_map_len=self._max_items
+                    )
+                except ValueError:
+                    pass  # a part, several, or rubbish: the unpacker tells them apart
+            self._unpacker = Unpacker(
+                max_buffer_size=2 * self._limit + len(data),
+                max_array_len=self._max_items,
+                max_map_len=self._max_items,
+            )
+            self._start = self._end = 0
+        try:
+            self._unpacker.feed(data)
+        except BufferFull as error:
+            raise Malformed(f"a message is longer than {self._limit} bytes") from error
+        self._end += len(data)
+        return self.next()
+
+    def next(self) -> object:
+        """Give the next message out of what was fed, or INCOMPLETE.
+
+        Raises:
+            Malformed: as for `feed`. The stream is lost then: close it.
+        """
+        unpacker = self._unpacker
+        if unpacker is None:
+            return INCOMPLETE
+        try:
+            message: object = next(unpacker, INCOMPLETE)
+        except ValueError as error:
+            raise Malformed("not MessagePack") from error
+        end = self._end if message is INCOMPLETE else unpacker.tell()
+        if end - self._start > self._limit:
+            raise Malformed(f"a message is longer than {self._limit} bytes")
+        if message is not INCOMPLETE:
+            self._start = end
+        if self._start == self._end:
+            self._unpacker = None  # all used up: back to costing nothing
+        return message
+
+
+def encode_request(msgid: int, method: str, params: "Mapping[str, object]") -> bytes:
+    """Give the bytes of a call. Params that are None are left out."""
+    given = {name: value for name, value in params.items() if value is not None}
+    return packb([REQUEST, msgid, method, [given] if given else []])
+
+
+def encode_result(msgid: int, result: object) -> bytes:
+    """Give the bytes of an answer."""
+    return packb([RESPONSE, msgid, None, result])
+
+
+def encode_error(msgid: int, error: TokenError) -> bytes:
+    """Give the bytes of an answer that failed."""
+    fields = {
+        "code": error.code,
+        "message": error.message,
+        "hint": error.hint,
+        "retry_after": error.retry_after,
+    }
+    return packb([RESPONSE, msgid, fields, None])
+
+
+def text(value: object) -> object:
+    """Give MessagePack's old `raw` strings, which arrive as bytes, as text; all else as it is."""
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return value
+    return value
+
+
+def parse_request(message: object) -> "tuple[int, str, object] | None":
+    """Give msgid, method and the params as they came; None for a notification.
+
+    Raises:
+        Malformed: the message is none of the protocol's arrays.
+    """
+    if not isinstance(message, list):
+        raise Malformed("a message is an array")
+    match message:
+        case [0, msgid, method, params] if message[0] is not False:
+            if type(msgid) is not int or not 0 <= msgid <= MAX_MSGID:
+                raise Malformed("msgid is an unsigned 32-bit number")
+            method = text(method)
+            if not isinstance(method, str):
+                raise Malformed("method is a string", msgid)
+            return msgid, method, params
+        case [2, _, _]:
+            return None
+        case [0, int(msgid), *_] if type(msgid) is int and 0 <= msgid <= MAX_MSGID:
+            raise Malformed("a request is [0, msgid, method, params]", msgid)
+        case _:
+            raise Malformed("a request is [0, msgid, method, params]")
+
+
+def parse_params(params: object) -> "dict[str, object]":
+    """Give the one map of a request's params, with its keys and values as text.
+
+    Raises:
+        Malformed: nested deeper than the protocol allows.
+        BadRequest: anything else but an empty array, or an array of one map.
+    """
+    match params:
+        case []:
+            return {}
+        case [dict() as fields]:
+            pass
+        case _:
+            _refuse_deep(params, MAX_NESTING - 1)
+            raise BadRequest("params is an empty array, or an array of one map")
+    return {_key(key): _value(value) for key, value in fields.items()}
+
+
+def _key(key: object) -> str:
+    key = text(key)
+    if not isinstance(key, str):
+        raise BadRequest("the keys of params are strings")
+    return key
+
+
+def _value(value: object) -> object:
+    if isinstance(value, list | dict):
+        _refuse_deep(value, MAX_NESTING - 3)
+    return text(value)
+
+
+def _refuse_deep(value: object, left: int) -> None:
+    if isinstance(value, list | dict):
+        if left == 0:
+            raise Malformed(f"nested deeper than {MAX_NESTING}")
+        for item in value.values() if isinstance(value, dict) else value:
+            _refuse_deep(item, left - 1)
+
+
+def parse_response(message: object) -> "tuple[int, TokenError | None, object]":
+    """Give msgid, and the error or the result, of an answer.
+
+    Raises:
+        ProtocolViolation: the message is no answer.
+    """
+    match message:
+        case [1, int(msgid), None, result]:
+            return msgid, None, result
+        case [1, int(msgid), dict() as error, None]:
+            return msgid, _error(error), None
+        case _:
+            raise ProtocolViolation("the daemon's answer is not the protocol's")
+
+
+def _error(fields: "dict[object, object]") -> TokenError:
+    code, message, hint, after = (
+        fields.get(key) for key in ("code", "message", "hint", "retry_after")
+    )
+    return BY_CODE.get(code if isinstance(code, str) else "", Internal)(
+        str(message),
+        hint if isinstance(hint, str) else None,
+        float(after) if isinstance(after, int | float) else None,
+    )

@@ -1,0 +1,92 @@
+"""When to act: all formulas of the schedule, in seconds of CLOCK_BOOTTIME.
+
+`chance` is one random number in [0, 1): it spreads many daemons, and is an argument so that
+everything here stays a function.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+PAUSE: Final = 1.0
+"""Seconds at least between the end of a request and the next one by schedule."""
+GUARD: Final = 1.0
+"""Seconds before its end from which a token isn't served any more: servers count whole seconds."""
+RECENT: Final = 10.0
+"""Seconds in which a token counts as just replaced; and the usual pause between client's wishes."""
+YOUNG: Final = 60.0
+"""Seconds after its arrival in which the refusal of a token is suspicious: the next may be too."""
+MAX_SPACING: Final = 600.0
+"""Seconds at most between two replacements that clients wished for."""
+MAX_BACKOFF: Final = 60.0
+"""Seconds at most between two tries in an outage, unless the server asked for more."""
+MAX_RETRY_AFTER: Final = 600.0
+"""Seconds of a server's Retry-After that are honoured."""
+REQUEST_TIMEOUT: Final = 60.0
+"""Seconds for a whole request: the token server may have to start first."""
+WORN: Final = 0.8
+"""The part of a refresh token's life after which a login is preferred."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The schedule's settings of one profile, in seconds."""
+
+    refresh_before: float = 300.0
+    refresh_token_lifetime: float = 30 * 86400.0
+
+
+def margin(lifetime: float, policy: Policy) -> float:
+    """Give how long before its end a token is due for replacement."""
+    return min(policy.refresh_before, lifetime / 4)
+
+
+def expires(sent: float, lifetime: float) -> float:
+    """Give the moment from which a token, asked for at `sent`, isn't served any more."""
+    return sent + lifetime - min(GUARD, lifetime / 16)
+
+
+def due(sent: float, lifetime: float, arrival: float, chance: float, policy: Policy) -> float:
+    """Give the moment at which a token is to be replaced."""
+    early = margin(lifetime, policy) * (1 + chance / 10)
+    return max(sent + lifetime - early, arrival + PAUSE)
+
+
+def retry(
+    now: float,
+    attempt: int,
+    left: float | None,
+    lifetime: float,
+    retry_after: float | None,
+    chance: float,
+    policy: Policy,
+) -> float:
+    """Give the moment of the next try after `attempt` failures in a row.
+
+    The pause doubles up to MAX_BACKOFF; while a token still lives (`left` seconds of its
+    `lifetime`) it is shorter, so that about 30 tries fall into a margin of 300 s. A server's
+    Retry-After outweighs both.
+    """
+    pause = min(MAX_BACKOFF, 2.0 ** min(attempt - 1, 10))
+    if left is not None:
+        pause = min(pause, max(1.0, left / 8, min(10.0, margin(lifetime, policy) / 30)))
+    pause *= (1 + chance) / 2
+    if retry_after is not None:
+        pause = max(pause, min(retry_after, MAX_RETRY_AFTER) * (1 + chance / 10))
+    return now + pause
+
+
+def spacing(refusals: int) -> float:
+    """Give how long after the last request a client's wish may start one."""
+    return min(MAX_SPACING, RECENT * 2.0 ** min(max(0, refusals - 2), 10))
+
+
+def worn(since: float, now: float, policy: Policy) -> bool:
+    """Tell whether a refresh token that descends from a login at `since` nears its end."""
+    return now - since >= WORN * policy.refresh_token_lifetime
+
+
+def refresh_timeout(lifetime: float | None, policy: Policy) -> float:
+    """Give the seconds a whole refresh may take, by the lifetime of the token held, if any."""
+    if lifetime is None:
+        return REQUEST_TIMEOUT
+    return min(REQUEST_TIMEOUT, max(10.0, margin(lifetime, policy) / 2))

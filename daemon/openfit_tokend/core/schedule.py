@@ -51,28 +51,23 @@ def due(sent: float, lifetime: float, arrival: float, chance: float, policy: Pol
     return max(sent + lifetime - early, arrival + PAUSE)
 
 
-def retry(
-    now: float,
-    attempt: int,
-    left: float | None,
-    lifetime: float,
-    retry_after: float | None,
-    chance: float,
-    policy: Policy,
-) -> float:
-    """Give the moment of the next try after `attempt` failures in a row.
+def late_pause(left: float, lifetime: float, policy: Policy) -> float:
+    """Give the longest pause between tries while a token has `left` seconds of its lifetime left.
 
-    The pause doubles up to MAX_BACKOFF; while a token still lives (`left` seconds of its
-    `lifetime`) it is shorter, so that about 30 tries fall into a margin of 300 s. A server's
-    Retry-After outweighs both.
+    About 30 tries fall into a margin of 300 s, at most 10 s apart in its last quarter.
     """
-    pause = min(MAX_BACKOFF, 2.0 ** min(attempt - 1, 10))
-    if left is not None:
-        pause = min(pause, max(1.0, left / 8, min(10.0, margin(lifetime, policy) / 30)))
-    pause *= (1 + chance) / 2
-    if retry_after is not None:
-        pause = max(pause, min(retry_after, MAX_RETRY_AFTER) * (1 + chance / 10))
-    return now + pause
+    return max(1.0, left / 8, min(10.0, margin(lifetime, policy) / 30))
+
+
+def retry_pause(attempt: int, longest: float, retry_after: float | None, chance: float) -> float:
+    """Give the seconds until the next try, after `attempt` failures in a row.
+
+    The pause doubles up to MAX_BACKOFF or `longest`; a server's Retry-After outweighs both.
+    """
+    pause = min(MAX_BACKOFF, longest, 2.0 ** min(attempt - 1, 10)) * (1 + chance) / 2
+    if retry_after is None:
+        return pause
+    return max(pause, min(retry_after, MAX_RETRY_AFTER) * (1 + chance / 10))
 
 
 def spacing(refusals: int) -> float:

@@ -66,9 +66,9 @@ class Profile:
     environment: str
     identity: Identity
     api_url: str
+    policy: Policy
     password: PasswordSource | None = None
     ca_file: str | None = None
-    policy: Policy = Policy()
 
     @property
     def account(self) -> Account:

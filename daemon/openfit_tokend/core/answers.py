@@ -1,0 +1,198 @@
+"""What a caller is told: a token, an error, or nothing yet.
+
+A call is first tried for a token; where none will do, the session is told that one is wanted, and
+then the call is answered or waits. Whoever waits is looked at again after every step that changed
+the session, and at its deadline.
+"""
+
+from dataclasses import dataclass
+from typing import assert_never
+
+from openfit_token.errors import (
+    BudgetSpent,
+    MinTtl,
+    SecretUnavailable,
+    TimedOut,
+    TokenError,
+    Unavailable,
+)
+from openfit_tokend.core.events import Event, Failed, Granted
+from openfit_tokend.core.schedule import RECENT
+from openfit_tokend.core.session import (
+    AccessToken,
+    Idle,
+    Login,
+    Problem,
+    Requesting,
+    Session,
+    Stopped,
+    client_rejected,
+    is_logged_out,
+    live,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Get:
+    """Wants a live token, with at least `min_ttl` seconds left where that is given."""
+
+    min_ttl: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Wants a token with another id than this, which the API refused."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """Wants a token that arrived at most RECENT seconds before the call, or after it."""
+
+    asked_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class LogIn:
+    """Wants the outcome of the login it ordered: the first numbered `number` or higher."""
+
+    number: int
+
+
+Call = Get | Refuse | Renew | LogIn
+"""A call that may have to wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoginEnded:
+    """A login came to its end. `error` None: it brought a token."""
+
+    number: int
+    error: Problem | None
+
+
+Answer = AccessToken | TokenError | None
+"""None: wait."""
+
+
+def answer(
+    session: Session, call: Call, deadline: float, now: float, ended: LoginEnded | None = None
+) -> Answer:
+    """Give the answer to a call, by what is known now; `ended`: what has just become known."""
+    match call:
+        case LogIn(number):
+            return _login_answer(session, number, deadline, now, ended)
+        case Get() | Refuse() | Renew():
+            return token_for(session, call, now) or _refusal(session, deadline, now)
+        case _:
+            assert_never(call)
+
+
+def token_for(
+    session: Session, call: Get | Refuse | Renew, now: float
+) -> AccessToken | MinTtl | None:
+    """Give the token that fulfils the call, or the error that none ever will; None: not now."""
+    access = live(session, now)
+    if access is None:
+        return None
+    match call:
+        case Get(min_ttl):
+            if min_ttl is None or access.expires - now >= min_ttl:
+                return access
+            whole = access.expires - access.obtained
+            return _min_ttl(min_ttl, whole) if whole < min_ttl else None
+        case Refuse(refused):
+            return access if access.id != refused else None
+        case Renew(asked_at):
+            return access if access.obtained >= asked_at - RECENT else None
+        case _:
+            assert_never(call)
+
+
+def login_call(session: Session) -> LogIn:
+    """Give the call of an operator whose order `session` has already taken."""
+    doing = session.doing
+    assert isinstance(doing, Requesting)  # every LoginOrdered ends there
+    return LogIn(session.number if isinstance(doing.request, Login) else session.number + 1)
+
+
+def ended_login(before: Session, event: Event, after: Session) -> LoginEnded | None:
+    """Give the login that this step ended, unless another followed at once."""
+    match before.doing, event:
+        case Requesting(Login()), Granted(number) | Failed(number) if number == before.number:
+            pass
+        case _:
+            return None
+    if isinstance(after.doing, Requesting) and isinstance(after.doing.request, Login):
+        return None
+    if isinstance(event, Failed):
+        return LoginEnded(number, event.error)
+    arrived = after.access is not None and after.access.number == number
+    return LoginEnded(number, None if arrived else after.error)
+
+
+def _login_answer(
+    session: Session, number: int, deadline: float, now: float, ended: LoginEnded | None
+) -> Answer:
+    if ended is not None and ended.number >= number:
+        if ended.error is not None:
+            return _told(ended.error, session, now)
+        return live(session, now) or _unknown(session, now)
+    if isinstance(session.doing, Stopped) and is_logged_out(session):
+        return _known(session, now)
+    if now >= deadline:
+        return TimedOut("the login didn't end in time", "it goes on: see openfit-token status")
+    return None
+
+
+def _refusal(session: Session, deadline: float, now: float) -> TokenError | None:
+    match session.doing:
+        case Stopped():
+            return _known(session, now)
+        case Idle() if client_rejected(session) or _secret_missing(session):
+            return _known(session, now)
+        case Idle(due) if due > deadline:
+            return _known(session, now)
+        case Idle() | Requesting():
+            return _known(session, now) if now >= deadline else None
+
+
+def _secret_missing(session: Session) -> bool:
+    error = session.error
+    return session.refresh is None and error is not None and error.kind is SecretUnavailable
+
+
+def _known(session: Session, now: float) -> TokenError:
+    """Give the error that explains best why there is no token that would do."""
+    bar = None if session.bar is None else session.bar.error
+    best = bar if isinstance(session.doing, Stopped) else session.error or bar
+    return _unknown(session, now) if best is None else _told(best, session, now)
+
+
+def _unknown(session: Session, now: float) -> TokenError:
+    return TimedOut(
+        "no token that would do came within the wait of the call",
+        "wait longer, or see openfit-token status",
+        _next_try(session, now),
+    )
+
+
+def _told(problem: Problem, session: Session, now: float) -> TokenError:
+    retry_after = None
+    if problem.until is not None:
+        retry_after = max(0.0, problem.until - now)
+    elif problem.kind in {BudgetSpent, Unavailable}:
+        retry_after = _next_try(session, now)
+    return problem.kind(problem.message, problem.hint, retry_after)
+
+
+def _next_try(session: Session, now: float) -> float | None:
+    return max(0.0, session.doing.due - now) if isinstance(session.doing, Idle) else None
+
+
+def _min_ttl(min_ttl: float, whole: float) -> MinTtl:
+    return MinTtl(
+        f"min_ttl is {min_ttl:g} s, but a new token lives only {whole:.0f} s",
+        "ask for less",
+    )

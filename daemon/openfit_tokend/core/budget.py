@@ -1,0 +1,174 @@
+"""How many rejected passwords an account may still cost: what keeps it from being locked.
+
+The token server counts failed logins for each account, and locks it after five; its answer to a
+wrong password and to a locked account is the same, so nobody but us can count them. A Ledger is
+that count for one account, whatever profiles share it. It is asked at the moment of sending, after
+the password was read, and told every outcome, also of requests that became void meanwhile.
+
+An answer that was lost counts like a rejection, since it may have been one.
+"""
+
+from dataclasses import dataclass, replace
+from math import inf
+from typing import Final, NewType
+
+from openfit_tokend.core.events import Kind, OverBudget
+
+WINDOW: Final = 900.0
+"""Seconds an entry counts. ASP.NET Identity locks for 5 minutes by default; many take 15."""
+LIMIT: Final = 3
+"""Logins in a window that were, or may have been, rejected. ASP.NET Identity locks at 5."""
+REMEMBERED: Final = 16
+"""Fingerprints of rejected, and of accepted, passwords that are kept of an account."""
+
+Fingerprint = NewType("Fingerprint", int)
+"""16 bits of a salted hash of a password: enough to tell that it is the same, useless to a thief."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A login that was rejected, or may have been. `lost`: the password, if its answer was lost."""
+
+    at: float
+    clear: bool = False
+    lost: Fingerprint | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A login under way."""
+
+    sent: float
+    fingerprint: Fingerprint
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """What is known of one account. Moments are seconds of CLOCK_BOOTTIME."""
+
+    entries: tuple[Entry, ...] = ()
+    """Oldest first."""
+    clear: int = 0
+    """Clear rejections since the account's last accepted login."""
+    under_way: tuple[Attempt, ...] = ()
+    rejected: tuple[Fingerprint, ...] = ()
+    proven: tuple[Fingerprint, ...] = ()
+    """Passwords that were accepted, and not rejected since."""
+    announced: float = -inf
+    """When an operator last said that the secret may be another one."""
+    refused_sent: float = -inf
+    """When the newest login that was clearly rejected was sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Go:
+    """Send the login; `ledger` counts it as under way."""
+
+    ledger: Ledger
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Another login of the account is under way: ask again when it has ended."""
+
+
+def ask(
+    ledger: Ledger, fingerprint: Fingerprint, now: float, *, insisted: bool
+) -> Go | Wait | OverBudget:
+    """Tell whether a login with this password may be sent now. The first rule that fits decides."""
+    known = fingerprint in ledger.rejected
+    if known and not insisted:
+        return OverBudget(inf, known)
+    if ledger.clear >= LIMIT:
+        free_at = _newest_clear(ledger) + WINDOW
+        announced = ledger.announced > ledger.refused_sent
+        if now < free_at:
+            return OverBudget(free_at, known)
+        if not (insisted or announced or fingerprint in ledger.proven):
+            return OverBudget(now + WINDOW, known)
+    young = _young(ledger, now)
+    if len(young) >= LIMIT:
+        return OverBudget(young[-LIMIT].at + WINDOW, known)
+    spent = len(young) + len(ledger.under_way)
+    if ledger.under_way and (fingerprint not in ledger.proven or spent >= LIMIT):
+        return Wait()
+    attempt = Attempt(now, fingerprint)
+    return Go(replace(ledger, under_way=(*ledger.under_way, attempt)), attempt)
+
+
+def settle(ledger: Ledger, attempt: Attempt, kind: Kind | None, now: float) -> Ledger:
+    """Write down how a login ended; `kind` None: it was accepted."""
+    under_way = list(ledger.under_way)
+    under_way.remove(attempt)
+    settled = replace(ledger, under_way=tuple(under_way), entries=_kept(ledger, now))
+    fingerprint = attempt.fingerprint
+    match kind:
+        case None:
+            return replace(
+                settled,
+                clear=0,  # apart from the entries, which stay their time: the window bounds the rate
+                entries=tuple(e for e in settled.entries if e.lost != fingerprint),
+                rejected=_without(ledger.rejected, fingerprint),
+                proven=_with(ledger.proven, fingerprint),
+            )
+        case Kind.GRANT_REJECTED:
+            return replace(
+                settled,
+                clear=ledger.clear + 1,
+                entries=(*settled.entries, Entry(now, clear=True)),
+                rejected=_with(ledger.rejected, fingerprint),
+                proven=_without(ledger.proven, fingerprint),
+                refused_sent=max(ledger.refused_sent, attempt.sent),
+            )
+        case Kind.UNCLEAR:
+            return replace(settled, entries=(*settled.entries, Entry(now)))
+        case Kind.UNCERTAIN:
+            return replace(settled, entries=(*settled.entries, Entry(now, lost=fingerprint)))
+        case Kind.TRANSIENT | Kind.CLIENT_REJECTED | Kind.SECRET_UNAVAILABLE:
+            return settled
+
+
+def announce(ledger: Ledger, now: float) -> Ledger:
+    """Write down that an operator said the secret may be another one: `login`, or a reload."""
+    return replace(ledger, announced=now)
+
+
+def logins_left(ledger: Ledger, now: float) -> int:
+    """Give how many more logins may be rejected now."""
+    return max(0, LIMIT - max(ledger.clear, len(_young(ledger, now))))
+
+
+def possible_at(ledger: Ledger, now: float) -> float:
+    """Give the moment from which the budget allows a login that an operator insists on."""
+    young = _young(ledger, now)
+    by_window = young[-LIMIT].at + WINDOW if len(young) >= LIMIT else now
+    by_clear = _newest_clear(ledger) + WINDOW if ledger.clear >= LIMIT else now
+    return max(now, by_window, by_clear)
+
+
+def _young(ledger: Ledger, now: float) -> tuple[Entry, ...]:
+    # By sums, never by differences: rounding would make `until` a moment that isn't free yet.
+    return tuple(entry for entry in ledger.entries if now < entry.at + WINDOW)
+
+
+def _kept(ledger: Ledger, now: float) -> tuple[Entry, ...]:
+    """Give the entries worth keeping: the young ones, and the newest clear one for its date."""
+    newest = _newest_clear(ledger)
+    return tuple(
+        entry
+        for entry in ledger.entries
+        if now < entry.at + WINDOW or (entry.clear and entry.at == newest)
+    )
+
+
+def _newest_clear(ledger: Ledger) -> float:
+    return max((entry.at for entry in ledger.entries if entry.clear), default=-inf)
+
+
+def _with(some: tuple[Fingerprint, ...], one: Fingerprint) -> tuple[Fingerprint, ...]:
+    return (*_without(some, one), one)[-REMEMBERED:]
+
+
+def _without(some: tuple[Fingerprint, ...], one: Fingerprint) -> tuple[Fingerprint, ...]:
+    return tuple(each for each in some if each != one)

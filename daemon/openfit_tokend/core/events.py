@@ -1,0 +1,127 @@
+"""What can happen to a session, and what is to be done about it: plain values."""
+
+from dataclasses import dataclass
+from enum import Enum, auto, unique
+
+from openfit_tokend.core.secret import Secret
+from openfit_tokend.core.session import Login, Problem, Refresh
+
+
+@unique
+class Kind(Enum):
+    """What a failed request means for what was sent."""
+
+    TRANSIENT = auto()
+    """It surely wasn't acted upon: no connection, redirect, 404, 429, 503..."""
+    UNCERTAIN = auto()
+    """It was sent and the answer is lost or useless: it may have been acted upon."""
+    UNCLEAR = auto()
+    """It was refused without a clear word."""
+    GRANT_REJECTED = auto()
+    """The refresh token, or the user name and password, were refused."""
+    CLIENT_REJECTED = auto()
+    """The client_id, scope or grant type were refused: the password wasn't looked at."""
+    SECRET_UNAVAILABLE = auto()
+    """Nothing was sent: the password can't be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class OverBudget:
+    """Nothing was sent: too many logins were rejected.
+
+    `until`: when the budget allows one again (inf: never by itself); `known`: this very password
+    was rejected before.
+    """
+
+    until: float
+    known: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A usable answer of the token endpoint (RFC 6749, section 5.1). `lifetime` in seconds."""
+
+    access_token: Secret
+    id: str
+    lifetime: float
+    refresh_token: Secret | None
+    scope: str
+
+
+# Events
+
+
+@dataclass(frozen=True, slots=True)
+class Woken:
+    """The moment `wake_at` named has come. Early or often does no harm."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewTokenWanted:
+    """A client needs a newer token; `refused`: because the API refused the one with this id."""
+
+    refused: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """Request `number` brought a token. `sent`: when it really went out."""
+
+    number: int
+    sent: float
+    grant: Grant
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Request `number` brought none. `retry_after`: seconds the server asked for, if it did."""
+
+    number: int
+    kind: Kind | OverBudget
+    error: Problem
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoginOrdered:
+    """An operator said `login`."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogoutOrdered:
+    """An operator said `logout`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reconfigured:
+    """The configuration was read anew: the secret may be another one.
+
+    `identity`: token server, client, scope or user changed; `schedule`: the policy did.
+    """
+
+    identity: bool = False
+    schedule: bool = False
+
+
+Event = Woken | NewTokenWanted | Granted | Failed | LoginOrdered | LogoutOrdered | Reconfigured
+
+
+# Effects, to be carried out in order
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send this request; its answer is a Granted or Failed of the same number."""
+
+    number: int
+    request: Login | Refresh
+
+
+@dataclass(frozen=True, slots=True)
+class Revoke:
+    """Ask the server to revoke this refresh token, best effort (RFC 7009)."""
+
+    token: Secret
+
+
+Effect = Send | Revoke

@@ -1,0 +1,244 @@
+"""The token endpoint's language: the forms to send, and what each answer means.
+
+OAuth 2.0 is RFC 6749, revocation RFC 7009. OpenFIT runs IdentityServer, which answers every OAuth
+error with 400 and JSON; other servers use 401 or 403, an empty body, or another word, so the
+meaning is taken from status and body together, never from the content type.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from math import isfinite
+from typing import Final, cast
+
+from openfit_token.errors import ClientRejected, LoginRejected, TokenError, Unavailable
+from openfit_tokend.core.events import Grant, Kind
+from openfit_tokend.core.secret import Secret
+from openfit_tokend.core.session import Login, Refresh
+from openfit_tokend.core.settings import Identity
+
+TOKEN_PATH: Final = "/connect/token"  # noqa: S105 -- a path
+REVOCATION_PATH: Final = "/connect/revocation"
+
+MAX_BODY: Final = 64 * 1024
+"""Bytes of an answer. Many times the largest token seen."""
+DEFAULT_LIFETIME: Final = 3600.0
+"""Seconds, where the server doesn't say."""
+MAX_LIFETIME: Final = 30 * 86400.0
+"""Seconds a token is trusted at most, whatever the server says."""
+
+_CLIENT_WORDS: Final = frozenset(
+    {"invalid_client", "unauthorized_client", "invalid_scope", "unsupported_grant_type"}
+)
+_GRANT_WORDS: Final = frozenset({"invalid_grant", "invalid_request"})
+_BUSY_WORDS: Final = frozenset({"temporarily_unavailable", "slow_down"})
+_REFUSALS: Final = frozenset({400, 401, 403})
+_BUSY: Final = frozenset({408, 429, 503})
+_USABLE: Final = re.compile(r"[\x21-\x7e]+")
+"""What may stand in a header behind `Bearer `. Anything else would break the caller's request."""
+
+Form = dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An answer that brings no token. `message` and `hint` are for people, without secrets."""
+
+    kind: Kind
+    error: type[TokenError]
+    message: str
+    hint: str | None = None
+
+
+def login_form(identity: Identity, password: Secret) -> Form:
+    """Give the form of a login (RFC 6749, section 4.3.2). It holds the password: drop it soon."""
+    return {
+        "grant_type": "password",
+        "scope": identity.scope,
+        "client_id": identity.client_id,
+        "username": identity.username,
+        "password": password.reveal,
+    }
+
+
+def refresh_form(identity: Identity, token: Secret) -> Form:
+    """Give the form of a refresh (RFC 6749, section 6). IdentityServer needs the client_id."""
+    return {
+        "grant_type": "refresh_token",
+        "refresh_token": token.reveal,
+        "client_id": identity.client_id,
+    }
+
+
+def revocation_form(identity: Identity, token: Secret) -> Form:
+    """Give the form that revokes a refresh token (RFC 7009, section 2.1)."""
+    return {
+        "token": token.reveal,
+        "token_type_hint": "refresh_token",
+        "client_id": identity.client_id,
+    }
+
+
+def meaning(
+    request: Login | Refresh, scope: str, status: int, body: bytes | None
+) -> Grant | Failure:
+    """Give what an answer means. `body` None: larger than MAX_BODY, or not readable.
+
+    `scope` is what was asked for: a server that grants just that needn't repeat it.
+    """
+    if 200 <= status < 300:  # noqa: PLR2004 -- RFC 9110's success
+        return _grant(scope, status, body)
+    if status in _BUSY:
+        return _failure(Kind.TRANSIENT, f"the token server answered {status}: it is busy")
+    if status >= 500:  # noqa: PLR2004 -- RFC 9110's server errors
+        return _failure(Kind.UNCERTAIN, f"the token server answered {status}")
+    if status in _REFUSALS:
+        return _refusal(request, status, body)
+    if 300 <= status < 400:  # noqa: PLR2004 -- RFC 9110's redirects
+        message, hint = "redirects are not followed", "check environment or id_server"
+    elif status == 404:  # noqa: PLR2004 -- the status itself
+        message, hint = (
+            f"nothing is at {TOKEN_PATH}",
+            "check environment or id_server: a wrong URL looks like this",
+        )
+    else:
+        message, hint = "that isn't a token endpoint's answer", "check environment or id_server"
+    return _failure(Kind.TRANSIENT, f"the token server answered {status}: {message}", hint)
+
+
+def retry_after(value: str | None, now: float) -> float | None:
+    """Give the seconds of a Retry-After header (RFC 9110, section 10.2.3), None if unusable.
+
+    `now` is Unix seconds, for the form with a date.
+    """
+    if value is None:
+        return None
+    value = value.strip()
+    if value.isascii() and value.isdigit():
+        return float(value[:9])
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - now)
+    except (ValueError, OverflowError):
+        return None
+
+
+def token_id(access_token: str) -> str:
+    """Give the name of an access token: the first 16 hex digits of its SHA-256."""
+    return hashlib.sha256(access_token.encode()).hexdigest()[:16]
+
+
+def _failure(kind: Kind, message: str, hint: str | None = None) -> Failure:
+    return Failure(kind, Unavailable, message, hint)
+
+
+def _grant(scope: str, status: int, body: bytes | None) -> Grant | Failure:
+    fields = _fields(body)
+    if fields is None:
+        return _unusable(status, "something that isn't JSON")
+    token = fields.get("access_token")
+    if not isinstance(token, str) or not _USABLE.fullmatch(token):
+        return _unusable(status, "no usable access_token")
+    lifetime = _lifetime(fields.get("expires_in"))
+    if lifetime is None:
+        return _unusable(status, "an expires_in that is no positive number of seconds")
+    refresh = fields.get("refresh_token")
+    granted = fields.get("scope")
+    return Grant(
+        access_token=Secret(token),
+        id=token_id(token),
+        lifetime=lifetime,
+        refresh_token=Secret(refresh)
+        if isinstance(refresh, str) and refresh.isprintable() and refresh
+        else None,
+        scope=granted if isinstance(granted, str) and granted.isprintable() else scope,
+    )
+
+
+def _unusable(status: int, what: str) -> Failure:
+    return _failure(
+        Kind.UNCERTAIN,
+        f"the token server answered {status} with {what}",
+        "check environment or id_server; if they are right, the token server is at fault",
+    )
+
+
+def _refusal(request: Login | Refresh, status: int, body: bytes | None) -> Failure:
+    fields = _fields(body)
+    if fields is None:
+        return _failure(
+            Kind.TRANSIENT,
+            f"the token server answered {status} with a page instead of JSON",
+            "check environment or id_server, and what stands between: proxy or firewall",
+        )
+    # Only a known word is repeated: whatever else a server says may echo what it was sent.
+    word = fields.get("error")
+    if not isinstance(word, str):
+        word = ""
+    if word in _CLIENT_WORDS:
+        return Failure(
+            Kind.CLIENT_REJECTED,
+            ClientRejected,
+            f"the token server rejected the client: {word}",
+            "check client_id and scope: use the values given by the token server's support",
+        )
+    if word in _GRANT_WORDS:
+        return _rejected(request, word)
+    if word in _BUSY_WORDS:
+        return _failure(Kind.TRANSIENT, f"the token server is busy: {word}")
+    if word == "server_error":
+        return _failure(Kind.UNCERTAIN, f"the token server failed: {word}")
+    return _failure(
+        Kind.UNCLEAR,
+        f"the token server answered {status} without saying why",
+        "user name, password, client_id or a firewall: the token server's support can tell",
+    )
+
+
+def _rejected(request: Login | Refresh, word: str) -> Failure:
+    match request:
+        case Login():
+            return Failure(
+                Kind.GRANT_REJECTED,
+                LoginRejected,
+                f"the token server rejected user name or password: {word}",
+                "store the right password and reload, or: openfit-token login",
+            )
+        case Refresh():
+            return _failure(
+                Kind.GRANT_REJECTED,
+                f"the token server rejected the refresh token: {word}",
+                "if this happens again and again, another program uses this login",
+            )
+
+
+def _lifetime(value: object) -> float | None:
+    """Give the seconds of an expires_in, or None for one that can't be used."""
+    if value is None:
+        return DEFAULT_LIFETIME
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if value > MAX_LIFETIME:
+        return MAX_LIFETIME
+    return float(value) if isfinite(value) and value > 0 else None
+
+
+def _fields(body: bytes | None) -> Mapping[str, object] | None:
+    """Give the JSON object of an answer; an empty one for other JSON or nothing; None for no JSON."""
+    if body is None:
+        return None
+    if not body.strip():
+        return {}
+    try:
+        value: object = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    # JSON's objects have only string keys.
+    return cast("Mapping[str, object]", value) if isinstance(value, dict) else {}

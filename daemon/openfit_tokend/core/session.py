@@ -1,0 +1,246 @@
+"""What a profile holds and what it is doing; and all that can be read off these two.
+
+A Session is immutable and holds nothing that could be derived. Only `step` makes new ones. All
+moments are seconds of CLOCK_BOOTTIME.
+"""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum, unique
+from math import inf
+
+from openfit_token.errors import ClientRejected, LoggedOut, SecretUnavailable, TokenError
+from openfit_tokend.core import schedule
+from openfit_tokend.core.secret import Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why something failed, as people are told it.
+
+    `kind` is the error a caller gets; `until` is when trying again can help, where that is known
+    beforehand.
+    """
+
+    kind: type[TokenError]
+    message: str
+    hint: str | None
+    at: float
+    until: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    """A bearer token. `due` was drawn once, when it arrived, and moves only at a reload."""
+
+    value: Secret
+    id: str
+    scope: str
+    number: int
+    """The request that brought it."""
+    sent: float
+    lifetime: float
+    obtained: float
+    """When it arrived."""
+    due: float
+    """When it is to be replaced."""
+
+    @property
+    def expires(self) -> float:
+        """Give the moment from which it isn't served any more."""
+        return schedule.expires(self.sent, self.lifetime)
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshToken:
+    """A one-time refresh token, given up only when it was clearly rejected or replaced."""
+
+    value: Secret
+    since: float
+    """The *login* it descends from: rotation doesn't lengthen its life."""
+    lost: int = 0
+    """Uses in a row whose answer was lost: it may be spent."""
+    unclear: int = 0
+    """Uses in a row that were refused without a clear word."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """No login by itself before `until`; inf: not before an operator, secret or settings."""
+
+    until: float
+    error: Problem
+    count: int = 0
+    """Logins in a row that were lost or refused without a clear word."""
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A request with the password. `insisted`: an operator's, which only the budget can stop."""
+
+    insisted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Refresh:
+    """A request with the refresh token, given up after `timeout` seconds."""
+
+    token: Secret
+    timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """Nothing under way; the next request starts at `due`."""
+
+    due: float
+
+
+@dataclass(frozen=True, slots=True)
+class Requesting:
+    """One request under way; `login_after`: a login was ordered meanwhile."""
+
+    request: Login | Refresh
+    login_after: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """Nothing can be done without an operator: the bar holds for ever, no refresh token."""
+
+
+Doing = Idle | Requesting | Stopped
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """All that is known of one profile's login."""
+
+    doing: Doing
+    access: AccessToken | None = None
+    refresh: RefreshToken | None = None
+    number: int = 0
+    """Stamps requests; never goes back, so a late answer can be told."""
+    attempt: int = 0
+    """Failures since the last success."""
+    error: Problem | None = None
+    bar: Bar | None = None
+    wanted: bool = False
+    """A client needs a newer token."""
+    refusals: int = 0
+    """Young tokens in a row that the API refused."""
+    refused_at: float = -inf
+    ended: float = -inf
+    """When the last request that was sent ended."""
+
+
+@unique
+class State(StrEnum):
+    """The word that people see for a Session. The values are the protocol's."""
+
+    EMPTY = "empty"
+    LOGGING_IN = "logging_in"
+    FRESH = "fresh"
+    REFRESHING = "refreshing"
+    RETRYING = "retrying"
+    DOWN = "down"
+    LOCKED = "locked"
+    LOGGED_OUT = "logged_out"
+
+
+def new_session(now: float) -> Session:
+    """Give the session of a profile that was never logged in: it does so at once."""
+    return Session(Idle(now))
+
+
+def logged_out_session(now: float) -> Session:
+    """Give the session of a profile that an operator had logged out before a restart."""
+    return Session(Stopped(), bar=Bar(inf, logged_out_problem(now)))
+
+
+def logged_out_problem(now: float) -> Problem:
+    """Give the reason why a logged-out profile has no token."""
+    return Problem(
+        LoggedOut,
+        "an operator logged this profile out",
+        "openfit-token login lets it in again",
+        now,
+    )
+
+
+def live(session: Session, now: float) -> AccessToken | None:
+    """Give the access token held, if it may still be served."""
+    access = session.access
+    return access if access is not None and now < access.expires else None
+
+
+def barred(session: Session, now: float) -> bool:
+    """Tell whether no login may start by itself now."""
+    return session.bar is not None and now < session.bar.until
+
+
+def is_logged_out(session: Session) -> bool:
+    """Tell whether an operator's logout holds."""
+    return session.bar is not None and session.bar.error.kind is LoggedOut
+
+
+def client_rejected(session: Session) -> bool:
+    """Tell whether the token server last refused the client, and an operator is needed."""
+    error = session.error
+    return session.attempt > 0 and error is not None and error.kind is ClientRejected
+
+
+def refusals(session: Session, now: float) -> int:
+    """Give the refusals that still count: a quiet time forgives them."""
+    quiet = schedule.MAX_SPACING + schedule.spacing(session.refusals)
+    return session.refusals if now <= session.refused_at + quiet else 0
+
+
+def doubtful(token: RefreshToken, now: float, policy: schedule.Policy) -> bool:
+    """Tell whether a login is better than using this refresh token, where one is allowed."""
+    return schedule.worn(token.since, now, policy) or token.lost >= 2 or token.unclear >= 3  # noqa: PLR2004 -- the table's numbers
+
+
+def wake_at(session: Session) -> float:
+    """Give the moment of the next `Woken`; inf: none is needed."""
+    due = session.doing.due if isinstance(session.doing, Idle) else inf
+    return min(due, session.access.expires) if session.access is not None else due
+
+
+def state(session: Session, now: float) -> State:
+    """Give the word for how things stand."""
+    alive = live(session, now) is not None
+    match session.doing:
+        case Stopped():
+            return State.LOGGED_OUT if is_logged_out(session) else State.LOCKED
+        case Requesting():
+            return State.REFRESHING if alive else State.LOGGING_IN
+        case Idle():
+            if client_rejected(session):
+                return State.LOCKED
+            if alive:
+                return State.RETRYING if session.attempt else State.FRESH
+            error = session.error
+            untried = error is None or error.kind is SecretUnavailable
+            return State.EMPTY if session.refresh is None and untried else State.DOWN
+
+
+def degraded(session: Session, now: float) -> Problem | None:
+    """Give what keeps a live token from being replaced, or, where locked, will."""
+    access = live(session, now)
+    if access is None:
+        return None
+    if isinstance(session.doing, Stopped):
+        return session.bar.error if session.bar else None
+    return session.error if session.attempt and now >= access.due else None
+
+
+def last_error(session: Session) -> Problem | None:
+    """Give the newest problem that isn't overcome."""
+    return session.error or (session.bar.error if session.bar else None)
+
+
+def without_ended(session: Session, now: float) -> Session:
+    """Give the session without an access token that has ended."""
+    if session.access is not None and now >= session.access.expires:
+        return replace(session, access=None)
+    return session

@@ -1,0 +1,468 @@
+"""The table: what every event makes of every session. Total, pure, the only maker of Sessions.
+
+    Idle ── due, wished for ──> Requesting ── granted ──> Idle (until the token is due)
+     ^                           │     │
+     └──── failed: when again ───┘     └── rejected, and no refresh token ──> Stopped
+                                                                                │
+     Idle or Requesting <── an operator's login, a reload with a new secret ────┘
+
+Rules of this file:
+
+1. *One request.* A request is sent only from here, with a new number; an answer counts only while
+   its number is the session's and a request is under way.
+2. *A refresh token is given up only when it was clearly rejected, replaced, logged out, or its
+   identity changed*: never because an answer was lost.
+3. *A rejected password isn't sent again by itself*: the bar holds, while the refresh token, if
+   there is one, carries the session on.
+
+An access token that has ended is dropped before anything else. What must be told to those who
+wait, and what must be stored, follows from the session before and after: whoever carries out the
+effects compares them.
+"""
+
+from dataclasses import replace
+from math import inf
+from typing import Final, assert_never
+
+from openfit_token.errors import BudgetSpent, LoginRejected, Unavailable
+from openfit_tokend.core import schedule
+from openfit_tokend.core.events import (
+    Effect,
+    Event,
+    Failed,
+    Granted,
+    Kind,
+    LoginOrdered,
+    LogoutOrdered,
+    NewTokenWanted,
+    OverBudget,
+    Reconfigured,
+    Revoke,
+    Send,
+    Woken,
+)
+from openfit_tokend.core.moment import Moment
+from openfit_tokend.core.schedule import PAUSE, Policy
+from openfit_tokend.core.session import (
+    AccessToken,
+    Bar,
+    Idle,
+    Login,
+    Problem,
+    Refresh,
+    RefreshToken,
+    Requesting,
+    Session,
+    Stopped,
+    barred,
+    client_rejected,
+    doubtful,
+    is_logged_out,
+    logged_out_problem,
+    refusals,
+    without_ended,
+)
+
+Step = tuple[Session, tuple[Effect, ...]]
+
+LOST_LOGIN_PACE: Final = 450.0
+"""Seconds between logins whose answers get lost. Half the ledger's window, so that of its three
+one stays for a clear answer or an operator."""
+UNCLEAR_PACE: Final = 300.0
+"""Seconds after the first login that was refused without a clear word; doubles to MAX_PACE."""
+MAX_PACE: Final = 3600.0
+"""Seconds at most between tries that an operator might have to mend: so that a vendor's mistake
+doesn't stop us for ever."""
+LOGIN_PACE: Final = 60.0
+"""Seconds between logins that didn't reach the server, while the refresh token is tried too."""
+
+
+def step(session: Session, event: Event, moment: Moment, policy: Policy) -> Step:
+    """Give the session after an event, and what is to be done."""
+    session = without_ended(session, moment.now)
+    match event:
+        case Woken():
+            return _woken(session, moment, policy)
+        case NewTokenWanted(refused):
+            return _new_token_wanted(session, refused, moment, policy)
+        case Granted(number) | Failed(number) if not _awaited(session, number):
+            return session, _void(event)
+        case Granted():
+            return _granted(session, event, moment, policy)
+        case Failed():
+            return _failed(session, event, moment, policy)
+        case LoginOrdered():
+            return _login_ordered(session)
+        case LogoutOrdered():
+            return _logged_out(session, moment.now)
+        case Reconfigured(identity=True):
+            return _with_new_identity(session, moment.now), ()
+        case Reconfigured():
+            return _reconfigured(session, event, moment, policy), ()
+        case _:
+            assert_never(event)
+
+
+# Time and wishes
+
+
+def _woken(session: Session, moment: Moment, policy: Policy) -> Step:
+    match session.doing:
+        case Idle(due) if moment.now >= due:
+            return _choose(session, moment.now, policy)
+        case Idle() | Requesting() | Stopped():
+            return session, ()
+
+
+def _new_token_wanted(
+    session: Session, refused: str | None, moment: Moment, policy: Policy
+) -> Step:
+    if isinstance(session.doing, Stopped):
+        return session, ()
+    if refused is not None:
+        if session.access is None or session.access.id != refused:
+            return session, ()
+        session = _refused(session, session.access, moment.now)
+    session = replace(session, wanted=True)
+    if isinstance(session.doing, Idle) and session.attempt == 0:  # else the backoff stays
+        rest = _rest(session, moment.now)
+        session = replace(session, doing=Idle(min(session.doing.due, rest.due)))
+    return _woken(session, moment, policy)
+
+
+def _refused(session: Session, access: AccessToken, now: float) -> Session:
+    """Count the first refusal of each young token: ten clients that meet it are one."""
+    counted = refusals(session, now)
+    first = session.refused_at < access.obtained
+    if first and now - access.obtained < schedule.YOUNG:
+        counted += 1
+    return replace(session, refusals=counted, refused_at=now)
+
+
+# Answers
+
+
+def _awaited(session: Session, number: int) -> bool:
+    return isinstance(session.doing, Requesting) and number == session.number
+
+
+def _void(event: Granted | Failed) -> tuple[Effect, ...]:
+    """Give back a session that nobody waits for any more."""
+    if isinstance(event, Granted) and event.grant.refresh_token is not None:
+        return (Revoke(event.grant.refresh_token),)
+    return ()
+
+
+def _granted(session: Session, event: Granted, moment: Moment, policy: Policy) -> Step:
+    now, grant = moment.now, event.grant
+    assert isinstance(session.doing, Requesting)  # _awaited said so
+    request, login_after = session.doing.request, session.doing.login_after
+    if isinstance(request, Login):
+        token = grant.refresh_token
+        refresh = None if token is None else RefreshToken(token, since=event.sent)
+        held = replace(session, refresh=refresh, bar=None, ended=now)
+    else:
+        assert session.refresh is not None  # it was sent, and nothing dropped it
+        refresh = RefreshToken(grant.refresh_token or request.token, session.refresh.since)
+        held = replace(session, refresh=refresh, ended=now)
+    access = AccessToken(
+        value=grant.access_token,
+        id=grant.id,
+        scope=grant.scope,
+        number=event.number,
+        sent=event.sent,
+        lifetime=grant.lifetime,
+        obtained=now,
+        due=schedule.due(event.sent, grant.lifetime, now, moment.chance, policy),
+    )
+    if now >= access.expires:
+        late = replace(held, attempt=held.attempt + 1, error=_ended_on_arrival(now))
+        after = replace(late, doing=Idle(_retry_at(late, None, moment, policy)))
+    else:
+        after = replace(
+            held,
+            doing=Idle(access.due),
+            access=access,
+            attempt=0,
+            error=held.bar.error if held.bar is not None and barred(held, now) else None,
+            wanted=False,
+        )
+    if isinstance(request, Refresh) and login_after:
+        return _send(after, Login(insisted=True))
+    return after, ()
+
+
+def _failed(session: Session, event: Failed, moment: Moment, policy: Policy) -> Step:
+    assert isinstance(session.doing, Requesting)  # _awaited said so
+    request, login_after = session.doing.request, session.doing.login_after
+    unsent = event.kind is Kind.SECRET_UNAVAILABLE or isinstance(event.kind, OverBudget)
+    failed = replace(
+        session,
+        attempt=session.attempt + 1,
+        error=event.error,
+        ended=session.ended if unsent else moment.now,
+    )
+    if isinstance(request, Refresh):
+        after = _with_refresh_judged(failed, event.kind, moment.now)
+        if login_after:
+            return _send(after, Login(insisted=True))
+        return _after_refresh(after, event, moment, policy)
+    after = _with_login_judged(failed, event, moment, policy)
+    if login_after and _another_secret_may_do(event.kind):
+        return _send(after, Login())
+    return _after_login(after, session.attempt, event, moment, policy)
+
+
+# A refresh that failed: first what that says of the refresh token, then what is next
+
+
+def _with_refresh_judged(session: Session, kind: Kind | OverBudget, now: float) -> Session:
+    token = session.refresh
+    assert token is not None  # it was sent, and nothing dropped it
+    match kind:
+        case Kind.UNCERTAIN:
+            return replace(session, refresh=replace(token, lost=token.lost + 1))
+        case Kind.UNCLEAR:
+            return replace(session, refresh=replace(token, unclear=token.unclear + 1))
+        case Kind.GRANT_REJECTED:  # the server answers again: a login may be tried
+            return replace(session, refresh=None, bar=_ended_bar(session.bar, now))
+        case _:
+            return session
+
+
+def _ended_bar(bar: Bar | None, now: float) -> Bar | None:
+    if bar is None or bar.until == inf or bar.error.kind is BudgetSpent:
+        return bar
+    return replace(bar, until=now)
+
+
+def _after_refresh(session: Session, event: Failed, moment: Moment, policy: Policy) -> Step:
+    now, token = moment.now, session.refresh
+    match event.kind:
+        case Kind.GRANT_REJECTED:
+            return _choose(session, now, policy)
+        case Kind.UNCLEAR if token and doubtful(token, now, policy) and not barred(session, now):
+            return _send(session, Login())
+        case Kind.CLIENT_REJECTED:
+            return replace(session, doing=Idle(_mended_at(session, now))), ()
+        case _:
+            return replace(session, doing=Idle(_retry_at(session, event, moment, policy))), ()
+
+
+# A login that failed: first the bar it raises, then what is next
+
+
+def _another_secret_may_do(kind: Kind | OverBudget) -> bool:
+    """Tell whether a login ordered meanwhile is worth sending: it may bring another secret."""
+    match kind:
+        case Kind.GRANT_REJECTED | Kind.SECRET_UNAVAILABLE | OverBudget(known=True):
+            return True
+        case _:
+            return False
+
+
+def _with_login_judged(session: Session, event: Failed, moment: Moment, policy: Policy) -> Session:
+    """Give the session with the bar that this failure raises.
+
+    While a refresh token is held the bar also keeps `_choose` from preferring a login, so that
+    the refresh token is tried meanwhile.
+    """
+    now, held, error = moment.now, session.refresh is not None, event.error
+    bar = session.bar if session.bar is not None and session.bar.until != inf else None
+    count = bar.count if bar is not None else 0
+    again = _retry_at(session, event, moment, policy)
+    match event.kind:
+        case Kind.TRANSIENT if held:
+            bar = Bar(max(now + LOGIN_PACE, again + PAUSE), error, count)
+        case Kind.TRANSIENT:
+            pass
+        case Kind.UNCERTAIN:
+            bar = Bar(again if count == 0 else now + LOST_LOGIN_PACE, error, count + 1)
+        case Kind.UNCLEAR:
+            pace = min(MAX_PACE, UNCLEAR_PACE * 2.0 ** min(count, 10))
+            bar = Bar(now + pace, error, count + 1)
+        case Kind.GRANT_REJECTED:
+            bar = Bar(inf, error)
+        case Kind.CLIENT_REJECTED if held:
+            bar = Bar(_mended_at(session, now), error)
+        case Kind.CLIENT_REJECTED:
+            pass
+        case Kind.SECRET_UNAVAILABLE if held:
+            bar = Bar(now + LOGIN_PACE, error, count)
+        case Kind.SECRET_UNAVAILABLE:
+            pass
+        case OverBudget(known=True):
+            bar = Bar(inf, _known_problem(now))
+        case OverBudget(until):
+            bar = Bar(max(until, now + PAUSE), error, count)
+    return replace(session, bar=bar)
+
+
+def _after_login(
+    session: Session, before: int, event: Failed, moment: Moment, policy: Policy
+) -> Step:
+    """Give what follows; `before` is the `attempt` before this failure."""
+    now, held = moment.now, session.refresh is not None
+    retry = Idle(_retry_at(session, event, moment, policy))
+    match event.kind:
+        case Kind.GRANT_REJECTED | Kind.CLIENT_REJECTED if held:
+            return _carry_on(session, before, now, policy)
+        case Kind.SECRET_UNAVAILABLE | OverBudget() if held:
+            return _carry_on(replace(session, attempt=before), before, now, policy)
+        case Kind.CLIENT_REJECTED:
+            return replace(session, doing=Idle(_mended_at(session, now))), ()
+        case Kind.UNCERTAIN | Kind.UNCLEAR if not held:
+            assert session.bar is not None  # this failure raised it
+            return replace(session, doing=Idle(session.bar.until)), ()
+        case Kind.GRANT_REJECTED | OverBudget():
+            assert session.bar is not None  # this failure raised it
+            until = session.bar.until
+            return replace(session, doing=Stopped() if until == inf else Idle(until)), ()
+        case Kind.TRANSIENT | Kind.UNCERTAIN | Kind.UNCLEAR | Kind.SECRET_UNAVAILABLE:
+            return replace(session, doing=retry), ()
+
+
+def _carry_on(session: Session, before: int, now: float, policy: Policy) -> Step:
+    """Let the refresh token live on: a failed login must not slow the session's clients."""
+    if session.access is not None and now < session.access.due and before == 0:
+        rested = replace(session, attempt=0)
+        return replace(rested, doing=_rest(rested, now)), ()
+    return _send_refresh(session, policy)
+
+
+# Orders
+
+
+def _login_ordered(session: Session) -> Step:
+    if isinstance(session.doing, Requesting):
+        return replace(session, doing=replace(session.doing, login_after=True)), ()
+    return _send(session, Login(insisted=True))
+
+
+def _logged_out(session: Session, now: float) -> Step:
+    after = replace(
+        session,
+        doing=Stopped(),
+        access=None,
+        refresh=None,
+        number=session.number + 1,
+        attempt=0,
+        error=None,
+        bar=Bar(inf, logged_out_problem(now)),
+        wanted=False,
+    )
+    return after, () if session.refresh is None else (Revoke(session.refresh.value),)
+
+
+def _with_new_identity(session: Session, now: float) -> Session:
+    stays_out = isinstance(session.doing, Stopped) and is_logged_out(session)
+    ended = now if isinstance(session.doing, Requesting) else session.ended
+    return replace(
+        session,
+        doing=Stopped() if stays_out else Idle(max(now, ended + PAUSE)),
+        access=None,
+        refresh=None,
+        number=session.number + 1,
+        attempt=0,
+        error=None,
+        bar=session.bar if stays_out else None,
+        ended=ended,
+    )
+
+
+def _reconfigured(session: Session, event: Reconfigured, moment: Moment, policy: Policy) -> Session:
+    """The secret may be another one, and the schedule if the event says so."""
+    lifted = session.bar is not None and not is_logged_out(session)
+    after = replace(session, bar=None) if lifted else session
+    match session.doing:
+        case Requesting(request):
+            login_after = session.doing.login_after or isinstance(request, Login)
+            return replace(after, doing=Requesting(request, login_after))
+        case _ if client_rejected(session) or (lifted and session.refresh is None):
+            due = max(moment.now, session.ended + PAUSE)
+            return replace(after, doing=Idle(due), attempt=0, error=None)
+        case Idle() if session.attempt == 0:
+            after = replace(after, error=None)  # it was the bar's
+            return _rescheduled(after, moment, policy) if event.schedule else after
+        case Idle() | Stopped():
+            return after
+
+
+def _rescheduled(session: Session, moment: Moment, policy: Policy) -> Session:
+    access = session.access
+    if access is not None:
+        due = schedule.due(access.sent, access.lifetime, access.obtained, moment.chance, policy)
+        session = replace(session, access=replace(access, due=due))
+    return replace(session, doing=_rest(session, moment.now))
+
+
+# What is next
+
+
+def _choose(session: Session, now: float, policy: Policy) -> Step:
+    """Send what is best, or wait for the bar."""
+    token, bar = session.refresh, session.bar
+    if token is not None and (barred(session, now) or not doubtful(token, now, policy)):
+        return _send_refresh(session, policy)
+    if bar is None or now >= bar.until:
+        return _send(session, Login())
+    waiting = Stopped() if bar.until == inf else Idle(max(bar.until, session.ended + PAUSE))
+    return replace(session, doing=waiting, error=bar.error), ()
+
+
+def _send_refresh(session: Session, policy: Policy) -> Step:
+    assert session.refresh is not None  # the callers looked
+    lifetime = session.access.lifetime if session.access is not None else None
+    timeout = schedule.refresh_timeout(lifetime, policy)
+    return _send(session, Refresh(session.refresh.value, timeout))
+
+
+def _send(session: Session, request: Login | Refresh) -> Step:
+    number = session.number + 1
+    sent = replace(session, doing=Requesting(request), number=number)
+    return sent, (Send(number, request),)
+
+
+def _rest(session: Session, now: float) -> Idle:
+    """Wait until the token is due, or a client's wish may be granted."""
+    earliest = session.ended + PAUSE
+    if session.access is None:
+        return Idle(max(now, earliest))
+    due = session.access.due
+    if session.wanted:
+        due = min(due, session.ended + schedule.spacing(refusals(session, now)))
+    return Idle(max(due, earliest))
+
+
+def _retry_at(session: Session, event: Failed | None, moment: Moment, policy: Policy) -> float:
+    access, longest = session.access, inf
+    if access is not None:
+        longest = schedule.late_pause(access.expires - moment.now, access.lifetime, policy)
+    retry_after = None if event is None else event.retry_after
+    pause = schedule.retry_pause(session.attempt, longest, retry_after, moment.chance)
+    return moment.now + pause
+
+
+def _mended_at(session: Session, now: float) -> float:
+    """Give when to look whether the server takes our client again. It costs no lockout count."""
+    if session.access is None:
+        return now + MAX_PACE
+    return now + max(60.0, min(MAX_PACE, (session.access.expires - now) / 8))
+
+
+def _ended_on_arrival(now: float) -> Problem:
+    return Problem(
+        Unavailable,
+        "the token server's answer took longer than its token lives",
+        "the token server is slow, or its tokens are too short-lived to be used",
+        now,
+    )
+
+
+def _known_problem(now: float) -> Problem:
+    return Problem(
+        LoginRejected,
+        "the token server rejected this user name and password before; they aren't sent again",
+        "store the right password and reload, or: openfit-token login",
+        now,
+    )

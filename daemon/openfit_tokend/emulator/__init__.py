@@ -1,0 +1,1 @@
+"""An IdentityServer look-alike on loopback, with scripted faults (extra `demo`)."""

@@ -1,0 +1,55 @@
+"""What IdentityServer's tokens look like. Whether one is valid is looked up, never read from it."""
+
+import base64
+import json
+import secrets
+from dataclasses import dataclass
+from typing import Final
+
+_KEY_ID: Final = "5F1C7D9A3B8E4C26A0D4E7B91F3C5A68RS256"
+_SIGNATURE: Final = 256
+"""Bytes: an RS256 signature's size. These are random, since nobody checks them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claims:
+    """What an access token says. `issued` and `expires` are whole Unix seconds."""
+
+    issuer: str
+    client_id: str
+    username: str
+    scope: str
+    logged_in: int
+    issued: int
+    expires: int
+
+
+def access_token(claims: Claims) -> str:
+    """Give a text of a JWT's shape (RFC 7519), about 970 characters, new at each call."""
+    header = {"alg": "RS256", "kid": _KEY_ID, "x5t": secrets.token_urlsafe(20), "typ": "at+jwt"}
+    payload = {
+        "iss": claims.issuer,
+        "nbf": claims.issued,
+        "iat": claims.issued,
+        "exp": claims.expires,
+        "aud": ["OpenFitApi", f"{claims.issuer}/resources"],
+        "scope": claims.scope.split(),
+        "amr": ["pwd"],
+        "client_id": claims.client_id,
+        "sub": claims.username,
+        "auth_time": claims.logged_in,
+        "idp": "local",
+        "role": "ApiUser",
+        "jti": secrets.token_hex(16).upper(),
+    }
+    parts = (_compact(header), _compact(payload), secrets.token_bytes(_SIGNATURE))
+    return ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts)
+
+
+def refresh_token() -> str:
+    """Give a new handle, as IdentityServer's: 64 hexadecimal digits."""
+    return secrets.token_hex(32).upper()
+
+
+def _compact(value: dict[str, object]) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()

@@ -1,0 +1,103 @@
+"""The emulated server as one thing: its model, its faults, its journal, its clock."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+
+from openfit_tokend.emulator.faults import Script, parse
+from openfit_tokend.emulator.identity import IdentityServer, Rules
+from openfit_tokend.emulator.journal import Account, Journal, State
+from openfit_tokend.io import clock
+
+
+class Emulator:
+    """Own everything about one emulated server; survives being served, stopped and served again.
+
+    All methods are to be called on the loop that serves it. Its clock starts at the wall clock's
+    time and then runs with CLOCK_BOOTTIME, so that it never jumps.
+    """
+
+    def __init__(
+        self,
+        users: Mapping[str, str],
+        rules: Rules | None = None,
+        faults: Iterable[str] = (),
+        now: Callable[[], float] | None = None,
+    ) -> None:
+        """Take users with their passwords. Raises: ValueError: a fault isn't one."""
+        self.identity = IdentityServer(rules or Rules(), users)
+        self.script = Script()
+        self.journal = Journal()
+        self.now = now or _steady_clock()
+        self._started = self.now()
+        for text in faults:
+            self.fault(text)
+
+    def elapsed(self) -> float:
+        """Give the seconds since the start."""
+        return self.now() - self._started
+
+    def fault(self, text: str) -> None:
+        """Add a fault. Raises: ValueError: it isn't one."""
+        self.script.add(parse(text))
+
+    def clear_faults(self) -> None:
+        """Forget all faults."""
+        self.script.clear()
+
+    def set_password(self, username: str, password: str) -> None:
+        """Change a password, or add a user. Sessions go on."""
+        self.identity.set_password(username, password)
+
+    def lock(self, username: str | None = None) -> None:
+        """Lock a user, or all. Raises: LookupError: no such user."""
+        self.identity.lock(username, self.now())
+
+    def unlock(self, username: str | None = None) -> None:
+        """Unlock a user, or all. Raises: LookupError: no such user."""
+        self.identity.unlock(username)
+
+    def revoke_refresh(self, username: str | None = None) -> None:
+        """End the refresh tokens of a user, or of all. Raises: LookupError: no such user."""
+        self.identity.revoke_refresh(username)
+
+    def revoke_access(self, username: str | None = None) -> None:
+        """End the access tokens of a user, or of all. Raises: LookupError: no such user."""
+        self.identity.revoke_access(username)
+
+    def set_lifetime(self, seconds: int) -> None:
+        """Set the lifetime of access tokens that are issued from now on."""
+        self.identity.rules = replace(self.identity.rules, token_lifetime=seconds)
+
+    def state(self) -> State:
+        """Give the counters and the log, as they are now."""
+        now, journal = self.now(), self.journal
+        return State(
+            uptime=self.elapsed(),
+            token_requests=sum(journal.requests.values()),
+            login_requests=journal.requests.get("login", 0),
+            refresh_requests=journal.requests.get("refresh", 0),
+            logins=journal.granted.get("login", 0),
+            refreshes=journal.granted.get("refresh", 0),
+            logins_rejected=journal.rejected.get("login", 0),
+            refreshes_rejected=journal.rejected.get("refresh", 0),
+            faulted=journal.faulted,
+            revocations=journal.revocations,
+            api_ok=journal.api_ok,
+            api_refused=journal.api_refused,
+            max_concurrent=dict(journal.max_concurrent),
+            users={
+                user.name: Account(
+                    user.failed,
+                    max(0.0, user.locked_until - now),
+                    self.identity.sessions(user, now),
+                )
+                for user in self.identity.users()
+            },
+            faults=tuple(self.script.texts()),
+            log=tuple(replace(entry) for entry in journal.log),
+        )
+
+
+def _steady_clock() -> Callable[[], float]:
+    offset = clock.wall() - clock.boot()
+    return lambda: offset + clock.boot()

@@ -1,0 +1,104 @@
+"""What the emulator was asked: counters and a log, without a password or token."""
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from openfit_tokend.emulator.faults import Arrival
+
+LOG_LENGTH: Final = 20_000
+"""Token requests that are remembered: a demo that runs for days must not grow."""
+
+
+@dataclass(slots=True)
+class TokenRequest:
+    """One token request.
+
+    `at` and `ended` are seconds since the start; `grant` is `login`, `refresh` or "". `outcome`:
+    `issued`, an OAuth error word, `not_acted` (a fault came first) or `under_way`. `cause` is what
+    the client isn't told: `wrong_password`, `locked`, `spent`, `expired` ...
+    """
+
+    number: int
+    at: float
+    grant: str
+    user: str
+    faults: tuple[str, ...]
+    outcome: str = "under_way"
+    cause: str = ""
+    ended: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One user's standing. `locked_for` in seconds; `sessions` that can be refreshed."""
+
+    failed: int
+    locked_for: float
+    sessions: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """All that can be told. `logins` and `refreshes` count the granted ones."""
+
+    uptime: float
+    token_requests: int
+    login_requests: int
+    refresh_requests: int
+    logins: int
+    refreshes: int
+    logins_rejected: int
+    refreshes_rejected: int
+    faulted: int
+    revocations: int
+    api_ok: int
+    api_refused: int
+    max_concurrent: Mapping[str, int]
+    """The most token requests of a user that were under way at once."""
+    users: Mapping[str, Account]
+    faults: tuple[str, ...]
+    """Those still to come."""
+    log: tuple[TokenRequest, ...]
+
+
+@dataclass(slots=True)
+class Journal:
+    """Own the counters and the log."""
+
+    api_ok: int = 0
+    api_refused: int = 0
+    revocations: int = 0
+    faulted: int = 0
+    requests: dict[str, int] = field(default_factory=dict[str, int])
+    granted: dict[str, int] = field(default_factory=dict[str, int])
+    rejected: dict[str, int] = field(default_factory=dict[str, int])
+    max_concurrent: dict[str, int] = field(default_factory=dict[str, int])
+    log: deque[TokenRequest] = field(default_factory=lambda: deque(maxlen=LOG_LENGTH))
+    _under_way: dict[str, int] = field(default_factory=dict[str, int])
+
+    def arrive(self, grant: str) -> Arrival:
+        """Count a token request."""
+        self.requests[grant] = self.requests.get(grant, 0) + 1
+        return Arrival(sum(self.requests.values()), grant, self.requests[grant])
+
+    def begin(self, entry: TokenRequest) -> None:
+        """Log a request that is under way from now on. The caller will `end` it."""
+        self.log.append(entry)
+        self.faulted += bool(entry.faults)
+        count = self._under_way.get(entry.user, 0) + 1
+        self._under_way[entry.user] = count
+        self.max_concurrent[entry.user] = max(count, self.max_concurrent.get(entry.user, 0))
+
+    def judge(self, entry: TokenRequest, outcome: str, cause: str) -> None:
+        """Note what the server made of a request."""
+        entry.outcome, entry.cause = outcome, cause
+        counts = self.granted if outcome == "issued" else self.rejected
+        counts[entry.grant] = counts.get(entry.grant, 0) + 1
+
+    def end(self, entry: TokenRequest, elapsed: float) -> None:
+        """Note that a request is answered, or its client gone; only the first call counts."""
+        if entry.ended is None:
+            entry.ended = elapsed
+            self._under_way[entry.user] -= 1

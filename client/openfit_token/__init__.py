@@ -12,6 +12,8 @@ from openfit_token.blocking import TokenClient, get_token
 from openfit_token.errors import TokenError
 from openfit_token.token import Token
 
+__version__ = "0.1.0"
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from openfit_token.aio import AsyncTokenClient

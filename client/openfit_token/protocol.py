@@ -83,9 +83,7 @@ class Decoder:
         if self._unpacker is None:
             if len(data) <= self._limit:
                 try:
-                    return unpackb(
-                        data, max_array_len=self._max_items, max_map_len=self._max_items
-                    )
+                    return unpackb(data, max_array_len=self._max_items, max_map_len=self._max_items)
                 except ValueError:
                     pass  # a part, several, or rubbish: the unpacker tells them apart
             self._unpacker = Unpacker(

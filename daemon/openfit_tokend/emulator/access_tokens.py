@@ -3,6 +3,7 @@
 import base64
 import json
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -51,5 +52,5 @@ def refresh_token() -> str:
     return secrets.token_hex(32).upper()
 
 
-def _compact(value: dict[str, object]) -> bytes:
+def _compact(value: Mapping[str, object]) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()

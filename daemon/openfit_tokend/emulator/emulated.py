@@ -71,6 +71,7 @@ class Emulator:
     def state(self) -> State:
         """Give the counters and the log, as they are now."""
         now, journal = self.now(), self.journal
+        sessions = self.identity.sessions(now)
         return State(
             uptime=self.elapsed(),
             token_requests=sum(journal.requests.values()),
@@ -89,7 +90,7 @@ class Emulator:
                 user.name: Account(
                     user.failed,
                     max(0.0, user.locked_until - now),
-                    self.identity.sessions(user, now),
+                    sessions[user.name],
                 )
                 for user in self.identity.users()
             },

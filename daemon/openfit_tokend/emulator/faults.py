@@ -33,6 +33,18 @@ RUBBISH: Final = (
     "huge",
 )
 """The odd bodies of the fault `rubbish`."""
+WORDS: Final = (
+    "server_error",
+    "temporarily_unavailable",
+    "slow_down",
+    "invalid_request",
+    "invalid_client",
+    "invalid_grant",
+    "invalid_scope",
+    "unauthorized_client",
+    "unsupported_grant_type",
+)
+"""The OAuth errors that are faults too, answered without acting."""
 _WHEN: Final = re.compile(
     r"(?:(?P<grant>login|refresh):)?(?:(?P<all>\*)|(?P<first>\d+)(?P<range>-(?P<last>\d*))?)"
     r"|(?P<start>\d+(?:\.\d+)?)s-(?:(?P<end>\d+(?:\.\d+)?)s)?"
@@ -135,22 +147,16 @@ KINDS: Final = {
     "redirect": Kind("status 302 to another page, without acting"),
     "unclear": Kind("an empty body with this status, without acting", _status, "403"),
     "rubbish": Kind(
-        f"acts, answers 200 with an odd body: {', '.join(RUBBISH)}", RUBBISH.__contains__, "not-json"
+        f"acts, answers 200 with an odd body: {', '.join(RUBBISH)}",
+        RUBBISH.__contains__,
+        "not-json",
     ),
     "expires-in": Kind("acts, `expires_in` is this JSON value or text, or `absent`", bool, None),
     "client-rejected": Kind("invalid_client, without acting"),
     "lockout": Kind("the account is locked first"),
     "revoked": Kind("all refresh tokens are revoked first"),
     "clock-skew": Kind("the Date header is off by these seconds", _offset, "3600"),
-    "server_error": _word("server_error"),
-    "temporarily_unavailable": _word("temporarily_unavailable"),
-    "slow_down": _word("slow_down"),
-    "invalid_request": _word("invalid_request"),
-    "invalid_client": _word("invalid_client"),
-    "invalid_grant": _word("invalid_grant"),
-    "invalid_scope": _word("invalid_scope"),
-    "unauthorized_client": _word("unauthorized_client"),
-    "unsupported_grant_type": _word("unsupported_grant_type"),
+    **{word: _word(word) for word in WORDS},
 }
 """Every fault by its name."""
 

@@ -8,8 +8,10 @@ like a wrong password, also when the password is right.
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final
 
 from openfit_tokend.core.secret import Secret
@@ -161,10 +163,10 @@ class IdentityServer:
         """Give the accounts, to be read only."""
         return self._users.values()
 
-    def sessions(self, user: User, now: float) -> int:
-        """Give how many of a user's sessions can still be refreshed."""
+    def sessions(self, now: float) -> Counter[str]:
+        """Give how many sessions of each user can still be refreshed."""
         held = self._refresh.values()
-        return sum(session.user is user and self._lives(session, now) for session in held)
+        return Counter(session.user.name for session in held if self._lives(session, now))
 
     def _login(self, form: Mapping[str, str], now: float) -> Issued | Refused:
         scopes = form.get("scope", "").split()
@@ -238,7 +240,7 @@ class IdentityServer:
 
     def _forget_expired(self, now: float) -> None:
         # The oldest stand first, so an early end is enough to keep the store small.
-        for value, access in list(self._access.items())[:2]:
+        for value, access in list(islice(self._access.items(), 2)):
             if access.expires <= now:
                 del self._access[value]
 

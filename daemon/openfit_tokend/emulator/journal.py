@@ -97,8 +97,14 @@ class Journal:
         counts = self.granted if outcome == "issued" else self.rejected
         counts[entry.grant] = counts.get(entry.grant, 0) + 1
 
-    def end(self, entry: TokenRequest, elapsed: float) -> None:
-        """Note that a request is answered, or its client gone; only the first call counts."""
+    def leave(self, entry: TokenRequest, elapsed: float) -> None:
+        """Note that a client waits no more; only the first call counts."""
         if entry.ended is None:
             entry.ended = elapsed
             self._under_way[entry.user] -= 1
+
+    def end(self, entry: TokenRequest, elapsed: float) -> None:
+        """Note that nothing more is done about a request."""
+        self.leave(entry, elapsed)
+        if entry.outcome == "under_way":
+            entry.outcome = "not_acted"

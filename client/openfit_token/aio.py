@@ -1,0 +1,124 @@
+"""The client for async programs, on asyncio and on trio: `AsyncTokenClient`."""
+
+from types import TracebackType
+from typing import Self
+
+from anyio import current_time, fail_after, sleep, wait_readable, wait_writable
+
+from openfit_token import calls
+from openfit_token.connection import READ, SEND_FLAGS, Connection, Pool, Tries
+from openfit_token.errors import DaemonUnreachable, Stopping
+from openfit_token.paths import connect
+from openfit_token.protocol import DEFAULT_WAIT
+from openfit_token.token import Token
+
+
+class AsyncTokenClient:
+    """A client of the daemon that keeps its connections. Any number of tasks may share it.
+
+    Each call waits on a connection of its own: so a cancelled call closes just that, and no task
+    runs behind the caller's back. When the daemon was restarted, calls are sent again as
+    TokenClient does it; the errors are the same too. `wait` is in seconds, at most 300.
+    """
+
+    def __init__(self, profile: str | None = None, socket: str | None = None) -> None:
+        self._profile = profile
+        self._path = socket
+        self._pool = Pool()
+
+    async def get_token(self, *, min_ttl: float | None = None, wait: float = DEFAULT_WAIT) -> Token:
+        """Give the current token; with `min_ttl`, one that lives at least so many seconds."""
+        return calls.token(await self._call(calls.get_token(self._profile, min_ttl, wait)))
+
+    async def refuse(self, token: Token | str, *, wait: float = DEFAULT_WAIT) -> Token:
+        """Say that the API answered 401 to this token (or to the one with this id); give another."""
+        return calls.token(await self._call(calls.refuse(self._profile, token, wait)))
+
+    async def refresh(self, *, wait: float = DEFAULT_WAIT) -> Token:
+        """Have the token replaced though nothing is wrong with it; give the new one."""
+        return calls.token(await self._call(calls.refresh(self._profile, wait)))
+
+    async def login(self, password: str | None = None, *, wait: float = DEFAULT_WAIT) -> Token:
+        """Have the daemon log in anew, with this password or its own. For operators."""
+        return calls.token(await self._call(calls.login(self._profile, password, wait)))
+
+    async def logout(self) -> None:
+        """Have the daemon forget and revoke its tokens, until the next login. For operators."""
+        calls.fields(await self._call(calls.logout(self._profile)))
+
+    async def reload(self) -> None:
+        """Have the daemon read its configuration; return when it is in force. For operators."""
+        calls.fields(await self._call(calls.reload()))
+
+    async def hello(self) -> dict[str, object]:
+        """Give the daemon's name, version, protocol, pid, uptime and the profiles one may use."""
+        return calls.fields(await self._call(calls.hello()))
+
+    async def status(self) -> dict[str, object]:
+        """Give the state of this client's profile; of all one may use if it has none."""
+        return calls.fields(await self._call(calls.status(self._profile)))
+
+    def close(self) -> None:
+        """Close the kept connections. Calls still work, but then keep none."""
+        self._pool.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    async def _call(self, call: calls.Call) -> object:
+        tries = Tries(call, self._pool, current_time())
+        while True:
+            try:
+                return await self._try(tries)
+            except (OSError, DaemonUnreachable, Stopping) as error:
+                pause = tries.after(error, current_time())
+            await sleep(pause)
+
+    async def _try(self, tries: Tries) -> object:
+        connection = tries.kept() or Connection(connect(self._path))
+        try:
+            request = connection.begin(tries, current_time())
+            with fail_after(tries.answer_by - current_time()):
+                failure, result = await _exchange(connection, request)
+        except BaseException:
+            connection.close()
+            raise
+        self._pool.keep(connection)
+        if failure is not None:
+            raise failure
+        return result
+
+
+async def _exchange(connection: Connection, request: bytes) -> tuple[Exception | None, object]:
+    """Send a request and give the error or the result of its answer.
+
+    Raises:
+        OSError: the connection was lost.
+        ProtocolViolation: that was no answer.
+    """
+    channel = connection.channel
+    try:
+        while request:
+            try:
+                request = request[channel.send(request, SEND_FLAGS) :]
+            except BlockingIOError:
+                await wait_writable(channel)
+    except BrokenPipeError:
+        pass  # what the daemon said before it hung up is still to be read
+    answer = None
+    while answer is None:
+        await wait_readable(channel)
+        try:
+            data = channel.recv(READ)
+        except BlockingIOError:
+            continue  # woken for nothing
+        answer = connection.take(data)
+    return answer

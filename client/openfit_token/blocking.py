@@ -1,0 +1,153 @@
+"""The client for programs that wait: `get_token` and `TokenClient`."""
+
+from time import (
+    monotonic,  # noqa: TID251 -- ends waiting for the daemon; no token's time is reckoned with it
+    sleep,
+)
+
+from openfit_token import calls
+from openfit_token.connection import READ, SEND_FLAGS, Connection, Pool, Tries
+from openfit_token.errors import DaemonUnreachable, Stopping
+from openfit_token.paths import connect
+from openfit_token.protocol import DEFAULT_WAIT
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing is not loaded at run time: a script's start is what this is for
+    from types import TracebackType
+    from typing import Self
+
+    from openfit_token.token import Token
+
+_SHORTEST = 0.001
+"""Seconds. A time-out of 0 would mean: don't wait, even for an answer that is on its way."""
+
+
+def get_token(
+    profile: str | None = None,
+    *,
+    min_ttl: float | None = None,
+    wait: float = DEFAULT_WAIT,
+    socket: str | None = None,
+) -> "Token":
+    """Give the current token, from a connection of its own. Ask a TokenClient when asking often.
+
+    Args:
+        profile: whose token; left out: the daemon's default, or the only one.
+        min_ttl: seconds the token has to live at least.
+        wait: seconds to wait for a token while the daemon holds none that would do.
+        socket: the daemon's socket; left out: see `openfit_token.paths`.
+
+    Raises:
+        TokenError: one of the classes in `openfit_token.errors`.
+    """
+    with TokenClient(profile, socket) as client:
+        return client.get_token(min_ttl=min_ttl, wait=wait)
+
+
+class TokenClient:
+    """A client of the daemon that keeps its connection. Threads may share it, a fork is noticed.
+
+    Each call waits on a connection of its own, so a long one holds up no other. When the daemon
+    was restarted, calls are sent again, as long as their `wait` lasts; not so login, logout and
+    reload, nor when the daemon wasn't there in the first place.
+
+    All calls raise a TokenError: what the daemon answered; DaemonUnreachable when it isn't there,
+    or not a few seconds after `wait`; DaemonUntrusted; ProtocolViolation. `wait` is in seconds, at
+    most 300.
+    """
+
+    def __init__(self, profile: str | None = None, socket: str | None = None) -> None:
+        self._profile = profile
+        self._path = socket
+        self._pool = Pool()
+
+    def get_token(self, *, min_ttl: float | None = None, wait: float = DEFAULT_WAIT) -> "Token":
+        """Give the current token; with `min_ttl`, one that lives at least so many seconds."""
+        return calls.token(self._call(calls.get_token(self._profile, min_ttl, wait)))
+
+    def refuse(self, token: "Token | str", *, wait: float = DEFAULT_WAIT) -> "Token":
+        """Say that the API answered 401 to this token (or to the one with this id); give another."""
+        return calls.token(self._call(calls.refuse(self._profile, token, wait)))
+
+    def refresh(self, *, wait: float = DEFAULT_WAIT) -> "Token":
+        """Have the token replaced though nothing is wrong with it; give the new one."""
+        return calls.token(self._call(calls.refresh(self._profile, wait)))
+
+    def login(self, password: str | None = None, *, wait: float = DEFAULT_WAIT) -> "Token":
+        """Have the daemon log in anew, with this password or its own. For operators."""
+        return calls.token(self._call(calls.login(self._profile, password, wait)))
+
+    def logout(self) -> None:
+        """Have the daemon forget and revoke its tokens, until the next login. For operators."""
+        calls.fields(self._call(calls.logout(self._profile)))
+
+    def reload(self) -> None:
+        """Have the daemon read its configuration; return when it is in force. For operators."""
+        calls.fields(self._call(calls.reload()))
+
+    def hello(self) -> dict[str, object]:
+        """Give the daemon's name, version, protocol, pid, uptime and the profiles one may use."""
+        return calls.fields(self._call(calls.hello()))
+
+    def status(self) -> dict[str, object]:
+        """Give the state of this client's profile; of all one may use if it has none."""
+        return calls.fields(self._call(calls.status(self._profile)))
+
+    def close(self) -> None:
+        """Close the kept connections. Calls still work, but then keep none."""
+        self._pool.close()
+
+    def __enter__(self) -> "Self":
+        return self
+
+    def __exit__(
+        self,
+        kind: "type[BaseException] | None",
+        error: "BaseException | None",
+        trace: "TracebackType | None",
+    ) -> None:
+        self.close()
+
+    def _call(self, call: calls.Call) -> object:
+        tries = Tries(call, self._pool, monotonic())
+        while True:
+            try:
+                return self._try(tries)
+            except (OSError, DaemonUnreachable, Stopping) as error:
+                pause = tries.after(error, monotonic())
+            sleep(pause)
+
+    def _try(self, tries: Tries) -> object:
+        connection = tries.kept() or Connection(connect(self._path))
+        try:
+            request = connection.begin(tries, monotonic())
+            answer = _exchange(connection, request, tries.answer_by)
+        except BaseException:
+            connection.close()
+            raise
+        self._pool.keep(connection)
+        failure, result = answer
+        if failure is not None:
+            raise failure
+        return result
+
+
+def _exchange(
+    connection: Connection, request: bytes, answer_by: float
+) -> tuple[Exception | None, object]:
+    """Send a request and give the error or the result of its answer.
+
+    Raises:
+        TimeoutError: there was none by then.
+        OSError: the connection was lost.
+        ProtocolViolation: it was none.
+    """
+    channel = connection.channel
+    channel.settimeout(max(_SHORTEST, answer_by - monotonic()))
+    try:  # noqa: SIM105 -- contextlib is not loaded here
+        channel.sendall(request, SEND_FLAGS)
+    except BrokenPipeError:
+        pass  # what the daemon said before it hung up is still to be read
+    while (answer := connection.take(channel.recv(READ))) is None:
+        channel.settimeout(max(_SHORTEST, answer_by - monotonic()))
+    return answer

@@ -1,0 +1,41 @@
+"""The command `openfit-token`: asks the daemon, prints, and ends with a telling exit status.
+
+Only what `get` needs is loaded here: scripts start it for every request they make.
+"""
+
+import sys
+
+from openfit_token.cli.get import quick
+from openfit_token.cli.output import OutputFailed, ReaderLeft
+from openfit_token.errors import TokenError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing is not loaded at run time: it would double the command's start
+    from typing import Final
+
+_INTERRUPTED: "Final" = 130
+"""What a shell makes of SIGINT: 128 + 2."""
+
+
+def main() -> int:
+    """Run the command line and give the exit status; errors are told on standard error."""
+    try:
+        return _run(sys.argv[1:])
+    except ReaderLeft:
+        return OutputFailed.exit_status  # `openfit-token … | head` is nobody's mistake
+    except TokenError as error:
+        from openfit_token.cli.terminal import complain  # noqa: PLC0415 -- not where all is well
+
+        complain(error)
+        return error.exit_status
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+
+
+def _run(words: list[str]) -> int:
+    command = quick(words)
+    if command is not None:
+        return command()
+    from openfit_token.cli.arguments import parse  # noqa: PLC0415 -- argparse takes 7 ms
+
+    return parse(words)()

@@ -1,0 +1,128 @@
+"""`openfit-token get`, and a look at the command line that knows only its common forms.
+
+argparse, which knows them all, takes more time to load than everything else here. `quick` reads
+what it reads just as `openfit_token.cli.arguments` does, and leaves the rest to it.
+"""
+
+import os
+
+from openfit_token.blocking import get_token
+from openfit_token.cli.output import put
+from openfit_token.protocol import DEFAULT_WAIT, MAX_WAIT
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing is not loaded at run time: it would double the command's start
+    from typing import Final
+
+    from openfit_token.token import Token
+
+FORMATS: "Final" = ("raw", "header", "json", "env", "curl")
+_OPTIONS: "Final" = ("--profile", "--min-ttl", "--wait", "--socket", "--format")
+
+
+class Get:
+    """The order to print the current token. Each attribute is an option of the command line."""
+
+    __slots__ = ("format", "min_ttl", "profile", "socket", "wait")
+
+    def __init__(
+        self,
+        profile: str | None = None,
+        min_ttl: float | None = None,
+        wait: float = DEFAULT_WAIT,
+        socket: str | None = None,
+        format: str = "raw",  # noqa: A002 -- the option's name
+    ) -> None:
+        self.profile = profile
+        self.min_ttl = min_ttl
+        self.wait = wait
+        self.socket = socket
+        self.format = format
+
+    def __call__(self) -> int:
+        """Carry it out and give the exit status."""
+        profile = profile_of(self.profile)
+        show(
+            get_token(profile, min_ttl=self.min_ttl, wait=self.wait, socket=self.socket),
+            self.format,
+        )
+        return 0
+
+
+def quick(words: list[str]) -> Get | None:
+    """Read a plain `[get] [--option value]…`; give None for all else, faults included."""
+    given: dict[str, str] = {}
+    rest = iter(words[1:] if words[:1] == ["get"] else words)
+    for word in rest:
+        name, equals, value = word.partition("=")
+        if name not in _OPTIONS:
+            return None
+        if not equals:
+            value = next(rest, "-")
+            if value.startswith("-"):
+                return None  # missing, a negative number, `--`: argparse knows what these mean
+        given[name] = value
+    try:
+        return Get(
+            valid_text(given["--profile"]) if "--profile" in given else None,
+            seconds(given["--min-ttl"]) if "--min-ttl" in given else None,
+            wait_seconds(given["--wait"]) if "--wait" in given else DEFAULT_WAIT,
+            given.get("--socket"),
+            valid_format(given.get("--format", "raw")),
+        )
+    except ValueError:
+        return None
+
+
+def seconds(text: str) -> float:
+    """Give a number of seconds. Raises ValueError if it is none, or negative, or endless."""
+    return _up_to(text, float("inf"), "a number of seconds")
+
+
+def wait_seconds(text: str) -> float:
+    """Give the seconds that a call may wait. Raises ValueError as `seconds`, or above the limit."""
+    return _up_to(text, MAX_WAIT, f"a number of seconds from 0 to {MAX_WAIT:.0f}")
+
+
+def _up_to(text: str, most: float, expected: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= most or number == float("inf"):
+        raise ValueError(f"{text!r} is not {expected}")
+    return number
+
+
+def valid_text(text: str) -> str:
+    """Give a text that can be sent. Raises ValueError for bytes that are none in this locale."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{text!r} is not valid text") from None
+    return text
+
+
+def valid_format(text: str) -> str:
+    """Give the name of a format. Raises ValueError if there is no such format."""
+    if text not in FORMATS:
+        raise ValueError(f"{text!r} is none of {', '.join(FORMATS)}")
+    return text
+
+
+def profile_of(option: str | None) -> str | None:
+    """Give the profile to ask for: the option's, else the environment's, else the daemon's choice."""
+    return option if option is not None else os.environ.get("OPENFIT_PROFILE") or None
+
+
+def show(token: "Token", form: str) -> None:
+    """Print a token in one of FORMATS."""
+    match form:
+        case "raw":
+            put(f"{token.access_token}\n")
+        case "header":
+            put(f"Authorization: {token.authorization}\n")
+        case _:
+            from openfit_token.cli.formats import formatted  # noqa: PLC0415 -- json takes 7 ms
+
+            put(formatted(token, form))

@@ -1,0 +1,64 @@
+"""`openfit-token login` and `logout`: for root, the daemon's user, and its admin groups."""
+
+import sys
+from getpass import getpass
+
+from openfit_token.blocking import TokenClient
+from openfit_token.cli.get import profile_of
+from openfit_token.cli.output import put
+from openfit_token.cli.terminal import WrongUsage, duration, printable
+
+_MAX_PASSWORD = 100
+"""Characters. The token server refuses longer ones, and counts that as a failed login."""
+
+_MAX_LINE = 4 * _MAX_PASSWORD
+"""Characters to read of a line: enough to see that it is too long."""
+
+
+def login(profile: str | None, socket: str | None, wait: float, *, ask: bool) -> int:
+    """Have the daemon log in anew, with a password to be typed in if `ask`. Gives the exit status.
+
+    Raises:
+        WrongUsage: what was typed in can't be a password.
+    """
+    chosen = profile_of(profile)
+    password = _password(chosen) if ask else None
+    with TokenClient(chosen, socket) as client:
+        token = client.login(password, wait=wait)
+    put(f"{printable(token.profile)}: logged in, a token for {duration(token.expires_in)}\n")
+    return 0
+
+
+def logout(profile: str | None, socket: str | None) -> int:
+    """Have the daemon forget its tokens until the next login. Gives the exit status."""
+    chosen = profile_of(profile)
+    with TokenClient(chosen, socket) as client:
+        client.logout()
+    put("logged out\n" if chosen is None else f"{printable(chosen)}: logged out\n")
+    return 0
+
+
+def _password(profile: str | None) -> str:
+    """Read a password without echo, or a line where standard input is no terminal."""
+    try:
+        if sys.stdin is None:  # `<&-` closed it
+            password = ""
+        elif sys.stdin.isatty():
+            password = getpass(
+                f"Password{'' if profile is None else f' for {printable(profile)}'}: "
+            )
+        else:
+            password = sys.stdin.readline(_MAX_LINE).removesuffix("\n")
+        password.encode()
+    except EOFError:
+        password = ""
+    except UnicodeError as error:
+        raise WrongUsage("login: the password is not valid text in this locale") from error
+    if not password:
+        raise WrongUsage("login: no password was given, so none was sent")
+    if len(password) > _MAX_PASSWORD:
+        raise WrongUsage(
+            f"login: the password is longer than {_MAX_PASSWORD} characters, so it was not sent",
+            "OpenFIT has none that long, and counts each wrong one",
+        )
+    return password

@@ -1,0 +1,47 @@
+"""`openfit-token refresh` and `refuse`: have the token replaced, and print the new one."""
+
+import sys
+from hashlib import sha256
+
+from openfit_token.blocking import TokenClient
+from openfit_token.cli.get import profile_of, show
+from openfit_token.cli.terminal import WrongUsage
+
+_ID_DIGITS = 16
+"""Hex digits of the SHA-256 of a token that are its id."""
+_MAX_TOKEN = 64 * 1024
+"""Bytes to read at most: more is no token but a mistake."""
+
+
+def refresh(profile: str | None, socket: str | None, wait: float, form: str) -> int:
+    """Print a new token though nothing is wrong with the old one. Gives the exit status."""
+    with TokenClient(profile_of(profile), socket) as client:
+        show(client.refresh(wait=wait), form)
+    return 0
+
+
+def refuse(
+    refused: str | None, profile: str | None, socket: str | None, wait: float, form: str
+) -> int:
+    """Print the token that follows the refused one, which may stand on standard input instead.
+
+    Raises:
+        WrongUsage: it does neither.
+    """
+    token_id = refused if refused is not None else _id_of_input()
+    with TokenClient(profile_of(profile), socket) as client:
+        show(client.refuse(token_id, wait=wait), form)
+    return 0
+
+
+def _id_of_input() -> str:
+    """Give the id of the token that is read from standard input."""
+    given = b""
+    if sys.stdin is not None and not sys.stdin.isatty():  # `<&-` makes it None
+        given = sys.stdin.buffer.read(_MAX_TOKEN).strip()
+    if not given:
+        raise WrongUsage(
+            "refuse: which token? Give its id, or the token itself on standard input",
+            'for example: printf %s "$TOKEN" | openfit-token refuse',
+        )
+    return sha256(given).hexdigest()[:_ID_DIGITS]

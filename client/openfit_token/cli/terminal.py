@@ -1,0 +1,61 @@
+"""Words for people: on a terminal, which obeys control characters, from sources that may send some."""
+
+import sys
+from math import ceil
+
+from openfit_token.cli.output import silence
+from openfit_token.errors import TokenError
+
+_MINUTE = 60
+_HOUR = 3600
+_DAY = 86400
+
+
+class WrongUsage(TokenError):
+    """The command line, or what was typed in, is not what the command takes."""
+
+    exit_status = 64
+
+
+def printable(text: object) -> str:
+    """Give a text with all that isn't printable, in this locale too, as visible escapes."""
+    shown = "".join(
+        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode()
+        for char in str(text)
+    )
+    return shown.encode(_encoding(), "backslashreplace").decode(_encoding())
+
+
+def _encoding() -> str:
+    return getattr(sys.stdout, "encoding", None) or "ascii"
+
+
+def duration(seconds: float) -> str:
+    """Give seconds in the two units that matter, rounded up to whole seconds."""
+    whole = max(0, ceil(seconds))
+    if whole < 2 * _MINUTE:
+        return f"{whole} s"
+    if whole < 2 * _HOUR:
+        return f"{whole // _MINUTE} min"
+    if whole < 2 * _DAY:
+        return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE} min"
+    return f"{whole // _DAY} d {whole % _DAY // _HOUR} h"
+
+
+def complain(error: TokenError) -> None:
+    """Tell on standard error what failed and why, and in a second line what to do."""
+    advice: list[str] = []
+    if error.hint:
+        advice.append(printable(error.hint))
+    if error.retry_after is not None:
+        advice.append(f"try again in {duration(error.retry_after)}")
+    lines = f"openfit-token: {printable(error.message)}\n"
+    if advice:
+        lines += f"  {'; '.join(advice)}\n"
+    if sys.stderr is None:
+        return  # `2>&-` closed it
+    try:
+        sys.stderr.write(lines)
+        sys.stderr.flush()
+    except OSError:
+        silence(2)  # the exit status still tells

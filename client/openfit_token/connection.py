@@ -1,0 +1,220 @@
+"""Kept connections, and when a call is tried again. No waiting: the two clients do that.
+
+Rules for this file:
+1. A connection serves one call at a time. A call that is broken off, whatever the reason, closes
+   its connection; so a late answer meets nobody, and no call can take another's.
+2. A call whose answer was lost is sent again only where that does no harm: `Call.again`. It goes out
+   at once, since the usual reason is that the daemon was restarted since the call before; and then
+   with pauses, as long as its `wait` lasts.
+3. A daemon that isn't there is waited for only where it has been there: in a client that has had
+   answers. Once such a wait was in vain, the next calls fail at once, until one is answered.
+"""
+
+import os
+from _socket import MSG_NOSIGNAL, socket
+
+from openfit_token.calls import Call
+from openfit_token.errors import DaemonUnreachable, ProtocolViolation, Stopping, TokenError
+from openfit_token.protocol import INCOMPLETE, MAX_ANSWER, Decoder, Malformed, parse_response
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing is not loaded at run time: it would double the client's start
+    from typing import Final
+
+READ: "Final" = 64 * 1024
+"""Bytes to read at once: a token takes 1 to 4 KiB."""
+SEND_FLAGS: "Final" = MSG_NOSIGNAL
+"""A program may have set SIGPIPE back to its deadly default."""
+
+_MAX_IDLE: "Final" = 8
+"""Connections kept for later calls. More threads than this at once are rare, and pay a connect."""
+_MAX_ITEMS: "Final" = 64 * 1024
+"""Items in one array or map of an answer: the profiles of a status, the uids of its clients."""
+_GRACE: "Final" = 5.0
+"""Seconds that an answer may come after the call's own time is over, on a busy machine."""
+_FIRST_PAUSE: "Final" = 0.02
+_LONGEST_PAUSE: "Final" = 0.5
+"""Seconds between tries. A restart takes a second or so."""
+
+
+class Connection:
+    """A connected socket, and the one call that is under way on it."""
+
+    __slots__ = ("_decoder", "_msgid", "channel")
+
+    def __init__(self, channel: socket) -> None:
+        self.channel = channel
+        self._decoder = Decoder(MAX_ANSWER, _MAX_ITEMS)
+        self._msgid = 0
+
+    def begin(self, tries: "Tries", now: float) -> bytes:
+        """Give the bytes to send for the next try of a call."""
+        self._msgid += 1
+        return tries.request(self._msgid, now)
+
+    def take(self, data: bytes) -> tuple[TokenError | None, object] | None:
+        """Take what was read and give the call's error or result; None while there is more to come.
+
+        Raises:
+            ConnectionResetError: the daemon closed the connection.
+            ProtocolViolation: that was no answer to this call.
+        """
+        if not data:
+            raise ConnectionResetError
+        try:
+            message = self._decoder.feed(data)
+            if message is INCOMPLETE:
+                return None
+            rest = self._decoder.next()
+        except Malformed as error:
+            raise ProtocolViolation(
+                f"the daemon's answer is not the protocol's: {error}"
+            ) from error
+        msgid, failure, result = parse_response(message)
+        # The daemon answers 0 where it couldn't make out a msgid, or refused the connection.
+        if msgid != self._msgid and not (msgid == 0 and failure is not None):
+            raise ProtocolViolation("the daemon answered another call than was made")
+        if rest is not INCOMPLETE:
+            raise ProtocolViolation("the daemon answered more than was asked")
+        return failure, result
+
+    def close(self) -> None:
+        """Close our end. After a fork, the other process's end of it stays as it was."""
+        self.channel.close()
+
+
+class Pool:
+    """The connections that nobody uses just now. Threads may share it; a fork is noticed.
+
+    No lock: each step is a single operation of a list, which the interpreter keeps whole. So a
+    child that was forked at any moment finds nothing held, and Ctrl-C breaks nothing.
+
+    Attributes:
+        worked: whether the daemon was there when last looked for, so that it's worth waiting for.
+    """
+
+    __slots__ = ("_idle", "_most", "_process", "worked")
+
+    def __init__(self) -> None:
+        self._idle: list[Connection] = []
+        self._most = _MAX_IDLE
+        self._process = os.getpid()
+        self.worked = False
+
+    def take(self) -> Connection | None:
+        """Give a connection to use and to `keep` or close afterwards, or None to open one."""
+        if self._process != os.getpid():
+            self._process = os.getpid()
+            self.drop()  # they are our parent's: two processes would read each other's answers
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return None
+
+    def keep(self, connection: Connection) -> None:
+        """Take back a connection whose call was answered."""
+        self.worked = True
+        self._idle.append(connection)
+        if len(self._idle) > self._most:
+            self._close_one()
+
+    def drop(self) -> None:
+        """Close what is kept."""
+        while self._idle:
+            self._close_one()
+
+    def close(self) -> None:
+        """Close what is kept, and keep nothing from now on."""
+        self._most = 0
+        self.drop()
+
+    def _close_one(self) -> None:
+        try:
+            connection = self._idle.pop(0)
+        except IndexError:
+            return  # another thread was quicker
+        connection.close()
+
+
+class Tries:
+    """One call on its way: what to send at each try, and whether there is a next one.
+
+    Attributes:
+        call: what is called.
+        answer_by: the caller's clock, seconds: when waiting for an answer ends.
+    """
+
+    __slots__ = ("_deadline", "_lost", "_pause", "_pool", "_sent", "answer_by", "call")
+
+    def __init__(self, call: Call, pool: Pool, now: float) -> None:
+        self.call = call
+        self._pool = pool
+        self._deadline = now + call.patience
+        self._pause = _FIRST_PAUSE
+        self._sent = False
+        self._lost = False
+        self.answer_by = self._deadline + _GRACE
+
+    def kept(self) -> Connection | None:
+        """Give a kept connection, if this try may use one.
+
+        The daemon may have been restarted since it was last used. That costs nothing where the call
+        can be sent again; all others get a new connection.
+        """
+        return self._pool.take() if self.call.again else None
+
+    def request(self, msgid: int, now: float) -> bytes:
+        """Give the bytes to send: at first as the caller said, later with the `wait` that is left."""
+        left = max(0.0, self._deadline - now) if self._sent else None
+        self._sent = True
+        return self.call.request(msgid, left)
+
+    def after(self, error: Exception, now: float) -> float:
+        """Give the seconds to wait before the next try, after one that failed.
+
+        Args:
+            error: a Stopping or DaemonUnreachable, or the OSError that a system call raised;
+                TimeoutError for an answer that didn't come.
+            now: the caller's clock, seconds.
+
+        Raises:
+            Stopping, DaemonUnreachable: there is no next try.
+        """
+        self._pool.drop()  # what befell one connection befell the others
+        match error:
+            case TimeoutError():
+                raise DaemonUnreachable(
+                    "the daemon doesn't answer",
+                    "its log may tell why: `journalctl -u openfit-tokend`",
+                ) from error
+            case BlockingIOError():
+                if now < self.answer_by:
+                    return self._next_pause()
+                raise DaemonUnreachable("the daemon accepts no more connections") from error
+            case DaemonUnreachable():
+                if not self._pool.worked or now >= self._deadline:
+                    self._pool.worked = False
+                    raise error
+                return self._next_pause()
+            case _:
+                return self._after_loss(error, now)
+
+    def _after_loss(self, error: Exception, now: float) -> float:
+        """As `after`, where the daemon was there and the call was sent."""
+        if not self.call.again or (self._lost and now >= self._deadline):
+            if isinstance(error, Stopping):
+                raise error
+            raise DaemonUnreachable(
+                "the daemon closed the connection before it answered",
+                None if self.call.again else f"whether it did the {self.call.method} isn't known",
+            ) from error
+        self._pool.worked = True
+        if not self._lost:
+            self._lost = True
+            return 0.0
+        return self._next_pause()
+
+    def _next_pause(self) -> float:
+        pause = self._pause
+        self._pause = min(2 * pause, _LONGEST_PAUSE)
+        return pause

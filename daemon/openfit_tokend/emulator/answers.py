@@ -1,0 +1,152 @@
+"""What each fault answers, by its name.
+
+A fault is either in INSTEAD (the server doesn't act), or in AFTER (it has acted, and its answer is
+spoiled), or in neither: then it is carried out where the server acts.
+"""
+
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Final, cast
+
+from starlette.responses import (
+    HTMLResponse,
+    JSONResponse,
+    RedirectResponse,
+    Response,
+    StreamingResponse,
+)
+
+from openfit_tokend.emulator.faults import WORDS, Fault, expires_in
+from openfit_tokend.emulator.wire import BrokenOff, Halved, Stalled
+
+OK: Final = 200
+NO_STORE: Final = {"Cache-Control": "no-store, no-cache, max-age=0", "Pragma": "no-cache"}
+NESTED: Final = 60_000
+"""Brackets: far beyond the recursion limit of any parser that recurses."""
+HUGE: Final = 256 * 1024 * 1024
+"""Bytes of a body that is meant to fill a client's memory."""
+_CHUNK: Final = b"a" * 65_536
+_PAGE: Final = "<!DOCTYPE html><html><body><h1>Not what you asked for</h1></body></html>\n"
+
+Fields = Mapping[str, object]
+
+
+def instead(fault: Fault) -> Response | None:
+    """Give the answer of a fault that keeps the server from acting, or None."""
+    if fault.argument == "acted":
+        return None
+    make = _INSTEAD.get(fault.name)
+    return make(fault.argument) if make else None
+
+
+def spoiled(fault: Fault, answer: Response) -> Response:
+    """Give what a fault makes of the answer of a server that has acted."""
+    make = _AFTER.get(fault.name)
+    return make(fault.argument, answer) if make else answer
+
+
+def oauth_error(error: str, description: str | None = None, *, status: int = 400) -> Response:
+    """Give an error answer (RFC 6749, section 5.2)."""
+    more = {} if description is None else {"error_description": description}
+    return JSONResponse({"error": error, **more}, status, NO_STORE)
+
+
+def _page(status: int) -> Callable[[str], Response]:
+    return lambda _: HTMLResponse(_PAGE, status)
+
+
+def _later(status: int) -> Callable[[str], Response]:
+    return lambda seconds: HTMLResponse(_PAGE, status, {"Retry-After": seconds})
+
+
+def _word(error: str) -> Callable[[str], Response]:
+    return lambda status: oauth_error(error, status=int(status))
+
+
+_INSTEAD: Final[Mapping[str, Callable[[str], Response]]] = {
+    "reset": lambda _: BrokenOff(reset=True),
+    "hang": lambda seconds: Stalled("nothing", seconds),
+    "error-500": _page(500),
+    "error-502": _page(502),
+    "error-503": _page(503),
+    "error-504": _page(504),
+    "404": _page(404),
+    "html": _page(OK),
+    "429": _later(429),
+    "503": _later(503),
+    "redirect": lambda _: RedirectResponse("/account/login", 302),
+    "unclear": lambda status: Response(status_code=int(status)),
+    "client-rejected": lambda _: oauth_error("invalid_client"),
+    **{word: _word(word) for word in WORDS},
+}
+
+
+def _acted_page(status: int) -> Callable[[str, Response], Response]:
+    return lambda _, __: HTMLResponse(_PAGE, status)
+
+
+def _expires_in(argument: str, answer: Response) -> Response:
+    if answer.status_code != OK:
+        return answer
+    value = expires_in(argument)
+    rest = {name: v for name, v in _fields(answer).items() if name != "expires_in"}
+    return JSONResponse(rest if value == "absent" else {**rest, "expires_in": value})
+
+
+def _rubbish(kind: str, answer: Response) -> Response:
+    return _RUBBISH[kind](_fields(answer))
+
+
+_AFTER: Final[Mapping[str, Callable[[str, Response], Response]]] = {
+    "lost-answer": lambda _, __: BrokenOff(reset=False),
+    "half-answer": lambda _, answer: Halved(answer),
+    "stall-header": lambda seconds, _: Stalled("header", seconds),
+    "stall-body": lambda seconds, answer: Stalled("body", seconds, answer),
+    "error-500": _acted_page(500),
+    "error-502": _acted_page(502),
+    "error-503": _acted_page(503),
+    "error-504": _acted_page(504),
+    "expires-in": _expires_in,
+    "rubbish": _rubbish,
+}
+
+
+def _fields(answer: Response) -> Fields:
+    # The emulator's own answer: a JSON object, or nothing.
+    return cast("Fields", json.loads(bytes(answer.body) or b"{}"))
+
+
+def _with_token(value: object) -> Callable[[Fields], Response]:
+    return lambda fields: JSONResponse({**fields, "access_token": value})
+
+
+def _without_token(fields: Fields) -> Response:
+    return JSONResponse({name: v for name, v in fields.items() if name != "access_token"})
+
+
+def _with_crlf(fields: Fields) -> Response:
+    token = f"{fields.get('access_token', 'token')}\r\nX-Injected: yes"
+    return JSONResponse({**fields, "access_token": token})
+
+
+def _raw(body: str) -> Callable[[Fields], Response]:
+    return lambda _: Response(body, media_type="application/json")
+
+
+async def _flood() -> AsyncIterator[bytes]:
+    yield b'{"access_token": "'
+    for _ in range(HUGE // len(_CHUNK)):
+        yield _CHUNK
+    yield b'"}'
+
+
+_RUBBISH: Final[Mapping[str, Callable[[Fields], Response]]] = {
+    "not-json": _raw('{"access_token": "cut of'),
+    "list": _raw('["access_token", "expires_in"]'),
+    "no-token": _without_token,
+    "null-token": _with_token(None),
+    "number-token": _with_token(12_345),
+    "crlf-token": _with_crlf,
+    "nested": _raw("[" * NESTED + "]" * NESTED),
+    "huge": lambda _: StreamingResponse(_flood(), media_type="application/json"),
+}

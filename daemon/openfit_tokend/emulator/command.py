@@ -1,0 +1,232 @@
+"""`openfit-tokend emulator`: the emulator as a program."""
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, NoReturn
+
+import anyio
+
+from openfit_tokend.emulator.emulated import Emulator
+from openfit_tokend.emulator.faults import KINDS
+from openfit_tokend.emulator.identity import FORBIDDEN_CLIENT, Rules
+
+DEFAULT_PORT: Final = 8901
+DEFAULT_USER: Final = "demo@example.org"
+DEFAULT_PASSWORD: Final = "emulated"  # noqa: S105 -- it protects nothing
+LAST_PORT: Final = 65_535
+USAGE: Final = 64
+SYSTEM: Final = 71
+OUTPUT: Final = 74
+_RULES: Final = Rules()
+
+_FAULTS: Final = "".join(f"  {name:<24}{kind.summary}\n" for name, kind in KINDS.items())
+_EPILOG: Final = f"""\
+faults, NAME[=ARGUMENT][@WHEN]:
+{_FAULTS}
+WHEN: nothing: the next token request; @2: the second one since the start; @2-5; @2-;
+@login:1, @refresh:2-3: counted among their kind; @10s-20s: seconds since the start;
+@*, @refresh:*: always. Faults can be added while it runs:
+  curl -H 'Content-Type: application/json' -d '{{"fault": "lost-answer"}}' URL/admin/faults
+Other orders: /admin/password, lock, unlock, revoke, lifetime. GET /admin/state tells all.
+
+The client {FORBIDDEN_CLIENT} exists too, but may use neither grant.
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+class _Options(argparse.Namespace):
+    """The options after parsing, with their types."""
+
+    host: str
+    port: int
+    username: str
+    password: str
+    user: list[tuple[str, str]]
+    client_id: str
+    scope: str
+    token_lifetime: int
+    refresh_lifetime: int
+    lockout_after: int
+    lockout_seconds: int
+    old_access_dies: bool
+    reuse_revokes: bool
+    fault: list[str]
+    tls_cert: Path | None
+    tls_key: Path | None
+
+
+def main(argv: Sequence[str]) -> int:
+    """Serve until SIGINT or SIGTERM. Gives the exit status: 0, 71 if it can't serve, 74 output.
+
+    Raises: SystemExit: 64 for a wrong option, 0 after --help.
+    """
+    parser = _parser()
+    options = parser.parse_args(argv, _Options())
+    try:
+        from openfit_tokend.emulator.server import (  # noqa: PLC0415 -- the extra may be missing
+            Place,
+            loopback,
+            serve,
+        )
+    except ModuleNotFoundError as error:
+        return _say(
+            parser, SYSTEM, f"{error.name} is missing: run pip install 'openfit-tokend[demo]'"
+        )
+    try:
+        loopback(options.host)
+        emulator = Emulator(
+            {options.username: options.password, **dict(options.user)},
+            _rules(options),
+            options.fault,
+        )
+    except ValueError as error:
+        parser.error(str(error))
+    place = Place(
+        host=options.host, port=options.port, tls_cert=options.tls_cert, tls_key=options.tls_key
+    )
+
+    async def run() -> int:
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async with anyio.create_task_group() as tasks:
+                try:
+                    url = await tasks.start(serve, emulator, place)
+                except OSError as error:
+                    why = error.strerror or str(error)
+                    return _say(
+                        parser, SYSTEM, f"can't serve at {options.host} port {options.port}: {why}"
+                    )
+                if _print(_greeting(url, options)):
+                    async for _ in signals:
+                        break
+                    status = 0
+                else:
+                    status = _say(parser, OUTPUT, "can't write to the standard output")
+                tasks.cancel_scope.cancel()
+        return status
+
+    return anyio.run(run)
+
+
+def _print(text: str) -> bool:
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError:
+        # Closed, it isn't tried again at the interpreter's end, with a traceback.
+        with suppress(OSError):
+            sys.stdout.close()
+        return False
+    return True
+
+
+def _say(parser: argparse.ArgumentParser, status: int, why: str) -> int:
+    sys.stderr.write(f"{parser.prog}: {why}\n")
+    return status
+
+
+def _greeting(url: str, options: _Options) -> str:
+    default = (options.username, options.password) == (DEFAULT_USER, DEFAULT_PASSWORD)
+    password = (
+        f'password_command = ["echo", "{DEFAULT_PASSWORD}"]'
+        if default
+        else 'password_env = "EMULATOR_PASSWORD"  # as you gave it with --password'
+    )
+    return f"""\
+The emulator listens at {url} (faults and counters: {url}/admin/state). Ctrl-C ends it.
+A configuration for openfit-tokend:
+
+[profiles.emulator]
+environment = "custom"
+id_server = "{url}"
+api_url = "{url}/api"
+client_id = {_toml(options.client_id)}
+scope = {_toml(options.scope)}
+username = {_toml(options.username)}
+{password}
+"""
+
+
+def _toml(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _rules(options: _Options) -> Rules:
+    return Rules(
+        client_id=options.client_id,
+        scopes=frozenset(options.scope.split()),
+        token_lifetime=options.token_lifetime,
+        refresh_lifetime=options.refresh_lifetime,
+        lockout_after=options.lockout_after,
+        lockout_seconds=options.lockout_seconds,
+        old_access_dies=options.old_access_dies,
+        reuse_revokes=options.reuse_revokes,
+    )
+
+
+def _user(text: str) -> tuple[str, str]:
+    name, colon, password = text.partition(":")
+    if not (name and colon and password):
+        raise argparse.ArgumentTypeError("write NAME:PASSWORD")
+    return name, password
+
+
+def _whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    wanted = f"a whole number from {least}" + ("" if most is None else f" to {most}")
+
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdigit()):
+            raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
+        number = int(text)
+        if number < least or (most is not None and number > most):
+            raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
+        return number
+
+    return parse
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog="openfit-tokend emulator",
+        description="An IdentityServer look-alike on loopback, with an API to call and faults.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+
+    def seconds(name: str, default: float, more: str = "") -> None:
+        text = f"{more}(%(default)s)"
+        add(name, type=_whole(1), default=int(default), metavar="SECONDS", help=text)
+
+    add("--host", default="127.0.0.1", help="a loopback address (%(default)s)")
+    add("--port", type=_whole(0, LAST_PORT), default=DEFAULT_PORT, help="0: any (%(default)s)")
+    add("--username", default=DEFAULT_USER, help="(%(default)s)")
+    add("--password", default=DEFAULT_PASSWORD, help="no real one, please (%(default)s)")
+    add("--user", type=_user, action="append", default=[], metavar="NAME:PASSWORD", help="more")
+    add("--client-id", default=_RULES.client_id, help="(%(default)s)")
+    add("--scope", default=" ".join(sorted(_RULES.scopes)), help="allowed ones (%(default)s)")
+    seconds("--token-lifetime", _RULES.token_lifetime)
+    seconds("--refresh-lifetime", _RULES.refresh_lifetime, "counted from the login ")
+    add("--old-access-dies", action="store_true", help="a refresh ends the old access token")
+    add("--reuse-revokes", action="store_true", help="a refresh token used twice ends all of it")
+    add(
+        "--lockout-after",
+        type=_whole(0),
+        default=_RULES.lockout_after,
+        metavar="N",
+        help="wrong passwords in a row; 0: never (%(default)s)",
+    )
+    seconds("--lockout-seconds", _RULES.lockout_seconds)
+    add("--fault", action="append", default=[], metavar="FAULT", help="see below; repeatable")
+    add("--tls-cert", type=Path, metavar="FILE", help="serve https with this PEM chain")
+    add("--tls-key", type=Path, metavar="FILE", help="its key (unless in the same file)")
+    return parser

@@ -1,0 +1,125 @@
+"""Serve an emulator on loopback, with uvicorn's HTTP protocol.
+
+The protocol is driven here and not by `uvicorn.Server`, which takes over the signals, needs a
+fifth of a second to stop, and waits for answers that a fault never gives.
+"""
+
+import asyncio  # noqa: TID251 -- uvicorn's protocols are asyncio's
+import ipaddress
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+import uvicorn
+from anyio.abc import TaskStatus
+from starlette.applications import Starlette
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+from openfit_tokend.emulator import admin, endpoints
+from openfit_tokend.emulator.emulated import Emulator
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where to listen. `port` 0: any free one. With a certificate and its key: https."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+
+
+async def serve(
+    emulator: Emulator,
+    place: Place | None = None,
+    *,
+    task_status: TaskStatus[str] = anyio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve until cancelled; `task_status` gets the URL once connections are accepted.
+
+    The same emulator may be served again later, also at the same port: for its clients that is
+    an outage. Runs on asyncio alone. Raises: ValueError: the host isn't a loopback one; OSError:
+    it can't listen there, or the certificate or key can't be read.
+    """
+    place = place or Place()
+    config = _config(emulator, place)
+    listener = _listener(place)
+    state = ServerState()
+    stopping = anyio.Event()
+    server = await asyncio.get_running_loop().create_server(
+        lambda: Connection(config, state, {"stopping": stopping}),
+        sock=listener,
+        ssl=config.ssl,
+    )
+    emulator.identity.issuer = url = _url(place, listener)
+    try:
+        task_status.started(url)
+        await anyio.sleep_forever()
+    finally:
+        server.close()
+        stopping.set()
+        for connection in list(state.connections):
+            connection.transport.abort()
+        with anyio.CancelScope(shield=True):
+            while state.tasks:
+                await asyncio.wait(state.tasks)
+
+
+class Connection(H11Protocol):
+    """uvicorn's connection, whose requests know their transport, to break it."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        """Put the transport where the answers find it."""
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, "transport": transport}
+
+
+def loopback(host: str) -> str:
+    """Give the address of a loopback host. Raises: ValueError: it isn't one."""
+    if host == "localhost":
+        return "127.0.0.1"
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        address = None
+    if address is None or not address.is_loopback:
+        raise ValueError(
+            f"{host!r} is no loopback address: the emulator shows itself to no network"
+        )
+    return str(address)
+
+
+def _config(emulator: Emulator, place: Place) -> uvicorn.Config:
+    app = Starlette(routes=[*endpoints.routes(emulator), *admin.routes(emulator)])
+    config = uvicorn.Config(
+        app,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        proxy_headers=False,
+        ssl_certfile=place.tls_cert,
+        ssl_keyfile=place.tls_key,
+    )
+    config.load()
+    return config
+
+
+def _listener(place: Place) -> socket.socket:
+    host = loopback(place.host)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.create_server((host, place.port), family=family, backlog=1024)
+    # Accepted sockets inherit it. Without it the body waits 40 ms for the header's ACK; asyncio
+    # would set it, but only on sockets that were made with the protocol's number.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
+
+
+def _url(place: Place, listener: socket.socket) -> str:
+    host = loopback(place.host)
+    name = f"[{host}]" if ":" in host else host
+    port: int = listener.getsockname()[1]
+    return f"{'https' if place.tls_cert else 'http'}://{name}:{port}"

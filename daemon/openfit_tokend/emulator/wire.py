@@ -1,0 +1,103 @@
+"""Answers that go wrong on the wire, as responses: some end the connection, some never end.
+
+The connection's transport is in the request's state (see `server.Connection`): what HTTP forbids
+can't be said through ASGI. After a transport was closed or left, an answer waits until uvicorn has
+noticed that the client is gone: before that it would mend the answer with a 500.
+"""
+
+import asyncio  # noqa: TID251 -- uvicorn's transport is asyncio's
+import socket
+import struct
+from collections.abc import Callable
+from typing import Final, cast
+
+import anyio
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+_NO_LINGER: Final = struct.pack("ii", 1, 0)
+"""SO_LINGER with 0 s: closing sends RST instead of FIN."""
+
+
+async def gone(receive: Receive) -> None:
+    """Wait until the connection is closed. The request's body must have been read."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def pause(scope: Scope, receive: Receive, seconds: float, left: Callable[[], None]) -> None:
+    """Wait these seconds, shorter only if the server stops. Calls `left` when the client leaves."""
+    stopping = cast("anyio.Event", scope["state"]["stopping"])
+    with anyio.move_on_after(seconds):
+        await gone(receive)
+        left()
+        await stopping.wait()
+
+
+class BrokenOff(Response):
+    """No answer: the connection is closed, or reset."""
+
+    def __init__(self, *, reset: bool) -> None:
+        super().__init__()
+        self.reset = reset
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 -- ASGI's signature
+        """Break the connection off, and wait until that is done."""
+        transport = _transport(scope)
+        if self.reset:
+            # A socket as asyncio shows it: it may be set, not closed.
+            raw = cast("socket.socket", transport.get_extra_info("socket"))
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        transport.abort()
+        await gone(receive)
+
+
+class Stalled(Response):
+    """An answer that stops after its first part; broken off after `seconds`, "" is never.
+
+    `part` is nothing at all (`hang`), a piece of the header (`header`) or of the body (`body`).
+    """
+
+    def __init__(self, part: str, seconds: str, answer: Response | None = None) -> None:
+        super().__init__()
+        self.part = part
+        self.seconds = float(seconds) if seconds else None
+        self.answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the part, and wait until the client leaves or the time is over."""
+        transport = _transport(scope)
+        if self.part == "header":
+            transport.write(b"HTTP/1.1 200 OK\r\nContent-Type: applicat")
+        if self.answer is not None and self.part == "body":
+            await _send_half(self.answer, send)
+        with anyio.move_on_after(self.seconds):
+            await gone(receive)
+        transport.abort()
+        await gone(receive)
+
+
+class Halved(Response):
+    """Half of an answer's body, its Content-Length announcing all, and the end."""
+
+    def __init__(self, answer: Response) -> None:
+        super().__init__()
+        self.answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the half, and close once it has gone out."""
+        await _send_half(self.answer, send)
+        _transport(scope).close()
+        await gone(receive)
+
+
+async def _send_half(answer: Response, send: Send) -> None:
+    half = bytes(answer.body)[: len(answer.body) // 2]
+    start = {"status": answer.status_code, "headers": answer.raw_headers}
+    await send({"type": "http.response.start", **start})
+    await send({"type": "http.response.body", "body": half, "more_body": True})
+
+
+def _transport(scope: Scope) -> asyncio.Transport:
+    # Put there by our own protocol class.
+    return cast("asyncio.Transport", scope["state"]["transport"])

@@ -1,0 +1,121 @@
+"""The ledgers of all accounts: who may log in now, written down before it is done.
+
+One owner for all keepers, since profiles of one account share its lockout. The state file holds no
+secret. If it can't be written the daemon goes on in memory, and says so.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final, final
+
+import anyio
+import anyio.to_thread
+
+from openfit_tokend.core import budget
+from openfit_tokend.core.budget import Attempt, Fingerprint, Go, Ledger, Wait
+from openfit_tokend.core.events import Kind, OverBudget
+from openfit_tokend.core.secret import Secret
+from openfit_tokend.core.settings import Account, Identity
+from openfit_tokend.io import clock, log
+from openfit_tokend.io.state import State, StateFile
+
+_SCRYPT_COST: Final = 2**10
+"""scrypt's n: 1 MiB and a few milliseconds. What protects is that 16 bits name no password."""
+
+
+@final
+class Accounts:
+    """The ledger of each account, and the marks of logged-out profiles."""
+
+    def __init__(self, file: StateFile) -> None:
+        """Read the state file; what is damaged counts as two of three rejections."""
+        self._file = file
+        self._state = file.load()
+        self._settled: dict[Account, anyio.Event] = {}
+        self._changes = 0
+        self._written = 0
+        self._writing = anyio.Lock()
+        self._failing = False
+
+    def ledger(self, account: Account) -> Ledger:
+        """Give what is known of an account."""
+        return self._state.ledgers.get(account, self._state.unknown)
+
+    async def admit(
+        self, account: Account, password: Secret, *, insisted: bool
+    ) -> Attempt | OverBudget:
+        """Wait until a login may be sent and write it down; or say that it may not.
+
+        Call `settle` with the attempt in any case, when the login has ended.
+        """
+        fingerprint = await anyio.to_thread.run_sync(self._fingerprint, account, password)
+        while True:
+            asked = budget.ask(self.ledger(account), fingerprint, clock.boot(), insisted=insisted)
+            match asked:
+                case OverBudget():
+                    return asked
+                case Wait():
+                    await self._settled.setdefault(account, anyio.Event()).wait()
+                case Go(ledger, attempt):
+                    self._put(account, ledger)
+                    await self.write()
+                    return attempt
+
+    def settle(self, account: Account, attempt: Attempt, kind: Kind | None) -> None:
+        """Write down how a login ended (None: accepted), and let a waiting one ask again."""
+        self._put(account, budget.settle(self.ledger(account), attempt, kind, clock.boot()))
+        self._settled.pop(account, anyio.Event()).set()
+
+    def announce(self, account: Account) -> None:
+        """Write down that an operator said the account's secret may be another one."""
+        self._put(account, budget.announce(self.ledger(account), clock.boot()))
+
+    def is_logged_out(self, profile: str, identity: Identity) -> bool:
+        """Tell whether an operator logged this profile out, with this identity."""
+        return self._state.logged_out.get(profile) == identity
+
+    def mark(self, profile: str, logged_out: Identity | None) -> None:
+        """Write down whether a profile is logged out."""
+        marks = {name: who for name, who in self._state.logged_out.items() if name != profile}
+        if logged_out is not None:
+            marks[profile] = logged_out
+        if marks != self._state.logged_out:
+            self._change(replace(self._state, logged_out=marks))
+
+    async def write(self) -> None:
+        """Return when all changes until now are on disk; many callers share one write."""
+        mine = self._changes
+        async with self._writing:
+            if self._written >= mine:
+                return
+            now, state = self._changes, self._state
+            try:
+                await anyio.to_thread.run_sync(self._file.save, state)
+            except OSError as error:
+                if not self._failing:
+                    log.warning(
+                        "state_not_written",
+                        path=self._file.path,
+                        reason=error.strerror,
+                        hint="logins go on, counted in memory only until this is mended",
+                    )
+                self._failing = True
+            else:
+                self._failing = False
+            self._written = now
+
+    def _put(self, account: Account, ledger: Ledger) -> None:
+        ledgers: Mapping[Account, Ledger] = {**self._state.ledgers, account: ledger}
+        self._change(replace(self._state, ledgers=ledgers))
+
+    def _change(self, state: State) -> None:
+        self._state = state
+        self._changes += 1
+
+    def _fingerprint(self, account: Account, password: Secret) -> Fingerprint:
+        salt = self._state.salt + account.id_server.encode() + account.username.encode()
+        digest = hashlib.scrypt(
+            password.reveal.encode(), salt=salt, n=_SCRYPT_COST, r=8, p=1, dklen=2
+        )
+        return Fingerprint(int.from_bytes(digest))

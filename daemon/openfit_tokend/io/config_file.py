@@ -1,0 +1,173 @@
+"""Finds the configuration, reads it with the files it includes, and reports every fault."""
+
+import json
+import os
+import re
+import shlex
+import stat
+import tomllib
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+from functools import partial
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import platformdirs
+
+from openfit_token.errors import ConfigRejected
+from openfit_tokend.core.settings import Settings
+from openfit_tokend.core.settings_parser import include_pattern, parse
+from openfit_tokend.core.table import MAX_SHOWN, Fault, Source
+from openfit_tokend.io.regular_file import Unusable, judge_owner, read
+from openfit_tokend.io.toml_lines import lines
+
+APP: Final = "openfit-tokend"
+MAX_SIZE: Final = 1024 * 1024
+"""Bytes of one file: some 4,000 profiles."""
+MAX_INCLUDED: Final = 4096
+"""Files: four times the profiles that are supported."""
+
+_BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
+
+
+class _File(NamedTuple):
+    source: Source
+    text: str
+
+
+class _Broken(Exception):
+    """A file has no content to be judged; the text is the whole line of the report."""
+
+
+def locate(option: str | None) -> Path:
+    """Give the absolute path of the configuration; whether there is a file is for `load` to say.
+
+    The first that is given: the option, $OPENFIT_TOKEND_CONFIG, config.toml in systemd's
+    $CONFIGURATION_DIRECTORY; else root's place below /etc, or the user's own.
+    """
+    if option is not None:
+        return Path(option).absolute()
+    if named := os.environ.get("OPENFIT_TOKEND_CONFIG"):
+        return Path(named).absolute()
+    if directories := os.environ.get("CONFIGURATION_DIRECTORY"):
+        return Path(directories.split(":")[0], "config.toml").absolute()
+    if os.geteuid() == 0:
+        return Path("/etc", APP, "config.toml")
+    return platformdirs.user_config_path(APP).absolute() / "config.toml"
+
+
+def load(path: Path) -> Settings:
+    """Read and judge the configuration with all that it includes.
+
+    Raises:
+        ConfigRejected: its message has every fault, one a line: `path:line: key: what is
+            expected`.
+    """
+    try:
+        main = _read(str(path.absolute()))
+    except _Broken as broken:
+        raise ConfigRejected(str(broken)) from None
+    files, unread = _read_included(main)
+    parsed = parse(main.source, [file.source for file in files], complete=not unread)
+    if isinstance(parsed, Settings) and not unread:
+        return parsed
+    faults = () if isinstance(parsed, Settings) else parsed
+    raise ConfigRejected("\n".join((*_report((main, *files), faults), *unread)))
+
+
+def _read(path: str) -> _File:
+    """Read one file; raise _Broken if it can't be trusted, read or parsed."""
+    try:
+        text = read(path, MAX_SIZE, partial(_judge, path)).decode("utf-8-sig")
+        return _File(Source(path, tomllib.loads(text)), text)
+    except Unusable as unusable:
+        raise _Broken(f"{path}: {unusable.reason}: {unusable.remedy}") from None
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise _Broken(f"{path}:{line}: is not UTF-8: save it with this encoding") from None
+    except RecursionError:
+        raise _Broken(f"{path}: is nested too deeply: a table in a table is enough") from None
+    except ValueError as error:  # tomllib's own, and int's for numbers of thousands of digits
+        raise _Broken(_syntax_fault(path, str(error))) from None
+
+
+def _judge(path: str, status: os.stat_result) -> None:
+    judge_owner(path, status)
+    if status.st_mode & stat.S_IWOTH:
+        raise Unusable("may be written by everybody", f"chmod o-w {shlex.quote(path)}")
+
+
+def _syntax_fault(path: str, message: str) -> str:
+    """Turn tomllib's "… (at line 3, column 5)" into our form."""
+    what, _, place = message.rpartition(" (at ")
+    line, _, column = place.rstrip(")").removeprefix("line ").partition(", ")
+    if what and line.isdigit():
+        return f"{path}:{line}: is not valid TOML: {what} ({column})"
+    return f"{path}: is not valid TOML: {message}"
+
+
+def _read_included(main: _File) -> tuple[list[_File], list[str]]:
+    """Read what the main file includes, sorted; give also the lines on what can't be read."""
+    pattern = include_pattern(main.source)
+    if pattern is None:
+        return [], []
+    files: list[_File] = []
+    unread: list[str] = []
+    try:
+        paths = _matching(Path(main.source.directory, pattern), Path(main.source.path))
+    except Unusable as unusable:
+        fault = Fault(main.source.path, ("include",), f"{unusable.reason}: {unusable.remedy}")
+        return [], _report([main], [fault])
+    for path in paths:
+        try:
+            files.append(_read(str(path)))
+        except _Broken as broken:
+            unread.append(str(broken))
+    return files, unread
+
+
+def _matching(pattern: Path, main: Path) -> list[Path]:
+    """Give the files that match, but neither hidden ones nor the main file itself.
+
+    A pattern without wildcards gives its one file, which may be absent. An absent directory is
+    refused: a reload while it isn't mounted must not drop its profiles.
+    """
+    if not any(wildcard in pattern.name for wildcard in "*?["):
+        return [pattern]
+    try:
+        names = sorted(
+            name
+            for name in os.listdir(pattern.parent)  # noqa: PTH208 -- names, without 4,096 Paths
+            if fnmatchcase(name, pattern.name) and not name.startswith(".")
+        )
+    except OSError as error:
+        reason = f"the directory {pattern.parent} can't be read ({error.strerror})"
+        raise Unusable(reason, "create it, or take this key out") from None
+    if len(names) > MAX_INCLUDED:
+        raise Unusable(f"more than {MAX_INCLUDED} files match", "put several profiles into a file")
+    return [path for name in names if (path := pattern.parent / name) != main]
+
+
+def _report(files: Iterable[_File], faults: Iterable[Fault]) -> list[str]:
+    """Give one line for each fault, in the order of files and lines."""
+    by_path: dict[str, list[tuple[int, str]]] = {file.source.path: [] for file in files}
+    places = {file.source.path: lines(file.text) for file in files}
+    for fault in faults:
+        line = _line(places[fault.path], fault.key)
+        where = f"{fault.path}:{line}" if line else fault.path
+        by_path[fault.path].append((line, f"{where}: {_dotted(fault.key)}: {fault.text}"))
+    return [text for found in by_path.values() for _, text in sorted(found)]
+
+
+def _line(places: Mapping[tuple[str, ...], int], key: tuple[str, ...]) -> int:
+    """Give the line of the key, else of the table it is in or is missing from, else 0."""
+    for length in range(len(key), 0, -1):
+        if line := places.get(key[:length]):
+            return line
+    return 0
+
+
+def _dotted(key: tuple[str, ...]) -> str:
+    """Write a key as TOML does, its parts quoted where they have to be, and cut where very long."""
+    shown = (part[:MAX_SHOWN] for part in key)
+    return ".".join(part if _BARE.fullmatch(part) else json.dumps(part) for part in shown)

@@ -1,0 +1,287 @@
+"""The token endpoint over HTTP: one request, one meaning. It never raises for the network's sake.
+
+Nothing is retried here: the core owns retries. No connection is kept: one that the server closed
+meanwhile would look like an answer that was lost, and cost a refresh token.
+"""
+
+import ssl
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from itertools import count
+from typing import Final, final
+
+import anyio
+import httpx
+
+from openfit_token.errors import Unavailable
+from openfit_tokend import __version__
+from openfit_tokend.core import oauth
+from openfit_tokend.core.events import Grant, Kind
+from openfit_tokend.core.schedule import REQUEST_TIMEOUT
+from openfit_tokend.core.secret import Secret
+from openfit_tokend.core.session import Login, Refresh
+from openfit_tokend.core.settings import Profile
+from openfit_tokend.io import clock, log
+
+CONNECT_TIMEOUT: Final = 10.0
+"""Seconds to look up the name, connect and agree on TLS."""
+REVOKE_TIMEOUT: Final = 10.0
+"""Seconds for a revocation, which is best effort."""
+MAX_REQUESTS: Final = 16
+"""Token requests under way at one server: 1,000 profiles must not look like an attack."""
+
+_UNSENT: Final = (
+    httpx.ConnectError,  # refused, no route, name not found, TLS
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,  # the proxy refused to connect us
+    httpx.UnsupportedProtocol,
+    httpx.InvalidURL,
+    httpx.LocalProtocolError,
+)
+"""The exceptions that say the request never reached the server. Any other leaves it uncertain."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a request brought. `sent`: when it really went out."""
+
+    sent: float
+    meaning: Grant | oauth.Failure
+    retry_after: float | None = None
+
+
+@final
+class Endpoint:
+    """Sends forms to token servers. One HTTP client for each CA file, made when first needed."""
+
+    def __init__(self) -> None:
+        self._clients: dict[str | None, httpx.AsyncClient] = {}
+        self._slots: dict[str, _Slots] = {}
+        self._under_way: set[anyio.CancelScope] = set()
+
+    async def request(
+        self, profile: Profile, request: Login | Refresh, password: Secret | None, deadline: float
+    ) -> Reply:
+        """Send a login with its password, or a refresh, and give what came of it.
+
+        It queues behind MAX_REQUESTS others of the same server, those with the soonest `deadline`
+        (CLOCK_BOOTTIME) first. The time-out counts from its turn. Until then it can be cancelled;
+        once it is sent only `abandon` ends it, since the token server gives up the old refresh
+        token before it stores the new one.
+        """
+        if isinstance(request, Login):
+            assert password is not None  # noqa: S101 -- a login has one
+            form, limit = oauth.login_form(profile.identity, password), REQUEST_TIMEOUT
+        else:
+            form, limit = oauth.refresh_form(profile.identity, request.token), request.timeout
+        async with self._slots.setdefault(profile.identity.id_server, _Slots()).turn(deadline):
+            sent = clock.boot()
+            try:
+                client = self._client(profile)
+            except Exception as error:  # noqa: BLE001 -- a CA file, or a proxy's URL
+                return Reply(sent, _no_client(profile, error))
+            reply = Reply(sent, _no_answer("the daemon ended before the answer came"))
+            with self._kept():
+                reply = await _exchange(client, profile, request, form, limit)
+            return reply
+
+    async def revoke(self, profile: Profile, token: Secret) -> None:
+        """Ask for a refresh token to be revoked; whether it was is not known."""
+        form = oauth.revocation_form(profile.identity, token)
+        with self._kept(), anyio.move_on_after(REVOKE_TIMEOUT):
+            try:
+                client = self._client(profile)
+                await _post(client, profile, oauth.REVOCATION_PATH, form, REVOKE_TIMEOUT)
+            except Exception:  # noqa: BLE001 -- best effort: the token ends by itself
+                log.debug("revocation_failed", profile=profile.name)
+
+    def abandon(self) -> None:
+        """Break off what is under way: only for the daemon's end, when its time is over."""
+        for scope in self._under_way:
+            scope.cancel()
+
+    @contextmanager
+    def _kept(self) -> Iterator[None]:
+        """Let nobody but `abandon` cancel what is in this block."""
+        with anyio.CancelScope(shield=True) as scope:
+            self._under_way.add(scope)
+            try:
+                yield
+            finally:
+                self._under_way.discard(scope)
+
+    async def close(self) -> None:
+        """Close all clients."""
+        for client in self._clients.values():
+            await client.aclose()
+        self._clients.clear()
+
+    def _client(self, profile: Profile) -> httpx.AsyncClient:
+        plain = profile.identity.id_server.startswith("http:")
+        key = "http" if plain else profile.ca_file
+        client = self._clients.get(key)
+        if client is None:
+            client = self._clients[key] = httpx.AsyncClient(
+                verify=_NO_TLS if plain else _trust(profile.ca_file),
+                trust_env=not plain,  # no proxy for loopback: it would read the password
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
+                headers={
+                    "accept": "application/json",
+                    "accept-encoding": "identity",  # so that a small body can't unpack to a huge one
+                    "connection": "close",
+                    "user-agent": f"openfit-tokend/{__version__}",
+                },
+            )
+        return client
+
+
+def failure_of(error: Exception) -> oauth.Failure:
+    """Give what an exception of httpx, or any other, means for the request."""
+    if isinstance(error, _UNSENT):
+        return _not_sent(error)
+    if isinstance(error, httpx.TimeoutException):
+        return _no_answer("the token server stopped answering")
+    if isinstance(error, httpx.RemoteProtocolError):
+        return _no_answer("the token server broke off its answer, or it isn't HTTP")
+    if isinstance(error, httpx.NetworkError):
+        return _no_answer("the connection broke before the answer came")
+    return _no_answer(f"the request failed ({type(error).__name__})")
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status: int
+    retry_after: str | None
+    body: bytes | None
+
+
+async def _exchange(
+    client: httpx.AsyncClient,
+    profile: Profile,
+    request: Login | Refresh,
+    form: Mapping[str, str],
+    limit: float,
+) -> Reply:
+    sent = clock.boot()
+    try:
+        with anyio.fail_after(limit):
+            answer = await _post(client, profile, oauth.TOKEN_PATH, form, limit)
+    except TimeoutError:
+        return Reply(sent, _no_answer(f"no answer within {limit:.0f} s"))
+    except Exception as error:  # noqa: BLE001 -- whatever it is, the answer is lost
+        return Reply(sent, failure_of(error))
+    said = oauth.meaning(request, profile.identity.scope, answer.status, answer.body)
+    return Reply(sent, said, oauth.retry_after(answer.retry_after, clock.wall()))
+
+
+async def _post(
+    client: httpx.AsyncClient, profile: Profile, path: str, form: Mapping[str, str], limit: float
+) -> _Answer:
+    time_limit = httpx.Timeout(limit, connect=min(CONNECT_TIMEOUT, limit))
+    url = profile.identity.id_server + path
+    async with client.stream("POST", url, data=form, timeout=time_limit) as response:
+        retry_after = response.headers.get("retry-after")
+        return _Answer(response.status_code, retry_after, await _body(response))
+
+
+async def _body(response: httpx.Response) -> bytes | None:
+    """Read a body as it came, None where it is too large to be a token's."""
+    body = bytearray()
+    async for chunk in response.aiter_raw():
+        body += chunk
+        if len(body) > oauth.MAX_BODY:
+            return None
+    return bytes(body)
+
+
+def _not_sent(error: Exception) -> oauth.Failure:
+    hint = "check the network, environment or id_server"
+    text = str(error)
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        what = "its TLS certificate can't be trusted"
+        hint = "check environment or id_server, the clock, and ca_file if a proxy opens TLS"
+    elif "SSL" in text or "TLS" in text:
+        what, hint = "TLS failed", "check environment or id_server: it must speak https"
+    elif isinstance(error, httpx.ProxyError):
+        what, hint = "the proxy refused", "check HTTPS_PROXY and NO_PROXY of the daemon"
+    elif isinstance(error, httpx.TimeoutException):
+        what = f"no connection within {CONNECT_TIMEOUT:.0f} s"
+    else:
+        what = _reason(error)
+    return oauth.Failure(
+        Kind.TRANSIENT, Unavailable, f"the token server can't be reached: {what}", hint
+    )
+
+
+def _no_client(profile: Profile, error: Exception) -> oauth.Failure:
+    if profile.ca_file is not None and isinstance(error, OSError):
+        what = f"no CA certificates in {profile.ca_file}: {_reason(error)}"
+        hint = "ca_file names a PEM file that the daemon may read"
+    else:
+        what, hint = "HTTP can't be set up", "check HTTPS_PROXY, SSL_CERT_FILE and SSL_CERT_DIR"
+    return oauth.Failure(Kind.TRANSIENT, Unavailable, what, hint)
+
+
+def _reason(error: BaseException) -> str:
+    """Give the operating system's words behind an exception, which no server can choose."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        cause = cause.__cause__ or cause.__context__
+    return "no connection"
+
+
+def _no_answer(what: str) -> oauth.Failure:
+    return oauth.Failure(
+        Kind.UNCERTAIN, Unavailable, what, "nothing needs doing: it is tried again"
+    )
+
+
+_NO_TLS: Final = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""For plain http to loopback: verifies, trusts nobody, and costs nothing to make."""
+
+
+def _trust(ca_file: str | None) -> ssl.SSLContext:
+    """Give the trust in a CA file, else $SSL_CERT_FILE or _DIR, else the system's, else certifi's."""
+    if ca_file is not None:
+        return ssl.create_default_context(cafile=ca_file)
+    paths = ssl.get_default_verify_paths()  # minds the two variables
+    if paths.cafile or paths.capath:
+        return ssl.create_default_context()
+    return httpx.create_ssl_context()
+
+
+@final
+class _Slots:
+    """Turns at one server, given out by deadline."""
+
+    def __init__(self) -> None:
+        self._free = MAX_REQUESTS
+        self._queue: list[tuple[float, int, anyio.Event]] = []
+        self._order = count()
+
+    @asynccontextmanager
+    async def turn(self, deadline: float) -> AsyncIterator[None]:
+        await self._acquire(deadline)
+        try:
+            yield
+        finally:
+            self._release()
+
+    async def _acquire(self, deadline: float) -> None:
+        if self._free:
+            self._free -= 1
+            return
+        mine = anyio.Event()
+        heappush(self._queue, (deadline, next(self._order), mine))
+        await mine.wait()
+
+    def _release(self) -> None:
+        if self._queue:
+            heappop(self._queue)[2].set()
+        else:
+            self._free += 1

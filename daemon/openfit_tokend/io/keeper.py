@@ -1,0 +1,301 @@
+"""Lives for one profile: feeds what happens to the core's `step`, and carries out what it says.
+
+The session is read by the server at any time and written only in `feed`, which never awaits. Each
+request is a task of its own; when the daemon ends, those not yet sent are dropped, and those that
+were sent are waited for.
+"""
+
+from dataclasses import dataclass
+from math import inf
+from typing import Protocol, final
+
+from anyio import CancelScope
+from anyio.abc import TaskGroup
+
+from openfit_token.errors import BudgetSpent, LoginRejected, SecretUnavailable, Unavailable
+from openfit_tokend.core import budget
+from openfit_tokend.core.answers import LoginEnded, ended_login
+from openfit_tokend.core.events import (
+    Effect,
+    Event,
+    Failed,
+    Grant,
+    Granted,
+    Kind,
+    LoginOrdered,
+    LogoutOrdered,
+    OverBudget,
+    Reconfigured,
+    Revoke,
+    Send,
+    Woken,
+)
+from openfit_tokend.core.oauth import Failure
+from openfit_tokend.core.schedule import REQUEST_TIMEOUT
+from openfit_tokend.core.secret import Secret
+from openfit_tokend.core.session import (
+    Login,
+    Problem,
+    Refresh,
+    Session,
+    is_logged_out,
+    logged_out_session,
+    new_session,
+    state,
+    wake_at,
+)
+from openfit_tokend.core.settings import Profile
+from openfit_tokend.core.step import step
+from openfit_tokend.io import clock, log
+from openfit_tokend.io.accounts import Accounts
+from openfit_tokend.io.alarm import Alarm
+from openfit_tokend.io.endpoint import Endpoint, Reply
+from openfit_tokend.io.secrets import read_password
+
+
+class Listener(Protocol):
+    """Who is told that a session changed."""
+
+    def __call__(self, keeper: "Keeper", ended: LoginEnded | None) -> None:
+        """Look at whoever waits for this keeper; `ended`: a login that came to its end."""
+        ...
+
+
+@dataclass(slots=True)
+class Counters:
+    """What happened to a profile since the daemon's start. The names are the protocol's."""
+
+    tokens: int = 0
+    logins: int = 0
+    refreshes: int = 0
+    rejected_refreshes: int = 0
+    uncertain: int = 0
+    failures: int = 0
+    served: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What all keepers share."""
+
+    endpoint: Endpoint
+    accounts: Accounts
+    alarm: Alarm
+    tasks: TaskGroup
+
+
+@final
+class Keeper:
+    """One profile: its session, its timer, its requests."""
+
+    def __init__(self, profile: Profile, tools: Tools, changed: Listener) -> None:
+        self.profile = profile
+        self.counters = Counters()
+        self.waiting = 0
+        """Calls parked for this profile; the server counts them."""
+        self.answered = False
+        """The profile had a first answer, of whatever kind."""
+        self.last_success_at: float | None = None
+        self.stopping = False
+        self._tools = tools
+        self._changed = changed
+        self._requests: set[CancelScope] = set()
+        self._password: Secret | None = None  # of `login`, until that login ends
+        now = clock.boot()
+        logged_out = tools.accounts.is_logged_out(profile.name, profile.identity)
+        self.session = logged_out_session(now) if logged_out else new_session(now)
+        self.answered = logged_out
+        self._timer = tools.alarm.at(wake_at(self.session), self._wake)
+
+    # What happens
+
+    def feed(self, event: Event, sender: Profile | None = None) -> None:
+        """Let the core decide what an event means, and do it.
+
+        `sender`: the profile as it was when the request was sent that this event answers.
+        """
+        before = self.session
+        self.session, effects = step(before, event, clock.moment(), self.profile.policy)
+        if self.session != before:
+            self._tools.alarm.cancel(self._timer)
+            self._timer = self._tools.alarm.at(wake_at(self.session), self._wake)
+            self._tools.accounts.mark(
+                self.profile.name, self.profile.identity if is_logged_out(self.session) else None
+            )
+            self._log_change(before)
+            self._changed(self, ended_login(before, event, self.session))
+        for effect in effects:
+            self._carry_out(effect, sender or self.profile)
+
+    def order_login(self, password: Secret | None) -> None:
+        """Log in at an operator's word, with this password or else the stored one, read anew."""
+        if password is not None:
+            self._password = password
+        self._tools.accounts.announce(self.profile.account)
+        self.feed(LoginOrdered())
+
+    def order_logout(self) -> None:
+        """Forget both tokens at an operator's word, and stay out."""
+        self._password = None
+        self.feed(LogoutOrdered())
+
+    def reconfigure(self, profile: Profile) -> None:
+        """Take over what a reload brought; an unchanged profile keeps its session."""
+        old, self.profile = self.profile, profile
+        self._tools.accounts.announce(profile.account)
+        self.feed(
+            Reconfigured(
+                identity=profile.identity != old.identity, schedule=profile.policy != old.policy
+            )
+        )
+
+    def retire(self) -> None:
+        """End: a reload removed the profile. What is under way ends by itself."""
+        self._tools.alarm.cancel(self._timer)
+        self.stopping = True
+
+    # What is to be done
+
+    def _wake(self) -> None:
+        self.feed(Woken())
+
+    def _carry_out(self, effect: Effect, sender: Profile) -> None:
+        match effect:
+            case Send(number, request):
+                if not self.stopping:
+                    self._tools.tasks.start_soon(self._request, number, request)
+            case Revoke(token):
+                self._tools.tasks.start_soon(self._tools.endpoint.revoke, sender, token)
+
+    async def _request(self, number: int, request: Login | Refresh) -> None:
+        sender = self.profile
+        try:
+            if isinstance(request, Refresh):
+                event = await self._refresh(sender, number, request)
+            else:
+                event = await self._log_in(sender, number, request)
+        except Exception:  # noqa: BLE001 -- a fault of ours: only this profile tries again
+            log.exception("internal_fault", profile=sender.name)
+            event = Failed(number, Kind.UNCERTAIN, _internal_problem())
+        self._count(request, event)
+        self.feed(event, sender)
+        with CancelScope(shield=True):
+            await self._tools.accounts.write()
+
+    async def _refresh(self, sender: Profile, number: int, request: Refresh) -> Granted | Failed:
+        self.counters.refreshes += 1
+        reply = await self._tools.endpoint.request(sender, request, None, self._deadline())
+        return _event(number, reply)
+
+    async def _log_in(self, sender: Profile, number: int, request: Login) -> Granted | Failed:
+        given = self._password
+        try:
+            password = given or await read_password(sender.password)
+            return await self._log_in_with(sender, number, request, password)
+        except SecretUnavailable as error:
+            unread = Problem(SecretUnavailable, error.message, error.hint, clock.boot())
+            return Failed(number, Kind.SECRET_UNAVAILABLE, unread)
+        finally:
+            if self._password is given:  # else a newer one came meanwhile
+                self._password = None
+
+    async def _log_in_with(
+        self, sender: Profile, number: int, request: Login, password: Secret
+    ) -> Granted | Failed:
+        accounts, account = self._tools.accounts, sender.account
+        admitted = await accounts.admit(account, password, insisted=request.insisted)
+        if isinstance(admitted, OverBudget):
+            return Failed(number, admitted, _over_budget_problem(admitted))
+        self.counters.logins += 1
+        kind: Kind | None = Kind.TRANSIENT  # what it is if the daemon ends before it is sent
+        try:
+            reply = await self._tools.endpoint.request(sender, request, password, self._deadline())
+            kind = reply.meaning.kind if isinstance(reply.meaning, Failure) else None
+        finally:
+            accounts.settle(account, admitted, kind)
+        return _event(number, reply)
+
+    def _deadline(self) -> float:
+        """Give until when a request is needed: tokens that end soonest go first."""
+        access = self.session.access
+        return clock.boot() + REQUEST_TIMEOUT if access is None else access.expires
+
+    # What is to be known
+
+    def _count(self, request: Login | Refresh, event: Granted | Failed) -> None:
+        self.answered = True
+        match event:
+            case Granted():
+                self.counters.tokens += 1
+                self.last_success_at = clock.boot()
+            case Failed(kind=kind):
+                self.counters.failures += 1
+                self.counters.uncertain += kind is Kind.UNCERTAIN
+                if isinstance(request, Refresh) and kind is Kind.GRANT_REJECTED:
+                    self.counters.rejected_refreshes += 1
+                self._log_failure(request, event)
+
+    def _log_failure(self, request: Login | Refresh, event: Failed) -> None:
+        grave = event.error.kind is not Unavailable
+        (log.error if grave else log.warning)(
+            "login_failed" if isinstance(request, Login) else "refresh_failed",
+            profile=self.profile.name,
+            code=event.error.kind.code,
+            message=event.error.message,
+            hint=event.error.hint,
+        )
+
+    def _log_change(self, before: Session) -> None:
+        after, now = self.session, clock.boot()
+        new = after.access is not None and after.access is not before.access
+        if new and after.access is not None:
+            log.info(
+                "token_replaced" if before.access else "token_obtained",
+                profile=self.profile.name,
+                id=after.access.id,
+                expires_in=after.access.expires - now,
+                refresh_in=after.access.due - now,
+            )
+        was, now_is = state(before, now), state(after, now)
+        if was is not now_is:
+            log.debug("state_changed", profile=self.profile.name, state=now_is, was=was)
+
+    @property
+    def ledger(self) -> budget.Ledger:
+        """Give what the profile's account may still cost."""
+        return self._tools.accounts.ledger(self.profile.account)
+
+
+def _event(number: int, reply: Reply) -> Granted | Failed:
+    match reply.meaning:
+        case Grant():
+            return Granted(number, reply.sent, reply.meaning)
+        case Failure(kind, error, message, hint):
+            problem = Problem(error, message, hint, clock.boot())
+            return Failed(number, kind, problem, reply.retry_after)
+
+
+def _internal_problem() -> Problem:
+    return Problem(
+        Unavailable,
+        "a fault of the daemon",
+        "its log has the details; it is tried again",
+        clock.boot(),
+    )
+
+
+def _over_budget_problem(refused: OverBudget) -> Problem:
+    if refused.until == inf:
+        return Problem(
+            LoginRejected,
+            "the token server rejected this user name and password before; they aren't sent again",
+            "store the right password and reload, or: openfit-token login",
+            clock.boot(),
+        )
+    return Problem(
+        BudgetSpent,
+        "too many rejected logins: nothing is sent, so that the account isn't locked",
+        "make sure of the password, and wait: then openfit-token login",
+        clock.boot(),
+        until=refused.until,
+    )

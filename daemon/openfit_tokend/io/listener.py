@@ -1,0 +1,195 @@
+"""Makes the socket, and takes it away.
+
+At no moment can somebody connect whom the mode doesn't let: the socket is made with no rights, then
+given to its group, then its mode, then listened to, and only then does it get its name. A lock
+file beside it says that a daemon lives, so that a live one's socket is never taken, not even in a
+race, and a dead one's always is.
+"""
+
+import fcntl
+import grp
+import os
+import socket
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, final
+
+BACKLOG: Final = 4096
+"""Connections that may wait to be accepted: a client with a time-out is refused beyond."""
+MAX_PATH: Final = 107
+"""Bytes of a Unix socket's path (unix(7))."""
+
+
+@dataclass
+class SocketUnusable(Exception):
+    """The socket can't be made. Says why and what to do."""
+
+    message: str
+    hint: str
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})"
+
+
+@final
+class Listener:
+    """A listening socket in the file system, and the lock that says it is ours."""
+
+    def __init__(self, path: Path, mode: int, group: str | None) -> None:
+        """Make the directory if it is missing, and the socket.
+
+        Raises:
+            SocketUnusable: another daemon lives there, or the place isn't safe, or not writable.
+        """
+        self.path = path
+        beside = path.with_name(f".{path.name}.{os.getpid()}")
+        if len(os.fsencode(beside)) > MAX_PATH:
+            raise SocketUnusable(f"the socket's path is too long: {path}", "choose a shorter one")
+        gid = _gid(group)
+        try:
+            _make_directory(path.parent, mode, gid)
+            _judge_directory(path.parent)
+            self._lock = _lock(path)
+            try:
+                _judge_place(path)
+                self.socket = _listen(beside, mode, gid)
+                beside.replace(path)
+            except BaseException:
+                os.close(self._lock)
+                raise
+        except OSError as error:
+            raise SocketUnusable(
+                f"the socket {path} can't be made: {error.strerror}",
+                "check the directory's rights, or name another place with --socket",
+            ) from error
+        self._made = _inode(path)
+
+    def close(self) -> None:
+        """Stop listening, and remove the socket if it is still the one that was made."""
+        self.socket.close()
+        if _inode(self.path) == self._made:
+            self.path.unlink(missing_ok=True)
+        _lock_path(self.path).unlink(missing_ok=True)
+        os.close(self._lock)
+
+
+def _gid(group: str | None) -> int | None:
+    if group is None:
+        return None
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError:
+        raise SocketUnusable(
+            f"there is no group {group}", f"groupadd --system {group}, or change socket_group"
+        ) from None
+
+
+def _make_directory(directory: Path, mode: int, gid: int | None) -> None:
+    """Make the last directory of the path alone, for those who may use the socket."""
+    if directory.exists():
+        return
+    directory.mkdir(mode=0o700)
+    if gid is not None:
+        os.chown(directory, -1, gid)
+    directory.chmod(0o700 | (0o050 if mode & 0o060 else 0) | (0o005 if mode & 0o006 else 0))
+
+
+def _judge_directory(directory: Path) -> None:
+    status = directory.stat()
+    if status.st_uid not in {0, os.geteuid()}:
+        raise SocketUnusable(
+            f"the socket's directory {directory} belongs to uid {status.st_uid}",
+            "it must be root's or the daemon's own, else its owner could answer in our place",
+        )
+    if status.st_mode & 0o022:
+        raise SocketUnusable(
+            f"others can write to the socket's directory {directory}",
+            f"chmod go-w {directory}, or name a directory of its own",
+        )
+
+
+def _lock_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.lock")
+
+
+def _lock(path: Path) -> int:
+    """Lock the file beside the socket for as long as this process lives."""
+    while True:
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        lock = os.open(_lock_path(path), flags, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            raise _taken(path) from None
+        # Whoever held it before may have removed it after we opened it: then it locks nothing.
+        if _inode(_lock_path(path)) == (os.fstat(lock).st_dev, os.fstat(lock).st_ino):
+            return lock
+        os.close(lock)
+
+
+def _judge_place(path: Path) -> None:
+    """Let only nothing, or a dead socket of root or ours, be replaced."""
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(status.st_mode):
+        raise SocketUnusable(
+            f"{path} is there, and is no socket", "remove it, or name another place"
+        )
+    if status.st_uid not in {0, os.geteuid()}:
+        raise SocketUnusable(
+            f"{path} is a socket of uid {status.st_uid}", "remove it, or name another place"
+        )
+    if _answers(path):
+        raise _taken(path)
+
+
+def _answers(path: Path) -> bool:
+    """Tell whether somebody listens there: a daemon without our lock, or another program."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(0)
+        try:
+            probe.connect(os.fspath(path))
+        except (ConnectionRefusedError, FileNotFoundError):
+            return False
+        except BlockingIOError:  # its queue is full: it lives
+            return True
+    return True
+
+
+def _taken(path: Path) -> SocketUnusable:
+    return SocketUnusable(
+        f"another daemon listens at {path}",
+        "stop it first, or name another place with --socket",
+    )
+
+
+def _listen(path: Path, mode: int, gid: int | None) -> socket.socket:
+    path.unlink(missing_ok=True)  # ours, from a crash: the lock says nobody else is here
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        umask = os.umask(0o777)
+        try:
+            sock.bind(os.fspath(path))
+        finally:
+            os.umask(umask)
+        if gid is not None:
+            os.chown(path, -1, gid)
+        path.chmod(mode)
+        sock.settimeout(0)
+        sock.listen(BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino

@@ -1,0 +1,145 @@
+"""Reads a profile's password from where it is kept, each time one is needed."""
+
+import grp
+import os
+import shlex
+import stat
+from functools import partial
+from pathlib import Path
+from typing import Final, assert_never
+
+from anyio import to_thread
+
+from openfit_token.errors import SecretUnavailable
+from openfit_tokend.core.secret import Secret
+from openfit_tokend.core.settings import (
+    PasswordCommand,
+    PasswordCredential,
+    PasswordEnv,
+    PasswordFile,
+    PasswordSource,
+)
+from openfit_tokend.io.password_command import output_of
+from openfit_tokend.io.regular_file import Unusable, judge_owner, read
+
+MAX_PASSWORD: Final = 100
+"""Characters: IdentityServer refuses longer ones, and counts them as failures."""
+MAX_SECRET_FILE: Final = 4096
+"""Bytes: ten times what 100 characters can take. A larger file is the wrong one."""
+
+_RESTART: Final = "then systemctl restart openfit-tokend"
+
+
+async def read_password(source: PasswordSource | None) -> Secret:
+    """Give the password as it is now. One newline at its end is cut off, nothing else.
+
+    May wait for a file system, or 30 s for a command. Can be cancelled: the command is killed.
+
+    Raises:
+        SecretUnavailable: it can't be read, others could read it too, or no server would take it.
+    """
+    match source:
+        case None:
+            raise SecretUnavailable(
+                "no password is stored for this profile", "openfit-token login --ask"
+            )
+        case PasswordFile(path):
+            what = f"password_file {path}"
+            raw = await _content(what, path, exempt=_is_credential(path))
+        case PasswordCredential(name):
+            what = f"password_credential {name}"
+            raw = await _credential(what, name)
+        case PasswordCommand(argv):
+            what = f"password_command {argv[0]}"
+            raw = await output_of(argv)
+        case PasswordEnv(name):
+            what = f"password_env {name}"
+            raw = _variable(what, name)
+        case _:
+            assert_never(source)
+    return _password(what, raw)
+
+
+def _password(what: str, raw: bytes) -> Secret:
+    """Judge what was read. The errors tell nothing of it."""
+    try:
+        password = raw.removesuffix(b"\n").decode()
+    except UnicodeDecodeError:
+        raise SecretUnavailable(f"{what}: is not UTF-8", "save it with this encoding") from None
+    if not password:
+        raise SecretUnavailable(f"{what}: is empty", "put the password there")
+    if "\0" in password:
+        raise SecretUnavailable(f"{what}: has a NUL byte in it", "save it as plain UTF-8 text")
+    if len(password) > MAX_PASSWORD:
+        raise SecretUnavailable(
+            f"{what}: is longer than {MAX_PASSWORD} characters, which the server refuses",
+            "look whether the password, and nothing else, is there",
+        )
+    return Secret(password)
+
+
+async def _content(what: str, path: str, *, exempt: bool) -> bytes:
+    judge = _accept if exempt else partial(_judge, path)
+    try:
+        return await to_thread.run_sync(read, path, MAX_SECRET_FILE, judge, abandon_on_cancel=True)
+    except Unusable as unusable:
+        raise SecretUnavailable(f"{what}: {unusable.reason}", unusable.remedy) from None
+
+
+async def _credential(what: str, name: str) -> bytes:
+    directory = os.environ.get("CREDENTIALS_DIRECTORY")
+    load = f"put LoadCredential={name}:/etc/openfit-tokend/credentials/{name} into the unit"
+    if not directory:
+        raise SecretUnavailable(
+            f"{what}: $CREDENTIALS_DIRECTORY is not set: no credential was passed by systemd",
+            f"{load}, {_RESTART}",
+        )
+    try:
+        return await _content(what, f"{directory}/{name}", exempt=True)
+    except SecretUnavailable as error:
+        hint = f"{load} (a changed one is seen after a restart only), {_RESTART}"
+        raise SecretUnavailable(error.message, hint) from None
+
+
+def _variable(what: str, name: str) -> bytes:
+    value = os.environb.get(name.encode())
+    if value is None:
+        raise SecretUnavailable(
+            f"{what}: this variable is not set in the daemon's environment",
+            "set it where the daemon is started, and start it again",
+        )
+    return value
+
+
+def _is_credential(path: str) -> bool:
+    """Tell whether the file lies below $CREDENTIALS_DIRECTORY, whose modes are systemd's business."""
+    directory = os.environ.get("CREDENTIALS_DIRECTORY")
+    if not directory:
+        return False
+    return Path(path).resolve().is_relative_to(Path(directory).resolve())
+
+
+def _accept(_status: os.stat_result) -> None:
+    pass
+
+
+def _judge(path: str, status: os.stat_result) -> None:
+    """Refuse a file whose owner could be anybody, or that others can read or write."""
+    judge_owner(path, status)
+    mode, quoted = stat.S_IMODE(status.st_mode), shlex.quote(path)
+    group_may, others_may = mode & 0o060, mode & 0o006
+    if not others_may and (not group_may or status.st_gid == os.getegid()):
+        return
+    who = "everybody" if others_may else f"its group, {_group(status.st_gid)}, which is not mine,"
+    reason = f"{who} may read or write it (mode {mode:04o})"
+    if status.st_uid == os.geteuid():
+        raise Unusable(reason, f"chmod 600 {quoted}")
+    raise Unusable(reason, f"chgrp {_group(os.getegid())} {quoted} && chmod 640 {quoted}")
+
+
+def _group(gid: int) -> str:
+    """Give the group's name, or the number of one without."""
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)

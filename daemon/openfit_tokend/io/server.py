@@ -1,0 +1,456 @@
+"""Serves the socket: a readiness loop that answers in the pass that read the request.
+
+`turn` is a plain function: it handles what is ready on the server's own epoll and returns. Whoever
+drives it calls it when that epoll is readable; nothing here knows which event loop that is. A
+request touches nothing but memory: recv, decode, one call, encode, send, and no await in between.
+
+A call that must wait is parked: an entry, no task. It is answered when its keeper's session
+changes, or at its deadline; a closed connection drops its entries.
+
+A client hurts only itself. It is not read while an answer to it can't be sent whole, or while it
+has MAX_PARKED calls parked; one pass reads no more than READ_SIZE of it, so that a flood leaves
+time for others.
+"""
+
+import errno
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, epoll
+from typing import Final, Protocol, final
+
+from openfit_token.errors import BadRequest, Internal, Overloaded, Stopping, TokenError
+from openfit_token.protocol import (
+    INCOMPLETE,
+    MAX_REQUEST,
+    Decoder,
+    Malformed,
+    encode_error,
+    encode_result,
+    parse_params,
+    parse_request,
+)
+from openfit_tokend.core.answers import Call, LoginEnded, answer
+from openfit_tokend.core.session import AccessToken
+from openfit_tokend.io import clock, log
+from openfit_tokend.io.alarm import Alarm, Entry
+from openfit_tokend.io.keeper import Keeper
+from openfit_tokend.io.peers import Peer, peer_of
+
+READ_SIZE: Final = 2048
+"""Bytes read of one connection in one pass: a few milliseconds' work at the most."""
+MAX_EVENTS: Final = 256
+"""Connections handled in one pass, so that the keepers live beside any crowd."""
+MAX_ACCEPTS: Final = 64
+"""Connections accepted in one pass."""
+MAX_PARKED: Final = 64
+"""Calls of one connection that may wait; it isn't read while they do."""
+MAX_UNREAD: Final = 256 * 1024
+"""Bytes of answers that a parked caller may leave unread before it is closed."""
+BATCH: Final = 32 * 1024
+"""Bytes of answers that are gathered before they are sent."""
+MAX_CONNECTIONS: Final = 4096
+"""Connections of one user."""
+MAX_CONNECTIONS_ROOT: Final = 16384
+"""Connections of root."""
+ACCEPT_PAUSE: Final = 0.1
+"""Seconds without accepting, when the system has no descriptor or memory left for it."""
+_EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
+
+Reply = Callable[[object], None]
+"""Answers a call later: with its result, or with a TokenError."""
+
+
+@dataclass(slots=True)
+class User:
+    """What one uid does here."""
+
+    connections: int = 0
+    requests: int = 0
+
+
+class Caller(Protocol):
+    """Who made a request, over which connection."""
+
+    @property
+    def peer(self) -> Peer:
+        """Give the process that connected."""
+        ...
+
+    @property
+    def sock(self) -> socket.socket:
+        """Give the connection's socket, to ask the kernel about its other end."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Park:
+    """A method's answer that is not known yet."""
+
+    keeper: Keeper
+    call: Call
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """A method's answer that its own doing will bring: `begin` is given the way to answer."""
+
+    begin: Callable[[Reply], None]
+
+
+class Methods(Protocol):
+    """What the server needs to know of the methods."""
+
+    def call(self, caller: Caller, method: str, params: Mapping[str, object]) -> object:
+        """Give a result, a Park or a Later.
+
+        Raises:
+            TokenError: what the caller is answered instead.
+        """
+        ...
+
+    def token(self, keeper: Keeper, access: AccessToken, now: float) -> object:
+        """Give the result that hands out a token."""
+        ...
+
+
+@final
+class _Owed:
+    """An answer still to come. `park` None: it comes Later."""
+
+    __slots__ = ("connection", "entry", "msgid", "park")
+
+    def __init__(self, connection: "_Connection", msgid: int, park: Park | None) -> None:
+        self.connection = connection
+        self.msgid = msgid
+        self.park = park
+        self.entry: Entry | None = None
+
+
+@final
+class _Connection:
+    """One client."""
+
+    __slots__ = (
+        "closed", "decoder", "ended", "held", "outgoing", "owed", "peer", "sock", "user", "watched",
+    )  # fmt: skip
+
+    def __init__(self, sock: socket.socket, peer: Peer, user: User) -> None:
+        self.sock = sock
+        self.peer = peer
+        self.user = user
+        self.decoder = Decoder(MAX_REQUEST)
+        self.outgoing = b""
+        self.owed: set[_Owed] | None = None  # None: 10,000 idle clients need no sets
+        self.watched = -1  # what the epoll looks for; -1: it doesn't know the socket yet
+        self.held = False  # requests that were read may still lie in the decoder
+        self.ended = False  # nothing more is read: it closed its side, or sent rubbish
+        self.closed = False
+
+
+@final
+class Server:
+    """All connections of one listening socket."""
+
+    def __init__(self, methods: Methods, alarm: Alarm) -> None:
+        self.users: dict[int, User] = {}
+        self._methods = methods
+        self._alarm = alarm
+        self._epoll = epoll()
+        self._listener: socket.socket | None = None
+        self._listener_fd = -1
+        self._connections: dict[int, _Connection] = {}
+        self._parked: dict[Keeper, dict[_Owed, None]] = {}
+        self._stopping = False
+
+    # What the owner calls
+
+    def fileno(self) -> int:
+        """Give the descriptor that is readable whenever `turn` has something to do."""
+        return self._epoll.fileno()
+
+    @property
+    def connections(self) -> int:
+        """Give the number of clients connected."""
+        return len(self._connections)
+
+    def listen(self, listener: socket.socket) -> None:
+        """Accept clients of a listening socket that doesn't block. It stays the caller's."""
+        self._listener, self._listener_fd = listener, listener.fileno()
+        self._epoll.register(self._listener_fd, EPOLLIN)
+
+    def turn(self) -> None:
+        """Handle what is ready, a bounded amount of it. Never blocks, never raises for a client."""
+        for fd, events in self._epoll.poll(0, MAX_EVENTS):
+            if fd == self._listener_fd:
+                self._accept()
+                continue
+            connection = self._connections.get(fd)
+            if connection is not None:  # else closed earlier in this turn
+                self._handle(connection, events)
+
+    def changed(self, keeper: Keeper, ended: LoginEnded | None) -> None:
+        """Answer whoever waits for this keeper and can be answered now."""
+        now = clock.boot()
+        for owed in list(self._parked.get(keeper, ())):
+            self._try_parked(owed, now, ended)
+
+    def removed(self, keeper: Keeper, error: TokenError) -> None:
+        """Answer whoever waits for a keeper that is no more."""
+        for owed in list(self._parked.get(keeper, ())):
+            self._deliver(owed, error)
+
+    def stop_waiting(self) -> None:
+        """Answer whoever waits, and whoever would have to from now on, with STOPPING."""
+        self._stopping = True
+        for keeper in list(self._parked):
+            self.removed(keeper, _stopping())
+
+    def close(self) -> None:
+        """Close all connections. Answers that couldn't be sent yet are lost."""
+        for connection in list(self._connections.values()):
+            self._close(connection)
+        if self._listener is not None:
+            self._epoll.unregister(self._listener_fd)
+        self._epoll.close()
+
+    # Connections
+
+    def _accept(self) -> None:
+        assert self._listener is not None  # noqa: S101 -- its descriptor was ready
+        for _ in range(MAX_ACCEPTS):
+            try:
+                sock, _address = self._listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in _EXHAUSTED:
+                    self._pause_accepting(error)
+                    return
+                continue  # the client went away before it was accepted
+            self._welcome(sock)
+
+    def _pause_accepting(self, error: OSError) -> None:
+        log.warning(
+            "accepting_paused", reason=error.strerror, hint="raise LimitNOFILE, or close clients"
+        )
+        self._epoll.modify(self._listener_fd, 0)
+        self._alarm.at(clock.boot() + ACCEPT_PAUSE, self._resume_accepting)
+
+    def _resume_accepting(self) -> None:
+        if not self._epoll.closed:
+            self._epoll.modify(self._listener_fd, EPOLLIN)
+
+    def _welcome(self, sock: socket.socket) -> None:
+        peer = peer_of(sock)
+        user = self.users.setdefault(peer.uid, User())
+        connection = _Connection(sock, peer, user)
+        self._connections[sock.fileno()] = connection
+        user.connections += 1
+        most = MAX_CONNECTIONS if peer.uid else MAX_CONNECTIONS_ROOT
+        if user.connections > most:
+            log.warning("too_many_connections", uid=peer.uid, most=most)
+            full = Overloaded(
+                f"uid {peer.uid} has {most} connections", "close some, or use one for all"
+            )
+            self._end(connection, encode_error(0, full))
+        # Most clients have sent their request already: the epoll is for those that haven't.
+        self._handle(connection, EPOLLIN)
+
+    def _handle(self, connection: _Connection, events: int) -> None:
+        try:
+            if events & EPOLLOUT:
+                self._send(connection)
+                if connection.held and self._is_free(connection):
+                    connection.held = False
+                    self._process(connection)
+            elif events & EPOLLIN and not connection.ended:
+                self._receive(connection)
+            if events & (EPOLLHUP | EPOLLERR) and (connection.ended or not events & EPOLLIN):
+                self._close(connection)  # nobody is there to read an answer
+            self._settle(connection)
+        except Exception:  # noqa: BLE001 -- a fault of ours: this client is closed, the others live
+            log.exception("internal_fault")
+            self._close(connection)
+
+    def _receive(self, connection: _Connection) -> None:
+        try:
+            data = connection.sock.recv(READ_SIZE, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._close(connection)
+            return
+        if data:
+            self._process(connection, data)
+        else:
+            connection.ended = True  # it may still read what it asked for
+
+    def _process(self, connection: _Connection, data: bytes | None = None) -> None:
+        """Answer the requests in `data`, or those that were held, as long as they can be."""
+        decoder = connection.decoder
+        try:
+            message = decoder.next() if data is None else decoder.feed(data)
+            while message is not INCOMPLETE:
+                self._request(connection, message)
+                if len(connection.outgoing) > BATCH:
+                    self._send(connection)
+                if connection.closed:
+                    return
+                if not self._is_free(connection):
+                    connection.held = True
+                    break
+                message = decoder.next()
+        except Malformed as error:
+            self._end(connection, encode_error(error.msgid, BadRequest(str(error))))
+        self._send(connection)
+
+    def _is_free(self, connection: _Connection) -> bool:
+        """Tell whether another request may be answered now."""
+        if connection.owed is not None and len(connection.owed) >= MAX_PARKED:
+            return False
+        return len(connection.outgoing) <= BATCH
+
+    def _send(self, connection: _Connection) -> None:
+        if not connection.outgoing or connection.closed:
+            return
+        try:
+            sent = connection.sock.send(connection.outgoing, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._close(connection)
+            return
+        connection.outgoing = connection.outgoing[sent:]
+
+    def _settle(self, connection: _Connection) -> None:
+        """Watch for what may come next, or close where nothing can."""
+        if connection.closed:
+            return
+        if connection.ended and not connection.outgoing and not connection.owed:
+            self._close(connection)
+            return
+        if connection.outgoing or (connection.held and self._is_free(connection)):
+            wanted = EPOLLOUT  # also to go on with what is held: a socket is mostly writable
+        elif connection.ended or connection.held:
+            wanted = 0
+        else:
+            wanted = EPOLLIN
+        if connection.watched == wanted:
+            return
+        if connection.watched < 0:
+            self._epoll.register(connection.sock, wanted)
+        else:
+            self._epoll.modify(connection.sock, wanted)
+        connection.watched = wanted
+
+    def _end(self, connection: _Connection, last: bytes) -> None:
+        """Say one last thing and close, as soon as it could be sent."""
+        for owed in list(connection.owed or ()):
+            self._forget(owed)
+        connection.ended = True
+        connection.outgoing += last
+        self._send(connection)
+
+    def _close(self, connection: _Connection) -> None:
+        if connection.closed:
+            return
+        connection.closed = True
+        for owed in list(connection.owed or ()):
+            self._forget(owed)
+        connection.user.connections -= 1
+        del self._connections[connection.sock.fileno()]
+        connection.sock.close()  # and so out of the epoll
+
+    # Requests
+
+    def _request(self, connection: _Connection, message: object) -> None:
+        request = parse_request(message)
+        if request is None:
+            return  # a notification: the daemon takes none
+        msgid, method, params = request
+        connection.user.requests += 1
+        try:
+            result = self._methods.call(connection, method, parse_params(params))
+        except TokenError as error:
+            result = error
+        except Malformed as error:
+            raise Malformed(str(error), msgid) from error
+        except Exception:  # noqa: BLE001 -- a fault of ours: the caller is told, the daemon lives
+            log.exception("internal_fault", method=method[:64])
+            result = Internal("a fault of the daemon", "its log has the details")
+        if isinstance(result, Park):
+            self._park(connection, msgid, result)
+        elif isinstance(result, Later):
+            owed = self._owe(connection, msgid, None)
+            result.begin(lambda answer: self._deliver(owed, answer))
+        else:
+            self._answer(connection, msgid, result)
+
+    def _answer(self, connection: _Connection, msgid: int, result: object) -> None:
+        if isinstance(result, TokenError):
+            connection.outgoing += encode_error(msgid, result)
+        else:
+            connection.outgoing += encode_result(msgid, result)
+
+    # Answers that come later
+
+    def _owe(self, connection: _Connection, msgid: int, park: Park | None) -> _Owed:
+        owed = _Owed(connection, msgid, park)
+        if connection.owed is None:
+            connection.owed = set()
+        connection.owed.add(owed)
+        return owed
+
+    def _park(self, connection: _Connection, msgid: int, park: Park) -> None:
+        if self._stopping:
+            self._answer(connection, msgid, _stopping())
+            return
+        owed = self._owe(connection, msgid, park)
+        self._parked.setdefault(park.keeper, {})[owed] = None
+        park.keeper.waiting += 1
+        owed.entry = self._alarm.at(
+            park.deadline, lambda: self._try_parked(owed, clock.boot(), None)
+        )
+
+    def _try_parked(self, owed: _Owed, now: float, ended: LoginEnded | None) -> None:
+        park = owed.park
+        assert park is not None  # noqa: S101 -- only parked calls come here
+        result = answer(park.keeper.session, park.call, park.deadline, now, ended)
+        if isinstance(result, AccessToken):
+            self._deliver(owed, self._methods.token(park.keeper, result, now))
+        elif result is not None:
+            self._deliver(owed, result)
+
+    def _deliver(self, owed: _Owed, result: object) -> None:
+        """Send an answer that was owed; to a connection that is gone, none."""
+        connection = owed.connection
+        if connection.owed is None or owed not in connection.owed:
+            return
+        self._forget(owed)
+        self._answer(connection, owed.msgid, result)
+        self._send(connection)
+        if len(connection.outgoing) > MAX_UNREAD:
+            self._close(connection)
+        self._settle(connection)
+
+    def _forget(self, owed: _Owed) -> None:
+        connection, park = owed.connection, owed.park
+        if connection.owed is not None:
+            connection.owed.discard(owed)
+            if not connection.owed:
+                connection.owed = None
+        if park is None:
+            return
+        waiting = self._parked[park.keeper]
+        del waiting[owed]
+        if not waiting:
+            del self._parked[park.keeper]
+        park.keeper.waiting -= 1
+        if owed.entry is not None:
+            self._alarm.cancel(owed.entry)
+
+
+def _stopping() -> Stopping:
+    return Stopping("the daemon is shutting down", "ask again: it may be restarting", 1.0)

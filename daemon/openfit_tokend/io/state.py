@@ -1,0 +1,206 @@
+"""The state file: what must not be forgotten over a restart, and is no secret.
+
+It holds the times of rejected logins, 16 bits of a salted hash of each rejected password, and
+which profiles an operator logged out. Times are CLOCK_BOOTTIME; the file says of which boot, and
+what the wall clock showed, so that after a reboot the remaining waits are known, at most a whole
+window.
+"""
+
+import json
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import inf, isfinite
+from pathlib import Path
+from typing import Final, cast
+
+import platformdirs
+
+from openfit_tokend.core.budget import WINDOW, Entry, Fingerprint, Ledger
+from openfit_tokend.core.settings import Account, Identity
+from openfit_tokend.io import clock, log
+
+VERSION: Final = 1
+"""Of the file's form."""
+LATE: Final = 60.0
+"""Seconds after a restart at which a login that was under way counts as lost: the server may
+still be at it."""
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+
+Json = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the file holds. `unknown`: the ledger of an account it doesn't name."""
+
+    salt: bytes
+    ledgers: Mapping[Account, Ledger] = field(default_factory=dict[Account, Ledger])
+    logged_out: Mapping[str, Identity] = field(default_factory=dict[str, Identity])
+    unknown: Ledger = field(default_factory=Ledger)
+
+
+def state_path() -> Path:
+    """Give where the file is: $STATE_DIRECTORY (systemd.exec(5)), else the user's state."""
+    given = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
+    directory = Path(given) if given else platformdirs.user_state_path("openfit-tokend")
+    return directory / "ledger.json"
+
+
+@dataclass(frozen=True, slots=True)
+class StateFile:
+    """Reads and writes the file, whole each time."""
+
+    path: Path
+
+    def load(self) -> State:
+        """Give the state; a file that is not there is an empty one, a damaged one is said."""
+        fresh = State(salt=secrets.token_bytes(16))
+        try:
+            text = self.path.read_bytes()
+        except FileNotFoundError:
+            return fresh
+        except OSError as error:
+            return self._damaged(fresh, error.strerror or "can't be read")
+        try:
+            return _parsed(json.loads(text))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
+            return self._damaged(fresh, "not a ledger of this version")
+
+    def save(self, state: State) -> None:
+        """Replace the file atomically, and have it on disk when this returns.
+
+        Raises:
+            OSError: it can't be written.
+        """
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        beside = self.path.with_suffix(".new")
+        fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(fd, "w") as file:
+            json.dump(_formed(state), file)
+            file.flush()
+            os.fsync(fd)
+        beside.replace(self.path)
+
+    def _damaged(self, fresh: State, reason: str) -> State:
+        log.warning(
+            "state_unreadable",
+            path=self.path,
+            reason=reason,
+            hint="taken as two of three rejected logins; it is written anew",
+        )
+        now = clock.boot()
+        return State(fresh.salt, unknown=Ledger(entries=(Entry(now), Entry(now))))
+
+
+def _boot_id() -> str:
+    try:
+        return _BOOT_ID.read_text().strip()
+    except OSError:
+        return ""  # then each start counts as a reboot
+
+
+def _formed(state: State) -> Json:
+    return {
+        "v": VERSION,
+        "boot_id": _boot_id(),
+        "boot": clock.boot(),
+        "wall": clock.wall(),
+        "salt": state.salt.hex(),
+        "accounts": [
+            {
+                "id_server": account.id_server,
+                "username": account.username,
+                "entries": [[entry.at, entry.clear] for entry in ledger.entries],
+                "clear": ledger.clear,
+                "under_way": len(ledger.under_way),
+                "rejected": ledger.rejected,
+                "announced": _shown(ledger.announced),
+                "refused_sent": _shown(ledger.refused_sent),
+            }
+            for account, ledger in state.ledgers.items()
+        ],
+        "logged_out": {
+            name: [who.id_server, who.client_id, who.scope, who.username]
+            for name, who in state.logged_out.items()
+        },
+        "unknown": [entry.at for entry in state.unknown.entries],
+    }
+
+
+def _parsed(value: object) -> State:
+    # Whatever is not as `_formed` made it raises one of the errors that `load` expects.
+    file = cast("Json", value)
+    if file["v"] != VERSION:
+        raise ValueError("another version")
+    restart = _Restart(
+        same_boot=file["boot_id"] == _boot_id() != "",
+        ago=clock.wall() - _number(file["wall"]),
+        saved=_number(file["boot"]),
+        now=clock.boot(),
+    )
+    accounts = cast("Sequence[Json]", file["accounts"])
+    logged_out = cast("Mapping[str, Sequence[str]]", file["logged_out"])
+    unknown = cast("Sequence[object]", file["unknown"])
+    return State(
+        salt=bytes.fromhex(cast("str", file["salt"])),
+        ledgers={
+            Account(str(each["id_server"]), str(each["username"])): _ledger(each, restart)
+            for each in accounts
+        },
+        logged_out={name: Identity(*map(str, who)) for name, who in logged_out.items()},
+        unknown=Ledger(entries=tuple(Entry(restart.entry(_number(at))) for at in unknown)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Restart:
+    """How the file's times are to be read now."""
+
+    same_boot: bool
+    ago: float
+    """Seconds since the file was written, by the wall clock."""
+    saved: float
+    now: float
+
+    def moment(self, at: float) -> float:
+        """Give a moment of the file in this boot's time."""
+        return at if self.same_boot else self.now - self.ago - (self.saved - at)
+
+    def entry(self, at: float) -> float:
+        """Give an entry's time: after a reboot what remains of its window is 0 to a whole one."""
+        if self.same_boot:
+            return min(at, self.now + LATE)
+        return min(self.now, max(self.now - WINDOW, self.moment(at)))
+
+
+def _ledger(each: Json, restart: _Restart) -> Ledger:
+    entries = [
+        Entry(restart.entry(_number(at)), clear=bool(clear))
+        for at, clear in cast("Sequence[tuple[object, object]]", each["entries"])
+    ]
+    lost = [Entry(restart.now + LATE)] * int(_number(each["under_way"]))
+    return Ledger(
+        entries=tuple(sorted(entries + lost, key=lambda entry: entry.at)),
+        clear=int(_number(each["clear"])),
+        rejected=tuple(
+            Fingerprint(int(_number(one))) for one in cast("Sequence[object]", each["rejected"])
+        ),
+        announced=restart.moment(_hidden(each["announced"])),
+        refused_sent=restart.moment(_hidden(each["refused_sent"])),
+    )
+
+
+def _shown(moment: float) -> float | None:
+    return None if moment == -inf else moment
+
+
+def _hidden(moment: object) -> float:
+    return -inf if moment is None else _number(moment)
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        raise TypeError("not a number")
+    return float(value)

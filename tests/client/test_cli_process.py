@@ -1,0 +1,160 @@
+"""`openfit-token` as a process: how it ends when the world interferes."""
+
+import fcntl
+import os
+import pty
+import signal
+import subprocess
+import termios
+from pathlib import Path
+
+import pytest
+
+from fake_daemon import FakeDaemon, always, silent, token_fields
+from processes import OPENFIT_TOKEN, environment
+
+pytestmark = pytest.mark.system
+
+
+def test_a_token_is_printed(place: Path) -> None:
+    with FakeDaemon(place / "s", always(token_fields())) as daemon:
+        done = subprocess.run(
+            [*OPENFIT_TOKEN, "get"],
+            env=environment(OPENFIT_TOKEN_SOCKET=daemon.path),
+            capture_output=True,
+            check=True,
+        )
+
+    assert (done.stdout, done.stderr) == (b"token-a\n", b"")
+
+
+@pytest.mark.parametrize("words", [["get"], ["--help"], ["--version"]])
+def test_a_full_disk_ends_with_74_and_a_line_that_says_so(place: Path, words: list[str]) -> None:
+    with (
+        FakeDaemon(place / "s", always(token_fields())) as daemon,
+        Path("/dev/full").open("w") as full,
+    ):
+        done = subprocess.run(
+            [*OPENFIT_TOKEN, *words],
+            env=environment(OPENFIT_TOKEN_SOCKET=daemon.path),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+
+    assert (done.returncode, done.stderr) == (
+        74,
+        "openfit-token: can't write the output: No space left on device\n",
+    )
+
+
+@pytest.mark.parametrize("words", [["get"], ["get", "--format", "json"], ["--help"]])
+def test_a_closed_pipe_ends_with_74_silently(place: Path, words: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with FakeDaemon(place / "s", always(token_fields())) as daemon:
+        done = subprocess.run(
+            [*OPENFIT_TOKEN, *words],
+            env=environment(OPENFIT_TOKEN_SOCKET=daemon.path),
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    os.close(writer)
+
+    assert (done.returncode, done.stderr) == (74, "")
+
+
+def test_a_closed_standard_output_ends_with_74(place: Path) -> None:
+    with FakeDaemon(place / "s", always(token_fields())) as daemon:
+        done = subprocess.run(
+            ["/bin/sh", "-c", 'exec "$@" >&-', "sh", *OPENFIT_TOKEN, "get"],
+            env=environment(OPENFIT_TOKEN_SOCKET=daemon.path),
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+
+    assert (done.returncode, done.stderr) == (
+        74,
+        "openfit-token: can't print: standard output is closed\n",
+    )
+
+
+@pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full"])
+def test_where_errors_cant_be_told_the_exit_status_still_does(
+    place: Path, redirection: str
+) -> None:
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'exec "$@" {redirection}', "sh", *OPENFIT_TOKEN, "get"],
+        env=environment(OPENFIT_TOKEN_SOCKET=f"{place}/s"),
+        stdout=subprocess.PIPE,
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout) == (69, b"")
+
+
+def test_ctrl_c_ends_with_130_silently(place: Path) -> None:
+    with (
+        FakeDaemon(place / "s", silent) as daemon,
+        subprocess.Popen(
+            [*OPENFIT_TOKEN, "get"],
+            env=environment(OPENFIT_TOKEN_SOCKET=daemon.path),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as process,
+    ):
+        daemon.next_request()
+        process.send_signal(signal.SIGINT)
+
+        assert process.communicate() == (b"", b"")
+    assert process.returncode == 130
+
+
+def test_a_password_is_asked_for_on_the_terminal_without_echo(place: Path) -> None:
+    ours, theirs = pty.openpty()
+    with (
+        FakeDaemon(place / "s", always(token_fields())) as daemon,
+        subprocess.Popen(
+            [*OPENFIT_TOKEN, "login", "--ask", "--profile", "main"],
+            env=environment(OPENFIT_TOKEN_SOCKET=daemon.path),
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(theirs, termios.TIOCSCTTY, 0),  # noqa: PLW1509 -- no threads yet
+        ) as process,
+    ):
+        shown = os.read(ours, 1000)
+        while not shown.endswith(b": "):
+            shown += os.read(ours, 1000)
+        os.write(ours, b"hunter2\n")
+        while not shown.endswith(b"60 min\r\n"):
+            shown += os.read(ours, 1000)
+    os.close(ours)
+    os.close(theirs)
+
+    assert process.returncode == 0
+    assert shown.replace(b"\r\n", b"\n") == (
+        b"Password for main: \nmain: logged in, a token for 60 min\n"
+    )
+    assert daemon.calls == [("login", {"profile": "main", "password": "hunter2", "wait": 30.0})]
+
+
+def test_refuse_on_a_terminal_doesnt_wait_for_input(place: Path) -> None:
+    ours, theirs = pty.openpty()
+    done = subprocess.run(
+        [*OPENFIT_TOKEN, "refuse"],
+        env=environment(OPENFIT_TOKEN_SOCKET=f"{place}/s"),
+        stdin=theirs,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(ours)
+    os.close(theirs)
+
+    assert done.returncode == 64
+    assert done.stderr.startswith(b"openfit-token: refuse: which token?")

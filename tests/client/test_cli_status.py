@@ -1,0 +1,186 @@
+"""`openfit-token status`: what it says, and the exit status that probes rely on."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fake_daemon import FakeDaemon, always
+from openfit_token.cli import main
+from openfit_token.cli.status import described, judge
+from openfit_token.errors import ProtocolViolation
+
+NOW = 1893456000.0
+ERROR = {
+    "code": "UNAVAILABLE",
+    "message": "connection refused",
+    "hint": "is the server up?",
+    "at": NOW - 30,
+}
+
+
+def daemon_status(*, config_error: object = None, **profiles: object) -> dict[str, object]:
+    return {
+        "v": 1,
+        "version": "0.1.0",
+        "pid": 7,
+        "started_at": NOW - 11520,
+        "socket": "/run/openfit-tokend/socket",
+        "connections": 3,
+        "requests": 1234,
+        "config_error": config_error,
+        "profiles": profiles,
+    }
+
+
+def profile(state: str = "fresh", **changed: object) -> dict[str, object]:
+    return {
+        "state": state,
+        "expires_in": 2520.0,
+        "refresh_at": NOW + 2220,
+        "last_success_at": NOW - 1080,
+        "degraded": None,
+        "last_error": None,
+        "logins_left": 3,
+        "login_possible_at": None,
+    } | changed
+
+
+def without_token(state: str, **changed: object) -> dict[str, object]:
+    return profile(state, **({"expires_in": None, "refresh_at": None} | changed))
+
+
+def test_all_well_is_one_line_for_each_profile() -> None:
+    found = daemon_status(main=profile(), etl=profile("refreshing", expires_in=50.0))
+
+    assert described(found, NOW) == (
+        "openfit-tokend 0.1.0, up 3 h 12 min, /run/openfit-tokend/socket,"
+        " connections 3, requests 1234\n"
+        "\n"
+        "PROFILE  STATE       TOKEN LEFT  NEXT REFRESH  LAST SUCCESS  LOGINS LEFT\n"
+        "main     fresh       42 min      in 37 min     18 min ago    3\n"
+        "etl      refreshing  50 s        in 37 min     18 min ago    3\n"
+    )
+
+
+def test_below_a_profile_in_trouble_stands_what_happened_and_what_to_do() -> None:
+    found = daemon_status(
+        main=without_token("down", refresh_at=NOW + 12, last_error=ERROR),
+        other=profile(),
+    )
+
+    assert described(found, NOW).splitlines()[3:] == [
+        "main     down   -           in 12 s       18 min ago    3",
+        "  connection refused (30 s ago)",
+        "  is the server up?",
+        "other    fresh  42 min      in 37 min     18 min ago    3",
+    ]
+
+
+def test_a_retrying_profile_shows_its_last_error_though_it_serves() -> None:
+    found = daemon_status(main=profile("retrying", last_error=ERROR))
+
+    assert "  connection refused (30 s ago)\n" in described(found, NOW)
+
+
+def test_a_profile_that_is_well_again_doesnt_show_its_last_error() -> None:
+    found = daemon_status(main=profile(last_error=ERROR))
+
+    assert "connection refused" not in described(found, NOW)
+
+
+def test_a_degraded_profile_without_an_error_of_its_own_shows_what_degrades_it() -> None:
+    degraded = {"code": "LOGIN_REJECTED", "message": "wrong password"}
+    found = daemon_status(main=profile("locked", degraded=degraded))
+
+    assert "\n  wrong password\n" in described(found, NOW)
+
+
+def test_a_spent_budget_says_when_a_login_is_possible() -> None:
+    found = daemon_status(main=without_token("locked", login_possible_at=NOW + 600))
+
+    assert "\n  a login is possible in 10 min\n" in described(found, NOW)
+
+
+def test_a_logged_out_profile_says_how_to_log_in() -> None:
+    found = daemon_status(main=without_token("logged_out"))
+
+    assert "`openfit-token login` logs in again\n" in described(found, NOW)
+
+
+@pytest.mark.parametrize("error", ["fault 1\nfault 2", {"message": "fault 1\nfault 2"}])
+def test_a_refused_configuration_is_shown_with_all_its_faults(error: object) -> None:
+    found = daemon_status(config_error=error, main=profile())
+
+    assert described(found, NOW).splitlines()[1:4] == [
+        "the last reload was refused, the old configuration is in force:",
+        "  fault 1",
+        "  fault 2",
+    ]
+
+
+def test_no_profile_is_a_header_alone() -> None:
+    assert len(described(daemon_status(), NOW).splitlines()) == 1
+
+
+def test_nothing_from_the_daemon_commands_the_terminal() -> None:
+    nasty = ERROR | {"message": "\x1b[2J", "hint": "\x07"}
+    found = daemon_status(
+        config_error="\x1b]0;x", **{"\x1b[1m": without_token("\x1b", last_error=nasty)}
+    )
+
+    assert described(found, NOW).replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize(
+    ("profiles", "status"),
+    [
+        ({}, 0),
+        ({"a": profile(), "b": profile("refreshing")}, 0),
+        ({"a": profile("retrying")}, 0),
+        ({"a": profile(), "b": profile("retrying", degraded={"code": "X", "message": "y"})}, 75),
+        ({"a": without_token("down")}, 75),
+        ({"a": without_token("logging_in")}, 75),
+        ({"a": without_token("empty")}, 75),
+        ({"a": profile(expires_in=-3.0)}, 75),
+        ({"a": without_token("down"), "b": profile("locked")}, 77),
+        ({"a": without_token("logged_out"), "b": without_token("down")}, 77),
+    ],
+)
+def test_the_exit_status_is_that_of_the_worst_profile(
+    profiles: dict[str, object], status: int
+) -> None:
+    assert judge(daemon_status(**profiles)) == status
+
+
+def test_a_status_without_profiles_is_a_violation() -> None:
+    with pytest.raises(ProtocolViolation):
+        judge({"profiles": None})
+
+
+def test_json_is_the_daemons_status_on_one_line(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = daemon_status(main=without_token("locked"))
+    with FakeDaemon(place / "s", always(found)) as daemon:
+        monkeypatch.setattr(
+            "sys.argv", ["openfit-token", "status", "--json", "--socket", daemon.path]
+        )
+        status = main()
+
+    printed = capsys.readouterr().out
+    assert (status, json.loads(printed), printed.count("\n")) == (77, found, 1)
+
+
+def test_text_is_printed_with_the_same_verdict(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with FakeDaemon(place / "s", always(daemon_status(main=without_token("down")))) as daemon:
+        monkeypatch.setattr(
+            "sys.argv", ["openfit-token", "status", "--profile", "main", "--socket", daemon.path]
+        )
+        status = main()
+
+    assert status == 75
+    assert capsys.readouterr().out.startswith("openfit-tokend 0.1.0, up ")
+    assert daemon.calls == [("status", {"profile": "main"})]

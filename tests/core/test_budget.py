@@ -1,0 +1,441 @@
+"""How many rejected passwords an account may still cost."""
+
+from dataclasses import dataclass, replace
+from math import inf
+from typing import Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openfit_tokend.core.budget import (
+    LIMIT,
+    REMEMBERED,
+    WINDOW,
+    Attempt,
+    Entry,
+    Fingerprint,
+    Go,
+    Ledger,
+    Wait,
+    announce,
+    ask,
+    logins_left,
+    possible_at,
+    settle,
+)
+from openfit_tokend.core.events import Kind, OverBudget
+
+ONE: Final = Fingerprint(1)
+TWO: Final = Fingerprint(2)
+NOW: Final = 10_000.0
+OLD: Final = NOW - 900.0
+"""When an entry was made that has just stopped being young."""
+
+
+def clear(*moments: float) -> Ledger:
+    """Give the ledger of an account with these clear rejections since its last accepted login."""
+    entries = tuple(Entry(at, clear=True) for at in moments)
+    return Ledger(entries, clear=len(entries), refused_sent=max(moments) - 1.0)
+
+
+def going(ledger: Ledger, fingerprint: Fingerprint) -> Go:
+    attempt = Attempt(NOW, fingerprint)
+    return Go(replace(ledger, under_way=(*ledger.under_way, attempt)), attempt)
+
+
+# ask: the first rule that fits decides
+
+
+def test_the_first_login_of_an_account_goes() -> None:
+    assert ask(Ledger(), ONE, NOW, insisted=False) == going(Ledger(), ONE)
+
+
+def test_a_password_known_as_rejected_is_not_sent_again() -> None:
+    ledger = replace(clear(OLD), rejected=(ONE,))
+
+    assert ask(ledger, ONE, NOW, insisted=False) == OverBudget(inf, known=True)
+    assert ask(ledger, TWO, NOW, insisted=False) == going(ledger, TWO)
+
+
+def test_a_password_known_as_rejected_is_not_sent_again_whatever_else_the_budget_says() -> None:
+    ledger = replace(clear(NOW, NOW, NOW), rejected=(ONE,), under_way=(Attempt(NOW, TWO),))
+
+    assert ask(ledger, ONE, NOW, insisted=False) == OverBudget(inf, known=True)
+
+
+def test_an_operator_may_insist_on_a_password_known_as_rejected() -> None:
+    ledger = replace(clear(OLD), rejected=(ONE,))
+
+    assert ask(ledger, ONE, NOW, insisted=True) == going(ledger, ONE)
+
+
+@pytest.mark.parametrize("insisted", [True, False])
+def test_after_three_clear_rejections_nothing_goes_for_900_s_whoever_insists(
+    insisted: bool,  # noqa: FBT001 -- pytest names it
+) -> None:
+    ledger = replace(clear(NOW - 1500, NOW - 1000, NOW - 899.5), proven=(ONE,), announced=NOW)
+
+    assert ask(ledger, ONE, NOW, insisted=insisted) == OverBudget(NOW + 0.5, known=False)
+
+
+def test_after_three_clear_rejections_nothing_goes_by_itself_also_after_900_s() -> None:
+    ledger = clear(NOW - 5000, NOW - 3000, OLD)
+
+    assert ask(ledger, ONE, NOW, insisted=False) == OverBudget(NOW + 900.0, known=False)
+
+
+def test_after_three_clear_rejections_and_900_s_an_operator_may_insist() -> None:
+    ledger = clear(NOW - 5000, NOW - 3000, OLD)
+
+    assert ask(ledger, ONE, NOW, insisted=True) == going(ledger, ONE)
+
+
+def test_after_three_clear_rejections_and_900_s_a_proven_password_goes() -> None:
+    ledger = replace(clear(NOW - 5000, NOW - 3000, OLD), proven=(ONE,))
+
+    assert ask(ledger, ONE, NOW, insisted=False) == going(ledger, ONE)
+    assert ask(ledger, TWO, NOW, insisted=False) == OverBudget(NOW + 900.0, known=False)
+
+
+def test_after_three_clear_rejections_and_900_s_a_secret_announced_since_goes() -> None:
+    # an announcement counts while later than the sending of every clearly rejected login
+    ledger = replace(clear(NOW - 5000, NOW - 3000, OLD), refused_sent=OLD - 10.0)
+
+    later = replace(ledger, announced=OLD - 9.9)
+    not_later = replace(ledger, announced=OLD - 10.0)
+
+    assert ask(later, ONE, NOW, insisted=False) == going(later, ONE)
+    assert ask(not_later, ONE, NOW, insisted=False) == OverBudget(NOW + 900.0, known=False)
+
+
+def test_an_insisted_password_known_as_rejected_is_told_as_known() -> None:
+    by_clear = replace(clear(NOW, NOW, NOW), rejected=(ONE,))
+    by_window = replace(by_clear, clear=0)
+
+    for ledger in (by_clear, by_window):
+        assert ask(ledger, ONE, NOW, insisted=True) == OverBudget(NOW + 900.0, known=True)
+
+
+@pytest.mark.parametrize(
+    "mixed",
+    [
+        Entry(NOW - 100.0, clear=True),
+        Entry(NOW - 100.0),
+        Entry(NOW - 100.0, lost=TWO),
+    ],
+    ids=["clear", "unclear", "lost"],
+)
+def test_three_entries_of_any_kind_younger_than_900_s_stop_everything(mixed: Entry) -> None:
+    entries = (Entry(NOW - 2000.0), Entry(NOW - 800.0), Entry(NOW - 500.0, lost=ONE), mixed)
+    ledger = Ledger(entries, proven=(ONE,), announced=NOW)
+
+    assert ask(ledger, ONE, NOW, insisted=True) == OverBudget(NOW + 100.0, known=False)
+
+
+def test_the_third_newest_of_many_entries_says_when() -> None:
+    ledger = Ledger(tuple(Entry(NOW - age) for age in (700.0, 600.0, 500.0, 400.0)))
+
+    assert ask(ledger, ONE, NOW, insisted=False) == OverBudget(NOW + 300.0, known=False)
+
+
+def test_an_entry_of_900_s_ago_is_no_longer_young() -> None:
+    ledger = Ledger((Entry(OLD), Entry(NOW), Entry(NOW)))
+
+    assert ask(ledger, ONE, NOW, insisted=False) == going(ledger, ONE)
+
+
+@given(at=st.floats(0.0, 1e7), fraction=st.floats(0.0, 0.999999))
+def test_what_is_over_budget_goes_at_the_very_moment_that_was_named(
+    at: float, fraction: float
+) -> None:
+    ledger = Ledger((Entry(at), Entry(at), Entry(at)))
+    refused = ask(ledger, ONE, at + fraction * WINDOW, insisted=False)
+
+    assert isinstance(refused, OverBudget)
+    assert isinstance(ask(ledger, ONE, refused.until, insisted=False), Go)
+
+
+def test_an_unproven_password_waits_for_another_login_of_the_account() -> None:
+    ledger = Ledger(under_way=(Attempt(NOW - 1.0, TWO),))
+
+    assert ask(ledger, ONE, NOW, insisted=True) == Wait()
+
+
+def test_a_proven_password_goes_beside_another_login_of_the_account() -> None:
+    ledger = Ledger(under_way=(Attempt(NOW - 1.0, TWO),), proven=(ONE,))
+
+    assert ask(ledger, ONE, NOW, insisted=False) == going(ledger, ONE)
+
+
+@pytest.mark.parametrize(("entries", "under_way"), [(0, 3), (1, 2), (2, 1)])
+def test_a_proven_password_waits_where_those_under_way_could_spend_the_budget(
+    entries: int, under_way: int
+) -> None:
+    ledger = Ledger(
+        tuple(Entry(NOW) for _ in range(entries)),
+        under_way=tuple(Attempt(NOW, ONE) for _ in range(under_way)),
+        proven=(ONE,),
+    )
+    one_less = replace(ledger, under_way=ledger.under_way[1:])
+
+    assert ask(ledger, ONE, NOW, insisted=True) == Wait()
+    assert isinstance(ask(one_less, ONE, NOW, insisted=True), Go)
+
+
+def test_an_account_with_two_entries_and_none_under_way_has_one_login_left() -> None:
+    ledger = Ledger((Entry(NOW), Entry(NOW)))
+
+    assert ask(ledger, ONE, NOW, insisted=False) == going(ledger, ONE)
+
+
+# settle
+
+ATTEMPT: Final = Attempt(NOW - 5.0, ONE)
+OTHER: Final = Attempt(NOW - 5.0, TWO)
+BUSY: Final = Ledger(
+    (Entry(NOW - 100.0, clear=True), Entry(NOW - 50.0, lost=ONE), Entry(NOW - 40.0, lost=TWO)),
+    clear=1,
+    under_way=(OTHER, ATTEMPT),
+    rejected=(TWO,),
+    proven=(ONE,),
+    announced=NOW - 500.0,
+    refused_sent=NOW - 101.0,
+)
+
+
+def test_a_rejection_is_a_clear_entry_at_the_time_of_the_answer() -> None:
+    assert settle(BUSY, ATTEMPT, Kind.GRANT_REJECTED, NOW) == replace(
+        BUSY,
+        entries=(*BUSY.entries, Entry(NOW, clear=True)),
+        clear=2,
+        under_way=(OTHER,),
+        rejected=(TWO, ONE),
+        proven=(),
+        refused_sent=NOW - 5.0,
+    )
+
+
+def test_the_newest_sending_of_a_rejected_login_counts_whatever_their_order() -> None:
+    ledger = replace(BUSY, refused_sent=NOW - 1.0)
+
+    assert settle(ledger, ATTEMPT, Kind.GRANT_REJECTED, NOW).refused_sent == NOW - 1.0
+
+
+def test_an_unclear_refusal_is_an_entry() -> None:
+    assert settle(BUSY, ATTEMPT, Kind.UNCLEAR, NOW) == replace(
+        BUSY, entries=(*BUSY.entries, Entry(NOW)), under_way=(OTHER,)
+    )
+
+
+def test_a_lost_answer_is_an_entry_with_its_password() -> None:
+    assert settle(BUSY, ATTEMPT, Kind.UNCERTAIN, NOW) == replace(
+        BUSY, entries=(*BUSY.entries, Entry(NOW, lost=ONE)), under_way=(OTHER,)
+    )
+
+
+def test_a_success_takes_back_the_count_and_the_lost_answers_of_this_password_only() -> None:
+    ledger = replace(BUSY, rejected=(TWO, ONE), proven=(TWO,))
+
+    assert settle(ledger, ATTEMPT, None, NOW) == replace(
+        ledger,
+        entries=(BUSY.entries[0], BUSY.entries[2]),
+        clear=0,
+        under_way=(OTHER,),
+        rejected=(TWO,),
+        proven=(TWO, ONE),
+    )
+
+
+def test_a_success_leaves_the_entries_of_clear_rejections_their_900_s() -> None:
+    ledger = replace(clear(NOW - 3.0, NOW - 2.0, NOW - 1.0), under_way=(ATTEMPT,))
+
+    settled = settle(ledger, ATTEMPT, None, NOW)
+
+    assert ask(settled, ONE, NOW, insisted=False) == OverBudget(NOW + 897.0, known=False)
+
+
+@pytest.mark.parametrize(
+    "kind", [Kind.TRANSIENT, Kind.CLIENT_REJECTED, Kind.SECRET_UNAVAILABLE]
+)
+def test_what_the_server_did_not_count_leaves_nothing(kind: Kind) -> None:
+    assert settle(BUSY, ATTEMPT, kind, NOW) == replace(BUSY, under_way=(OTHER,))
+
+
+def test_of_two_equal_attempts_one_is_settled() -> None:
+    ledger = Ledger(under_way=(ATTEMPT, ATTEMPT))
+
+    assert settle(ledger, ATTEMPT, Kind.TRANSIENT, NOW) == Ledger(under_way=(ATTEMPT,))
+
+
+def test_old_entries_are_forgotten_but_the_newest_clear_one() -> None:
+    ledger = Ledger(
+        (
+            Entry(OLD - 2.0, clear=True),
+            Entry(OLD - 1.0, clear=True),
+            Entry(OLD, lost=ONE),
+            Entry(OLD),
+            Entry(OLD + 1.0),
+        ),
+        clear=3,
+        under_way=(ATTEMPT,),
+    )
+
+    settled = settle(ledger, ATTEMPT, Kind.TRANSIENT, NOW)
+
+    assert settled.entries == (Entry(OLD - 1.0, clear=True), Entry(OLD + 1.0))
+
+
+def test_the_newest_passwords_are_remembered() -> None:
+    ledger = Ledger()
+    for number in range(REMEMBERED + 1):
+        attempt = Attempt(NOW, Fingerprint(number))
+        ledger = settle(
+            replace(ledger, under_way=(attempt,)), attempt, Kind.GRANT_REJECTED, NOW
+        )
+
+    assert ledger.rejected == tuple(range(1, REMEMBERED + 1))
+
+
+def test_a_password_rejected_again_is_remembered_as_the_newest() -> None:
+    ledger = Ledger(under_way=(ATTEMPT,), rejected=(ONE, TWO))
+
+    assert settle(ledger, ATTEMPT, Kind.GRANT_REJECTED, NOW).rejected == (TWO, ONE)
+
+
+# announce, and what people are told
+
+
+def test_an_announcement_is_written_down() -> None:
+    assert announce(BUSY, NOW) == replace(BUSY, announced=NOW)
+
+
+@pytest.mark.parametrize(
+    ("ledger", "left"),
+    [
+        (Ledger(), 3),
+        (clear(OLD), 2),
+        (Ledger((Entry(NOW), Entry(NOW - 899.0))), 1),
+        (replace(clear(NOW), clear=2), 1),
+        (clear(OLD, OLD, OLD), 0),
+        (Ledger((Entry(NOW),) * 4), 0),
+        (clear(OLD, OLD, OLD, OLD), 0),
+    ],
+)
+def test_what_is_left_of_the_budget(ledger: Ledger, left: int) -> None:
+    assert logins_left(ledger, NOW) == left
+
+
+@pytest.mark.parametrize(
+    ("ledger", "moment"),
+    [
+        (Ledger(), NOW),
+        (Ledger((Entry(NOW - 500.0), Entry(NOW))), NOW),
+        (Ledger((Entry(NOW - 500.0), Entry(NOW), Entry(NOW))), NOW + 400.0),
+        (clear(NOW - 1500.0, NOW - 1000.0, NOW - 300.0), NOW + 600.0),
+        (replace(clear(NOW - 1500.0, NOW - 300.0), clear=2), NOW),
+        (clear(OLD - 9.0, OLD - 9.0, OLD - 9.0), NOW),
+        (clear(NOW - 800.0, NOW - 700.0, NOW - 600.0), NOW + 300.0),
+    ],
+)
+def test_when_the_budget_allows_a_login_that_an_operator_insists_on(
+    ledger: Ledger, moment: float
+) -> None:
+    assert possible_at(ledger, NOW) == moment
+    assert isinstance(ask(ledger, ONE, moment, insisted=True), Go)
+
+
+# For all histories
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """A login that somebody wants: `gap` seconds after the last; its answer takes `takes`."""
+
+    gap: float
+    takes: float
+    fingerprint: Fingerprint
+    insisted: bool
+    announced: bool
+    kind: Kind | None
+
+
+TRIES = st.lists(
+    st.builds(
+        Try,
+        gap=st.floats(0.0, 500.0),
+        takes=st.floats(0.0, 60.0),
+        fingerprint=st.sampled_from([ONE, TWO, Fingerprint(3), Fingerprint(4)]),
+        insisted=st.booleans(),
+        announced=st.booleans(),
+        kind=st.sampled_from([None, Kind.GRANT_REJECTED, Kind.UNCLEAR, Kind.UNCERTAIN]),
+    ),
+    min_size=4,
+    max_size=30,
+)
+
+
+def history(tries: list[Try]) -> list[tuple[float, Try]]:
+    """Give the answers, with their moments, of those logins that the ledger let go."""
+    ledger, now = Ledger(), 0.0
+    under_way: list[tuple[float, Attempt, Try]] = []
+    answers: list[tuple[float, Try]] = []
+    for wanted in tries:
+        now += wanted.gap
+        for end, attempt, sent in sorted(under_way, key=lambda each: each[0]):
+            if end <= now:
+                ledger = settle(ledger, attempt, sent.kind, end)
+                answers.append((end, sent))
+        under_way = [each for each in under_way if each[0] > now]
+        if wanted.announced:
+            ledger = announce(ledger, now)
+        verdict = ask(ledger, wanted.fingerprint, now, insisted=wanted.insisted)
+        if isinstance(verdict, Go):
+            ledger = verdict.ledger
+            under_way.append((now + wanted.takes, verdict.attempt, wanted))
+    return answers
+
+
+@given(TRIES)
+def test_never_more_than_three_logins_in_15_minutes_are_or_may_have_been_rejected(
+    tries: list[Try],
+) -> None:
+    answers = history(tries)
+    accepted = {each.fingerprint: at for at, each in answers if each.kind is None}
+
+    spent = [
+        at
+        for at, each in answers
+        if each.kind in {Kind.GRANT_REJECTED, Kind.UNCLEAR}
+        or (each.kind is Kind.UNCERTAIN and at > accepted.get(each.fingerprint, -inf))
+    ]
+
+    assert all(later >= at + WINDOW for at, later in zip(spent, spent[LIMIT:], strict=False))
+
+
+@given(TRIES)
+def test_a_rejected_password_is_sent_again_only_for_an_operator(tries: list[Try]) -> None:
+    rejected: set[Fingerprint] = set()
+
+    for _, each in history([replace(one, takes=0.0) for one in tries]):
+        assert each.fingerprint not in rejected or each.insisted
+        if each.kind is Kind.GRANT_REJECTED:
+            rejected.add(each.fingerprint)
+        elif each.kind is None:
+            rejected.discard(each.fingerprint)
+
+
+@given(TRIES)
+def test_without_an_operator_three_clear_rejections_are_the_last(tries: list[Try]) -> None:
+    alone = [replace(one, insisted=False, announced=False) for one in tries]
+    proven: set[Fingerprint] = set()
+    in_a_row = 0
+
+    for _, each in history([replace(one, takes=0.0) for one in alone]):
+        assert in_a_row < LIMIT or each.fingerprint in proven  # one more for each proven password
+        if each.kind is Kind.GRANT_REJECTED:
+            in_a_row += 1
+            proven.discard(each.fingerprint)
+        elif each.kind is None:
+            in_a_row = 0
+            proven.add(each.fingerprint)

@@ -1,0 +1,163 @@
+"""Which answers of a token endpoint mean what. One row, one answer."""
+
+import pytest
+from made import REFRESH
+
+from openfit_token.errors import ClientRejected, LoginRejected, TokenError, Unavailable
+from openfit_tokend.core.events import Kind
+from openfit_tokend.core.oauth import Failure, meaning
+from openfit_tokend.core.session import Login, Refresh
+
+PAGE = b"<html><body>Bad Gateway</body></html>"
+EMPTY = b""
+
+
+def error(word: str) -> bytes:
+    return b'{"error": "%s", "error_description": "what it says"}' % word.encode()
+
+
+def failure(status: int, body: bytes | None, request: Login | Refresh = REFRESH) -> Failure:
+    given = meaning(request, "api", status, body)
+    assert isinstance(given, Failure)
+    return given
+
+
+@pytest.mark.parametrize("status", [400, 401, 403])
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (error("invalid_client"), Kind.CLIENT_REJECTED),
+        (error("unauthorized_client"), Kind.CLIENT_REJECTED),
+        (error("invalid_scope"), Kind.CLIENT_REJECTED),
+        (error("unsupported_grant_type"), Kind.CLIENT_REJECTED),
+        (error("invalid_grant"), Kind.GRANT_REJECTED),
+        (error("invalid_request"), Kind.GRANT_REJECTED),
+        (error("server_error"), Kind.UNCERTAIN),
+        (error("temporarily_unavailable"), Kind.TRANSIENT),
+        (error("slow_down"), Kind.TRANSIENT),
+        (error("access_denied"), Kind.UNCLEAR),
+        (error("INVALID_GRANT"), Kind.UNCLEAR),
+        (error(""), Kind.UNCLEAR),
+        (EMPTY, Kind.UNCLEAR),
+        (b"\r\n ", Kind.UNCLEAR),
+        (b"{}", Kind.UNCLEAR),
+        (b"null", Kind.UNCLEAR),
+        (b"[]", Kind.UNCLEAR),
+        (b'["invalid_grant"]', Kind.UNCLEAR),
+        (b'"invalid_grant"', Kind.UNCLEAR),
+        (b'{"error": null}', Kind.UNCLEAR),
+        (b'{"error": 7}', Kind.UNCLEAR),
+        (b'{"error": ["invalid_grant"]}', Kind.UNCLEAR),
+        (b'{"error": {"code": "invalid_grant"}}', Kind.UNCLEAR),
+        (b'{"message": "invalid_grant"}', Kind.UNCLEAR),
+        (PAGE, Kind.TRANSIENT),
+        (b"invalid_grant", Kind.TRANSIENT),
+        (b'{"error": "invalid_gra', Kind.TRANSIENT),
+        (b"[" * 60_000, Kind.TRANSIENT),
+        (None, Kind.TRANSIENT),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+@pytest.mark.parametrize("request_", [Login(), REFRESH], ids=["login", "refresh"])
+def test_a_400_401_or_403_means_what_its_word_says(
+    request_: Login | Refresh, body: bytes | None, kind: Kind, status: int
+) -> None:
+    assert failure(status, body, request_).kind is kind
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (101, Kind.TRANSIENT),
+        (300, Kind.TRANSIENT),
+        (302, Kind.TRANSIENT),
+        (307, Kind.TRANSIENT),
+        (399, Kind.TRANSIENT),
+        (402, Kind.TRANSIENT),
+        (404, Kind.TRANSIENT),
+        (405, Kind.TRANSIENT),
+        (408, Kind.TRANSIENT),
+        (413, Kind.TRANSIENT),
+        (415, Kind.TRANSIENT),
+        (422, Kind.TRANSIENT),
+        (429, Kind.TRANSIENT),
+        (499, Kind.TRANSIENT),
+        (500, Kind.UNCERTAIN),
+        (501, Kind.UNCERTAIN),
+        (502, Kind.UNCERTAIN),
+        (503, Kind.TRANSIENT),
+        (504, Kind.UNCERTAIN),
+        (520, Kind.UNCERTAIN),
+        (599, Kind.UNCERTAIN),
+    ],
+)
+@pytest.mark.parametrize(
+    "body", [error("invalid_grant"), error("invalid_client"), EMPTY, PAGE, None]
+)
+def test_any_other_status_means_the_same_whatever_its_body_says(
+    status: int, kind: Kind, body: bytes | None
+) -> None:
+    given = failure(status, body)
+
+    assert (given.kind, given.error) == (kind, Unavailable)
+    assert str(status) in given.message
+
+
+@pytest.mark.parametrize(
+    ("request_", "word", "told"),
+    [
+        (Login(), "invalid_grant", LoginRejected),
+        (Login(), "invalid_request", LoginRejected),
+        (REFRESH, "invalid_grant", Unavailable),
+        (Login(), "invalid_client", ClientRejected),
+        (REFRESH, "invalid_scope", ClientRejected),
+        (Login(), "server_error", Unavailable),
+        (Login(), "slow_down", Unavailable),
+        (Login(), "who_knows", Unavailable),
+    ],
+)
+def test_a_caller_is_told_a_rejection_as_what_it_means_for_him(
+    request_: Login | Refresh, word: str, told: type[TokenError]
+) -> None:
+    assert failure(400, error(word), request_).error is told
+
+
+@pytest.mark.parametrize("word", ["invalid_client", "invalid_grant", "server_error", "slow_down"])
+def test_a_word_that_is_known_is_repeated(word: str) -> None:
+    assert word in failure(400, error(word)).message
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 422, 429, 500, 503])
+@pytest.mark.parametrize("body", [error("hunter2"), b"hunter2", b'{"hunter2": "hunter2"}'])
+def test_nothing_else_that_a_server_says_is_repeated_since_it_may_echo_a_secret(
+    status: int, body: bytes
+) -> None:
+    for request in (Login(), REFRESH):
+        assert "hunter2" not in repr(failure(status, body, request))
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (302, EMPTY),
+        (404, PAGE),
+        (418, EMPTY),
+        (400, PAGE),
+        (400, EMPTY),
+        (400, error("invalid_client")),
+        (400, error("invalid_grant")),
+    ],
+)
+def test_what_a_person_can_mend_has_a_hint(status: int, body: bytes) -> None:
+    assert failure(status, body, Login()).hint
+
+
+def test_a_wrong_url_looks_like_a_404_and_says_so() -> None:
+    given = failure(404, PAGE)
+
+    assert given == Failure(
+        Kind.TRANSIENT,
+        Unavailable,
+        "the token server answered 404: nothing is at /connect/token",
+        "check environment or id_server: a wrong URL looks like this",
+    )

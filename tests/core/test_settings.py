@@ -1,0 +1,605 @@
+"""The configuration's rules, over tables as tomllib gives them."""
+
+import datetime as dt
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openfit_tokend.core.schedule import Policy
+from openfit_tokend.core.settings import (
+    Account,
+    Identity,
+    PasswordCommand,
+    PasswordCredential,
+    PasswordEnv,
+    PasswordFile,
+    PasswordSource,
+    Profile,
+    Settings,
+)
+from openfit_tokend.core.settings_parser import include_pattern, parse
+from openfit_tokend.core.table import Fault, Source
+
+MAIN = "/etc/openfit-tokend/config.toml"
+PROFILE: dict[str, object] = {"environment": "test", "client_id": "c", "username": "u"}
+IDENTITY = Identity(
+    "https://of-identity-internal.azurewebsites.net", "c", "OpenFitApi offline_access", "u"
+)
+PASSWORD_KEYS = "password_file, password_credential, password_command, password_env"  # in messages
+
+
+def source(path: str = MAIN, /, **table: object) -> Source:
+    return Source(path, table)
+
+
+def faults_of(main: Source, *included: Source) -> list[tuple[str, str]]:
+    """Give the faults of files, each as key and text."""
+    found = parse(main, included)
+    assert isinstance(found, tuple)
+    return [(".".join(fault.key), fault.text) for fault in found]
+
+
+def faults(**changed: object) -> list[tuple[str, str]]:
+    """Give the faults of a good profile with some keys set differently (None: left out)."""
+    profile = {key: value for key, value in (PROFILE | changed).items() if value is not None}
+    return [
+        (key.removeprefix("profiles.main."), text)
+        for key, text in faults_of(source(profiles={"main": profile}))
+    ]
+
+
+def top_faults(**keys: object) -> list[tuple[str, str]]:
+    """Give the faults of top-level keys beside a good profile."""
+    return faults_of(source(profiles={"main": PROFILE}, **keys))
+
+
+def profile(**changed: object) -> Profile:
+    """Give the parsed profile with some keys set differently."""
+    settings = parse(source(profiles={"main": PROFILE | changed}))
+    assert isinstance(settings, Settings), settings
+    return settings.profiles["main"]
+
+
+def test_a_small_configuration_gets_the_defaults() -> None:
+    settings = parse(source(profiles={"main": PROFILE}))
+
+    assert settings == Settings(
+        profiles={
+            "main": Profile(
+                name="main",
+                environment="test",
+                identity=IDENTITY,
+                api_url="https://of-api-internal.azurewebsites.net",
+                policy=Policy(refresh_before=300.0, refresh_token_lifetime=30 * 86400.0),
+            )
+        }
+    )
+
+
+def test_every_key_is_taken() -> None:
+    full: dict[str, object] = {
+        "environment": "custom",
+        "id_server": "https://id.example.org:8443/base/",
+        "api_url": "https://api.example.org/",
+        "client_id": "c",
+        "username": "Service@Example.org",
+        "password_file": "main.password",
+        "refresh_before": "90s",
+        "refresh_token_lifetime": "30d",
+        "scope": "OpenFitApi",
+        "ca_file": "/etc/ca.pem",
+    }
+
+    settings = parse(
+        source(
+            socket="/run/openfit-tokend/socket",
+            socket_mode="0660",
+            socket_group="openfit",
+            default_profile="main",
+            admin_groups=["openfit-admin", "wheel"],
+            include="conf.d/*.toml",
+            profiles={"main": full},
+        )
+    )
+
+    identity = Identity(
+        "https://id.example.org:8443/base", "c", "OpenFitApi", "Service@Example.org"
+    )
+    main = Profile(
+        name="main",
+        environment="custom",
+        identity=identity,
+        api_url="https://api.example.org",
+        password=PasswordFile("/etc/openfit-tokend/main.password"),
+        ca_file="/etc/ca.pem",
+        policy=Policy(90.0, 30 * 86400.0),
+    )
+    assert settings == Settings(
+        profiles={"main": main},
+        default_profile="main",
+        socket="/run/openfit-tokend/socket",
+        socket_mode=0o660,
+        socket_group="openfit",
+        admin_groups=("openfit-admin", "wheel"),
+    )
+    assert main.account == Account("https://id.example.org:8443/base", "service@example.org")
+
+
+def test_production_has_the_vendors_addresses() -> None:
+    main = profile(environment="production")
+
+    assert main.identity.id_server == "https://ids.openfit.care"
+    assert main.api_url == "https://api.openfit.care"
+
+
+def test_all_faults_of_all_profiles_are_reported_at_once() -> None:
+    main = source(profiles={"a": {"environment": "tset"}, "b": PROFILE | {"scope": 7}}, socket=1)
+
+    assert faults_of(main) == [
+        ("socket", 'must be text in quotes, such as "…", not a number'),
+        ("profiles.a.environment", 'must be "production", "test" or "custom"'),
+        (
+            "profiles.a.client_id",
+            'is missing: write client_id = "…", as given by OpenFIT\'s support',
+        ),
+        ("profiles.a.username", 'is missing: write username = "…", the name of the login'),
+        ("profiles.b.scope", 'must be text in quotes, such as "…", not a number'),
+    ]
+
+
+def test_a_profile_without_an_environment_is_told_which_there_are() -> None:
+    assert faults(environment=None) == [
+        ("environment", 'is missing: write environment = "production", "test" or "custom"')
+    ]
+
+
+@pytest.mark.parametrize("value", ["prod", "Test", "", 1, True, ["test"]])
+def test_an_environment_is_one_of_three(value: object) -> None:
+    assert faults(environment=value) == [
+        ("environment", 'must be "production", "test" or "custom"')
+    ]
+
+
+def test_a_custom_environment_needs_both_addresses() -> None:
+    assert faults(environment="custom") == [
+        ("id_server", 'is missing: write id_server = "https://…", the token server'),
+        ("api_url", 'is missing: write api_url = "https://…", the API'),
+    ]
+
+
+def test_the_vendors_environments_take_no_addresses() -> None:
+    text = 'goes with environment = "custom" only: "test" has its own'
+
+    found = faults(id_server="https://a.example", api_url="https://b.example")
+
+    assert found == [("id_server", text), ("api_url", text)]
+
+
+def test_addresses_beside_a_faulty_environment_are_judged_by_themselves() -> None:
+    assert faults(environment="x", id_server="ftp://a", api_url="https://b") == [
+        ("environment", 'must be "production", "test" or "custom"'),
+        ("id_server", "must be a URL that begins with https://"),
+    ]
+
+
+BAD_HOST = "must be a URL with a valid host, and a port from 1 to 65535 if any"
+ONLY_LOOPBACK = "must begin with https:// (http:// is for localhost, 127.0.0.0/8 and ::1)"
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("ids.openfit.care", "must be a URL that begins with https://"),
+        ("ftp://ids.openfit.care", "must be a URL that begins with https://"),
+        ("http://ids.openfit.care", ONLY_LOOPBACK),
+        ("http://localhost.example.org", ONLY_LOOPBACK),
+        ("http://128.0.0.1", ONLY_LOOPBACK),
+        ("http://[::2]", ONLY_LOOPBACK),
+        ("https://user:pass@a.example", "must be a URL without user and password"),
+        ("https://a.example/?x=1", "must be a URL without query and fragment (? and #)"),
+        ("https://a.example?", "must be a URL without query and fragment (? and #)"),
+        ("https://a.example/#x", "must be a URL without query and fragment (? and #)"),
+        ("https://", BAD_HOST),
+        ("https://:443", BAD_HOST),
+        ("https://a b", BAD_HOST),
+        ("https://-a.example", BAD_HOST),
+        ("https://ü.example", BAD_HOST),
+        ("https://a.example:", BAD_HOST),
+        ("https://a.example:0", BAD_HOST),
+        ("https://a.example:65536", BAD_HOST),
+        ("https://a.example:port", BAD_HOST),
+        ("https://[::1", BAD_HOST),
+        ("https://[fe80::1%25eth0]", BAD_HOST),
+        ("https://[v1.a]", BAD_HOST),
+        ("https://a::b", BAD_HOST),
+        ("https://a.example/b c", "must be a URL whose path has plain characters only"),
+        ("https://a.example/\\b", "must be a URL whose path has plain characters only"),
+        ("https://a.example/\n", "must not contain control or invisible characters"),
+        ("", "must not be empty"),
+        (f"https://a.example/{'x' * 2000}", "must not be longer than 2000 characters"),
+        (8080, 'must be text in quotes, such as "…", not a number'),
+    ],
+)
+def test_an_address_that_no_request_could_use_is_refused(url: object, text: str) -> None:
+    found = faults(environment="custom", id_server=url, api_url="https://api.example")
+
+    assert found == [("id_server", text)]
+
+
+@pytest.mark.parametrize(
+    ("url", "plain"),
+    [
+        ("HTTPS://ID.Example.ORG/Base//", "https://id.example.org/Base"),
+        ("https://id.example.org:443", "https://id.example.org"),
+        ("http://localhost:5000/", "http://localhost:5000"),
+        ("http://127.9.9.9:80", "http://127.9.9.9"),
+        ("http://[::1]:5000", "http://[::1]:5000"),
+        ("https://[2001:DB8::1]", "https://[2001:db8::1]"),
+        ("https://my_host/a%20b", "https://my_host/a%20b"),
+    ],
+)
+def test_an_address_is_brought_to_one_plain_form(url: str, plain: str) -> None:
+    main = profile(environment="custom", id_server=url, api_url=url)
+
+    assert (main.identity.id_server, main.api_url) == (plain, plain)
+
+
+@pytest.mark.parametrize("key", ["client_id", "username"])
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("", "must not be empty"),
+        (" ", "must not begin or end with a blank"),
+        ("me ", "must not begin or end with a blank"),
+        ("m" * 101, "must not be longer than 100 characters"),
+        ("m\te", "must not contain control or invisible characters"),
+        ("me\u200b", "must not contain control or invisible characters"),
+        (True, 'must be text in quotes, such as "…", not true or false'),
+        (1.5, 'must be text in quotes, such as "…", not a number'),
+        (["me"], 'must be text in quotes, such as "…", not a list'),
+        ({"me": 1}, 'must be text in quotes, such as "…", not a table'),
+        (dt.date(2024, 1, 1), 'must be text in quotes, such as "…", not a date or time'),
+    ],
+)
+def test_a_name_the_server_would_reject_is_refused(key: str, value: object, text: str) -> None:
+    assert faults(**{key: value}) == [(key, text)]
+
+
+def test_a_name_may_have_a_hundred_characters_of_any_script() -> None:
+    assert profile(username="ü" * 100).identity.username == "ü" * 100
+
+
+@pytest.mark.parametrize("scope", ["a  b", " a", 'a"b', "a\\b", "ä"])
+def test_scopes_are_as_oauth_has_them(scope: str) -> None:
+    text = 'must be scopes with one blank between them, such as "OpenFitApi"'
+
+    assert faults(scope=scope) == [("scope", text)]
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [(1, 1.0), (2.5, 2.5), ("90s", 90.0), ("1.5m", 90.0), ("5m", 300.0), ("1d", 86400.0)],
+)
+def test_a_duration_is_seconds_or_text_with_a_unit(value: object, seconds: float) -> None:
+    assert profile(refresh_before=value).policy.refresh_before == seconds
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        0,
+        0.5,
+        -1,
+        86401,
+        "2d",
+        "90",
+        "5 m",
+        "5M",
+        "-5m",
+        "",
+        "m",
+        "1h30m",
+        "٣m",
+        "1e3s",
+        True,
+        False,
+        math.inf,
+        math.nan,
+        10**400,
+        [],
+        "9" * 5000 + "s",
+    ],
+)
+def test_a_duration_out_of_reason_is_refused(value: object) -> None:
+    text = 'must be from 1 s to 1 d: seconds as a number, or text such as "90s", "5m", "1h", "30d"'
+
+    assert faults(refresh_before=value) == [("refresh_before", text)]
+
+
+@pytest.mark.parametrize("value", [30, "59m", "3651d"])
+def test_a_refresh_token_lives_an_hour_at_least(value: object) -> None:
+    ((key, text),) = faults(refresh_token_lifetime=value)
+
+    assert key == "refresh_token_lifetime"
+    assert text.startswith("must be from 1 h to 3650 d: ")
+
+
+@given(st.integers(1, 24), st.sampled_from("smh"))
+def test_units_multiply(number: int, unit: str) -> None:
+    expected = number * {"s": 1, "m": 60, "h": 3600}[unit]
+
+    assert profile(refresh_before=f"{number}{unit}") == profile(refresh_before=expected)
+
+
+@pytest.mark.parametrize(
+    ("keys", "password"),
+    [
+        ({"password_file": "/a b"}, PasswordFile("/a b")),
+        ({"password_file": "../a"}, PasswordFile("/etc/openfit-tokend/../a")),
+        ({"password_credential": "main"}, PasswordCredential("main")),
+        ({"password_command": ["/bin/cat", " "]}, PasswordCommand(("/bin/cat", " "))),
+        ({"password_command": ["pass"]}, PasswordCommand(("pass",))),
+        ({"password_env": "MAIN_2"}, PasswordEnv("MAIN_2")),
+        ({}, None),
+    ],
+)
+def test_a_password_comes_from_one_source_or_none(
+    keys: dict[str, object], password: PasswordSource | None
+) -> None:
+    assert profile(**keys).password == password
+
+
+def test_a_second_source_of_the_password_is_one_too_many() -> None:
+    text = "is one source too many: password_file is there already"
+
+    found = faults(password_env="A", password_command=["x"], password_file="/a")
+
+    assert found == [("password_command", text), ("password_env", text)]
+
+
+def test_a_password_in_the_file_is_refused_and_never_repeated() -> None:
+    assert faults(password="hunter2") == [
+        ("password", f"a password doesn't belong in this file: use one of {PASSWORD_KEYS}")
+    ]
+
+
+ARGV = 'must be a program and its arguments, such as ["pass", "show", "openfit"]'
+CREDENTIAL = "must be the plain name of a credential, as in LoadCredential=NAME:FILE"
+VARIABLE = 'must be the name of an environment variable, such as "OPENFIT_PASSWORD"'
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "text"),
+    [
+        ("password_command", [], ARGV),
+        ("password_command", "pass show", 'must be a list of texts, such as ["…"], not text'),
+        ("password_command", ["pass", ""], "item 2 must not be empty"),
+        (
+            "password_command",
+            [1],
+            'item 1 must be text in quotes, such as "…", not a number',
+        ),
+        ("password_command", ["a"] * 101, "must not have more than 100 items"),
+        (
+            "password_command",
+            ["bin/pass"],
+            "must begin with an absolute path, or with a name to be found in $PATH",
+        ),
+        ("password_credential", "a/b", CREDENTIAL),
+        ("password_credential", "..", CREDENTIAL),
+        ("password_env", "A-B", VARIABLE),
+        ("password_env", "A=B", VARIABLE),
+        ("password_file", "~/secret", "must be written out: ~ is not expanded here"),
+        ("ca_file", "~root/ca", "must be written out: ~ is not expanded here"),
+        ("ca_file", "a\0b", "must not contain control or invisible characters"),
+    ],
+)
+def test_a_source_that_can_not_work_is_refused(key: str, value: object, text: str) -> None:
+    assert faults(**{key: value}) == [(key, text)]
+
+
+@pytest.mark.parametrize(
+    "key", ["password_keyring", "token_file", "notify_command", "allow_users", "allow_groups"]
+)
+def test_what_comes_later_is_never_ignored(key: str) -> None:
+    assert faults(**{key: "x"}) == [(key, "is not supported yet: take it out")]
+
+
+def test_an_unknown_key_is_named_with_the_nearest_known_one() -> None:
+    assert faults(user_name="x") == [("user_name", 'unknown key; did you mean "username"?')]
+    assert top_faults(profile={}) == [("profile", 'unknown key; did you mean "profiles"?')]
+
+
+def test_an_unknown_key_like_no_other_is_told_all_known_ones() -> None:
+    known = "admin_groups, default_profile, include, profiles, socket, socket_group, socket_mode"
+
+    assert top_faults(zzz=1) == [("zzz", f"unknown key; known here are {known}")]
+
+
+def test_a_table_in_a_profile_hints_at_names_with_a_dot() -> None:
+    text = 'unknown table; a name with a dot in it needs quotes: "a.b"'
+
+    assert faults(b=PROFILE) == [("b", text)]
+
+
+def test_a_key_in_the_wrong_place_is_told_the_right_one() -> None:
+    assert faults(socket="/a") == [
+        ("socket", "belongs at the top of the main file, before its first [table]")
+    ]
+    assert top_faults(username="u", password="p", token_file="t") == [
+        (key, "belongs in a profile, below [profiles.NAME]")
+        for key in ("username", "password", "token_file")
+    ]
+
+
+@pytest.mark.parametrize("main", [source(), source(profiles={}), source(include="a/*.toml")])
+def test_there_is_at_least_one_profile(main: Source) -> None:
+    assert faults_of(main) == [("profiles", "at least one [profiles.NAME] table is needed")]
+
+
+def test_profiles_are_tables() -> None:
+    assert faults_of(source(profiles=[PROFILE])) == [("profiles", "must be a table, not a list")]
+    assert faults_of(source(profiles={"a": "b"})) == [("profiles.a", "must be a table, not text")]
+
+
+PROFILE_NAME_RULE = (
+    "a profile's name must be of A-Z a-z 0-9 _ . - only, begin with a letter or digit,"
+    " and not be longer than 64 characters"
+)
+
+
+@pytest.mark.parametrize("name", ["", "-a", ".a", "a b", "a/b", "ä", "a\n", "a" * 65])
+def test_a_profiles_name_is_plain(name: str) -> None:
+    assert faults_of(source(profiles={name: PROFILE})) == [
+        (
+            f"profiles.{name}",
+            PROFILE_NAME_RULE,
+        )
+    ]
+
+
+@pytest.mark.parametrize("name", ["a", "7", "a.b-C_d", "a" * 64])
+def test_a_plain_name_is_taken(name: str) -> None:
+    settings = parse(source(profiles={name: PROFILE}))
+
+    assert isinstance(settings, Settings)
+    assert list(settings.profiles) == [name]
+
+
+def test_the_default_profile_exists() -> None:
+    assert top_faults(default_profile="mian") == [
+        ("default_profile", "must be one of the profiles: main")
+    ]
+
+
+def test_of_very_many_profiles_only_the_first_are_listed() -> None:
+    profiles = {f"p{number}": PROFILE for number in range(11)}
+
+    found = faults_of(source(default_profile="x", profiles=profiles))
+
+    names = "p0, p1, p2, p3, p4, p5, p6, p7, p8, p9, …"
+    assert found == [("default_profile", f"must be one of the profiles: {names}")]
+
+
+SOCKET_MODE = (
+    'must be octal in quotes: "0600", "0660" or "0666"'
+    " (to connect takes the right to write; to execute means nothing)"
+)
+
+
+@pytest.mark.parametrize("mode", ["0640", "0644", "0770", "0400", "0o660", "0888", "", "66", 0o660])
+def test_a_socket_mode_that_helps_nobody_is_refused(mode: object) -> None:
+    assert top_faults(socket_mode=mode) == [("socket_mode", SOCKET_MODE)]
+
+
+@pytest.mark.parametrize(("mode", "bits"), [("0666", 0o666), ("660", 0o660), ("0620", 0o620)])
+def test_a_socket_may_be_opened_to_others_on_purpose(mode: str, bits: int) -> None:
+    settings = parse(source(socket_mode=mode, profiles={"main": PROFILE}))
+
+    assert isinstance(settings, Settings)
+    assert settings.socket_mode == bits
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("run/socket", "must be the absolute path of a socket file"),
+        ("@abstract", "must be the absolute path of a socket file"),
+        ("/run/", "must be the absolute path of a socket file"),
+        (f"/{'ü' * 54}", "must not be longer than 107 bytes: the system's limit"),
+    ],
+)
+def test_a_socket_has_an_absolute_path_that_the_system_takes(path: str, text: str) -> None:
+    assert top_faults(socket=path) == [("socket", text)]
+
+
+def test_the_longest_socket_path_has_107_bytes() -> None:
+    settings = parse(source(socket="/" + "s" * 106, profiles={"main": PROFILE}))
+
+    assert isinstance(settings, Settings)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "text"),
+    [
+        ("admin_groups", "wheel", 'must be a list of texts, such as ["…"], not text'),
+        ("admin_groups", ["a", ""], "item 2 must not be empty"),
+        ("socket_group", "", "must not be empty"),
+        (
+            "include",
+            ["a.toml"],
+            'must be text in quotes, such as "…", not a list',
+        ),
+        ("include", "conf.d/", 'must name files, such as "conf.d/*.toml", not a directory'),
+        ("include", "*/a.toml", "must have its wildcards in the last part, after the last /"),
+        ("include", "~/*.toml", "must be written out: ~ is not expanded here"),
+    ],
+)
+def test_other_values_at_the_top_are_judged_too(key: str, value: object, text: str) -> None:
+    assert top_faults(**{key: value}) == [(key, text)]
+
+
+def test_an_include_pattern_is_given_only_if_it_is_sound() -> None:
+    assert include_pattern(source(include="conf.d/*.toml")) == "conf.d/*.toml"
+    assert include_pattern(source(include="*/*.toml")) is None
+    assert include_pattern(source()) is None
+
+
+def test_included_files_bring_profiles_and_paths_of_their_own() -> None:
+    more = source("/srv/more.toml", profiles={"b": PROFILE | {"password_file": "b.password"}})
+
+    settings = parse(source(profiles={"a": PROFILE}, default_profile="b"), [more])
+
+    assert isinstance(settings, Settings)
+    assert list(settings.profiles) == ["a", "b"]
+    assert settings.profiles["b"].password == PasswordFile("/srv/b.password")
+
+
+def test_included_files_have_profiles_only() -> None:
+    more = source("/srv/more.toml", socket="/a", username="u", zzz=1)
+
+    assert faults_of(source(profiles={"a": PROFILE}), more) == [
+        ("socket", "belongs in the main file: an included one has only [profiles.NAME] tables"),
+        ("username", "belongs in a profile, below [profiles.NAME]"),
+        ("zzz", "unknown key; known here are profiles"),
+    ]
+
+
+def test_a_profile_defined_twice_names_both_files_and_its_other_faults() -> None:
+    more = source("/srv/more.toml", profiles={"main": PROFILE | {"scope": ""}})
+
+    assert parse(source(profiles={"main": PROFILE}), [more]) == (
+        Fault(
+            "/srv/more.toml", ("profiles", "main"), f"is defined in {MAIN} too: keep one of them"
+        ),
+        Fault("/srv/more.toml", ("profiles", "main", "scope"), "must not be empty"),
+    )
+
+
+def test_what_an_unread_file_may_define_is_not_missed() -> None:
+    main = source(default_profile="main", include="a.toml")
+
+    assert isinstance(parse(main, complete=False), Settings)
+
+
+WORDS = ("profiles", "main", "socket", "environment", "custom", "id_server", "client_id", "scope")
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.sampled_from(WORDS)
+    | st.dates(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.sampled_from(WORDS), inner),
+    max_leaves=10,
+)
+
+
+@given(st.dictionaries(st.text() | st.sampled_from(WORDS), VALUES))
+def test_any_table_gives_settings_or_faults(table: dict[str, object]) -> None:
+    found = parse(Source(MAIN, table))
+
+    assert isinstance(found, Settings) or found

@@ -1,0 +1,532 @@
+"""What a failed login makes of a session.
+
+First attempt + 1 and the error, and a bar for ever that it was ordered over is lifted; then the row.
+"""
+
+from dataclasses import replace
+from math import inf
+
+import pytest
+from made import (
+    POLICY,
+    REFRESH,
+    access,
+    failed,
+    logging_in,
+    moment,
+    problem,
+    refresh,
+    relogging_in,
+)
+
+from openfit_token.errors import (
+    BudgetSpent,
+    ClientRejected,
+    LoggedOut,
+    LoginRejected,
+    SecretUnavailable,
+    Unavailable,
+)
+from openfit_tokend.core.events import Kind, OverBudget, Send
+from openfit_tokend.core.session import (
+    Bar,
+    Idle,
+    Login,
+    RefreshToken,
+    Requesting,
+    Session,
+    Stopped,
+)
+from openfit_tokend.core.step import step
+
+NOW = 100.0
+FAILURE = problem(Unavailable, at=NOW)
+REJECTED = problem(LoginRejected, at=NOW)
+CLIENT = problem(ClientRejected, at=NOW)
+NO_SECRET = problem(SecretUnavailable, at=NOW)
+SPENT = problem(BudgetSpent, at=NOW)
+OLD_BAR = Bar(NOW - 1.0, problem(), count=1)
+LOCKED = Bar(inf, problem(LoginRejected))
+
+
+def with_refresh_only() -> Session:
+    """Give a session whose login is under way since its refresh token was no good choice."""
+    return Session(Requesting(Login()), refresh=refresh(), number=2, attempt=3, ended=90.0)
+
+
+# A Bar(inf) it was ordered over is lifted
+
+
+@pytest.mark.parametrize("kind", [Kind.TRANSIENT, Kind.CLIENT_REJECTED, Kind.SECRET_UNAVAILABLE])
+@pytest.mark.parametrize("error", [LoginRejected, LoggedOut])
+def test_a_bar_for_ever_that_a_login_was_ordered_over_is_lifted(
+    kind: Kind, error: type[LoginRejected | LoggedOut]
+) -> None:
+    session = replace(logging_in(), bar=Bar(inf, problem(error)))
+
+    after, _ = step(session, failed(session, kind, FAILURE), moment(NOW), POLICY)
+
+    assert after.bar is None
+
+
+@pytest.mark.parametrize("kind", [Kind.TRANSIENT, Kind.CLIENT_REJECTED, Kind.SECRET_UNAVAILABLE])
+def test_a_bar_for_a_time_stays_where_the_failure_raises_none(kind: Kind) -> None:
+    session = replace(logging_in(), bar=OLD_BAR)
+
+    after, _ = step(session, failed(session, kind, FAILURE), moment(NOW), POLICY)
+
+    assert after.bar == OLD_BAR
+
+
+def test_a_bar_for_ever_that_was_lifted_leaves_no_count() -> None:
+    session = replace(logging_in(), bar=replace(LOCKED, count=2))
+
+    after, _ = step(session, failed(session, Kind.UNCERTAIN, FAILURE), moment(NOW), POLICY)
+
+    assert after.bar == Bar(NOW + 0.5, FAILURE, count=1)
+
+
+# TRANSIENT
+
+
+def test_a_transient_login_without_refresh_token_is_retried() -> None:
+    session = logging_in()
+
+    after, effects = step(session, failed(session, Kind.TRANSIENT, FAILURE), moment(NOW), POLICY)
+
+    assert after == Session(Idle(NOW + 0.5), number=1, attempt=1, error=FAILURE, ended=NOW)
+    assert effects == ()
+
+
+def test_a_transient_login_bars_logins_for_a_minute_so_that_the_refresh_token_is_tried() -> None:
+    session = replace(with_refresh_only(), bar=OLD_BAR)
+
+    after, effects = step(session, failed(session, Kind.TRANSIENT, FAILURE), moment(NOW), POLICY)
+
+    assert after == replace(
+        session,
+        doing=Idle(NOW + 4.0),
+        attempt=4,
+        error=FAILURE,
+        bar=Bar(NOW + 60.0, FAILURE, count=1),
+        ended=NOW,
+    )
+    assert effects == ()
+
+
+def test_a_transient_login_bars_logins_for_longer_where_the_server_asks_for_a_long_pause() -> None:
+    session = with_refresh_only()
+    event = failed(session, Kind.TRANSIENT, FAILURE, retry_after=300.0)
+
+    after, _ = step(session, event, moment(NOW), POLICY)
+
+    assert after.doing == Idle(NOW + 300.0)
+    assert after.bar == Bar(NOW + 301.0, FAILURE)
+
+
+# UNCERTAIN
+
+
+@pytest.mark.parametrize("held", [None, refresh()], ids=["nothing held", "refresh token held"])
+def test_the_first_lost_login_is_retried(held: RefreshToken | None) -> None:
+    session = replace(logging_in(), refresh=held)
+
+    after, effects = step(session, failed(session, Kind.UNCERTAIN, FAILURE), moment(NOW), POLICY)
+
+    assert after == Session(
+        Idle(NOW + 0.5),
+        refresh=held,
+        number=1,
+        attempt=1,
+        error=FAILURE,
+        bar=Bar(NOW + 0.5, FAILURE, count=1),
+        ended=NOW,
+    )
+    assert effects == ()
+
+
+@pytest.mark.parametrize("count", [1, 2, 9])
+def test_later_lost_logins_are_450_s_apart(count: int) -> None:
+    session = replace(logging_in(), attempt=3, bar=replace(OLD_BAR, count=count))
+
+    after, effects = step(session, failed(session, Kind.UNCERTAIN, FAILURE), moment(NOW), POLICY)
+
+    assert after == Session(
+        Idle(NOW + 450.0),
+        number=1,
+        attempt=4,
+        error=FAILURE,
+        bar=Bar(NOW + 450.0, FAILURE, count=count + 1),
+        ended=NOW,
+    )
+    assert effects == ()
+
+
+def test_between_later_lost_logins_the_refresh_token_is_tried() -> None:
+    session = replace(with_refresh_only(), bar=OLD_BAR)
+
+    after, _ = step(session, failed(session, Kind.UNCERTAIN, FAILURE), moment(NOW), POLICY)
+
+    assert after == replace(
+        session,
+        doing=Idle(NOW + 4.0),
+        attempt=4,
+        error=FAILURE,
+        bar=Bar(NOW + 450.0, FAILURE, count=2),
+        ended=NOW,
+    )
+
+
+# UNCLEAR
+
+
+@pytest.mark.parametrize(
+    ("count", "pace"), [(0, 300.0), (1, 600.0), (3, 2400.0), (4, 3600.0), (5000, 3600.0)]
+)
+def test_unclear_logins_are_5_minutes_apart_doubling_to_an_hour(count: int, pace: float) -> None:
+    session = replace(logging_in(), bar=replace(OLD_BAR, count=count))
+
+    after, effects = step(session, failed(session, Kind.UNCLEAR, FAILURE), moment(NOW), POLICY)
+
+    assert after == Session(
+        Idle(NOW + pace),
+        number=1,
+        attempt=1,
+        error=FAILURE,
+        bar=Bar(NOW + pace, FAILURE, count=count + 1),
+        ended=NOW,
+    )
+    assert effects == ()
+
+
+def test_between_unclear_logins_the_refresh_token_is_tried() -> None:
+    session = with_refresh_only()
+
+    after, _ = step(session, failed(session, Kind.UNCLEAR, FAILURE), moment(NOW), POLICY)
+
+    assert after == replace(
+        session,
+        doing=Idle(NOW + 4.0),
+        attempt=4,
+        error=FAILURE,
+        bar=Bar(NOW + 300.0, FAILURE, count=1),
+        ended=NOW,
+    )
+
+
+# GRANT_REJECTED
+
+
+def test_a_rejected_login_without_refresh_token_stops() -> None:
+    session = replace(logging_in(), access=access())
+
+    after, effects = step(
+        session, failed(session, Kind.GRANT_REJECTED, REJECTED), moment(NOW), POLICY
+    )
+
+    assert after == Session(
+        Stopped(),
+        access(),
+        number=1,
+        attempt=1,
+        error=REJECTED,
+        bar=Bar(inf, REJECTED),
+        ended=NOW,
+    )
+    assert effects == ()
+
+
+def test_after_a_rejected_login_a_session_whose_token_is_not_due_rests() -> None:
+    session = relogging_in()
+
+    after, effects = step(
+        session, failed(session, Kind.GRANT_REJECTED, REJECTED), moment(NOW), POLICY
+    )
+
+    assert after == replace(
+        session, doing=Idle(3300.0), attempt=0, error=REJECTED, bar=Bar(inf, REJECTED), ended=NOW
+    )
+    assert effects == ()
+
+
+def test_after_a_rejected_login_a_wish_is_not_forgotten() -> None:
+    session = replace(relogging_in(), wanted=True)
+
+    after, _ = step(session, failed(session, Kind.GRANT_REJECTED, REJECTED), moment(NOW), POLICY)
+
+    assert (after.doing, after.wanted) == (Idle(NOW + 10.0), True)
+
+
+@pytest.mark.parametrize(
+    "session",
+    [
+        with_refresh_only(),
+        replace(relogging_in(), access=access(due=NOW)),
+        replace(relogging_in(), attempt=1),
+    ],
+    ids=["no token", "token due", "in an outage"],
+)
+def test_after_a_rejected_login_the_refresh_token_is_else_sent_at_once(session: Session) -> None:
+    after, effects = step(
+        session, failed(session, Kind.GRANT_REJECTED, REJECTED), moment(NOW), POLICY
+    )
+
+    assert after == replace(
+        session,
+        doing=Requesting(REFRESH),
+        number=3,
+        attempt=session.attempt + 1,
+        error=REJECTED,
+        bar=Bar(inf, REJECTED),
+        ended=NOW,
+    )
+    assert effects == (Send(3, REFRESH),)
+
+
+@pytest.mark.parametrize("held", [None, refresh()], ids=["nothing held", "refresh token held"])
+def test_after_a_rejected_login_one_ordered_meanwhile_is_sent_but_does_not_insist(
+    held: RefreshToken | None,
+) -> None:
+    session = replace(
+        logging_in(), doing=Requesting(Login(insisted=True), login_after=True), refresh=held
+    )
+
+    after, effects = step(
+        session, failed(session, Kind.GRANT_REJECTED, REJECTED), moment(NOW), POLICY
+    )
+
+    assert after == Session(
+        Requesting(Login(insisted=False)),
+        refresh=held,
+        number=2,
+        attempt=1,
+        error=REJECTED,
+        bar=Bar(inf, REJECTED),
+        ended=NOW,
+    )
+    assert effects == (Send(2, Login(insisted=False)),)
+
+
+# CLIENT_REJECTED
+
+
+def test_a_login_whose_client_was_rejected_is_tried_again_after_an_hour() -> None:
+    session = logging_in()
+
+    after, effects = step(
+        session, failed(session, Kind.CLIENT_REJECTED, CLIENT), moment(NOW), POLICY
+    )
+
+    assert after == Session(Idle(NOW + 3600.0), number=1, attempt=1, error=CLIENT, ended=NOW)
+    assert effects == ()
+
+
+def test_a_login_whose_client_was_rejected_bars_logins_and_a_well_session_rests() -> None:
+    session = relogging_in()
+
+    after, effects = step(
+        session, failed(session, Kind.CLIENT_REJECTED, CLIENT), moment(NOW), POLICY
+    )
+
+    left = 3599.0 - NOW
+    assert after == replace(
+        session,
+        doing=Idle(3300.0),
+        attempt=0,
+        error=CLIENT,
+        bar=Bar(NOW + left / 8, CLIENT),
+        ended=NOW,
+    )
+    assert effects == ()
+
+
+def test_a_login_whose_client_was_rejected_is_else_followed_by_a_refresh_at_once() -> None:
+    session = with_refresh_only()
+
+    after, effects = step(
+        session, failed(session, Kind.CLIENT_REJECTED, CLIENT), moment(NOW), POLICY
+    )
+
+    assert after == replace(
+        session,
+        doing=Requesting(REFRESH),
+        number=3,
+        attempt=4,
+        error=CLIENT,
+        bar=Bar(NOW + 3600.0, CLIENT),
+        ended=NOW,
+    )
+    assert effects == (Send(3, REFRESH),)
+
+
+# SECRET_UNAVAILABLE: nothing was sent, so `ended` stays
+
+
+def test_a_login_without_a_secret_and_without_refresh_token_is_retried() -> None:
+    session = replace(logging_in(), ended=90.0)
+
+    after, effects = step(
+        session, failed(session, Kind.SECRET_UNAVAILABLE, NO_SECRET), moment(NOW), POLICY
+    )
+
+    assert after == Session(Idle(NOW + 0.5), number=1, attempt=1, error=NO_SECRET, ended=90.0)
+    assert effects == ()
+
+
+def test_a_login_without_a_secret_bars_logins_for_a_minute_and_a_well_session_rests() -> None:
+    session = relogging_in()
+
+    after, effects = step(
+        session, failed(session, Kind.SECRET_UNAVAILABLE, NO_SECRET), moment(NOW), POLICY
+    )
+
+    assert after == replace(
+        session, doing=Idle(3300.0), error=NO_SECRET, bar=Bar(NOW + 60.0, NO_SECRET)
+    )
+    assert effects == ()
+
+
+def test_a_login_without_a_secret_is_else_followed_by_a_refresh_and_is_no_attempt() -> None:
+    session = replace(with_refresh_only(), bar=OLD_BAR)
+
+    after, effects = step(
+        session, failed(session, Kind.SECRET_UNAVAILABLE, NO_SECRET), moment(NOW), POLICY
+    )
+
+    assert after == replace(
+        session,
+        doing=Requesting(REFRESH),
+        number=3,
+        attempt=3,
+        error=NO_SECRET,
+        bar=Bar(NOW + 60.0, NO_SECRET, count=1),
+    )
+    assert effects == (Send(3, REFRESH),)
+
+
+# BUDGET_SPENT: nothing was sent, so `ended` stays
+
+
+def test_a_login_beyond_the_budget_waits_for_it_where_there_is_no_refresh_token() -> None:
+    session = replace(logging_in(), bar=OLD_BAR)
+
+    after, effects = step(
+        session,
+        failed(session, OverBudget(until=700.0, known=False), SPENT),
+        moment(NOW),
+        POLICY,
+    )
+
+    assert after == Session(
+        Idle(700.0), number=1, attempt=1, error=SPENT, bar=Bar(700.0, SPENT, count=1)
+    )
+    assert effects == ()
+
+
+@pytest.mark.parametrize("until", [NOW - 50.0, NOW, NOW + 0.9])
+def test_a_budget_is_asked_again_after_a_second_at_the_soonest(until: float) -> None:
+    session = logging_in()
+    event = failed(session, OverBudget(until, known=False), SPENT)
+
+    after, _ = step(session, event, moment(NOW), POLICY)
+
+    assert after.doing == Idle(NOW + 1.0)
+    assert after.bar == Bar(NOW + 1.0, SPENT)
+
+
+def test_a_login_beyond_the_budget_lets_a_well_session_rest() -> None:
+    session = relogging_in()
+    event = failed(session, OverBudget(700.0, known=False), SPENT)
+
+    after, effects = step(session, event, moment(NOW), POLICY)
+
+    assert after == replace(session, doing=Idle(3300.0), error=SPENT, bar=Bar(700.0, SPENT))
+    assert effects == ()
+
+
+def test_a_login_beyond_the_budget_is_else_followed_by_a_refresh_and_is_no_attempt() -> None:
+    session = with_refresh_only()
+    event = failed(session, OverBudget(700.0, known=False), SPENT)
+
+    after, effects = step(session, event, moment(NOW), POLICY)
+
+    assert after == replace(
+        session, doing=Requesting(REFRESH), number=3, error=SPENT, bar=Bar(700.0, SPENT)
+    )
+    assert effects == (Send(3, REFRESH),)
+
+
+@pytest.mark.parametrize("until", [700.0, inf])
+def test_a_password_known_as_rejected_stops_a_session_without_refresh_token(until: float) -> None:
+    session = logging_in()
+    event = failed(session, OverBudget(until, known=True), SPENT)
+
+    after, effects = step(session, event, moment(NOW), POLICY)
+
+    assert (after.doing, after.attempt, after.ended) == (Stopped(), 1, -inf)
+    assert bar_of(after) == (inf, LoginRejected)
+    assert effects == ()
+
+
+def test_a_password_known_as_rejected_lets_a_well_session_rest() -> None:
+    session = relogging_in()
+    event = failed(session, OverBudget(inf, known=True), SPENT)
+
+    after, effects = step(session, event, moment(NOW), POLICY)
+
+    assert after == replace(session, doing=Idle(3300.0), error=SPENT, bar=after.bar)
+    assert bar_of(after) == (inf, LoginRejected)
+    assert effects == ()
+
+
+def test_a_password_known_as_rejected_is_else_followed_by_a_refresh() -> None:
+    session = with_refresh_only()
+    event = failed(session, OverBudget(inf, known=True), SPENT)
+
+    after, effects = step(session, event, moment(NOW), POLICY)
+
+    assert bar_of(after) == (inf, LoginRejected)
+    assert effects == (Send(3, REFRESH),)
+
+
+def bar_of(session: Session) -> tuple[float, type[Exception]]:
+    assert session.bar is not None
+    return session.bar.until, session.bar.error.kind
+
+
+# login_after: only where another secret may do
+
+MAY_DO = [Kind.GRANT_REJECTED, Kind.SECRET_UNAVAILABLE, OverBudget(inf, known=True)]
+MAY_NOT = [
+    Kind.TRANSIENT,
+    Kind.UNCERTAIN,
+    Kind.UNCLEAR,
+    Kind.CLIENT_REJECTED,
+    OverBudget(700.0, known=False),
+]
+
+
+@pytest.mark.parametrize("base", [logging_in(), relogging_in()])
+@pytest.mark.parametrize("kind", MAY_DO)
+def test_an_ordered_login_follows_one_that_another_secret_may_mend(
+    base: Session, kind: Kind | OverBudget
+) -> None:
+    session = replace(base, doing=Requesting(Login(), login_after=True))
+
+    after, effects = step(session, failed(session, kind, FAILURE), moment(NOW), POLICY)
+
+    assert after.doing == Requesting(Login())
+    assert effects == (Send(session.number + 1, Login()),)
+
+
+@pytest.mark.parametrize("base", [logging_in(), relogging_in()])
+@pytest.mark.parametrize("kind", MAY_NOT)
+def test_an_ordered_login_does_not_follow_one_that_another_secret_could_not_mend(
+    base: Session, kind: Kind | OverBudget
+) -> None:
+    with_order = replace(base, doing=Requesting(Login(), login_after=True))
+    without = replace(base, doing=Requesting(Login()))
+
+    assert step(with_order, failed(base, kind, FAILURE), moment(NOW), POLICY) == step(
+        without, failed(base, kind, FAILURE), moment(NOW), POLICY
+    )

@@ -1,0 +1,412 @@
+"""Where passwords come from: real files, real variables, real commands."""
+
+import grp
+import os
+import shlex
+import sys
+from pathlib import Path
+
+import anyio
+import pytest
+
+from openfit_token.errors import SecretUnavailable
+from openfit_tokend.core.secret import Secret
+from openfit_tokend.core.settings import (
+    PasswordCommand,
+    PasswordCredential,
+    PasswordEnv,
+    PasswordFile,
+    PasswordSource,
+)
+from openfit_tokend.io.password_command import output_of
+from openfit_tokend.io.secrets import read_password
+
+ALIEN = 54321
+"""A user and group that nobody is."""
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+needs_user = pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    path = tmp_path / "secret"
+    path.write_text("hunter2\n")
+    path.chmod(0o600)
+    return path
+
+
+def change(path: Path, content: bytes | None = None, mode: int | None = None) -> None:
+    """Change a file: here, as an async test may not touch the disk."""
+    if content is not None:
+        path.write_bytes(content)
+    if mode is not None:
+        path.chmod(mode)
+
+
+async def refusal(source: PasswordSource | None) -> tuple[str, str | None]:
+    """Give message and hint of the error."""
+    with pytest.raises(SecretUnavailable) as caught:
+        await read_password(source)
+    assert "hunter2" not in str(caught.value)
+    return caught.value.message, caught.value.hint
+
+
+def python(code: str) -> PasswordCommand:
+    return PasswordCommand((sys.executable, "-I", "-c", code))
+
+
+def shell(code: str) -> PasswordCommand:
+    return PasswordCommand(("/bin/sh", "-c", code))
+
+
+async def test_a_profile_without_a_stored_password_is_told_how_to_log_in() -> None:
+    assert await refusal(None) == (
+        "no password is stored for this profile",
+        "openfit-token login --ask",
+    )
+
+
+class TestFile:
+    @pytest.mark.parametrize(
+        ("content", "password"),
+        [
+            ("hunter2", "hunter2"),
+            ("hunter2\n", "hunter2"),
+            ("hunter2\n\n", "hunter2\n"),
+            (" hunter2 \n", " hunter2 "),
+            ("hunter2\r\n", "hunter2\r"),
+            ("two\nlines", "two\nlines"),
+            ("ü" * 100 + "\n", "ü" * 100),
+        ],
+    )
+    async def test_one_newline_at_the_end_is_cut_off_and_nothing_else(
+        self, secret: Path, content: str, password: str
+    ) -> None:
+        change(secret, content.encode())
+
+        assert await read_password(PasswordFile(str(secret))) == Secret(password)
+
+    async def test_a_changed_file_is_used_the_next_time(self, secret: Path) -> None:
+        source = PasswordFile(str(secret))
+        await read_password(source)
+        change(secret, b"changed")
+
+        assert await read_password(source) == Secret("changed")
+
+    async def test_a_symlink_is_followed_and_its_target_judged(
+        self, secret: Path, tmp_path: Path
+    ) -> None:
+        link = tmp_path / "link"
+        link.symlink_to(secret)
+
+        assert await read_password(PasswordFile(str(link))) == Secret("hunter2")
+
+        change(secret, mode=0o604)
+        message, _ = await refusal(PasswordFile(str(link)))
+        assert message == (f"password_file {link}: everybody may read or write it (mode 0604)")
+
+    @pytest.mark.parametrize(
+        ("content", "reason", "hint"),
+        [
+            (b"", "is empty", "put the password there"),
+            (b"\n", "is empty", "put the password there"),
+            (
+                b"x" * 101,
+                "is longer than 100 characters, which the server refuses",
+                "look whether the password, and nothing else, is there",
+            ),
+            (b"x\0", "has a NUL byte in it", "save it as plain UTF-8 text"),
+            (b"\xfc", "is not UTF-8", "save it with this encoding"),
+            (b"x" * 4097, "is larger than 4096 bytes", "look whether it is the right file"),
+        ],
+    )
+    async def test_what_no_server_would_take_is_refused_here(
+        self, secret: Path, content: bytes, reason: str, hint: str
+    ) -> None:
+        change(secret, content)
+
+        assert await refusal(PasswordFile(str(secret))) == (
+            f"password_file {secret}: {reason}",
+            hint,
+        )
+
+    @pytest.mark.parametrize("mode", [0o604, 0o602, 0o644, 0o666])
+    async def test_a_file_that_others_may_read_or_write_is_refused(
+        self, secret: Path, mode: int
+    ) -> None:
+        change(secret, mode=mode)
+
+        assert await refusal(PasswordFile(str(secret))) == (
+            f"password_file {secret}: everybody may read or write it (mode {mode:04o})",
+            f"chmod 600 {secret}",
+        )
+
+    async def test_the_daemons_own_group_may_read_it(self, secret: Path) -> None:
+        os.chown(secret, -1, os.getegid())
+        change(secret, mode=0o640)
+
+        assert await read_password(PasswordFile(str(secret))) == Secret("hunter2")
+
+    @needs_root
+    async def test_another_group_may_not_read_it(self, secret: Path) -> None:
+        os.chown(secret, -1, ALIEN)
+        change(secret, mode=0o640)
+
+        assert await refusal(PasswordFile(str(secret))) == (
+            (
+                f"password_file {secret}: its group, {ALIEN}, which is not mine,"
+                " may read or write it (mode 0640)"
+            ),
+            f"chmod 600 {secret}",
+        )
+
+    @needs_user
+    async def test_what_root_owns_is_given_to_the_daemons_group(self) -> None:
+        path, group = "/etc/passwd", grp.getgrgid(os.getegid()).gr_name
+
+        message, hint = await refusal(PasswordFile(path))
+
+        assert message.startswith(f"password_file {path}: everybody may read")
+        assert hint == f"chgrp {group} {path} && chmod 640 {path}"
+
+    @needs_root
+    async def test_another_users_file_is_refused(self, secret: Path) -> None:
+        os.chown(secret, ALIEN, -1)
+
+        assert await refusal(PasswordFile(str(secret))) == (
+            f"password_file {secret}: belongs to {ALIEN}, neither to root nor to the daemon's user",
+            f"chown root {secret}",
+        )
+
+    @needs_user
+    async def test_a_file_the_daemon_may_not_read_is_told_so(self, secret: Path) -> None:
+        change(secret, mode=0)
+
+        message, _ = await refusal(PasswordFile(str(secret)))
+
+        assert message == f"password_file {secret}: may not be read by the daemon"
+
+    async def test_an_absent_file_is_told_so(self, tmp_path: Path) -> None:
+        assert await refusal(PasswordFile(f"{tmp_path}/none")) == (
+            f"password_file {tmp_path}/none: does not exist",
+            "create it, or correct the path",
+        )
+
+    async def test_a_directory_is_no_secret(self, tmp_path: Path) -> None:
+        assert await refusal(PasswordFile(str(tmp_path))) == (
+            f"password_file {tmp_path}: is a directory",
+            "name a file",
+        )
+
+    async def test_a_fifo_is_refused_and_not_waited_for(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "fifo", 0o600)
+
+        assert await refusal(PasswordFile(f"{tmp_path}/fifo")) == (
+            f"password_file {tmp_path}/fifo: is not a regular file",
+            "name a file, not a pipe or device",
+        )
+
+
+class TestCredential:
+    @pytest.fixture(autouse=True)
+    def directory(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        directory = tmp_path / "credentials"
+        directory.mkdir()
+        monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(directory))
+        return directory
+
+    async def test_the_modes_of_a_credential_are_systemds_business(self, directory: Path) -> None:
+        credential = directory / "main"
+        credential.write_text("hunter2\n")
+        credential.chmod(0o444)
+
+        assert await read_password(PasswordCredential("main")) == Secret("hunter2")
+        assert await read_password(PasswordFile(str(credential))) == Secret("hunter2")
+
+    async def test_a_path_that_only_seems_to_be_a_credential_is_judged(
+        self, directory: Path, secret: Path
+    ) -> None:
+        change(secret, mode=0o644)
+
+        message, _ = await refusal(PasswordFile(f"{directory}/../secret"))
+
+        assert message.endswith("everybody may read or write it (mode 0644)")
+
+    async def test_without_systemd_there_is_none(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("CREDENTIALS_DIRECTORY")
+
+        assert await refusal(PasswordCredential("main")) == (
+            (
+                "password_credential main: $CREDENTIALS_DIRECTORY is not set:"
+                " no credential was passed by systemd"
+            ),
+            (
+                "put LoadCredential=main:/etc/openfit-tokend/credentials/main into the unit,"
+                " then systemctl restart openfit-tokend"
+            ),
+        )
+
+    async def test_one_the_unit_does_not_load_is_told_how_to(self) -> None:
+        assert await refusal(PasswordCredential("main")) == (
+            "password_credential main: does not exist",
+            (
+                "put LoadCredential=main:/etc/openfit-tokend/credentials/main into the unit"
+                " (a changed one is seen after a restart only),"
+                " then systemctl restart openfit-tokend"
+            ),
+        )
+
+
+class TestVariable:
+    async def test_its_value_is_the_password(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("OPENFIT_PASSWORD", "hünter2\n")
+
+        assert await read_password(PasswordEnv("OPENFIT_PASSWORD")) == Secret("hünter2")
+
+    async def test_an_absent_one_is_told_so(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("OPENFIT_PASSWORD", raising=False)
+
+        assert await refusal(PasswordEnv("OPENFIT_PASSWORD")) == (
+            "password_env OPENFIT_PASSWORD: this variable is not set in the daemon's environment",
+            "set it where the daemon is started, and start it again",
+        )
+
+
+class TestCommand:
+    async def test_what_it_prints_is_the_password(self) -> None:
+        assert await read_password(shell("echo hunter2; echo noise >&2")) == Secret("hunter2")
+
+    async def test_no_shell_touches_its_arguments(self) -> None:
+        command = PasswordCommand(("printf", "%s", "$HOME;*"))
+
+        assert await read_password(command) == Secret("$HOME;*")
+
+    async def test_it_has_nothing_to_read(self) -> None:
+        assert await read_password(shell("cat; echo end")) == Secret("end")
+
+    async def test_it_is_given_a_clean_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("OPENFIT_PASSWORD", "NOTIFY_SOCKET", "LISTEN_FDS", "LC_SECRET", "LC_ALL"):
+            monkeypatch.setenv(name, "C")
+
+        names = "sorted(os.environ.keys() - {'PWD', '_'})"
+        output = await output_of(python(f"import os; print(*{names})").argv)
+
+        assert b"LC_ALL" in output.split()
+        assert {b"OPENFIT_PASSWORD", b"NOTIFY_SOCKET", b"LISTEN_FDS", b"LC_SECRET"}.isdisjoint(
+            output.split()
+        )
+
+    async def test_a_child_left_in_the_background_is_not_waited_for(self, tmp_path: Path) -> None:
+        fifo = tmp_path / "fifo"  # opened for reading, it holds the child as long as we like
+        os.mkfifo(fifo)
+
+        with anyio.fail_after(10):
+            password = await read_password(shell(f"cat {shlex.quote(str(fifo))} & echo hunter2"))
+
+        assert password == Secret("hunter2")
+        os.close(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))  # it lives; this ends it
+
+    async def test_its_failure_is_told_with_the_end_of_its_error_output(self) -> None:
+        message, hint = await refusal(
+            shell("echo hunter2; echo 'gpg: \033[1mno key' >&2; echo last >&2; exit 3")
+        )
+
+        assert message == "password_command /bin/sh: ended with status 3: gpg: [1mno key last"
+        assert hint == "run it by hand as the daemon's user"
+
+    async def test_a_long_complaint_is_cut_at_its_beginning(self) -> None:
+        message, _ = await refusal(python("import sys; sys.exit('x' * 9000 + 'end')"))
+
+        assert message.endswith("ended with status 1: … " + "x" * 297 + "end")
+
+    async def test_a_trace_that_repeats_the_password_is_not_told(self) -> None:
+        message, _ = await refusal(shell("set -x; echo hunter2; exit 1"))
+
+        assert message == "password_command /bin/sh: ended with status 1"
+
+    async def test_its_death_is_told_with_the_signal(self) -> None:
+        message, _ = await refusal(shell("kill -TERM $$"))
+
+        assert message == "password_command /bin/sh: was ended by SIGTERM"
+
+    async def test_a_signal_without_a_name_is_told_by_its_number(self) -> None:
+        message, _ = await refusal(python("import os; os.kill(os.getpid(), 40)"))
+
+        assert message.endswith("was ended by signal 40")
+
+    async def test_one_that_prints_too_much_is_killed(self) -> None:
+        message, hint = await refusal(shell("exec yes hunter2"))
+
+        assert message == "password_command /bin/sh: printed more than 4096 bytes and was killed"
+        assert hint == "it has to print the password and nothing else"
+
+    async def test_an_empty_answer_is_no_password(self) -> None:
+        message, _ = await refusal(PasswordCommand(("true",)))
+
+        assert message == "password_command true: is empty"
+
+    async def test_an_unknown_program_is_told_so(self) -> None:
+        assert await refusal(PasswordCommand(("/no/such",))) == (
+            "password_command /no/such: there is no such program",
+            "write its absolute path, or set $PATH where the daemon is started",
+        )
+
+    async def test_a_file_that_is_no_program_is_told_so(self, secret: Path) -> None:
+        assert await refusal(PasswordCommand((str(secret),))) == (
+            f"password_command {secret}: may not be executed",
+            "make it executable for the daemon's user",
+        )
+
+        change(secret, mode=0o700)
+        message, _ = await refusal(PasswordCommand((str(secret),)))
+
+        assert message == f"password_command {secret}: can't be started: Exec format error"
+
+    async def test_one_that_takes_too_long_is_killed_with_its_children(
+        self, tmp_path: Path
+    ) -> None:
+        fifo = tmp_path / "fifo"
+        os.mkfifo(fifo)
+        command = shell(f"echo hunter2; echo waiting >&2; cat {shlex.quote(str(fifo))}; :")
+
+        with pytest.raises(SecretUnavailable) as caught:
+            await output_of(command.argv, time_limit=1.0)
+
+        assert caught.value.message == (
+            "password_command /bin/sh: took longer than 1 s and was killed: waiting"
+        )
+        assert await nobody_reads(fifo)
+
+    async def test_one_whose_caller_leaves_is_killed_with_its_children(
+        self, tmp_path: Path
+    ) -> None:
+        fifo = tmp_path / "fifo"
+        os.mkfifo(fifo)
+
+        writers: list[int] = []
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(read_password, shell(f"cat {shlex.quote(str(fifo))}; :"))
+            writers.append(await opened_by_a_reader(fifo))
+            tasks.cancel_scope.cancel()
+
+        os.close(*writers)
+        assert await nobody_reads(fifo)
+
+
+async def opened_by_a_reader(fifo: Path) -> int:
+    """Give the writing end as soon as somebody reads: waits in a thread, as open does."""
+    return await anyio.to_thread.run_sync(os.open, fifo, os.O_WRONLY)
+
+
+async def nobody_reads(fifo: Path) -> bool:
+    """Tell whether the readers are gone; killed ones take a moment to be."""
+    with anyio.move_on_after(5):
+        while True:
+            try:
+                os.close(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
+            except OSError:  # ENXIO: no reader
+                return True
+            await anyio.lowlevel.checkpoint()
+    return False

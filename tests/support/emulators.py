@@ -1,0 +1,101 @@
+"""An emulator for tests: real HTTP on loopback, in a thread with an event loop of its own.
+
+with running_emulator("lost-answer@2", rules=Rules(token_lifetime=8)) as emulator:
+    ... emulator.url, emulator.state().logins, emulator.fault("hang@refresh:1") ...
+"""
+
+from collections.abc import Generator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import replace
+from threading import Event
+from typing import Final
+
+from anyio.abc import TaskStatus
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from openfit_tokend.emulator.emulated import Emulator
+from openfit_tokend.emulator.identity import Rules
+from openfit_tokend.emulator.journal import State
+from openfit_tokend.emulator.server import Place, serve
+
+USERNAME: Final = "demo@example.org"
+PASSWORD: Final = "right horse"
+CLIENT_ID: Final = "openfit-emulator"
+SCOPE: Final = "OpenFitApi offline_access"
+
+
+class RunningEmulator:
+    """An emulator and its thread. All methods may be called from any thread but its own."""
+
+    def __init__(self, portal: BlockingPortal, emulator: Emulator, place: Place) -> None:
+        self._portal = portal
+        self._emulator = emulator
+        self._place = place
+        self._served: Future[None] | None = None
+        self._ended = Event()
+        self.url = ""
+
+    def start(self) -> None:
+        """Listen; after a `stop` at the same address again."""
+        self._served, self.url = self._portal.start_task(self._serve)
+        self._place = replace(self._place, port=int(self.url.rpartition(":")[2]))
+
+    def stop(self) -> None:
+        """Listen no more: connections are refused. What the server knows stays."""
+        if self._served is not None:
+            self._served.cancel()
+            self._ended.wait()
+            self._served = None
+
+    async def _serve(self, *, task_status: TaskStatus[str]) -> None:
+        self._ended.clear()
+        try:
+            await serve(self._emulator, self._place, task_status=task_status)
+        finally:
+            self._ended.set()
+
+    def state(self) -> State:
+        return self._portal.call(self._emulator.state)
+
+    def fault(self, text: str) -> None:
+        self._portal.call(self._emulator.fault, text)
+
+    def clear_faults(self) -> None:
+        self._portal.call(self._emulator.clear_faults)
+
+    def set_password(self, password: str, username: str = USERNAME) -> None:
+        self._portal.call(self._emulator.set_password, username, password)
+
+    def lock(self, username: str | None = None) -> None:
+        self._portal.call(self._emulator.lock, username)
+
+    def unlock(self, username: str | None = None) -> None:
+        self._portal.call(self._emulator.unlock, username)
+
+    def revoke_refresh(self, username: str | None = None) -> None:
+        self._portal.call(self._emulator.revoke_refresh, username)
+
+    def revoke_access(self, username: str | None = None) -> None:
+        self._portal.call(self._emulator.revoke_access, username)
+
+    def set_lifetime(self, seconds: int) -> None:
+        self._portal.call(self._emulator.set_lifetime, seconds)
+
+
+@contextmanager
+def running_emulator(
+    *faults: str,
+    rules: Rules | None = None,
+    users: Mapping[str, str] | None = None,
+    place: Place | None = None,
+) -> Generator[RunningEmulator]:
+    """Run an emulator at a free port; by default with one user, USERNAME."""
+    emulator = Emulator(users or {USERNAME: PASSWORD}, rules, faults)
+    with start_blocking_portal("asyncio") as portal:
+        running = RunningEmulator(portal, emulator, place or Place())
+        running.start()
+        try:
+            yield running
+        finally:
+            running.stop()

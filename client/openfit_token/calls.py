@@ -1,5 +1,7 @@
 """What each method sends, and what its answer must look like. No I/O: both clients use it."""
 
+from math import isfinite
+
 from openfit_token.errors import ProtocolViolation
 from openfit_token.protocol import DEFAULT_WAIT, MAX_WAIT, encode_request
 from openfit_token.token import Token
@@ -117,7 +119,8 @@ def token(answer: object) -> Token:
         if not isinstance(found.get(name), str):
             raise ProtocolViolation(f"the daemon's answer is no token: {name} is no text")
     for name in _NUMBERS:
-        if not isinstance(found.get(name), int | float):
+        number = found.get(name)
+        if not (isinstance(number, int | float) and isfinite(number)):
             raise ProtocolViolation(f"the daemon's answer is no token: {name} is no number")
     if not isinstance(found.get("degraded"), dict | None):
         raise ProtocolViolation("the daemon's answer is no token: degraded is no error")

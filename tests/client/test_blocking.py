@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -286,6 +287,7 @@ def test_a_large_status_is_read_whole(place: Path) -> None:
         (encode_result(1, ["token"]), "is no map"),
         (encode_result(1, {"access_token": "a"}), "is no token: profile is no text"),
         (encode_result(1, token_fields(expires_at="soon")), "expires_at is no number"),
+        (encode_result(1, token_fields(expires_at=float("inf"))), "expires_at is no number"),
         (encode_result(1, token_fields(degraded="yes")), "degraded is no error"),
         (encode_result(1, token_fields(access_token="")), "doesn't fit into an HTTP header"),
         (
@@ -330,23 +332,18 @@ def test_what_the_daemon_said_before_it_hung_up_is_read(place: Path) -> None:
         get_token(socket=daemon.path)
 
 
-def test_a_full_queue_is_waited_for(place: Path) -> None:
-    """A daemon that is stopped or very busy accepts nobody; the kernel refuses at once."""
-    import socket  # noqa: PLC0415 -- only here
-
-    with socket.socket(socket.AF_UNIX) as listener, ThreadPoolExecutor() as threads:
+def test_a_daemon_that_accepts_nobody_is_left_a_few_seconds_after_the_wait(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A daemon that is stopped lets its queue fill up; then the kernel refuses at once."""
+    monkeypatch.setattr("openfit_token.connection._GRACE", 0.05)
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as first:
         listener.bind(str(place / "s"))
         listener.listen(0)
-        with socket.socket(socket.AF_UNIX) as first:
-            first.connect(str(place / "s"))
-            call = threads.submit(get_token, socket=str(place / "s"))
-            listener.accept()[0].close()
-            accepted, _ = listener.accept()
-        with accepted:
-            accepted.recv(65536)
-            accepted.sendall(encode_result(1, token_fields()))
+        first.connect(str(place / "s"))
 
-            assert call.result(PATIENCE) == token()
+        with pytest.raises(DaemonUnreachable, match="accepts no more connections"):
+            get_token(wait=0, socket=str(place / "s"))
 
 
 def test_a_long_call_holds_up_no_other_thread(place: Path) -> None:

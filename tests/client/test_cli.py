@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from fake_daemon import FakeDaemon, Request, always, failing, token_fields
 from openfit_token import __version__
-from openfit_token.cli import main
+from openfit_token.cli import run as run_words
 from openfit_token.cli.arguments import parse
 from openfit_token.cli.get import FORMATS, Get, quick
 from openfit_token.cli.terminal import WrongUsage, duration, printable
@@ -38,9 +38,8 @@ class Run(Protocol):
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     def run(*words: str, typed: bytes = b"") -> Outcome:
-        monkeypatch.setattr("sys.argv", ["openfit-token", *words])
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(typed), encoding="utf-8"))
-        status = main()
+        status = run_words(list(words))
         out, err = capsys.readouterr()
         return status, out, err
 
@@ -251,6 +250,7 @@ def test_an_unknown_code_is_a_fault_of_the_daemon(place: Path, run: Run) -> None
     ("hint", "after", "second"),
     [
         (None, None, ""),
+        (None, float("inf"), ""),
         (None, 11.2, "  try again in 12 s\n"),
         ("see its log", 240.0, "  see its log; try again in 4 min\n"),
     ],

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fake_daemon import FakeDaemon, always
-from openfit_token.cli import main
+from openfit_token.cli import run as run_words
 from openfit_token.cli.status import described, judge
 from openfit_token.errors import ProtocolViolation
 
@@ -159,27 +159,21 @@ def test_a_status_without_profiles_is_a_violation() -> None:
 
 
 def test_json_is_the_daemons_status_on_one_line(
-    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = daemon_status(main=without_token("locked"))
     with FakeDaemon(place / "s", always(found)) as daemon:
-        monkeypatch.setattr(
-            "sys.argv", ["openfit-token", "status", "--json", "--socket", daemon.path]
-        )
-        status = main()
+        status = run_words(["status", "--json", "--socket", daemon.path])
 
     printed = capsys.readouterr().out
     assert (status, json.loads(printed), printed.count("\n")) == (77, found, 1)
 
 
 def test_text_is_printed_with_the_same_verdict(
-    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with FakeDaemon(place / "s", always(daemon_status(main=without_token("down")))) as daemon:
-        monkeypatch.setattr(
-            "sys.argv", ["openfit-token", "status", "--profile", "main", "--socket", daemon.path]
-        )
-        status = main()
+        status = run_words(["status", "--profile", "main", "--socket", daemon.path])
 
     assert status == 75
     assert capsys.readouterr().out.startswith("openfit-tokend 0.1.0, up ")

@@ -54,7 +54,7 @@ def test_importing_the_client_loads_nothing_slow() -> None:
 def test_the_command_get_loads_nothing_slow(place: Path) -> None:
     with FakeDaemon(place / "s", always(token_fields())) as daemon:
         loaded = _loaded_by(
-            "from openfit_token.cli import main; main()",
+            "from openfit_token.cli import run; run(sys.argv[1:])",
             *("get", "--socket", daemon.path, "--format", "header", "--wait=5"),
         )
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 from math import inf
 
 import pytest
-from made import access, fresh, logging_in, problem, refresh, refreshing
 
+from made import access, fresh, logging_in, problem, refresh, refreshing
 from openfit_token.errors import (
     BudgetSpent,
     ClientRejected,

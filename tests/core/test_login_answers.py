@@ -4,6 +4,7 @@ from dataclasses import replace
 from math import inf
 
 import pytest
+
 from made import (
     POLICY,
     failed,
@@ -16,7 +17,6 @@ from made import (
     refreshing,
     relogging_in,
 )
-
 from openfit_token.errors import (
     BudgetSpent,
     LoggedOut,
@@ -173,7 +173,9 @@ def test_an_earlier_login_that_ends_does_not_answer_an_operator() -> None:
 def test_a_later_login_that_ends_answers_an_operator_too() -> None:
     session = replace(fresh(), number=9)
 
-    assert isinstance(answer(session, LogIn(3), DEADLINE, NOW, LoginEnded(8, REJECTED)), LoginRejected)
+    assert isinstance(
+        answer(session, LogIn(3), DEADLINE, NOW, LoginEnded(8, REJECTED)), LoginRejected
+    )
 
 
 def test_the_operator_is_told_the_logins_error_though_the_session_lives_on() -> None:

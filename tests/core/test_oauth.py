@@ -6,8 +6,8 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made import REFRESH
 
+from made import REFRESH
 from openfit_tokend.core.events import Grant, Kind
 from openfit_tokend.core.oauth import (
     Failure,
@@ -155,10 +155,16 @@ def test_without_an_expires_in_a_token_lives_for_an_hour() -> None:
     assert granted(b'{"access_token": "a2"}').lifetime == 3600.0
 
 
+NO_LIFETIMES: list[object] = [
+    *(0, -1, 0.0, -0.5, True, False, -1e300, float("nan"), float("-inf")),
+    *("0", "-1", "soon", "", "nan", "-inf"),
+    *([], {}, [60]),
+]
+
+
 @pytest.mark.parametrize(
     "expires_in",
-    [0, -1, 0.0, -0.5, "0", "-1", "soon", "", True, False, [], {}, [60], float("nan"), "nan"]
-    + [float("-inf"), "-inf", -1e300],
+    NO_LIFETIMES,
     ids=repr,
 )
 def test_an_expires_in_that_is_no_positive_number_is_unusable(expires_in: object) -> None:
@@ -285,9 +291,7 @@ FIELDS = st.dictionaries(
     st.none() | st.binary(max_size=64) | FIELDS.map(lambda fields: json.dumps(fields).encode()),
     st.sampled_from([Login(), REFRESH]),
 )
-def test_every_answer_has_a_meaning(
-    status: int, body: bytes | None, request_: Login
-) -> None:
+def test_every_answer_has_a_meaning(status: int, body: bytes | None, request_: Login) -> None:
     given = meaning(request_, "api", status, body)
 
     if isinstance(given, Grant):

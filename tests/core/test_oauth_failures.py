@@ -1,8 +1,8 @@
 """Which answers of a token endpoint mean what. One row, one answer."""
 
 import pytest
-from made import REFRESH
 
+from made import REFRESH
 from openfit_token.errors import ClientRejected, LoginRejected, TokenError, Unavailable
 from openfit_tokend.core.events import Kind
 from openfit_tokend.core.oauth import Failure, meaning

@@ -1,10 +1,12 @@
 """The formulas of the schedule."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made import POLICY
 
+from made import POLICY
 from openfit_tokend.core.schedule import (
     Policy,
     due,
@@ -113,7 +115,8 @@ def test_a_refresh_token_is_worn_at_four_fifths_of_its_life() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lifetime", "seconds"), [(None, 60.0), (8.0, 10.0), (100.0, 12.5), (480.0, 60.0), (3600.0, 60.0)]
+    ("lifetime", "seconds"),
+    [(None, 60.0), (8.0, 10.0), (100.0, 12.5), (480.0, 60.0), (3600.0, 60.0)],
 )
 def test_a_refresh_may_take_half_the_margin_but_10_s_at_least_and_60_s_at_most(
     lifetime: float | None, seconds: float
@@ -128,7 +131,7 @@ def test_about_30_tries_fit_a_margin_of_300_s_and_are_10_s_apart_in_its_last_qua
         attempt += 1
         now += retry_pause(attempt, late_pause(299.0 - now, 3600.0, POLICY), None, 0.5)
 
-    last_quarter = [later - at for at, later in zip(tries, tries[1:], strict=False) if at >= 225.0]
+    last_quarter = [later - at for at, later in pairwise(tries) if at >= 225.0]
     assert 25 <= len(tries) <= 35
     assert max(last_quarter) <= 10.0
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 from math import inf
 
 import pytest
+
 from made import (
     POLICY,
     access,
@@ -14,7 +15,6 @@ from made import (
     refreshing,
     relogging_in,
 )
-
 from openfit_token.errors import (
     ClientRejected,
     LoggedOut,

@@ -4,6 +4,7 @@ from dataclasses import replace
 from math import inf
 
 import pytest
+
 from made import (
     POLICY,
     access,
@@ -18,7 +19,6 @@ from made import (
     refreshing,
     relogging_in,
 )
-
 from openfit_token.errors import LoginRejected, Unavailable
 from openfit_tokend.core.events import Failed, Granted, Kind, Revoke, Send
 from openfit_tokend.core.secret import Secret
@@ -50,9 +50,7 @@ def test_a_login_that_brings_a_token_makes_a_session() -> None:
     after, effects = step(asked, granted(asked, 10.0, grant()), moment(12.0), POLICY)
 
     token = access("a2", number=1, sent=10.0, obtained=12.0)
-    assert after == Session(
-        Idle(token.due), token, refresh("r2", since=10.0), number=1, ended=12.0
-    )
+    assert after == Session(Idle(token.due), token, refresh("r2", since=10.0), number=1, ended=12.0)
     assert effects == ()
 
 
@@ -67,9 +65,7 @@ def test_a_login_lifts_the_bar_it_was_ordered_over() -> None:
 def test_a_login_without_a_new_refresh_token_drops_the_old_which_is_of_another_session() -> None:
     asked = relogging_in()
 
-    after, _ = step(
-        asked, granted(asked, 99.0, grant(refresh_token=None)), moment(100.0), POLICY
-    )
+    after, _ = step(asked, granted(asked, 99.0, grant(refresh_token=None)), moment(100.0), POLICY)
 
     assert after.refresh is None
 
@@ -173,9 +169,7 @@ def replace_login_after(session: Session) -> Requesting:
 def test_a_login_whose_token_ended_on_arrival_keeps_only_its_refresh_token() -> None:
     asked = replace(logging_in(), wanted=True, bar=Bar(9.0, problem()))
 
-    after, effects = step(
-        asked, granted(asked, 10.0, grant(lifetime=8.0)), moment(20.0), POLICY
-    )
+    after, effects = step(asked, granted(asked, 10.0, grant(lifetime=8.0)), moment(20.0), POLICY)
 
     assert after == Session(
         Idle(20.5),

@@ -4,6 +4,7 @@ from dataclasses import replace
 from math import inf
 
 import pytest
+
 from made import (
     POLICY,
     REFRESH,
@@ -16,7 +17,6 @@ from made import (
     refreshing,
     relogging_in,
 )
-
 from openfit_token.errors import (
     BudgetSpent,
     ClientRejected,
@@ -292,9 +292,7 @@ def test_a_reload_during_a_login_ordered_over_a_logout_leaves_that_bar() -> None
 
     after, _ = step(session, Reconfigured(), moment(NOW), POLICY)
 
-    assert after == replace(
-        session, doing=Requesting(Login(insisted=True), login_after=True)
-    )
+    assert after == replace(session, doing=Requesting(Login(insisted=True), login_after=True))
 
 
 def test_a_reload_during_a_refresh_only_lifts_the_bar() -> None:
@@ -330,9 +328,7 @@ def test_a_new_schedule_moves_the_due_of_a_token_as_if_it_had_just_arrived() -> 
     token = access(obtained=2.0)
     session = replace(fresh(), access=token)
 
-    after, effects = step(
-        session, Reconfigured(schedule=True), moment(NOW, chance=0.5), EARLIER
-    )
+    after, effects = step(session, Reconfigured(schedule=True), moment(NOW, chance=0.5), EARLIER)
 
     due = 3600.0 - 600.0 * 1.05
     assert after == replace(session, access=replace(token, due=due), doing=Idle(due))

@@ -4,6 +4,7 @@ from dataclasses import replace
 from math import inf
 
 import pytest
+
 from made import (
     POLICY,
     access,
@@ -14,7 +15,6 @@ from made import (
     refresh,
     refreshing,
 )
-
 from openfit_token.errors import BudgetSpent, ClientRejected, LoginRejected, Unavailable
 from openfit_tokend.core.events import Kind, Send
 from openfit_tokend.core.session import Bar, Idle, Login, Requesting, Session, Stopped
@@ -33,7 +33,7 @@ def without_access() -> Session:
     return replace(refreshing(), access=None)
 
 
-# TRANSIENT: retry
+# A transient failure is retried
 
 
 def test_a_transient_failure_is_retried_after_half_a_second_to_a_second() -> None:
@@ -190,9 +190,7 @@ def test_a_first_unclear_refresh_is_retried_whatever_else_speaks_against_the_tok
 def test_after_a_rejected_refresh_it_is_dropped_and_a_login_is_sent_at_once() -> None:
     session = refreshing()
 
-    after, effects = step(
-        session, failed(session, Kind.GRANT_REJECTED, ERROR), moment(NOW), POLICY
-    )
+    after, effects = step(session, failed(session, Kind.GRANT_REJECTED, ERROR), moment(NOW), POLICY)
 
     assert after == replace(
         after_failure(session), refresh=None, doing=Requesting(Login()), number=3
@@ -204,9 +202,7 @@ def test_a_rejected_refresh_ends_the_bar_since_the_server_answers_again() -> Non
     bar = Bar(NOW + 400.0, problem(Unavailable), count=2)
     session = replace(refreshing(), bar=bar)
 
-    after, effects = step(
-        session, failed(session, Kind.GRANT_REJECTED, ERROR), moment(NOW), POLICY
-    )
+    after, effects = step(session, failed(session, Kind.GRANT_REJECTED, ERROR), moment(NOW), POLICY)
 
     assert after == replace(
         after_failure(session),
@@ -222,9 +218,7 @@ def test_after_a_rejected_refresh_the_budget_is_waited_for() -> None:
     bar = Bar(NOW + 400.0, problem(BudgetSpent))
     session = replace(refreshing(), bar=bar)
 
-    after, effects = step(
-        session, failed(session, Kind.GRANT_REJECTED, ERROR), moment(NOW), POLICY
-    )
+    after, effects = step(session, failed(session, Kind.GRANT_REJECTED, ERROR), moment(NOW), POLICY)
 
     assert after == replace(
         after_failure(session), refresh=None, error=bar.error, doing=Idle(NOW + 400.0)
@@ -244,13 +238,9 @@ def test_after_a_rejected_refresh_a_rejected_password_is_not_sent_again() -> Non
     bar = Bar(inf, problem(LoginRejected))
     session = replace(refreshing(), bar=bar)
 
-    after, effects = step(
-        session, failed(session, Kind.GRANT_REJECTED, ERROR), moment(NOW), POLICY
-    )
+    after, effects = step(session, failed(session, Kind.GRANT_REJECTED, ERROR), moment(NOW), POLICY)
 
-    assert after == replace(
-        after_failure(session), refresh=None, error=bar.error, doing=Stopped()
-    )
+    assert after == replace(after_failure(session), refresh=None, error=bar.error, doing=Stopped())
     assert after.access == fresh().access  # it is served to its end
     assert effects == ()
 

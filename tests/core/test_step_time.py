@@ -4,8 +4,8 @@ from dataclasses import replace
 from math import inf
 
 import pytest
-from made import POLICY, REFRESH, access, fresh, logging_in, moment, problem, refresh, refreshing
 
+from made import POLICY, REFRESH, access, fresh, logging_in, moment, problem, refresh, refreshing
 from openfit_token.errors import BudgetSpent, LoginRejected, Unavailable
 from openfit_tokend.core.events import (
     Event,
@@ -57,9 +57,7 @@ def test_an_access_token_is_kept_until_the_very_moment_it_ends() -> None:
 def test_a_token_that_has_ended_is_dropped_before_a_login_is_sent() -> None:
     after, effects = step(fresh(), LoginOrdered(), moment(EXPIRES), POLICY)
 
-    assert after == replace(
-        fresh(), doing=Requesting(Login(insisted=True)), access=None, number=2
-    )
+    assert after == replace(fresh(), doing=Requesting(Login(insisted=True)), access=None, number=2)
     assert effects == (Send(2, Login(insisted=True)),)
 
 
@@ -294,9 +292,7 @@ def test_the_refusal_of_a_young_token_is_counted_and_wished_for() -> None:
 
     after = refused_at(session, 105.0)
 
-    assert after == replace(
-        session, wanted=True, refusals=1, refused_at=105.0, doing=Idle(110.0)
-    )
+    assert after == replace(session, wanted=True, refusals=1, refused_at=105.0, doing=Idle(110.0))
 
 
 def test_the_refusal_of_an_old_token_is_dated_but_not_counted() -> None:

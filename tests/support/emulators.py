@@ -25,6 +25,26 @@ CLIENT_ID: Final = "openfit-emulator"
 SCOPE: Final = "OpenFitApi offline_access"
 
 
+def login_form(**changes: str) -> dict[str, str]:
+    """Give the form of a login that is accepted, but for the changes; "" leaves a field out."""
+    form = {
+        "grant_type": "password",
+        "scope": SCOPE,
+        "client_id": CLIENT_ID,
+        "username": USERNAME,
+        "password": PASSWORD,
+    }
+    return {name: value for name, value in (form | changes).items() if value}
+
+
+def refresh_form(refresh_token: str) -> dict[str, str]:
+    return {
+        "grant_type": "refresh_token",
+        "refresh_token": refresh_token,
+        "client_id": CLIENT_ID,
+    }
+
+
 class RunningEmulator:
     """An emulator and its thread. All methods may be called from any thread but its own."""
 

@@ -3,6 +3,7 @@
 Only what `get` needs is loaded here: scripts start it for every request they make.
 """
 
+import os
 import sys
 
 from openfit_token.cli.get import quick
@@ -11,16 +12,25 @@ from openfit_token.errors import TokenError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not loaded at run time: it would double the command's start
-    from typing import Final
+    from typing import Final, NoReturn
 
 _INTERRUPTED: "Final" = 130
 """What a shell makes of SIGINT: 128 + 2."""
 
 
-def main() -> int:
-    """Run the command line and give the exit status; errors are told on standard error."""
+def main() -> "NoReturn":
+    """Run the command line of this process, and end it.
+
+    All output is flushed by then, so the interpreter need not be taken down piece by piece: that
+    costs 2 ms, a seventh of the whole run, and would try anew to write what a broken pipe refused.
+    """
+    os._exit(run(sys.argv[1:]))
+
+
+def run(words: list[str]) -> int:
+    """Carry out a command line and give the exit status; errors are told on standard error."""
     try:
-        return _run(sys.argv[1:])
+        return _carry_out(words)
     except ReaderLeft:
         return OutputFailed.exit_status  # `openfit-token … | head` is nobody's mistake
     except TokenError as error:
@@ -32,7 +42,7 @@ def main() -> int:
         return _INTERRUPTED
 
 
-def _run(words: list[str]) -> int:
+def _carry_out(words: list[str]) -> int:
     command = quick(words)
     if command is not None:
         return command()

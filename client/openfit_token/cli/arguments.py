@@ -124,12 +124,17 @@ def _parser() -> ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"openfit-token {__version__}")
     commands = parser.add_subparsers(
-        dest="command", required=True, metavar="[get]|status|refresh|refuse|login|logout"
+        dest="command", required=True, metavar="COMMAND", title="commands"
     )
 
     def command(name: str, does: str) -> ArgumentParser:
         added = commands.add_parser(name, help=does, description=does, allow_abbrev=False)
-        added.add_argument("--profile", metavar="P", type=_checked(valid_text))
+        added.add_argument(
+            "--profile",
+            metavar="P",
+            type=_checked(valid_text),
+            help="left out: $OPENFIT_PROFILE, else the daemon's default",
+        )
         added.add_argument("--socket", metavar="PATH", help="where the daemon listens")
         return added
 

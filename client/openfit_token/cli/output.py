@@ -1,6 +1,5 @@
 """Standard output, which may be full, closed, or left by its reader."""
 
-import os
 import sys
 
 from openfit_token.errors import TokenError
@@ -29,15 +28,6 @@ def put(text: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError as error:
-        silence(1)
         raise ReaderLeft("the reader of the output left") from error
     except OSError as error:
-        silence(1)
         raise OutputFailed(f"can't write the output: {error.strerror}") from error
-
-
-def silence(descriptor: int) -> None:
-    """Send to nowhere what is still in the buffer of a broken stream: it would fail at exit anew."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, descriptor)
-    os.close(nowhere)

@@ -1,6 +1,7 @@
 """`openfit-token status`: how the daemon and its profiles are, for people, programs and probes."""
 
 import json
+from math import isfinite
 from time import time  # noqa: TID251 -- the daemon tells moments; people want "in 5 min"
 
 from openfit_token.blocking import TokenClient
@@ -126,4 +127,4 @@ def _trouble(profile: dict[str, object], now: float) -> list[str]:
 
 
 def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
+    return value if isinstance(value, int | float) and isfinite(value) else None

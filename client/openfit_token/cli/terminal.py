@@ -1,9 +1,9 @@
 """Words for people: on a terminal, which obeys control characters, from sources that may send some."""
 
 import sys
-from math import ceil
+from contextlib import suppress
+from math import ceil, isfinite
 
-from openfit_token.cli.output import silence
 from openfit_token.errors import TokenError
 
 _MINUTE = 60
@@ -47,15 +47,13 @@ def complain(error: TokenError) -> None:
     advice: list[str] = []
     if error.hint:
         advice.append(printable(error.hint))
-    if error.retry_after is not None:
+    if error.retry_after is not None and isfinite(error.retry_after):
         advice.append(f"try again in {duration(error.retry_after)}")
     lines = f"openfit-token: {printable(error.message)}\n"
     if advice:
         lines += f"  {'; '.join(advice)}\n"
     if sys.stderr is None:
         return  # `2>&-` closed it
-    try:
+    with suppress(OSError):  # the exit status still tells
         sys.stderr.write(lines)
         sys.stderr.flush()
-    except OSError:
-        silence(2)  # the exit status still tells

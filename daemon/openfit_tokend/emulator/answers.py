@@ -5,27 +5,18 @@ spoiled), or in neither: then it is carried out where the server acts.
 """
 
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, cast
 
-from starlette.responses import (
-    HTMLResponse,
-    JSONResponse,
-    RedirectResponse,
-    Response,
-    StreamingResponse,
-)
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from openfit_tokend.emulator.faults import WORDS, Fault, expires_in
-from openfit_tokend.emulator.wire import BrokenOff, Halved, Stalled
+from openfit_tokend.emulator.wire import BrokenOff, Flood, Halved, Stalled
 
 OK: Final = 200
 NO_STORE: Final = {"Cache-Control": "no-store, no-cache, max-age=0", "Pragma": "no-cache"}
 NESTED: Final = 60_000
 """Brackets: far beyond the recursion limit of any parser that recurses."""
-HUGE: Final = 256 * 1024 * 1024
-"""Bytes of a body that is meant to fill a client's memory."""
-_CHUNK: Final = b"a" * 65_536
 _PAGE: Final = "<!DOCTYPE html><html><body><h1>Not what you asked for</h1></body></html>\n"
 
 Fields = Mapping[str, object]
@@ -133,13 +124,6 @@ def _raw(body: str) -> Callable[[Fields], Response]:
     return lambda _: Response(body, media_type="application/json")
 
 
-async def _flood() -> AsyncIterator[bytes]:
-    yield b'{"access_token": "'
-    for _ in range(HUGE // len(_CHUNK)):
-        yield _CHUNK
-    yield b'"}'
-
-
 _RUBBISH: Final[Mapping[str, Callable[[Fields], Response]]] = {
     "not-json": _raw('{"access_token": "cut of'),
     "list": _raw('["access_token", "expires_in"]'),
@@ -148,5 +132,5 @@ _RUBBISH: Final[Mapping[str, Callable[[Fields], Response]]] = {
     "number-token": _with_token(12_345),
     "crlf-token": _with_crlf,
     "nested": _raw("[" * NESTED + "]" * NESTED),
-    "huge": lambda _: StreamingResponse(_flood(), media_type="application/json"),
+    "huge": lambda _: Flood(),
 }

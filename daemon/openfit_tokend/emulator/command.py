@@ -11,7 +11,7 @@ from typing import Final, NoReturn
 import anyio
 
 from openfit_tokend.emulator.emulated import Emulator
-from openfit_tokend.emulator.faults import KINDS
+from openfit_tokend.emulator.faults import KINDS, WORDS
 from openfit_tokend.emulator.identity import FORBIDDEN_CLIENT, Rules
 
 DEFAULT_PORT: Final = 8901
@@ -23,10 +23,19 @@ SYSTEM: Final = 71
 OUTPUT: Final = 74
 _RULES: Final = Rules()
 
-_FAULTS: Final = "".join(f"  {name:<24}{kind.summary}\n" for name, kind in KINDS.items())
+_FAULTS: Final = "".join(
+    f"  {name + kind.takes:<24}{kind.summary}\n"
+    for name, kind in KINDS.items()
+    if name not in WORDS
+)
 _EPILOG: Final = f"""\
 faults, NAME[=ARGUMENT][@WHEN]:
 {_FAULTS}
+  {", ".join(WORDS[:3])},
+  {", ".join(WORDS[3:6])},
+  {", ".join(WORDS[6:])}
+  [=400|401|403]        this OAuth error, not acting
+
 WHEN: nothing: the next token request; @2: the second one since the start; @2-5; @2-;
 @login:1, @refresh:2-3: counted among their kind; @10s-20s: seconds since the start;
 @*, @refresh:*: always. Faults can be added while it runs:
@@ -77,9 +86,8 @@ def main(argv: Sequence[str]) -> int:
             serve,
         )
     except ModuleNotFoundError as error:
-        return _say(
-            parser, SYSTEM, f"{error.name} is missing: run pip install 'openfit-tokend[demo]'"
-        )
+        what = (error.name or "a package").partition(".")[0]
+        return _say(parser, SYSTEM, f"{what} is missing: run pip install 'openfit-tokend[demo]'")
     try:
         loopback(options.host)
         emulator = Emulator(
@@ -94,19 +102,18 @@ def main(argv: Sequence[str]) -> int:
     )
 
     async def run() -> int:
+        status = 0
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with anyio.create_task_group() as tasks:
                 try:
                     url = await tasks.start(serve, emulator, place)
                 except OSError as error:
+                    where = f"{options.host} port {options.port}"
+                    where += f" with {options.tls_cert}" if options.tls_cert else ""
                     why = error.strerror or str(error)
-                    return _say(
-                        parser, SYSTEM, f"can't serve at {options.host} port {options.port}: {why}"
-                    )
+                    return _say(parser, SYSTEM, f"can't serve at {where}: {why}")
                 if _print(_greeting(url, options)):
-                    async for _ in signals:
-                        break
-                    status = 0
+                    await anext(signals)
                 else:
                     status = _say(parser, OUTPUT, "can't write to the standard output")
                 tasks.cancel_scope.cancel()
@@ -140,8 +147,8 @@ def _greeting(url: str, options: _Options) -> str:
         else 'password_env = "EMULATOR_PASSWORD"  # as you gave it with --password'
     )
     return f"""\
-The emulator listens at {url} (faults and counters: {url}/admin/state). Ctrl-C ends it.
-A configuration for openfit-tokend:
+The emulator listens at {url}. Its counters: /admin/state. Ctrl-C ends it.
+For openfit-tokend's config.toml:
 
 [profiles.emulator]
 environment = "custom"

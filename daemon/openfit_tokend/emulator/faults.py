@@ -20,6 +20,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Final
 
 RUBBISH: Final = (
@@ -45,6 +46,7 @@ WORDS: Final = (
     "unsupported_grant_type",
 )
 """The OAuth errors that are faults too, answered without acting."""
+_INDENT: Final = " " * 26
 _WHEN: Final = re.compile(
     r"(?:(?P<grant>login|refresh):)?(?:(?P<all>\*)|(?P<first>\d+)(?P<range>-(?P<last>\d*))?)"
     r"|(?P<start>\d+(?:\.\d+)?)s-(?:(?P<end>\d+(?:\.\d+)?)s)?"
@@ -97,9 +99,10 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A name that may be given. `default` None: an argument is required."""
+    """A name that may be given; `takes` shows its argument. `default` None: one is required."""
 
     summary: str
+    takes: str = ""
     fits: Callable[[str], bool] = lambda text: not text
     default: str | None = ""
 
@@ -113,7 +116,7 @@ def _seconds_or_none(text: str) -> bool:
 
 
 def _offset(text: str) -> bool:
-    return bool(re.fullmatch(r"-?\d+", text))
+    return bool(re.fullmatch(r"-?\d{1,9}", text))
 
 
 def _status(text: str) -> bool:
@@ -124,38 +127,60 @@ def _acted(text: str) -> bool:
     return text in ("", "acted")
 
 
+def _json(text: str) -> bool:
+    try:
+        json.dumps(expires_in(text), allow_nan=False)
+    except ValueError:
+        return False
+    return bool(text)
+
+
+def _stall(summary: str) -> Kind:
+    return Kind(f"{summary}; broken off after SECONDS", "[=SECONDS]", _seconds_or_none)
+
+
+def _page(status: str) -> Kind:
+    return Kind(f"status {status}, HTML; not acting unless `=acted`", "[=acted]", _acted)
+
+
+def _later(status: str) -> Kind:
+    return Kind(f"status {status}, Retry-After (5), not acting", "[=SECONDS]", _seconds, "5")
+
+
 def _word(error: str) -> Kind:
-    return Kind(f"{{'error': '{error}'}} with this status, without acting", _status, "400")
+    return Kind(f"the OAuth error {error}, not acting", "[=STATUS]", _status, "400")
 
 
 KINDS: Final = {
-    "reset": Kind("the connection is reset before the server acts"),
-    "hang": Kind("no answer, without acting; broken off after these seconds", _seconds_or_none),
-    "slow": Kind("acts and answers after these seconds, also if the client left", _seconds, None),
-    "lost-answer": Kind("acts, then breaks off without an answer"),
+    "reset": Kind("connection reset, not acting"),
+    "hang": _stall("no answer, not acting"),
+    "slow": Kind("acts after SECONDS, also if the client left", "=SECONDS", _seconds, None),
+    "lost-answer": Kind("acts, breaks off without an answer"),
     "half-answer": Kind("acts, sends half of the announced body, closes"),
-    "stall-header": Kind("acts, stops within the header (broken off after)", _seconds_or_none),
-    "stall-body": Kind("acts, stops within the body (broken off after)", _seconds_or_none),
-    "error-500": Kind("an HTML page, without acting; `=acted`: after acting", _acted),
-    "error-502": Kind("the same", _acted),
-    "error-503": Kind("the same", _acted),
-    "error-504": Kind("the same", _acted),
-    "429": Kind("with Retry-After of these seconds, without acting", _seconds, "5"),
-    "503": Kind("the same", _seconds, "5"),
-    "404": Kind("an HTML page, without acting"),
-    "html": Kind("status 200 and an HTML page, without acting"),
-    "redirect": Kind("status 302 to another page, without acting"),
-    "unclear": Kind("an empty body with this status, without acting", _status, "403"),
+    "stall-header": _stall("acts, stops within the header"),
+    "stall-body": _stall("acts, stops within the body"),
+    "error-500": _page("500"),
+    "error-502": _page("502"),
+    "error-503": _page("503"),
+    "error-504": _page("504"),
+    "429": _later("429"),
+    "503": _later("503"),
+    "404": Kind("status 404, HTML, not acting"),
+    "html": Kind("status 200, HTML, not acting"),
+    "redirect": Kind("status 302, not acting"),
+    "unclear": Kind("an empty body, status 403 or STATUS, not acting", "[=STATUS]", _status, "403"),
     "rubbish": Kind(
-        f"acts, answers 200 with an odd body: {', '.join(RUBBISH)}",
+        f"acts, 200 with an odd body:\n{_INDENT}{', '.join(RUBBISH[:5])},"
+        f"\n{_INDENT}{', '.join(RUBBISH[5:])}",
+        "[=BODY]",
         RUBBISH.__contains__,
         "not-json",
     ),
-    "expires-in": Kind("acts, `expires_in` is this JSON value or text, or `absent`", bool, None),
-    "client-rejected": Kind("invalid_client, without acting"),
-    "lockout": Kind("the account is locked first"),
-    "revoked": Kind("all refresh tokens are revoked first"),
-    "clock-skew": Kind("the Date header is off by these seconds", _offset, "3600"),
+    "expires-in": Kind("acts, `expires_in` is this JSON, text, or absent", "=VALUE", _json, None),
+    "client-rejected": Kind("invalid_client, not acting"),
+    "lockout": Kind("the account (unknown: each) is locked, then acts"),
+    "revoked": Kind("all refresh tokens are revoked, then acts"),
+    "clock-skew": Kind("acts, the Date is off (3600)", "[=SECONDS]", _offset, "3600"),
     **{word: _word(word) for word in WORDS},
 }
 """Every fault by its name."""
@@ -167,13 +192,15 @@ def parse(text: str) -> Fault:
     name, equals, argument = what.partition("=")
     kind = KINDS.get(name)
     if kind is None:
-        raise ValueError(f"{text!r}: no fault {name!r}; there are {', '.join(KINDS)}")
+        near = get_close_matches(name, KINDS, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(f"{text!r}: there is no fault {name!r}{hint}")
     if not equals:
         if kind.default is None:
-            raise ValueError(f"{text!r}: write {name}=…: {kind.summary}")
+            raise ValueError(f"{text!r}: write {name}{kind.takes}: {kind.summary}")
         argument = kind.default
     if not kind.fits(argument):
-        raise ValueError(f"{text!r}: {argument!r} doesn't fit {name}: {kind.summary}")
+        raise ValueError(f"{text!r}: {argument!r} doesn't fit {name}{kind.takes}: {kind.summary}")
     return Fault(name, argument, _parse_when(text, when) if at else Next(), text)
 
 
@@ -191,14 +218,18 @@ def _parse_when(text: str, when: str) -> When:
     if match is None:
         raise ValueError(f"{text!r}: after @ comes 2, 2-5, 2-, login:2, refresh:2-, 10s-20s or *")
     part = match.groupdict()
-    if part["start"] is not None:
-        return Window(float(part["start"]), float(part["end"] or math.inf))
-    grant = part["grant"] or ""
     if part["all"]:
-        return Counted(grant, 1, math.inf) if grant else Window(0.0, math.inf)
+        return Counted(part["grant"], 1, math.inf) if part["grant"] else Window(0.0, math.inf)
+    if part["start"] is not None:
+        start, end = float(part["start"]), float(part["end"] or math.inf)
+        if start >= end:
+            raise ValueError(f"{text!r}: a window ends after its start")
+        return Window(start, end)
     first = int(part["first"])
     last = first if part["range"] is None else float(part["last"] or math.inf)
-    return Counted(grant, first, last)
+    if not 1 <= first <= last:
+        raise ValueError(f"{text!r}: requests count from 1 upwards")
+    return Counted(part["grant"] or "", first, last)
 
 
 class Script:
@@ -222,10 +253,10 @@ class Script:
     def take(self, arrival: Arrival | None, elapsed: float) -> tuple[Fault, ...]:
         """Give the faults that meet a request (None: no token request) `elapsed` s after start."""
         met = [fault for fault in self._faults if _meets(fault.when, arrival, elapsed)]
-        if arrival is not None:
-            waiting = [fault for fault in self._faults if isinstance(fault.when, Next)][:1]
-            met += waiting
-            self._faults = [fault for fault in self._faults if fault not in waiting]
+        waiting = (i for i, fault in enumerate(self._faults) if isinstance(fault.when, Next))
+        first = next(waiting, None)
+        if arrival is not None and first is not None:
+            met.append(self._faults.pop(first))
         return tuple(met)
 
 

@@ -9,6 +9,7 @@ import ipaddress
 import socket
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import anyio
 import uvicorn
@@ -70,9 +71,10 @@ async def serve(
 class Connection(H11Protocol):
     """uvicorn's connection, whose requests know their transport, to break it."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Put the transport where the answers find it."""
-        super().connection_made(transport)
+        # A stream's transport, as asyncio promises to a server's protocol.
+        super().connection_made(cast("asyncio.Transport", transport))
         self.app_state = {**self.app_state, "transport": transport}
 
 

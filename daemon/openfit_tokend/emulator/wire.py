@@ -9,12 +9,17 @@ import asyncio  # noqa: TID251 -- uvicorn's transport is asyncio's
 import socket
 import struct
 from collections.abc import Callable
+from itertools import repeat
 from typing import Final, cast
 
 import anyio
+import anyio.lowlevel
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+HUGE: Final = 256 * 1024 * 1024
+"""Bytes of a body that is meant to fill a client's memory."""
+_CHUNK: Final = b"a" * 65_536
 _NO_LINGER: Final = struct.pack("ii", 1, 0)
 """SO_LINGER with 0 s: closing sends RST instead of FIN."""
 
@@ -89,6 +94,22 @@ class Halved(Response):
         await _send_half(self.answer, send)
         _transport(scope).close()
         await gone(receive)
+
+
+class Flood(Response):
+    """HUGE bytes that begin like a good answer."""
+
+    media_type = "application/json"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 -- ASGI's signature
+        """Send them, as fast as the client reads; to one that left, uvicorn sends nothing."""
+        headers = [(n, value) for n, value in self.raw_headers if n != b"content-length"]
+        await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
+        for chunk in (b'{"access_token": "', *repeat(_CHUNK, HUGE // len(_CHUNK))):
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            # `send` alone may never yield, and the loop would not see the client leave.
+            await anyio.lowlevel.checkpoint()
+        await send({"type": "http.response.body", "body": b'"}'})
 
 
 async def _send_half(answer: Response, send: Send) -> None:

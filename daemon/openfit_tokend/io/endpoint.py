@@ -86,7 +86,7 @@ class Endpoint:
             reply = Reply(sent, _no_answer("the daemon ended before the answer came"))
             with self._kept():
                 reply = await _exchange(client, profile, request, form, limit)
-            return reply
+            return reply  # noqa: RET504 -- `abandon` ends the block without it
 
     async def revoke(self, profile: Profile, token: Secret) -> None:
         """Ask for a refresh token to be revoked; whether it was is not known."""

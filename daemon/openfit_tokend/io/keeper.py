@@ -97,6 +97,7 @@ class Keeper:
         """The profile had a first answer, of whatever kind."""
         self.last_success_at: float | None = None
         self.stopping = False
+        """The daemon, or this profile, is ending: nothing new is begun."""
         self._tools = tools
         self._changed = changed
         self._requests: set[CancelScope] = set()
@@ -114,6 +115,8 @@ class Keeper:
 
         `sender`: the profile as it was when the request was sent that this event answers.
         """
+        if self.stopping and not isinstance(event, Granted | Failed):
+            return
         before = self.session
         self.session, effects = step(before, event, clock.moment(), self.profile.policy)
         if self.session != before:
@@ -150,7 +153,10 @@ class Keeper:
         )
 
     def retire(self) -> None:
-        """End: a reload removed the profile. What is under way ends by itself."""
+        """Begin nothing new: the profile was removed, or the daemon ends.
+
+        What is under way ends by itself, and is written down.
+        """
         self._tools.alarm.cancel(self._timer)
         self.stopping = True
 

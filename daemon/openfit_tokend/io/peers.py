@@ -38,6 +38,15 @@ def groups_of(sock: socket, peer: Peer) -> frozenset[int]:
     return frozenset({peer.gid, *struct.unpack(f"{len(raw) // 4}I", raw)})
 
 
+def group_exists(name: str) -> bool:
+    """Tell whether there is a group of that name."""
+    try:
+        grp.getgrnam(name)
+    except KeyError:
+        return False
+    return True
+
+
 def group_ids(names: Iterable[str]) -> frozenset[int]:
     """Give the ids of groups.
 

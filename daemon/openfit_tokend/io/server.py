@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, epoll
 from typing import Final, Protocol, final
 
-from openfit_token.errors import BadRequest, Internal, Overloaded, Stopping, TokenError
+from openfit_token.errors import BadRequest, Internal, Overloaded, TokenError
 from openfit_token.protocol import (
     INCOMPLETE,
     MAX_REQUEST,
@@ -162,7 +162,6 @@ class Server:
         self._listener_fd = -1
         self._connections: dict[int, _Connection] = {}
         self._parked: dict[Keeper, dict[_Owed, None]] = {}
-        self._stopping = False
 
     # What the owner calls
 
@@ -201,11 +200,10 @@ class Server:
         for owed in list(self._parked.get(keeper, ())):
             self._deliver(owed, error)
 
-    def stop_waiting(self) -> None:
-        """Answer whoever waits, and whoever would have to from now on, with STOPPING."""
-        self._stopping = True
+    def answer_all(self, error: TokenError) -> None:
+        """Answer everybody who waits."""
         for keeper in list(self._parked):
-            self.removed(keeper, _stopping())
+            self.removed(keeper, error)
 
     def close(self) -> None:
         """Close all connections. Answers that couldn't be sent yet are lost."""
@@ -404,9 +402,6 @@ class Server:
         return owed
 
     def _park(self, connection: _Connection, msgid: int, park: Park) -> None:
-        if self._stopping:
-            self._answer(connection, msgid, _stopping())
-            return
         owed = self._owe(connection, msgid, park)
         self._parked.setdefault(park.keeper, {})[owed] = None
         park.keeper.waiting += 1
@@ -450,7 +445,3 @@ class Server:
         park.keeper.waiting -= 1
         if owed.entry is not None:
             self._alarm.cancel(owed.entry)
-
-
-def _stopping() -> Stopping:
-    return Stopping("the daemon is shutting down", "ask again: it may be restarting", 1.0)

@@ -1,0 +1,106 @@
+"""The command `openfit-tokend`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Final, NoReturn
+
+from openfit_tokend import __version__
+from openfit_tokend.io.log import FORMATS, LEVELS
+
+EX_USAGE: Final = 64
+"""Exit status for a command line that can't be understood (sysexits.h)."""
+INTERRUPTED: Final = 130
+"""Exit status after Ctrl-C, as a shell has it."""
+
+_EPILOG: Final = """\
+exit status:
+  0   all is well            71  the system refused something
+  64  the command line       73  the socket can't be made
+  69  no daemon              75  the network
+  77  login rejected         78  the configuration
+
+Try it without anything to configure:  openfit-tokend demo
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run the command and exit with its status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        sys.exit(_run(arguments))
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+def _run(arguments: list[str]) -> int:
+    # Each command is loaded when it is called: HTTP and the emulator are large.
+    # ruff: noqa: PLC0415
+    if arguments[:1] == ["emulator"]:  # its many options are its own
+        from openfit_tokend.emulator.command import main as emulator
+
+        return emulator(arguments[1:])
+    options = _parser().parse_args(arguments)
+    match options.command:
+        case "run":
+            from openfit_tokend.cli.run import run
+
+            return run(options.config, options.socket, options.log_level, options.log_format)
+        case "check":
+            from openfit_tokend.cli.check import check
+
+            return check(options.config, network=options.network, login=options.login)
+        case "reload":
+            from openfit_tokend.cli.reload import reload
+
+            return reload(options.socket)
+        case _:
+            from openfit_tokend.cli.demo import demo
+
+            return demo(forever=options.forever)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(EX_USAGE, f"{self.prog}: {message}\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="openfit-tokend",
+        description="Keeps OpenFIT access tokens fresh and hands them out over a Unix socket.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"openfit-tokend {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="be the daemon, in the foreground")
+    _add_config(run)
+    _add_socket(run)
+    run.add_argument("--log-level", choices=LEVELS, default="info", help="default: info")
+    run.add_argument("--log-format", choices=FORMATS, default="text", help="default: text")
+
+    check = commands.add_parser("check", help="say all that is wrong with the configuration")
+    _add_config(check)
+    check.add_argument("--network", action="store_true", help="look at the token servers too")
+    check.add_argument(
+        "--login", action="store_true", help="really log in; a wrong password counts"
+    )
+
+    reload = commands.add_parser("reload", help="let the running daemon read its configuration")
+    _add_socket(reload)
+
+    commands.add_parser("emulator", help="be a token server on loopback, for trying and testing")
+    demo = commands.add_parser("demo", help="show it all, with nothing to configure")
+    demo.add_argument("--forever", action="store_true", help="stay until Ctrl-C")
+    return parser
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", metavar="FILE", help="the configuration (TOML)")
+
+
+def _add_socket(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--socket", metavar="PATH", help="the socket")

@@ -1,0 +1,69 @@
+"""`openfit-tokend run`: be the daemon."""
+
+import os
+import resource
+from pathlib import Path
+from typing import Final
+
+import anyio
+
+from openfit_token.errors import ConfigRejected
+from openfit_tokend.app import Daemon
+from openfit_tokend.cli.complaints import complain
+from openfit_tokend.core.settings import Settings
+from openfit_tokend.io import config_file, log
+from openfit_tokend.io.listener import Listener, SocketUnusable
+
+EX_OSERR: Final = 71
+EX_CANTCREAT: Final = 73
+
+
+def run(config: str | None, socket: str | None, level: str, form: str) -> int:
+    """Serve until a signal; give the exit status."""
+    log.set_up(level, form)
+    try:
+        path = config_file.locate(config)
+        settings = config_file.load(path)
+    except ConfigRejected as error:
+        return complain(error)
+    _raise_descriptor_limit()
+    try:
+        listener = Listener(
+            socket_path(socket, settings), settings.socket_mode, settings.socket_group
+        )
+    except SocketUnusable as error:
+        log.error("socket_unusable", message=error.message, hint=error.hint)
+        return EX_CANTCREAT
+    try:
+        daemon = Daemon(path, settings, listener)
+    except ConfigRejected as error:
+        listener.close()
+        return complain(error)
+    anyio.run(daemon.run, backend="asyncio")
+    return 0
+
+
+def socket_path(option: str | None, settings: Settings) -> Path:
+    """Give where the socket is to be.
+
+    Raises:
+        SocketUnusable: nothing says where.
+    """
+    given = option or settings.socket
+    if given is not None:
+        return Path(given).absolute()
+    if os.geteuid() == 0:
+        return Path("/run/openfit-tokend/socket")
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    if not runtime:
+        raise SocketUnusable(
+            "there is no place for the socket: XDG_RUNTIME_DIR is not set",
+            "name one with --socket, or `socket` in the configuration",
+        )
+    return Path(runtime) / "openfit-tokend" / "socket"
+
+
+def _raise_descriptor_limit() -> None:
+    """Allow as many clients as the system lets us."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

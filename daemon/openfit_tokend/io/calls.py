@@ -1,0 +1,352 @@
+"""What each method does. Parameters are judged here, once; answers are made here."""
+
+import os
+from collections.abc import Callable, Mapping
+from math import inf, isfinite
+from typing import Final, Protocol, final
+
+from openfit_token.errors import (
+    BadRequest,
+    NoSuchMethod,
+    NoSuchProfile,
+    NotAllowed,
+    Stopping,
+    TokenError,
+)
+from openfit_token.protocol import DEFAULT_WAIT, MAX_WAIT, PROTOCOL
+from openfit_tokend import __version__
+from openfit_tokend.core import budget
+from openfit_tokend.core.answers import Call, Get, Refuse, Renew, answer, login_call, token_for
+from openfit_tokend.core.events import NewTokenWanted
+from openfit_tokend.core.secret import Secret
+from openfit_tokend.core.session import (
+    AccessToken,
+    Idle,
+    Problem,
+    degraded,
+    last_error,
+    live,
+    state,
+)
+from openfit_tokend.io import clock, log
+from openfit_tokend.io.keeper import Keeper
+from openfit_tokend.io.peers import may_operate, program_of
+from openfit_tokend.io.secrets import MAX_PASSWORD
+from openfit_tokend.io.server import Caller, Later, Park, Reply, User
+
+MAX_SHOWN: Final = 64
+"""Characters of a caller's own words that an error repeats."""
+
+Params = Mapping[str, object]
+
+
+class House(Protocol):
+    """What the methods need to know of the daemon."""
+
+    keepers: dict[str, Keeper]
+    default_profile: str | None
+    admin_groups: frozenset[int]
+    socket_path: str
+    started_at: float
+    """CLOCK_BOOTTIME."""
+    config_error: str | None
+    stopping: bool
+
+    @property
+    def users(self) -> Mapping[int, User]:
+        """Give what each uid did."""
+        ...
+
+    @property
+    def connections(self) -> int:
+        """Give the number of clients connected."""
+        ...
+
+    def reload(self, reply: Reply) -> None:
+        """Read the configuration anew and say how that went."""
+        ...
+
+
+@final
+class Calls:
+    """The methods of the protocol, by name."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._methods: dict[str, tuple[Callable[[Caller, Params], object], frozenset[str]]] = {
+            "get_token": (self._get_token, frozenset({"profile", "min_ttl", "wait"})),
+            "hello": (self._hello, frozenset()),
+            "login": (self._login, frozenset({"profile", "wait", "password"})),
+            "logout": (self._logout, frozenset({"profile"})),
+            "refresh": (self._refresh, frozenset({"profile", "wait"})),
+            "refuse": (self._refuse, frozenset({"profile", "id", "wait"})),
+            "reload": (self._reload, frozenset()),
+            "status": (self._status, frozenset({"profile"})),
+        }
+
+    def call(self, caller: Caller, method: str, params: Params) -> object:
+        """Give a method's result, a Park or a Later.
+
+        Raises:
+            TokenError: what the caller is answered instead.
+        """
+        known = self._methods.get(method)
+        if known is None:
+            raise NoSuchMethod(
+                f"there is no method {_shown(method)}", f"there are {', '.join(self._methods)}"
+            )
+        do, names = known
+        if not names.issuperset(params):
+            unknown = ", ".join(_shown(name) for name in params if name not in names)
+            raise BadRequest(
+                f"{method} has no parameter {unknown}",
+                f"it takes {', '.join(sorted(names)) or 'none'}",
+            )
+        return do(caller, params)
+
+    def token(self, keeper: Keeper, access: AccessToken, now: float) -> object:
+        """Give the result that hands out a token, and count it."""
+        keeper.counters.served += 1
+        profile, session = keeper.profile, keeper.session
+        trouble = degraded(session, now)
+        epoch = clock.wall() - now  # what turns CLOCK_BOOTTIME into Unix time right now
+        return {
+            "profile": profile.name,
+            "access_token": access.value.reveal,
+            "token_type": "Bearer",
+            "id": access.id,
+            "scope": access.scope,
+            "api_url": profile.api_url,
+            "obtained_at": access.obtained + epoch,
+            "expires_at": access.expires + epoch,
+            "expires_in": access.expires - now,
+            "refresh_at": access.due + epoch,
+            "degraded": None
+            if trouble is None
+            else {"code": trouble.kind.code, "message": trouble.message},
+        }
+
+    # The methods
+
+    def _hello(self, _caller: Caller, _params: Params) -> object:
+        return {
+            "name": "openfit-tokend",
+            "version": __version__,
+            "protocol": PROTOCOL,
+            "pid": os.getpid(),
+            "uptime": clock.boot() - self._house.started_at,
+            "profiles": list(self._house.keepers),
+        }
+
+    def _get_token(self, _caller: Caller, params: Params) -> object:
+        min_ttl = _number(params, "min_ttl", inf)
+        return self._await(self._keeper(params), Get(min_ttl), _wait(params))
+
+    def _refresh(self, _caller: Caller, params: Params) -> object:
+        return self._await(self._keeper(params), Renew(clock.boot()), _wait(params))
+
+    def _refuse(self, _caller: Caller, params: Params) -> object:
+        refused = _text(params, "id")
+        if refused is None:
+            raise BadRequest("refuse needs the id of the token", "id: as the token's answer had it")
+        return self._await(self._keeper(params), Refuse(refused), _wait(params))
+
+    def _login(self, caller: Caller, params: Params) -> object:
+        password = _text(params, "password")
+        if password is not None and not 0 < len(password) <= MAX_PASSWORD:
+            raise BadRequest(f"a password has 1 to {MAX_PASSWORD} characters", "nothing was sent")
+        wait = _wait(params)
+        keeper = self._operated(caller, "login", params)
+        keeper.order_login(None if password is None else Secret(password))
+        return Park(keeper, login_call(keeper.session), clock.boot() + wait)
+
+    def _logout(self, caller: Caller, params: Params) -> object:
+        self._operated(caller, "logout", params).order_logout()
+        return {}
+
+    def _reload(self, caller: Caller, _params: Params) -> object:
+        self._judge_operator(caller, "reload")
+        return Later(self._house.reload)
+
+    def _status(self, caller: Caller, params: Params) -> object:
+        house, now = self._house, clock.boot()
+        one = _text(params, "profile")
+        keepers = house.keepers if one is None else {one: self._keeper(params)}
+        operator = may_operate(caller.sock, caller.peer, house.admin_groups)
+        clients = {
+            str(uid): {"connections": user.connections, "requests": user.requests}
+            for uid, user in house.users.items()
+        }
+        return {
+            "v": 1,
+            "version": __version__,
+            "pid": os.getpid(),
+            "started_at": house.started_at + clock.wall() - now,
+            "socket": house.socket_path,
+            "connections": house.connections,
+            "requests": sum(user.requests for user in house.users.values()),
+            "config_error": house.config_error,
+            "profiles": {
+                name: _status_of(keeper, now, operator=operator) for name, keeper in keepers.items()
+            },
+            **({"clients": clients} if operator else {}),
+        }
+
+    # What they share
+
+    def _keeper(self, params: Params) -> Keeper:
+        keepers = self._house.keepers
+        name = _text(params, "profile")
+        if name is None:
+            name = self._house.default_profile
+            if name is None and len(keepers) == 1:
+                (name,) = keepers
+        keeper = None if name is None else keepers.get(name)
+        if keeper is None:
+            there_are = f"there are: {', '.join(sorted(keepers))}"
+            raise NoSuchProfile(
+                "there are several profiles, and none is the default"
+                if name is None
+                else f"there is no profile {_shown(name)}",
+                there_are if len(there_are) < 1000 else f"there are {len(keepers)}",  # noqa: PLR2004 -- characters that still help
+            )
+        return keeper
+
+    def _await(self, keeper: Keeper, call: Get | Refuse | Renew, wait: float) -> object:
+        """Give the token that fulfils a call; or let one be got, and the call wait for it."""
+        now = clock.boot()
+        access = token_for(keeper.session, call, now)
+        if access is None:
+            self._judge_time()
+            keeper.feed(NewTokenWanted(call.id if isinstance(call, Refuse) else None))
+            return self._told(keeper, call, now + wait, now)
+        if isinstance(access, TokenError):
+            raise access
+        return self.token(keeper, access, now)
+
+    def _told(self, keeper: Keeper, call: Call, deadline: float, now: float) -> object:
+        match answer(keeper.session, call, deadline, now):
+            case None:
+                return Park(keeper, call, deadline)
+            case AccessToken() as access:
+                return self.token(keeper, access, now)
+            case error:
+                raise error
+
+    def _operated(self, caller: Caller, method: str, params: Params) -> Keeper:
+        self._judge_operator(caller, method)
+        keeper = self._keeper(params)
+        log.info(
+            "operator_call",
+            method=method,
+            profile=keeper.profile.name,
+            uid=caller.peer.uid,
+            pid=caller.peer.pid,
+            program=program_of(caller.peer),
+        )
+        return keeper
+
+    def _judge_time(self) -> None:
+        if self._house.stopping:
+            raise stopping()
+
+    def _judge_operator(self, caller: Caller, method: str) -> None:
+        self._judge_time()
+        peer = caller.peer
+        if may_operate(caller.sock, peer, self._house.admin_groups):
+            return
+        log.warning(
+            "call_refused", method=method, uid=peer.uid, pid=peer.pid, program=program_of(peer)
+        )
+        raise NotAllowed(
+            f"{method} is for operators: root, the daemon's user and admin_groups",
+            "ask the administrator, or use sudo",
+        )
+
+
+def stopping() -> Stopping:
+    """Give what a caller is told who would have to wait while the daemon ends."""
+    return Stopping("the daemon is shutting down", "ask again: it may be restarting", 1.0)
+
+
+def _status_of(keeper: Keeper, now: float, *, operator: bool) -> Params:
+    session, profile, counters = keeper.session, keeper.profile, keeper.counters
+    access, epoch = live(session, now), clock.wall() - now
+    bar, refresh = session.bar, session.refresh
+    began = None if refresh is None else refresh.since
+    barred_until = 0.0 if bar is None or bar.until == inf else bar.until
+    possible_at = max(barred_until, budget.possible_at(keeper.ledger, now))
+
+    def unix(moment: float | None) -> float | None:
+        return None if moment is None else moment + epoch
+
+    return {
+        "state": state(session, now),
+        "environment": profile.environment,
+        "id_server": profile.identity.id_server,
+        "api_url": profile.api_url,
+        "id": None if access is None else access.id,
+        "obtained_at": unix(None if access is None else access.obtained),
+        "expires_at": unix(None if access is None else access.expires),
+        "expires_in": None if access is None else access.expires - now,
+        "refresh_at": unix(session.doing.due if isinstance(session.doing, Idle) else None),
+        "session_began_at": unix(began),
+        "session_ends_at": unix(
+            None if began is None else began + profile.policy.refresh_token_lifetime
+        ),
+        "last_success_at": unix(keeper.last_success_at),
+        "degraded": _problem(degraded(session, now), epoch),
+        "last_error": _problem(last_error(session), epoch),
+        "logins_left": budget.logins_left(keeper.ledger, now),
+        "login_possible_at": unix(possible_at) if possible_at > now else None,
+        "counters": {
+            "tokens": counters.tokens,
+            "logins": counters.logins,
+            "refreshes": counters.refreshes,
+            "rejected_refreshes": counters.rejected_refreshes,
+            "uncertain": counters.uncertain,
+            "failures": counters.failures,
+            "served": counters.served,
+            "waiting": keeper.waiting,
+        },
+        **({"username": profile.identity.username} if operator else {}),
+    }
+
+
+def _problem(problem: Problem | None, epoch: float) -> Params | None:
+    if problem is None:
+        return None
+    return {
+        "code": problem.kind.code,
+        "message": problem.message,
+        "hint": problem.hint,
+        "at": problem.at + epoch,
+    }
+
+
+def _shown(words: str) -> str:
+    return repr(words if len(words) <= MAX_SHOWN else f"{words[:MAX_SHOWN]}...")
+
+
+def _text(params: Params, name: str) -> str | None:
+    value = params.get(name)
+    if value is None or isinstance(value, str):
+        return value
+    raise BadRequest(f"{name} is a string")
+
+
+def _number(params: Params, name: str, most: float) -> float | None:
+    value = params.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise BadRequest(f"{name} is a number of seconds")
+    if not isfinite(value) or not 0 <= value <= most:
+        bounds = "0 or more" if most == inf else f"0 to {most:.0f}"
+        raise BadRequest(f"{name} is {bounds} seconds")
+    return float(value)
+
+
+def _wait(params: Params) -> float:
+    wait = _number(params, "wait", MAX_WAIT)
+    return DEFAULT_WAIT if wait is None else wait

@@ -17,7 +17,6 @@ from made import (
 )
 from openfit_token.errors import (
     BudgetSpent,
-    ClientRejected,
     LoginRejected,
     SecretUnavailable,
     Unavailable,
@@ -35,12 +34,9 @@ from openfit_tokend.core.step import step
 
 NOW = 100.0
 FAILURE = problem(Unavailable, at=NOW)
-REJECTED = problem(LoginRejected, at=NOW)
-CLIENT = problem(ClientRejected, at=NOW)
 NO_SECRET = problem(SecretUnavailable, at=NOW)
 SPENT = problem(BudgetSpent, at=NOW)
 OLD_BAR = Bar(NOW - 1.0, problem(), count=1)
-LOCKED = Bar(inf, problem(LoginRejected))
 
 
 def with_refresh_only() -> Session:

@@ -1,16 +1,13 @@
 """The emulator over real HTTP on loopback: what it answers, and how it fails on the wire."""
 
-import json
 import shutil
-import socket
 import ssl
 import subprocess
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
-from itertools import islice
 from pathlib import Path
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import httpx
 import pytest
@@ -20,14 +17,17 @@ from emulators import (
     PASSWORD,
     USERNAME,
     RunningEmulator,
+    api,
+    client,
+    login,
     login_form,
+    post,
     refresh_form,
     running_emulator,
 )
 from openfit_tokend.emulator.identity import Rules
 from openfit_tokend.emulator.journal import Account
 from openfit_tokend.emulator.server import Place, loopback
-from openfit_tokend.emulator.wire import HUGE
 from openfit_tokend.io import clock
 
 OPENSSL = shutil.which("openssl")
@@ -51,44 +51,6 @@ def emulator() -> Generator[RunningEmulator]:
 def web(emulator: RunningEmulator) -> Generator[httpx.Client]:
     with client(emulator) as made:
         yield made
-
-
-def client(emulator: RunningEmulator) -> httpx.Client:
-    return httpx.Client(base_url=emulator.url, trust_env=False, verify=False, timeout=20)  # noqa: S501 -- loopback
-
-
-def post(web: httpx.Client, form: dict[str, str]) -> httpx.Response:
-    return web.post("/connect/token", data=form)
-
-
-def login(web: httpx.Client) -> dict[str, str]:
-    answer = post(web, login_form())
-    assert answer.status_code == 200
-    fields: dict[str, str] = answer.json()
-    return fields
-
-
-def api(web: httpx.Client, token: str) -> int:
-    return web.get("/api/me", headers={"Authorization": f"Bearer {token}"}).status_code
-
-
-def raw_login(emulator: RunningEmulator) -> socket.socket:
-    """Send a login over a socket of one's own, to see what really comes back."""
-    place = urlsplit(emulator.url)
-    body = urlencode(login_form())
-    connection = socket.create_connection((place.hostname or "", place.port or 0), timeout=20)
-    connection.sendall(
-        f"POST /connect/token HTTP/1.1\r\nHost: {place.netloc}\r\nContent-Length: {len(body)}\r\n"
-        f"Content-Type: application/x-www-form-urlencoded\r\n\r\n{body}".encode()
-    )
-    return connection
-
-
-def read_all(connection: socket.socket) -> bytes:
-    return b"".join(iter(lambda: connection.recv(65_536), b""))
-
-
-# --- tokens -------------------------------------------------------------------------------------
 
 
 def test_a_login_is_answered_like_identity_server_does(web: httpx.Client) -> None:
@@ -154,9 +116,6 @@ def test_only_a_posted_form_is_understood(web: httpx.Client) -> None:
     assert [answer.json() for answer in answers] == [{"error": "invalid_request"}] * 5
 
 
-# --- the other pages ----------------------------------------------------------------------------
-
-
 def test_the_api_answers_a_live_token_and_refuses_any_other(
     emulator: RunningEmulator, web: httpx.Client
 ) -> None:
@@ -200,262 +159,6 @@ def test_discovery_names_the_endpoints(emulator: RunningEmulator, web: httpx.Cli
     assert found["token_endpoint"] == f"{emulator.url}/connect/token"
     assert found["revocation_endpoint"] == f"{emulator.url}/connect/revocation"
     assert found["grant_types_supported"] == ["password", "refresh_token"]
-
-
-# --- faults -------------------------------------------------------------------------------------
-
-
-def test_a_lost_answer_has_done_its_work(emulator: RunningEmulator, web: httpx.Client) -> None:
-    refresh = login(web)["refresh_token"]
-    emulator.fault("lost-answer@refresh:1")
-
-    with pytest.raises(httpx.RemoteProtocolError):
-        post(web, refresh_form(refresh))
-
-    assert post(web, refresh_form(refresh)).json() == {"error": "invalid_grant"}
-    lost = emulator.state().log[1]
-    assert (lost.outcome, lost.faults) == ("issued", ("lost-answer@refresh:1",))
-
-
-def test_a_reset_comes_before_any_work(emulator: RunningEmulator) -> None:
-    emulator.fault("reset")
-
-    with raw_login(emulator) as connection, pytest.raises(ConnectionResetError):
-        connection.recv(1)
-
-    assert [entry.outcome for entry in emulator.state().log] == ["not_acted"]
-
-
-def test_half_an_answer_announces_more_than_it_sends(emulator: RunningEmulator) -> None:
-    emulator.fault("half-answer")
-
-    with raw_login(emulator) as connection:
-        header, _, body = read_all(connection).partition(b"\r\n\r\n")
-
-    announced = int(header.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
-    assert announced // 2 == len(body)
-    assert emulator.state().logins == 1
-
-
-@pytest.mark.parametrize(
-    ("fault", "begins", "acted"),
-    [
-        ("hang", b"", 0),
-        ("stall-header", b"HTTP/1.1 200 OK\r\nCon", 1),
-        ("stall-body", b"HTTP/1.", 1),
-    ],
-)
-def test_who_waits_for_a_stalled_answer_waits_until_it_leaves(
-    emulator: RunningEmulator, web: httpx.Client, fault: str, begins: bytes, acted: int
-) -> None:
-    emulator.fault(fault)
-
-    with raw_login(emulator) as connection:
-        if begins:
-            assert connection.recv(65_536).startswith(begins)
-        connection.settimeout(0.1)
-        with pytest.raises(TimeoutError):
-            read_all(connection)
-        waiting = emulator.state()
-
-    login(web)  # served all the same
-    assert (waiting.logins, waiting.log[0].ended) == (acted, None)
-
-
-def test_a_stall_with_seconds_is_broken_off_after_them(emulator: RunningEmulator) -> None:
-    emulator.fault("hang=0.05")
-
-    with raw_login(emulator) as connection:
-        assert read_all(connection) == b""
-
-    assert emulator.state().log[0].outcome == "not_acted"
-
-
-def test_a_slow_server_acts_though_its_client_has_left(emulator: RunningEmulator) -> None:
-    emulator.fault("slow=0.2")
-    with client(emulator) as impatient, pytest.raises(httpx.ReadTimeout):
-        impatient.post("/connect/token", data=login_form(), timeout=0.05)
-    emulator.fault("slow=0.4")  # so this one is answered later than the first is done
-
-    with client(emulator) as patient:
-        login(patient)
-
-    state = emulator.state()
-    assert [entry.outcome for entry in state.log] == ["issued", "issued"]
-    assert state.max_concurrent == {USERNAME: 1}
-
-
-@pytest.mark.parametrize(
-    ("fault", "status", "kind"),
-    [
-        ("error-500", 500, "text/html"),
-        ("error-502", 502, "text/html"),
-        ("error-503", 503, "text/html"),
-        ("error-504", 504, "text/html"),
-        ("404", 404, "text/html"),
-        ("429=7", 429, "text/html"),
-        ("503=7", 503, "text/html"),
-        ("html", 200, "text/html"),
-        ("redirect", 302, None),
-        ("unclear", 403, None),
-        ("unclear=401", 401, None),
-        ("client-rejected", 400, "application/json"),
-        ("slow_down=401", 401, "application/json"),
-    ],
-)
-def test_what_answers_in_the_servers_stead_lets_nothing_happen(
-    emulator: RunningEmulator, web: httpx.Client, fault: str, status: int, kind: str | None
-) -> None:
-    emulator.fault(fault)
-
-    answer = post(web, login_form())
-
-    seen = answer.headers.get("Content-Type")
-    assert (answer.status_code, seen and seen.partition(";")[0]) == (status, kind)
-    assert answer.headers.get("Retry-After") == ("7" if fault.endswith("=7") else None)
-    assert [entry.outcome for entry in emulator.state().log] == ["not_acted"]
-
-
-def test_a_gateways_error_may_come_after_the_work_was_done(
-    emulator: RunningEmulator, web: httpx.Client
-) -> None:
-    emulator.fault("error-504=acted")
-
-    assert post(web, login_form()).status_code == 504
-    assert emulator.state().logins == 1
-
-
-@pytest.mark.parametrize("word", ["server_error", "temporarily_unavailable", "invalid_grant"])
-def test_an_oauth_word_can_be_answered_unasked(
-    emulator: RunningEmulator, web: httpx.Client, word: str
-) -> None:
-    emulator.fault(word)
-
-    assert post(web, login_form()).json() == {"error": word}
-
-
-@pytest.mark.parametrize(
-    ("kind", "shape"),
-    [
-        ("list", ["access_token", "expires_in"]),
-        ("null-token", {"access_token": None}),
-        ("number-token", {"access_token": 12_345}),
-    ],
-)
-def test_rubbish_is_json_of_an_odd_shape(
-    emulator: RunningEmulator, web: httpx.Client, kind: str, shape: object
-) -> None:
-    emulator.fault(f"rubbish={kind}")
-
-    answer = post(web, login_form())
-
-    seen = answer.json()
-    assert (answer.status_code, emulator.state().logins) == (200, 1)
-    assert seen == (seen | shape if isinstance(shape, dict) else shape)
-
-
-def test_rubbish_may_be_no_json_at_all(emulator: RunningEmulator, web: httpx.Client) -> None:
-    emulator.fault("rubbish")
-
-    with pytest.raises(json.JSONDecodeError):
-        post(web, login_form()).json()
-
-
-def test_rubbish_may_lack_a_token_or_break_its_line_or_be_nested_deeply(
-    emulator: RunningEmulator, web: httpx.Client
-) -> None:
-    for kind in ("no-token", "crlf-token", "nested"):
-        emulator.fault(f"rubbish={kind}")
-
-    assert "access_token" not in post(web, login_form()).json()
-    assert "\r\n" in post(web, login_form()).json()["access_token"]
-    assert post(web, login_form()).text == "[" * 60_000 + "]" * 60_000
-
-
-def test_a_huge_body_flows_and_may_be_left(emulator: RunningEmulator, web: httpx.Client) -> None:
-    emulator.fault("rubbish=huge")
-
-    with web.stream("POST", "/connect/token", data=login_form()) as answer:
-        first = b"".join(islice(answer.iter_bytes(), 3))
-
-    assert first.startswith(b'{"access_token": "aaa')
-    assert HUGE == 256 * 2**20
-    login(web)
-
-
-@pytest.mark.parametrize(
-    ("value", "seen"),
-    [("soon", "soon"), ("0", 0), ('"60"', "60"), ("60.5", 60.5), ("1e12", 1e12), ("absent", None)],
-)
-def test_expires_in_may_be_anything(
-    emulator: RunningEmulator, web: httpx.Client, value: str, seen: object
-) -> None:
-    emulator.fault(f"expires-in={value}")
-
-    fields = login(web)
-
-    assert fields.get("expires_in") == seen
-    assert ("expires_in" in fields) == (value != "absent")
-    assert api(web, fields["access_token"]) == 200
-
-
-def test_a_lockout_by_fault_meets_the_login_itself(
-    emulator: RunningEmulator, web: httpx.Client
-) -> None:
-    emulator.fault("lockout")
-
-    assert post(web, login_form()).json() == INVALID_GRANT
-    assert emulator.state().users[USERNAME].locked_for > 290
-
-
-def test_revoked_ends_all_refresh_tokens_from_then_on(
-    emulator: RunningEmulator, web: httpx.Client
-) -> None:
-    refresh = login(web)["refresh_token"]
-    emulator.fault("revoked")
-
-    assert post(web, refresh_form(refresh)).json() == {"error": "invalid_grant"}
-    assert post(web, refresh_form(login(web)["refresh_token"])).status_code == 200
-
-
-def test_a_skewed_clock_shows_in_the_date_of_every_answer(
-    emulator: RunningEmulator, web: httpx.Client
-) -> None:
-    emulator.fault("clock-skew=-86400@*")
-
-    for answer in (post(web, login_form()), web.get("/.well-known/openid-configuration")):
-        skew = parsedate_to_datetime(answer.headers["Date"]).timestamp() - clock.wall()
-        assert abs(skew + 86_400) < 5
-
-
-def test_an_outage_meets_discovery_too_but_not_the_api(
-    emulator: RunningEmulator, web: httpx.Client
-) -> None:
-    token = login(web)["access_token"]
-    emulator.fault("error-503@0s-1000s")
-
-    assert web.get("/.well-known/openid-configuration").status_code == 503
-    assert web.get("/connect/token").status_code == 503
-    assert api(web, token) == 200
-
-
-def test_faults_that_meet_one_request_are_played_together(
-    emulator: RunningEmulator, web: httpx.Client
-) -> None:
-    emulator.fault("clock-skew=-86400@1")
-    emulator.fault("slow=0.05@1")
-    emulator.fault("lost-answer@1")
-
-    with pytest.raises(httpx.RemoteProtocolError):
-        post(web, login_form())
-
-    (entry,) = emulator.state().log
-    assert entry.outcome == "issued"
-    assert entry.ended is not None
-    assert entry.ended - entry.at >= 0.05
-
-
-# --- orders and state ---------------------------------------------------------------------------
 
 
 def test_the_state_counts_and_never_tells_a_secret(
@@ -538,9 +241,6 @@ def test_an_order_must_say_that_it_is_json(web: httpx.Client) -> None:
     assert answer.status_code == 400
 
 
-# --- serving ------------------------------------------------------------------------------------
-
-
 def test_a_stopped_emulator_refuses_connections_and_comes_back_with_all_it_knew(
     emulator: RunningEmulator,
 ) -> None:
@@ -561,13 +261,14 @@ def test_a_stopped_emulator_refuses_connections_and_comes_back_with_all_it_knew(
 def test_it_stops_though_a_client_is_kept_waiting(emulator: RunningEmulator) -> None:
     emulator.fault("hang@1")
     emulator.fault("slow=1000@2")
-    with raw_login(emulator) as hanging, raw_login(emulator) as waiting:
+    with client(emulator) as web, ThreadPoolExecutor(2) as threads:
+        answers = [threads.submit(post, web, login_form()) for _ in range(2)]
         while emulator.state().token_requests < 2:
             pass
 
         emulator.stop()
 
-        assert (read_all(hanging), read_all(waiting)) == (b"", b"")
+        assert [type(answer.exception()) for answer in answers] == [httpx.RemoteProtocolError] * 2
 
 
 def test_a_thousand_logins_take_a_few_seconds() -> None:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from threading import Event
 from typing import Final
 
+import httpx
 from anyio.abc import TaskStatus
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
@@ -43,6 +44,23 @@ def refresh_form(refresh_token: str) -> dict[str, str]:
         "refresh_token": refresh_token,
         "client_id": CLIENT_ID,
     }
+
+
+def post(web: httpx.Client, form: dict[str, str]) -> httpx.Response:
+    return web.post("/connect/token", data=form)
+
+
+def login(web: httpx.Client) -> dict[str, str]:
+    """Log in, and give what was granted."""
+    answer = post(web, login_form())
+    assert answer.status_code == 200
+    fields: dict[str, str] = answer.json()
+    return fields
+
+
+def api(web: httpx.Client, token: str) -> int:
+    """Give the status of an API call with this token."""
+    return web.get("/api/me", headers={"Authorization": f"Bearer {token}"}).status_code
 
 
 class RunningEmulator:
@@ -119,3 +137,8 @@ def running_emulator(
             yield running
         finally:
             running.stop()
+
+
+def client(emulator: RunningEmulator) -> httpx.Client:
+    """Give a client of this emulator, proxies and certificates aside."""
+    return httpx.Client(base_url=emulator.url, trust_env=False, verify=False, timeout=20)  # noqa: S501 -- loopback

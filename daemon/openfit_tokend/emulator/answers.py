@@ -1,11 +1,11 @@
 """What each fault answers, by its name.
 
-A fault is either in INSTEAD (the server doesn't act), or in AFTER (it has acted, and its answer is
-spoiled), or in neither: then it is carried out where the server acts.
+A fault is in _INSTEAD (the server doesn't act), in _AFTER (it has acted, and its answer is spoiled),
+or in neither: then it is carried out where the server acts.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, cast
 
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
@@ -30,10 +30,13 @@ def instead(fault: Fault) -> Response | None:
     return make(fault.argument) if make else None
 
 
-def spoiled(fault: Fault, answer: Response) -> Response:
-    """Give what a fault makes of the answer of a server that has acted."""
-    make = _AFTER.get(fault.name)
-    return make(fault.argument, answer) if make else answer
+def spoiled(faults: Iterable[Fault], answer: Response) -> Response:
+    """Give what the faults make of the answer of a server that has acted."""
+    for fault in faults:
+        if fault.name == "expires-in":
+            answer = _expires_in(fault.argument, answer)
+    first = next((fault for fault in faults if fault.name in _AFTER), None)
+    return _AFTER[first.name](first.argument, answer) if first else answer
 
 
 def oauth_error(error: str, description: str | None = None, *, status: int = 400) -> Response:
@@ -97,7 +100,6 @@ _AFTER: Final[Mapping[str, Callable[[str, Response], Response]]] = {
     "error-502": _acted_page(502),
     "error-503": _acted_page(503),
     "error-504": _acted_page(504),
-    "expires-in": _expires_in,
     "rubbish": _rubbish,
 }
 

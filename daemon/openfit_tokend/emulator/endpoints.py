@@ -195,9 +195,7 @@ async def _respond(
             skew = int(fault.argument)
     answer = next(filter(None, map(instead, faults)), None)
     if answer is None:
-        answer = act()
-        for fault in faults:
-            answer = spoiled(fault, answer)
+        answer = spoiled(faults, act())
     return dated(emulator, answer, skew)
 
 

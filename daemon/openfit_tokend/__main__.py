@@ -1,0 +1,5 @@
+"""`python -m openfit_tokend`: the same as the command."""
+
+from openfit_tokend.cli import main
+
+main()

@@ -15,7 +15,7 @@ from _socket import MSG_NOSIGNAL, socket
 
 from openfit_token.calls import Call
 from openfit_token.errors import DaemonUnreachable, ProtocolViolation, Stopping, TokenError
-from openfit_token.protocol import INCOMPLETE, MAX_ANSWER, Decoder, Malformed, parse_response
+from openfit_token.protocol import MAX_ANSWER, Decoder, Incomplete, Malformed, parse_response
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not loaded at run time: it would double the client's start
@@ -63,7 +63,7 @@ class Connection:
             raise ConnectionResetError
         try:
             message = self._decoder.feed(data)
-            if message is INCOMPLETE:
+            if isinstance(message, Incomplete):
                 return None
             rest = self._decoder.next()
         except Malformed as error:
@@ -74,7 +74,7 @@ class Connection:
         # The daemon answers 0 where it couldn't make out a msgid, or refused the connection.
         if msgid != self._msgid and not (msgid == 0 and failure is not None):
             raise ProtocolViolation("the daemon answered another call than was made")
-        if rest is not INCOMPLETE:
+        if not isinstance(rest, Incomplete):
             raise ProtocolViolation("the daemon answered more than was asked")
         return failure, result
 

@@ -12,7 +12,10 @@ from openfit_token.errors import BY_CODE, BadRequest, Internal, ProtocolViolatio
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not loaded at run time: it would double the client's start
     from collections.abc import Mapping
-    from typing import Final
+    from typing import Final, TypeAlias
+
+    Value: TypeAlias = "bool | int | float | str | bytes | list[Value] | dict[Value, Value] | None"
+    """What MessagePack can say. (Its extension types fit none of our messages.)"""
 
 PROTOCOL: "Final" = 1
 """The version of the methods; `hello` tells it."""
@@ -47,11 +50,11 @@ class Malformed(ValueError):
         self.msgid = msgid
 
 
-class _Incomplete:
+class Incomplete:
     """The type of INCOMPLETE, which is no MessagePack value."""
 
 
-INCOMPLETE: "Final" = _Incomplete()
+INCOMPLETE: "Final" = Incomplete()
 """What a Decoder gives while no whole message is there."""
 
 
@@ -72,7 +75,7 @@ class Decoder:
         self._start = 0  # offset of the present message in the unpacker's stream
         self._end = 0  # offset behind the last byte fed
 
-    def feed(self, data: bytes) -> object:
+    def feed(self, data: bytes) -> "Value | Incomplete":
         """Take bytes and give the first message, or INCOMPLETE.
 
         Call `next` until it gives INCOMPLETE before feeding again.
@@ -83,9 +86,13 @@ class Decoder:
         if self._unpacker is None:
             if len(data) <= self._limit:
                 try:
-                    return unpackb(data, max_array_len=self._max_items, max_map_len=self._max_items)
+                    whole: Value = unpackb(
+                        data, max_array_len=self._max_items, max_map_len=self._max_items
+                    )
                 except ValueError:
                     pass  # a part, several, or rubbish: the unpacker tells them apart
+                else:
+                    return whole
             self._unpacker = Unpacker(
                 max_buffer_size=2 * self._limit + len(data),
                 max_array_len=self._max_items,
@@ -99,7 +106,7 @@ class Decoder:
         self._end += len(data)
         return self.next()
 
-    def next(self) -> object:
+    def next(self) -> "Value | Incomplete":
         """Give the next message out of what was fed, or INCOMPLETE.
 
         Raises:
@@ -109,7 +116,7 @@ class Decoder:
         if unpacker is None:
             return INCOMPLETE
         try:
-            message: object = next(unpacker, INCOMPLETE)
+            message: Value | Incomplete = next(unpacker, INCOMPLETE)
         except ValueError as error:
             raise Malformed("not MessagePack") from error
         end = self._end if message is INCOMPLETE else unpacker.tell()
@@ -144,7 +151,7 @@ def encode_error(msgid: int, error: TokenError) -> bytes:
     return packb([RESPONSE, msgid, fields, None])
 
 
-def text(value: object) -> object:
+def text(value: "Value") -> "Value":
     """Give MessagePack's old `raw` strings, which arrive as bytes, as text; all else as it is."""
     if isinstance(value, bytes):
         try:
@@ -154,7 +161,7 @@ def text(value: object) -> object:
     return value
 
 
-def parse_request(message: object) -> "tuple[int, str, object] | None":
+def parse_request(message: "Value") -> "tuple[int, str, Value] | None":
     """Give msgid, method and the params as they came; None for a notification.
 
     Raises:
@@ -162,54 +169,44 @@ def parse_request(message: object) -> "tuple[int, str, object] | None":
     """
     if not isinstance(message, list):
         raise Malformed("a message is an array")
-    match message:
-        case [0, msgid, method, params] if message[0] is not False:
-            if type(msgid) is not int or not 0 <= msgid <= MAX_MSGID:
-                raise Malformed("msgid is an unsigned 32-bit number")
-            method = text(method)
-            if not isinstance(method, str):
-                raise Malformed("method is a string", msgid)
-            return msgid, method, params
-        case [2, _, _]:
-            return None
-        case [0, int(msgid), *_] if type(msgid) is int and 0 <= msgid <= MAX_MSGID:
-            raise Malformed("a request is [0, msgid, method, params]", msgid)
-        case _:
-            raise Malformed("a request is [0, msgid, method, params]")
+    if len(message) == 3 and message[0] == NOTIFICATION:  # noqa: PLR2004 -- kind, method, params
+        return None
+    if len(message) < 2 or message[0] != REQUEST or message[0] is False:  # noqa: PLR2004 -- kind, msgid
+        raise Malformed("a request is [0, msgid, method, params]")
+    msgid = message[1]
+    if type(msgid) is not int or not 0 <= msgid <= MAX_MSGID:
+        raise Malformed("msgid is an unsigned 32-bit number")
+    if len(message) != 4:  # noqa: PLR2004 -- kind, msgid, method, params
+        raise Malformed("a request is [0, msgid, method, params]", msgid)
+    method = text(message[2])
+    if not isinstance(method, str):
+        raise Malformed("method is a string", msgid)
+    return msgid, method, message[3]
 
 
-def parse_params(params: object) -> "dict[str, object]":
+def parse_params(params: "Value") -> "dict[str, Value]":
     """Give the one map of a request's params, with its keys and values as text.
 
     Raises:
         Malformed: nested deeper than the protocol allows.
         BadRequest: anything else but an empty array, or an array of one map.
     """
-    match params:
-        case []:
-            return {}
-        case [dict() as fields]:
-            pass
-        case _:
-            _refuse_deep(params, MAX_NESTING - 1)
-            raise BadRequest("params is an empty array, or an array of one map")
-    return {_key(key): _value(value) for key, value in fields.items()}
+    if params == []:
+        return {}
+    _refuse_deep(params, MAX_NESTING - 1)
+    if not isinstance(params, list) or len(params) != 1 or not isinstance(params[0], dict):
+        raise BadRequest("params is an empty array, or an array of one map")
+    return {_key(key): text(value) for key, value in params[0].items()}
 
 
-def _key(key: object) -> str:
+def _key(key: "Value") -> str:
     key = text(key)
     if not isinstance(key, str):
         raise BadRequest("the keys of params are strings")
     return key
 
 
-def _value(value: object) -> object:
-    if isinstance(value, list | dict):
-        _refuse_deep(value, MAX_NESTING - 3)
-    return text(value)
-
-
-def _refuse_deep(value: object, left: int) -> None:
+def _refuse_deep(value: "Value", left: int) -> None:
     if isinstance(value, list | dict):
         if left == 0:
             raise Malformed(f"nested deeper than {MAX_NESTING}")
@@ -217,7 +214,7 @@ def _refuse_deep(value: object, left: int) -> None:
             _refuse_deep(item, left - 1)
 
 
-def parse_response(message: object) -> "tuple[int, TokenError | None, object]":
+def parse_response(message: "Value") -> "tuple[int, TokenError | None, Value]":
     """Give msgid, and the error or the result, of an answer.
 
     Raises:
@@ -226,13 +223,13 @@ def parse_response(message: object) -> "tuple[int, TokenError | None, object]":
     match message:
         case [1, int(msgid), None, result]:
             return msgid, None, result
-        case [1, int(msgid), dict() as error, None]:
+        case [1, int(msgid), dict(error), None]:
             return msgid, _error(error), None
         case _:
             raise ProtocolViolation("the daemon's answer is not the protocol's")
 
 
-def _error(fields: "dict[object, object]") -> TokenError:
+def _error(fields: "dict[Value, Value]") -> TokenError:
     code, message, hint, after = (
         fields.get(key) for key in ("code", "message", "hint", "retry_after")
     )

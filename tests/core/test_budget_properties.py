@@ -22,7 +22,6 @@ from openfit_tokend.core.events import Kind
 
 ONE: Final = Fingerprint(1)
 TWO: Final = Fingerprint(2)
-NOW: Final = 10_000.0
 
 
 @dataclass(frozen=True, slots=True)

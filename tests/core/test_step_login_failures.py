@@ -20,11 +20,9 @@ from made import (
     relogging_in,
 )
 from openfit_token.errors import (
-    BudgetSpent,
     ClientRejected,
     LoggedOut,
     LoginRejected,
-    SecretUnavailable,
     Unavailable,
 )
 from openfit_tokend.core.events import Kind, Send
@@ -43,8 +41,6 @@ NOW = 100.0
 FAILURE = problem(Unavailable, at=NOW)
 REJECTED = problem(LoginRejected, at=NOW)
 CLIENT = problem(ClientRejected, at=NOW)
-NO_SECRET = problem(SecretUnavailable, at=NOW)
-SPENT = problem(BudgetSpent, at=NOW)
 OLD_BAR = Bar(NOW - 1.0, problem(), count=1)
 LOCKED = Bar(inf, problem(LoginRejected))
 

@@ -10,9 +10,9 @@ from typing import Self
 
 from openfit_token.errors import TokenError
 from openfit_token.protocol import (
-    INCOMPLETE,
     MAX_REQUEST,
     Decoder,
+    Incomplete,
     encode_error,
     encode_result,
     parse_params,
@@ -197,7 +197,7 @@ class FakeDaemon:
             try:
                 while data := peer.connection.recv(65536):
                     message = decoder.feed(data)
-                    while message is not INCOMPLETE:
+                    while not isinstance(message, Incomplete):
                         self._handle(peer, message)
                         message = decoder.next()
             except OSError:

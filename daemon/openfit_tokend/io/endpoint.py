@@ -5,7 +5,7 @@ meanwhile would look like an answer that was lost, and cost a refresh token.
 """
 
 import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from heapq import heappop, heappush
@@ -53,6 +53,14 @@ class Reply:
     retry_after: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What a token server says to a GET. `date`: its Date header."""
+
+    status: int
+    date: str | None
+
+
 @final
 class Endpoint:
     """Sends forms to token servers. One HTTP client for each CA file, made when first needed."""
@@ -98,13 +106,23 @@ class Endpoint:
             except Exception:  # noqa: BLE001 -- best effort: the token ends by itself
                 log.debug("revocation_failed", profile=profile.name)
 
+    async def probe(self, profile: Profile) -> Probe | oauth.Failure:
+        """Look whether a token endpoint is there, without a login: a GET, which it refuses."""
+        limits = httpx.Timeout(REQUEST_TIMEOUT, connect=CONNECT_TIMEOUT)
+        try:
+            url = profile.identity.id_server + oauth.TOKEN_PATH
+            async with self._client(profile).stream("GET", url, timeout=limits) as response:
+                return Probe(response.status_code, response.headers.get("date"))
+        except Exception as error:  # noqa: BLE001 -- each is one reason why it isn't reached
+            return failure_of(error)
+
     def abandon(self) -> None:
         """Break off what is under way: only for the daemon's end, when its time is over."""
         for scope in self._under_way:
             scope.cancel()
 
     @contextmanager
-    def _kept(self) -> Iterator[None]:
+    def _kept(self) -> Generator[None]:
         """Let nobody but `abandon` cancel what is in this block."""
         with anyio.CancelScope(shield=True) as scope:
             self._under_way.add(scope)
@@ -265,7 +283,7 @@ class _Slots:
         self._order = count()
 
     @asynccontextmanager
-    async def turn(self, deadline: float) -> AsyncIterator[None]:
+    async def turn(self, deadline: float) -> AsyncGenerator[None]:
         await self._acquire(deadline)
         try:
             yield

@@ -32,6 +32,10 @@ class SocketUnusable(Exception):
         return f"{self.message} ({self.hint})"
 
 
+class SocketTaken(SocketUnusable):
+    """Somebody listens there already."""
+
+
 @final
 class Listener:
     """A listening socket in the file system, and the lock that says it is ours."""
@@ -72,6 +76,29 @@ class Listener:
             self.path.unlink(missing_ok=True)
         _lock_path(self.path).unlink(missing_ok=True)
         os.close(self._lock)
+
+
+def judge_place(path: Path, group: str | None) -> bool:
+    """Look whether a socket could be made; True: a daemon lives there already.
+
+    Raises:
+        SocketUnusable: it couldn't.
+    """
+    _gid(group)
+    if len(os.fsencode(path)) > MAX_PATH:
+        raise SocketUnusable(f"the socket's path is too long: {path}", "choose a shorter one")
+    if not path.parent.exists():
+        if not path.parent.parent.is_dir():
+            raise SocketUnusable(
+                f"there is no directory {path.parent.parent}", "make it, or name another place"
+            )
+        return False
+    _judge_directory(path.parent)
+    try:
+        _judge_place(path)
+    except SocketTaken:
+        return True
+    return False
 
 
 def _gid(group: str | None) -> int | None:
@@ -160,8 +187,8 @@ def _answers(path: Path) -> bool:
     return True
 
 
-def _taken(path: Path) -> SocketUnusable:
-    return SocketUnusable(
+def _taken(path: Path) -> SocketTaken:
+    return SocketTaken(
         f"another daemon listens at {path}",
         "stop it first, or name another place with --socket",
     )

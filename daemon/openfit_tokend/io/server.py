@@ -17,13 +17,13 @@ import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, epoll
-from typing import Final, Protocol, final
+from typing import TYPE_CHECKING, Final, Protocol, final
 
 from openfit_token.errors import BadRequest, Internal, Overloaded, TokenError
 from openfit_token.protocol import (
-    INCOMPLETE,
     MAX_REQUEST,
     Decoder,
+    Incomplete,
     Malformed,
     encode_error,
     encode_result,
@@ -36,6 +36,9 @@ from openfit_tokend.io import clock, log
 from openfit_tokend.io.alarm import Alarm, Entry
 from openfit_tokend.io.keeper import Keeper
 from openfit_tokend.io.peers import Peer, peer_of
+
+if TYPE_CHECKING:
+    from openfit_token.protocol import Value
 
 READ_SIZE: Final = 2048
 """Bytes read of one connection in one pass: a few milliseconds' work at the most."""
@@ -290,7 +293,7 @@ class Server:
         decoder = connection.decoder
         try:
             message = decoder.next() if data is None else decoder.feed(data)
-            while message is not INCOMPLETE:
+            while not isinstance(message, Incomplete):
                 self._request(connection, message)
                 if len(connection.outgoing) > BATCH:
                     self._send(connection)
@@ -363,7 +366,7 @@ class Server:
 
     # Requests
 
-    def _request(self, connection: _Connection, message: object) -> None:
+    def _request(self, connection: _Connection, message: "Value") -> None:
         request = parse_request(message)
         if request is None:
             return  # a notification: the daemon takes none

@@ -1,0 +1,189 @@
+"""`openfit-tokend check`: say all that is wrong, before it matters."""
+
+import sys
+from email.utils import parsedate_to_datetime
+from functools import partial
+from typing import Final, final
+
+import anyio
+
+from openfit_token.errors import ConfigRejected, SecretUnavailable
+from openfit_tokend.app import admin_groups
+from openfit_tokend.cli.complaints import complain
+from openfit_tokend.cli.run import socket_path
+from openfit_tokend.core.events import Kind, OverBudget
+from openfit_tokend.core.oauth import TOKEN_PATH, Failure
+from openfit_tokend.core.schedule import REQUEST_TIMEOUT
+from openfit_tokend.core.session import Login
+from openfit_tokend.core.settings import Profile, Settings
+from openfit_tokend.io import clock, config_file
+from openfit_tokend.io.accounts import Accounts
+from openfit_tokend.io.endpoint import Endpoint, Probe
+from openfit_tokend.io.listener import SocketUnusable, judge_place
+from openfit_tokend.io.secrets import read_password
+from openfit_tokend.io.state import StateFile, state_path
+
+EX_CANTCREAT: Final = 73
+EX_TEMPFAIL: Final = 75
+EX_NOPERM: Final = 77
+EX_CONFIG: Final = 78
+
+MAX_SKEW: Final = 30.0
+"""Seconds between the clocks from which it is worth a warning: expiries are shown wrong then."""
+
+
+def check(config: str | None, *, network: bool, login: bool) -> int:
+    """Print a verdict for each thing looked at; give the exit status of the first that failed."""
+    try:
+        path = config_file.locate(config)
+        settings = config_file.load(path)
+        admin_groups(settings)
+    except ConfigRejected as error:
+        return complain(error)
+    report = _Report()
+    report.ok("config", f"{path}, {_many(len(settings.profiles), 'profile')}")
+    _check_socket(settings, report)
+    profiles = partial(_check_profiles, settings, report, network=network, login=login)
+    anyio.run(profiles, backend="asyncio")
+    report.end(login=login)
+    return report.status
+
+
+@final
+class _Report:
+    """The verdicts, one a line, and what they come to."""
+
+    def __init__(self) -> None:
+        self.status = 0
+        self._counts = {"ok": 0, "warning": 0, "failed": 0}
+
+    def ok(self, what: str, text: str) -> None:
+        self._say("[ OK ]", what, text)
+        self._counts["ok"] += 1
+
+    def warn(self, what: str, text: str, fix: str | None) -> None:
+        self._say("[WARN]", what, text, fix)
+        self._counts["warning"] += 1
+
+    def fail(self, what: str, text: str, fix: str | None, status: int) -> None:
+        self._say("[FAIL]", what, text, fix)
+        self._counts["failed"] += 1
+        self.status = self.status or status
+
+    def end(self, *, login: bool) -> None:
+        """Print what the verdicts come to."""
+        counts = ", ".join(f"{number} {word}" for word, number in self._counts.items() if number)
+        print(f"{counts}.{'' if login else ' No login was attempted.'}", flush=True)
+
+    def _say(self, verdict: str, what: str, text: str, fix: str | None = None) -> None:
+        print(f"{verdict} {what:<14} {text}")
+        if fix:
+            print(f"       fix: {fix}")
+        sys.stdout.flush()
+
+
+def _check_socket(settings: Settings, report: _Report) -> None:
+    try:
+        path = socket_path(None, settings)
+        lives = judge_place(path, settings.socket_group)
+    except SocketUnusable as error:
+        report.fail("socket", error.message, error.hint, EX_CANTCREAT)
+    except OSError as error:
+        report.fail("socket", f"can't be looked at: {error.strerror}", None, EX_CANTCREAT)
+    else:
+        report.ok("socket", f"{path}{', a daemon runs there' if lives else ''}")
+
+
+async def _check_profiles(
+    settings: Settings, report: _Report, *, network: bool, login: bool
+) -> None:
+    endpoint = Endpoint()
+    for profile in settings.profiles.values():
+        await _check_secret(profile, report)
+    if network:
+        for profile in _one_each_server(settings):
+            await _check_network(endpoint, profile, report)
+    if login:
+        accounts = Accounts(StateFile(state_path()))
+        for profile in settings.profiles.values():
+            await _check_login(endpoint, accounts, profile, report)
+    await endpoint.close()
+
+
+async def _check_secret(profile: Profile, report: _Report) -> None:
+    what = f"{profile.name}: secret"
+    if profile.password is None:
+        report.warn(what, "none is stored", "openfit-token login --ask, once it runs")
+        return
+    try:
+        await read_password(profile.password)
+    except SecretUnavailable as error:
+        report.fail(what, error.message, error.hint, EX_CONFIG)
+    else:
+        report.ok(what, "can be read, and not by others")
+
+
+def _one_each_server(settings: Settings) -> list[Profile]:
+    each = {(one.identity.id_server, one.ca_file): one for one in settings.profiles.values()}
+    return list(each.values())
+
+
+async def _check_network(endpoint: Endpoint, profile: Profile, report: _Report) -> None:
+    server = profile.identity.id_server
+    found = await endpoint.probe(profile)
+    if not isinstance(found, Probe):
+        report.fail("token server", f"{server}: {found.message}", found.hint, EX_TEMPFAIL)
+        return
+    if found.status == 404:  # noqa: PLR2004 -- the status itself
+        text = f"{server} answers, but has no {TOKEN_PATH}"
+        report.fail("token server", text, "check environment or id_server", EX_TEMPFAIL)
+        return
+    report.ok("token server", f"{server} has a token endpoint (it says {found.status} to a GET)")
+    skew = _skew(found.date)
+    if skew is not None and abs(skew) > MAX_SKEW:
+        text = f"{abs(skew):.0f} s {'behind' if skew > 0 else 'ahead of'} {server}"
+        report.warn("clock", text, "timedatectl set-ntp true; tokens are kept right even so")
+
+
+def _skew(date: str | None) -> float | None:
+    """Give the seconds that a server's Date header is ahead of our wall clock."""
+    try:
+        return None if date is None else parsedate_to_datetime(date).timestamp() - clock.wall()
+    except ValueError:
+        return None
+
+
+async def _check_login(
+    endpoint: Endpoint, accounts: Accounts, profile: Profile, report: _Report
+) -> None:
+    what = f"{profile.name}: login"
+    try:
+        password = await read_password(profile.password)
+    except SecretUnavailable:
+        return  # said already
+    attempt = await accounts.admit(profile.account, password, insisted=False)
+    if isinstance(attempt, OverBudget):
+        text = "not sent: this password, or too many, were rejected before"
+        report.fail(what, text, "make sure of the password, then: openfit-token login", EX_NOPERM)
+        return
+    kind: Kind | None = Kind.UNCERTAIN
+    try:
+        deadline = clock.boot() + REQUEST_TIMEOUT
+        reply = await endpoint.request(profile, Login(), password, deadline)
+        kind = reply.meaning.kind if isinstance(reply.meaning, Failure) else None
+    finally:
+        accounts.settle(profile.account, attempt, kind)
+        await accounts.write()
+    if isinstance(reply.meaning, Failure):
+        failure = reply.meaning
+        report.fail(what, failure.message, failure.hint, failure.error.exit_status)
+        return
+    report.ok(what, f"brings a token that lives {reply.meaning.lifetime:.0f} s")
+    if reply.meaning.refresh_token is not None:
+        await endpoint.revoke(profile, reply.meaning.refresh_token)
+    else:
+        report.warn(what, "brings no refresh token", "scope needs offline_access")
+
+
+def _many(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openfit_tokend.core.budget import (
-    REMEMBERED,
     WINDOW,
     Attempt,
     Entry,
@@ -283,13 +282,13 @@ def test_old_entries_are_forgotten_but_the_newest_clear_one() -> None:
     assert settled.entries == (Entry(OLD - 1.0, clear=True), Entry(OLD + 1.0))
 
 
-def test_the_newest_passwords_are_remembered() -> None:
+def test_the_16_newest_passwords_are_remembered() -> None:
     ledger = Ledger()
-    for number in range(REMEMBERED + 1):
+    for number in range(17):
         attempt = Attempt(NOW, Fingerprint(number))
         ledger = settle(replace(ledger, under_way=(attempt,)), attempt, Kind.GRANT_REJECTED, NOW)
 
-    assert ledger.rejected == tuple(range(1, REMEMBERED + 1))
+    assert ledger.rejected == tuple(range(1, 17))
 
 
 def test_a_password_rejected_again_is_remembered_as_the_newest() -> None:

@@ -4,6 +4,8 @@ Nothing is retried here: the core owns retries. No connection is kept: one that 
 meanwhile would look like an answer that was lost, and cost a refresh token.
 """
 
+import os
+import socket
 import ssl
 from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -247,8 +249,10 @@ def _reason(error: BaseException) -> str:
     """Give the operating system's words behind an exception, which no server can choose."""
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror
+        if isinstance(cause, socket.gaierror):
+            return "its name can't be resolved"
+        if isinstance(cause, OSError) and cause.errno:
+            return os.strerror(cause.errno)
         cause = cause.__cause__ or cause.__context__
     return "no connection"
 

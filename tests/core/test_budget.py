@@ -269,6 +269,7 @@ def test_old_entries_are_forgotten_but_the_newest_clear_one() -> None:
         (
             Entry(OLD - 2.0, clear=True),
             Entry(OLD - 1.0, clear=True),
+            Entry(OLD - 1.0),
             Entry(OLD, lost=ONE),
             Entry(OLD),
             Entry(OLD + 1.0),

@@ -124,6 +124,10 @@ def test_a_refresh_may_take_half_the_margin_but_10_s_at_least_and_60_s_at_most(
     assert refresh_timeout(lifetime, POLICY) == seconds
 
 
+def test_also_in_a_long_margin_tries_are_10_s_apart_towards_its_end() -> None:
+    assert late_pause(0.0, 86400.0, Policy(refresh_before=7200.0)) == 10.0
+
+
 def test_about_30_tries_fit_a_margin_of_300_s_and_are_10_s_apart_in_its_last_quarter() -> None:
     now, attempt, tries = 0.0, 0, list[float]()
     while now < 300.0:  # every try fails at once, with the mean of chance

@@ -20,7 +20,7 @@ from openfit_tokend.core.settings import (
     Settings,
 )
 from openfit_tokend.core.settings_parser import include_pattern, parse
-from openfit_tokend.core.table import Fault, Source
+from openfit_tokend.core.settings_table import Fault, Source
 
 MAIN = "/etc/openfit-tokend/config.toml"
 PROFILE: dict[str, object] = {"environment": "test", "client_id": "c", "username": "u"}

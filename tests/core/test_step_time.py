@@ -311,6 +311,14 @@ def test_ten_clients_that_refuse_the_same_token_count_once() -> None:
     assert (session.refusals, session.refused_at) == (1, 114.0)
 
 
+def test_clients_that_refuse_a_token_in_the_moment_of_its_arrival_count_once() -> None:
+    session = replace(refreshing(), access=access(sent=100.0))
+
+    twice = refused_at(refused_at(session, 100.0), 100.0)
+
+    assert twice.refusals == 1
+
+
 @pytest.mark.parametrize(
     ("refusals", "spacing"),
     [(0, 10.0), (1, 10.0), (2, 20.0), (3, 40.0), (6, 320.0), (7, 600.0), (5000, 600.0)],

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
-from openfit_tokend.core import fields
+from openfit_tokend.core import settings_fields as fields
 from openfit_tokend.core.schedule import Policy
 from openfit_tokend.core.settings import (
     Identity,
@@ -16,7 +16,7 @@ from openfit_tokend.core.settings import (
     Profile,
     Settings,
 )
-from openfit_tokend.core.table import Fault, Source, Table, Wrong
+from openfit_tokend.core.settings_table import Fault, Source, Table, Wrong
 
 DEFAULT_SCOPE: Final = "OpenFitApi offline_access"
 DEFAULT_POLICY: Final = Policy()

@@ -26,6 +26,16 @@ from typing import Final, assert_never
 
 from openfit_token.errors import BudgetSpent, LoginRejected, Unavailable
 from openfit_tokend.core import schedule
+from openfit_tokend.core.choice import (
+    MAX_PACE,
+    Step,
+    choose,
+    mended_at,
+    rest,
+    retry_at,
+    send,
+    send_refresh,
+)
 from openfit_tokend.core.events import (
     Effect,
     Event,
@@ -38,7 +48,6 @@ from openfit_tokend.core.events import (
     OverBudget,
     Reconfigured,
     Revoke,
-    Send,
     Woken,
 )
 from openfit_tokend.core.moment import Moment
@@ -63,16 +72,11 @@ from openfit_tokend.core.session import (
     without_ended,
 )
 
-Step = tuple[Session, tuple[Effect, ...]]
-
 LOST_LOGIN_PACE: Final = 450.0
 """Seconds between logins whose answers get lost. Half the ledger's window, so that of its three
 one stays for a clear answer or an operator."""
 UNCLEAR_PACE: Final = 300.0
 """Seconds after the first login that was refused without a clear word; doubles to MAX_PACE."""
-MAX_PACE: Final = 3600.0
-"""Seconds at most between tries that an operator might have to mend: so that a vendor's mistake
-doesn't stop us for ever."""
 LOGIN_PACE: Final = 60.0
 """Seconds between logins that didn't reach the server, while the refresh token is tried too."""
 
@@ -109,7 +113,7 @@ def step(session: Session, event: Event, moment: Moment, policy: Policy) -> Step
 def _woken(session: Session, moment: Moment, policy: Policy) -> Step:
     match session.doing:
         case Idle(due) if moment.now >= due:
-            return _choose(session, moment.now, policy)
+            return choose(session, moment.now, policy)
         case Idle() | Requesting() | Stopped():
             return session, ()
 
@@ -125,8 +129,8 @@ def _new_token_wanted(
         session = _refused(session, session.access, moment.now)
     session = replace(session, wanted=True)
     if isinstance(session.doing, Idle) and session.attempt == 0:  # else the backoff stays
-        rest = _rest(session, moment.now)
-        session = replace(session, doing=Idle(min(session.doing.due, rest.due)))
+        due = min(session.doing.due, rest(session, moment.now).due)
+        session = replace(session, doing=Idle(due))
     return _woken(session, moment, policy)
 
 
@@ -177,7 +181,7 @@ def _granted(session: Session, event: Granted, moment: Moment, policy: Policy) -
     )
     if now >= access.expires:
         late = replace(held, attempt=held.attempt + 1, error=_ended_on_arrival(now))
-        after = replace(late, doing=Idle(_retry_at(late, None, moment, policy)))
+        after = replace(late, doing=Idle(retry_at(late, None, moment, policy)))
     else:
         after = replace(
             held,
@@ -188,7 +192,7 @@ def _granted(session: Session, event: Granted, moment: Moment, policy: Policy) -
             wanted=False,
         )
     if isinstance(request, Refresh) and login_after:
-        return _send(after, Login(insisted=True))
+        return send(after, Login(insisted=True))
     return after, ()
 
 
@@ -205,11 +209,11 @@ def _failed(session: Session, event: Failed, moment: Moment, policy: Policy) -> 
     if isinstance(request, Refresh):
         after = _with_refresh_judged(failed, event.kind, moment.now)
         if login_after:
-            return _send(after, Login(insisted=True))
+            return send(after, Login(insisted=True))
         return _after_refresh(after, event, moment, policy)
     after = _with_login_judged(failed, event, moment, policy)
     if login_after and _another_secret_may_do(event.kind):
-        return _send(after, Login())
+        return send(after, Login())
     return _after_login(after, session.attempt, event, moment, policy)
 
 
@@ -240,13 +244,13 @@ def _after_refresh(session: Session, event: Failed, moment: Moment, policy: Poli
     now, token = moment.now, session.refresh
     match event.kind:
         case Kind.GRANT_REJECTED:
-            return _choose(session, now, policy)
+            return choose(session, now, policy)
         case Kind.UNCLEAR if token and doubtful(token, now, policy) and not barred(session, now):
-            return _send(session, Login())
+            return send(session, Login())
         case Kind.CLIENT_REJECTED:
-            return replace(session, doing=Idle(_mended_at(session, now))), ()
+            return replace(session, doing=Idle(mended_at(session, now))), ()
         case _:
-            return replace(session, doing=Idle(_retry_at(session, event, moment, policy))), ()
+            return replace(session, doing=Idle(retry_at(session, event, moment, policy))), ()
 
 
 # A login that failed: first the bar it raises, then what is next
@@ -264,13 +268,13 @@ def _another_secret_may_do(kind: Kind | OverBudget) -> bool:
 def _with_login_judged(session: Session, event: Failed, moment: Moment, policy: Policy) -> Session:
     """Give the session with the bar that this failure raises.
 
-    While a refresh token is held the bar also keeps `_choose` from preferring a login, so that
+    While a refresh token is held the bar also keeps `choose` from preferring a login, so that
     the refresh token is tried meanwhile.
     """
     now, held, error = moment.now, session.refresh is not None, event.error
     bar = session.bar if session.bar is not None and session.bar.until != inf else None
     count = bar.count if bar is not None else 0
-    again = _retry_at(session, event, moment, policy)
+    again = retry_at(session, event, moment, policy)
     match event.kind:
         case Kind.TRANSIENT if held:
             bar = Bar(max(now + LOGIN_PACE, again + PAUSE), error, count)
@@ -284,7 +288,7 @@ def _with_login_judged(session: Session, event: Failed, moment: Moment, policy: 
         case Kind.GRANT_REJECTED:
             bar = Bar(inf, error)
         case Kind.CLIENT_REJECTED if held:
-            bar = Bar(_mended_at(session, now), error)
+            bar = Bar(mended_at(session, now), error)
         case Kind.CLIENT_REJECTED:
             pass
         case Kind.SECRET_UNAVAILABLE if held:
@@ -303,14 +307,14 @@ def _after_login(
 ) -> Step:
     """Give what follows; `before` is the `attempt` before this failure."""
     now, held = moment.now, session.refresh is not None
-    retry = Idle(_retry_at(session, event, moment, policy))
+    retry = Idle(retry_at(session, event, moment, policy))
     match event.kind:
         case Kind.GRANT_REJECTED | Kind.CLIENT_REJECTED if held:
             return _carry_on(session, before, now, policy)
         case Kind.SECRET_UNAVAILABLE | OverBudget() if held:
             return _carry_on(replace(session, attempt=before), before, now, policy)
         case Kind.CLIENT_REJECTED:
-            return replace(session, doing=Idle(_mended_at(session, now))), ()
+            return replace(session, doing=Idle(mended_at(session, now))), ()
         case Kind.UNCERTAIN | Kind.UNCLEAR if not held:
             assert session.bar is not None  # this failure raised it
             return replace(session, doing=Idle(session.bar.until)), ()
@@ -326,8 +330,8 @@ def _carry_on(session: Session, before: int, now: float, policy: Policy) -> Step
     """Let the refresh token live on: a failed login must not slow the session's clients."""
     if session.access is not None and now < session.access.due and before == 0:
         rested = replace(session, attempt=0)
-        return replace(rested, doing=_rest(rested, now)), ()
-    return _send_refresh(session, policy)
+        return replace(rested, doing=rest(rested, now)), ()
+    return send_refresh(session, policy)
 
 
 # Orders
@@ -336,7 +340,7 @@ def _carry_on(session: Session, before: int, now: float, policy: Policy) -> Step
 def _login_ordered(session: Session) -> Step:
     if isinstance(session.doing, Requesting):
         return replace(session, doing=replace(session.doing, login_after=True)), ()
-    return _send(session, Login(insisted=True))
+    return send(session, Login(insisted=True))
 
 
 def _logged_out(session: Session, now: float) -> Step:
@@ -393,61 +397,34 @@ def _rescheduled(session: Session, moment: Moment, policy: Policy) -> Session:
     if access is not None:
         due = schedule.due(access.sent, access.lifetime, access.obtained, moment.chance, policy)
         session = replace(session, access=replace(access, due=due))
-    return replace(session, doing=_rest(session, moment.now))
+    return replace(session, doing=rest(session, moment.now))
 
 
-# What is next
+# A restart
 
 
-def _choose(session: Session, now: float, policy: Policy) -> Step:
-    """Send what is best, or wait for the bar."""
-    token, bar = session.refresh, session.bar
-    if token is not None and (barred(session, now) or not doubtful(token, now, policy)):
-        return _send_refresh(session, policy)
-    if bar is None or now >= bar.until:
-        return _send(session, Login())
-    waiting = Stopped() if bar.until == inf else Idle(max(bar.until, session.ended + PAUSE))
-    return replace(session, doing=waiting, error=bar.error), ()
+def restored(session: Session, now: float) -> Session:
+    """Give a stored session as it is after a restart. Feed it one Reconfigured then.
+
+    It was stored before its request was sent, so what was under way may have been acted upon.
+    """
+    if not isinstance(session.doing, Requesting):
+        return session
+    refresh = session.refresh
+    if refresh is not None and isinstance(session.doing.request, Refresh):
+        refresh = replace(refresh, lost=refresh.lost + 1)
+    barred_for_ever = session.bar is not None and session.bar.until == inf
+    return replace(
+        session,
+        doing=Stopped() if refresh is None and barred_for_ever else Idle(now + PAUSE),
+        refresh=refresh,
+        number=session.number + 1,
+        attempt=max(1, session.attempt),
+        error=_interrupted_problem(now),
+    )
 
 
-def _send_refresh(session: Session, policy: Policy) -> Step:
-    assert session.refresh is not None  # the callers looked
-    lifetime = session.access.lifetime if session.access is not None else None
-    timeout = schedule.refresh_timeout(lifetime, policy)
-    return _send(session, Refresh(session.refresh.value, timeout))
-
-
-def _send(session: Session, request: Login | Refresh) -> Step:
-    number = session.number + 1
-    sent = replace(session, doing=Requesting(request), number=number)
-    return sent, (Send(number, request),)
-
-
-def _rest(session: Session, now: float) -> Idle:
-    """Wait until the token is due, or a client's wish may be granted."""
-    earliest = session.ended + PAUSE
-    if session.access is None:
-        return Idle(max(now, earliest))
-    due = session.access.due
-    if session.wanted:
-        due = min(due, session.ended + schedule.spacing(refusals(session, now)))
-    return Idle(max(due, earliest))
-
-
-def _retry_at(session: Session, event: Failed | None, moment: Moment, policy: Policy) -> float:
-    access, longest = session.access, inf
-    if access is not None:
-        longest = schedule.late_pause(access.expires - moment.now, access.lifetime, policy)
-    retry_after = None if event is None else event.retry_after
-    pause = schedule.retry_pause(session.attempt, longest, retry_after, moment.chance)
-    return moment.now + pause
-
-
-def _mended_at(session: Session, now: float) -> float:
-    """Give when to look whether the server takes our client again. It costs no lockout count."""
-    if session.access is None:
-        return now + MAX_PACE
-    return now + max(60.0, min(MAX_PACE, (session.access.expires - now) / 8))
+# What people are told
 
 
 def _ended_on_arrival(now: float) -> Problem:
@@ -464,5 +441,14 @@ def _known_problem(now: float) -> Problem:
         LoginRejected,
         "the token server rejected this user name and password before; they aren't sent again",
         "store the right password and reload, or: openfit-token login",
+        now,
+    )
+
+
+def _interrupted_problem(now: float) -> Problem:
+    return Problem(
+        Unavailable,
+        "the daemon was restarted before the token server's answer came",
+        "nothing needs doing: it is tried again",
         now,
     )

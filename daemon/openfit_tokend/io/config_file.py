@@ -17,7 +17,7 @@ import platformdirs
 from openfit_token.errors import ConfigRejected
 from openfit_tokend.core.settings import Settings
 from openfit_tokend.core.settings_parser import include_pattern, parse
-from openfit_tokend.core.table import MAX_SHOWN, Fault, Source
+from openfit_tokend.core.settings_table import MAX_SHOWN, Fault, Source
 from openfit_tokend.io.regular_file import Unusable, judge_owner, read
 from openfit_tokend.io.toml_lines import lines
 

@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final, cast
 from urllib.parse import SplitResult, urlsplit
 
-from openfit_tokend.core.table import Wrong
+from openfit_tokend.core.settings_table import Wrong
 
 MAX_NAME: Final = 100
 """Characters of a user name or client_id: IdentityServer refuses longer ones, and counts them."""

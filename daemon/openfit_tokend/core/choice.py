@@ -1,0 +1,82 @@
+"""What a session does next: the choices that several rows of the table share."""
+
+from dataclasses import replace
+from math import inf
+from typing import Final
+
+from openfit_tokend.core import schedule
+from openfit_tokend.core.events import Effect, Failed, Send
+from openfit_tokend.core.moment import Moment
+from openfit_tokend.core.schedule import PAUSE, Policy
+from openfit_tokend.core.session import (
+    Idle,
+    Login,
+    Refresh,
+    Requesting,
+    Session,
+    Stopped,
+    barred,
+    doubtful,
+    refusals,
+)
+
+Step = tuple[Session, tuple[Effect, ...]]
+"""A session, and what is to be done."""
+
+MAX_PACE: Final = 3600.0
+"""Seconds at most between tries that an operator might have to mend: so that a vendor's mistake
+doesn't stop us for ever."""
+
+
+def choose(session: Session, now: float, policy: Policy) -> Step:
+    """Send what is best, or wait for the bar."""
+    token, bar = session.refresh, session.bar
+    if token is not None and (barred(session, now) or not doubtful(token, now, policy)):
+        return send_refresh(session, policy)
+    if bar is None or now >= bar.until:
+        return send(session, Login())
+    waiting = Stopped() if bar.until == inf else Idle(max(bar.until, session.ended + PAUSE))
+    return replace(session, doing=waiting, error=bar.error), ()
+
+
+def send_refresh(session: Session, policy: Policy) -> Step:
+    """Use the refresh token."""
+    assert session.refresh is not None  # the callers looked
+    lifetime = session.access.lifetime if session.access is not None else None
+    timeout = schedule.refresh_timeout(lifetime, policy)
+    return send(session, Refresh(session.refresh.value, timeout))
+
+
+def send(session: Session, request: Login | Refresh) -> Step:
+    """Send a request with a new number."""
+    number = session.number + 1
+    sent = replace(session, doing=Requesting(request), number=number)
+    return sent, (Send(number, request),)
+
+
+def rest(session: Session, now: float) -> Idle:
+    """Wait until the token is due, or a client's wish may be granted."""
+    earliest = session.ended + PAUSE
+    if session.access is None:
+        return Idle(max(now, earliest))
+    due = session.access.due
+    if session.wanted:
+        due = min(due, session.ended + schedule.spacing(refusals(session, now)))
+    return Idle(max(due, earliest))
+
+
+def retry_at(session: Session, event: Failed | None, moment: Moment, policy: Policy) -> float:
+    """Give when to try again after a failure that `session` counts already."""
+    access, longest = session.access, inf
+    if access is not None:
+        longest = schedule.late_pause(access.expires - moment.now, access.lifetime, policy)
+    retry_after = None if event is None else event.retry_after
+    pause = schedule.retry_pause(session.attempt, longest, retry_after, moment.chance)
+    return moment.now + pause
+
+
+def mended_at(session: Session, now: float) -> float:
+    """Give when to look whether the server takes our client again. It costs no lockout count."""
+    if session.access is None:
+        return now + MAX_PACE
+    return now + max(60.0, min(MAX_PACE, (session.access.expires - now) / 8))

@@ -37,7 +37,15 @@ from openfit_tokend.core.events import (
     Reconfigured,
     Woken,
 )
-from openfit_tokend.core.session import Idle, Login, Requesting, Session, logged_out_session
+from openfit_tokend.core.session import (
+    Bar,
+    Idle,
+    Login,
+    Requesting,
+    Session,
+    Stopped,
+    logged_out_session,
+)
 from openfit_tokend.core.step import step
 
 NOW = 100.0
@@ -96,6 +104,16 @@ def test_a_login_whose_token_ended_on_arrival_ends_with_that_error() -> None:
 
     assert ended == LoginEnded(1, after.error)
     assert after.error is not None
+
+
+def test_a_login_whose_token_ended_on_arrival_brought_none_though_an_older_one_lives() -> None:
+    session = relogging_in()
+
+    after, ended = ended_by(session, granted(session, 90.0, grant(lifetime=8.0)))
+
+    assert after.access == session.access
+    assert after.error is not None
+    assert ended == LoginEnded(2, after.error)
 
 
 def test_a_login_ends_though_a_refresh_follows_at_once() -> None:
@@ -204,6 +222,15 @@ def test_the_operator_whose_login_is_beyond_the_budget_is_told_until_when() -> N
     assert refused.retry_after == 600.0
 
 
+def test_the_operator_is_never_told_to_wait_until_a_moment_that_has_passed() -> None:
+    spent = problem(BudgetSpent, until=NOW - 1.0)
+
+    refused = answer(fresh(), LogIn(1), DEADLINE, NOW, LoginEnded(1, spent))
+
+    assert isinstance(refused, BudgetSpent)
+    assert refused.retry_after == 0.0
+
+
 def test_the_operator_whose_login_failed_is_told_when_the_next_try_is() -> None:
     session, call = ordered(replace(fresh(), access=None, refresh=None))
 
@@ -227,6 +254,12 @@ def test_a_logout_meanwhile_is_told_the_operator() -> None:
     after, ended = ended_by(session, LogoutOrdered())
 
     assert isinstance(answer(after, call, DEADLINE, NOW, ended), LoggedOut)
+
+
+def test_a_locked_profile_leaves_the_operator_waiting_for_his_own_login() -> None:
+    session = Session(Stopped(), number=1, bar=Bar(inf, REJECTED))
+
+    assert answer(session, LogIn(2), DEADLINE, NOW) is None
 
 
 def test_a_logout_that_the_order_overrides_is_not_told() -> None:

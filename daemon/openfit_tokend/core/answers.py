@@ -137,7 +137,7 @@ def _login_answer(
 ) -> Answer:
     if ended is not None and ended.number >= number:
         if ended.error is not None:
-            return _told(ended.error, session, now)
+            return _told_operator(ended.error, session, now)
         return live(session, now) or _unknown(session, now)
     if isinstance(session.doing, Stopped) and is_logged_out(session):
         return _known(session, now)
@@ -180,11 +180,16 @@ def _unknown(session: Session, now: float) -> TokenError:
 
 def _told(problem: Problem, session: Session, now: float) -> TokenError:
     retry_after = None
-    if problem.until is not None:
-        retry_after = max(0.0, problem.until - now)
-    elif problem.kind in {BudgetSpent, Unavailable}:
+    if problem.kind in {BudgetSpent, Unavailable}:
         retry_after = _next_try(session, now)
     return problem.kind(problem.message, problem.hint, retry_after)
+
+
+def _told_operator(problem: Problem, session: Session, now: float) -> TokenError:
+    """Tell when a *login* may be tried again, where that is known: a refresh may be sooner."""
+    if problem.until is None:
+        return _told(problem, session, now)
+    return problem.kind(problem.message, problem.hint, max(0.0, problem.until - now))
 
 
 def _next_try(session: Session, now: float) -> float | None:

@@ -11,7 +11,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from math import isfinite
 from typing import Final, cast
 
 from openfit_token.errors import ClientRejected, LoginRejected, TokenError, Unavailable
@@ -225,9 +224,9 @@ def _lifetime(value: object) -> float | None:
             return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    if value > MAX_LIFETIME:
-        return MAX_LIFETIME
-    return float(value) if isfinite(value) and value > 0 else None
+    if not value > 0:  # NaN, too, isn't
+        return None
+    return float(min(value, MAX_LIFETIME))
 
 
 def _fields(body: bytes | None) -> Mapping[str, object] | None:

@@ -7,10 +7,16 @@ moments are seconds of CLOCK_BOOTTIME.
 from dataclasses import dataclass, replace
 from enum import StrEnum, unique
 from math import inf
+from typing import Final
 
 from openfit_token.errors import ClientRejected, LoggedOut, SecretUnavailable, TokenError
 from openfit_tokend.core import schedule
 from openfit_tokend.core.secret import Secret
+
+MAX_LOST: Final = 2
+"""Uses of a refresh token whose answers were lost, from which a login is preferred."""
+MAX_UNCLEAR: Final = 3
+"""Uses of a refresh token that were refused without a clear word, from which a login is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +203,8 @@ def refusals(session: Session, now: float) -> int:
 
 def doubtful(token: RefreshToken, now: float, policy: schedule.Policy) -> bool:
     """Tell whether a login is better than using this refresh token, where one is allowed."""
-    return schedule.worn(token.since, now, policy) or token.lost >= 2 or token.unclear >= 3  # noqa: PLR2004 -- the table's numbers
+    spent = token.lost >= MAX_LOST or token.unclear >= MAX_UNCLEAR
+    return spent or schedule.worn(token.since, now, policy)
 
 
 def wake_at(session: Session) -> float:

@@ -53,6 +53,7 @@ from openfit_tokend.core.events import (
 from openfit_tokend.core.moment import Moment
 from openfit_tokend.core.schedule import PAUSE, Policy
 from openfit_tokend.core.session import (
+    MAX_UNCLEAR,
     AccessToken,
     Bar,
     Idle,
@@ -65,7 +66,6 @@ from openfit_tokend.core.session import (
     Stopped,
     barred,
     client_rejected,
-    doubtful,
     is_logged_out,
     logged_out_problem,
     refusals,
@@ -245,7 +245,7 @@ def _after_refresh(session: Session, event: Failed, moment: Moment, policy: Poli
     match event.kind:
         case Kind.GRANT_REJECTED:
             return choose(session, now, policy)
-        case Kind.UNCLEAR if token and doubtful(token, now, policy) and not barred(session, now):
+        case Kind.UNCLEAR if token and token.unclear >= MAX_UNCLEAR and not barred(session, now):
             return send(session, Login())
         case Kind.CLIENT_REJECTED:
             return replace(session, doing=Idle(mended_at(session, now))), ()

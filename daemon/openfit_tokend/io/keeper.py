@@ -31,7 +31,7 @@ from openfit_tokend.core.events import (
     Woken,
 )
 from openfit_tokend.core.oauth import Failure
-from openfit_tokend.core.schedule import REQUEST_TIMEOUT
+from openfit_tokend.core.schedule import MAX_BACKOFF, REQUEST_TIMEOUT
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import (
     Login,
@@ -45,7 +45,7 @@ from openfit_tokend.core.session import (
     wake_at,
 )
 from openfit_tokend.core.settings import Profile
-from openfit_tokend.core.step import step
+from openfit_tokend.core.step import restored, step
 from openfit_tokend.io import clock, log
 from openfit_tokend.io.accounts import Accounts
 from openfit_tokend.io.alarm import Alarm
@@ -100,7 +100,7 @@ class Keeper:
         """The daemon, or this profile, is ending: nothing new is begun."""
         self._tools = tools
         self._changed = changed
-        self._requests: set[CancelScope] = set()
+        self._faults = 0  # of ours, since the last token
         self._password: Secret | None = None  # of `login`, until that login ends
         now = clock.boot()
         logged_out = tools.accounts.is_logged_out(profile.name, profile.identity)
@@ -111,24 +111,41 @@ class Keeper:
     # What happens
 
     def feed(self, event: Event, sender: Profile | None = None) -> None:
-        """Let the core decide what an event means, and do it.
+        """Let the core decide what an event means, and do it. Never raises.
 
         `sender`: the profile as it was when the request was sent that this event answers.
         """
         if self.stopping and not isinstance(event, Granted | Failed):
             return
+        try:
+            self._take(event, sender or self.profile)
+        except Exception:  # noqa: BLE001 -- a fault of ours: only this profile begins again
+            log.exception("internal_fault", profile=self.profile.name)
+            self._begin_again()
+
+    def _take(self, event: Event, sender: Profile) -> None:
         before = self.session
         self.session, effects = step(before, event, clock.moment(), self.profile.policy)
         if self.session != before:
-            self._tools.alarm.cancel(self._timer)
-            self._timer = self._tools.alarm.at(wake_at(self.session), self._wake)
+            self._set_timer(wake_at(self.session))
             self._tools.accounts.mark(
                 self.profile.name, self.profile.identity if is_logged_out(self.session) else None
             )
             self._log_change(before)
             self._changed(self, ended_login(before, event, self.session))
         for effect in effects:
-            self._carry_out(effect, sender or self.profile)
+            self._carry_out(effect, sender)
+
+    def _begin_again(self) -> None:
+        """Go on after a fault of ours, as after a restart, and more slowly with each."""
+        now = clock.boot()
+        self._faults += 1
+        self.session = restored(self.session, now)
+        self._set_timer(max(wake_at(self.session), now + min(MAX_BACKOFF, 2.0**self._faults)))
+
+    def _set_timer(self, moment: float) -> None:
+        self._tools.alarm.cancel(self._timer)
+        self._timer = self._tools.alarm.at(moment, self._wake)
 
     def order_login(self, password: Secret | None) -> None:
         """Log in at an operator's word, with this password or else the stored one, read anew."""
@@ -232,6 +249,7 @@ class Keeper:
         self.answered = True
         match event:
             case Granted():
+                self._faults = 0
                 self.counters.tokens += 1
                 self.last_success_at = clock.boot()
             case Failed(kind=kind):

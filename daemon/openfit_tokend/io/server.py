@@ -196,7 +196,11 @@ class Server:
         """Answer whoever waits for this keeper and can be answered now."""
         now = clock.boot()
         for owed in list(self._parked.get(keeper, ())):
-            self._try_parked(owed, now, ended)
+            try:
+                self._try_parked(owed, now, ended)
+            except Exception:  # noqa: BLE001 -- a fault of ours: one client's, not the keeper's
+                log.exception("internal_fault")
+                self._close(owed.connection)
 
     def removed(self, keeper: Keeper, error: TokenError) -> None:
         """Answer whoever waits for a keeper that is no more."""

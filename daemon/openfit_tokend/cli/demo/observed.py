@@ -103,13 +103,13 @@ class TokenServer:
         """Answer as it should again."""
         self._ask("DELETE", "faults")
 
-    def _ask(self, method: str, page: str, order: Mapping[str, str] | None = None) -> Mapping[str, object]:
+    def _ask(
+        self, method: str, page: str, order: Mapping[str, str] | None = None
+    ) -> Mapping[str, object]:
         connection = HTTPConnection(urlsplit(self.url).netloc, timeout=_PATIENCE)
         body = None if order is None else json.dumps(order)
         try:
-            connection.request(
-                method, f"/admin/{page}", body, {"Content-Type": "application/json"}
-            )
+            connection.request(method, f"/admin/{page}", body, {"Content-Type": "application/json"})
             answer = connection.getresponse()
             content = answer.read()
         except (OSError, HTTPException) as error:

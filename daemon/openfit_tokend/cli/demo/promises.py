@@ -64,7 +64,10 @@ def judge(facts: Facts) -> tuple[Promise, ...]:
     )
     if facts.broken_off is None:
         return promises
-    return (*promises, Promise("all of it was shown to the end", kept=False, figures=facts.broken_off))
+    return (
+        *promises,
+        Promise("all of it was shown to the end", kept=False, figures=facts.broken_off),
+    )
 
 
 def kept(promises: Iterable[Promise]) -> bool:

@@ -49,7 +49,7 @@ class Daemon:
         self._listener = listener
         self._alarm = Alarm()
         self._endpoint = Endpoint()
-        self._accounts = Accounts(StateFile(state_path()))
+        self._accounts = Accounts(StateFile(state_path(config_path)))
         self._server = Server(Calls(self), self._alarm)
         self._reload_wanted = anyio.Event()
         self._reload_replies: list[Reply] = []
@@ -164,6 +164,7 @@ class Daemon:
                 result = error
             for reply in replies:
                 reply(result)
+            await self._accounts.write()
 
     def _apply(self, settings: Settings, tools: Tools) -> None:
         """Take over what changed; a profile that didn't keeps its session."""

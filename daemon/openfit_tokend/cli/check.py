@@ -3,6 +3,7 @@
 import sys
 from email.utils import parsedate_to_datetime
 from functools import partial
+from pathlib import Path
 from typing import Final, final
 
 import anyio
@@ -23,6 +24,7 @@ from openfit_tokend.io.listener import SocketUnusable, judge_place
 from openfit_tokend.io.secrets import read_password
 from openfit_tokend.io.state import StateFile, state_path
 
+EX_USAGE: Final = 64
 EX_CANTCREAT: Final = 73
 EX_TEMPFAIL: Final = 75
 EX_NOPERM: Final = 77
@@ -42,8 +44,12 @@ def check(config: str | None, *, network: bool, login: bool) -> int:
         return complain(error)
     report = _Report()
     report.ok("config", f"{path}, {_many(len(settings.profiles), 'profile')}")
-    _check_socket(settings, report)
-    profiles = partial(_check_profiles, settings, report, network=network, login=login)
+    lives = _check_socket(settings, report)
+    if lives and login:
+        what, fix = "the daemon that runs counts the logins", "openfit-token login"
+        report.fail("login", what, fix, EX_USAGE)
+        login = False
+    profiles = partial(_check_profiles, path, settings, report, network=network, login=login)
     anyio.run(profiles, backend="asyncio")
     report.end(login=login)
     return report.status
@@ -82,7 +88,9 @@ class _Report:
         sys.stdout.flush()
 
 
-def _check_socket(settings: Settings, report: _Report) -> None:
+def _check_socket(settings: Settings, report: _Report) -> bool:
+    """Look at the socket's place; True: a daemon runs there."""
+    lives = False
     try:
         path = socket_path(None, settings)
         lives = judge_place(path, settings.socket_group)
@@ -92,10 +100,11 @@ def _check_socket(settings: Settings, report: _Report) -> None:
         report.fail("socket", f"can't be looked at: {error.strerror}", None, EX_CANTCREAT)
     else:
         report.ok("socket", f"{path}{', a daemon runs there' if lives else ''}")
+    return lives
 
 
 async def _check_profiles(
-    settings: Settings, report: _Report, *, network: bool, login: bool
+    path: Path, settings: Settings, report: _Report, *, network: bool, login: bool
 ) -> None:
     endpoint = Endpoint()
     for profile in settings.profiles.values():
@@ -104,7 +113,7 @@ async def _check_profiles(
         for profile in _one_each_server(settings):
             await _check_network(endpoint, profile, report)
     if login:
-        accounts = Accounts(StateFile(state_path()))
+        accounts = Accounts(StateFile(state_path(path)))
         for profile in settings.profiles.values():
             await _check_login(endpoint, accounts, profile, report)
     await endpoint.close()

@@ -75,13 +75,15 @@ class Accounts:
         """Tell whether an operator logged this profile out, with this identity."""
         return self._state.logged_out.get(profile) == identity
 
-    def mark(self, profile: str, logged_out: Identity | None) -> None:
-        """Write down whether a profile is logged out."""
+    def mark(self, profile: str, logged_out: Identity | None) -> bool:
+        """Note whether a profile is logged out; True: that is news, and `write` is to follow."""
         marks = {name: who for name, who in self._state.logged_out.items() if name != profile}
         if logged_out is not None:
             marks[profile] = logged_out
-        if marks != self._state.logged_out:
-            self._change(replace(self._state, logged_out=marks))
+        if marks == self._state.logged_out:
+            return False
+        self._change(replace(self._state, logged_out=marks))
+        return True
 
     async def write(self) -> None:
         """Return when all changes until now are on disk; many callers share one write."""

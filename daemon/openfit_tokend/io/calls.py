@@ -17,7 +17,7 @@ from openfit_token.protocol import DEFAULT_WAIT, MAX_WAIT, PROTOCOL
 from openfit_tokend import __version__
 from openfit_tokend.core import budget
 from openfit_tokend.core.answers import Call, Get, Refuse, Renew, answer, login_call, token_for
-from openfit_tokend.core.events import NewTokenWanted
+from openfit_tokend.core.events import NewTokenWanted, Woken
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import (
     AccessToken,
@@ -222,6 +222,8 @@ class Calls:
             return self._told(keeper, call, now + wait, now)
         if isinstance(access, TokenError):
             raise access
+        if now >= access.due:
+            keeper.feed(Woken())  # in time anyway, unless the host was suspended
         return self.token(keeper, access, now)
 
     def _told(self, keeper: Keeper, call: Call, deadline: float, now: float) -> object:

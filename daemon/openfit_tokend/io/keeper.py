@@ -128,9 +128,9 @@ class Keeper:
         self.session, effects = step(before, event, clock.moment(), self.profile.policy)
         if self.session != before:
             self._set_timer(wake_at(self.session))
-            self._tools.accounts.mark(
-                self.profile.name, self.profile.identity if is_logged_out(self.session) else None
-            )
+            out = self.profile.identity if is_logged_out(self.session) else None
+            if self._tools.accounts.mark(self.profile.name, out):
+                self._tools.tasks.start_soon(self._tools.accounts.write)
             self._log_change(before)
             self._changed(self, ended_login(before, event, self.session))
         for effect in effects:

@@ -6,6 +6,7 @@ what the wall clock showed, so that after a reboot the remaining waits are known
 window.
 """
 
+import hashlib
 import json
 import os
 import secrets
@@ -41,11 +42,16 @@ class State:
     unknown: Ledger = field(default_factory=Ledger)
 
 
-def state_path() -> Path:
-    """Give where the file is: $STATE_DIRECTORY (systemd.exec(5)), else the user's state."""
+def state_path(config_path: Path) -> Path:
+    """Give where the file is: in $STATE_DIRECTORY (systemd.exec(5)), else in the user's state.
+
+    There each configuration has one of its own, so that two daemons of one user don't share it.
+    """
     given = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
-    directory = Path(given) if given else platformdirs.user_state_path("openfit-tokend")
-    return directory / "ledger.json"
+    if given:
+        return Path(given) / "ledger.json"
+    which = hashlib.sha256(os.fsencode(config_path)).hexdigest()[:12]
+    return platformdirs.user_state_path("openfit-tokend") / f"ledger-{which}.json"
 
 
 @dataclass(frozen=True, slots=True)

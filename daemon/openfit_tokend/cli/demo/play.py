@@ -19,15 +19,16 @@ from openfit_tokend.cli.demo.observed import (
 )
 from openfit_tokend.cli.demo.promises import Facts, Outage, Promise, Replacement, judge, kept
 from openfit_tokend.cli.demo.screen import Screen
-from openfit_tokend.cli.demo.stage import Stage
+from openfit_tokend.cli.demo.stage import SCRIPTS, Stage
 from openfit_tokend.emulator.command import DEFAULT_USER
 from openfit_tokend.io import clock
 
 LIFETIME: Final = 12
 """Seconds of an access token. A quarter of it is left when it is due, and a server counts whole
 seconds: so a new one may be late by two seconds, on a machine that has much to do."""
-DUE: Final = 3.3
-"""Seconds that are left of a token, at most, when it is due."""
+DUE: Final = 2.7
+"""Seconds that are left of a token, at most, when it is due: a quarter, a little more by chance, and
+less the last second, in which the daemon serves none."""
 AHEAD: Final = 3.0
 """Seconds that an outage begins before a token is due."""
 GLANCE: Final = 0.1
@@ -42,20 +43,22 @@ PATIENCE: Final = 45.0
 """Seconds that an act may take: three times a token's life."""
 
 _INTRODUCTION: Final = """\
-The problem: many scripts use one login. Each would hold the password, log in,
-mind when its token ends; refresh tokens work once, so the scripts would spoil
-each other's; and five wrong passwords lock the account, for all of them.
-The answer:  one daemon logs in and replaces the token before it ends. Scripts
-ask it for the token of the moment, over a Unix socket, and can do without all
-that. Watch it: real processes, {lifetime}-second tokens (OpenFIT's live for an hour),
-4 scripts that call an API once a second, an outage, a changed password.
+Many scripts call an API with one login. If each logs in by itself, each holds
+the password and minds when its token ends; refresh tokens work only once, so
+the scripts spoil them for each other; and five wrong passwords lock all out.
+
+Here one daemon logs in, keeps the tokens, and replaces them before they end.
+The scripts ask it for the current one over a Unix socket, and know no password.
+
+You will see {scripts} scripts call an API once a second with tokens that live {lifetime} s
+(real ones: an hour), somebody change the password, and the token server fail.
+All of it really runs, on this machine alone, and is gone in the end.
 """
 _NEXT_STEPS: Final = """\
-Next steps, for the real OpenFIT (man pages and README tell more):
-  write a config      ~/.config/openfit-tokend/config.toml
-  start the daemon    openfit-tokend run
-  use the token       curl -H "$(openfit-token get --format header)" URL
-"""
+Next steps, with the real OpenFIT:
+  write a config     ~/.config/openfit-tokend/config.toml, see README.md
+  start the daemon   openfit-tokend run
+  use its tokens     curl -H "$(openfit-token get --format header)" ..."""
 
 
 class BrokenOff(Exception):
@@ -91,8 +94,8 @@ class Play:
         """
         broken_off = None
         with self._daemon:
-            self._screen.text("openfit-tokend demo", "bold")
-            self._screen.text(_INTRODUCTION.format(lifetime=LIFETIME))
+            self._screen.text("openfit-tokend demo: about 20 seconds, nothing to set up\n", "bold")
+            self._screen.text(_INTRODUCTION.format(scripts=SCRIPTS, lifetime=LIFETIME))
             try:
                 self._acts()
                 if forever:
@@ -119,19 +122,19 @@ class Play:
         self._server = TokenServer(url)
         self._screen.event("server", f"stands in for OpenFIT at {url}")
         self._stage.start_daemon(url)
-        self._screen.event("daemon", "runs; it alone was given the password")
+        self._screen.event("daemon", "runs; it alone was told the password")
+        self._until("the login", lambda: self._standing.token is not None)
         for script in self._stage.start_scripts():
             self._stage.listen(0.25)  # they call by turns
         names = ", ".join(script.name for script in self._stage.scripts)
         self._screen.event("scripts", f"{names} run, each a process of its own")
-        self._until("the login", lambda: self._standing.token is not None)
         self._until("every script called the API", self._each_called(2))
 
     def _change_password(self) -> None:
         self._server.change_password(DEFAULT_USER, "changed by somebody")
         self._password_changed = True
         self._screen.event(
-            "server", "somebody changes the password: the session doesn't need it", "yellow"
+            "server", "PASSWORD CHANGED by somebody: the session goes on without", "yellow"
         )
 
     def _see_replacement(self) -> None:
@@ -141,7 +144,9 @@ class Play:
         self._until("a token about to be due", self._due_soon)
         began, calls = clock.boot(), self._calls()
         self._server.fail()
-        self._screen.event("server", "OUTAGE: token requests are answered with 503", "yellow")
+        self._screen.event(
+            "server", "OUTAGE: it answers token requests with 503 from now on", "yellow"
+        )
         self._until("a failed token request", lambda: self._standing.degraded is not None)
         self._screen.event("status", f"{self._standing.state}: {self._standing.degraded}", "yellow")
         self._late = True
@@ -151,8 +156,7 @@ class Play:
         self._outage = Outage(seconds, failed, self._calls() - calls, told=True)
         self._screen.event(
             "server",
-            f"the outage is over, after {seconds:.1f} s; {self._outage.calls} API calls"
-            " went well meanwhile",
+            f"outage over after {seconds:.1f} s: no script noticed",
             "yellow",
         )
         self._until("a token after the outage", lambda: not all(self._on_schedule()))

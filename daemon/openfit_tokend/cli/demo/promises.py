@@ -78,8 +78,8 @@ def kept(promises: Iterable[Promise]) -> bool:
 def _calls(facts: Facts) -> Promise:
     failed = len(facts.failures)
     figures = (
-        f"{sum(facts.calls)} calls by {len(facts.calls)} scripts went well, {failed} failed,"
-        f" {facts.server.api_refused} answered 401"
+        f"{sum(facts.calls)} calls by {len(facts.calls)} scripts went well, {failed} failed;"
+        f" the API answered 401 {_times(facts.server.api_refused)}"
     )
     if failed:
         figures += f"; the first: {facts.failures[0]}"
@@ -94,7 +94,7 @@ def _login(facts: Facts) -> Promise:
     return Promise(
         "one login served all scripts",
         kept=server.login_requests == server.logins == 1,
-        figures=f"the password was sent {_times(server.login_requests)}, and by no script",
+        figures=f"the password was sent {_times(server.login_requests)}; no script knows it",
     )
 
 
@@ -103,7 +103,7 @@ def _schedule(facts: Facts) -> Promise:
     on_time = [each for each in facts.replacements if each.by_schedule]
     figures = f"{len(early)} replaced"
     if early:
-        figures += f", {', '.join(f'{each:.1f} s' for each in early[-8:])} before the end"
+        figures += f", at least {min(early):.1f} s before"
     if not on_time:
         figures += "; none on schedule"
     return Promise(
@@ -128,8 +128,8 @@ def _one_at_a_time(facts: Facts) -> Promise:
 def _outage(facts: Facts) -> Promise:
     outage = facts.outage
     figures = (
-        f"{outage.seconds:.1f} s, {outage.failed_requests} token requests failed,"
-        f" {outage.calls} API calls went well meanwhile"
+        f"{outage.seconds:.1f} s; failed token requests: {outage.failed_requests};"
+        f" API calls that went well meanwhile: {outage.calls}"
     )
     if not outage.told:
         figures += "; the status didn't tell"
@@ -149,9 +149,9 @@ def _password(facts: Facts) -> Promise:
     return Promise(
         "the password was changed, and the session went on",
         kept=since > 0,
-        figures=f"{since} replaced since then, without a login",
+        figures=f"{since} tokens came since then, without it",
     )
 
 
 def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count} times"
+    return {0: "never", 1: "once"}.get(count, f"{count} times")

@@ -38,7 +38,7 @@ class Screen:
     def text(self, text: str = "", colour: str = "") -> None:
         """Print lines as they are; one that is too long is wrapped."""
         for line in text.split("\n"):
-            for part in wrap(line, COLUMNS, subsequent_indent="  ", drop_whitespace=True) or [""]:
+            for part in wrap(line, COLUMNS, subsequent_indent="  ") or [""]:
                 self._put(self._painted(part, colour))
 
     def event(self, who: str, text: str, colour: str = "") -> None:

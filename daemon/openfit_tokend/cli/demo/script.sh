@@ -6,7 +6,7 @@ while :; do
         "$OPENFIT_DEMO_API/$1" 2>&1)
     case $status in
         200) line=ok ;;
-        *) line="the API answered $status" ;;
+        *) line="the API answered $(echo $status)" ;;
     esac
     echo "$line" || exit
     sleep 1

@@ -25,6 +25,10 @@ from openfit_tokend.emulator.command import DEFAULT_PASSWORD, DEFAULT_USER
 from openfit_tokend.emulator.identity import Rules
 from openfit_tokend.io import clock
 
+_NAMES: Final = ("report", "import", "alerts", "backup")
+_SHELL: Final = "backup"
+"""The one that is a shell's, with curl, where there are both."""
+SCRIPTS: Final = len(_NAMES)
 START_TIME: Final = 30.0
 """Seconds that each of the two servers may take to start, on a very busy machine."""
 STOP_TIME: Final = 5.0
@@ -145,13 +149,15 @@ password_file = "{password}"
     def start_scripts(self) -> Iterator[Script]:
         """Start a script each time the next one is asked for. Raises: NotStaged."""
         home = Path(__file__).parent
-        for name in ("report", "import", "alerts"):
-            yield self._run_script(name, [*_PYTHON, str(home / "script.py"), name])
-        command = self._environment["PATH"]
-        if shutil.which("curl", path=command) and shutil.which("openfit-token", path=command):
-            yield self._run_script("backup", ["/bin/sh", str(home / "script.sh"), "backup"])
-        else:
-            yield self._run_script("backup", [*_PYTHON, str(home / "script.py"), "backup"])
+        path = self._environment["PATH"]
+        in_python, in_shell = (
+            [*_PYTHON, str(home / "script.py")],
+            ["/bin/sh", str(home / "script.sh")],
+        )
+        if not all(shutil.which(command, path=path) for command in ("curl", "openfit-token")):
+            in_shell = in_python
+        for name in _NAMES:
+            yield self._run_script(name, [*(in_shell if name == _SHELL else in_python), name])
 
     def listen(self, seconds: float) -> None:
         """Hear what the scripts tell, for so long."""
@@ -161,8 +167,6 @@ password_file = "{password}"
                 script: Script = key.data
                 if not script.hear():
                     self._ears.unregister(key.fileobj)
-            if not self._ears.get_map():
-                signal.sigtimedwait((), max(0.0, until - clock.boot()))
 
     def ended(self) -> str | None:
         """Name a process that ended though it should not have, and why; None: all live."""

@@ -54,7 +54,7 @@ def demo(*, forever: bool) -> int:
 
 
 def _say(status: int, why: str) -> int:
-    if sys.stderr is not None:  # pyright: ignore[reportUnnecessaryComparison] -- `2>&-` closed it
+    if sys.stderr is not None:  # `2>&-` closed it
         with suppress(OSError):
             sys.stderr.write(f"openfit-tokend demo: {why}\n")
             sys.stderr.flush()

@@ -124,7 +124,7 @@ class Play:
         self._stage.start_daemon(url)
         self._screen.event("daemon", "runs; it alone was told the password")
         self._until("the login", lambda: self._standing.token is not None)
-        for script in self._stage.start_scripts():
+        for _ in self._stage.start_scripts():
             self._stage.listen(0.25)  # they call by turns
         names = ", ".join(script.name for script in self._stage.scripts)
         self._screen.event("scripts", f"{names} run, each a process of its own")

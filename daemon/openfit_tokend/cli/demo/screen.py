@@ -77,7 +77,7 @@ class Screen:
 
 def _is_terminal() -> bool:
     out = sys.stdout
-    if out is None:  # pyright: ignore[reportUnnecessaryComparison] -- `>&-` closed it
+    if out is None:  # `>&-` closed it
         return False
     return out.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 

@@ -1,0 +1,86 @@
+"""What a restart of the daemon makes of a session that was stored before its request was sent."""
+
+from dataclasses import replace
+from math import inf
+
+import pytest
+
+from made import fresh, logging_in, problem, refresh, refreshing, relogging_in
+from openfit_token.errors import LoggedOut, LoginRejected, Unavailable
+from openfit_tokend.core.session import Bar, Idle, Problem, Session, Stopped, logged_out_session
+from openfit_tokend.core.step import restored
+
+NOW = 100.0
+INTERRUPTED = Problem(
+    Unavailable,
+    "the daemon was restarted before the token server's answer came",
+    "nothing needs doing: it is tried again",
+    NOW,
+)
+LOCKED = Bar(inf, problem(LoginRejected))
+
+
+@pytest.mark.parametrize(
+    "session",
+    [
+        fresh(),
+        replace(fresh(), attempt=2, error=problem(), wanted=True, refusals=2),
+        Session(Stopped(), number=4, attempt=1, error=LOCKED.error, bar=LOCKED),
+        logged_out_session(50.0),
+    ],
+    ids=["fresh", "in an outage", "locked", "logged out"],
+)
+def test_a_session_without_a_request_under_way_is_restored_as_it_was(session: Session) -> None:
+    assert restored(session, NOW) == session
+
+
+def test_a_refresh_under_way_counts_as_lost_and_is_tried_again_after_a_second() -> None:
+    session = replace(refreshing(), refresh=refresh(lost=1, unclear=2), wanted=True)
+
+    assert restored(session, NOW) == replace(
+        session,
+        doing=Idle(NOW + 1.0),
+        refresh=refresh(lost=2, unclear=2),
+        number=3,
+        attempt=1,
+        error=INTERRUPTED,
+    )
+
+
+def test_a_login_under_way_leaves_the_refresh_token_as_it_is() -> None:
+    assert restored(relogging_in(), NOW) == replace(
+        relogging_in(), doing=Idle(NOW + 1.0), number=3, attempt=1, error=INTERRUPTED
+    )
+
+
+def test_the_failures_before_a_restart_still_count() -> None:
+    assert restored(replace(refreshing(), attempt=5), NOW).attempt == 5
+
+
+def test_a_first_login_under_way_is_tried_again_after_a_second() -> None:
+    assert restored(logging_in(), NOW) == Session(
+        Idle(NOW + 1.0), number=2, attempt=1, error=INTERRUPTED
+    )
+
+
+@pytest.mark.parametrize("error", [LoginRejected, LoggedOut])
+def test_a_login_ordered_over_a_bar_for_ever_is_not_tried_again_by_itself(
+    error: type[LoginRejected | LoggedOut],
+) -> None:
+    session = replace(logging_in(), bar=Bar(inf, problem(error)))
+
+    assert restored(session, NOW) == replace(
+        session, doing=Stopped(), number=2, attempt=1, error=INTERRUPTED
+    )
+
+
+def test_under_a_bar_for_ever_the_refresh_token_is_still_tried() -> None:
+    session = replace(refreshing(), bar=LOCKED)
+
+    assert restored(session, NOW).doing == Idle(NOW + 1.0)
+
+
+def test_a_bar_for_a_time_stops_nothing() -> None:
+    session = replace(logging_in(), bar=Bar(900.0, problem()))
+
+    assert restored(session, NOW).doing == Idle(NOW + 1.0)

@@ -23,9 +23,12 @@ from openfit_token.errors import (
     TokenError,
     Unavailable,
 )
+from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import (
     Bar,
     Idle,
+    Login,
+    RefreshToken,
     Requesting,
     Session,
     State,
@@ -46,6 +49,34 @@ from openfit_tokend.core.session import (
 )
 
 NOW = 100.0
+
+
+# A beginning
+
+
+def test_a_new_session_holds_nothing_and_is_due_at_once() -> None:
+    assert new_session(NOW) == Session(
+        doing=Idle(NOW),
+        access=None,
+        refresh=None,
+        number=0,
+        attempt=0,
+        error=None,
+        bar=None,
+        wanted=False,
+        refusals=0,
+        refused_at=-inf,
+        ended=-inf,
+    )
+
+
+def test_what_is_not_said_did_not_happen() -> None:
+    secret = Secret("r1")
+
+    assert RefreshToken(secret, since=0.0) == RefreshToken(secret, 0.0, lost=0, unclear=0)
+    assert Bar(NOW, problem()) == Bar(NOW, problem(), count=0)
+    assert Login() == Login(insisted=False)
+    assert Requesting(Login()) == Requesting(Login(), login_after=False)
 
 
 # live: the guard of the last second

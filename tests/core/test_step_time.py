@@ -223,6 +223,23 @@ def test_a_wish_never_moves_the_due_later() -> None:
     )
 
 
+def test_a_refusal_that_lengthens_the_spacing_moves_no_earlier_wish_later() -> None:
+    session = replace(
+        fresh(),
+        doing=Idle(110.0),
+        access=access(sent=100.0),
+        wanted=True,
+        refusals=4,
+        refused_at=99.0,
+        ended=100.0,
+    )
+
+    after, effects = step(session, NewTokenWanted("id-of-a1"), moment(105.0), POLICY)
+
+    assert after == replace(session, refusals=5, refused_at=105.0)
+    assert effects == ()
+
+
 def test_a_wish_without_a_token_starts_a_request_a_second_after_the_last() -> None:
     session = Session(Idle(200.0), number=1, ended=100.0)
 

@@ -120,7 +120,7 @@ class Play:
     def _start(self) -> None:
         url = self._stage.start_server(LIFETIME)
         self._server = TokenServer(url)
-        self._screen.event("server", f"stands in for OpenFIT at {url}")
+        self._screen.event("server", f"is OpenFIT's stand-in (tokens, API): {url}")
         self._stage.start_daemon(url)
         self._screen.event("daemon", "runs; it alone was told the password")
         self._until("the login", lambda: self._standing.token is not None)
@@ -142,21 +142,23 @@ class Play:
 
     def _have_outage(self) -> None:
         self._until("a token about to be due", self._due_soon)
-        began, calls = clock.boot(), self._calls()
+        began, calls, failures = clock.boot(), self._calls(), len(self._stage.failures)
         self._server.fail()
         self._screen.event(
             "server", "OUTAGE: it answers token requests with 503 from now on", "yellow"
         )
         self._until("a failed token request", lambda: self._standing.degraded is not None)
         self._screen.event("status", f"{self._standing.state}: {self._standing.degraded}", "yellow")
+        self._screen.event("daemon", "serves the old token, which lives, and tries again")
         self._late = True
         failed = self._server.counters().faulted
         self._server.recover()
         seconds = clock.boot() - began
         self._outage = Outage(seconds, failed, self._calls() - calls, told=True)
+        noticed = len(self._stage.failures) - failures
         self._screen.event(
             "server",
-            f"outage over after {seconds:.1f} s: no script noticed",
+            f"outage over after {seconds:.1f} s; API calls that failed: {noticed or 'none'}",
             "yellow",
         )
         self._until("a token after the outage", lambda: not all(self._on_schedule()))
@@ -213,7 +215,7 @@ class Play:
         if token is not None and (before is None or before.id != token.id):
             self._tell_token(before, token)
         self._tell_failures()
-        if clock.boot() >= self._next_beat:
+        if self._stage.scripts and clock.boot() >= self._next_beat:
             self._next_beat = clock.boot() + self._beat
             self._tell_calls()
 

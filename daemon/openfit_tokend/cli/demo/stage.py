@@ -99,7 +99,7 @@ class Stage:
         self._environment = _environment(self.directory, self.socket)
         self._ears = selectors.DefaultSelector()
         try:
-            self._warden = subprocess.Popen(
+            self._warden = subprocess.Popen(  # noqa: S603 -- our own words
                 ["/bin/sh", "-c", _WARDEN, "warden", str(self.directory)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
@@ -230,7 +230,7 @@ password_file = "{password}"
 
     def _start(self, command: list[str], out: int, err: int) -> "subprocess.Popen[bytes]":
         try:
-            return subprocess.Popen(
+            return subprocess.Popen(  # noqa: S603 -- our own programs
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=out,

@@ -1,0 +1,361 @@
+"""The real daemon as a process of its own, and its wire byte by byte.
+
+with running_daemon(profile(emulator.url)) as daemon:
+    ... daemon.call("get_token"), daemon.wire(), daemon.client(), daemon.stop(), daemon.log() ...
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import sleep
+from types import TracebackType
+from typing import Any, NamedTuple, Self, cast
+
+import msgpack
+import pytest
+
+from emulators import CLIENT_ID, PASSWORD, USERNAME
+from openfit_token import TokenClient
+from openfit_token.protocol import parse_response
+from openfit_tokend.io import clock
+
+PATIENCE = 20.0
+"""Seconds a test waits for what must happen; only a failing test waits so long."""
+NOBODY = 65534
+"""The uid and gid of a stranger."""
+_PAUSE = 0.01
+"""Seconds between two looks."""
+
+Fields = dict[str, Any]
+"""A map off the wire: what is in it is what the tests are about."""
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: to be another user")
+
+
+class Answer(NamedTuple):
+    """One response, as it came."""
+
+    msgid: int
+    error: Fields | None
+    result: Fields | None
+
+    @property
+    def code(self) -> str | None:
+        """Give the code of the error, if it is one."""
+        return None if self.error is None else str(self.error["code"])
+
+
+class Wire:
+    """A raw connection."""
+
+    def __init__(self, path: Path) -> None:
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(PATIENCE)
+        self._unpacker = msgpack.Unpacker()
+        self._msgid = 0
+        try:
+            self.socket.connect(os.fspath(path))
+        except BaseException:
+            self.socket.close()
+            raise
+
+    def send(self, data: bytes) -> None:
+        """Send bytes as they are."""
+        self.socket.sendall(data)
+
+    def ask(self, method: str, **params: object) -> int:
+        """Send a request, and give its msgid."""
+        self._msgid += 1
+        self.send(request(self._msgid, method, **params))
+        return self._msgid
+
+    def answer(self) -> Answer:
+        """Await the next answer.
+
+        Raises:
+            EOFError: the daemon closed the connection instead.
+        """
+        while True:
+            for message in self._unpacker:
+                kind, msgid, error, result = cast("list[Any]", message)
+                assert kind == 1
+                assert (error is None) != (result is None)
+                return Answer(msgid, error, result)
+            data = self._receive()
+            if not data:
+                raise EOFError
+            self._unpacker.feed(data)
+
+    def answers(self, count: int) -> dict[int, Answer]:
+        """Await answers, and give them by msgid."""
+        return {answer.msgid: answer for answer in (self.answer() for _ in range(count))}
+
+    def is_silent(self) -> bool:
+        """Tell whether no answer has come by now. Half a second: enough for one that was due."""
+        self.socket.settimeout(0.5)
+        try:
+            return self.socket.recv(1, socket.MSG_PEEK) == b"never"
+        except TimeoutError:
+            return True
+        finally:
+            self.socket.settimeout(PATIENCE)
+
+    def has_ended(self) -> bool:
+        """Await the connection's end; False: something else came."""
+        return self._receive() == b""
+
+    def call(self, method: str, **params: object) -> Answer:
+        """Send a request and await its answer."""
+        msgid = self.ask(method, **params)
+        answer = self.answer()
+        assert answer.msgid == msgid
+        return answer
+
+    def close(self) -> None:
+        """Leave."""
+        self.socket.close()
+
+    def _receive(self) -> bytes:
+        try:
+            return self.socket.recv(65536)
+        except ConnectionResetError:  # closed while something of ours was unread
+            return b""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def request(msgid: int, method: str, **params: object) -> bytes:
+    """Give the bytes of a request; nil parameters are sent."""
+    return pack([0, msgid, method, [params] if params else []])
+
+
+def pack(value: object) -> bytes:
+    """Give the bytes of any value."""
+    return cast("bytes", msgpack.packb(value))
+
+
+def profile(url: str, name: str = "main", **changes: str) -> str:
+    """Give a profile's table of the configuration; a change is a TOML value, "" leaves it out."""
+    fields = {
+        "environment": '"custom"',
+        "id_server": f'"{url}"',
+        "api_url": f'"{url}/api"',
+        "client_id": f'"{CLIENT_ID}"',
+        "username": f'"{USERNAME}"',
+        "password_file": '"password"',
+    } | changes
+    lines = [f"{key} = {value}" for key, value in fields.items() if value]
+    return "\n".join([f"[profiles.{name}]", *lines, ""])
+
+
+class RunningDaemon:
+    """A daemon's process with a directory of its own: `config`, `password`, `socket`, its state."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.config = directory / "config.toml"
+        self.password = directory / "password"
+        self.socket = directory / "run" / "socket"
+        self.state = directory / "state" / "ledger.json"
+        self._log = directory / "log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Give the environment of the daemon, and of commands that talk to it."""
+        without = ("XDG_RUNTIME_DIR", "CREDENTIALS_DIRECTORY", "OPENFIT_PROFILE", "HTTP_PROXY")
+        kept = {name: value for name, value in os.environ.items() if name not in without}
+        return kept | {
+            "HOME": str(self.directory),
+            "STATE_DIRECTORY": str(self.state.parent),
+            "OPENFIT_TOKEN_SOCKET": str(self.socket),
+            "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
+        }
+
+    @property
+    def pid(self) -> int:
+        """Give the process's number."""
+        return self._running().pid
+
+    def write_config(self, *tables: str) -> None:
+        """Write the configuration, tables one after the other; `password` is beside it."""
+        self.config.write_text("\n".join(tables).replace('"password"', f'"{self.password}"'))
+
+    def write_password(self, password: str) -> None:
+        """Write the secret's file."""
+        self.password.touch(mode=0o600)
+        self.password.write_text(password)
+
+    def start(self, *options: str, answers: bool = True, **environment: str) -> None:
+        """Start the daemon; by default wait until its socket answers."""
+        command = [sys.executable, "-m", "openfit_tokend", "run"]
+        own = ["--config", str(self.config), "--socket", str(self.socket)]
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*command, *own, *options],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self.environment | environment,
+            )
+        if answers:
+            self._await_answer()
+
+    def wire(self) -> Wire:
+        """Give a raw connection."""
+        return Wire(self.socket)
+
+    def client(self, profile: str | None = None) -> TokenClient:
+        """Give the Python client."""
+        return TokenClient(profile, str(self.socket))
+
+    def call(self, method: str, **params: object) -> Fields:
+        """Call a method on a connection of its own, and give its result.
+
+        Raises:
+            TokenError: what the daemon answered instead.
+        """
+        with self.wire() as wire:
+            answer = wire.call(method, **params)
+        _, error, _ = parse_response([1, *answer])
+        if error is not None:
+            raise error
+        return answer.result or {}
+
+    def profile_status(self, name: str = "main") -> Fields:
+        """Give one profile's status."""
+        return cast("Fields", self.call("status", profile=name)["profiles"][name])
+
+    def await_state(self, *states: str, name: str = "main") -> Fields:
+        """Ask for a profile's status until it is in one of these states, and give it."""
+        until = clock.boot() + PATIENCE
+        while True:
+            found = self.profile_status(name)
+            if found["state"] in states:
+                return found
+            assert clock.boot() < until, f"{found} is not {states}; the log:\n{self.log()}"
+            sleep(_PAUSE)
+
+    def await_waiting(self, count: int, name: str = "main") -> None:
+        """Ask for a profile's status until so many calls are parked."""
+        until = clock.boot() + PATIENCE
+        while self.profile_status(name)["counters"]["waiting"] != count:
+            assert clock.boot() < until, self.profile_status(name)
+            sleep(_PAUSE)
+
+    def await_log(self, *words: str) -> str:
+        """Read the log until one of its lines has all these words, and give that line."""
+        until = clock.boot() + PATIENCE
+        while True:
+            for line in self.log().splitlines():
+                if all(word in line for word in words):
+                    return line
+            assert clock.boot() < until, f"no line with {words} in:\n{self.log()}"
+            sleep(_PAUSE)
+
+    def run(self, *command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """Run one of the installed commands to its end, as a user of this daemon would."""
+        installed = Path(sys.executable).with_name(command[0])
+        return subprocess.run(
+            [str(installed), *command[1:]],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            env=self.environment,
+        )
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        self._running().send_signal(number)
+
+    def stop(self) -> int:
+        """Stop it in order, and give its exit status."""
+        self.signal(signal.SIGTERM)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Await its end, and give its exit status."""
+        return self._running().wait(PATIENCE)
+
+    def kill(self) -> None:
+        """Kill it if it still runs, and bury it."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(PATIENCE)
+            self._process = None
+
+    def log(self) -> str:
+        """Give what it has logged, over all its starts."""
+        return self._log.read_text(errors="replace")
+
+    def memory(self) -> int:
+        """Give the resident bytes."""
+        pages = Path(f"/proc/{self.pid}/statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None, "it isn't started"
+        return self._process
+
+    def _await_answer(self) -> None:
+        until = clock.boot() + PATIENCE
+        while True:
+            with suppress(FileNotFoundError, ConnectionRefusedError, EOFError), self.wire() as wire:
+                wire.call("hello")
+                return
+            assert self._running().poll() is None, f"it ended:\n{self.log()}"
+            assert clock.boot() < until, f"it doesn't answer:\n{self.log()}"
+            sleep(_PAUSE)
+
+
+@contextmanager
+def prepared_daemon(*tables: str, password: str = PASSWORD) -> Generator[RunningDaemon]:
+    """Prepare a daemon to be started as often as one likes; at the end it is killed."""
+    with TemporaryDirectory(prefix="oft-", ignore_cleanup_errors=True) as name:
+        daemon = RunningDaemon(Path(name))
+        daemon.write_config(*tables)
+        daemon.write_password(password)
+        try:
+            yield daemon
+        finally:
+            daemon.kill()
+
+
+@contextmanager
+def running_daemon(*tables: str, password: str = PASSWORD) -> Generator[RunningDaemon]:
+    """Run a daemon with this configuration; at the end it is killed."""
+    with prepared_daemon(*tables, password=password) as daemon:
+        daemon.start()
+        yield daemon
+
+
+@contextmanager
+def as_stranger() -> Generator[None]:
+    """Be another user, who is in no group but its own. Only root can."""
+    groups = os.getgroups()
+    os.setgroups([])
+    os.setegid(NOBODY)
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        os.setgroups(groups)

@@ -1,0 +1,237 @@
+"""`openfit-tokend demo`, the real command: what a newcomer sees, and what is left of it: nothing."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import sleep
+
+import pytest
+
+from openfit_tokend.io import clock
+
+pytestmark = [pytest.mark.system, pytest.mark.slow]
+
+DEMO = [sys.executable, "-m", "openfit_tokend", "demo"]
+PATIENCE = 120.0
+"""Seconds for what takes 20 on an idle machine."""
+PROMISES = 6
+Text = subprocess.Popen[str]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a demo printed, and how it ended."""
+
+    status: int
+    out: str
+    err: str
+
+
+@contextmanager
+def demo(tmp: Path, *words: str, **changes: str) -> Generator[Text]:
+    """Run the demo with `tmp` as its temporary directory."""
+    environment = os.environ | {"TMPDIR": str(tmp), "PYTHONIOENCODING": "utf-8"} | changes
+    process = subprocess.Popen(
+        [*DEMO, *words],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        env=environment,
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def until(process: Text, what: str) -> str:
+    """Read its lines until one has this text; give them."""
+    assert process.stdout is not None
+    lines: list[str] = []
+    for line in process.stdout:
+        lines.append(line)
+        if what in line:
+            break
+    else:
+        pytest.fail(f"{what!r} is not in:\n{''.join(lines)}")
+    return "".join(lines)
+
+
+def ended(process: Text) -> Ended:
+    out, err = process.communicate(timeout=PATIENCE)
+    return Ended(process.returncode, out, err)
+
+
+def processes(tmp: Path) -> Iterator[tuple[int, str]]:
+    """Give the processes that were started with this temporary directory, with their commands."""
+    for directory in Path("/proc").iterdir():
+        if directory.name.isdigit():
+            try:
+                environment = (directory / "environ").read_bytes().split(b"\0")
+                command = (directory / "cmdline").read_bytes()
+            except OSError:
+                continue  # it ended, or isn't ours
+            if f"TMPDIR={tmp}".encode() in environment:
+                yield int(directory.name), command.replace(b"\0", b" ").decode()
+
+
+def left_behind(tmp: Path) -> list[object]:
+    return [*tmp.iterdir(), *processes(tmp)]
+
+
+def hostile(tmp: Path) -> dict[str, str]:
+    """Give an environment that would lead the demo astray if it let it."""
+    return {
+        "HTTP_PROXY": "http://127.0.0.1:9",
+        "ALL_PROXY": "http://127.0.0.1:9",
+        "HOME": str(tmp / "no-such-home"),
+        "SSL_CERT_FILE": str(tmp / "no-such-file"),
+        "OPENFIT_TOKEN_SOCKET": str(tmp / "no-such-socket"),
+        "OPENFIT_PROFILE": "another",
+        "PYTHONIOENCODING": "ascii",
+    }
+
+
+def test_it_keeps_its_promises_in_a_hostile_environment_and_on_80_columns(tmp_path: Path) -> None:
+    with demo(tmp_path, **hostile(tmp_path)) as process:
+        end = ended(process)
+
+    assert (end.status, end.err) == (0, ""), end
+    assert end.out.count("\n  ok ") == PROMISES
+    assert [line for line in end.out.splitlines() if len(line) > 80] == []
+    assert end.out.isascii()
+    assert "\x1b" not in end.out
+    for seen in (
+        "logged in",
+        "PASSWORD CHANGED",
+        "OUTAGE",
+        "retrying",
+        "token replaced",
+        "0 failed",
+    ):
+        assert seen in end.out
+    assert left_behind(tmp_path) == []
+
+
+def test_forever_stays_until_ctrl_c_and_then_sums_up(tmp_path: Path) -> None:
+    with demo(tmp_path, "--forever") as process:
+        until(process, "It goes on until Ctrl-C")
+        until(process, "token replaced")
+        process.send_signal(signal.SIGINT)
+        end = ended(process)
+
+    assert (end.status, end.err) == (0, ""), end
+    assert end.out.count("✓") == PROMISES
+    assert left_behind(tmp_path) == []
+
+
+def test_a_daemon_that_dies_is_named_as_a_broken_promise(tmp_path: Path) -> None:
+    with demo(tmp_path) as process:
+        until(process, "PASSWORD CHANGED")
+        (daemon,) = [pid for pid, command in processes(tmp_path) if " run --config" in command]
+        os.kill(daemon, signal.SIGKILL)
+        end = ended(process)
+
+    assert end.status == 1
+    assert "the daemon ended" in end.out
+    assert "Broken: " in end.out
+    assert "Traceback" not in end.err
+    assert left_behind(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_a_signal_ends_it_soon_and_leaves_nothing(
+    tmp_path: Path, number: signal.Signals, status: int
+) -> None:
+    with demo(tmp_path) as process:
+        until(process, "PASSWORD CHANGED")
+        process.send_signal(number)
+        end = ended(process)
+
+    assert (end.status, end.err) == (status, "")
+    assert left_behind(tmp_path) == []
+
+
+def test_nothing_survives_when_it_is_killed_outright(tmp_path: Path) -> None:
+    with demo(tmp_path) as process:
+        until(process, "PASSWORD CHANGED")
+        process.kill()
+        process.wait()
+
+    deadline = clock.boot() + PATIENCE
+    while left_behind(tmp_path) and clock.boot() < deadline:
+        sleep(0.1)
+    assert left_behind(tmp_path) == []
+
+
+def test_a_reader_that_leaves_ends_it_without_a_word(tmp_path: Path) -> None:
+    with demo(tmp_path) as process:
+        until(process, "logged in")
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        err = process.stderr.read()
+        status = process.wait(PATIENCE)
+
+    assert (status, err) == (74, "")
+    assert left_behind(tmp_path) == []
+
+
+def test_a_full_disk_ends_it_with_a_line(tmp_path: Path) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            DEMO,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env=os.environ | {"TMPDIR": str(tmp_path)},
+            timeout=PATIENCE,
+            check=False,
+        )
+
+    line = b"openfit-tokend demo: can't write the output: No space left on device\n"
+    assert (done.returncode, done.stderr) == (74, line)
+    assert left_behind(tmp_path) == []
+
+
+def test_without_the_extra_it_says_how_to_get_it() -> None:
+    code = (
+        "import sys; sys.modules['uvicorn'] = None;"
+        " from openfit_tokend.cli import main; main(['demo'])"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+
+    line = "openfit-tokend demo: uvicorn is missing: run pip install 'openfit-tokend[demo]'\n"
+    assert (done.returncode, done.stdout, done.stderr) == (71, "", line)
+
+
+def test_a_terminal_sees_colours_unless_told_not_to(tmp_path: Path) -> None:
+    assert b"\x1b[" in on_a_terminal(tmp_path, NO_COLOR="")
+    assert b"\x1b" not in on_a_terminal(tmp_path, NO_COLOR="1")
+
+
+def on_a_terminal(tmp: Path, **changes: str) -> bytes:
+    """Give what a terminal gets to see until the login."""
+    ours, theirs = os.openpty()
+    environment = os.environ | {"TMPDIR": str(tmp), "TERM": "xterm"} | changes
+    with subprocess.Popen(DEMO, stdin=theirs, stdout=theirs, env=environment) as process:
+        os.close(theirs)
+        seen = b""
+        while b"logged in" not in seen:
+            seen += os.read(ours, 4096)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE) == 130
+    os.close(ours)
+    return seen

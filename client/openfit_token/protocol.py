@@ -87,9 +87,12 @@ class Decoder:
             if len(data) <= self._limit:
                 try:
                     whole: Value = unpackb(
-                        data, max_array_len=self._max_items, max_map_len=self._max_items
+                        data,
+                        max_array_len=self._max_items,
+                        max_map_len=self._max_items,
+                        strict_map_key=False,
                     )
-                except ValueError:
+                except (ValueError, TypeError):
                     pass  # a part, several, or rubbish: the unpacker tells them apart
                 else:
                     return whole
@@ -97,6 +100,7 @@ class Decoder:
                 max_buffer_size=2 * self._limit + len(data),
                 max_array_len=self._max_items,
                 max_map_len=self._max_items,
+                strict_map_key=False,  # whoever reads the map judges its keys
             )
             self._start = self._end = 0
         try:
@@ -117,7 +121,7 @@ class Decoder:
             return INCOMPLETE
         try:
             message: Value | Incomplete = next(unpacker, INCOMPLETE)
-        except ValueError as error:
+        except (ValueError, TypeError) as error:  # TypeError: an array or a map as a map's key
             raise Malformed("not MessagePack") from error
         end = self._end if message is INCOMPLETE else unpacker.tell()
         if end - self._start > self._limit:

@@ -142,7 +142,7 @@ second = {environment = "test", client_id = "c", username = "u", scope = 1}
         ),
         'config.toml:6: profiles.main.environment: must be "production", "test" or "custom"',
         (
-            "config.toml:9: profiles.main.refresh_before: must be from 1 s to 1 d: seconds as a number,"
+            "config.toml:9: profiles.main.refresh_before: must be from 2 s to 1 d: seconds as a number,"
             ' or text such as "90s", "5m", "1h", "30d"'
         ),
         (

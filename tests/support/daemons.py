@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -36,6 +36,14 @@ Fields = dict[str, Any]
 """A map off the wire: what is in it is what the tests are about."""
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: to be another user")
+
+
+def await_that(holds: Callable[[], bool], told: Callable[[], object] = str) -> None:
+    """Look again and again until it holds; fail, telling what there is, if it never does."""
+    until = clock.boot() + PATIENCE
+    while not holds():
+        assert clock.boot() < until, told()
+        sleep(_PAUSE)
 
 
 class Answer(NamedTuple):
@@ -214,7 +222,7 @@ class RunningDaemon:
                 env=self.environment | environment,
             )
         if answers:
-            self._await_answer()
+            await_that(self._answers, self.log)
 
     def wire(self) -> Wire:
         """Give a raw connection."""
@@ -242,31 +250,27 @@ class RunningDaemon:
         return cast("Fields", self.call("status", profile=name)["profiles"][name])
 
     def await_state(self, *states: str, name: str = "main") -> Fields:
-        """Ask for a profile's status until it is in one of these states, and give it."""
-        until = clock.boot() + PATIENCE
-        while True:
-            found = self.profile_status(name)
-            if found["state"] in states:
-                return found
-            assert clock.boot() < until, f"{found} is not {states}; the log:\n{self.log()}"
-            sleep(_PAUSE)
+        """Await that a profile is in one of these states, and give its status."""
+        await_that(lambda: self.profile_status(name)["state"] in states, self.log)
+        return self.profile_status(name)
 
     def await_waiting(self, count: int, name: str = "main") -> None:
-        """Ask for a profile's status until so many calls are parked."""
-        until = clock.boot() + PATIENCE
-        while self.profile_status(name)["counters"]["waiting"] != count:
-            assert clock.boot() < until, self.profile_status(name)
-            sleep(_PAUSE)
+        """Await that so many calls are parked."""
+        await_that(lambda: self.profile_status(name)["counters"]["waiting"] == count)
+
+    def await_connections(self, count: int) -> None:
+        """Await that so many clients are connected, the one that asks included."""
+        await_that(lambda: bool(self.call("status")["connections"] == count))
 
     def await_log(self, *words: str) -> str:
-        """Read the log until one of its lines has all these words, and give that line."""
-        until = clock.boot() + PATIENCE
-        while True:
-            for line in self.log().splitlines():
-                if all(word in line for word in words):
-                    return line
-            assert clock.boot() < until, f"no line with {words} in:\n{self.log()}"
-            sleep(_PAUSE)
+        """Await a line of the log that has all these words, and give it."""
+
+        def found() -> list[str]:
+            lines = self.log().splitlines()
+            return [line for line in lines if all(word in line for word in words)]
+
+        await_that(lambda: bool(found()), lambda: f"no line with {words} in:\n{self.log()}")
+        return found()[-1]
 
     def run(self, *command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run one of the installed commands to its end, as a user of this daemon would."""
@@ -314,15 +318,11 @@ class RunningDaemon:
         assert self._process is not None, "it isn't started"
         return self._process
 
-    def _await_answer(self) -> None:
-        until = clock.boot() + PATIENCE
-        while True:
-            with suppress(FileNotFoundError, ConnectionRefusedError, EOFError), self.wire() as wire:
-                wire.call("hello")
-                return
-            assert self._running().poll() is None, f"it ended:\n{self.log()}"
-            assert clock.boot() < until, f"it doesn't answer:\n{self.log()}"
-            sleep(_PAUSE)
+    def _answers(self) -> bool:
+        assert self._running().poll() is None, f"it ended:\n{self.log()}"
+        with suppress(FileNotFoundError, ConnectionRefusedError, EOFError), self.wire() as wire:
+            return wire.call("hello").error is None
+        return False
 
 
 @contextmanager

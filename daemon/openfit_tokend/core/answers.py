@@ -156,6 +156,8 @@ def _refusal(session: Session, deadline: float, now: float) -> TokenError | None
             return _known(session, now)
         case Idle() | Requesting():
             return _known(session, now) if now >= deadline else None
+        case _:
+            assert_never(session.doing)
 
 
 def _secret_missing(session: Session) -> bool:

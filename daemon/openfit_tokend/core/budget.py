@@ -10,7 +10,7 @@ An answer that was lost counts like a rejection, since it may have been one.
 
 from dataclasses import dataclass, replace
 from math import inf
-from typing import Final, NewType
+from typing import Final, NewType, assert_never
 
 from openfit_tokend.core.events import Kind, OverBudget
 
@@ -127,6 +127,8 @@ def settle(ledger: Ledger, attempt: Attempt, kind: Kind | None, now: float) -> L
             return replace(settled, entries=(*settled.entries, Entry(now, lost=fingerprint)))
         case Kind.TRANSIENT | Kind.CLIENT_REJECTED | Kind.SECRET_UNAVAILABLE:
             return settled
+        case _:
+            assert_never(kind)
 
 
 def announce(ledger: Ledger, now: float) -> Ledger:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Final, cast
+from typing import Final, assert_never, cast
 
 from openfit_token.errors import ClientRejected, LoginRejected, TokenError, Unavailable
 from openfit_tokend.core.events import Grant, Kind
@@ -211,6 +211,8 @@ def _rejected(request: Login | Refresh, word: str) -> Failure:
                 f"the token server rejected the refresh token: {word}",
                 "if this happens again and again, another program uses this login",
             )
+        case _:
+            assert_never(request)
 
 
 def _lifetime(value: object) -> float | None:

@@ -7,7 +7,7 @@ moments are seconds of CLOCK_BOOTTIME.
 from dataclasses import dataclass, replace
 from enum import StrEnum, unique
 from math import inf
-from typing import Final
+from typing import Final, assert_never
 
 from openfit_token.errors import ClientRejected, LoggedOut, SecretUnavailable, TokenError
 from openfit_tokend.core import schedule
@@ -229,6 +229,8 @@ def state(session: Session, now: float) -> State:
             error = session.error
             untried = error is None or error.kind is SecretUnavailable
             return State.EMPTY if session.refresh is None and untried else State.DOWN
+        case _:
+            assert_never(session.doing)
 
 
 def degraded(session: Session, now: float) -> Problem | None:

@@ -21,8 +21,8 @@ from openfit_tokend.core.settings_table import Fault, Source, Table, Wrong
 DEFAULT_SCOPE: Final = "OpenFitApi offline_access"
 DEFAULT_POLICY: Final = Policy()
 
-MIN_REFRESH_BEFORE: Final = 1.0
-"""Seconds. A token isn't served in its last second: later would mean a gap at each replacement."""
+MIN_REFRESH_BEFORE: Final = 2.0
+"""Seconds. A token isn't served in its last second, and a request takes time: less would mean gaps."""
 MAX_REFRESH_BEFORE: Final = 86400.0
 """Seconds. A quarter of a token's life caps it anyhow; more than a day is a slip of the unit."""
 MIN_REFRESH_TOKEN_LIFETIME: Final = 3600.0

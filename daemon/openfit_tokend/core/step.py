@@ -116,6 +116,8 @@ def _woken(session: Session, moment: Moment, policy: Policy) -> Step:
             return choose(session, moment.now, policy)
         case Idle() | Requesting() | Stopped():
             return session, ()
+        case _:
+            assert_never(session.doing)
 
 
 def _new_token_wanted(
@@ -200,9 +202,10 @@ def _failed(session: Session, event: Failed, moment: Moment, policy: Policy) -> 
     assert isinstance(session.doing, Requesting)  # _awaited said so
     request, login_after = session.doing.request, session.doing.login_after
     unsent = event.kind is Kind.SECRET_UNAVAILABLE or isinstance(event.kind, OverBudget)
+    counted = not unsent or session.refresh is None  # a session that can go on hasn't failed
     failed = replace(
         session,
-        attempt=session.attempt + 1,
+        attempt=session.attempt + counted,
         error=event.error,
         ended=session.ended if unsent else moment.now,
     )
@@ -299,6 +302,8 @@ def _with_login_judged(session: Session, event: Failed, moment: Moment, policy: 
             bar = Bar(inf, _known_problem(now))
         case OverBudget(until):
             bar = Bar(max(until, now + PAUSE), error, count)
+        case _:
+            assert_never(event.kind)
     return replace(session, bar=bar)
 
 
@@ -309,10 +314,10 @@ def _after_login(
     now, held = moment.now, session.refresh is not None
     retry = Idle(retry_at(session, event, moment, policy))
     match event.kind:
-        case Kind.GRANT_REJECTED | Kind.CLIENT_REJECTED if held:
+        case (
+            Kind.GRANT_REJECTED | Kind.CLIENT_REJECTED | Kind.SECRET_UNAVAILABLE | OverBudget()
+        ) if held:
             return _carry_on(session, before, now, policy)
-        case Kind.SECRET_UNAVAILABLE | OverBudget() if held:
-            return _carry_on(replace(session, attempt=before), before, now, policy)
         case Kind.CLIENT_REJECTED:
             return replace(session, doing=Idle(mended_at(session, now))), ()
         case Kind.UNCERTAIN | Kind.UNCLEAR if not held:
@@ -324,6 +329,8 @@ def _after_login(
             return replace(session, doing=Stopped() if until == inf else Idle(until)), ()
         case Kind.TRANSIENT | Kind.UNCERTAIN | Kind.UNCLEAR | Kind.SECRET_UNAVAILABLE:
             return replace(session, doing=retry), ()
+        case _:
+            assert_never(event.kind)
 
 
 def _carry_on(session: Session, before: int, now: float, policy: Policy) -> Step:
@@ -390,6 +397,8 @@ def _reconfigured(session: Session, event: Reconfigured, moment: Moment, policy:
             return _rescheduled(after, moment, policy) if event.schedule else after
         case Idle() | Stopped():
             return after
+        case _:
+            assert_never(session.doing)
 
 
 def _rescheduled(session: Session, moment: Moment, policy: Policy) -> Session:

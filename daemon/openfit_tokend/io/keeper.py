@@ -37,6 +37,7 @@ from openfit_tokend.core.session import (
     Login,
     Problem,
     Refresh,
+    Requesting,
     Session,
     is_logged_out,
     logged_out_session,
@@ -149,8 +150,7 @@ class Keeper:
 
     def order_login(self, password: Secret | None) -> None:
         """Log in at an operator's word, with this password or else the stored one, read anew."""
-        if password is not None:
-            self._password = password
+        self._password = password  # the newest order counts, also one for the stored password
         self._tools.accounts.announce(self.profile.account)
         self.feed(LoginOrdered())
 
@@ -202,6 +202,8 @@ class Keeper:
             event = Failed(number, Kind.UNCERTAIN, _internal_problem())
         self._count(request, event)
         self.feed(event, sender)
+        if not _login_to_come(self.session):
+            self._password = None  # the login it was given for wasn't needed any more
         with CancelScope(shield=True):
             await self._tools.accounts.write()
 
@@ -288,6 +290,14 @@ class Keeper:
     def ledger(self) -> budget.Ledger:
         """Give what the profile's account may still cost."""
         return self._tools.accounts.ledger(self.profile.account)
+
+
+def _login_to_come(session: Session) -> bool:
+    match session.doing:
+        case Requesting(request, login_after):
+            return login_after or isinstance(request, Login)
+        case _:
+            return False
 
 
 def _event(number: int, reply: Reply) -> Granted | Failed:

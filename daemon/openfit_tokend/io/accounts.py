@@ -59,7 +59,11 @@ class Accounts:
                     await self._settled.setdefault(account, anyio.Event()).wait()
                 case Go(ledger, attempt):
                     self._put(account, ledger)
-                    await self.write()
+                    try:
+                        await self.write()
+                    except BaseException:  # cancelled: it will not be sent
+                        self.settle(account, attempt, Kind.TRANSIENT)
+                        raise
                     return attempt
 
     def settle(self, account: Account, attempt: Attempt, kind: Kind | None) -> None:

@@ -10,7 +10,7 @@ import ssl
 from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Final, final
 
@@ -298,9 +298,17 @@ class _Slots:
         if self._free:
             self._free -= 1
             return
-        mine = anyio.Event()
-        heappush(self._queue, (deadline, next(self._order), mine))
-        await mine.wait()
+        mine = (deadline, next(self._order), anyio.Event())
+        heappush(self._queue, mine)
+        try:
+            await mine[2].wait()
+        except BaseException:  # cancelled: the turn is for somebody else
+            if mine in self._queue:
+                self._queue.remove(mine)
+                heapify(self._queue)
+            else:
+                self._release()
+            raise
 
     def _release(self) -> None:
         if self._queue:

@@ -1,0 +1,309 @@
+"""The file of what must not be forgotten: whole or not at all, and read with mistrust."""
+
+import json
+import logging
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from daemons import needs_root
+from openfit_tokend.core.budget import (
+    LIMIT,
+    WINDOW,
+    Attempt,
+    Entry,
+    Fingerprint,
+    Ledger,
+    logins_left,
+)
+from openfit_tokend.core.settings import Account, Identity
+from openfit_tokend.io import clock
+from openfit_tokend.io.state import LATE, State, StateFile, state_path
+
+ACCOUNT = Account("https://ids.example.org", "service@example.org")
+IDENTITY = Identity("https://ids.example.org", "client", "api", "Service@example.org")
+ANOTHER_BOOT = "00000000-0000-0000-0000-000000000000"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> StateFile:
+    return StateFile(tmp_path / "state" / "ledger.json")
+
+
+@pytest.fixture
+def warnings(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[pytest.LogCaptureFixture]:
+    """What is logged from now on."""
+    monkeypatch.setattr(logging.getLogger("openfit_tokend"), "propagate", True)  # noqa: FBT003 -- its value
+    with caplog.at_level(logging.WARNING, "openfit_tokend"):
+        yield caplog
+
+
+def state(ledger: Ledger) -> State:
+    return State(salt=b"0123456789abcdef", ledgers={ACCOUNT: ledger})
+
+
+def edited(file: StateFile, **changes: object) -> StateFile:
+    """Change the file's fields as a reboot, or a fault, would."""
+    fields = cast("dict[str, Any]", json.loads(file.path.read_text()))
+    file.path.write_text(json.dumps(fields | changes))
+    return file
+
+
+def rebooted(file: StateFile, *, ago: float, up: float) -> StateFile:
+    """Have the file as if it was written `ago` seconds ago, `up` seconds after another boot."""
+    now = clock.boot()
+    fields = cast("dict[str, Any]", json.loads(file.path.read_text()))
+    for account in fields["accounts"]:
+        account["entries"] = [[up + (at - now), clear] for at, clear in account["entries"]]
+    fields |= {"boot_id": ANOTHER_BOOT, "boot": up, "wall": clock.wall() - ago}
+    file.path.write_text(json.dumps(fields))
+    return file
+
+
+def test_a_file_that_is_not_there_is_an_empty_one(file: StateFile) -> None:
+    loaded = file.load()
+
+    assert (loaded.ledgers, loaded.logged_out, loaded.unknown) == ({}, {}, Ledger())
+    assert len(loaded.salt) == 16
+
+
+def test_what_was_saved_is_loaded_again(file: StateFile) -> None:
+    now = clock.boot()
+    ledger = Ledger(
+        entries=(Entry(now - 10), Entry(now - 5, clear=True)),
+        clear=2,
+        rejected=(Fingerprint(7), Fingerprint(65535)),
+        announced=now - 20,
+        refused_sent=now - 6,
+    )
+    saved = State(
+        salt=b"0123456789abcdef",
+        ledgers={ACCOUNT: ledger, Account("https://other", "x"): Ledger()},
+        logged_out={"main": IDENTITY},
+        unknown=Ledger(entries=(Entry(now - 1),)),
+    )
+
+    file.save(saved)
+
+    assert file.load() == saved
+
+
+def test_the_file_is_for_its_owner_alone(file: StateFile) -> None:
+    file.save(state(Ledger()))
+
+    assert stat.S_IMODE(file.path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(file.path.parent.stat().st_mode) == 0o700
+
+
+def test_the_file_has_no_password_and_no_fingerprint_of_an_accepted_one(file: StateFile) -> None:
+    file.save(
+        state(Ledger(proven=(Fingerprint(54321),), entries=(Entry(1.0, lost=Fingerprint(54321)),)))
+    )
+
+    assert "54321" not in file.path.read_text()
+
+
+def test_saving_replaces_the_file_as_a_whole(file: StateFile) -> None:
+    file.save(state(Ledger()))
+    with file.path.open() as old:
+        file.save(state(Ledger(clear=1)))
+
+        assert json.load(old)["accounts"][0]["clear"] == 0
+    assert json.loads(file.path.read_text())["accounts"][0]["clear"] == 1
+    assert [each.name for each in file.path.parent.iterdir()] == ["ledger.json"]
+
+
+def test_a_write_that_was_cut_off_leaves_the_old_file(file: StateFile) -> None:
+    file.save(state(Ledger(clear=1)))
+    file.path.with_suffix(".new").write_text('{"v": 1, "boot')
+
+    assert file.load().ledgers[ACCOUNT].clear == 1
+    file.save(state(Ledger(clear=2)))
+    assert file.load().ledgers[ACCOUNT].clear == 2
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        b"{}",
+        b"\xff\xfe",
+        b"\0" * 4096,
+        b'{"v": 2}',
+        b'{"v": "1"}',
+        b"[" * 100_000,
+    ],
+    ids=lambda content: repr(content[:10]),
+)
+def test_a_damaged_file_is_said_and_taken_as_two_of_three_rejections(
+    content: bytes, file: StateFile, warnings: pytest.LogCaptureFixture
+) -> None:
+    file.path.parent.mkdir()
+    file.path.write_bytes(content)
+
+    loaded = file.load()
+
+    assert logins_left(loaded.unknown, clock.boot()) == LIMIT - 2
+    assert [record.getMessage() for record in warnings.records] == ["state_unreadable"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("v", 2),
+        ("boot_id", None),
+        ("boot", "x"),
+        ("wall", True),
+        ("salt", "no hex"),
+        ("salt", None),
+        ("accounts", 7),
+        ("accounts", [7]),
+        ("accounts", [{}]),
+        ("logged_out", []),
+        ("logged_out", {"main": ["too", "few"]}),
+        ("unknown", None),
+        ("unknown", ["x"]),
+    ],
+)
+def test_a_field_of_another_kind_is_a_damage(
+    field: str, value: object, file: StateFile, warnings: pytest.LogCaptureFixture
+) -> None:
+    file.save(state(Ledger()))
+    warnings.clear()
+
+    loaded = edited(file, **{field: value}).load()
+
+    assert [r.getMessage() for r in warnings.records] in (["state_unreadable"], [])
+    if warnings.records:
+        assert logins_left(loaded.unknown, clock.boot()) == LIMIT - 2
+    else:
+        assert field == "boot_id"  # another boot, then
+
+
+@pytest.mark.parametrize("what", ["directory", "closed"])
+def test_a_file_that_cannot_be_read_is_said(
+    what: str, file: StateFile, warnings: pytest.LogCaptureFixture
+) -> None:
+    file.path.parent.mkdir()
+    if what == "directory":
+        file.path.mkdir()
+    elif os.geteuid() == 0:
+        pytest.skip("root may read everything")
+    else:
+        file.path.touch(mode=0)
+
+    loaded = file.load()
+
+    assert logins_left(loaded.unknown, clock.boot()) == LIMIT - 2
+    assert "state_unreadable" in warnings.text
+
+
+def test_the_next_write_mends_a_damaged_file(file: StateFile) -> None:
+    file.path.parent.mkdir()
+    file.path.write_text("rubbish")
+    damaged = file.load()
+
+    file.save(damaged)
+
+    assert file.load() == damaged
+
+
+def test_within_a_boot_all_times_stay_as_they_are(file: StateFile) -> None:
+    entries = (Entry(clock.boot() - 100, clear=True),)
+    file.save(state(Ledger(entries=entries, clear=1)))
+
+    assert file.load().ledgers[ACCOUNT].entries == entries
+
+
+def test_a_wall_clock_that_jumps_within_a_boot_changes_nothing(file: StateFile) -> None:
+    entries = (Entry(clock.boot() - 100, clear=True),)
+    file.save(state(Ledger(entries=entries, clear=1)))
+
+    assert edited(file, wall=0.0).load().ledgers[ACCOUNT].entries == entries
+
+
+def test_after_a_reboot_an_entry_is_as_old_as_the_wall_clock_says(file: StateFile) -> None:
+    file.save(state(Ledger(entries=(Entry(clock.boot() - 100),))))
+
+    ledger = rebooted(file, ago=200, up=5000).load().ledgers[ACCOUNT]
+
+    assert clock.boot() - ledger.entries[0].at == pytest.approx(300, abs=20)
+
+
+@pytest.mark.parametrize(
+    ("ago", "age"),
+    [
+        (-1e6, 0),  # a wall clock that was set back: it counts a whole window
+        (1e6, WINDOW),  # long ago, or set forward: it counts no more
+    ],
+)
+def test_after_a_reboot_what_remains_of_a_window_is_nothing_to_a_whole_one(
+    ago: float, age: float, file: StateFile
+) -> None:
+    file.save(state(Ledger(entries=(Entry(clock.boot()),))))
+
+    ledger = rebooted(file, ago=ago, up=5000).load().ledgers[ACCOUNT]
+
+    assert clock.boot() - ledger.entries[0].at == pytest.approx(age, abs=20)
+
+
+def test_a_login_that_was_under_way_counts_as_lost_a_minute_after_the_restart(
+    file: StateFile,
+) -> None:
+    now = clock.boot()
+    attempts = (Attempt(now, Fingerprint(1)), Attempt(now, Fingerprint(2)))
+    file.save(state(Ledger(under_way=attempts)))
+
+    for loaded in (file.load(), rebooted(file, ago=5, up=5000).load()):
+        ledger = loaded.ledgers[ACCOUNT]
+        assert ledger.under_way == ()
+        assert [entry.clear for entry in ledger.entries] == [False, False]
+        assert ledger.entries[0].at == pytest.approx(clock.boot() + LATE, abs=20)
+        assert logins_left(ledger, clock.boot()) == 1
+
+
+def test_many_restarts_do_not_put_a_lost_login_off(file: StateFile) -> None:
+    file.save(state(Ledger(under_way=(Attempt(clock.boot(), Fingerprint(1)),))))
+
+    once = file.load()
+    file.save(once)
+
+    assert file.load().ledgers == once.ledgers
+
+
+def test_systemd_says_where_the_file_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/a:/var/lib/b")
+
+    assert state_path(Path("/etc/x.toml")) == Path("/var/lib/a/ledger.json")
+
+
+def test_two_configurations_of_one_user_have_a_file_each(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+
+    one, other = state_path(Path("/a.toml")), state_path(Path("/b.toml"))
+
+    assert one != other
+    assert one.parent == other.parent == tmp_path / "openfit-tokend"
+    assert one == state_path(Path("/a.toml"))
+
+
+@needs_root
+def test_an_owner_of_another_user_is_no_hindrance_for_root(file: StateFile) -> None:
+    file.save(state(Ledger(clear=1)))
+    os.chown(file.path, 1, 1)
+
+    file.save(state(Ledger(clear=2)))
+
+    assert file.path.stat().st_uid == 0

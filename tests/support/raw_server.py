@@ -1,0 +1,92 @@
+"""A server below HTTP: it takes each connection as a test tells it, and sends what bytes it likes."""
+
+import socket
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+
+Behaviour = Callable[[socket.socket, bytes], None]
+"""Is given a connection and the request that came over it; may answer, or not. Then it is closed."""
+
+
+class RawServer:
+    """Listens on loopback, each connection in a thread of its own."""
+
+    def __init__(self, behaviour: Behaviour) -> None:
+        self.behaviour = behaviour
+        self.requests: list[bytes] = []
+        """All that came, in order."""
+        self.arrived = threading.Semaphore(0)
+        """Released at each request."""
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self._threads: list[threading.Thread] = []
+
+    @property
+    def url(self) -> str:
+        """Give where it is."""
+        return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def serve(self) -> None:
+        """Accept until it is closed."""
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            thread = threading.Thread(target=self._take, args=(connection,), daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def close(self) -> None:
+        """Listen no more."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _take(self, connection: socket.socket) -> None:
+        with connection, suppress(OSError):  # the client may leave at any time
+            connection.settimeout(20)
+            self.requests.append(_request(connection))
+            self.arrived.release()
+            self.behaviour(connection, self.requests[-1])
+
+
+def _request(connection: socket.socket) -> bytes:
+    received = b""
+    while b"\r\n\r\n" not in received:
+        data = connection.recv(65536)
+        if not data:
+            return received
+        received += data
+    head, _, body = received.partition(b"\r\n\r\n")
+    length = 0
+    for line in head.split(b"\r\n")[1:]:
+        name, _, value = line.partition(b":")
+        if name.lower() == b"content-length":
+            length = int(value)
+    while len(body) < length and (data := connection.recv(65536)):
+        body += data
+    return head + b"\r\n\r\n" + body
+
+
+@contextmanager
+def raw_server(behaviour: Behaviour) -> Generator[RawServer]:
+    """Run a server of that behaviour."""
+    server = RawServer(behaviour)
+    thread = threading.Thread(target=server.serve, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.close()
+        thread.join()
+
+
+def sending(answer: bytes) -> Behaviour:
+    """Send these bytes and close."""
+    return lambda connection, _: connection.sendall(answer)
+
+
+def response(status: str, body: bytes = b"", *headers: str) -> bytes:
+    """Give the bytes of an answer of HTTP."""
+    head = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Connection: close", *headers]
+    return "\r\n".join([*head, "", ""]).encode() + body

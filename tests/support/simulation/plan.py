@@ -1,0 +1,205 @@
+"""What is to happen in a run. A Plan is plain values, so that a failing one can be shrunk."""
+
+from dataclasses import dataclass
+from enum import Enum, auto, unique
+from random import Random
+from typing import Final
+
+from openfit_tokend.core.schedule import Policy
+from simulation.faults import OUTAGES, Fault
+
+DAY: Final = 86400.0
+YEAR: Final = 365.0 * DAY
+
+
+@unique
+class Deed(Enum):
+    """What happens at a moment of the plan. `value` is a number of seconds, or of calls."""
+
+    OUTAGE = auto()
+    """Every request of the next `value` seconds meets the act's fault."""
+    SLOW = auto()
+    """The server takes longer for `value` seconds."""
+    BAD_DEPLOY = auto()
+    """The server rejects the client for `value` seconds."""
+    SESSIONS_REVOKED = auto()
+    """The server forgets the account's refresh tokens."""
+    NEW_PASSWORD = auto()
+    """Changed at the server, then, `value` seconds later, in the secret, with a reload."""
+    SECRET_FIRST = auto()
+    """Changed in the secret, with a reload, and `value` seconds later at the server."""
+    TYPO = auto()
+    """The secret is wrong, with a reload; mended with another one after `value` seconds."""
+    SECRET_GONE = auto()
+    """The secret can't be read for `value` seconds."""
+    RELOAD = auto()
+    """Nothing has changed; `value` times in a row."""
+    RESCHEDULE = auto()
+    NEW_IDENTITY = auto()
+    """The profile gets the user of the next account."""
+    LOGIN = auto()
+    """With the stored secret; `value` times in a row, a second apart."""
+    LOGIN_RIGHT = auto()
+    """With the right password in the slot."""
+    LOGIN_WRONG = auto()
+    """With a wrong password in the slot; `value` times, each a different one."""
+    LOGIN_SAME_WRONG = auto()
+    """With the same wrong password in the slot, `value` times."""
+    LOGOUT = auto()
+    SUSPEND = auto()
+    RESTART = auto()
+    """The daemon dies and, `value` seconds later, starts with its stored sessions."""
+    BLANK_RESTART = auto()
+    """The same, without sessions."""
+    REBOOT = auto()
+    """The same, without sessions and with another boot's clock."""
+    STORM = auto()
+    """`value` calls of all kinds within a second."""
+    REFUSALS = auto()
+    """`value` calls within a second refuse the current token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """One disturbance."""
+
+    at: float
+    deed: Deed
+    profile: int
+    value: float
+    fault: Fault = Fault.REFUSED
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What the token server is like."""
+
+    lifetime: int
+    """Seconds of an access token."""
+    life: float = 30 * DAY
+    """Seconds of a refresh token's family, from the login on."""
+    rotates: bool = True
+    reuse_revokes: bool = False
+    """A refresh token that was used before revokes its whole family."""
+    old_access_dies: bool = False
+    """A refresh ends the access token before it."""
+    gives_refresh_tokens: bool = True
+    phase: float = 0.0
+    """Part of a second that its clock is off: it counts whole seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that decides a run."""
+
+    seed: int
+    duration: float
+    traits: Traits
+    policy: Policy
+    accounts: tuple[int, ...]
+    """The account of each profile."""
+    fault_rate: float
+    faults: frozenset[Fault]
+    """Those that may happen to a request by chance; others are drawn, and spared."""
+    pause: float
+    """Seconds between the calls of a profile's client, on average; 0: none."""
+    latency: tuple[float, float]
+    """Seconds a good answer takes, least and most."""
+    slots: int
+    collisions: bool
+    """Fingerprints of passwords have two bits instead of sixteen."""
+    acts: tuple[Act, ...]
+    calm: bool = True
+    """At the end all is mended, and must become well."""
+
+
+def hard_plan(seed: int) -> Plan:
+    """Give a short run of short tokens, in which everything happens."""
+    rng = Random(seed)
+    lifetime = rng.choice((8, 8, 16, 16, 20, 30, 60))
+    crowd = rng.random() < 0.02  # noqa: PLR2004 -- a few runs need all the slots
+    profiles = rng.randint(20, 36) if crowd else rng.choice((1, 1, 2, 3, 4))
+    users = rng.choice((1, 1, 2)) if not crowd else profiles // 2
+    duration = 200.0 if crowd else rng.choice((300.0, 600.0, 1200.0))
+    traits = Traits(
+        lifetime=lifetime,
+        life=rng.choice((30 * DAY, 300.0, 120.0)),
+        rotates=rng.random() < 0.9,  # noqa: PLR2004 -- most do
+        reuse_revokes=rng.random() < 0.3,  # noqa: PLR2004 -- some do
+        old_access_dies=rng.random() < 0.3,  # noqa: PLR2004 -- some do
+        gives_refresh_tokens=rng.random() < 0.93,  # noqa: PLR2004 -- most do
+        phase=rng.random(),
+    )
+    policy = Policy(
+        refresh_before=rng.choice((300.0, 300.0, 4.0)), refresh_token_lifetime=traits.life
+    )
+    deeds = list(Deed)
+    often = rng.choices(deeds, k=rng.randint(1, 6))  # each run has its favourites: storms
+    count = rng.randint(0, 14)
+    chosen = [rng.choice(often if rng.random() < 0.7 else deeds) for _ in range(count)]  # noqa: PLR2004 -- favourites
+    acts = tuple(_act(rng, deed, duration, profiles) for deed in chosen)
+    return Plan(
+        seed=seed,
+        duration=duration,
+        traits=traits,
+        policy=policy,
+        accounts=tuple(rng.randrange(users) for _ in range(profiles)),
+        fault_rate=rng.choice((0.0, 0.05, 0.2, 0.5)),
+        faults=frozenset(Fault),
+        pause=rng.choice((0.0, 2.0, 10.0)),
+        latency=rng.choice(((0.01, 0.2), (0.05, 0.9), (0.0, 0.0))),
+        slots=16,
+        collisions=rng.random() < 0.05,  # noqa: PLR2004 -- now and then
+        acts=tuple(sorted(acts, key=lambda act: act.at)),
+    )
+
+
+def long_plan(seed: int, years: float = 1.0, lifetime: int = 3600) -> Plan:
+    """Give a long run of usual tokens: a fault every 20 requests, and what happens in a year."""
+    rng = Random(seed)
+    duration = years * YEAR
+    count = int(60 * years)
+    usual = [deed for deed in Deed if deed is not Deed.NEW_IDENTITY]
+    acts = [_act(rng, rng.choice(usual), duration, 1, stretch=60.0) for _ in range(count)]
+    acts.extend(
+        Act(rng.uniform(0, duration), Deed.OUTAGE, 0, rng.uniform(0.2, 1.2) * DAY, _outage(rng))
+        for _ in range(int(4 * years))
+    )
+    return Plan(
+        seed=seed,
+        duration=duration,
+        traits=Traits(
+            lifetime=lifetime, phase=rng.random(), old_access_dies=rng.choice((True, False))
+        ),
+        policy=Policy(),
+        accounts=(0,),
+        fault_rate=0.05,
+        faults=frozenset(Fault),
+        pause=lifetime * 0.7,
+        latency=(0.05, 0.9),
+        slots=16,
+        collisions=False,
+        acts=tuple(sorted(acts, key=lambda act: act.at)),
+    )
+
+
+def _outage(rng: Random) -> Fault:
+    return rng.choice(OUTAGES)
+
+
+def _act(rng: Random, deed: Deed, duration: float, profiles: int, stretch: float = 1.0) -> Act:
+    match deed:
+        case Deed.OUTAGE | Deed.SLOW | Deed.BAD_DEPLOY | Deed.SECRET_GONE:
+            value = rng.choice((3.0, 15.0, 60.0, 200.0)) * stretch
+        case Deed.NEW_PASSWORD | Deed.SECRET_FIRST | Deed.TYPO:
+            value = rng.choice((0.0, 1.0, 20.0, 100.0)) * stretch
+        case Deed.SUSPEND:
+            value = rng.choice((5.0, 30.0, 300.0)) * stretch
+        case Deed.RESTART | Deed.BLANK_RESTART | Deed.REBOOT:
+            value = rng.choice((0.1, 2.0, 30.0))
+        case Deed.STORM | Deed.REFUSALS:
+            value = rng.choice((3, 10, 25))
+        case _:
+            value = rng.choice((1, 1, 3, 6))
+    at = rng.uniform(0, duration)
+    return Act(at, deed, rng.randrange(profiles), float(value), _outage(rng))

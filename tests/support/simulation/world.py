@@ -1,0 +1,119 @@
+"""The queue of events, and all who live in it. One World is one run of a plan."""
+
+from collections.abc import Callable
+from enum import Enum, auto, unique
+from heapq import heappop, heappush
+from itertools import count
+from random import Random
+from typing import final
+
+from simulation.callers import Callers
+from simulation.daemon import Daemon
+from simulation.idserver import IdServer
+from simulation.operators import Operators
+from simulation.plan import Plan
+from simulation.story import Story
+from simulation.witness import Witness
+
+WATCH = 60.0
+"""Seconds after a suspend within which the daemon's timers notice it."""
+
+
+@unique
+class Clock(Enum):
+    """Whose clock an event waits for, and so what a suspend of the host does to it."""
+
+    OUTSIDE = auto()
+    """The world's: nothing."""
+    TIMER = auto()
+    """The daemon's alarm: it comes up to WATCH late."""
+    HOST = auto()
+    """What reaches the host: it lies there until the host is awake."""
+    LOOP = auto()
+    """The event loop's, which stood still: it comes later by the whole suspend."""
+
+
+Event = tuple[float, int, Clock, Callable[[], None]]
+
+
+@final
+class World:
+    """One run. `story` takes it down, where one is given."""
+
+    def __init__(self, plan: Plan, story: Story | None = None) -> None:
+        self.plan = plan
+        self.story = story
+        self.now = 0.0
+        self.awake_at = 0.0
+        """Until then the host is suspended."""
+        self.rng = Random(plan.seed * 1_000_003 + 1)
+        self._queue: list[Event] = []
+        self._order = count()
+        self._slept_at = -1
+        self._slept_for = 0.0
+        self._timers_at = 0.0
+        self.operators = Operators(self)
+        self.server = IdServer(plan.traits, self.operators.true_passwords())
+        self.witness = Witness(self)
+        self.daemon = Daemon(self)
+        self.callers = Callers(self)
+
+    def at(self, moment: float, do: Callable[[], None], clock: Clock = Clock.OUTSIDE) -> None:
+        """Let something happen."""
+        heappush(self._queue, (moment, next(self._order), clock, do))
+
+    def suspend(self, seconds: float) -> None:
+        """Let the host sleep."""
+        self.awake_at = self.now + seconds
+        self._slept_at, self._slept_for = next(self._order), seconds
+        self._timers_at = self.awake_at + self.rng.uniform(0.0, WATCH)
+        self.witness.suspended(self.awake_at, self._timers_at)
+
+    def run_until(self, end: float) -> None:
+        """Let all happen that is to happen until then."""
+        queue = self._queue
+        while queue and queue[0][0] <= end:
+            moment, order, clock, do = heappop(queue)
+            if order < self._slept_at and clock is not Clock.OUTSIDE:
+                later = self._after_suspend(moment, clock)
+                if later > moment:
+                    self.at(later, do, clock)
+                    continue
+            self.now = moment
+            do()
+        self.now = end
+
+    def _after_suspend(self, moment: float, clock: Clock) -> float:
+        if clock is Clock.LOOP:
+            return moment + self._slept_for
+        return max(moment, self._timers_at if clock is Clock.TIMER else self.awake_at)
+
+    def run(self) -> None:
+        """Let the whole plan happen, and see that all is well in the end."""
+        self.daemon.start()
+        self.callers.start()
+        for act in self.plan.acts:
+            self.at(act.at, lambda act=act: self.operators.do(act))
+        self.run_until(self.plan.duration)
+        if self.plan.calm:
+            self.calm()
+
+    def calm(self) -> None:
+        """Mend everything; then every profile that wasn't logged out must become well."""
+        self.callers.rest()
+        self.operators.mend()
+        started, step = max(self.now, self.awake_at), 20.0
+        while not self.daemon.is_well():
+            if self.now > started + CALM:
+                self.witness.not_well(self.daemon.unwell())
+            self.run_until(self.now + step)
+
+    def tell(self, who: str, what: object, session: object = None) -> None:
+        """Take something down for the story."""
+        if self.story is not None:
+            self.story.add(self.now, who, what, session)
+
+
+CALM = 900.0 + 2 * 60.0 + 90.0 + WATCH
+"""Seconds in which all must be well again, once all is mended: the budget's window, and requests
+that were under way."""

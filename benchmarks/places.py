@@ -1,32 +1,62 @@
-"""A real daemon and a real token server for a measurement."""
+"""What is measured, installed as a user would, and a token server for it."""
 
 import os
+import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Generator
+import venv
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-from openfit_token import TokenClient, TokenError
+from benchmarks.measure import Server
+from openfit_token.protocol import encode_request
 
-_CONFIG = """\
-[profiles.main]
+READY: Final = 30.0
+"""Seconds until a server that is started must have answered."""
+_PROJECT: Final = Path(__file__).parents[1]
+_PROFILE: Final = """\
+[profiles.{name}]
 environment = "custom"
 id_server = "{url}"
 api_url = "{url}/api"
-client_id = "openfit-emulator"
-username = "demo@example.org"
-password_command = ["echo", "emulated"]
+client_id = "benchmark"
+username = "{name}@example.org"
+password_env = "BENCHMARK_PASSWORD"
 """
 
 
+@dataclass(frozen=True)
+class Bare:
+    """A virtual environment with nothing but the wheel and what it needs."""
+
+    bin: Path
+
+    @property
+    def python(self) -> str:
+        """Give its interpreter."""
+        return str(self.bin / "python")
+
+
+def install(directory: Path) -> Bare:
+    """Make a virtual environment and install the project there."""
+    venv.create(directory, with_pip=True)
+    bare = Bare(directory / "bin")
+    words = [bare.python, "-m", "pip", "install", "--quiet", str(_PROJECT)]
+    subprocess.run(words, check=True, stdout=sys.stderr)
+    return bare
+
+
 @contextmanager
-def running(*command: str, **environment: str) -> Generator[subprocess.Popen[str]]:
-    """Run a program of ours until the block ends."""
+def running(words: Sequence[str], **environment: str) -> Generator[subprocess.Popen[str]]:
+    """Run a program until the block ends. It can be written to and read from."""
     with subprocess.Popen(
-        [sys.executable, *command],
+        words,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -36,42 +66,76 @@ def running(*command: str, **environment: str) -> Generator[subprocess.Popen[str
             yield process
         finally:
             process.terminate()
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
 @contextmanager
-def daemon() -> Generator[tuple[Path, int]]:
-    """Give the socket and the pid of a daemon that holds a token for an hour."""
+def issuer(delay: str = "0") -> Generator[tuple[str, subprocess.Popen[str]]]:
+    """Run the token server: its URL and process. See issuer.py for `delay`."""
+    script = str(Path(__file__).with_name("issuer.py"))
+    with running([sys.executable, "-I", script, delay]) as process:
+        assert process.stdout is not None
+        yield process.stdout.readline().strip(), process
+
+
+def daemon_command(bare: Bare, directory: Path, url: str, profiles: int = 1) -> list[str]:
+    """Write a configuration and give the command that runs the daemon with it."""
+    config = directory / "config.toml"
+    config.write_text(
+        'default_profile = "p0"\n'
+        + "".join(_PROFILE.format(name=f"p{each}", url=url) for each in range(profiles))
+    )
+    words = ("run", "--config", str(config), "--socket", str(directory / "socket"))
+    return [str(bare.bin / "openfit-tokend"), *words]
+
+
+@contextmanager
+def daemon(
+    bare: Bare, url: str, profiles: int = 1, *, logged_in: bool = True
+) -> Generator[tuple[Server, subprocess.Popen[str]]]:
+    """Run a daemon. It holds a token, unless that isn't to be waited for."""
     with ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        emulator = stack.enter_context(
-            running("-m", "openfit_tokend", "emulator", "--port", "0", "--token-lifetime", "3600")
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="openfit-")))
+        words = daemon_command(bare, directory, url, profiles)
+        state = str(directory)
+        process = stack.enter_context(
+            running(words, STATE_DIRECTORY=state, BENCHMARK_PASSWORD="none")  # noqa: S106 -- no real one
         )
-        assert emulator.stdout is not None
-        url = emulator.stdout.readline().split()[4].rstrip(".")
-        config, socket = directory / "config.toml", directory / "socket"
-        config.write_text(_CONFIG.format(url=url))
-        arguments = ("run", "--config", str(config), "--socket", str(socket))
-        served = stack.enter_context(
-            running("-m", "openfit_tokend", *arguments, STATE_DIRECTORY=str(directory))
+        request = encode_request(1, "get_token", {"wait": 60})
+        hello = encode_request(1, "hello", {})
+        size = len(first_answer(directory / "socket", request if logged_in else hello))
+        yield (
+            Server("openfit-tokend", directory / "socket", (process.pid,), request, size),
+            process,
         )
-        _wait_for_token(socket)
-        yield socket, served.pid
 
 
-def _wait_for_token(socket: Path) -> None:
-    ends = time.monotonic() + 20
+def first_answer(path: Path, request: bytes, ends: bytes = b"") -> bytes:
+    """Ask until there is an answer. `ends`: what a whole one ends with, unless it comes at once."""
+    deadline = time.monotonic() + READY
     while True:
         try:
-            with TokenClient(socket=str(socket)) as client:
-                client.get_token()
-        except TokenError:
-            if time.monotonic() > ends:
+            return _ask(path, request, ends)
+        except (FileNotFoundError, ConnectionError):
+            if time.monotonic() > deadline:
                 raise
-            time.sleep(0.05)
-        else:
-            return
+            time.sleep(0.0002)
 
 
-def cpu(pid: int) -> float:
-    """Give the CPU seconds a process has used (clock_getcpuclockid(3))."""
-    return time.clock_gettime((~pid << 3) | 2)
+def _ask(path: Path, request: bytes, ends: bytes) -> bytes:
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(READY)
+        sock.connect(os.fspath(path))
+        sock.sendall(request)
+        answer = b""
+        while not answer or not answer.endswith(ends):
+            part = sock.recv(65536)
+            if not part:
+                break
+            answer += part
+        if not answer:
+            raise ConnectionResetError
+        return answer

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import anyio
 import pytest
+from anyio import to_thread
 from anyio.lowlevel import checkpoint
 
+from daemons import await_that
 from openfit_tokend.core.budget import Attempt, Entry, logins_left
 from openfit_tokend.core.events import Kind, OverBudget
 from openfit_tokend.core.secret import Secret
@@ -34,7 +36,7 @@ def file(tmp_path: Path) -> StateFile:
 def warnings(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[pytest.LogCaptureFixture]:
-    monkeypatch.setattr(logging.getLogger("openfit_tokend"), "propagate", True)  # noqa: FBT003 -- its value
+    monkeypatch.setattr(logging.getLogger("openfit_tokend"), "propagate", True)
     with caplog.at_level(logging.WARNING, "openfit_tokend"):
         yield caplog
 
@@ -264,12 +266,11 @@ async def test_a_login_that_is_cancelled_before_it_is_sent_is_not_counted(
         writers.start_soon(accounts.write)
         async with anyio.create_task_group() as logins:
             logins.start_soon(admitted, accounts)
-            while not accounts.ledger(ACCOUNT).under_way:
-                await anyio.sleep(0.001)
+            await to_thread.run_sync(await_that, lambda: bool(accounts.ledger(ACCOUNT).under_way))
             for _ in range(5):
                 await checkpoint()
             logins.cancel_scope.cancel()
-        await anyio.to_thread.run_sync(slow.read_bytes)
+        await to_thread.run_sync(slow.read_bytes)
 
     assert accounts.ledger(ACCOUNT).under_way == ()
     assert accounts.ledger(ACCOUNT).entries == ()

@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import anyio
-import anyio.to_thread
 import pytest
+from anyio import to_thread
 
+from daemons import await_that
 from emulators import CLIENT_ID, PASSWORD, SCOPE, USERNAME, RunningEmulator, running_emulator
 from openfit_tokend.core.events import Grant, Kind
 from openfit_tokend.core.oauth import Failure
@@ -353,8 +354,8 @@ async def test_a_ca_file_makes_a_certificate_trusted(certificate: Path, endpoint
 
 
 async def test_plain_http_behind_https_is_said(endpoint: Endpoint) -> None:
-    with raw_server(sending(response("200 OK", GRANTED))) as server:
-        reply = await log_in(endpoint, server.url.replace("http:", "https:"))
+    with running_emulator() as emulator:
+        reply = await log_in(endpoint, emulator.url.replace("http:", "https:"))
 
     assert kind_of(reply) is Kind.TRANSIENT
     assert "TLS failed" in message_of(reply)
@@ -426,7 +427,7 @@ class Held:
 
 async def arrived(server: RawServer, count: int) -> None:
     for _ in range(count):
-        assert await anyio.to_thread.run_sync(server.arrived.acquire, True, 20)  # noqa: FBT003 -- acquire(blocking, timeout)
+        assert await to_thread.run_sync(server.arrived.acquire, True, 20)  # noqa: FBT003 -- acquire(blocking, timeout)
 
 
 async def ask(endpoint: Endpoint, server: RawServer, name: str, deadline: float) -> None:
@@ -436,7 +437,7 @@ async def ask(endpoint: Endpoint, server: RawServer, name: str, deadline: float)
 
 def names(server: RawServer) -> list[str]:
     """Give the refresh tokens of all requests, in the order in which they came."""
-    return [body.split(b"refresh_token=")[2].split(b"&")[0].decode() for body in server.requests]
+    return [body.split(b"refresh_token=")[1].split(b"&")[0].decode() for body in server.requests]
 
 
 async def test_at_most_16_requests_are_under_way_and_the_soonest_deadline_goes_first(
@@ -485,8 +486,7 @@ async def test_a_request_that_was_sent_is_not_cancelled_with_its_tasks(
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(request)
-            while not emulator.state().login_requests:
-                await anyio.sleep(0.01)
+            await to_thread.run_sync(await_that, lambda: emulator.state().login_requests == 1)
             tasks.cancel_scope.cancel()
 
         assert [type(reply.meaning) for reply in replies] == [Grant]
@@ -530,8 +530,7 @@ async def test_abandoning_ends_what_is_under_way_as_uncertain(endpoint: Endpoint
         with anyio.fail_after(20):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(request)
-                while not emulator.state().login_requests:
-                    await anyio.sleep(0.01)
+                await to_thread.run_sync(await_that, lambda: emulator.state().login_requests == 1)
                 endpoint.abandon()
 
     assert [kind_of(reply) for reply in replies] == [Kind.UNCERTAIN]

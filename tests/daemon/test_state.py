@@ -39,7 +39,7 @@ def warnings(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[pytest.LogCaptureFixture]:
     """What is logged from now on."""
-    monkeypatch.setattr(logging.getLogger("openfit_tokend"), "propagate", True)  # noqa: FBT003 -- its value
+    monkeypatch.setattr(logging.getLogger("openfit_tokend"), "propagate", True)
     with caplog.at_level(logging.WARNING, "openfit_tokend"):
         yield caplog
 
@@ -167,8 +167,8 @@ def test_a_damaged_file_is_said_and_taken_as_two_of_three_rejections(
         ("salt", None),
         ("accounts", 7),
         ("accounts", [7]),
-        ("accounts", [{}]),
-        ("logged_out", []),
+        ("accounts", [{"id_server": "x"}]),
+        ("logged_out", [7]),
         ("logged_out", {"main": ["too", "few"]}),
         ("unknown", None),
         ("unknown", ["x"]),

@@ -21,7 +21,7 @@ import msgpack
 import pytest
 
 from emulators import CLIENT_ID, PASSWORD, USERNAME
-from openfit_token import TokenClient
+from openfit_token import TokenClient, TokenError
 from openfit_token.protocol import parse_response
 from openfit_tokend.io import clock
 
@@ -154,7 +154,14 @@ def request(msgid: int, method: str, **params: object) -> bytes:
 
 def pack(value: object) -> bytes:
     """Give the bytes of any value."""
-    return cast("bytes", msgpack.packb(value))
+    return msgpack.packb(value)
+
+
+def error_of(fields: Fields) -> TokenError:
+    """Give the error that a client raises for an answer's."""
+    _, error, _ = parse_response([1, 0, dict(fields), None])
+    assert error is not None
+    return error
 
 
 def profile(url: str, name: str = "main", **changes: str) -> str:
@@ -240,9 +247,8 @@ class RunningDaemon:
         """
         with self.wire() as wire:
             answer = wire.call(method, **params)
-        _, error, _ = parse_response([1, *answer])
-        if error is not None:
-            raise error
+        if answer.error is not None:
+            raise error_of(answer.error)
         return answer.result or {}
 
     def profile_status(self, name: str = "main") -> Fields:

@@ -161,8 +161,8 @@ class Calls:
         return Park(keeper, login_call(keeper.session), clock.boot() + wait)
 
     def _logout(self, caller: Caller, params: Params) -> object:
-        self._operated(caller, "logout", params).order_logout()
-        return {}
+        keeper = self._operated(caller, "logout", params)
+        return Later(lambda reply: keeper.order_logout(lambda: reply({})))
 
     def _reload(self, caller: Caller, _params: Params) -> object:
         self._judge_operator(caller, "reload")

@@ -5,6 +5,7 @@ request is a task of its own; when the daemon ends, those not yet sent are dropp
 were sent are waited for.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 from typing import Protocol, final
@@ -154,10 +155,11 @@ class Keeper:
         self._tools.accounts.announce(self.profile.account)
         self.feed(LoginOrdered())
 
-    def order_logout(self) -> None:
-        """Forget both tokens at an operator's word, and stay out."""
+    def order_logout(self, done: Callable[[], None]) -> None:
+        """Forget both tokens at an operator's word, and stay out; `done` once that is on disk."""
         self._password = None
         self.feed(LogoutOrdered())
+        self._tools.tasks.start_soon(self._write_and_tell, done)
 
     def reconfigure(self, profile: Profile) -> None:
         """Take over what a reload brought; an unchanged profile keeps its session."""
@@ -206,6 +208,10 @@ class Keeper:
             self._password = None  # the login it was given for wasn't needed any more
         with CancelScope(shield=True):
             await self._tools.accounts.write()
+
+    async def _write_and_tell(self, done: Callable[[], None]) -> None:
+        await self._tools.accounts.write()
+        done()
 
     async def _refresh(self, sender: Profile, number: int, request: Refresh) -> Granted | Failed:
         self.counters.refreshes += 1

@@ -43,6 +43,7 @@ from openfit_tokend.core.session import (
 )
 from openfit_tokend.core.settings import Account, Identity
 from openfit_tokend.core.step import restored, step
+from simulation.clocks import Clock
 from simulation.disk import Disk
 from simulation.requests import Request, Requests
 
@@ -156,16 +157,19 @@ class Daemon:
         moment = Moment(world.now, keeper.chances.random())
         after, effects = step(before, event, moment, keeper.policy)
         keeper.session = after
+        told = list[tuple[Call, AccessToken | TokenError]]()
         if after != before:
             self._set_timer(keeper)
             self.disk.mark(keeper.name, keeper.identity if is_logged_out(after) else None)
             if keeper.parked:
-                self._answer_parked(keeper, ended_login(before, event, after))
+                told = self._answer_parked(keeper, ended_login(before, event, after))
         for effect in effects:
             self._carry_out(keeper, effect)
         if world.story is not None:
             world.tell(f"profile {keeper.name}", (event, effects), after)
         world.witness.took(Taken(keeper, before, event, moment, after, effects))
+        for call, what in told:
+            world.witness.called(keeper, call, what)
 
     def _carry_out(self, keeper: Keeper, effect: Effect) -> None:
         if isinstance(effect, Send):
@@ -177,7 +181,7 @@ class Daemon:
         keeper.timer += 1
         moment, stamp = wake_at(keeper.session), keeper.timer
         if moment < inf:
-            self._world.at(moment, lambda: self._wake(keeper, stamp), TIMER)
+            self._world.at(moment, lambda: self._wake(keeper, stamp), Clock.TIMER)
 
     def _wake(self, keeper: Keeper, stamp: int) -> None:
         if stamp == keeper.timer and self.running:
@@ -206,7 +210,7 @@ class Daemon:
     def _park(self, keeper: Keeper, call: Call, deadline: float) -> None:
         parked = Parked(call, deadline)
         keeper.parked.append(parked)
-        self._world.at(deadline, lambda: self._end_wait(keeper, parked), TIMER)
+        self._world.at(deadline, lambda: self._end_wait(keeper, parked), Clock.TIMER)
 
     def _end_wait(self, keeper: Keeper, parked: Parked) -> None:
         if parked in keeper.parked:
@@ -214,17 +218,21 @@ class Daemon:
             self._world.witness.waited(keeper, parked.call, told)
             keeper.parked.remove(parked)
 
-    def _answer_parked(self, keeper: Keeper, ended: LoginEnded | None) -> None:
+    def _answer_parked(
+        self, keeper: Keeper, ended: LoginEnded | None
+    ) -> list[tuple[Call, AccessToken | TokenError]]:
         world, left = self._world, list[Parked]()
+        answered = list[tuple[Call, AccessToken | TokenError]]()
         for parked in keeper.parked:
             told = answer(keeper.session, parked.call, parked.deadline, world.now, ended)
             if told is None:
                 left.append(parked)
             else:
-                world.witness.called(keeper, parked.call, told)
+                answered.append((parked.call, told))
                 if world.story is not None:
                     world.tell(f"waiter of {keeper.name}", (parked.call, told))
         keeper.parked = left
+        return answered
 
     # Orders
 
@@ -253,13 +261,9 @@ class Daemon:
 
     # What is asked in the end
 
-    def unwell(self) -> list[Keeper]:
-        """Give the keepers that have no token that is being kept fresh."""
-        return [keeper for keeper in self.keepers if not self._is_well(keeper)]
-
-    def is_well(self) -> bool:
-        """Tell whether all is well."""
-        return self.running and not self.unwell()
+    def well(self) -> set[int]:
+        """Give the keepers that have a fresh token, or were logged out."""
+        return {keeper.name for keeper in self.keepers if self.running and self._is_well(keeper)}
 
     def _is_well(self, keeper: Keeper) -> bool:
         session = keeper.session

@@ -64,14 +64,14 @@ class IdServer:
         """Tell whether the API takes an access token now."""
         return now < self._ends.get(token, 0.0)
 
+    def killed(self, token: str) -> bool:
+        """Tell whether an access token died before its time."""
+        return self._ends.get(token) == 0.0
+
     def began(self, refresh_token: str) -> float | None:
         """Give when the login was from which a refresh token descends."""
         family = self._families.get(refresh_token)
         return None if family is None else family.began
-
-    def owner(self, access_token: str) -> int:
-        """Give whose access token it is: its account's number is in its text."""
-        return int(access_token.split("-")[2])
 
     def revoke(self, refresh_token: str) -> None:
         """End a refresh token and its family."""

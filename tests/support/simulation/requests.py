@@ -1,7 +1,7 @@
 """The life of a request: its secret, the ledger, its slot, the network, its answer."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from heapq import heappop, heappush
 from itertools import count
@@ -11,7 +11,7 @@ from zlib import crc32
 
 from openfit_token.errors import BudgetSpent, LoginRejected, SecretUnavailable, Unavailable
 from openfit_tokend.core import budget, oauth
-from openfit_tokend.core.budget import Attempt, Fingerprint, Go, Ledger, Wait
+from openfit_tokend.core.budget import Attempt, Fingerprint, Go, Wait
 from openfit_tokend.core.events import Failed, Grant, Granted, Kind, OverBudget
 from openfit_tokend.core.oauth import Failure
 from openfit_tokend.core.schedule import REQUEST_TIMEOUT
@@ -52,6 +52,13 @@ class Request:
     """The server's own answer, once it acted."""
     dead: bool = False
     """The daemon that sent it is gone."""
+
+    def __str__(self) -> str:
+        """Give its name for the story."""
+        what = (
+            "login" if isinstance(self.request, Login) else f"refresh {self.request.token.reveal}"
+        )
+        return f"request {self.number} of {self.keeper.name} ({what} {self.password})"
 
 
 @final
@@ -147,6 +154,8 @@ class Requests:
             heappush(self._queue, (needed, next(self._order), one))
 
     def _send(self, one: Request) -> None:
+        if one.dead:
+            return
         world, now = self._world, self._world.now
         one.sent = now
         one.fate = fate = world.operators.fate(one)
@@ -169,7 +178,7 @@ class Requests:
         one.said = world.server.act(form, world.now)
         world.witness.acted(one)
         if world.story is not None:
-            world.tell("server", f"acts on {_name(one)}: {one.said[0]}")
+            world.tell("server", f"acts on {one}: {one.said[0]}")
 
     def _answered(self, one: Request) -> None:
         if one.dead:
@@ -222,5 +231,11 @@ class Requests:
             for waiter in self._waiting.pop(one.account, ()):
                 self._admit(waiter)
 
-    def _later(self, seconds: float, do: "Step", one: Request) -> None:
+    def _later(self, seconds: float, do: Callable[[Request], None], one: Request) -> None:
         self._world.at(self._world.now + seconds, partial(do, one), Clock.HOST)
+
+
+def _over_budget(refused: OverBudget, now: float) -> Problem:
+    if refused.until == inf:
+        return Problem(LoginRejected, "rejected before", "reload", now)
+    return Problem(BudgetSpent, "too many", "wait", now, until=refused.until)

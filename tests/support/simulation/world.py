@@ -1,13 +1,13 @@
 """The queue of events, and all who live in it. One World is one run of a plan."""
 
 from collections.abc import Callable
-from enum import Enum, auto, unique
 from heapq import heappop, heappush
 from itertools import count
 from random import Random
-from typing import final
+from typing import Final, final
 
 from simulation.callers import Callers
+from simulation.clocks import WATCH, Clock
 from simulation.daemon import Daemon
 from simulation.idserver import IdServer
 from simulation.operators import Operators
@@ -15,25 +15,11 @@ from simulation.plan import Plan
 from simulation.story import Story
 from simulation.witness import Witness
 
-WATCH = 60.0
-"""Seconds after a suspend within which the daemon's timers notice it."""
-
-
-@unique
-class Clock(Enum):
-    """Whose clock an event waits for, and so what a suspend of the host does to it."""
-
-    OUTSIDE = auto()
-    """The world's: nothing."""
-    TIMER = auto()
-    """The daemon's alarm: it comes up to WATCH late."""
-    HOST = auto()
-    """What reaches the host: it lies there until the host is awake."""
-    LOOP = auto()
-    """The event loop's, which stood still: it comes later by the whole suspend."""
-
-
 Event = tuple[float, int, Clock, Callable[[], None]]
+
+CALM: Final = 900.0 + 2 * 60.0 + 90.0 + WATCH
+"""Seconds in which all must be well again, once all is mended: the budget's window, and requests
+that were under way."""
 
 
 @final
@@ -95,25 +81,22 @@ class World:
         for act in self.plan.acts:
             self.at(act.at, lambda act=act: self.operators.do(act))
         self.run_until(self.plan.duration)
-        if self.plan.calm:
+        if self.plan.calm and not self.plan.collisions:  # a new password may look like a wrong one
             self.calm()
 
     def calm(self) -> None:
         """Mend everything; then every profile that wasn't logged out must become well."""
         self.callers.rest()
         self.operators.mend()
-        started, step = max(self.now, self.awake_at), 20.0
-        while not self.daemon.is_well():
-            if self.now > started + CALM:
-                self.witness.not_well(self.daemon.unwell())
-            self.run_until(self.now + step)
+        until = max(self.now, self.awake_at) + CALM
+        unwell = set(range(len(self.plan.accounts)))
+        while unwell:
+            if self.now > until:
+                self.witness.not_well(unwell)
+            self.run_until(self.now + 5.0)
+            unwell -= self.daemon.well()
 
     def tell(self, who: str, what: object, session: object = None) -> None:
         """Take something down for the story."""
         if self.story is not None:
             self.story.add(self.now, who, what, session)
-
-
-CALM = 900.0 + 2 * 60.0 + 90.0 + WATCH
-"""Seconds in which all must be well again, once all is mended: the budget's window, and requests
-that were under way."""

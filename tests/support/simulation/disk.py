@@ -1,0 +1,113 @@
+"""What outlives a restart: the state, by the daemon's own form of the file, but kept in memory."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final, final
+
+from openfit_tokend.core.budget import Ledger
+from openfit_tokend.core.settings import Account, Identity
+from openfit_tokend.io import state as state_file
+from openfit_tokend.io.state import State
+
+OTHER_BOOT: Final = 12_345.5
+"""Seconds by which another boot's clock differed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Clocks:
+    """What the state file's module takes for `clock`."""
+
+    now: float
+    epoch: float
+
+    def boot(self) -> float:
+        return self.now
+
+    def wall(self) -> float:
+        return self.now + self.epoch
+
+
+@final
+class Disk:
+    """The state of all accounts."""
+
+    def __init__(self, salt: bytes) -> None:
+        self._state = State(salt)
+
+    def ledger(self, account: Account) -> Ledger:
+        """Give what is known of an account."""
+        return self._state.ledgers.get(account, self._state.unknown)
+
+    def put(self, account: Account, ledger: Ledger) -> None:
+        """Write down what is known of an account."""
+        ledgers: Mapping[Account, Ledger] = {**self._state.ledgers, account: ledger}
+        self._state = replace(self._state, ledgers=ledgers)
+
+    def mark(self, name: int, logged_out: Identity | None) -> None:
+        """Write down whether a profile is logged out."""
+        marks = self._state.logged_out
+        if marks.get(str(name)) == logged_out:
+            return
+        others = {key: who for key, who in marks.items() if key != str(name)}
+        if logged_out is not None:
+            others[str(name)] = logged_out
+        self._state = replace(self._state, logged_out=others)
+
+    def is_logged_out(self, name: int, identity: Identity) -> bool:
+        """Tell whether a profile was logged out, with this identity."""
+        return self._state.logged_out.get(str(name)) == identity
+
+    def save(self, now: float, *, rebooted: bool) -> str:
+        """Give the file as it lies there; `rebooted`: with times of another boot's clock."""
+        state, shift = self._state, OTHER_BOOT if rebooted else 0.0
+        if rebooted:
+            moved = {who: _moved(ledger, shift) for who, ledger in state.ledgers.items()}
+            state = replace(state, ledgers=moved)
+        return json.dumps(_by(state, _Clocks(now + shift, -shift), "before"))
+
+    def load(self, text: str, now: float, *, rebooted: bool) -> None:
+        """Read the file, as the daemon does when it starts."""
+        boot = "after" if rebooted else "before"
+        self._state = _read(text, _Clocks(now, 0.0), boot)
+
+
+def _moved(ledger: Ledger, seconds: float) -> Ledger:
+    return replace(
+        ledger,
+        entries=tuple(replace(entry, at=entry.at + seconds) for entry in ledger.entries),
+        announced=ledger.announced + seconds,
+        refused_sent=ledger.refused_sent + seconds,
+    )
+
+
+# The file's own code reads clocks and the boot's id; for these two calls it is lent others. That
+# is white-box, but what a restart forgets is best seen with the very code that reads the file.
+
+
+def _by(state: State, clocks: _Clocks, boot: str) -> object:
+    with _lent(clocks, boot):
+        return state_file._formed(state)  # pyright: ignore[reportPrivateUsage]
+
+
+def _read(text: str, clocks: _Clocks, boot: str) -> State:
+    with _lent(clocks, boot):
+        return state_file._parsed(json.loads(text))  # pyright: ignore[reportPrivateUsage]
+
+
+@final
+class _lent:
+    """Lends the state file's module these clocks."""
+
+    def __init__(self, clocks: _Clocks, boot: str) -> None:
+        self._lent = {"clock": clocks, "_boot_id": lambda: boot}
+        self._own: dict[str, object] = {}
+
+    def __enter__(self) -> None:
+        for name, value in self._lent.items():
+            self._own[name] = getattr(state_file, name)
+            setattr(state_file, name, value)
+
+    def __exit__(self, *_: object) -> None:
+        for name, value in self._own.items():
+            setattr(state_file, name, value)

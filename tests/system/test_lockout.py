@@ -1,0 +1,249 @@
+"""A wrong password costs as little as possible, whoever asks, insists, restarts or crashes."""
+
+import signal
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from daemons import RunningDaemon, await_that, prepared_daemon, profile, running_daemon
+from emulators import PASSWORD, USERNAME, RunningEmulator, running_emulator
+from failures import outcome, secrets_in
+from openfit_token.errors import BudgetSpent, LoginRejected, SecretUnavailable
+from openfit_tokend.emulator.identity import Rules
+
+pytestmark = [pytest.mark.system, pytest.mark.slow]
+
+CLIENTS, PROFILES, RESTARTS = 50, 10, 5
+WRONG = "wrong horse"
+SHORT = Rules(token_lifetime=4)
+
+
+def names() -> list[str]:
+    return [f"p{number}" for number in range(PROFILES)]
+
+
+def crowd(daemon: RunningDaemon) -> set[str | None]:
+    """Let fifty clients ask at once, five for each profile; give the codes that they are told."""
+    with ExitStack() as stack:
+        wires = [stack.enter_context(daemon.wire()) for _ in range(CLIENTS)]
+        for number, wire in enumerate(wires):
+            wire.ask("get_token", profile=f"p{number % PROFILES}", wait=60)
+        return {wire.answer().code for wire in wires}
+
+
+def failed_logins(emulator: RunningEmulator) -> int:
+    """Give what the token server counts against the account."""
+    return emulator.state().users[USERNAME].failed
+
+
+def test_a_wrong_password_costs_one_rejection_whoever_asks_and_over_restarts() -> None:
+    with (
+        running_emulator() as emulator,
+        prepared_daemon(
+            *(profile(emulator.url, name) for name in names()), password=WRONG
+        ) as daemon,
+    ):
+        told: list[set[str | None]] = []
+        for round_ in range(1 + RESTARTS):
+            daemon.start()
+            told.append(crowd(daemon))
+            (daemon.stop if round_ % 2 else daemon.kill)()
+
+        assert told == [{"LOGIN_REJECTED"}] * (1 + RESTARTS)
+        assert emulator.state().token_requests == 1
+        assert failed_logins(emulator) == 1
+
+
+def test_operators_who_insist_six_times_cost_three_at_most_and_are_told_when_to_try_again() -> None:
+    with (
+        running_emulator() as emulator,
+        prepared_daemon(
+            *(profile(emulator.url, name) for name in names()), password=WRONG
+        ) as daemon,
+    ):
+        daemon.start()
+        crowd(daemon)
+
+        told = [outcome(lambda: daemon.call("login", profile=name)) for name in names()[:3]]
+        daemon.stop()
+        daemon.start()
+        for name in names():
+            daemon.await_state("locked", name=name)
+        told += [outcome(lambda: daemon.call("login", profile=name)) for name in names()[3:6]]
+
+        assert [type(each) for each in told] == [LoginRejected] * 2 + [BudgetSpent] * 4
+        for error in told[2:]:
+            assert error.retry_after == pytest.approx(900, abs=30)
+        assert failed_logins(emulator) == 3
+        status = daemon.profile_status("p0")
+        assert status["logins_left"] == 0
+        assert status["login_possible_at"] is not None
+        command = daemon.run("openfit-token", "login", "--profile", "p9")
+        assert command.returncode == 75
+        # Those who only want a token are told what is wrong:
+        assert crowd(daemon) == {"LOGIN_REJECTED"}
+        assert emulator.state().token_requests == 3
+
+
+def test_two_profiles_with_different_wrong_passwords_cost_one_rejection_each() -> None:
+    with (
+        running_emulator() as emulator,
+        prepared_daemon(password=WRONG) as daemon,
+    ):
+        other = daemon.directory / "other"
+        other.touch(mode=0o600)
+        other.write_text("another wrong one")
+        daemon.write_config(
+            profile(emulator.url, "p0"), profile(emulator.url, "p1", password_file=f'"{other}"')
+        )
+        for _ in range(3):
+            daemon.start()
+            daemon.await_state("locked", name="p0")
+            daemon.await_state("locked", name="p1")
+            daemon.stop()
+
+        assert failed_logins(emulator) == 2
+
+
+@pytest.mark.parametrize("damage", ["damaged", "unreadable"])
+def test_a_ledger_that_tells_nothing_is_said_and_taken_as_two_of_three_spent(damage: str) -> None:
+    with (
+        running_emulator() as emulator,
+        prepared_daemon(profile(emulator.url), password=WRONG) as daemon,
+    ):
+        daemon.state.parent.mkdir()
+        if damage == "damaged":
+            daemon.state.write_text('{"v": 1, "boot')
+        else:  # root may read everything, but no directory
+            daemon.state.mkdir()
+
+        daemon.start()
+
+        line = daemon.await_log("state_unreadable", str(daemon.state))
+        assert "two of three" in line
+        daemon.await_state("locked")
+        assert isinstance(outcome(lambda: daemon.call("login", password="also wrong")), BudgetSpent)
+        assert failed_logins(emulator) == 1
+
+
+def test_no_secret_is_in_the_ledger_nor_in_the_log() -> None:
+    with (
+        running_emulator(rules=SHORT) as emulator,
+        prepared_daemon(profile(emulator.url)) as daemon,
+    ):
+        daemon.start("--log-level", "debug")
+        daemon.call("get_token")
+        outcome(lambda: daemon.call("login", password=WRONG))
+        emulator.revoke_refresh()
+        daemon.call("refresh")
+        daemon.call("logout")
+        await_that(lambda: '"main"' in daemon.state.read_text(), daemon.log)
+        daemon.stop()
+
+        written = daemon.log() + daemon.state.read_text()
+        assert secrets_in(written) == []
+        assert WRONG not in written
+        assert daemon.state.stat().st_mode & 0o077 == 0
+
+
+def test_a_crash_during_a_login_counts_as_a_login_that_may_have_been_rejected() -> None:
+    with (
+        running_emulator("hang@login:1-3") as emulator,
+        prepared_daemon(profile(emulator.url)) as daemon,
+    ):
+        left: list[object] = []
+        for crash in (1, 2, 3):
+            daemon.start()
+            left.append(daemon.profile_status()["logins_left"])
+            await_that(lambda expected=crash: emulator.state().login_requests == expected)
+            daemon.signal(signal.SIGKILL)
+            daemon.wait()
+
+        daemon.start()
+        error = outcome(lambda: daemon.call("get_token"))
+
+        assert left == [3, 2, 1]
+        assert isinstance(error, BudgetSpent)
+        assert error.retry_after == pytest.approx(960, abs=30)  # 15 minutes after the restart + 60 s
+        assert emulator.state().login_requests == 3
+
+
+def test_a_session_whose_operator_typed_a_wrong_password_goes_on_refreshing() -> None:
+    with (
+        running_emulator(rules=SHORT) as emulator,
+        running_daemon(profile(emulator.url)) as daemon,
+    ):
+        token = daemon.call("get_token")
+
+        error = outcome(lambda: daemon.call("login", password=WRONG))
+
+        assert isinstance(error, LoginRejected)
+        assert daemon.call("get_token", wait=0)["id"] == token["id"]
+        await_that(lambda: emulator.state().refreshes == 2, daemon.log)
+        assert daemon.profile_status()["state"] in {"fresh", "refreshing"}
+        assert daemon.call("get_token")["degraded"] is None
+        assert daemon.run("openfit-token", "status").returncode == 0
+        assert emulator.state().login_requests == 2
+
+
+def test_a_password_changed_at_the_server_ends_no_session_and_the_new_one_heals_it() -> None:
+    with (
+        running_emulator(rules=SHORT) as emulator,
+        running_daemon(profile(emulator.url)) as daemon,
+    ):
+        daemon.call("get_token")
+        emulator.set_password("a new one")
+        # As long as it can, it goes on:
+        await_that(lambda: emulator.state().refreshes == 1)
+        # Then it says why it can't, while the token lives:
+        emulator.revoke_refresh()
+        await_that(lambda: emulator.state().logins_rejected == 1)
+        token = daemon.call("get_token", wait=0)
+        assert token["degraded"]["code"] == "LOGIN_REJECTED"
+        assert daemon.run("openfit-token", "status").returncode == 77
+        # And then, too:
+        await_that(lambda: daemon.profile_status()["expires_in"] is None)
+        assert isinstance(outcome(lambda: daemon.call("get_token")), LoginRejected)
+        assert failed_logins(emulator) == 1
+
+        daemon.write_password("a new one")
+        assert daemon.run("openfit-tokend", "reload").returncode == 0
+
+        assert daemon.call("get_token")["degraded"] is None
+        assert (emulator.state().logins_rejected, emulator.state().logins) == (1, 2)
+        assert failed_logins(emulator) == 0
+
+
+def test_a_secret_that_is_not_there_is_said_costs_nothing_and_is_used_once_it_is_there() -> None:
+    with running_emulator() as emulator, prepared_daemon(profile(emulator.url)) as daemon:
+        daemon.password.unlink()
+        daemon.start()
+        error = outcome(lambda: daemon.call("get_token"))
+        assert isinstance(error, SecretUnavailable)
+        assert str(daemon.password) in error.message
+        assert daemon.profile_status()["state"] == "empty"
+        assert emulator.state().token_requests == 0
+
+        daemon.write_password(PASSWORD)
+
+        daemon.await_state("fresh")
+        assert daemon.profile_status()["logins_left"] == 3
+
+
+def test_a_secret_that_vanished_ends_no_session_and_is_used_once_it_is_there_again() -> None:
+    with (
+        running_emulator(rules=SHORT) as emulator,
+        running_daemon(profile(emulator.url)) as daemon,
+    ):
+        daemon.call("get_token")
+        Path(daemon.password).unlink()
+        error = outcome(lambda: daemon.call("login"))
+        assert isinstance(error, SecretUnavailable)
+        await_that(lambda: emulator.state().refreshes == 1)
+
+        daemon.write_password(PASSWORD)
+        emulator.revoke_refresh()
+
+        await_that(lambda: emulator.state().logins == 2, daemon.log)
+        daemon.await_state("fresh")

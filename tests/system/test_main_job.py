@@ -1,0 +1,538 @@
+"""The main job, as a user meets it: the installed commands as processes, against the emulator."""
+
+import http.client
+import json
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import pairwise
+from urllib.parse import urlsplit
+
+import pytest
+
+from daemons import (
+    RunningDaemon,
+    await_that,
+    prepared_daemon,
+    profile,
+    running_daemon,
+)
+from emulators import PASSWORD, USERNAME, RunningEmulator, running_emulator
+from openfit_token import Token, TokenClient
+from openfit_tokend.core.oauth import token_id
+from openfit_tokend.emulator.identity import Rules
+from openfit_tokend.io import clock
+
+pytestmark = pytest.mark.system
+
+CLIENTS = 20
+SECONDS = 30.0
+"""How long they ask: some five tokens of 8 seconds."""
+PROMPT = 0.5
+"""Seconds from asking for a token to the API's answer, on a machine that is well. Slower ones tell
+nothing: a token has a second at least when it is handed out, and may end on the way."""
+
+
+@pytest.fixture
+def emulator() -> Iterator[RunningEmulator]:
+    with running_emulator() as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def daemon(emulator: RunningEmulator) -> Iterator[RunningDaemon]:
+    with running_daemon(profile(emulator.url)) as daemon:
+        daemon.await_state("fresh")
+        yield daemon
+
+
+# The job
+
+
+class Script:
+    """A client that asks for a token and uses it, all the time."""
+
+    def __init__(self, daemon: RunningDaemon, emulator: RunningEmulator) -> None:
+        self.prompt = 0
+        """Calls of the API that were answered soon."""
+        self.refused: list[Token] = []
+        """Tokens that the API refused soon after they were given."""
+        self.ids: set[str] = set()
+        self._daemon = daemon
+        self._api = http.client.HTTPConnection(urlsplit(emulator.url).netloc, timeout=20)
+
+    def work(self, until: float) -> None:
+        with self._daemon.client() as client:
+            while clock.boot() < until:
+                for _ in range(20):
+                    self.ids.add(client.get_token().id)
+                self._use(client)
+        self._api.close()
+
+    def _use(self, client: TokenClient) -> None:
+        asked = clock.boot()
+        token = client.get_token()
+        self._api.request("GET", "/api/me", headers={"Authorization": token.authorization})
+        answer = self._api.getresponse()
+        answer.read()
+        if clock.boot() - asked < PROMPT:
+            self.prompt += 1
+            if answer.status != 200:
+                self.refused.append(token)
+
+
+@pytest.mark.slow
+def test_twenty_clients_share_one_login_and_never_meet_a_dead_token() -> None:
+    with (
+        running_emulator(rules=Rules(token_lifetime=8)) as emulator,
+        running_daemon(profile(emulator.url)) as daemon,
+    ):
+        scripts = [Script(daemon, emulator) for _ in range(CLIENTS)]
+        until = clock.boot() + SECONDS
+        threads = [threading.Thread(target=each.work, args=(until,)) for each in scripts]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        told, counters = emulator.state(), daemon.profile_status()["counters"]
+
+    assert [script.refused for script in scripts] == [[]] * CLIENTS
+    assert min(script.prompt for script in scripts) > 10
+    assert (told.logins, told.logins_rejected, told.refreshes_rejected) == (1, 0, 0)
+    assert told.max_concurrent == {USERNAME: 1}
+    # Due from 6 s less a tenth of the margin after the last, and soon after that.
+    sent = [request.at for request in told.log]
+    assert len(sent) in {5, 6}
+    assert all(5.7 <= after - before < 7 for before, after in pairwise(sent))
+    assert len({each for script in scripts for each in script.ids}) == len(sent)
+    assert (counters["failures"], counters["uncertain"]) == (0, 0)
+    assert counters["served"] > CLIENTS * 200
+
+
+def test_the_password_and_the_tokens_are_never_logged_nor_told(emulator: RunningEmulator) -> None:
+    with prepared_daemon(profile(emulator.url)) as daemon:
+        daemon.start("--log-level", "debug", "--log-format", "json")
+        token = daemon.call("login")["access_token"]
+        daemon.call("logout")
+        daemon.run("openfit-token", "login", "--ask", stdin="mistyped-secret\n")
+        shown = daemon.run("openfit-token", "status").stdout + json.dumps(daemon.call("status"))
+        daemon.stop()
+
+        told = daemon.log() + shown + daemon.state.read_text()
+        assert all(json.loads(line)["event"] for line in daemon.log().splitlines())
+        assert [word for word in (PASSWORD, token, "mistyped-secret") if word in told] == []
+
+
+# What a user does
+
+
+def test_get_prints_the_token(daemon: RunningDaemon) -> None:
+    token = daemon.call("get_token")["access_token"]
+
+    for words in (["get"], []):
+        found = daemon.run("openfit-token", *words)
+        assert (found.returncode, found.stdout, found.stderr) == (0, f"{token}\n", "")
+    header = daemon.run("openfit-token", "get", "--format", "header").stdout
+    assert header == f"Authorization: Bearer {token}\n"
+
+
+def test_status_of_a_daemon_that_is_well_exits_with_0(daemon: RunningDaemon) -> None:
+    text, fields = (daemon.run("openfit-token", "status", *more) for more in ([], ["--json"]))
+
+    assert (text.returncode, fields.returncode) == (0, 0)
+    assert "main     fresh" in text.stdout
+    assert json.loads(fields.stdout)["v"] == 1
+
+
+def test_refresh_and_refuse_print_a_token(daemon: RunningDaemon) -> None:
+    token = daemon.call("get_token")["access_token"]
+
+    fresh = daemon.run("openfit-token", "refresh")
+    other = daemon.run("openfit-token", "refuse", "0" * 16)
+    piped = daemon.run("openfit-token", "refuse", stdin="another-token\n")
+    refused = daemon.run("openfit-token", "refuse", token_id(token), "--wait", "0")
+
+    assert [fresh.stdout, other.stdout, piped.stdout] == [f"{token}\n"] * 3
+    assert (refused.returncode, refused.stdout) == (75, "")
+
+
+def test_logout_revokes_and_holds_until_login(
+    daemon: RunningDaemon, emulator: RunningEmulator
+) -> None:
+    out = daemon.run("openfit-token", "logout")
+    refused = daemon.run("openfit-token", "get")
+    status = daemon.run("openfit-token", "status")
+
+    assert out.returncode == 0
+    assert refused.returncode == 77
+    assert "logged this profile out" in refused.stderr
+    assert status.returncode == 77
+    assert "logged_out" in status.stdout
+    await_that(lambda: emulator.state().revocations == 1)
+    assert emulator.state().users[USERNAME].sessions == 0
+
+    back = daemon.run("openfit-token", "login")
+
+    assert (back.returncode, back.stderr) == (0, "")
+    assert daemon.run("openfit-token", "get").returncode == 0
+
+
+def test_a_profile_without_a_password_lives_on_the_one_that_is_typed(
+    emulator: RunningEmulator,
+) -> None:
+    with running_daemon(profile(emulator.url, password_file="")) as daemon:
+        refused = daemon.run("openfit-token", "get")
+        assert refused.returncode == 78
+        assert "openfit-token login --ask" in refused.stderr
+
+        typed = daemon.run("openfit-token", "login", "--ask", stdin=f"{PASSWORD}\n")
+
+        assert (typed.returncode, typed.stderr) == (0, "")
+        assert daemon.run("openfit-token", "get").returncode == 0
+        assert emulator.state().logins == 1
+
+
+# What can be wrong
+
+
+def test_a_missing_secret_is_named(emulator: RunningEmulator) -> None:
+    with running_daemon(profile(emulator.url)) as daemon:
+        daemon.password.unlink()
+        daemon.run("openfit-token", "logout")
+        daemon.run("openfit-token", "login")
+    with prepared_daemon(profile(emulator.url)) as daemon:
+        daemon.password.unlink()
+        daemon.start()
+        daemon.await_log("SECRET_UNAVAILABLE")
+
+        found = daemon.run("openfit-token", "get")
+        status = daemon.run("openfit-token", "status")
+
+        assert found.returncode == 78
+        assert f"password_file {daemon.password}: does not exist" in found.stderr
+        assert status.returncode == 75
+        assert f"password_file {daemon.password}: does not exist" in status.stdout
+
+        daemon.write_password(PASSWORD)  # it is read again, without a word
+
+        await_that(lambda: daemon.run("openfit-token", "get").returncode == 0)
+
+
+def test_a_dead_server_is_named(emulator: RunningEmulator) -> None:
+    emulator.stop()
+    with running_daemon(profile(emulator.url)) as daemon:
+        daemon.await_log("login_failed")
+
+        found = daemon.run("openfit-token", "get", "--wait", "0")
+        status = daemon.run("openfit-token", "status")
+
+        assert found.returncode == 75
+        assert "the token server can't be reached: Connection refused" in found.stderr
+        assert status.returncode == 75
+        assert "Connection refused" in status.stdout
+
+        emulator.start()
+
+        assert daemon.run("openfit-token", "get").returncode == 0
+
+
+def test_a_wrong_url_is_named(emulator: RunningEmulator) -> None:
+    with running_daemon(profile(f"{emulator.url}/wrong")) as daemon:
+        daemon.await_log("login_failed")
+
+        found = daemon.run("openfit-token", "get", "--wait", "0")
+
+        assert found.returncode == 75
+        assert "nothing is at /connect/token" in found.stderr
+        assert "id_server" in found.stderr
+        assert daemon.run("openfit-token", "status").returncode == 75
+
+
+def test_a_wrong_client_id_is_named(emulator: RunningEmulator) -> None:
+    with running_daemon(profile(emulator.url, client_id='"of-another"')) as daemon:
+        found = daemon.run("openfit-token", "get")
+        status = daemon.run("openfit-token", "status")
+
+        assert found.returncode == 78
+        assert "rejected the client: invalid_client" in found.stderr
+        assert status.returncode == 77
+        assert "locked" in status.stdout
+        assert daemon.profile_status()["logins_left"] == 3
+
+        daemon.write_config(profile(emulator.url))
+        assert daemon.run("openfit-tokend", "reload").returncode == 0
+
+        assert daemon.run("openfit-token", "get").returncode == 0
+
+
+def test_a_wrong_password_is_named(emulator: RunningEmulator) -> None:
+    with running_daemon(profile(emulator.url), password="wrong") as daemon:
+        found = daemon.run("openfit-token", "get")
+        status = daemon.run("openfit-token", "status")
+
+        assert found.returncode == 77
+        assert "rejected user name or password" in found.stderr
+        assert "openfit-token login" in found.stderr
+        assert status.returncode == 77
+        assert "locked" in status.stdout
+        assert daemon.profile_status()["logins_left"] == 2
+
+
+def test_a_wrong_password_is_sent_once_whoever_asks_and_over_restarts(
+    emulator: RunningEmulator,
+) -> None:
+    with prepared_daemon(profile(emulator.url), password="wrong") as daemon:
+        for _ in range(3):
+            daemon.start()
+            with ExitStack() as stack:
+                wires = [stack.enter_context(daemon.wire()) for _ in range(CLIENTS)]
+                for wire in wires:
+                    wire.ask("get_token")
+                assert {wire.answer().code for wire in wires} == {"LOGIN_REJECTED"}
+            assert daemon.run("openfit-tokend", "reload").returncode == 0
+            assert daemon.stop() == 0
+        assert emulator.state().login_requests == 1
+
+        daemon.write_password(PASSWORD)
+        daemon.start()
+
+        assert daemon.run("openfit-token", "get").returncode == 0
+        assert emulator.state().login_requests == 2
+
+
+def test_an_operator_spends_no_more_than_three_wrong_passwords(emulator: RunningEmulator) -> None:
+    with prepared_daemon(profile(emulator.url), password="wrong 1") as daemon:
+        for number in range(1, 6):
+            daemon.write_password(f"wrong {number}")
+            daemon.start()
+            daemon.run("openfit-token", "login")
+            daemon.stop()
+        daemon.start()
+
+        found = daemon.run("openfit-token", "login")
+
+        assert found.returncode == 75
+        assert "too many rejected logins" in found.stderr
+        assert emulator.state().login_requests == 3
+        assert emulator.state().users[USERNAME].failed == 3
+
+
+def test_a_wrong_configuration_is_named_with_every_fault() -> None:
+    wrong = profile("http://ids.example.org", client_id="7", usrname='"x"')
+    with prepared_daemon(wrong) as daemon:
+        found = daemon.run("openfit-tokend", "run", "--config", str(daemon.config))
+
+        assert found.returncode == 78
+        assert found.stdout == ""
+        assert f"{daemon.config}:" in found.stderr
+        for word in ("id_server", "client_id", "usrname", "username"):
+            assert word in found.stderr
+        assert "Traceback" not in found.stderr
+
+
+def test_no_daemon_is_named_with_exit_69() -> None:
+    with prepared_daemon("") as daemon:
+        for command in (
+            ["openfit-token"],
+            ["openfit-token", "status"],
+            ["openfit-tokend", "reload"],
+        ):
+            found = daemon.run(*command)
+            assert found.returncode == 69
+            assert "no daemon" in found.stderr
+
+
+def test_a_second_daemon_on_the_same_socket_ends_with_exit_73(daemon: RunningDaemon) -> None:
+    found = daemon.run(
+        "openfit-tokend", "run", "--config", str(daemon.config), "--socket", str(daemon.socket)
+    )
+
+    assert found.returncode == 73
+    assert "another daemon listens" in found.stderr
+    assert daemon.run("openfit-token").returncode == 0
+
+
+# Reload
+
+
+def test_a_reload_takes_over_what_changed_and_keeps_the_session(
+    daemon: RunningDaemon, emulator: RunningEmulator
+) -> None:
+    token = daemon.call("get_token")["id"]
+    daemon.write_config(profile(emulator.url, refresh_before='"1m"'), profile(emulator.url, "two"))
+
+    found = daemon.run("openfit-tokend", "reload")
+
+    assert (found.returncode, found.stdout, found.stderr) == (0, "", "")
+    assert daemon.call("get_token", profile="main")["id"] == token
+    assert daemon.call("get_token", profile="two")["id"] != token
+    status = daemon.profile_status()
+    assert 60 <= status["expires_at"] + 1 - status["refresh_at"] <= 67
+
+
+def test_a_hangup_reloads_too(daemon: RunningDaemon, emulator: RunningEmulator) -> None:
+    daemon.write_config(profile(emulator.url), profile(emulator.url, "two"))
+
+    daemon.signal(signal.SIGHUP)
+
+    daemon.await_log("event=reloaded", "profiles=2")
+    assert daemon.call("get_token", profile="two")["profile"] == "two"
+
+
+def test_a_faulty_configuration_is_refused_whole_and_the_old_one_stays(
+    daemon: RunningDaemon, emulator: RunningEmulator
+) -> None:
+    token = daemon.call("get_token")["id"]
+    daemon.write_config(profile(emulator.url, client_id="7", scope="8"))
+
+    found = daemon.run("openfit-tokend", "reload")
+
+    assert found.returncode == 78
+    assert "client_id" in found.stderr
+    assert "scope" in found.stderr
+    assert daemon.call("get_token")["id"] == token
+    assert "client_id" in daemon.call("status")["config_error"]
+    assert "the last reload was refused" in daemon.run("openfit-token", "status").stdout
+
+    daemon.write_config(profile(emulator.url))
+    assert daemon.run("openfit-tokend", "reload").returncode == 0
+    assert daemon.call("status")["config_error"] is None
+
+
+def test_a_hangup_with_a_faulty_configuration_is_logged(daemon: RunningDaemon) -> None:
+    daemon.config.write_text("profiles = 7\n")
+
+    daemon.signal(signal.SIGHUP)
+
+    assert "profiles" in daemon.await_log("event=reload_refused", "level=error")
+    assert daemon.run("openfit-token").returncode == 0
+
+
+def test_a_configuration_that_vanished_is_refused(daemon: RunningDaemon) -> None:
+    daemon.config.unlink()
+
+    found = daemon.run("openfit-tokend", "reload")
+
+    assert found.returncode == 78
+    assert str(daemon.config) in found.stderr
+
+
+def test_another_user_name_ends_the_session(
+    daemon: RunningDaemon, emulator: RunningEmulator
+) -> None:
+    emulator.set_password(PASSWORD, "other@example.org")
+    old = daemon.call("get_token")["id"]
+    daemon.write_config(profile(emulator.url, username='"other@example.org"'))
+
+    daemon.call("reload")
+
+    assert daemon.call("get_token")["id"] != old
+    assert emulator.state().users["other@example.org"].sessions == 1
+
+
+# The end
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_removes_the_socket_and_exits_with_0(
+    number: signal.Signals, daemon: RunningDaemon
+) -> None:
+    daemon.signal(number)
+
+    assert daemon.wait() == 0
+    assert list(daemon.socket.parent.iterdir()) == []
+    assert "Traceback" not in daemon.log()
+    assert "event=stopped" in daemon.log().splitlines()[-1]
+
+
+def test_a_request_under_way_is_finished_before_the_end() -> None:
+    with (
+        running_emulator("slow=1@login:1") as emulator,
+        running_daemon(profile(emulator.url)) as daemon,
+    ):
+        await_that(lambda: emulator.state().login_requests == 1)
+
+        assert daemon.stop() == 0
+
+        assert emulator.state().logins == 1
+        assert "token_obtained" in daemon.log()
+        daemon.start()
+        assert daemon.await_state("fresh")["logins_left"] == 3  # its answer wasn't lost
+
+
+def test_a_live_token_is_served_to_the_end() -> None:
+    with (
+        running_emulator("slow=2@login:2") as emulator,
+        running_daemon(profile(emulator.url)) as daemon,
+        daemon.wire() as wire,
+        daemon.wire() as operator,
+    ):
+        daemon.await_state("fresh")
+        operator.ask("login")
+        await_that(lambda: emulator.state().login_requests == 2)
+
+        daemon.signal(signal.SIGTERM)
+        assert operator.answer().code == "STOPPING"
+
+        assert wire.call("get_token").error is None
+        assert wire.call("refresh").error is None
+        assert wire.call("login").code == "STOPPING"
+        assert wire.call("reload").code == "STOPPING"
+        assert daemon.wait() == 0
+
+
+def test_a_second_signal_ends_at_once_and_the_login_counts_as_lost(
+    emulator: RunningEmulator,
+) -> None:
+    emulator.fault("hang@login:1")
+    with running_daemon(profile(emulator.url)) as daemon:
+        await_that(lambda: emulator.state().login_requests == 1)
+        daemon.signal(signal.SIGTERM)
+        daemon.await_log("event=stopping")
+
+        assert daemon.stop() == 0
+
+        daemon.start()
+        assert daemon.await_state("fresh")["logins_left"] in {2, 3}
+
+
+def test_a_login_that_a_crash_cut_off_counts_as_lost(emulator: RunningEmulator) -> None:
+    emulator.fault("hang@login:1-2")
+    with running_daemon(profile(emulator.url)) as daemon:
+        await_that(lambda: emulator.state().login_requests == 1)
+        daemon.kill()
+
+        daemon.start()
+
+        assert daemon.profile_status()["logins_left"] == 2
+
+
+def test_a_logged_out_profile_stays_so_over_restarts_and_reloads(
+    daemon: RunningDaemon, emulator: RunningEmulator
+) -> None:
+    daemon.call("logout")
+    logins = emulator.state().login_requests
+    await_that(lambda: "main" in json.loads(daemon.state.read_text())["logged_out"])
+    daemon.kill()
+
+    daemon.start()
+    assert daemon.run("openfit-tokend", "reload").returncode == 0
+
+    assert daemon.profile_status()["state"] == "logged_out"
+    assert daemon.run("openfit-token", "get").returncode == 77
+    assert emulator.state().login_requests == logins
+    assert daemon.run("openfit-token", "login").returncode == 0
+    daemon.stop()
+    daemon.start()
+    assert daemon.run("openfit-token", "get").returncode == 0
+
+
+def test_the_python_client_survives_a_restart(daemon: RunningDaemon) -> None:
+    with daemon.client() as client:
+        old = client.get_token()
+        daemon.stop()
+        daemon.start()
+
+        assert client.get_token().id != old.id

@@ -1,0 +1,137 @@
+"""Outages: what lives is served, the trouble is said, and nobody has to help afterwards."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from threading import Event, Thread
+
+import pytest
+
+from daemons import PATIENCE, RunningDaemon, await_that
+from failures import SLACK, Scene, Staged, outcome, pauses, scenes
+from openfit_token import TokenClient, TokenError
+from openfit_token.errors import Unavailable
+from openfit_tokend.emulator.identity import Rules
+from openfit_tokend.io import clock
+
+pytestmark = [pytest.mark.system, pytest.mark.slow]
+
+Stage = Mapping[str, Staged]
+OUTAGE = 15.0
+"""Seconds of the outages whose requests are counted."""
+EARLIEST = 0.49
+"""The part of the backoff that chance may leave of it, and a little less."""
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Stage]:
+    busy = ("error-503@login:*", "error-503@refresh:*")
+    with scenes(
+        late=Scene(away=True),
+        refused=Scene(),
+        failing=Scene(("error-503@refresh:*",), reads=True),
+        no_login=Scene(busy),
+        no_refresh=Scene(busy[1:], Rules(token_lifetime=4)),
+    ) as staged:
+        daemon = staged["late"].daemon
+        enough = Event()
+        insistent = [
+            Thread(target=insist, args=(daemon, name, enough)) for name in ("no_login", "no_refresh")
+        ]
+        for thread in insistent:
+            thread.start()
+        try:
+            yield staged
+        finally:
+            enough.set()
+            for thread in insistent:
+                thread.join(PATIENCE)
+
+
+def insist(daemon: RunningDaemon, name: str, enough: Event) -> None:
+    """Ask for new tokens in all ways, again and again."""
+    with daemon.client(name) as tokens:
+        while not enough.wait(0.1):
+            for ask in (refresh, get, refuse):
+                with suppress(TokenError):
+                    ask(tokens)
+
+
+def refresh(tokens: TokenClient) -> None:
+    tokens.refresh(wait=0)
+
+
+def get(tokens: TokenClient) -> None:
+    tokens.get_token(min_ttl=3, wait=0)
+
+
+def refuse(tokens: TokenClient) -> None:
+    tokens.refuse(tokens.get_token(wait=0), wait=0)
+
+
+def test_a_daemon_whose_server_is_away_at_the_start_begins_to_serve_when_it_returns(
+    stage: Stage,
+) -> None:
+    scene = stage["late"]
+    scene.daemon.await_state("down", name="late")
+    line = scene.daemon.await_log("login_failed", "profile=late")
+    assert "Connection refused" in line
+    assert isinstance(outcome(lambda: scene.token(wait=0)), Unavailable)
+    assert scene.daemon.run("openfit-token", "status", "--profile", "late").returncode == 75
+
+    scene.emulator.start()
+
+    assert scene.token()["profile"] == "late"
+    assert scene.status()["logins_left"] == 3
+
+
+@pytest.mark.parametrize("name", ["refused", "failing"])
+def test_in_an_outage_the_live_token_is_served_and_said_to_be_degraded(
+    stage: Stage, name: str
+) -> None:
+    scene = stage[name]
+    first = scene.token()
+    if name == "refused":
+        scene.emulator.stop()
+
+    served = first
+    while served["degraded"] is None:
+        served = scene.token(wait=0)
+
+    assert served["id"] == first["id"]
+    assert served["degraded"]["code"] == "UNAVAILABLE"
+    reason = {"refused": "Connection refused", "failing": "answered 503"}[name]
+    assert reason in served["degraded"]["message"]
+    command = scene.daemon.run("openfit-token", "status", "--profile", name)
+    assert command.returncode == 75
+    assert reason in command.stdout
+    planned = scene.status()["refresh_at"]
+    await_that(lambda: clock.wall() > planned)  # once more in vain
+
+    scene.emulator.clear_faults()
+    if name == "refused":
+        scene.emulator.start()
+    planned = scene.status()["refresh_at"]
+    status = scene.daemon.await_state("fresh", name=name)
+
+    if planned is not None:  # else a request was just under way
+        assert status["last_success_at"] < planned + SLACK
+    assert status["last_error"] is None
+    assert scene.daemon.run("openfit-token", "status", "--profile", name).returncode == 0
+    assert scene.status()["counters"]["logins"] == 1
+    assert (scene.reader.gaps, scene.reader.refused) == ([], [])
+
+
+@pytest.mark.parametrize(("name", "most"), [("no_login", 5), ("no_refresh", 6)])
+def test_an_outage_is_paced_by_the_backoff_whatever_clients_ask_for(
+    stage: Stage, name: str, most: int
+) -> None:
+    scene = stage[name]
+    await_that(lambda: scene.emulator.state().uptime > OUTAGE + 5)
+
+    failed = [each for each in scene.requests() if each.outcome == "not_acted"]
+    within = [each for each in failed if each.at < failed[0].at + OUTAGE]
+
+    alive = 1 if name == "no_refresh" else 0  # a token near its end allows a try each second
+    for number, pause in enumerate(pauses(failed), start=1):
+        assert pause >= EARLIEST * (1 if alive and number <= 3 else 2 ** (number - 1))
+    assert 3 <= len(within) <= most

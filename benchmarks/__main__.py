@@ -1,20 +1,41 @@
-"""`python -m benchmarks`: run them all, or the one that is named."""
+"""What it costs to be served, beside the least that it could cost, and beside others.
+
+Everything runs here, on loopback and Unix sockets, and ends with the command. It takes a C compiler
+and pip; what else isn't installed is left out, and said. Ratios are medians of each round's, so
+that a machine which does other things as well disturbs little; absolute figures are of one moment.
+"""
 
 import argparse
 
-from benchmarks import connect, start_up
+from benchmarks import table
+from benchmarks.table import Effort
 
-BENCHMARKS = {"start-up": start_up.measure, "connect": connect.measure}
+PARTS = {"table": table.measure}
+FULL = Effort(rounds=9, seconds=0.4, starts=40)
+QUICK = Effort(rounds=3, seconds=0.1, starts=10)
+
+
+class _Options(argparse.Namespace):
+    part: str
+    rounds: int | None
+    quick: bool
 
 
 def main() -> None:
-    """Print the tables."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("name", nargs="?", choices=BENCHMARKS, help="default: all of them")
-    chosen = parser.parse_args().name
-    for name, measure in BENCHMARKS.items():
-        if chosen in {None, name}:
-            measure()
+    """Print what was asked for."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("part", nargs="?", default="table", choices=[*PARTS])
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--rounds", type=int)
+    options = parser.parse_args(namespace=_Options())
+    effort = QUICK if options.quick else FULL
+    if options.rounds:
+        effort = Effort(options.rounds, effort.seconds, effort.starts)
+    PARTS[options.part](effort)
 
 
 main()

@@ -113,29 +113,26 @@ def daemon(
         )
 
 
-def first_answer(path: Path, request: bytes, ends: bytes = b"") -> bytes:
-    """Ask until there is an answer. `ends`: what a whole one ends with, unless it comes at once."""
+def first_answer(path: Path, request: bytes, *, whole: bool = False) -> bytes:
+    """Ask until there is an answer. `whole`: it ends when the server hangs up."""
     deadline = time.monotonic() + READY
     while True:
         try:
-            return _ask(path, request, ends)
+            return _ask(path, request, whole=whole)
         except (FileNotFoundError, ConnectionError):
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.0002)
 
 
-def _ask(path: Path, request: bytes, ends: bytes) -> bytes:
+def _ask(path: Path, request: bytes, *, whole: bool) -> bytes:
     with socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(READY)
         sock.connect(os.fspath(path))
         sock.sendall(request)
-        answer = b""
-        while not answer or not answer.endswith(ends):
-            part = sock.recv(65536)
-            if not part:
-                break
+        answer = sock.recv(65536)
+        while whole and (part := sock.recv(65536)):
             answer += part
-        if not answer:
+        if not answer and not whole:
             raise ConnectionResetError
         return answer

@@ -1,43 +1,44 @@
-"""`openfit-token get`, start to end, beside `python -I -c pass`: the wheel in a bare venv."""
+"""Command lines, start to end, beside `python -I -c pass` of the same virtual environment."""
 
-import subprocess
-import sys
-import tempfile
+import os
 import time
-import venv
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from typing import Final
 
-from benchmarks.places import daemon
+from benchmarks.peers import Peer
+from benchmarks.places import Bare
 
-ROUNDS = 25
-_PROJECT = Path(__file__).parents[1]
+PYTHON: Final = "python -I -c pass"
+WARM_UP: Final = 2
+"""Runs that don't count: they read files from the disk and write bytecode."""
 
 
-def measure() -> None:
-    """Print the best times of both, and their ratio."""
-    with tempfile.TemporaryDirectory() as directory, daemon() as (socket, _pid):
-        venv.create(directory, with_pip=True)
-        python = Path(directory) / "bin" / "python"
-        install = (str(python), "-m", "pip", "install", "--quiet", str(_PROJECT))
-        subprocess.run(install, check=True, stdout=sys.stderr)
-        commands = {
-            "python -I -c pass": (str(python), "-I", "-c", "pass"),
-            "openfit-token get": (
-                str(python.with_name("openfit-token")),
-                "get",
-                "--socket",
-                str(socket),
-            ),
-        }
-        times: dict[str, list[float]] = {name: [] for name in commands}
-        for _ in range(ROUNDS):
-            for name, command in commands.items():
-                began = time.monotonic()
-                subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-                times[name].append(time.monotonic() - began)
-    best = {name: min(each) for name, each in times.items()}
-    print(f"start to end, best of {ROUNDS}, interleaved")
-    for name, seconds in best.items():
-        print(f"  {name:<18} {seconds * 1e3:6.2f} ms")
-    bare, ours = best.values()
-    print(f"  ratio              {ours / bare:6.2f}  (at most 2.2)")
+def measure(bare: Bare, peers: Sequence[Peer], runs: int) -> dict[str, list[float]]:
+    """Give the best time of each, in milliseconds. Interleaved."""
+    python = Peer(peers[0].server, lambda: 0.0, [bare.python, "-I", "-c", "pass"], {})
+    commands = {PYTHON: python} | {peer.server.name: peer for peer in peers if peer.client}
+    times: dict[str, list[float]] = {name: [] for name in commands}
+    for _ in range(runs + WARM_UP):
+        for name, peer in commands.items():
+            times[name].append(_run(peer.client, {**os.environ, **peer.environment}, peer.stdin))
+    return {name: [min(each[WARM_UP:]) * 1e3] for name, each in times.items()}
+
+
+def _run(words: Sequence[str], environment: Mapping[str, str], text: str) -> float:
+    """Run a command and give its seconds. posix_spawn: subprocess itself would take a millisecond."""
+    reading, writing = os.pipe()
+    os.write(writing, text.encode())
+    os.close(writing)
+    silent = os.open(os.devnull, os.O_WRONLY)
+    actions = [(os.POSIX_SPAWN_DUP2, reading, 0), (os.POSIX_SPAWN_DUP2, silent, 1)]
+    try:
+        began = time.monotonic()
+        pid = os.posix_spawnp(words[0], words, environment, file_actions=actions)
+        _, status = os.waitpid(pid, 0)
+        took = time.monotonic() - began
+    finally:
+        os.close(reading)
+        os.close(silent)
+    if status:
+        raise SystemExit(f"{words[0]} failed")
+    return took

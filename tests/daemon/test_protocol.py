@@ -361,13 +361,13 @@ def test_ten_thousand_requests_may_be_pipelined(wire: Wire) -> None:
 
 
 def test_a_notification_is_ignored(wire: Wire) -> None:
-    wire.send(pack([2, "get_token", []]) + pack([2, "nonsense", [1, 2, 3]]))
+    wire.send(pack([2, "get_token", EMPTY]) + pack([2, "nonsense", [1, 2, 3]]))
 
     assert wire.call("hello").error is None
 
 
-@pytest.mark.parametrize("params", [[], [{}]])
-def test_params_are_empty_or_one_map(params: list[object], wire: Wire) -> None:
+@pytest.mark.parametrize("params", [EMPTY, [FIELDS]])
+def test_params_are_empty_or_one_map(params: object, wire: Wire) -> None:
     wire.send(pack([0, 9, "get_token", params]))
 
     assert wire.answer().error is None

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from threading import Event, Thread
+from time import sleep
 
 import pytest
 
@@ -18,6 +19,8 @@ pytestmark = [pytest.mark.system, pytest.mark.slow]
 Stage = Mapping[str, Staged]
 OUTAGE = 15.0
 """Seconds of the outages whose requests are counted."""
+CALLS_APART = 0.05
+"""Seconds between two calls of a client."""
 EARLIEST = 0.49
 """The part of the backoff that chance may leave of it, and a little less."""
 
@@ -28,7 +31,7 @@ def stage() -> Iterator[Stage]:
     with scenes(
         late=Scene(away=True),
         refused=Scene(),
-        failing=Scene(("error-503@refresh:*",), reads=True),
+        failing=Scene(("error-503@refresh:*",), Rules(token_lifetime=24)),
         no_login=Scene(busy),
         no_refresh=Scene(busy[1:], Rules(token_lifetime=4)),
     ) as staged:
@@ -95,6 +98,7 @@ def test_in_an_outage_the_live_token_is_served_and_said_to_be_degraded(
 
     served = first
     while served["degraded"] is None:
+        sleep(CALLS_APART)
         served = scene.token(wait=0)
 
     assert served["id"] == first["id"]
@@ -104,26 +108,31 @@ def test_in_an_outage_the_live_token_is_served_and_said_to_be_degraded(
     command = scene.daemon.run("openfit-token", "status", "--profile", name)
     assert command.returncode == 75
     assert reason in command.stdout
-    planned = scene.status()["refresh_at"]
-    await_that(lambda: clock.wall() > planned)  # once more in vain
+    in_vain = next_try(scene)
+    await_that(lambda: next_try(scene) > in_vain + 0.3)
 
     scene.emulator.clear_faults()
     if name == "refused":
         scene.emulator.start()
-    planned = scene.status()["refresh_at"]
+    planned = next_try(scene)
     status = scene.daemon.await_state("fresh", name=name)
 
-    if planned is not None:  # else a request was just under way
-        assert status["last_success_at"] < planned + SLACK
+    assert status["last_success_at"] < planned + SLACK
     assert status["last_error"] is None
     assert scene.daemon.run("openfit-token", "status", "--profile", name).returncode == 0
-    assert scene.status()["counters"]["logins"] == 1
-    assert (scene.reader.gaps, scene.reader.refused) == ([], [])
+    assert status["counters"]["logins"] == 1
 
 
-@pytest.mark.parametrize(("name", "most"), [("no_login", 5), ("no_refresh", 6)])
+def next_try(scene: Staged) -> float:
+    """Give the Unix time at which the daemon will ask again."""
+    await_that(lambda: scene.status()["refresh_at"] is not None)
+    planned: float = scene.status()["refresh_at"]
+    return planned
+
+
+@pytest.mark.parametrize("name", ["no_login", "no_refresh"])
 def test_an_outage_is_paced_by_the_backoff_whatever_clients_ask_for(
-    stage: Stage, name: str, most: int
+    stage: Stage, name: str
 ) -> None:
     scene = stage[name]
     await_that(lambda: scene.emulator.state().uptime > OUTAGE + 5)
@@ -131,7 +140,7 @@ def test_an_outage_is_paced_by_the_backoff_whatever_clients_ask_for(
     failed = [each for each in scene.requests() if each.outcome == "not_acted"]
     within = [each for each in failed if each.at < failed[0].at + OUTAGE]
 
-    alive = 1 if name == "no_refresh" else 0  # a token near its end allows a try each second
+    alive = 2 if name == "no_refresh" else 0  # near its end a token allows a try each second
     for number, pause in enumerate(pauses(failed), start=1):
-        assert pause >= EARLIEST * (1 if alive and number <= 3 else 2 ** (number - 1))
-    assert 3 <= len(within) <= most
+        assert pause >= EARLIEST * (1 if number <= alive else 2 ** (number - 1))
+    assert 3 <= len(within) <= 5

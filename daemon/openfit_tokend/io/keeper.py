@@ -202,11 +202,13 @@ class Keeper:
         except Exception:  # noqa: BLE001 -- a fault of ours: only this profile tries again
             log.exception("internal_fault", profile=sender.name)
             event = Failed(number, Kind.UNCERTAIN, _internal_problem())
-        self._count(request, event)
-        self.feed(event, sender)
-        if not _login_to_come(self.session):
-            self._password = None  # the login it was given for wasn't needed any more
         with CancelScope(shield=True):
+            if isinstance(event, Failed):  # whoever is told of a rejection may rely on it
+                await self._tools.accounts.write()
+            self._count(request, event)
+            self.feed(event, sender)
+            if not _login_to_come(self.session):
+                self._password = None  # the login it was given for wasn't needed any more
             await self._tools.accounts.write()
 
     async def _write_and_tell(self, done: Callable[[], None]) -> None:

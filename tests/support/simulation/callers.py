@@ -29,7 +29,8 @@ class Callers:
         """Begin to call, again and again."""
         if self._world.plan.pause:
             for name in range(len(self._rngs)):
-                self._come_again(name)
+                if name not in self._world.plan.absent:
+                    self._come_again(name)
 
     def rest(self) -> None:
         """Call no more."""

@@ -116,7 +116,7 @@ class Daemon:
         old = {keeper.name: keeper for keeper in self.keepers}
         self.keepers = []
         for name, (identity, policy) in enumerate(world.operators.config):
-            out = self.disk.is_logged_out(name, identity)
+            out = self.disk.is_logged_out(name, identity) or name in world.plan.absent
             fresh = logged_out_session(now) if out else new_session(now)
             before = old.get(name)
             keeper = Keeper(

@@ -109,6 +109,8 @@ class Plan:
     collisions: bool
     """Fingerprints of passwords have two bits instead of sixteen."""
     acts: tuple[Act, ...]
+    absent: frozenset[int] = frozenset()
+    """Profiles that are logged out from the beginning, and make no calls."""
     calm: bool = True
     """At the end all is mended, and must become well."""
 
@@ -161,6 +163,8 @@ def long_plan(seed: int, years: float = 1.0, lifetime: int = 3600) -> Plan:
     count = int(60 * years)
     usual = [deed for deed in Deed if deed is not Deed.NEW_IDENTITY]
     acts = [_act(rng, rng.choice(usual), duration, 1, stretch=60.0) for _ in range(count)]
+    acts.extend([Act(act.at + 0.5 * DAY, Deed.RELOAD, 0, 1.0) for act in acts])
+    acts.extend([Act(act.at + 0.6 * DAY, Deed.LOGIN, 0, 1.0) for act in acts])  # people look after it
     acts.extend(
         Act(rng.uniform(0, duration), Deed.OUTAGE, 0, rng.uniform(0.2, 1.2) * DAY, _outage(rng))
         for _ in range(int(4 * years))

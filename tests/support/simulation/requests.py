@@ -100,7 +100,7 @@ class Requests:
         self._alive[one] = None
         if isinstance(request, Refresh):
             one.timeout = request.timeout
-            self._line_up(one)
+            self._later(0.0, self._line_up, one)
         else:
             takes = 0.0 if one.given is not None else keeper.fates.choice((0.001, 0.001, 0.5))
             self._later(takes, self._with_secret, one)

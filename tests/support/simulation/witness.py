@@ -308,6 +308,7 @@ class Witness:
             return
         if isinstance(event, Granted | Failed):
             seen.chain += 1
+            seen.outage = False  # an exception, and mostly the server is well again
             promises.follows_at_once_only_where_allowed(taken, seen)
             return
         seen.chain = 0
@@ -320,7 +321,7 @@ class Witness:
         event, after, now, token = taken.event, taken.after, self._world.now, seen.token
         if not isinstance(after.doing, Idle) or after.attempt == 0:
             return
-        least = min(60.0, 2.0 ** (after.attempt - 1))
+        least = min(60.0, 2.0 ** min(10, after.attempt - 1))
         if token is not None and now < token.expires:
             late = max(1.0, (token.expires - now) / 8, min(10.0, token.margin / 30))
             least = min(least, late)

@@ -1,0 +1,153 @@
+"""The table: a row for each server, all measured in turn, in every round."""
+
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+from benchmarks import start_up
+from benchmarks.bars import Bar, judge
+from benchmarks.measure import Load, Loads, Server, memory, pin, ratio
+from benchmarks.peers import FLOOR, OIDC, OURS, ROWS, STREAMS, Means, Peer, start_all
+from benchmarks.places import Bare, daemon, first_answer, install, issuer
+
+Figures = dict[str, dict[str, list[float]]]
+"""Column, row: a figure from each round."""
+
+KEPT: Final = "kept: round trip µs"
+KEPT_CPU: Final = "kept: CPU µs"
+FRESH: Final = "new: round trip µs"
+FRESH_CPU: Final = "new: CPU µs"
+RATE: Final = "64: µs a request"
+RATE_CPU: Final = "64: CPU µs"
+MEMORY: Final = "memory MB"
+IDLE: Final = "KiB each, 10,000 idle"
+START: Final = "start ms"
+CLIENT: Final = "command ms"
+
+LEGEND: Final = """\
+A cell: how many times the floor's (absolute figure); the median of the rounds' ratios, and of the
+rounds. Server and load share one CPU. "kept": one connection, one request after the other (median
+round trip; server CPU a request). "new": connect, ask, close. "64": as many connections, each asks
+again once answered. Memory: resident, of all its processes. "start": to the first answer, best.
+"command": the command line, start to end, best, and how many times `python -I -c pass`.
+"""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long is measured."""
+
+    rounds: int
+    seconds: float
+    """Of each load."""
+    starts: int
+    """Of each command; a fifth as many of each server."""
+
+
+def measure(effort: Effort) -> None:
+    """Print the table, and which bars hold."""
+    with ExitStack() as stack:
+        means = prepare(stack)
+        peers, missing = start_all(means, stack)
+        figures: Figures = {}
+        for peer in peers:
+            pin(peer.server.pids)
+            _note(figures, MEMORY, peer, memory(peer.server.pids) / 1024)
+        for _ in range(effort.rounds):
+            for peer in peers:
+                _one_round(figures, means.loads, peer, effort.seconds)
+        for peer in peers:
+            if peer.server.keeps:
+                _note(figures, IDLE, peer, _idle_share(means.loads, peer.server))
+        commands = start_up.measure(means.bare, peers, effort.starts)
+        for _ in range(max(3, effort.starts // 5)):
+            for peer in peers:
+                _note(figures, START, peer, peer.start() * 1e3)
+    figures[START] = {name: [min(each)] for name, each in figures[START].items()}
+    figures[CLIENT] = commands
+    print(_markdown(figures, [peer.server.name for peer in peers]))
+    print(LEGEND)
+    for each in missing:
+        print(f"Left out: {each}.")
+    judge(_bars(figures))
+
+
+def prepare(stack: ExitStack) -> Means:
+    """Compile, install, and get an answer of the daemon's to give away."""
+    directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="openfit-")))
+    loads = Loads(directory)
+    bare = install(directory / "bare")
+    with issuer() as (url, _), daemon(bare, url) as (server, _):
+        answer = directory / "answer"
+        answer.write_bytes(first_answer(server.path, server.request))
+    return Means(loads, bare, answer)
+
+
+def _note(figures: Figures, column: str, peer: Peer, figure: float) -> None:
+    figures.setdefault(column, {}).setdefault(peer.server.name, []).append(figure)
+
+
+def _one_round(figures: Figures, loads: Loads, peer: Peer, seconds: float) -> None:
+    server = peer.server
+    fresh = loads.run(server, "fresh", seconds)
+    _note(figures, FRESH, peer, fresh.p50)
+    _note(figures, FRESH_CPU, peer, fresh.cpu)
+    if not server.keeps:
+        return
+    kept = loads.run(server, "kept", seconds)
+    _note(figures, KEPT, peer, kept.p50)
+    _note(figures, KEPT_CPU, peer, kept.cpu)
+    crowd = loads.run(server, "many", seconds, 64)
+    _note(figures, RATE, peer, crowd.seconds / crowd.count * 1e6)
+    _note(figures, RATE_CPU, peer, crowd.cpu)
+
+
+def _idle_share(loads: Loads, server: Server) -> float:
+    """Give the KiB that each of many idle connections takes."""
+    before = memory(server.pids)
+    with loads.beside(server, "hold", 0, server.most):
+        return (memory(server.pids) - before) / server.most
+
+
+COLUMNS: Final = (KEPT, KEPT_CPU, FRESH, FRESH_CPU, RATE, RATE_CPU, MEMORY, IDLE, START, CLIENT)
+
+
+def _markdown(figures: Figures, rows: Sequence[str]) -> str:
+    python = figures[CLIENT][start_up.PYTHON]
+    lines = ["| |" + "|".join(f" {column} " for column in COLUMNS) + "|", "|---" * 11 + "|"]
+    for row in [*rows, start_up.PYTHON]:
+        cells: list[str] = []
+        for column in COLUMNS:
+            theirs = figures[column]
+            if row not in theirs:
+                cells.append("–")
+                continue
+            least = python if column == CLIENT else theirs[FLOOR]
+            digits = 2 if column in {CLIENT, IDLE} else 1
+            absolute = f"{median(theirs[row]):.{digits}f}"
+            many = f"**{ratio(theirs[row], least):.2f}** ({absolute})"
+            cells.append(absolute if column == IDLE else many)
+        lines.append("| " + " | ".join([row, *cells]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _bars(figures: Figures) -> list[Bar]:
+    def times(column: str, row: str, other: str) -> float:
+        return ratio(figures[column][row], figures[column][other])
+
+    bars = [
+        Bar("kept connection, round trip: × floor", times(KEPT, OURS, FLOOR), 1.9, 1.5),
+        Bar("CPU a request, 1 connection: × floor", times(KEPT_CPU, OURS, FLOOR), 2.7, 2.0),
+        Bar("CPU a request, 64 connections: × floor", times(RATE_CPU, OURS, FLOOR), 2.4, 2.2),
+        Bar("connect-ask-close, CPU: × floor", times(FRESH_CPU, OURS, FLOOR), 2.5, 2.1),
+        Bar("`openfit-token get`: × `python -I -c pass`", times(CLIENT, OURS, start_up.PYTHON), 1.65),
+        Bar("resident memory: × asyncio streams", times(MEMORY, OURS, STREAMS), 1.6),
+        Bar("an idle connection: KiB", figures[IDLE][OURS][0], 2.0),
+    ]
+    if OIDC in figures[FRESH]:
+        bars.append(Bar("connect-ask-close, round trip: × oidc-agent", times(FRESH, OURS, OIDC), 1.0))
+    return bars

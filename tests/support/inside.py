@@ -1,0 +1,109 @@
+"""The daemon in the test's own process and loop, for what only a patch can bring about.
+
+async with daemon_inside(tmp_path, profile(emulator.url)) as daemon:
+    ... await daemon.client().get_token(), daemon.log(), daemon.clocks.suspend(8 * 3600) ...
+"""
+
+import logging
+import signal
+import sys
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import anyio
+import pytest
+
+from daemons import PATIENCE, Fields
+from emulators import PASSWORD
+from openfit_token import AsyncTokenClient
+from openfit_tokend.app import Daemon
+from openfit_tokend.io import clock, config_file, log
+from openfit_tokend.io.listener import Listener
+
+
+class Clocks:
+    """The clocks of this process, also of its emulators; the event loop's own runs on."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self._boot, self._wall = clock.boot, clock.wall
+        self._slept = 0.0
+        self._set = 0.0
+        patch.setattr(clock, "boot", lambda: self._boot() + self._slept)
+        patch.setattr(clock, "wall", lambda: self._wall() + self._slept + self._set)
+
+    def suspend(self, seconds: float) -> None:
+        """Let the host have slept: the loop's clock stood still, boot and wall went on."""
+        self._slept += seconds
+
+    def set_wall(self, seconds: float) -> None:
+        """Step the wall clock."""
+        self._set += seconds
+
+
+class DaemonInside:
+    """A daemon that serves while the test runs."""
+
+    def __init__(self, daemon: Daemon, directory: Path, clocks: Clocks) -> None:
+        self.daemon = daemon
+        self.clocks = clocks
+        self.socket = directory / "run" / "socket"
+        self._log = directory / "log"
+
+    def client(self, profile: str | None = None) -> AsyncTokenClient:
+        """Give the Python client."""
+        return AsyncTokenClient(profile, str(self.socket))
+
+    async def profile_status(self, name: str = "main") -> Fields:
+        """Give one profile's status."""
+        async with self.client(name) as tokens:
+            profiles = cast("dict[str, Any]", (await tokens.status())["profiles"])
+        return cast("Fields", profiles[name])
+
+    def log(self) -> str:
+        """Give what was logged."""
+        return self._log.read_text()
+
+
+async def async_await_that(holds: Callable[[], bool], told: Callable[[], object] = str) -> None:
+    """Look again and again until it holds, and let the loop run meanwhile."""
+    with anyio.move_on_after(PATIENCE):
+        while not holds():
+            await anyio.sleep(0.01)
+    assert holds(), told()
+
+
+@asynccontextmanager
+async def daemon_inside(
+    directory: Path, *tables: str, password: str = PASSWORD
+) -> AsyncGenerator[DaemonInside]:
+    """Run a daemon in this loop; at the end it is told to stop, as a signal would."""
+    (directory / "password").write_text(password)
+    (directory / "password").chmod(0o600)
+    config = directory / "config.toml"
+    config.write_text("\n".join(tables).replace('"password"', f'"{directory}/password"'))
+    with pytest.MonkeyPatch.context() as patch, (directory / "log").open("w") as written:
+        patch.setenv("STATE_DIRECTORY", str(directory / "state"))
+        patch.setattr(sys, "stderr", written)
+        _log_to_stderr(patch)
+        listener = Listener(directory / "run" / "socket", 0o600, None)
+        daemon = Daemon(config, config_file.load(config), listener)
+        inside = DaemonInside(daemon, directory, Clocks(patch))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(daemon.run)
+            async with inside.client() as tokens:
+                await tokens.hello()  # so it minds signals
+            try:
+                yield inside
+            finally:
+                signal.raise_signal(signal.SIGTERM)
+
+
+def _log_to_stderr(patch: pytest.MonkeyPatch) -> None:
+    logger = logging.getLogger("openfit_tokend")
+    for name in ("level", "propagate"):
+        patch.setattr(logger, name, getattr(logger, name))
+    patch.setattr(logger, "handlers", list(logger.handlers))
+    patch.setattr(logging, "raiseExceptions", logging.raiseExceptions)
+    log.set_up("info", "text")

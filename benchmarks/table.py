@@ -62,7 +62,8 @@ def measure(effort: Effort) -> None:
                 _one_round(figures, means.loads, peer, effort.seconds)
         for peer in peers:
             if peer.server.keeps:
-                _note(figures, IDLE, peer, _idle_share(means.loads, peer.server))
+                before = figures[MEMORY][peer.server.name][0] * 1024
+                _note(figures, IDLE, peer, _idle_share(means.loads, peer.server, before))
         commands = start_up.measure(means.bare, peers, effort.starts)
         for _ in range(max(3, effort.starts // 5)):
             for peer in peers:
@@ -106,9 +107,8 @@ def _one_round(figures: Figures, loads: Loads, peer: Peer, seconds: float) -> No
     _note(figures, RATE_CPU, peer, crowd.cpu)
 
 
-def _idle_share(loads: Loads, server: Server) -> float:
+def _idle_share(loads: Loads, server: Server, before: float) -> float:
     """Give the KiB that each of many idle connections takes."""
-    before = memory(server.pids)
     with loads.beside(server, "hold", 0, server.most):
         return (memory(server.pids) - before) / server.most
 
@@ -126,11 +126,12 @@ def _markdown(figures: Figures, rows: Sequence[str]) -> str:
             if row not in theirs:
                 cells.append("–")
                 continue
+            absolute = f"{median(theirs[row]):.2f}"
+            if column == IDLE:
+                cells.append(absolute)
+                continue
             least = python if column == CLIENT else theirs[FLOOR]
-            digits = 2 if column in {CLIENT, IDLE} else 1
-            absolute = f"{median(theirs[row]):.{digits}f}"
-            many = f"**{ratio(theirs[row], least):.2f}** ({absolute})"
-            cells.append(absolute if column == IDLE else many)
+            cells.append(f"**{ratio(theirs[row], least):.2f}** ({absolute})")
         lines.append("| " + " | ".join([row, *cells]) + " |")
     return "\n".join(lines) + "\n"
 

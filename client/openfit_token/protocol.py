@@ -5,6 +5,8 @@ specification: `[0, msgid, method, params]` is answered by `[1, msgid, error, re
 `[2, method, params]` asks for no answer.
 """
 
+from struct import Struct
+
 from msgpack import BufferFull, Unpacker, packb, unpackb
 
 from openfit_token.errors import BY_CODE, BadRequest, Internal, ProtocolViolation, TokenError
@@ -35,6 +37,8 @@ MAX_WAIT: "Final" = 300.0
 DEFAULT_WAIT: "Final" = 30.0
 """Seconds a call waits that doesn't say."""
 
+_HEAD: "Final" = Struct(">BBBIB")
+"""An array of four, RESPONSE, msgid as a 32-bit number, nil: what stands before a result."""
 _MAX_ITEMS: "Final" = 64
 """Items of an array or map in a request. MessagePack lets ten bytes announce four billion."""
 
@@ -139,8 +143,19 @@ def encode_request(msgid: int, method: str, params: "Mapping[str, object]") -> b
     return packb([REQUEST, msgid, method, [given] if given else []])
 
 
+class Encoded:
+    """A result that is MessagePack already."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+
 def encode_result(msgid: int, result: object) -> bytes:
     """Give the bytes of an answer."""
+    if isinstance(result, Encoded):
+        return _HEAD.pack(0x94, RESPONSE, 0xCE, msgid, 0xC0) + result.data
     return packb([RESPONSE, msgid, None, result])
 
 

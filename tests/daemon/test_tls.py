@@ -15,7 +15,7 @@ from threading import Thread
 import pytest
 import trustme
 
-from daemons import RunningDaemon, prepared_daemon, profile, running_daemon
+from daemons import RunningDaemon, profile, running_daemon
 from emulators import CLIENT_ID, SCOPE, USERNAME, RunningEmulator, running_emulator
 from openfit_tokend.core.events import Kind
 from openfit_tokend.core.oauth import Failure
@@ -158,7 +158,13 @@ async def test_a_server_that_takes_no_connection_was_surely_not_reached() -> Non
             waiting.connect_ex(listener.getsockname())
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         identity = Identity(url, CLIENT_ID, SCOPE, USERNAME)
-        to = Profile("main", "custom", identity, url, Policy())
+        to = Profile(
+            name="main",
+            environment="custom",
+            identity=identity,
+            api_url=url,
+            policy=Policy(),
+        )
 
         reply = await endpoint.request(to, Refresh(Secret("r1"), 0.5), None, 0.0)
 
@@ -190,31 +196,32 @@ def proxied(server: RunningEmulator, authority: Authority) -> str:
     ids=["403", "407", "502", "hangs_up", "rubbish"],
 )
 def test_a_proxy_that_refuses_is_said_and_costs_no_login(
-    behind: RunningEmulator, authority: Authority, proxy: Behaviour, said: str
+    behind: RunningEmulator,
+    authority: Authority,
+    monkeypatch: pytest.MonkeyPatch,
+    proxy: Behaviour,
+    said: str,
 ) -> None:
-    with (
-        raw_server(proxy) as refusing,
-        prepared_daemon(proxied(behind, authority)) as daemon,
-    ):
-        daemon.start(HTTPS_PROXY=refusing.url)
+    with raw_server(proxy) as refusing:
+        monkeypatch.setenv("HTTPS_PROXY", refusing.url)
+        with running_daemon(proxied(behind, authority)) as daemon:
+            line = daemon.await_log("login_failed")
 
-        line = daemon.await_log("login_failed")
-
-        assert said in line
-        assert "HTTPS_PROXY" in line
-        assert daemon.profile_status()["logins_left"] == 3
+            assert said in line
+            assert "HTTPS_PROXY" in line
+            assert daemon.profile_status()["logins_left"] == 3
         assert refusing.requests[0].startswith(b"CONNECT 127.0.0.1:")
         assert b"password" not in b"".join(refusing.requests)
     assert behind.state().token_requests == 0
 
 
 def test_a_proxy_that_works_is_used_and_sees_no_password(
-    behind: RunningEmulator, authority: Authority
+    behind: RunningEmulator, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with raw_server(tunnel) as proxy, prepared_daemon(proxied(behind, authority)) as daemon:
-        daemon.start(HTTPS_PROXY=proxy.url)
-
-        daemon.call("get_token")
+    with raw_server(tunnel) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        with running_daemon(proxied(behind, authority)) as daemon:
+            daemon.call("get_token")
 
         assert [request.split()[0] for request in proxy.requests] == [b"CONNECT"]
     assert behind.state().logins == 1

@@ -214,20 +214,22 @@ class RunningDaemon:
         self.password.touch(mode=0o600)
         self.password.write_text(password)
 
-    def start(self, *options: str, answers: bool = True, **environment: str) -> None:
-        """Start the daemon; by default wait until its socket answers."""
-        command = [sys.executable, "-m", "openfit_tokend", "run"]
+    def start(self, *options: str, without: tuple[str, ...] = ()) -> None:
+        """Start the daemon and wait until its socket answers. `without`: modules to be missing."""
+        program = ["-m", "openfit_tokend"]
+        if without:
+            hide = f"import sys; sys.modules.update(dict.fromkeys({without!r}))"
+            program = ["-c", f"{hide}; from openfit_tokend.cli import main; main()"]
         own = ["--config", str(self.config), "--socket", str(self.socket)]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*command, *own, *options],
+                [sys.executable, *program, "run", *own, *options],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=self.environment | environment,
+                env=self.environment,
             )
-        if answers:
-            await_that(self._answers, self.log)
+        await_that(self._answers, self.log)
 
     def wire(self) -> Wire:
         """Give a raw connection."""

@@ -125,6 +125,16 @@ def test_the_password_and_the_tokens_are_never_logged_nor_told(emulator: Running
         assert [word for word in (PASSWORD, token, "mistyped-secret") if word in told] == []
 
 
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_daemon_with_one_profile_takes_less_than_36_mb(scheme: str) -> None:
+    """As installed: httpcore loads trio, which is here for the tests alone."""
+    with prepared_daemon(profile(f"{scheme}://127.0.0.1:9")) as daemon:
+        daemon.start(without=("trio",))
+        daemon.await_log("login_failed")  # so that what a request needs is loaded
+
+        assert daemon.memory() < 36_000_000
+
+
 # What a user does
 
 
@@ -306,6 +316,17 @@ def test_a_wrong_password_is_sent_once_whoever_asks_and_over_restarts(
 
         assert daemon.run("openfit-token", "get").returncode == 0
         assert emulator.state().login_requests == 2
+
+
+def test_a_rejection_that_was_told_outlasts_a_crash(emulator: RunningEmulator) -> None:
+    with running_daemon(profile(emulator.url), password="wrong") as daemon:
+        assert daemon.run("openfit-token", "get").returncode == 77
+        daemon.kill()
+
+        daemon.start()
+
+        assert daemon.run("openfit-token", "get").returncode == 77
+        assert emulator.state().login_requests == 1
 
 
 def test_an_operator_spends_no_more_than_three_wrong_passwords(emulator: RunningEmulator) -> None:
@@ -520,7 +541,6 @@ def test_a_logged_out_profile_stays_so_over_restarts_and_reloads(
 ) -> None:
     daemon.call("logout")
     logins = emulator.state().login_requests
-    await_that(lambda: "main" in json.loads(daemon.state.read_text())["logged_out"])
     daemon.kill()
 
     daemon.start()

@@ -4,7 +4,7 @@ A Session is immutable and holds nothing that could be derived. Only `step` make
 moments are seconds of CLOCK_BOOTTIME.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum, unique
 from math import inf
 from typing import Final, assert_never
@@ -50,10 +50,11 @@ class AccessToken:
     due: float
     """When it is to be replaced."""
 
-    @property
-    def expires(self) -> float:
-        """Give the moment from which it isn't served any more."""
-        return schedule.expires(self.sent, self.lifetime)
+    expires: float = field(init=False)
+    """From when it isn't served any more. Derived, but asked for at each request."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "expires", schedule.expires(self.sent, self.lifetime))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from openfit_token.errors import (
     Stopping,
     TokenError,
 )
-from openfit_token.protocol import DEFAULT_WAIT, MAX_WAIT, PROTOCOL
+from openfit_token.protocol import DEFAULT_WAIT, MAX_WAIT, PROTOCOL, Encoded
 from openfit_tokend import __version__
 from openfit_tokend.core import budget
 from openfit_tokend.core.answers import Call, Get, Refuse, Renew, answer, login_call, token_for
@@ -104,27 +104,10 @@ class Calls:
             )
         return do(caller, params)
 
-    def token(self, keeper: Keeper, access: AccessToken, now: float) -> object:
+    def token(self, keeper: Keeper, access: AccessToken, now: float) -> Encoded:
         """Give the result that hands out a token, and count it."""
         keeper.counters.served += 1
-        profile, session = keeper.profile, keeper.session
-        trouble = degraded(session, now)
-        epoch = clock.wall() - now  # what turns CLOCK_BOOTTIME into Unix time right now
-        return {
-            "profile": profile.name,
-            "access_token": access.value.reveal,
-            "token_type": "Bearer",
-            "id": access.id,
-            "scope": access.scope,
-            "api_url": profile.api_url,
-            "obtained_at": access.obtained + epoch,
-            "expires_at": access.expires + epoch,
-            "expires_in": access.expires - now,
-            "refresh_at": access.due + epoch,
-            "degraded": None
-            if trouble is None
-            else {"code": trouble.kind.code, "message": trouble.message},
-        }
+        return keeper.handout.answer(keeper.profile, keeper.session, access, now)
 
     # The methods
 
@@ -139,8 +122,13 @@ class Calls:
         }
 
     def _get_token(self, _caller: Caller, params: Params) -> object:
-        min_ttl = _number(params, "min_ttl", inf)
-        return self._await(self._keeper(params), Get(min_ttl), _wait(params))
+        keeper = self._keeper(params)
+        if not params:  # the most common call is answered by what is held, where that will do
+            now = clock.boot()
+            access = keeper.session.access
+            if access is not None and now < access.expires and now < access.due:
+                return self.token(keeper, access, now)
+        return self._await(keeper, Get(_number(params, "min_ttl", inf)), _wait(params))
 
     def _refresh(self, _caller: Caller, params: Params) -> object:
         return self._await(self._keeper(params), Renew(clock.boot()), _wait(params))
@@ -196,7 +184,7 @@ class Calls:
 
     def _keeper(self, params: Params) -> Keeper:
         keepers = self._house.keepers
-        name = _text(params, "profile")
+        name = _text(params, "profile") if params else None
         if name is None:
             name = self._house.default_profile
             if name is None and len(keepers) == 1:

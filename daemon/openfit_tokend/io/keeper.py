@@ -52,6 +52,7 @@ from openfit_tokend.io import clock, log
 from openfit_tokend.io.accounts import Accounts
 from openfit_tokend.io.alarm import Alarm
 from openfit_tokend.io.endpoint import Endpoint, Reply
+from openfit_tokend.io.handout import Handout
 from openfit_tokend.io.secrets import read_password
 
 
@@ -93,6 +94,7 @@ class Keeper:
     def __init__(self, profile: Profile, tools: Tools, changed: Listener) -> None:
         self.profile = profile
         self.counters = Counters()
+        self.handout = Handout()
         self.waiting = 0
         """Calls parked for this profile; the server counts them."""
         self.answered = False
@@ -130,6 +132,8 @@ class Keeper:
         self.session, effects = step(before, event, clock.moment(), self.profile.policy)
         if self.session != before:
             self._set_timer(wake_at(self.session))
+            if self.session.access is None:
+                self.handout = Handout()  # it held the token's bytes
             out = self.profile.identity if is_logged_out(self.session) else None
             if self._tools.accounts.mark(self.profile.name, out):
                 self._tools.tasks.start_soon(self._tools.accounts.write)

@@ -124,7 +124,8 @@ class IdServer:
             "expires_in": traits.lifetime if self._made % 5 else str(traits.lifetime),
             "token_type": "Bearer",
         }
-        if traits.gives_refresh_tokens and (traits.rotates or family.current is None):
+        gives = traits.gives_refresh_tokens or self._made % 2
+        if gives and (traits.rotates or family.current is None):
             family.current = f"hush-refresh-{family.account}-{self._made}"
             self._families[family.current] = family
             said["refresh_token"] = family.current

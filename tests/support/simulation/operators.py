@@ -86,6 +86,8 @@ class Operators:
                 world.server.revoke_all(account)
             case Deed.SECRET_GONE:
                 self.secret_gone_until = world.now + act.value
+            case Deed.SILENT_TYPO:
+                self._secrets[account] = self._word(account)
             case Deed.NEW_PASSWORD | Deed.SECRET_FIRST | Deed.TYPO:
                 self._change_password(act, account)
             case Deed.SUSPEND | Deed.RESTART | Deed.BLANK_RESTART | Deed.REBOOT:
@@ -166,8 +168,8 @@ class Operators:
             world.suspend(act.value)
             return
         rebooted, keeps = act.deed is Deed.REBOOT, act.deed is Deed.RESTART
+        world.witness.stopped(daemon.keepers)
         sessions = daemon.stop()
-        world.witness.stopped()
         file = daemon.disk.save(world.now, rebooted=rebooted)
 
         def start() -> None:

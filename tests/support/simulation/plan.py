@@ -30,6 +30,8 @@ class Deed(Enum):
     """Changed in the secret, with a reload, and `value` seconds later at the server."""
     TYPO = auto()
     """The secret is wrong, with a reload; mended with another one after `value` seconds."""
+    SILENT_TYPO = auto()
+    """The secret is wrong, and nobody reloads."""
     SECRET_GONE = auto()
     """The secret can't be read for `value` seconds."""
     RELOAD = auto()
@@ -84,6 +86,7 @@ class Traits:
     old_access_dies: bool = False
     """A refresh ends the access token before it."""
     gives_refresh_tokens: bool = True
+    """With each grant; else only now and then."""
     phase: float = 0.0
     """Part of a second that its clock is off: it counts whole seconds."""
 

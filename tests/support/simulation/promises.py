@@ -8,21 +8,28 @@ from functools import wraps
 from math import inf
 from typing import TYPE_CHECKING, ParamSpec
 
-from openfit_token.errors import ClientRejected, TokenError
-from openfit_tokend.core.answers import Get, answer
+from openfit_token.errors import ClientRejected, LoggedOut, TokenError
+from openfit_tokend.core.answers import Get, LogIn, Refuse, Renew, answer
 from openfit_tokend.core.events import (
     Failed,
     Granted,
     Kind,
     LoginOrdered,
     LogoutOrdered,
-    NewTokenWanted,
     OverBudget,
-    Reconfigured,
+    Revoke,
     Send,
-    Woken,
 )
-from openfit_tokend.core.session import AccessToken, Idle, Login, Refresh, Requesting, Stopped
+from openfit_tokend.core.session import (
+    AccessToken,
+    Idle,
+    Login,
+    Refresh,
+    Requesting,
+    State,
+    Stopped,
+    state,
+)
 from simulation.requests import Request
 from simulation.seen import Cost, Seen, Token
 
@@ -84,6 +91,10 @@ def served_alive(
         return f"served {access.id}, the newest is {token}"
     if now >= token.expires:
         return f"served {now - token.expires:.3f} s after its end"
+    if isinstance(call, Renew) and token.obtained < call.asked_at - 10.0 - A_LITTLE:
+        return f"{call} was given a token of {token.obtained:.3f}"
+    if call == Refuse(access.id):
+        return "it is the one that was refused"
     if isinstance(call, Get) and token.expires - now < (call.min_ttl or 0.0) - A_LITTLE:
         return f"served with {token.expires - now:.3f} s left, wanted {call.min_ttl}"
     if dead and token.lifetime >= 16:  # noqa: PLR2004 -- below, the guard is less than a second
@@ -142,7 +153,9 @@ def tries_within_a_minute(taken: "Taken", now: float) -> str | None:
     if after.refresh is None and after.bar is not None and now < after.bar.until:
         return None
     if after.error is not None and after.error.kind is ClientRejected:
-        return None
+        left = 0.0 if after.access is None else after.access.expires - now
+        longest = max(60.0, left / 8) if left > 0 else 3600.0
+        return None if after.doing.due <= now + longest + A_LITTLE else "an operator may have mended it"
     if isinstance(taken.event, Failed) and taken.event.retry_after is not None:
         return None
     return f"the next try is {after.doing.due - now:.1f} s away"
@@ -158,6 +171,56 @@ def rejected_stays_unsent(one: Request, cost: Cost) -> str | None:
     if one.password in cost.rejected and not one.request.insisted:
         return f"{one} was rejected before"
     return None
+
+
+@promise(5)
+def clear_before(one: Request, cost: Cost, now: float) -> str | None:
+    """After 3 clear rejections one login at a time, each for an operator or a proven password.
+
+    And no sooner than 15 minutes after the last rejection.
+    """
+    assert isinstance(one.request, Login)
+    if cost.clear < 3:  # noqa: PLR2004 -- as promised
+        return None
+    if now < cost.newest_clear + 900.0 - A_LITTLE:
+        return f"{one} is sent {now - cost.newest_clear:.0f} s after the last clear rejection"
+    announced = cost.announced > cost.refused_sent
+    if one.request.insisted or announced or one.password in cost.proven:
+        return None
+    return f"{one} is the account's next after {cost.clear} clear rejections"
+
+
+@promise(5)
+def held_only_by_the_budget(
+    one: Request, refused: OverBudget, cost: Cost, now: float, *, ordered: bool
+) -> str | None:
+    """An operator's login, and a proven password, are held only by the budget."""
+    if ordered and refused.until == inf:
+        return f"{one} was ordered, but is held for ever"
+    young = [at for at, _ in cost.entries if now < at + 900.0]
+    free = len(young) < 3 and now >= cost.newest_clear + 900.0  # noqa: PLR2004 -- as promised
+    proven = one.password in cost.proven and one.password not in cost.rejected
+    return f"{one} is proven, but held: {refused}" if proven and free else None
+
+
+@promise(5)
+def proven_ones_go_side_by_side(one: Request, cost: Cost, now: float) -> str | None:
+    """A proven password waits for no sibling while the budget would bear its rejection."""
+    young = [at for at, _ in cost.entries if now < at + 900.0]
+    bears = len(young) + len(cost.under_way) < 3  # noqa: PLR2004 -- as promised
+    return f"{one} waits" if bears and one.password in cost.proven else None
+
+
+@promise(5)
+def stays_logged_out(taken: "Taken") -> str | None:
+    """Only an operator's login ends a logout."""
+    bar, after = taken.before.bar, taken.after
+    out = isinstance(taken.before.doing, Stopped) and bar is not None
+    if bar is None or not out or bar.error.kind is not LoggedOut:
+        return None
+    barred = after.bar is not None and after.bar.error.kind is LoggedOut
+    stays = barred and isinstance(after.doing, Stopped)
+    return f"{after.doing} after a logout" if not stays and taken.event != LoginOrdered() else None
 
 
 @promise(5)
@@ -233,12 +296,26 @@ def worn_out_only_when_barred(taken: "Taken", began: float | None, now: float) -
 
 
 @promise(6)
-def doubtful_only_when_barred(taken: "Taken", lost: int, now: float) -> str | None:
-    """From the second lost answer on a login is tried first."""
+def doubtful_only_when_barred(taken: "Taken", seen: Seen, now: float) -> str | None:
+    """From the second lost answer on, or the third unclear one, a login is tried first."""
     bar = taken.after.bar
-    if lost < 2 or (bar is not None and now < bar.until):  # noqa: PLR2004 -- the second
+    doubtful = seen.lost >= 2 or seen.unclear >= 3  # noqa: PLR2004 -- as promised
+    if not doubtful or (bar is not None and now < bar.until):
         return None
-    return f"a refresh after {lost} lost answers"
+    return f"a refresh after {seen.lost} lost and {seen.unclear} unclear answers"
+
+
+@promise(6)
+def gives_back(taken: "Taken", seen: Seen, *, void: bool) -> str | None:
+    """What logout or a void answer leaves is revoked, and nothing else ever is."""
+    revoked = {effect.token.reveal for effect in taken.effects if isinstance(effect, Revoke)}
+    wanted = set[str]()
+    event = taken.event
+    if isinstance(event, LogoutOrdered) and seen.held is not None:
+        wanted = {seen.held}
+    if void and isinstance(event, Granted) and event.grant.refresh_token is not None:
+        wanted = {event.grant.refresh_token.reveal}
+    return f"revoked {revoked}, not {wanted}" if revoked != wanted else None
 
 
 # 7: pace
@@ -294,6 +371,13 @@ def rests(taken: "Taken", seen: Seen, now: float) -> str | None:
         if pause < least - A_LITTLE:
             return f"for a client, {pause:.3f} s after the last: {least:.0f} s at least"
     return None
+
+
+@promise(7)
+def spares_logins(seen: Seen, now: float) -> str | None:
+    """After a second lost login in a row the next by itself comes 7.5 minutes later."""
+    early = seen.no_login_before - now
+    return f"a login {early:.0f} s early" if early > A_LITTLE else None
 
 
 @promise(7)
@@ -364,6 +448,35 @@ def answered_in_that_step(keeper: "Keeper", now: float) -> str | None:
 
 
 @promise(8)
+def nobody_waits_in_vain(taken: "Taken") -> str | None:
+    """Nobody waits where nothing can come before the end of the wait."""
+    doing = taken.after.doing
+    if isinstance(doing, Requesting):
+        return None
+    due = doing.due if isinstance(doing, Idle) else inf
+    for parked in taken.keeper.parked:
+        if not isinstance(parked.call, LogIn) and due > parked.deadline:
+            return f"{parked.call} waits until {parked.deadline:.3f}, next is {due:.3f}"
+    return None
+
+
+@promise(8)
+def orders_are_kept(taken: "Taken") -> str | None:
+    """An operator's login follows at once, or right after what is under way."""
+    before, event = taken.before.doing, taken.event
+    follows = False
+    match before:
+        case Requesting(Refresh(), login_after=True):
+            follows = isinstance(event, Granted | Failed) and event.number == taken.before.number
+        case Requesting():
+            pass
+        case _:
+            follows = isinstance(event, LoginOrdered)
+    sent = [effect.request for effect in taken.effects if isinstance(effect, Send)]
+    return f"no login, but {sent}" if follows and sent != [Login(insisted=True)] else None
+
+
+@promise(8)
 def answered_by_its_wait(call: object, told: object) -> str | None:
     """Every waiter is answered by its `wait`."""
     return f"{call} isn't answered" if told is None else None
@@ -416,6 +529,15 @@ def no_error_tells(told: object) -> str | None:
 
 
 @promise(0)
+def shown_as_it_is(taken: "Taken", now: float) -> str | None:
+    """A session that is well is shown as such."""
+    after = taken.after
+    well = isinstance(after.doing, Idle) and after.attempt == 0 and after.access is not None
+    shown = state(after, now)
+    return f"it is well, but shown as {shown}" if well and shown is not State.FRESH else None
+
+
+@promise(0)
 def classified(one: Request, event: Granted | Failed) -> str | None:
     """Each answer is taken for what it is."""
     if one.fate is None or isinstance(event, Failed) and event.kind is None:
@@ -432,6 +554,3 @@ def classified(one: Request, event: Granted | Failed) -> str | None:
         bad = b"invalid_client" in one.said[1]
         wanted = Kind.CLIENT_REJECTED if bad else Kind.GRANT_REJECTED
     return f"{one}: {one.fate} was taken for {got}" if got != wanted else None
-
-
-__all__ = ["LoginOrdered", "LogoutOrdered", "NewTokenWanted", "Reconfigured", "Send", "Woken"]

@@ -130,9 +130,11 @@ class Requests:
         )
         match asked:
             case OverBudget():
+                world.witness.refused(one, asked)
                 self._finish(one, Failed(one.number, asked, _over_budget(asked, world.now)), None)
             case Wait():
                 one.waited = True
+                world.witness.waits(one)
                 self._waiting.setdefault(one.account, []).append(one)
             case Go(ledger, attempt):
                 disk.put(one.account, ledger)

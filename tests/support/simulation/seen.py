@@ -39,6 +39,16 @@ class Seen:
     """The refresh token that arrived last and may still be used."""
     spent: set[str] = field(default_factory=set[str])
     """Refresh tokens whose use was answered with yes or no, or that were given up."""
+    lost: int = 0
+    """Its uses in a row whose answer was lost."""
+    unclear: int = 0
+    """Its uses in a row that were refused without a clear word."""
+    lost_logins: int = 0
+    """Logins in a row whose answer was lost."""
+    no_login_before: float = -inf
+    """The soonest next login by itself, after lost ones."""
+    ordered: set[int] = field(default_factory=set[int])
+    """Numbers of requests that an operator ordered."""
     voided: set[int] = field(default_factory=set[int])
     """Numbers of requests that a logout or another identity made void."""
     ended: float = -inf

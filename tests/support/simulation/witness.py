@@ -1,6 +1,5 @@
 """Sees all that happens, keeps what it means, and holds it against the promises."""
 
-from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING, final
 
@@ -15,6 +14,7 @@ from openfit_tokend.core.events import (
     OverBudget,
     Reconfigured,
     Send,
+    Woken,
 )
 from openfit_tokend.core.session import AccessToken, Idle, Login, Refresh, Requesting, Stopped
 from openfit_tokend.core.settings import Account
@@ -58,14 +58,19 @@ class Witness:
         if not kept or old is None:
             self._seen[keeper.name] = Seen()
             return
-        old.not_before, old.chain, old.sends = -inf, 0, []
+        old.not_before = old.no_login_before = -inf
+        old.chain, old.sends, old.ordered = 0, [], set()
         if old.token is not None:
             old.token.excused = "restart"
             if self._world.now >= old.token.expires:
                 old.token = None
 
-    def stopped(self) -> None:
-        """Take note that the daemon died."""
+    def stopped(self, keepers: "list[Keeper]") -> None:
+        """Take note that the daemon dies: answers to come are lost."""
+        for keeper in keepers:
+            doing = keeper.session.doing
+            if isinstance(doing, Requesting) and isinstance(doing.request, Refresh):
+                self._seen[keeper.name].lost += 1
 
     def restarted(self, *, rebooted: bool) -> None:
         """Take note that it starts again: what was under way may have been rejected."""
@@ -94,8 +99,23 @@ class Witness:
         cost = self._cost(one.account)
         if not self._world.plan.collisions:
             promises.rejected_stays_unsent(one, cost)
+            promises.clear_before(one, cost, self._world.now)
         cost.under_way.append(one)
         promises.window(cost, self._world.now)
+
+    def refused(self, one: Request, refused: OverBudget) -> None:
+        """Judge a login that isn't sent."""
+        cost, seen = self._cost(one.account), self._seen[one.keeper.name]
+        if not self._world.plan.collisions:
+            ordered = one.number in seen.ordered
+            promises.held_only_by_the_budget(
+                one, refused, cost, self._world.now, ordered=ordered
+            )
+
+    def waits(self, one: Request) -> None:
+        """Judge a login that waits for another one."""
+        if not self._world.plan.collisions:
+            promises.proven_ones_go_side_by_side(one, self._cost(one.account), self._world.now)
 
     def acted(self, one: Request) -> None:
         """Judge what the server did."""
@@ -129,7 +149,9 @@ class Witness:
                 if one.password in cost.proven:
                     cost.spared.add(one.password)
                 cost.entries.append((now, None))
+                cost.newest_clear = now
                 cost.rejected.add(one.password)
+                cost.proven.discard(one.password)
                 assert one.attempt is not None
                 cost.refused_sent = max(cost.refused_sent, one.attempt.sent)
             case Kind.UNCLEAR:
@@ -188,6 +210,10 @@ class Witness:
         self._look_for_gap(taken, seen)
         self._count_refusals(taken, seen)
         sends = [effect for effect in taken.effects if isinstance(effect, Send)]
+        void = isinstance(taken.event, Granted | Failed) and taken.event.number in seen.voided
+        promises.gives_back(taken, seen, void=void)
+        promises.stays_logged_out(taken)
+        promises.orders_are_kept(taken)
         counted = self._take_event(taken, seen)
         for send in sends:
             self._judge_send(taken, seen, send)
@@ -199,8 +225,10 @@ class Witness:
         promises.due_is_drawn_once(taken, seen.token)
         promises.tries_within_a_minute(taken, now)
         promises.somebody_is_at_work(taken)
+        promises.shown_as_it_is(taken, now)
         if keeper.parked:
             promises.answered_in_that_step(keeper, now)
+            promises.nobody_waits_in_vain(taken)
             promises.wishes_are_kept(taken, seen, now)
         if taken.after.error is not taken.before.error or isinstance(taken.event, Granted):
             promises.nothing_is_told(taken)
@@ -211,7 +239,8 @@ class Witness:
             case LogoutOrdered() | Reconfigured(identity=True):
                 self._give_up(taken, seen)
             case Reconfigured(schedule=moved):
-                seen.not_before, seen.sends, seen.reloaded = -inf, [], True
+                seen.not_before = seen.no_login_before = -inf
+                seen.sends, seen.reloaded, seen.lost_logins = [], True, 0
                 if moved and seen.token is not None:
                     seen.token.excused = "reload"
                     if taken.after.access is not None:
@@ -236,7 +265,9 @@ class Witness:
         if seen.held is not None:
             seen.spent.add(seen.held)
         seen.token = seen.held = None
-        seen.not_before, seen.sends, seen.chain = -inf, [], 0
+        seen.lost = seen.unclear = seen.lost_logins = 0
+        seen.not_before = seen.no_login_before = -inf
+        seen.sends, seen.chain = [], 0
 
     def _take_answer(self, taken: "Taken", seen: Seen, one: Request) -> None:
         now, event = self._world.now, taken.event
@@ -247,12 +278,15 @@ class Witness:
             rejected = event.kind is Kind.GRANT_REJECTED
             if isinstance(one.request, Refresh) and rejected:
                 seen.spent.add(one.request.token.reveal)
-                seen.held = None
+                seen.held, seen.lost, seen.unclear, seen.no_login_before = None, 0, 0, -inf
+            self._count_failure(seen, one, event)
             self._blame(taken, seen, event)
             return
         assert isinstance(event, Granted)
         grant = event.grant
+        seen.lost = seen.unclear = 0
         if isinstance(one.request, Login):
+            seen.lost_logins, seen.no_login_before = 0, -inf
             seen.held = None if grant.refresh_token is None else grant.refresh_token.reveal
         elif grant.refresh_token is not None:
             old, seen.held = seen.held, grant.refresh_token.reveal
@@ -279,6 +313,17 @@ class Witness:
             seen.token = token
             seen.not_before, seen.sends = -inf, []
 
+    def _count_failure(self, seen: Seen, one: Request, event: Failed) -> None:
+        if isinstance(one.request, Refresh):
+            seen.lost += event.kind is Kind.UNCERTAIN
+            seen.unclear += event.kind is Kind.UNCLEAR
+        elif event.kind is Kind.UNCERTAIN:
+            seen.lost_logins += 1
+            if seen.lost_logins > 1:
+                seen.no_login_before = self._world.now + 450.0
+        else:
+            seen.lost_logins, seen.no_login_before = 0, -inf
+
     def _blame(self, taken: "Taken", seen: Seen, event: Failed) -> None:
         token = seen.token
         if token is None:
@@ -302,8 +347,11 @@ class Witness:
             promises.unanswered_only(one, seen)
             began = self._world.server.began(send.request.token.reveal)
             promises.worn_out_only_when_barred(taken, began, now)
-            held = taken.before.refresh
-            promises.doubtful_only_when_barred(taken, held.lost if held else 0, now)
+            promises.doubtful_only_when_barred(taken, seen, now)
+        elif not send.request.insisted and isinstance(event, Woken | NewTokenWanted):
+            promises.spares_logins(seen, now)
+        elif send.request.insisted:
+            seen.ordered.add(send.number)
         if isinstance(event, LoginOrdered):
             return
         if isinstance(event, Granted | Failed):
@@ -388,5 +436,3 @@ class Witness:
     def _cost(self, account: Account) -> Cost:
         return self._costs.setdefault(account, Cost())
 
-
-_ = replace

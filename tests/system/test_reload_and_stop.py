@@ -1,0 +1,251 @@
+"""Reload and stop: what is going on goes on, what is refused is said, what waits is told."""
+
+import signal
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import pytest
+
+from daemons import RunningDaemon, await_that, profile, running_daemon
+from emulators import RunningEmulator, running_emulator
+from failures import outcome
+from openfit_token.errors import ConfigRejected, NoSuchProfile, Stopping
+from openfit_tokend.emulator.identity import Rules
+
+pytestmark = [pytest.mark.system, pytest.mark.slow]
+
+HANGUPS = 200
+CONFIG_REJECTED = 78
+
+
+@contextmanager
+def one_daemon(
+    *faults: str, names: tuple[str, ...] = ("main",), rules: Rules | None = None
+) -> Generator[tuple[RunningEmulator, RunningDaemon]]:
+    with (
+        running_emulator(*faults, rules=rules) as emulator,
+        running_daemon(*(profile(emulator.url, name) for name in names)) as daemon,
+    ):
+        yield emulator, daemon
+
+
+def hang_up(daemon: RunningDaemon) -> None:
+    """Send SIGHUP, and await that it was heeded."""
+    before = daemon.log().count("event=reload")
+    daemon.signal(signal.SIGHUP)
+    await_that(lambda: daemon.log().count("event=reload") > before, daemon.log)
+
+
+# Reload
+
+
+def test_what_changed_changes_and_what_did_not_keeps_its_session_and_its_connections() -> None:
+    with one_daemon(names=("kept", "moved")) as (emulator, daemon), daemon.wire() as wire:
+        kept = wire.call("get_token", profile="kept").result
+        moved = wire.call("get_token", profile="moved").result
+        assert kept is not None
+        assert moved is not None
+        daemon.write_config(
+            profile(emulator.url, "kept", api_url='"https://api.example.org"'),
+            profile(emulator.url, "moved", scope='"OpenFitApi"'),
+        )
+
+        hang_up(daemon)
+
+        after = wire.call("get_token", profile="kept").result
+        assert after is not None
+        assert (after["id"], after["api_url"]) == (kept["id"], "https://api.example.org")
+        logged_in = wire.call("get_token", profile="moved").result
+        assert logged_in is not None
+        assert logged_in["id"] != moved["id"]
+        assert logged_in["scope"] == "OpenFitApi"
+        assert emulator.state().login_requests == 3
+        assert emulator.state().refresh_requests == 0
+
+
+def test_another_schedule_moves_the_next_refresh_and_nothing_else() -> None:
+    with one_daemon() as (emulator, daemon):
+        before = daemon.call("get_token")
+        daemon.write_config(profile(emulator.url, refresh_before='"10m"'))
+
+        assert daemon.run("openfit-tokend", "reload").returncode == 0
+
+        after = daemon.call("get_token")
+        assert after["id"] == before["id"]
+        # 5 to 5.5 minutes before the end, and then 10 to 11:
+        assert -360.1 <= after["refresh_at"] - before["refresh_at"] <= -269.9
+        assert emulator.state().token_requests == 1
+
+
+def test_a_faulty_file_is_refused_whole_and_named_in_the_log_and_the_status() -> None:
+    with one_daemon() as (emulator, daemon):
+        token = daemon.call("get_token")
+        daemon.write_config(
+            profile(emulator.url, api_url='"https://api.example.org"'),
+            profile(emulator.url, "other", refresh_befor='"5m"'),
+        )
+
+        hang_up(daemon)
+
+        daemon.await_log("reload_refused", "level=error", f"{daemon.config}:", "refresh_befor")
+        assert "refresh_befor" in daemon.call("status")["config_error"]
+        command = daemon.run("openfit-tokend", "reload")
+        assert command.returncode == CONFIG_REJECTED
+        assert "refresh_befor" in command.stderr
+        assert isinstance(outcome(lambda: daemon.call("reload")), ConfigRejected)
+        after = daemon.call("get_token")
+        assert (after["id"], after["api_url"]) == (token["id"], token["api_url"])
+        assert isinstance(outcome(lambda: daemon.call("get_token", profile="other")), NoSuchProfile)
+
+        daemon.write_config(profile(emulator.url))
+        assert daemon.run("openfit-tokend", "reload").returncode == 0
+        assert daemon.call("status")["config_error"] is None
+        assert emulator.state().token_requests == 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    [None, b"", b"\xff\xfe", b"[profiles", b"admin_groups = ['nobody-has-this-group']\n%s"],
+    ids=["no file", "empty", "no text", "no TOML", "no group"],
+)
+def test_a_file_that_cannot_be_used_at_all_changes_nothing(content: bytes | None) -> None:
+    with one_daemon() as (emulator, daemon):
+        token = daemon.call("get_token")
+        good = daemon.config.read_bytes()
+        daemon.config.unlink()
+        if content is not None:
+            daemon.config.write_bytes(content.replace(b"%s", good))
+
+        assert daemon.run("openfit-tokend", "reload").returncode == CONFIG_REJECTED
+
+        assert daemon.call("get_token")["id"] == token["id"]
+        assert daemon.call("status")["config_error"]
+        assert emulator.state().token_requests == 1
+
+
+def test_many_hangups_in_a_row_do_no_harm() -> None:
+    with one_daemon() as (emulator, daemon), daemon.wire() as wire:
+        token = daemon.call("get_token")
+        for _ in range(HANGUPS):
+            daemon.signal(signal.SIGHUP)
+            assert wire.call("get_token", wait=0).error is None
+        daemon.call("reload")
+
+        assert daemon.call("get_token")["id"] == token["id"]
+        assert emulator.state().token_requests == 1
+        assert daemon.memory() < 60 * 1024 * 1024
+        assert "level=error" not in daemon.log()
+
+
+def test_many_hangups_send_a_rejected_password_not_once_more() -> None:
+    with (
+        running_emulator() as emulator,
+        running_daemon(profile(emulator.url), password="wrong") as daemon,
+    ):
+        daemon.await_state("locked")
+        for _ in range(HANGUPS):
+            daemon.signal(signal.SIGHUP)
+        daemon.call("reload")
+
+        daemon.await_state("locked")
+        assert emulator.state().token_requests == 1
+
+
+def test_a_reload_cancels_no_request_and_spends_no_refresh_token() -> None:
+    with one_daemon("slow=1@refresh:1", rules=Rules(token_lifetime=4)) as (emulator, daemon):
+        token = daemon.call("get_token")
+        await_that(lambda: emulator.state().refresh_requests == 1)
+
+        for _ in range(5):
+            daemon.call("reload")
+
+        await_that(lambda: daemon.call("get_token")["id"] != token["id"])
+        assert emulator.state().login_requests == 1
+        assert emulator.state().refreshes_rejected == 0
+
+
+def test_a_profile_can_be_added_removed_and_added_again() -> None:
+    with one_daemon() as (emulator, daemon):
+        main, other = profile(emulator.url), profile(emulator.url, "other")
+        token = daemon.call("get_token", profile="main")
+        for tables in ([main, other], [main], [main, other]):
+            daemon.write_config(*tables)
+            daemon.call("reload")
+            served = daemon.call("hello")["profiles"]
+            assert len(served) == len(tables)
+            for name in served:
+                assert daemon.call("get_token", profile=name)["profile"] == name
+
+        assert daemon.call("get_token", profile="main")["id"] == token["id"]
+        assert emulator.state().login_requests == 3
+        assert emulator.state().logins == 3
+
+
+# Stop
+
+
+def test_a_stop_lets_the_request_under_way_finish_and_serves_what_lives_to_the_end() -> None:
+    rules = Rules(token_lifetime=8)
+    with (
+        one_daemon("slow=1@refresh:1", rules=rules) as (emulator, daemon),
+        daemon.wire() as wire,
+        daemon.wire() as waiting,
+    ):
+        token = daemon.call("get_token")
+        waiting.ask("refuse", id=token["id"], wait=60)
+        await_that(lambda: emulator.state().refresh_requests == 1)
+
+        daemon.signal(signal.SIGTERM)
+
+        assert waiting.answer().code == "STOPPING"
+        assert waiting.call("refuse", id=token["id"]).code == "STOPPING"
+        assert waiting.call("reload").code == "STOPPING"
+        served = wire.call("get_token").result
+        assert served is not None
+        assert served["id"] == token["id"]
+        assert daemon.wait() == 0
+        assert wire.has_ended()
+        assert emulator.state().refreshes == 1
+        assert "token_replaced" in daemon.log()
+        assert "reload" not in daemon.log()
+        assert not daemon.socket.exists()
+
+
+def test_a_stop_counts_no_login_that_was_answered_meanwhile() -> None:
+    with one_daemon("slow=1@login:1") as (emulator, daemon):
+        await_that(lambda: emulator.state().login_requests == 1)
+
+        assert daemon.stop() == 0
+
+        daemon.start()
+        assert daemon.call("get_token")["profile"] == "main"
+        assert daemon.profile_status()["logins_left"] == 3
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_a_stop_and_the_login_under_way_counts_as_lost(
+    second: signal.Signals,
+) -> None:
+    with one_daemon("hang@login:1") as (emulator, daemon):
+        await_that(lambda: emulator.state().login_requests == 1)
+        daemon.signal(signal.SIGTERM)
+        daemon.await_log("event=stopping")
+        assert isinstance(outcome(lambda: daemon.call("get_token")), Stopping)
+
+        daemon.signal(second)
+
+        assert daemon.wait() == 0
+        daemon.await_log("stopping_at_once")
+        daemon.start()
+        assert daemon.profile_status()["logins_left"] == 2
+
+
+def test_a_stop_sends_nothing_that_only_waits() -> None:
+    with one_daemon("hang@login:1", names=("first", "second")) as (emulator, daemon):
+        await_that(lambda: emulator.state().login_requests == 1)
+        daemon.signal(signal.SIGTERM)
+        daemon.await_log("event=stopping")
+        emulator.stop()  # what hangs is broken off, so the other login would have its turn
+
+        assert daemon.wait() == 0
+        assert emulator.state().login_requests == 1

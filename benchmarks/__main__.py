@@ -7,10 +7,10 @@ that a machine which does other things as well disturbs little; absolute figures
 
 import argparse
 
-from benchmarks import table
+from benchmarks import crowd, table
 from benchmarks.table import Effort
 
-PARTS = {"table": table.measure}
+PARTS = {"table": table.measure, "crowd": crowd.measure}
 FULL = Effort(rounds=9, seconds=0.4, starts=40)
 QUICK = Effort(rounds=3, seconds=0.1, starts=10)
 

@@ -2,7 +2,7 @@
 
 import socket
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import ExitStack
 from dataclasses import replace
 from statistics import median
@@ -10,9 +10,10 @@ from typing import Final
 
 from benchmarks import many_profiles
 from benchmarks.bars import Bar, judge
-from benchmarks.measure import Loads, Server, cpu_time, memory, pin, wake_ups
+from benchmarks.measure import Server, cpu_time, memory, pin, wake_ups
 from benchmarks.peers import Means
 from benchmarks.places import daemon, issuer
+from benchmarks.probes import added, paced
 from benchmarks.table import Effort, prepare
 
 CROWD: Final = 10_000
@@ -113,21 +114,3 @@ def _flood(means: Means, url: str, effort: Effort) -> Generator[Bar]:
                 return paced(means.loads, server, effort)
 
         yield added("a flood from one client", means.loads, server, effort, flooded)
-
-
-def paced(loads: Loads, server: Server, effort: Effort) -> float:
-    """Give the p99, in milliseconds, of a client that asks each millisecond."""
-    return loads.run(server, "paced", effort.seconds * 4, cpu=-1).p99 / 1e3
-
-
-def added(
-    what: str,
-    loads: Loads,
-    server: Server,
-    effort: Effort,
-    disturbed: Callable[[], float],
-    most: float = 5,
-) -> Bar:
-    """Give what a disturbance adds to another client's p99: the median of some rounds."""
-    rounds = [disturbed() - paced(loads, server, effort) for _ in range(effort.rounds)]
-    return Bar(f"{what}: ms added to another client's p99", median(rounds), most)

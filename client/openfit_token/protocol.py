@@ -188,9 +188,10 @@ def parse_request(message: "Value") -> "tuple[int, str, Value] | None":
     """
     if not isinstance(message, list):
         raise Malformed("a message is an array")
-    if len(message) == 3 and message[0] == NOTIFICATION:  # noqa: PLR2004 -- kind, method, params
+    kind = message[0] if message and type(message[0]) is int else None  # False and 0.0 equal 0
+    if len(message) == 3 and kind == NOTIFICATION:  # noqa: PLR2004 -- kind, method, params
         return None
-    if len(message) < 2 or message[0] != REQUEST or message[0] is False:  # noqa: PLR2004 -- kind, msgid
+    if len(message) < 2 or kind != REQUEST:  # noqa: PLR2004 -- kind, msgid
         raise Malformed("a request is [0, msgid, method, params]")
     msgid = message[1]
     if type(msgid) is not int or not 0 <= msgid <= MAX_MSGID:

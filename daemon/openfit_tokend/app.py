@@ -10,7 +10,7 @@ from typing import Final, final
 import anyio
 import anyio.to_thread
 
-from openfit_token.errors import ConfigRejected, NoSuchProfile
+from openfit_token.errors import ConfigRejected, NoSuchProfile, Stopping
 from openfit_tokend import __version__
 from openfit_tokend.core.settings import Profile, Settings
 from openfit_tokend.io import clock, config_file, log, peers
@@ -139,6 +139,8 @@ class Daemon:
         for keeper in self.keepers.values():
             keeper.retire()
         self._server.answer_all(stopping())
+        for reply in self._reload_replies:
+            reply(stopping())
 
     async def _abandon_in_time(self) -> None:
         await anyio.sleep(STOP_TIME)
@@ -155,7 +157,11 @@ class Daemon:
             result: object = {}
             try:
                 settings = await anyio.to_thread.run_sync(config_file.load, self._config_path)
+                if self.stopping:
+                    raise stopping()
                 self._apply(settings, tools)
+            except Stopping as error:
+                result = error
             except ConfigRejected as error:
                 self.config_error = error.message
                 log.error(
@@ -169,8 +175,6 @@ class Daemon:
     def _apply(self, settings: Settings, tools: Tools) -> None:
         """Take over what changed; a profile that didn't keeps its session."""
         groups = admin_groups(settings)  # may refuse, so before anything is changed
-        if self.stopping:
-            return
         old, self._settings = self._settings, settings
         self.admin_groups, self.default_profile = groups, settings.default_profile
         self.config_error = None

@@ -46,6 +46,17 @@ _UNSENT: Final = (
 """The exceptions that say the request never reached the server. Any other leaves it uncertain."""
 
 
+_BEFORE_THE_FORM: Final = frozenset(
+    {
+        "connection.start_tls",
+        "proxy.start_tls",
+        "http11.response_closed",
+    }
+)
+"""The steps of httpcore's trace that come before the form is sent, or send nothing."""
+_PROXY_HINT: Final = "check HTTPS_PROXY and NO_PROXY of the daemon"
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """What a request brought. `sent`: when it really went out."""
@@ -104,7 +115,8 @@ class Endpoint:
         with self._kept(), anyio.move_on_after(REVOKE_TIMEOUT):
             try:
                 client = self._client(profile)
-                await _post(client, profile, oauth.REVOCATION_PATH, form, REVOKE_TIMEOUT)
+                url = profile.identity.id_server + oauth.REVOCATION_PATH
+                await _post(client, url, form, REVOKE_TIMEOUT, _Way())
             except Exception:  # noqa: BLE001 -- best effort: the token ends by itself
                 log.debug("revocation_failed", profile=profile.name)
 
@@ -185,24 +197,64 @@ async def _exchange(
     form: Mapping[str, str],
     limit: float,
 ) -> Reply:
-    sent = clock.boot()
+    sent, way = clock.boot(), _Way()
     try:
         with anyio.fail_after(limit):
-            answer = await _post(client, profile, oauth.TOKEN_PATH, form, limit)
+            url = profile.identity.id_server + oauth.TOKEN_PATH
+            answer = await _post(client, url, form, limit, way)
     except TimeoutError:
-        return Reply(sent, _no_answer(f"no answer within {limit:.0f} s"))
+        lost = _no_answer(f"no answer within {limit:.0f} s")
+        return Reply(sent, lost if way.begun else way.end())
     except Exception as error:  # noqa: BLE001 -- whatever it is, the answer is lost
-        return Reply(sent, failure_of(error))
+        lost = failure_of(error)
+        return Reply(sent, lost if way.begun or lost.kind is Kind.TRANSIENT else way.end())
     said = oauth.meaning(request, profile.identity.scope, answer.status, answer.body)
     return Reply(sent, said, oauth.retry_after(answer.retry_after, clock.wall()))
 
 
+@dataclass(slots=True)
+class _Way:
+    """How far a request came, by httpcore's `trace` extension.
+
+    Only what is known to come before the form counts as such: any other step may have sent it.
+    """
+
+    begun: bool = True
+    """The form may have gone out. Until the trace tells otherwise, that must be assumed."""
+    proxy: bool = False
+    """A proxy was asked to connect us."""
+
+    async def __call__(self, event: str, info: Mapping[str, object]) -> None:
+        step, _, moment = event.rpartition(".")
+        if moment != "started":
+            return
+        if getattr(info.get("request"), "method", None) == b"CONNECT":
+            self.proxy = True
+        elif step == "connection.connect_tcp":
+            self.begun = False  # each request has a connection of its own, made first
+        elif step not in _BEFORE_THE_FORM:
+            self.begun = True
+
+    def end(self) -> oauth.Failure:
+        """Give what it means that the request ended on this way, before the form was sent."""
+        if not self.proxy:
+            return _not_sent(httpx.ConnectTimeout(""))
+        return oauth.Failure(
+            Kind.TRANSIENT,
+            Unavailable,
+            "the token server can't be reached: the proxy broke off, or doesn't answer",
+            _PROXY_HINT,
+        )
+
+
 async def _post(
-    client: httpx.AsyncClient, profile: Profile, path: str, form: Mapping[str, str], limit: float
+    client: httpx.AsyncClient, url: str, form: Mapping[str, str], limit: float, way: _Way
 ) -> _Answer:
     time_limit = httpx.Timeout(limit, connect=min(CONNECT_TIMEOUT, limit))
-    url = profile.identity.id_server + path
-    async with client.stream("POST", url, data=form, timeout=time_limit) as response:
+    extensions = {"trace": way}
+    async with client.stream(
+        "POST", url, data=form, timeout=time_limit, extensions=extensions
+    ) as response:
         retry_after = response.headers.get("retry-after")
         return _Answer(response.status_code, retry_after, await _body(response))
 
@@ -226,7 +278,7 @@ def _not_sent(error: Exception) -> oauth.Failure:
     elif "SSL" in text or "TLS" in text:
         what, hint = "TLS failed", "check environment or id_server: it must speak https"
     elif isinstance(error, httpx.ProxyError):
-        what, hint = "the proxy refused", "check HTTPS_PROXY and NO_PROXY of the daemon"
+        what, hint = "the proxy refused", _PROXY_HINT
     elif isinstance(error, httpx.TimeoutException):
         what = f"no connection within {CONNECT_TIMEOUT:.0f} s"
     else:

@@ -18,7 +18,7 @@ from typing import Final, cast
 
 import platformdirs
 
-from openfit_tokend.core.budget import WINDOW, Entry, Fingerprint, Ledger
+from openfit_tokend.core.budget import LIMIT, WINDOW, Entry, Fingerprint, Ledger
 from openfit_tokend.core.settings import Account, Identity
 from openfit_tokend.io import clock, log
 
@@ -186,7 +186,7 @@ def _ledger(each: Json, restart: _Restart) -> Ledger:
         Entry(restart.entry(_number(at)), clear=bool(clear))
         for at, clear in cast("Sequence[tuple[object, object]]", each["entries"])
     ]
-    lost = [Entry(restart.now + LATE)] * int(_number(each["under_way"]))
+    lost = [Entry(restart.now + LATE)] * min(LIMIT, int(_number(each["under_way"])))
     return Ledger(
         entries=tuple(sorted(entries + lost, key=lambda entry: entry.at)),
         clear=int(_number(each["clear"])),

@@ -76,12 +76,12 @@ class Witness:
         """Take note that it starts again: what was under way may have been rejected."""
         if rebooted:
             self._slack = LATE + 60.0  # a moment to come of the old boot is taken for now
+        now = self._world.now
         for cost in self._costs.values():
-            cost.entries.extend((self._world.now + 60.0, None) for _ in cost.under_way)
+            known = [min(at, now) if rebooted else at for at, _ in cost.entries]
+            known.extend(now + 60.0 for _ in cost.under_way)
+            cost.entries = [(at, None) for at in known]  # nobody knows whose they were
             cost.under_way.clear()
-            if rebooted:
-                cost.entries = [(min(at, self._world.now), fp) for at, fp in cost.entries]
-            cost.entries = [(at, None) for at, _ in cost.entries]  # nobody knows whose they were
             cost.proven.clear()
 
     def not_well(self, unwell: set[int]) -> None:

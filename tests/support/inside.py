@@ -97,7 +97,8 @@ async def daemon_inside(
             try:
                 yield inside
             finally:
-                signal.raise_signal(signal.SIGTERM)
+                if not tasks.cancel_scope.cancel_called:  # else it is dead, and so would we be
+                    signal.raise_signal(signal.SIGTERM)
 
 
 def _log_to_stderr(patch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from typing import Final, final
 import anyio
 import anyio.to_thread
 
-from openfit_token.errors import ConfigRejected, NoSuchProfile, Stopping
+from openfit_token.errors import ConfigRejected, Internal, NoSuchProfile, Stopping
 from openfit_tokend import __version__
 from openfit_tokend.core.settings import Profile, Settings
 from openfit_tokend.io import clock, config_file, log, peers
@@ -114,7 +114,7 @@ class Daemon:
 
     def _remove(self, name: str) -> None:
         keeper = self.keepers.pop(name)
-        keeper.retire()
+        keeper.remove()
         gone = NoSuchProfile(f"profile {name} was removed from the configuration")
         self._server.removed(keeper, gone)
 
@@ -168,6 +168,9 @@ class Daemon:
                     "reload_refused", faults=error.message, hint="the old configuration stays"
                 )
                 result = error
+            except Exception:  # noqa: BLE001 -- a fault of ours must not end the sessions
+                log.exception("internal_fault", method="reload")
+                result = Internal("a fault of the daemon", "its log has the details")
             for reply in replies:
                 reply(result)
             await self._accounts.write()

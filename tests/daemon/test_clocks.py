@@ -34,18 +34,20 @@ async def test_a_step_of_the_wall_clock_changes_the_shown_times_and_nothing_else
     tmp_path: Path, step: float
 ) -> None:
     with running_emulator() as emulator:
-        async with daemon_inside(tmp_path, profile(emulator.url)) as daemon:
-            async with daemon.client() as tokens:
-                before, shown = await tokens.get_token(), await times(daemon)
+        async with (
+            daemon_inside(tmp_path, profile(emulator.url)) as daemon,
+            daemon.client() as tokens,
+        ):
+            before, shown = await tokens.get_token(), await times(daemon)
 
-                daemon.clocks.set_wall(step)
+            daemon.clocks.set_wall(step)
 
-                after = await tokens.get_token()
-                assert after.id == before.id
-                assert after.expires_in == pytest.approx(before.expires_in, abs=20)
-                assert after.expires_at == pytest.approx(before.expires_at + step, abs=1)
-                moved = {name: at + step for name, at in shown.items()}
-                assert await times(daemon) == pytest.approx(moved, abs=1)
+            after = await tokens.get_token()
+            assert after.id == before.id
+            assert after.expires_in == pytest.approx(before.expires_in, abs=20)
+            assert after.expires_at == pytest.approx(before.expires_at + step, abs=1)
+            moved = {name: at + step for name, at in shown.items()}
+            assert await times(daemon) == pytest.approx(moved, abs=1)
         assert emulator.state().token_requests == 1
 
 
@@ -54,12 +56,14 @@ async def test_a_step_of_the_wall_clock_neither_delays_nor_hastens_a_refresh(
     tmp_path: Path, step: float
 ) -> None:
     with running_emulator(rules=Rules(token_lifetime=2)) as emulator:
-        async with daemon_inside(tmp_path, profile(emulator.url)) as daemon:
-            async with daemon.client() as tokens:
-                await tokens.get_token()
-                daemon.clocks.set_wall(step)
+        async with (
+            daemon_inside(tmp_path, profile(emulator.url)) as daemon,
+            daemon.client() as tokens,
+        ):
+            await tokens.get_token()
+            daemon.clocks.set_wall(step)
 
-                await async_await_that(lambda: emulator.state().refreshes >= 1)
+            await async_await_that(lambda: emulator.state().refreshes >= 1)
 
         login, refresh = emulator.state().log[:2]
         assert refresh.at - login.at == pytest.approx(1.5, abs=0.75)
@@ -69,16 +73,18 @@ async def test_a_call_right_after_a_suspend_gets_a_new_token_that_was_asked_for_
     tmp_path: Path,
 ) -> None:
     with running_emulator() as emulator, client(emulator) as web:
-        async with daemon_inside(tmp_path, profile(emulator.url)) as daemon:
-            async with daemon.client() as tokens:
-                before = await tokens.get_token()
+        async with (
+            daemon_inside(tmp_path, profile(emulator.url)) as daemon,
+            daemon.client() as tokens,
+        ):
+            before = await tokens.get_token()
 
-                daemon.clocks.suspend(NIGHT)
+            daemon.clocks.suspend(NIGHT)
 
-                after = await tokens.get_token()
-                assert api(web, before) == 401
-                assert api(web, after) == 200
-                assert (await tokens.get_token()).id == after.id
+            after = await tokens.get_token()
+            assert api(web, before) == 401
+            assert api(web, after) == 200
+            assert (await tokens.get_token()).id == after.id
         assert [each.grant for each in emulator.state().log] == ["login", "refresh"]
 
 
@@ -86,16 +92,18 @@ async def test_a_call_after_a_short_suspend_gets_the_live_token_and_has_a_due_on
     tmp_path: Path,
 ) -> None:
     with running_emulator() as emulator:
-        async with daemon_inside(tmp_path, profile(emulator.url)) as daemon:
-            async with daemon.client() as tokens:
-                before = await tokens.get_token()
+        async with (
+            daemon_inside(tmp_path, profile(emulator.url)) as daemon,
+            daemon.client() as tokens,
+        ):
+            before = await tokens.get_token()
 
-                daemon.clocks.suspend(3500)  # of 3,600, and it was due after 3,300
+            daemon.clocks.suspend(3500)  # of 3,600, and it was due after 3,300
 
-                assert (await tokens.get_token()).id == before.id
-                await async_await_that(lambda: emulator.state().refreshes == 1)
-                await async_await_that(lambda: "token_replaced" in daemon.log())
-                assert (await tokens.get_token()).id != before.id
+            assert (await tokens.get_token()).id == before.id
+            await async_await_that(lambda: emulator.state().refreshes == 1)
+            await async_await_that(lambda: "token_replaced" in daemon.log())
+            assert (await tokens.get_token()).id != before.id
         assert emulator.state().token_requests == 2
 
 

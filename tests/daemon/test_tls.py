@@ -3,7 +3,7 @@
 The servers are real, their certificates made for the test. A daemon has a profile for each case.
 """
 
-import datetime
+import datetime as dt
 import selectors
 import socket
 from collections.abc import Generator, Iterator
@@ -29,7 +29,7 @@ from raw_server import Behaviour, raw_server, response, sending
 
 pytestmark = pytest.mark.system
 
-LONG_AGO = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
+LONG_AGO = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
 UNTRUSTED = ("its TLS certificate can't be trusted", "ca_file")
 NO_TLS = ("TLS failed", "it must speak https")
 WRONG = {
@@ -65,7 +65,7 @@ class Authority:
     def place(self, name: str, *identities: str, expired: bool = False) -> Place:
         """Give where a server with a certificate for these names is."""
         issued = self.ca.issue_cert(
-            *identities, not_after=LONG_AGO + datetime.timedelta(days=1) if expired else None,
+            *identities, not_after=LONG_AGO + dt.timedelta(days=1) if expired else None,
             not_before=LONG_AGO if expired else None,
         )  # fmt: skip
         certificate, key = self.directory / f"{name}.pem", self.directory / f"{name}.key"

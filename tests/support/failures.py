@@ -10,8 +10,9 @@ with scenes(lost=Scene("lost-answer@refresh:1")) as stage:
 from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from threading import Event, Thread
-from typing import Any, cast
+from typing import Any
 
 import httpx
 
@@ -75,7 +76,7 @@ class Reader:
 
     def _use(self, token: Token, asked: float) -> None:
         status = api(self._web, token)
-        if status != httpx.codes.OK and clock.boot() < asked + token.expires_in:
+        if status != 200 and clock.boot() < asked + token.expires_in:
             self.refused.append(f"{status} for {token.id}, {token.expires_in:.3f} s before its end")
 
 
@@ -154,7 +155,7 @@ def pauses(requests: list[TokenRequest]) -> list[float]:
     """Give the seconds between the end of each request and the beginning of the next."""
     return [
         after.at - (before.at if before.ended is None else before.ended)
-        for before, after in zip(requests, requests[1:], strict=False)
+        for before, after in pairwise(requests)
     ]
 
 
@@ -173,8 +174,3 @@ def secrets_in(text: str) -> list[str]:
     words = "".join(c if c in hexadecimal else " " for c in text).split()
     found = [word for word in words if len(word) == 64]
     return found + [secret for secret in (PASSWORD, "eyJ") if secret in text]
-
-
-def fields_of(line: str) -> dict[str, str]:
-    """Give the fields of a line of the log, as far as none has a blank in it."""
-    return cast("dict[str, str]", dict(each.split("=", 1) for each in line.split() if "=" in each))

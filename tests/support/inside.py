@@ -69,7 +69,7 @@ class DaemonInside:
 async def async_await_that(holds: Callable[[], bool], told: Callable[[], object] = str) -> None:
     """Look again and again until it holds, and let the loop run meanwhile."""
     with anyio.move_on_after(PATIENCE):
-        while not holds():
+        while not holds():  # noqa: ASYNC110 -- what is awaited knows no events of ours
             await anyio.sleep(0.01)
     assert holds(), told()
 
@@ -90,15 +90,25 @@ async def daemon_inside(
         listener = Listener(directory / "run" / "socket", 0o600, None)
         daemon = Daemon(config, config_file.load(config), listener)
         inside = DaemonInside(daemon, directory, Clocks(patch))
+        ended = anyio.Event()
+
+        async def run() -> None:
+            try:
+                await daemon.run()
+            finally:
+                ended.set()
+
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(daemon.run)
+            tasks.start_soon(run)
             async with inside.client() as tokens:
                 await tokens.hello()  # so it minds signals
             try:
                 yield inside
             finally:
-                if not tasks.cancel_scope.cancel_called:  # else it is dead, and so would we be
+                if not ended.is_set():  # else nobody minds the signal, and it ends the tests
                     signal.raise_signal(signal.SIGTERM)
+                    with anyio.move_on_after(PATIENCE, shield=True):
+                        await ended.wait()
 
 
 def _log_to_stderr(patch: pytest.MonkeyPatch) -> None:

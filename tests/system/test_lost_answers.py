@@ -7,7 +7,6 @@ by side, so a test may find that what it awaits has long happened.
 from collections.abc import Iterator, Mapping
 from time import sleep
 
-import httpx
 import pytest
 
 from daemons import await_that
@@ -36,25 +35,27 @@ LOST = {
 
 @pytest.fixture(scope="module")
 def stage() -> Iterator[Stage]:
-    with scenes(
-        **LOST,
-        broken=Scene(("error-500@refresh:1",), reads=True),
-        first_login=Scene(("lost-answer@login:1",)),
-        two_logins=Scene(("lost-answer@login:1-2",)),
-        mute_login=Scene(("unclear@login:1",)),
-        mute=Scene(("unclear@refresh:1-2",), reads=True),
-        mute_thrice=Scene(("unclear@refresh:1-3",), reads=True),
-        page=Scene(("unclear=401@refresh:1", "404@refresh:2"), reads=True),
-        revoked=Scene(("revoked@refresh:1",), reads=True),
-        busy=Scene(("429=3@refresh:1",), SHORT),
-        away=Scene(("503=3@refresh:1",), SHORT),
-        failing=Scene(("error-503@refresh:*",)),
-        dying=Scene(rules=Rules(token_lifetime=4, old_access_dies=True)),
-    ) as staged:
+    with (
+        scenes(
+            **LOST,
+            broken=Scene(("error-500@refresh:1",), reads=True),
+            first_login=Scene(("lost-answer@login:1",)),
+            two_logins=Scene(("lost-answer@login:1-2",)),
+            mute_login=Scene(("unclear@login:1",)),
+            mute=Scene(("unclear@refresh:1-2",), reads=True),
+            mute_thrice=Scene(("unclear@refresh:1-3",), reads=True),
+            page=Scene(("unclear=401@refresh:1", "404@refresh:2"), reads=True),
+            revoked=Scene(("revoked@refresh:1",), reads=True),
+            busy=Scene(("429=3@refresh:1",), SHORT),
+            away=Scene(("503=3@refresh:1",), SHORT),
+            failing=Scene(("error-503@refresh:*",)),
+            dying=Scene(rules=Rules(token_lifetime=4, old_access_dies=True)),
+        ) as staged,
+        staged["failing"].daemon.wire() as wire,
+    ):
         # A wish is granted 10 s after the last request: so this token's end is 5 s away then.
-        with staged["failing"].daemon.wire() as wire:
-            wire.ask("refresh", profile="failing", wait=0)
-            yield staged
+        wire.ask("refresh", profile="failing", wait=0)
+        yield staged
 
 
 def test_a_login_whose_answer_was_lost_is_repeated_within_a_second(stage: Stage) -> None:
@@ -112,10 +113,10 @@ def test_clients_that_meet_a_token_killed_by_its_successor_cost_no_request(stage
         token = tokens.get_token()
         while len(scene.requests("refresh")) < 3 or refused < 2:
             sleep(CALLS_APART)
-            if api(scene.web, token) == httpx.codes.UNAUTHORIZED:
+            if api(scene.web, token) == 401:
                 refused += 1
                 token = tokens.refuse(token)
-                assert api(scene.web, token) == httpx.codes.OK
+                assert api(scene.web, token) == 200
 
     # The schedule's, each 3 s, and none for the refusals:
     assert min(pauses(scene.requests())) > 2
@@ -126,7 +127,7 @@ def test_a_token_that_nears_its_end_is_retried_more_often_than_the_backoff_says(
     stage: Stage,
 ) -> None:
     scene = stage["failing"]
-    await_that(lambda: scene.status()["state"] == "down", lambda: scene.requests())
+    await_that(lambda: scene.status()["state"] == "down", scene.requests)
 
     tries = scene.requests("refresh")
 

@@ -96,7 +96,7 @@ def test_a_lifetime_in_an_odd_form_is_taken_as_far_as_it_has_a_meaning(
 def test_an_odd_answer_to_a_refresh_is_as_good_as_none(stage: Stage, name: str) -> None:
     scene = stage[name]
 
-    await_that(lambda: len(scene.requests()) >= 4, lambda: scene.requests())
+    await_that(lambda: len(scene.requests()) >= 4, scene.requests)
 
     assert told(scene.requests()[:4]) == [
         ("login", "issued"),

@@ -12,7 +12,6 @@ from failures import SLACK, Scene, Staged, outcome, pauses, scenes
 from openfit_token import TokenClient, TokenError
 from openfit_token.errors import Unavailable
 from openfit_tokend.emulator.identity import Rules
-from openfit_tokend.io import clock
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 
@@ -38,7 +37,8 @@ def stage() -> Iterator[Stage]:
         daemon = staged["late"].daemon
         enough = Event()
         insistent = [
-            Thread(target=insist, args=(daemon, name, enough)) for name in ("no_login", "no_refresh")
+            Thread(target=insist, args=(daemon, name, enough))
+            for name in ("no_login", "no_refresh")
         ]
         for thread in insistent:
             thread.start()

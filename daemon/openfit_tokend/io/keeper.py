@@ -104,6 +104,7 @@ class Keeper:
         """The daemon, or this profile, is ending: nothing new is begun."""
         self._tools = tools
         self._changed = changed
+        self._removed = False  # then the name may be another keeper's
         self._faults = 0  # of ours, since the last token
         self._password: Secret | None = None  # of `login`, until that login ends
         now = clock.boot()
@@ -135,7 +136,7 @@ class Keeper:
             if self.session.access is None:
                 self.handout = Handout()  # it held the token's bytes
             out = self.profile.identity if is_logged_out(self.session) else None
-            if self._tools.accounts.mark(self.profile.name, out):
+            if not self._removed and self._tools.accounts.mark(self.profile.name, out):
                 self._tools.tasks.start_soon(self._tools.accounts.write)
             self._log_change(before)
             self._changed(self, ended_login(before, event, self.session))
@@ -176,12 +177,14 @@ class Keeper:
         )
 
     def retire(self) -> None:
-        """Begin nothing new: the profile was removed, or the daemon ends.
-
-        What is under way ends by itself, and is written down.
-        """
+        """Begin nothing new: the daemon ends. What is under way ends, and is written down."""
         self._tools.alarm.cancel(self._timer)
         self.stopping = True
+
+    def remove(self) -> None:
+        """Retire for good: the profile is gone from the configuration."""
+        self._removed = True
+        self.retire()
 
     # What is to be done
 
@@ -248,6 +251,9 @@ class Keeper:
         try:
             reply = await self._tools.endpoint.request(sender, request, password, self._deadline())
             kind = reply.meaning.kind if isinstance(reply.meaning, Failure) else None
+        except Exception:
+            kind = Kind.UNCERTAIN  # a fault of ours: it may have been sent
+            raise
         finally:
             accounts.settle(account, admitted, kind)
         return _event(number, reply)

@@ -126,6 +126,9 @@ def hard_plan(seed: int) -> Plan:
     profiles = rng.randint(20, 36) if crowd else rng.choice((1, 1, 2, 3, 4))
     users = rng.choice((1, 1, 2)) if not crowd else profiles // 2
     duration = 200.0 if crowd else rng.choice((300.0, 600.0, 1200.0))
+    slow = not crowd and rng.random() < 0.2  # noqa: PLR2004 -- some, for windows, bars and spacings
+    if slow:
+        lifetime, duration = rng.choice((60, 300)), rng.choice((4000.0, 8000.0))
     traits = Traits(
         lifetime=lifetime,
         life=rng.choice((30 * DAY, 300.0, 120.0)),
@@ -151,7 +154,7 @@ def hard_plan(seed: int) -> Plan:
         accounts=tuple(rng.randrange(users) for _ in range(profiles)),
         fault_rate=rng.choice((0.0, 0.05, 0.2, 0.5)),
         faults=frozenset(Fault),
-        pause=rng.choice((0.0, 2.0, 10.0)),
+        pause=rng.choice((0.0, 2.0, 10.0)) * (20.0 if slow else 1.0),
         latency=rng.choice(((0.01, 0.2), (0.05, 0.9), (0.0, 0.0))),
         slots=16,
         collisions=rng.random() < 0.05,  # noqa: PLR2004 -- now and then

@@ -8,7 +8,7 @@ from functools import wraps
 from math import inf
 from typing import TYPE_CHECKING, ParamSpec
 
-from openfit_token.errors import ClientRejected, LoggedOut, TokenError
+from openfit_token.errors import BudgetSpent, ClientRejected, LoggedOut, TokenError
 from openfit_tokend.core.answers import Get, LogIn, Refuse, Renew, answer
 from openfit_tokend.core.events import (
     Failed,
@@ -306,15 +306,27 @@ def doubtful_only_when_barred(taken: "Taken", seen: Seen, now: float) -> str | N
 
 
 @promise(6)
+def logs_in_only_where_needed(
+    taken: "Taken", seen: Seen, began: float | None, now: float
+) -> str | None:
+    """While a refresh token is held that is neither doubtful nor worn there is no login."""
+    life = taken.keeper.policy.refresh_token_lifetime
+    if seen.held is None or began is None or seen.lost >= 2 or seen.unclear >= 3:  # noqa: PLR2004 -- as promised
+        return None
+    worn = now - began >= 0.8 * life - 100.0  # its request took its time
+    return None if worn else f"a login, though {seen.held} is held"
+
+
+@promise(6)
 def gives_back(taken: "Taken", seen: Seen, *, void: bool) -> str | None:
     """What logout or a void answer leaves is revoked, and nothing else ever is."""
-    revoked = {effect.token.reveal for effect in taken.effects if isinstance(effect, Revoke)}
-    wanted = set[str]()
+    revoked = [effect.token.reveal for effect in taken.effects if isinstance(effect, Revoke)]
+    wanted = list[str]()
     event = taken.event
     if isinstance(event, LogoutOrdered) and seen.held is not None:
-        wanted = {seen.held}
+        wanted = [seen.held]
     if void and isinstance(event, Granted) and event.grant.refresh_token is not None:
-        wanted = {event.grant.refresh_token.reveal}
+        wanted = [event.grant.refresh_token.reveal]
     return f"revoked {revoked}, not {wanted}" if revoked != wanted else None
 
 
@@ -350,6 +362,17 @@ def follows_at_once_only_where_allowed(taken: "Taken", seen: Seen) -> str | None
             return chain
         case _:
             return f"{new.request} right after {event.kind}"
+
+
+@promise(7)
+def login_follows(taken: "Taken") -> str | None:
+    """After a rejected refresh a login follows at once, unless a rejection or the budget bars it."""
+    bar = taken.before.bar
+    barred = bar is not None and (bar.until == inf or bar.error.kind is BudgetSpent)
+    doing = taken.after.doing
+    if barred or (isinstance(doing, Requesting) and isinstance(doing.request, Login)):
+        return None
+    return f"{doing} after a rejected refresh"
 
 
 @promise(7)

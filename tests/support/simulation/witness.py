@@ -243,8 +243,7 @@ class Witness:
                 seen.sends, seen.reloaded, seen.lost_logins = [], True, 0
                 if moved and seen.token is not None:
                     seen.token.excused = "reload"
-                    if taken.after.access is not None:
-                        seen.token.due = taken.after.access.due
+                    self._take_new_due(taken, seen.token)
             case LoginOrdered():
                 seen.sends, seen.outage, seen.chain = [], False, 0
             case Granted() | Failed():
@@ -257,6 +256,14 @@ class Witness:
             case _:
                 pass
         return None
+
+    def _take_new_due(self, taken: "Taken", token: Token) -> None:
+        after = taken.after
+        if after.access is None:
+            return
+        token.due = after.access.due
+        if isinstance(after.doing, Idle) and taken.before.attempt == after.attempt == 0:
+            promises.due_is_in_time(after.access, taken.keeper.policy.refresh_before)
 
     def _give_up(self, taken: "Taken", seen: Seen) -> None:
         seen.voided.update(one.number for one in taken.keeper.under_way)
@@ -279,6 +286,7 @@ class Witness:
             if isinstance(one.request, Refresh) and rejected:
                 seen.spent.add(one.request.token.reveal)
                 seen.held, seen.lost, seen.unclear, seen.no_login_before = None, 0, 0, -inf
+                promises.login_follows(taken)
             self._count_failure(seen, one, event)
             self._blame(taken, seen, event)
             return
@@ -350,6 +358,8 @@ class Witness:
             promises.doubtful_only_when_barred(taken, seen, now)
         elif not send.request.insisted and isinstance(event, Woken | NewTokenWanted):
             promises.spares_logins(seen, now)
+            began = self._world.server.began(seen.held or "")
+            promises.logs_in_only_where_needed(taken, seen, began, now)
         elif send.request.insisted:
             seen.ordered.add(send.number)
         if isinstance(event, LoginOrdered):

@@ -45,8 +45,8 @@ class World:
         self.callers = Callers(self)
 
     def at(self, moment: float, do: Callable[[], None], clock: Clock = Clock.OUTSIDE) -> None:
-        """Let something happen."""
-        heappush(self._queue, (moment, next(self._order), clock, do))
+        """Let something happen, at once if its moment has passed."""
+        heappush(self._queue, (max(moment, self.now), next(self._order), clock, do))
 
     def suspend(self, seconds: float) -> None:
         """Let the host sleep."""

@@ -10,7 +10,7 @@ from typing import Final, final
 import anyio
 import anyio.to_thread
 
-from openfit_token.errors import ConfigRejected, Internal, NoSuchProfile, Stopping
+from openfit_token.errors import ConfigRejected, Internal, NoSuchProfile
 from openfit_tokend import __version__
 from openfit_tokend.core.settings import Profile, Settings
 from openfit_tokend.io import clock, config_file, log, peers
@@ -154,26 +154,26 @@ class Daemon:
             await self._reload_wanted.wait()
             self._reload_wanted = anyio.Event()
             replies, self._reload_replies = self._reload_replies, []
-            result: object = {}
-            try:
-                settings = await anyio.to_thread.run_sync(config_file.load, self._config_path)
-                if self.stopping:
-                    raise stopping()
-                self._apply(settings, tools)
-            except Stopping as error:
-                result = error
-            except ConfigRejected as error:
-                self.config_error = error.message
-                log.error(
-                    "reload_refused", faults=error.message, hint="the old configuration stays"
-                )
-                result = error
-            except Exception:  # noqa: BLE001 -- a fault of ours must not end the sessions
-                log.exception("internal_fault", method="reload")
-                result = Internal("a fault of the daemon", "its log has the details")
+            result = await self._read_anew(tools)
             for reply in replies:
                 reply(result)
             await self._accounts.write()
+
+    async def _read_anew(self, tools: Tools) -> object:
+        """Give the answer to a reload: what became of it."""
+        try:
+            settings = await anyio.to_thread.run_sync(config_file.load, self._config_path)
+            if self.stopping:
+                return stopping()
+            self._apply(settings, tools)
+        except ConfigRejected as error:
+            self.config_error = error.message
+            log.error("reload_refused", faults=error.message, hint="the old configuration stays")
+            return error
+        except Exception:  # noqa: BLE001 -- a fault of ours must not end the sessions
+            log.exception("internal_fault", method="reload")
+            return Internal("a fault of the daemon", "its log has the details")
+        return {}
 
     def _apply(self, settings: Settings, tools: Tools) -> None:
         """Take over what changed; a profile that didn't keeps its session."""

@@ -68,6 +68,15 @@ class Operators:
             self._secrets[account] = user.password = self._word(account)
         self._on_host(self._reload)
 
+    def insist(self, unwell: set[int]) -> bool:
+        """Say `login` for a profile whose account needs it: its announcement was used up."""
+        daemon = self._world.daemon
+        for name in unwell:
+            if self._world.witness.rejected_since(daemon.keepers[name]):
+                daemon.order_login(daemon.keepers[name], None, 30.0)
+                return True
+        return False
+
     def do(self, act: Act) -> None:
         """Disturb."""
         world = self._world

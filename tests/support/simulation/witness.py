@@ -84,6 +84,11 @@ class Witness:
             cost.under_way.clear()
             cost.proven.clear()
 
+    def rejected_since(self, keeper: "Keeper") -> bool:
+        """Tell whether a login sent after the last announcement was clearly rejected."""
+        cost = self._cost(keeper.account)
+        return cost.refused_sent > cost.announced
+
     def not_well(self, unwell: set[int]) -> None:
         """Complain that all was mended, but isn't well."""
         promises.well_in_the_end(unwell)
@@ -262,6 +267,7 @@ class Witness:
         if after.access is None:
             return
         token.due = after.access.due
+        token.margin = min(taken.keeper.policy.refresh_before, token.lifetime / 4)
         if isinstance(after.doing, Idle) and taken.before.attempt == after.attempt == 0:
             promises.due_is_in_time(after.access, taken.keeper.policy.refresh_before)
 

@@ -92,7 +92,9 @@ class World:
         unwell = set(range(len(self.plan.accounts)))
         while unwell:
             if self.now > until:
-                self.witness.not_well(unwell)
+                if not self.operators.insist(unwell):
+                    self.witness.not_well(unwell)
+                until = self.now + CALM
             self.run_until(self.now + 5.0)
             unwell -= self.daemon.well()
 

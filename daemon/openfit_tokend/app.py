@@ -21,8 +21,10 @@ from openfit_tokend.io.endpoint import Endpoint
 from openfit_tokend.io.keeper import Keeper, Tools
 from openfit_tokend.io.listener import Listener
 from openfit_tokend.io.server import Reply, Server, User
-from openfit_tokend.io.state import StateFile, state_path
+from openfit_tokend.io.state import StateFile
 
+MAX_FAULTS: Final = 100
+"""Faults of a configuration that an answer or a status names; the log and `check` name all."""
 STOP_TIME: Final = 60.0
 """Seconds that requests under way are given when the daemon stops: as long as one may take."""
 
@@ -31,8 +33,12 @@ STOP_TIME: Final = 60.0
 class Daemon:
     """One running daemon."""
 
-    def __init__(self, config_path: Path, settings: Settings, listener: Listener) -> None:
+    def __init__(
+        self, config_path: Path, settings: Settings, listener: Listener, ledger: StateFile
+    ) -> None:
         """Take settings that were loaded from a file, and a socket to serve. Nothing runs yet.
+
+        The ledger's lock stays the caller's; the socket is closed when `run` ends.
 
         Raises:
             ConfigRejected: a group of `admin_groups` doesn't exist.
@@ -40,7 +46,7 @@ class Daemon:
         self.keepers: dict[str, Keeper] = {}
         self.default_profile = settings.default_profile
         self.admin_groups = admin_groups(settings)
-        self.socket_path = os.fspath(listener.path)
+        self.socket_path = os.fsencode(listener.path).decode(errors="replace")
         self.started_at = clock.boot()
         self.config_error: str | None = None
         self.stopping = False
@@ -49,7 +55,7 @@ class Daemon:
         self._listener = listener
         self._alarm = Alarm()
         self._endpoint = Endpoint()
-        self._accounts = Accounts(StateFile(state_path(config_path)))
+        self._accounts = Accounts(ledger)
         self._server = Server(Calls(self), self._alarm)
         self._reload_wanted = anyio.Event()
         self._reload_replies: list[Reply] = []
@@ -167,9 +173,9 @@ class Daemon:
                 return stopping()
             self._apply(settings, tools)
         except ConfigRejected as error:
-            self.config_error = error.message
             log.error("reload_refused", faults=error.message, hint="the old configuration stays")
-            return error
+            self.config_error = _shortened(error.message)
+            return ConfigRejected(self.config_error, error.hint)
         except Exception:  # noqa: BLE001 -- a fault of ours must not end the sessions
             log.exception("internal_fault", method="reload")
             return Internal("a fault of the daemon", "its log has the details")
@@ -181,6 +187,7 @@ class Daemon:
         old, self._settings = self._settings, settings
         self.admin_groups, self.default_profile = groups, settings.default_profile
         self.config_error = None
+        self._endpoint.forget_trust()
         for name in self.keepers.keys() - settings.profiles.keys():
             self._remove(name)
         for name, profile in settings.profiles.items():
@@ -205,6 +212,13 @@ def admin_groups(settings: Settings) -> frozenset[int]:
             f"admin_groups: there is no group {', '.join(missing)}", "groupadd, or correct the name"
         )
     return peers.group_ids(settings.admin_groups)
+
+
+def _shortened(faults: str) -> str:
+    """Give as many faults as an answer can carry; the log has all."""
+    lines = faults.splitlines()
+    more = len(lines) - MAX_FAULTS
+    return faults if more <= 0 else "\n".join([*lines[:MAX_FAULTS], f"and {more} more"])
 
 
 def _place(settings: Settings) -> tuple[str | None, int, str | None]:

@@ -10,7 +10,7 @@ import pytest
 from openfit_tokend.core.events import Kind
 from simulation.faults import Fault
 from simulation.plan import Act, Deed, Plan, hard_plan, long_plan
-from simulation.promises import Broken
+from simulation.promises.promise import Broken
 from simulation.shrink import Failure, failure_of, shrunk, told
 from simulation.story import Story
 from simulation.world import World
@@ -60,7 +60,7 @@ def test_without_faults_there_is_no_gap_and_no_needless_request() -> None:
 
     world.run()
 
-    assert world.witness.gaps == 0
+    assert world.witness.steps.gaps == 0
     assert world.witness.requests < 2 * 300.0 / 10.0
     assert world.server.lockouts == 0
 
@@ -100,7 +100,7 @@ def test_a_failure_is_shrunk_to_what_it_needs(monkeypatch: pytest.MonkeyPatch) -
         if "LogoutOrdered" in repr(taken):
             raise Broken(0, "stays_logged_in", "nobody logs out", "somebody did")
 
-    monkeypatch.setattr("simulation.promises.stays_logged_out", stays_logged_in)
+    monkeypatch.setattr("simulation.promises.passwords.stays_logged_out", stays_logged_in)
     others = [Act(float(at), Deed.RELOAD, 0, 3.0) for at in range(10, 100, 10)]
     logout = Act(45.0, Deed.LOGOUT, 1, 1.0)
     plan = replace(quiet(), fault_rate=0.2, acts=(*others[:4], logout, *others[4:]))

@@ -21,7 +21,7 @@ from openfit_tokend.core.session import Login, Refresh
 from openfit_tokend.core.settings import Identity, Profile
 from openfit_tokend.emulator.server import Place
 from openfit_tokend.io import clock
-from openfit_tokend.io.endpoint import MAX_REQUESTS, Endpoint, Reply
+from openfit_tokend.io.endpoint import Endpoint, MAX_REQUESTS, Order, Reply
 from raw_server import RawServer, raw_server, response, sending
 
 GRANTED = b'{"access_token": "abc", "expires_in": 3600}'
@@ -54,14 +54,21 @@ def profile(url: str, ca_file: str | None = None) -> Profile:
     )
 
 
+def order(of: Profile, request: Login | Refresh, deadline: float = 0.0) -> Order:
+    password = Secret(PASSWORD) if isinstance(request, Login) else None
+    return Order(
+        profile=of, request=request, password=password, deadline=deadline, is_void=lambda: False
+    )
+
+
 async def log_in(endpoint: Endpoint, url: str, *, ca_file: str | None = None) -> Reply:
     with anyio.fail_after(20):
-        return await endpoint.request(profile(url, ca_file), Login(), Secret(PASSWORD), 0.0)
+        return await endpoint.request(order(profile(url, ca_file), Login()))
 
 
 async def refresh(endpoint: Endpoint, url: str, limit: float = LIMIT) -> Reply:
     with anyio.fail_after(20):
-        return await endpoint.request(profile(url), Refresh(Secret("r1"), limit), None, 0.0)
+        return await endpoint.request(order(profile(url), Refresh(Secret("r1"), limit)))
 
 
 def kind_of(reply: Reply) -> Kind | None:
@@ -140,7 +147,7 @@ async def test_a_login_and_its_refresh_are_granted(endpoint: Endpoint) -> None:
         assert reply.meaning.refresh_token is not None
         assert before <= reply.sent <= clock.boot()
         token = reply.meaning.refresh_token
-        again = await endpoint.request(profile(emulator.url), Refresh(token, LIMIT), None, 0.0)
+        again = await endpoint.request(order(profile(emulator.url), Refresh(token, LIMIT)))
         assert isinstance(again.meaning, Grant)
 
 
@@ -432,7 +439,7 @@ async def arrived(server: RawServer, count: int) -> None:
 
 async def ask(endpoint: Endpoint, server: RawServer, name: str, deadline: float) -> None:
     request = Refresh(Secret(name), 60.0)
-    await endpoint.request(profile(server.url), request, None, deadline)
+    await endpoint.request(order(profile(server.url), request, deadline))
 
 
 def names(server: RawServer) -> list[str]:
@@ -494,7 +501,7 @@ async def test_a_request_that_was_sent_is_not_cancelled_with_its_tasks(
 
 
 async def log_in_shielded(endpoint: Endpoint, emulator: RunningEmulator) -> Reply:
-    return await endpoint.request(profile(emulator.url), Login(), Secret(PASSWORD), 0.0)
+    return await endpoint.request(order(profile(emulator.url), Login()))
 
 
 async def test_a_request_that_waits_for_its_turn_is_cancelled_and_takes_none(

@@ -16,15 +16,10 @@ import pytest
 import trustme
 
 from daemons import RunningDaemon, profile, running_daemon
-from emulators import CLIENT_ID, SCOPE, USERNAME, RunningEmulator, running_emulator
-from openfit_tokend.core.events import Kind
-from openfit_tokend.core.oauth import Failure
-from openfit_tokend.core.schedule import Policy
-from openfit_tokend.core.secret import Secret
-from openfit_tokend.core.session import Refresh
-from openfit_tokend.core.settings import Identity, Profile
+from emulators import RunningEmulator, running_emulator
+from inside import async_await_that, daemon_inside
 from openfit_tokend.emulator.server import Place
-from openfit_tokend.io.endpoint import Endpoint
+from openfit_tokend.io import endpoint
 from raw_server import Behaviour, raw_server, response, sending
 
 pytestmark = pytest.mark.system
@@ -148,29 +143,23 @@ def test_a_server_that_cannot_be_trusted_or_reached_is_said_by_name_and_sent_not
         assert world.servers[name].state().token_requests == 0
 
 
-async def test_a_server_that_takes_no_connection_was_surely_not_reached() -> None:
-    """Its queue is full, so it doesn't even answer. A refresh of short tokens waits as long."""
-    endpoint = Endpoint()
+async def test_a_server_that_takes_no_connection_was_surely_not_reached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its queue is full, so it doesn't even answer; the whole request has no more time than that."""
+    monkeypatch.setattr(endpoint, "REQUEST_TIMEOUT", 0.5)
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, ExitStack() as stack:
         for _ in range(4):  # as many as Linux lets into a queue of 0, and more
             waiting = stack.enter_context(socket.socket())
             waiting.settimeout(0)
             waiting.connect_ex(listener.getsockname())
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        identity = Identity(url, CLIENT_ID, SCOPE, USERNAME)
-        to = Profile(
-            name="main",
-            environment="custom",
-            identity=identity,
-            api_url=url,
-            policy=Policy(),
-        )
+        async with daemon_inside(tmp_path, profile(url)) as daemon:
+            await async_await_that(lambda: "login_failed" in daemon.log(), daemon.log)
 
-        reply = await endpoint.request(to, Refresh(Secret("r1"), 0.5), None, 0.0)
-
-    assert isinstance(reply.meaning, Failure)
-    assert reply.meaning.kind is Kind.TRANSIENT
-    await endpoint.close()
+            status = await daemon.profile_status()
+            assert status["counters"]["uncertain"] == 0
+            assert status["logins_left"] == 3
 
 
 @pytest.fixture(scope="module")

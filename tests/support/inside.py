@@ -21,6 +21,7 @@ from openfit_token import AsyncTokenClient
 from openfit_tokend.app import Daemon
 from openfit_tokend.io import clock, config_file, log
 from openfit_tokend.io.listener import Listener
+from openfit_tokend.io.state import StateFile, state_path
 
 
 class Clocks:
@@ -88,7 +89,8 @@ async def daemon_inside(
         patch.setattr(sys, "stderr", written)
         _log_to_stderr(patch)
         listener = Listener(directory / "run" / "socket", 0o600, None)
-        daemon = Daemon(config, config_file.load(config), listener)
+        ledger = StateFile(state_path(config))
+        daemon = Daemon(config, config_file.load(config), listener, ledger)
         inside = DaemonInside(daemon, directory, Clocks(patch))
         ended = anyio.Event()
 

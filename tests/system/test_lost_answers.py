@@ -118,7 +118,9 @@ def test_clients_that_meet_a_token_killed_by_its_successor_cost_no_request(stage
                 token = tokens.refuse(token)
                 assert api(scene.web, token) == 200
 
-    # The schedule's, each 3 s, and none for the refusals:
+    # The schedule's, each 3 s, each with the refresh token of the one before:
+    assert told(scene.requests("login")) == [LOGIN]
+    assert {*told(scene.requests("refresh"))} == {REFRESH}
     assert min(pauses(scene.requests())) > 2
     assert scene.emulator.state().max_concurrent == {USERNAME: 1}
 

@@ -5,16 +5,19 @@ from pathlib import Path
 
 import pytest
 
-from daemons import PATIENCE, await_that
+from daemons import PATIENCE, await_that, profile, running_daemon
 from failures import SLACK, Scene, Staged, scenes, told
 from openfit_tokend.core.oauth import DEFAULT_LIFETIME, MAX_LIFETIME
 from openfit_tokend.emulator.identity import Rules
+from raw_server import raw_server, response
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 
 Stage = Mapping[str, Staged]
 MOST_MEMORY = 60 * 1024 * 1024
 """Bytes that the daemon may have used at any time."""
+BRACKETS = b"[" * 60_000
+"""Deeper than any parser goes that recurses, and small enough to be read whole."""
 GUARD = 1.0
 """Seconds before its end from which a token isn't served."""
 UNUSABLE = {
@@ -105,6 +108,18 @@ def test_an_odd_answer_to_a_refresh_is_as_good_as_none(stage: Stage, name: str) 
         ("login", "issued"),
     ]
     assert scene.token()["profile"] == name
+
+
+def test_brackets_without_end_are_no_json_and_no_fault_of_ours() -> None:
+    answers = [response("200 OK", BRACKETS), response("200 OK", b'{"access_token": "abc"}')]
+    with (
+        raw_server(lambda connection, _: connection.sendall(answers.pop(0))) as server,
+        running_daemon(profile(server.url)) as daemon,
+    ):
+        assert daemon.call("get_token")["access_token"] == "abc"
+
+        assert "something that isn't JSON" in daemon.await_log("login_failed")
+        assert "internal_fault" not in daemon.log()
 
 
 def test_the_daemon_was_small_all_the_time_and_others_noticed_nothing(stage: Stage) -> None:

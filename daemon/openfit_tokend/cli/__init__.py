@@ -1,6 +1,7 @@
 """The command `openfit-tokend`."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from typing import Final, NoReturn
@@ -10,6 +11,8 @@ from openfit_tokend.io.log import FORMATS, LEVELS
 
 EX_USAGE: Final = 64
 """Exit status for a command line that can't be understood (sysexits.h)."""
+EX_IOERR: Final = 74
+"""Exit status when the output can't be written."""
 INTERRUPTED: Final = 130
 """Exit status after Ctrl-C, as a shell has it."""
 
@@ -17,8 +20,9 @@ _EPILOG: Final = """\
 exit status:
   0   all is well            71  the system refused something
   64  the command line       73  the socket can't be made
-  69  no daemon              75  the network
-  77  login rejected         78  the configuration
+  69  no daemon              74  the output can't be written
+  75  the network            77  login rejected
+  78  the configuration
 
 Try it without anything to configure:  openfit-tokend demo
 """
@@ -26,11 +30,38 @@ Try it without anything to configure:  openfit-tokend demo
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command and exit with its status."""
+    _open_standard_descriptors()
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        sys.exit(_run(arguments))
+        status = _run(arguments)
+        sys.stdout.flush()
     except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+        status = INTERRUPTED
+    except BrokenPipeError:  # `... | head` is nobody's mistake
+        status = _without_output()
+    except OSError as error:
+        print(f"openfit-tokend: {error.strerror or error}", file=sys.stderr)
+        status = _without_output()
+    sys.exit(status)
+
+
+def _open_standard_descriptors() -> None:
+    """Open what was closed at the start, or the next file opened would be taken for it."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: this one
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 -- a descriptor, for the whole run
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115 -- a descriptor, for the whole run
+
+
+def _without_output() -> int:
+    """Let the interpreter end without trying to write once more; give the exit status."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return EX_IOERR
 
 
 def _run(arguments: list[str]) -> int:

@@ -19,7 +19,7 @@ from openfit_tokend.core.session import Login
 from openfit_tokend.core.settings import Profile, Settings
 from openfit_tokend.io import clock, config_file
 from openfit_tokend.io.accounts import Accounts
-from openfit_tokend.io.endpoint import Endpoint, Probe
+from openfit_tokend.io.endpoint import Endpoint, Order, Probe
 from openfit_tokend.io.listener import SocketUnusable, judge_place
 from openfit_tokend.io.secrets import read_password
 from openfit_tokend.io.state import StateFile, state_path
@@ -44,9 +44,9 @@ def check(config: str | None, *, network: bool, login: bool) -> int:
         return complain(error)
     report = _Report()
     report.ok("config", f"{path}, {_many(len(settings.profiles), 'profile')}")
-    lives = _check_socket(settings, report)
-    if lives and login:
-        what, fix = "the daemon that runs counts the logins", "openfit-token login"
+    _check_socket(settings, report)
+    if login and not StateFile(state_path(path)).lock():
+        what, fix = "a daemon runs with this configuration, and counts", "openfit-token login"
         report.fail("login", what, fix, EX_USAGE)
         login = False
     profiles = partial(_check_profiles, path, settings, report, network=network, login=login)
@@ -88,9 +88,7 @@ class _Report:
         sys.stdout.flush()
 
 
-def _check_socket(settings: Settings, report: _Report) -> bool:
-    """Look at the socket's place; True: a daemon runs there."""
-    lives = False
+def _check_socket(settings: Settings, report: _Report) -> None:
     try:
         path = socket_path(None, settings)
         lives = judge_place(path, settings.socket_group)
@@ -100,7 +98,6 @@ def _check_socket(settings: Settings, report: _Report) -> bool:
         report.fail("socket", f"can't be looked at: {error.strerror}", None, EX_CANTCREAT)
     else:
         report.ok("socket", f"{path}{', a daemon runs there' if lives else ''}")
-    return lives
 
 
 async def _check_profiles(
@@ -158,7 +155,7 @@ def _skew(date: str | None) -> float | None:
     """Give the seconds that a server's Date header is ahead of our wall clock."""
     try:
         return None if date is None else parsedate_to_datetime(date).timestamp() - clock.wall()
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 
@@ -177,8 +174,15 @@ async def _check_login(
         return
     kind: Kind | None = Kind.UNCERTAIN
     try:
-        deadline = clock.boot() + REQUEST_TIMEOUT
-        reply = await endpoint.request(profile, Login(), password, deadline)
+        reply = await endpoint.request(
+            Order(
+                profile=profile,
+                request=Login(),
+                password=password,
+                deadline=clock.boot() + REQUEST_TIMEOUT,
+                is_void=lambda: False,
+            )
+        )
         kind = reply.meaning.kind if isinstance(reply.meaning, Failure) else None
     finally:
         accounts.settle(profile.account, attempt, kind)

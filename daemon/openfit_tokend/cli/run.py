@@ -2,6 +2,7 @@
 
 import os
 import resource
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,7 @@ from openfit_tokend.cli.complaints import complain
 from openfit_tokend.core.settings import Settings
 from openfit_tokend.io import config_file, log
 from openfit_tokend.io.listener import Listener, SocketUnusable
+from openfit_tokend.io.state import StateFile, state_path
 
 EX_OSERR: Final = 71
 EX_CANTCREAT: Final = 73
@@ -28,19 +30,43 @@ def run(config: str | None, socket: str | None, level: str, form: str) -> int:
         return complain(error)
     _raise_descriptor_limit()
     try:
-        listener = Listener(
-            socket_path(socket, settings), settings.socket_mode, settings.socket_group
-        )
+        place = socket_path(socket, settings)
+        listener = Listener(place, settings.socket_mode, settings.socket_group)
     except SocketUnusable as error:
         log.error("socket_unusable", message=error.message, hint=error.hint)
         return EX_CANTCREAT
     try:
-        daemon = Daemon(path, settings, listener)
-    except ConfigRejected as error:
+        return _serve(path, settings, listener)
+    finally:
         listener.close()
+
+
+def _serve(path: Path, settings: Settings, listener: Listener) -> int:
+    ledger = StateFile(state_path(path))
+    if not ledger.lock():
+        log.error(
+            "state_in_use",
+            path=ledger.path,
+            hint="another daemon has this configuration: use that one, or give this one another"
+            " STATE_DIRECTORY",
+        )
+        return EX_OSERR
+    try:
+        daemon = Daemon(path, settings, listener, ledger)
+        anyio.run(_run_and_leave, daemon, backend="asyncio")
+    except ConfigRejected as error:
         return complain(error)
-    anyio.run(daemon.run, backend="asyncio")
+    except OSError as error:
+        log.error("system_refused", reason=error.strerror)
+        return EX_OSERR
     return 0
+
+
+async def _run_and_leave(daemon: Daemon) -> None:
+    await daemon.run()
+    sys.stderr.flush()
+    # All is written and said. A thread that a name server or a disk holds must not keep us.
+    os._exit(0)
 
 
 def socket_path(option: str | None, settings: Settings) -> Path:

@@ -5,7 +5,7 @@ then the call is answered or waits. Whoever waits is looked at again after every
 the session, and at its deadline.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from openfit_token.errors import (
@@ -108,6 +108,18 @@ def token_for(
             return access if access.obtained >= asked_at - RECENT else None
         case _:
             assert_never(call)
+
+
+def is_news(before: Session, after: Session) -> bool:
+    """Tell whether a step may have made a waiting call answerable. Counted refusals never do.
+
+    Ten thousand callers that refuse one token must not be looked at ten thousand times.
+    """
+    return _without_wishes(before) != _without_wishes(after)
+
+
+def _without_wishes(session: Session) -> Session:
+    return replace(session, wanted=False, refusals=0, refused_at=0.0)
 
 
 def login_call(session: Session) -> LogIn:

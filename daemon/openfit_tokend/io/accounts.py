@@ -20,6 +20,8 @@ from openfit_tokend.core.settings import Account, Identity
 from openfit_tokend.io import clock, log
 from openfit_tokend.io.state import State, StateFile
 
+WRITE_TIME: Final = 10.0
+"""Seconds that a login waits for the disk: one that hangs must not end a session."""
 _SCRYPT_COST: Final = 2**10
 """scrypt's n: 1 MiB and a few milliseconds. What protects is that 16 bits name no password."""
 
@@ -37,6 +39,7 @@ class Accounts:
         self._written = 0
         self._writing = anyio.Lock()
         self._failing = False
+        self._saving = False  # a thread is at it, perhaps one that was given up
 
     def ledger(self, account: Account) -> Ledger:
         """Give what is known of an account."""
@@ -90,26 +93,48 @@ class Accounts:
         return True
 
     async def write(self) -> None:
-        """Return when all changes until now are on disk; many callers share one write."""
+        """Return when all changes until now are on disk; many callers share one write.
+
+        A disk that fails, or doesn't answer within WRITE_TIME, is said, and the daemon goes on in
+        memory. Never raises.
+        """
         mine = self._changes
+        if self._written >= mine:
+            return
         async with self._writing:
-            if self._written >= mine:
+            if self._written >= mine or self._saving:
                 return
             now, state = self._changes, self._state
-            try:
-                await anyio.to_thread.run_sync(self._file.save, state)
-            except OSError as error:
-                if not self._failing:
-                    log.warning(
-                        "state_not_written",
-                        path=self._file.path,
-                        reason=error.strerror,
-                        hint="logins go on, counted in memory only until this is mended",
-                    )
-                self._failing = True
-            else:
-                self._failing = False
+            reason = f"no answer within {WRITE_TIME:.0f} s"
+            with anyio.move_on_after(WRITE_TIME):
+                reason = await self._try_save(state)
+            if reason and not self._failing:
+                log.warning(
+                    "state_not_written",
+                    path=self._file.path,
+                    reason=reason,
+                    hint="logins go on, counted in memory only until this is mended",
+                )
+            self._failing = bool(reason)
             self._written = now
+
+    async def _try_save(self, state: State) -> str:
+        """Save in a thread, which a disk that hangs may hold; give what is wrong, if anything."""
+        self._saving = True
+        try:
+            await anyio.to_thread.run_sync(self._save, state, abandon_on_cancel=True)
+        except OSError as error:
+            return error.strerror or "it can't be written"
+        except RuntimeError:  # no thread could be started
+            self._saving = False
+            return "the system allows no more threads"
+        return ""
+
+    def _save(self, state: State) -> None:
+        try:
+            self._file.save(state)
+        finally:
+            self._saving = False
 
     def _put(self, account: Account, ledger: Ledger) -> None:
         ledgers: Mapping[Account, Ledger] = {**self._state.ledgers, account: ledger}

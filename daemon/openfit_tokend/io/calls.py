@@ -245,8 +245,9 @@ class Calls:
         peer = caller.peer
         if may_operate(caller.sock, peer, self._house.admin_groups):
             return
-        log.warning(
-            "call_refused", method=method, uid=peer.uid, pid=peer.pid, program=program_of(peer)
+        program = program_of(peer)
+        log.limited(
+            "call_refused", peer.uid, method=method, uid=peer.uid, pid=peer.pid, program=program
         )
         raise NotAllowed(
             f"{method} is for operators: root, the daemon's user and admin_groups",

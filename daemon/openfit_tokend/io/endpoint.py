@@ -7,7 +7,7 @@ meanwhile would look like an answer that was lost, and cost a refresh token.
 import os
 import socket
 import ssl
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
@@ -57,6 +57,21 @@ _BEFORE_THE_FORM: Final = frozenset(
 _PROXY_HINT: Final = "check HTTPS_PROXY and NO_PROXY of the daemon"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """A token request to be sent.
+
+    `password` is a login's; `deadline` (CLOCK_BOOTTIME) is when it is needed; `is_void` is asked when
+    its turn has come: then it isn't sent.
+    """
+
+    profile: Profile
+    request: Login | Refresh
+    password: Secret | None
+    deadline: float
+    is_void: Callable[[], bool]
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """What a request brought. `sent`: when it really went out."""
@@ -83,30 +98,26 @@ class Endpoint:
         self._slots: dict[str, _Slots] = {}
         self._under_way: set[anyio.CancelScope] = set()
 
-    async def request(
-        self, profile: Profile, request: Login | Refresh, password: Secret | None, deadline: float
-    ) -> Reply:
-        """Send a login with its password, or a refresh, and give what came of it.
+    async def request(self, order: Order) -> Reply:
+        """Send a login or a refresh, and give what came of it.
 
-        It queues behind MAX_REQUESTS others of the same server, those with the soonest `deadline`
-        (CLOCK_BOOTTIME) first. The time-out counts from its turn. Until then it can be cancelled;
-        once it is sent only `abandon` ends it, since the token server gives up the old refresh
-        token before it stores the new one.
+        It queues behind MAX_REQUESTS others of the same server, the soonest deadline first. The
+        time-out counts from its turn. Until then it can be cancelled; once it is sent only `abandon`
+        ends it, since the token server gives up the old refresh token before it stores the new one.
         """
-        if isinstance(request, Login):
-            assert password is not None  # noqa: S101 -- a login has one
-            form, limit = oauth.login_form(profile.identity, password), REQUEST_TIMEOUT
-        else:
-            form, limit = oauth.refresh_form(profile.identity, request.token), request.timeout
-        async with self._slots.setdefault(profile.identity.id_server, _Slots()).turn(deadline):
+        profile = order.profile
+        slots = self._slots.setdefault(profile.identity.id_server, _Slots())
+        async with slots.turn(order.deadline):
             sent = clock.boot()
+            if order.is_void():
+                return Reply(sent, _failure("the request isn't needed any more", None))
             try:
                 client = self._client(profile)
             except Exception as error:  # noqa: BLE001 -- a CA file, or a proxy's URL
                 return Reply(sent, _no_client(profile, error))
             reply = Reply(sent, _no_answer("the daemon ended before the answer came"))
             with self._kept():
-                reply = await _exchange(client, profile, request, form, limit)
+                reply = await _exchange(client, order)
             return reply  # noqa: RET504 -- `abandon` ends the block without it
 
     async def revoke(self, profile: Profile, token: Secret) -> None:
@@ -144,6 +155,10 @@ class Endpoint:
                 yield
             finally:
                 self._under_way.discard(scope)
+
+    def forget_trust(self) -> None:
+        """Read CA files anew from the next request on: a reload may follow a change of them."""
+        self._clients = {}
 
     async def close(self) -> None:
         """Close all clients."""
@@ -190,13 +205,13 @@ class _Answer:
     body: bytes | None
 
 
-async def _exchange(
-    client: httpx.AsyncClient,
-    profile: Profile,
-    request: Login | Refresh,
-    form: Mapping[str, str],
-    limit: float,
-) -> Reply:
+async def _exchange(client: httpx.AsyncClient, order: Order) -> Reply:
+    profile, request = order.profile, order.request
+    if isinstance(request, Login):
+        assert order.password is not None  # noqa: S101 -- a login has one
+        form, limit = oauth.login_form(profile.identity, order.password), REQUEST_TIMEOUT
+    else:
+        form, limit = oauth.refresh_form(profile.identity, request.token), request.timeout
     sent, way = clock.boot(), _Way()
     try:
         with anyio.fail_after(limit):
@@ -239,11 +254,8 @@ class _Way:
         """Give what it means that the request ended on this way, before the form was sent."""
         if not self.proxy:
             return _not_sent(httpx.ConnectTimeout(""))
-        return oauth.Failure(
-            Kind.TRANSIENT,
-            Unavailable,
-            "the token server can't be reached: the proxy broke off, or doesn't answer",
-            _PROXY_HINT,
+        return _failure(
+            "the token server can't be reached: the proxy broke off, or doesn't answer", _PROXY_HINT
         )
 
 
@@ -269,6 +281,10 @@ async def _body(response: httpx.Response) -> bytes | None:
     return bytes(body)
 
 
+def _failure(message: str, hint: str | None) -> oauth.Failure:
+    return oauth.Failure(Kind.TRANSIENT, Unavailable, message, hint)
+
+
 def _not_sent(error: Exception) -> oauth.Failure:
     hint = "check the network, environment or id_server"
     text = str(error)
@@ -283,9 +299,7 @@ def _not_sent(error: Exception) -> oauth.Failure:
         what = f"no connection within {CONNECT_TIMEOUT:.0f} s"
     else:
         what = _reason(error)
-    return oauth.Failure(
-        Kind.TRANSIENT, Unavailable, f"the token server can't be reached: {what}", hint
-    )
+    return _failure(f"the token server can't be reached: {what}", hint)
 
 
 def _no_client(profile: Profile, error: Exception) -> oauth.Failure:
@@ -294,7 +308,7 @@ def _no_client(profile: Profile, error: Exception) -> oauth.Failure:
         hint = "ca_file names a PEM file that the daemon may read"
     else:
         what, hint = "HTTP can't be set up", "check HTTPS_PROXY, SSL_CERT_FILE and SSL_CERT_DIR"
-    return oauth.Failure(Kind.TRANSIENT, Unavailable, what, hint)
+    return _failure(what, hint)
 
 
 def _reason(error: BaseException) -> str:

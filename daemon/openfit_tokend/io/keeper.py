@@ -15,7 +15,7 @@ from anyio.abc import TaskGroup
 
 from openfit_token.errors import BudgetSpent, LoginRejected, SecretUnavailable, Unavailable
 from openfit_tokend.core import budget
-from openfit_tokend.core.answers import LoginEnded, ended_login
+from openfit_tokend.core.answers import LoginEnded, ended_login, is_news
 from openfit_tokend.core.events import (
     Effect,
     Event,
@@ -51,7 +51,7 @@ from openfit_tokend.core.step import restored, step
 from openfit_tokend.io import clock, log
 from openfit_tokend.io.accounts import Accounts
 from openfit_tokend.io.alarm import Alarm
-from openfit_tokend.io.endpoint import Endpoint, Reply
+from openfit_tokend.io.endpoint import Endpoint, Order, Reply
 from openfit_tokend.io.handout import Handout
 from openfit_tokend.io.secrets import read_password
 
@@ -139,7 +139,8 @@ class Keeper:
             if not self._removed and self._tools.accounts.mark(self.profile.name, out):
                 self._tools.tasks.start_soon(self._tools.accounts.write)
             self._log_change(before)
-            self._changed(self, ended_login(before, event, self.session))
+            if is_news(before, self.session):
+                self._changed(self, ended_login(before, event, self.session))
         for effect in effects:
             self._carry_out(effect, sender)
 
@@ -195,12 +196,11 @@ class Keeper:
         match effect:
             case Send(number, request):
                 if not self.stopping:
-                    self._tools.tasks.start_soon(self._request, number, request)
+                    self._tools.tasks.start_soon(self._request, self.profile, number, request)
             case Revoke(token):
                 self._tools.tasks.start_soon(self._tools.endpoint.revoke, sender, token)
 
-    async def _request(self, number: int, request: Login | Refresh) -> None:
-        sender = self.profile
+    async def _request(self, sender: Profile, number: int, request: Login | Refresh) -> None:
         try:
             if isinstance(request, Refresh):
                 event = await self._refresh(sender, number, request)
@@ -210,9 +210,10 @@ class Keeper:
             log.exception("internal_fault", profile=sender.name)
             event = Failed(number, Kind.UNCERTAIN, _internal_problem())
         with CancelScope(shield=True):
-            if isinstance(event, Failed):  # whoever is told of a rejection may rely on it
-                await self._tools.accounts.write()
-            self._count(request, event)
+            if isinstance(event, Failed) and isinstance(request, Login):
+                await self._tools.accounts.write()  # who is told of a rejection may rely on it
+            if not self._is_void(number):
+                self._count(request, event)
             self.feed(event, sender)
             if not _login_to_come(self.session):
                 self._password = None  # the login it was given for wasn't needed any more
@@ -224,13 +225,15 @@ class Keeper:
 
     async def _refresh(self, sender: Profile, number: int, request: Refresh) -> Granted | Failed:
         self.counters.refreshes += 1
-        reply = await self._tools.endpoint.request(sender, request, None, self._deadline())
+        reply = await self._tools.endpoint.request(self._order(sender, number, request, None))
         return _event(number, reply)
 
     async def _log_in(self, sender: Profile, number: int, request: Login) -> Granted | Failed:
         given = self._password
         try:
             password = given or await read_password(sender.password)
+            if self._is_void(number):  # or it would ask for a place in the account's ledger
+                return Failed(number, Kind.TRANSIENT, _void_problem())
             return await self._log_in_with(sender, number, request, password)
         except SecretUnavailable as error:
             unread = Problem(SecretUnavailable, error.message, error.hint, clock.boot())
@@ -249,7 +252,8 @@ class Keeper:
         self.counters.logins += 1
         kind: Kind | None = Kind.TRANSIENT  # what it is if the daemon ends before it is sent
         try:
-            reply = await self._tools.endpoint.request(sender, request, password, self._deadline())
+            order = self._order(sender, number, request, password)
+            reply = await self._tools.endpoint.request(order)
             kind = reply.meaning.kind if isinstance(reply.meaning, Failure) else None
         except Exception:
             kind = Kind.UNCERTAIN  # a fault of ours: it may have been sent
@@ -258,10 +262,21 @@ class Keeper:
             accounts.settle(account, admitted, kind)
         return _event(number, reply)
 
-    def _deadline(self) -> float:
-        """Give until when a request is needed: tokens that end soonest go first."""
+    def _order(
+        self, sender: Profile, number: int, request: Login | Refresh, password: Secret | None
+    ) -> Order:
         access = self.session.access
-        return clock.boot() + REQUEST_TIMEOUT if access is None else access.expires
+        return Order(
+            profile=sender,
+            request=request,
+            password=password,
+            deadline=clock.boot() + REQUEST_TIMEOUT if access is None else access.expires,
+            is_void=lambda: self._is_void(number),
+        )
+
+    def _is_void(self, number: int) -> bool:
+        """Tell whether nobody waits for a request any more: it needn't be sent, nor be told of."""
+        return self._removed or number != self.session.number
 
     # What is to be known
 
@@ -334,6 +349,10 @@ def _internal_problem() -> Problem:
         "its log has the details; it is tried again",
         clock.boot(),
     )
+
+
+def _void_problem() -> Problem:
+    return Problem(Unavailable, "the login isn't needed any more", None, clock.boot())
 
 
 def _over_budget_problem(refused: OverBudget) -> Problem:

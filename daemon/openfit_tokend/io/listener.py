@@ -70,7 +70,12 @@ class Listener:
         self._made = _inode(path)
 
     def close(self) -> None:
-        """Stop listening, and remove the socket if it is still the one that was made."""
+        """Stop listening, and remove the socket if it is still the one that was made.
+
+        A second time it does nothing.
+        """
+        if self.socket.fileno() < 0:
+            return
         self.socket.close()
         if _inode(self.path) == self._made:
             self.path.unlink(missing_ok=True)
@@ -210,6 +215,7 @@ def _listen(path: Path, mode: int, gid: int | None) -> socket.socket:
         sock.listen(BACKLOG)
     except BaseException:
         sock.close()
+        path.unlink(missing_ok=True)
         raise
     return sock
 

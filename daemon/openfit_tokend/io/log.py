@@ -11,10 +11,18 @@ import os
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from math import inf
 from typing import Final
+
+from openfit_tokend.io import clock
 
 LEVELS: Final = ("debug", "info", "warning", "error")
 FORMATS: Final = ("text", "json")
+
+LIMIT: Final = 10.0
+"""Seconds between two lines of one kind that the same client provoked."""
+_MAX_KEYS: Final = 1000
+_limits: dict[tuple[str, object], tuple[float, int]] = {}
 
 _LOGGER: Final = logging.getLogger("openfit_tokend")
 _PRIORITIES: Final = {
@@ -57,6 +65,22 @@ def warning(event: str, **fields: object) -> None:
 def error(event: str, **fields: object) -> None:
     """Log what needs a person."""
     _log(logging.ERROR, event, fields)
+
+
+def limited(event: str, key: object, **fields: object) -> None:
+    """Log a warning that a client can provoke: at once, and then once in LIMIT seconds for each key.
+
+    The next line says how many were suppressed. So a flood can't fill the disk.
+    """
+    now = clock.boot()
+    if len(_limits) > _MAX_KEYS:
+        _limits.clear()
+    until, suppressed = _limits.get((event, key), (-inf, 0))
+    if now < until:
+        _limits[event, key] = (until, suppressed + 1)
+        return
+    _limits[event, key] = (now + LIMIT, 0)
+    warning(event, **fields, suppressed=suppressed or None)
 
 
 def exception(event: str, **fields: object) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from socket import SO_PEERCRED, SOL_SOCKET, socket
 from typing import Final
 
-_CRED: Final = struct.Struct("3i")  # struct ucred: pid, uid, gid (unix(7))
+_CRED: Final = struct.Struct("iII")  # struct ucred: pid, uid, gid (unix(7))
 _SO_PEERGROUPS: Final = 59
 _GROUPS_BYTES: Final = 1024
 """Python's getsockopt gives no more: a caller's first 256 groups count."""

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, assert_never
 
-from anyio import to_thread
+from anyio import fail_after, to_thread
 
 from openfit_token.errors import SecretUnavailable
 from openfit_tokend.core.secret import Secret
@@ -19,7 +19,7 @@ from openfit_tokend.core.settings import (
     PasswordFile,
     PasswordSource,
 )
-from openfit_tokend.io.password_command import output_of
+from openfit_tokend.io.password_command import TIME_LIMIT, output_of
 from openfit_tokend.io.regular_file import Unusable, judge_owner, read
 
 MAX_PASSWORD: Final = 100
@@ -81,7 +81,13 @@ def _password(what: str, raw: bytes) -> Secret:
 async def _content(what: str, path: str, *, exempt: bool) -> bytes:
     judge = _accept if exempt else partial(_judge, path)
     try:
-        return await to_thread.run_sync(read, path, MAX_SECRET_FILE, judge, abandon_on_cancel=True)
+        with fail_after(TIME_LIMIT):
+            return await to_thread.run_sync(
+                read, path, MAX_SECRET_FILE, judge, abandon_on_cancel=True
+            )
+    except TimeoutError:
+        reason = f"no answer within {TIME_LIMIT:.0f} s"
+        raise SecretUnavailable(f"{what}: {reason}", "its file system hangs") from None
     except Unusable as unusable:
         raise SecretUnavailable(f"{what}: {unusable.reason}", unusable.remedy) from None
 

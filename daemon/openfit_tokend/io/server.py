@@ -13,9 +13,11 @@ time for others.
 """
 
 import errno
+import os
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from resource import RLIMIT_NOFILE, getrlimit
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, epoll
 from typing import TYPE_CHECKING, Final, Protocol, final
 
@@ -40,22 +42,28 @@ from openfit_tokend.io.peers import Peer, peer_of
 if TYPE_CHECKING:
     from openfit_token.protocol import Value
 
-READ_SIZE: Final = 2048
-"""Bytes read of one connection in one pass: a few milliseconds' work at the most."""
-MAX_EVENTS: Final = 256
-"""Connections handled in one pass, so that the keepers live beside any crowd."""
-MAX_ACCEPTS: Final = 64
+READ_SIZE: Final = 256
+"""Bytes read of one connection in one pass: some twenty requests, less than a millisecond's work."""
+TURN_TIME: Final = 0.005
+"""Seconds after which a turn takes no more events, so that the keepers live beside any crowd."""
+MAX_EVENTS: Final = 16
+"""Events taken from the kernel at once: all that are taken are handled, whatever the time."""
+MAX_ACCEPTS: Final = 16
 """Connections accepted in one pass."""
 MAX_PARKED: Final = 64
 """Calls of one connection that may wait; it isn't read while they do."""
 MAX_UNREAD: Final = 256 * 1024
 """Bytes of answers that a parked caller may leave unread before it is closed."""
+MAX_UNREAD_USER: Final = 16 * 1024 * 1024
+"""Bytes of answers that all connections of one user may leave unread."""
 BATCH: Final = 32 * 1024
 """Bytes of answers that are gathered before they are sent."""
 MAX_CONNECTIONS: Final = 4096
 """Connections of one user."""
 MAX_CONNECTIONS_ROOT: Final = 16384
 """Connections of root."""
+RESERVE: Final = 64
+"""Descriptors kept for token requests, secrets and the ledger, whatever the clients do."""
 ACCEPT_PAUSE: Final = 0.1
 """Seconds without accepting, when the system has no descriptor or memory left for it."""
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
@@ -70,6 +78,8 @@ class User:
 
     connections: int = 0
     requests: int = 0
+    unread: int = 0
+    """Bytes of answers that couldn't be sent yet."""
 
 
 class Caller(Protocol):
@@ -136,7 +146,8 @@ class _Connection:
     """One client."""
 
     __slots__ = (
-        "closed", "decoder", "ended", "held", "outgoing", "owed", "peer", "sock", "user", "watched",
+        "closed", "decoder", "ended", "held", "outgoing", "owed", "peer", "sock", "unread", "user",
+        "watched",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, peer: Peer, user: User) -> None:
@@ -145,6 +156,7 @@ class _Connection:
         self.user = user
         self.decoder = Decoder(MAX_REQUEST)
         self.outgoing = b""
+        self.unread = 0  # what of it `user.unread` counts
         self.owed: set[_Owed] | None = None  # None: 10,000 idle clients need no sets
         self.watched = -1  # what the epoll looks for; -1: it doesn't know the socket yet
         self.held = False  # requests that were read may still lie in the decoder
@@ -157,6 +169,8 @@ class Server:
     """All connections of one listening socket."""
 
     def __init__(self, methods: Methods, alarm: Alarm) -> None:
+        descriptors, _hard = getrlimit(RLIMIT_NOFILE)
+        self._capacity = max(1, descriptors - RESERVE)
         self.users: dict[int, User] = {}
         self._methods = methods
         self._alarm = alarm
@@ -165,6 +179,7 @@ class Server:
         self._listener_fd = -1
         self._connections: dict[int, _Connection] = {}
         self._parked: dict[Keeper, dict[_Owed, None]] = {}
+        self._later: set[_Owed] = set()
 
     # What the owner calls
 
@@ -184,13 +199,17 @@ class Server:
 
     def turn(self) -> None:
         """Handle what is ready, a bounded amount of it. Never blocks, never raises for a client."""
-        for fd, events in self._epoll.poll(0, MAX_EVENTS):
-            if fd == self._listener_fd:
-                self._accept()
-                continue
-            connection = self._connections.get(fd)
-            if connection is not None:  # else closed earlier in this turn
-                self._handle(connection, events)
+        until = clock.boot() + TURN_TIME
+        while ready := self._epoll.poll(0, MAX_EVENTS):
+            for fd, events in ready:
+                if fd == self._listener_fd:
+                    self._accept()
+                    continue
+                connection = self._connections.get(fd)
+                if connection is not None:  # else closed earlier in this turn
+                    self._handle(connection, events)
+            if len(ready) < MAX_EVENTS or clock.boot() >= until:
+                return
 
     def changed(self, keeper: Keeper, ended: LoginEnded | None) -> None:
         """Answer whoever waits for this keeper and can be answered now."""
@@ -211,6 +230,8 @@ class Server:
         """Answer everybody who waits."""
         for keeper in list(self._parked):
             self.removed(keeper, error)
+        for owed in list(self._later):
+            self._deliver(owed, error)
 
     def close(self) -> None:
         """Close all connections. Answers that couldn't be sent yet are lost."""
@@ -225,21 +246,23 @@ class Server:
     def _accept(self) -> None:
         assert self._listener is not None  # noqa: S101 -- its descriptor was ready
         for _ in range(MAX_ACCEPTS):
+            if len(self._connections) >= self._capacity:
+                self._pause_accepting("as many clients as descriptors allow")
+                return
             try:
                 sock, _address = self._listener.accept()
             except BlockingIOError:
                 return
             except OSError as error:
                 if error.errno in _EXHAUSTED:
-                    self._pause_accepting(error)
+                    self._pause_accepting(os.strerror(error.errno))
                     return
                 continue  # the client went away before it was accepted
             self._welcome(sock)
 
-    def _pause_accepting(self, error: OSError) -> None:
-        log.warning(
-            "accepting_paused", reason=error.strerror, hint="raise LimitNOFILE, or close clients"
-        )
+    def _pause_accepting(self, reason: str) -> None:
+        hint = "raise LimitNOFILE, or close clients"
+        log.limited("accepting_paused", None, reason=reason, hint=hint)
         self._epoll.modify(self._listener_fd, 0)
         self._alarm.at(clock.boot() + ACCEPT_PAUSE, self._resume_accepting)
 
@@ -254,8 +277,9 @@ class Server:
         self._connections[sock.fileno()] = connection
         user.connections += 1
         most = MAX_CONNECTIONS if peer.uid else MAX_CONNECTIONS_ROOT
+        most = min(most, max(1, self._capacity // 2))
         if user.connections > most:
-            log.warning("too_many_connections", uid=peer.uid, most=most)
+            log.limited("too_many_connections", peer.uid, uid=peer.uid, most=most)
             full = Overloaded(
                 f"uid {peer.uid} has {most} connections", "close some, or use one for all"
             )
@@ -331,6 +355,8 @@ class Server:
 
     def _settle(self, connection: _Connection) -> None:
         """Watch for what may come next, or close where nothing can."""
+        if connection.outgoing or connection.unread:
+            self._count_unread(connection)
         if connection.closed:
             return
         if connection.ended and not connection.outgoing and not connection.owed:
@@ -350,6 +376,16 @@ class Server:
             self._epoll.modify(connection.sock, wanted)
         connection.watched = wanted
 
+    def _count_unread(self, connection: _Connection) -> None:
+        """Keep the sum of what a user's connections leave unread; close the one that is too much."""
+        unread = 0 if connection.closed else len(connection.outgoing)
+        connection.user.unread += unread - connection.unread
+        connection.unread = unread
+        if unread and connection.user.unread > MAX_UNREAD_USER:
+            uid = connection.peer.uid
+            log.limited("too_much_unread", uid, uid=uid, most=MAX_UNREAD_USER)
+            self._close(connection)
+
     def _end(self, connection: _Connection, last: bytes) -> None:
         """Say one last thing and close, as soon as it could be sent."""
         for owed in list(connection.owed or ()):
@@ -365,6 +401,8 @@ class Server:
         for owed in list(connection.owed or ()):
             self._forget(owed)
         connection.user.connections -= 1
+        connection.user.unread -= connection.unread
+        connection.unread = 0
         del self._connections[connection.sock.fileno()]
         connection.sock.close()  # and so out of the epoll
 
@@ -389,6 +427,7 @@ class Server:
             self._park(connection, msgid, result)
         elif isinstance(result, Later):
             owed = self._owe(connection, msgid, None)
+            self._later.add(owed)
             result.begin(lambda answer: self._deliver(owed, answer))
         else:
             self._answer(connection, msgid, result)
@@ -433,7 +472,7 @@ class Server:
         self._forget(owed)
         self._answer(connection, owed.msgid, result)
         self._send(connection)
-        if len(connection.outgoing) > MAX_UNREAD:
+        if owed.park is not None and len(connection.outgoing) > MAX_UNREAD:
             self._close(connection)
         self._settle(connection)
 
@@ -444,6 +483,7 @@ class Server:
             if not connection.owed:
                 connection.owed = None
         if park is None:
+            self._later.discard(owed)
             return
         waiting = self._parked[park.keeper]
         del waiting[owed]

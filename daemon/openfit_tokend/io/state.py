@@ -6,6 +6,7 @@ what the wall clock showed, so that after a reboot the remaining waits are known
 window.
 """
 
+import fcntl
 import hashlib
 import json
 import os
@@ -88,6 +89,30 @@ class StateFile:
             file.flush()
             os.fsync(fd)
         beside.replace(self.path)
+        directory = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)  # else a power cut could bring back the file before
+        finally:
+            os.close(directory)
+
+    def lock(self) -> bool:
+        """Keep other daemons off the file while this process lives; False: one has it already.
+
+        Two that count in one file would forget each other's rejections.
+        """
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = os.open(
+                self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+            )
+        except OSError:
+            return True  # nor can it be written then, which is said when it is tried
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            return False
+        return True
 
     def _damaged(self, fresh: State, reason: str) -> State:
         log.warning(

@@ -38,16 +38,20 @@ def main() -> int:
                 break
         if count % 1000 == 0 or count == len(seeds):
             took = perf_counter() - began
-            print(f"{count} seeds in {took:.0f} s, {count / took:.1f}/s, {failing} failed", flush=True)
+            _say(f"{count} seeds in {took:.0f} s, {count / took:.1f}/s, {failing} failed")
     return 1 if failing else 0
 
 
 def _tell(failure: Failure, *, briefly: bool) -> None:
     if briefly:
-        print(f"seed {failure.plan.seed}: {failure.broken}", flush=True)
+        _say(f"seed {failure.plan.seed}: {failure.broken}")
     else:
-        print(f"seed {failure.plan.seed} fails; shrinking", flush=True)
-        print(told(shrunk(failure)))
+        _say(f"seed {failure.plan.seed} fails; shrinking")
+        _say(told(shrunk(failure)))
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201 -- a command prints
 
 
 if __name__ == "__main__":

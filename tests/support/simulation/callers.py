@@ -23,7 +23,8 @@ class Callers:
         self._world = world
         self._resting = False
         seed = world.plan.seed
-        self._rngs = [Random(seed * 31337 + name) for name in range(len(world.plan.accounts))]
+        names = range(len(world.plan.accounts))
+        self._rngs = [Random(seed * 31337 + name) for name in names]  # noqa: S311 -- a seed is to decide it
 
     def start(self) -> None:
         """Begin to call, again and again."""
@@ -53,11 +54,11 @@ class Callers:
         min_ttl = rng.random() * 1.2 * self._world.plan.traits.lifetime
         if keeper is None:
             return
-        if what < 0.75:  # noqa: PLR2004 -- most want just a token
+        if what < 0.75:
             self._use(name, self._world.daemon.call(keeper, Get(), wait))
-        elif what < 0.85:  # noqa: PLR2004 -- a few want a long one
+        elif what < 0.85:
             self._world.daemon.call(keeper, Get(min_ttl), wait)
-        elif what < 0.92:  # noqa: PLR2004 -- a few want a new one
+        elif what < 0.92:
             self._world.daemon.call(keeper, Renew(self._world.now), wait)
         else:
             self.refuse(name)

@@ -124,8 +124,10 @@ class Daemon:
                 identity=identity,
                 policy=policy,
                 session=fresh,
-                chances=Random(world.plan.seed * 7919 + name) if before is None else before.chances,
-                fates=Random(world.plan.seed * 104729 + name) if before is None else before.fates,
+                chances=_chances(world.plan.seed * 7919 + name)
+                if before is None
+                else before.chances,
+                fates=_chances(world.plan.seed * 104729 + name) if before is None else before.fates,
             )
             self.keepers.append(keeper)
             if stored is not None and before is not None:
@@ -161,13 +163,14 @@ class Daemon:
         if after != before:
             self._set_timer(keeper)
             self.disk.mark(keeper.name, keeper.identity if is_logged_out(after) else None)
+            ended = ended_login(before, event, after)
             if keeper.parked:
-                told = self._answer_parked(keeper, ended_login(before, event, after))
+                told = self._answer_parked(keeper, ended)
         for effect in effects:
             self._carry_out(keeper, effect)
         if world.story is not None:
             world.tell(f"profile {keeper.name}", (event, effects), after)
-        world.witness.took(Taken(keeper, before, event, moment, after, effects))
+        world.witness.steps.took(Taken(keeper, before, event, moment, after, effects))
         for call, what in told:
             world.witness.called(keeper, call, what)
 
@@ -194,7 +197,7 @@ class Daemon:
     ) -> AccessToken | TokenError | None:
         """Answer a client's call, or let it wait (None)."""
         world, now = self._world, self._world.now
-        found = token_for(keeper.session, call, now)
+        found: AccessToken | TokenError | None = token_for(keeper.session, call, now)
         if found is None:
             self.feed(keeper, NewTokenWanted(call.id if isinstance(call, Refuse) else None))
             found = answer(keeper.session, call, now + wait, now)
@@ -238,8 +241,7 @@ class Daemon:
 
     def order_login(self, keeper: Keeper, password: str | None, wait: float) -> None:
         """Log in at an operator's word."""
-        if password is not None:
-            keeper.slot = Secret(password)
+        keeper.slot = None if password is None else Secret(password)
         self.requests.announce(keeper.account)
         self.feed(keeper, LoginOrdered())
         call: LogIn = login_call(keeper.session)
@@ -255,6 +257,8 @@ class Daemon:
         for keeper in self.keepers:
             identity, policy = self._world.operators.config[keeper.name]
             changed, moved = identity != keeper.identity, policy != keeper.policy
+            if changed:
+                keeper.slot = None  # it was another user's
             keeper.identity, keeper.policy = identity, policy
             self.requests.announce(keeper.account)
             self.feed(keeper, Reconfigured(changed, moved))
@@ -271,3 +275,7 @@ class Daemon:
             return True
         fresh = isinstance(session.doing, Idle) and session.attempt == 0
         return fresh and live(session, self._world.now) is not None
+
+
+def _chances(seed: int) -> Random:
+    return Random(seed)  # noqa: S311 -- a seed is to decide it

@@ -1,7 +1,8 @@
 """What outlives a restart: the state, by the daemon's own form of the file, but kept in memory."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final, final
 
@@ -95,19 +96,14 @@ def _read(text: str, clocks: _Clocks, boot: str) -> State:
         return state_file._parsed(json.loads(text))  # pyright: ignore[reportPrivateUsage]
 
 
-@final
-class _lent:
-    """Lends the state file's module these clocks."""
-
-    def __init__(self, clocks: _Clocks, boot: str) -> None:
-        self._lent = {"clock": clocks, "_boot_id": lambda: boot}
-        self._own: dict[str, object] = {}
-
-    def __enter__(self) -> None:
-        for name, value in self._lent.items():
-            self._own[name] = getattr(state_file, name)
-            setattr(state_file, name, value)
-
-    def __exit__(self, *_: object) -> None:
-        for name, value in self._own.items():
+@contextmanager
+def _lent(clocks: _Clocks, boot: str) -> Generator[None]:
+    lent = {"clock": clocks, "_boot_id": lambda: boot}
+    own = {name: getattr(state_file, name) for name in lent}
+    for name, value in lent.items():
+        setattr(state_file, name, value)
+    try:
+        yield
+    finally:
+        for name, value in own.items():
             setattr(state_file, name, value)

@@ -114,7 +114,7 @@ def fate(rng: Random, fault: Fault | None, took: float, timeout: float, wall: fl
     if fault is None:
         return Fate(None, took, took / 2)
     means = fault.value
-    acts = means.acts if means.acts is not None else rng.random() < 0.5  # noqa: PLR2004 -- a coin
+    acts = means.acts if means.acts is not None else rng.random() < 0.5
     ends = took
     if fault is Fault.SLOW:
         ends = rng.uniform(1.0, 70.0)

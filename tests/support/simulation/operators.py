@@ -4,16 +4,14 @@ from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING, final
 
-from openfit_tokend.core.schedule import Policy
 from openfit_tokend.core.settings import Identity
 from simulation.clocks import Clock
 from simulation.faults import Fate, Fault, fate
 from simulation.plan import Act, Deed
 
 if TYPE_CHECKING:  # the world is made of this module
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from simulation.daemon import Keeper
     from simulation.requests import Request
     from simulation.world import World
 
@@ -32,6 +30,7 @@ class Operators:
         self.secret_gone_until = -inf
         self._secrets = {each: f"hush-word-{each}-0" for each in range(self.accounts)}
         self._words = 0
+        self._insisted = set[int]()
         self._outage_until = -inf
         self._outage = Fault.REFUSED
         self._slow_until = -inf
@@ -71,9 +70,10 @@ class Operators:
     def insist(self, unwell: set[int]) -> bool:
         """Say `login` for a profile whose account needs it: its announcement was used up."""
         daemon = self._world.daemon
-        for name in unwell:
-            if self._world.witness.rejected_since(daemon.keepers[name]):
+        for name in sorted(unwell - self._insisted):
+            if self._world.witness.costs.rejected_since(daemon.keepers[name]):
                 daemon.order_login(daemon.keepers[name], None, 30.0)
+                self._insisted.add(name)
                 return True
         return False
 
@@ -85,19 +85,13 @@ class Operators:
         )
         account = world.plan.accounts[act.profile]
         match act.deed:
-            case Deed.OUTAGE:
-                self._outage_until, self._outage = world.now + act.value, act.fault
-            case Deed.SLOW:
-                self._slow_until = world.now + act.value
-            case Deed.BAD_DEPLOY:
-                world.server.client_refused_until = world.now + act.value
+            case Deed.OUTAGE | Deed.SLOW | Deed.BAD_DEPLOY | Deed.SECRET_GONE:
+                self._begin(act, world.now + act.value)
             case Deed.SESSIONS_REVOKED:
                 world.server.revoke_all(account)
-            case Deed.SECRET_GONE:
-                self.secret_gone_until = world.now + act.value
             case Deed.SILENT_TYPO:
                 self._secrets[account] = self._word(account)
-            case Deed.NEW_PASSWORD | Deed.SECRET_FIRST | Deed.TYPO:
+            case Deed.NEW_PASSWORD | Deed.PASSWORD_RESET | Deed.SECRET_FIRST | Deed.TYPO:
                 self._change_password(act, account)
             case Deed.SUSPEND | Deed.RESTART | Deed.BLANK_RESTART | Deed.REBOOT:
                 self._interrupt(act)
@@ -107,6 +101,17 @@ class Operators:
                 world.callers.refusals(act.profile, int(act.value))
             case _:
                 self._on_host(lambda: self._operate(act))
+
+    def _begin(self, act: Act, until: float) -> None:
+        match act.deed:
+            case Deed.OUTAGE:
+                self._outage_until, self._outage = until, act.fault
+            case Deed.SLOW:
+                self._slow_until = until
+            case Deed.BAD_DEPLOY:
+                self._world.server.client_refused_until = until
+            case _:
+                self.secret_gone_until = until
 
     def _operate(self, act: Act) -> None:
         world, name = self._world, act.profile
@@ -118,7 +123,7 @@ class Operators:
                     self._reload()
             case Deed.RESCHEDULE:
                 identity, policy = self.config[name]
-                other = 3.0 if policy.refresh_before != 3.0 else 300.0  # noqa: PLR2004, RUF069 -- as set here
+                other = 3.0 if policy.refresh_before != 3.0 else 300.0
                 self.config[name] = (identity, replace(policy, refresh_before=other))
                 self._reload()
             case Deed.NEW_IDENTITY:
@@ -135,13 +140,15 @@ class Operators:
             case _:
                 self._log_in(name, [self._word(account)] * int(act.value))
 
-    def _log_in(self, name: int, passwords: list[str | None] | list[str]) -> None:
+    def _log_in(self, name: int, passwords: "Sequence[str | None]") -> None:
         """Say `login` with each of these, soon after one another."""
+        identity = self._world.daemon.keepers[name].identity
         for number, password in enumerate(passwords):
 
             def order(password: str | None = password) -> None:
                 daemon = self._world.daemon
-                if daemon.running and not self._world.witness.calm:
+                same = daemon.running and daemon.keepers[name].identity == identity
+                if same and not self._world.witness.calm:  # else nobody would say that password
                     daemon.order_login(daemon.keepers[name], password, 30.0)
 
             self._world.at(self._world.now + number * 1.1, order, Clock.HOST)
@@ -152,6 +159,8 @@ class Operators:
 
         def at_server() -> None:
             user.password = word
+            if act.deed is Deed.PASSWORD_RESET:
+                world.server.revoke_all(account)
 
         def in_secret() -> None:
             self._secrets[account] = word
@@ -183,7 +192,7 @@ class Operators:
 
         def start() -> None:
             daemon.disk.load(file, world.now, rebooted=rebooted)
-            world.witness.restarted(rebooted=rebooted)
+            world.witness.costs.restarted(rebooted=rebooted)
             world.tell("daemon", f"starts again, {act.deed.name}")
             daemon.start(sessions if keeps else None)
 

@@ -26,6 +26,8 @@ class Deed(Enum):
     """The server forgets the account's refresh tokens."""
     NEW_PASSWORD = auto()
     """Changed at the server, then, `value` seconds later, in the secret, with a reload."""
+    PASSWORD_RESET = auto()
+    """The same, and the server ends all sessions of the account."""
     SECRET_FIRST = auto()
     """Changed in the secret, with a reload, and `value` seconds later at the server."""
     TYPO = auto()
@@ -120,22 +122,22 @@ class Plan:
 
 def hard_plan(seed: int) -> Plan:
     """Give a short run of short tokens, in which everything happens."""
-    rng = Random(seed)
+    rng = Random(seed)  # noqa: S311 -- a seed is to decide it
     lifetime = rng.choice((8, 8, 16, 16, 20, 30, 60))
-    crowd = rng.random() < 0.02  # noqa: PLR2004 -- a few runs need all the slots
+    crowd = rng.random() < 0.02
     profiles = rng.randint(20, 36) if crowd else rng.choice((1, 1, 2, 3, 4))
     users = rng.choice((1, 1, 2)) if not crowd else profiles // 2
     duration = 200.0 if crowd else rng.choice((300.0, 600.0, 1200.0))
-    slow = not crowd and rng.random() < 0.2  # noqa: PLR2004 -- some, for windows, bars and spacings
+    slow = not crowd and rng.random() < 0.2
     if slow:
         lifetime, duration = rng.choice((60, 300)), rng.choice((4000.0, 8000.0))
     traits = Traits(
         lifetime=lifetime,
         life=rng.choice((30 * DAY, 300.0, 120.0)),
-        rotates=rng.random() < 0.9,  # noqa: PLR2004 -- most do
-        reuse_revokes=rng.random() < 0.3,  # noqa: PLR2004 -- some do
-        old_access_dies=rng.random() < 0.3,  # noqa: PLR2004 -- some do
-        gives_refresh_tokens=rng.random() < 0.93,  # noqa: PLR2004 -- most do
+        rotates=rng.random() < 0.9,
+        reuse_revokes=rng.random() < 0.3,
+        old_access_dies=rng.random() < 0.3,
+        gives_refresh_tokens=rng.random() < 0.93,
         phase=rng.random(),
     )
     policy = Policy(
@@ -144,7 +146,7 @@ def hard_plan(seed: int) -> Plan:
     deeds = list(Deed)
     often = rng.choices(deeds, k=rng.randint(1, 6))  # each run has its favourites: storms
     count = rng.randint(0, 14)
-    chosen = [rng.choice(often if rng.random() < 0.7 else deeds) for _ in range(count)]  # noqa: PLR2004 -- favourites
+    chosen = [rng.choice(often if rng.random() < 0.7 else deeds) for _ in range(count)]
     acts = tuple(_act(rng, deed, duration, profiles) for deed in chosen)
     return Plan(
         seed=seed,
@@ -157,20 +159,22 @@ def hard_plan(seed: int) -> Plan:
         pause=rng.choice((0.0, 2.0, 10.0)) * (20.0 if slow else 1.0),
         latency=rng.choice(((0.01, 0.2), (0.05, 0.9), (0.0, 0.0))),
         slots=16,
-        collisions=rng.random() < 0.05,  # noqa: PLR2004 -- now and then
+        collisions=rng.random() < 0.05,
         acts=tuple(sorted(acts, key=lambda act: act.at)),
     )
 
 
 def long_plan(seed: int, years: float = 1.0, lifetime: int = 3600) -> Plan:
     """Give a long run of usual tokens: a fault every 20 requests, and what happens in a year."""
-    rng = Random(seed)
+    rng = Random(seed)  # noqa: S311 -- a seed is to decide it
     duration = years * YEAR
     count = int(60 * years)
     usual = [deed for deed in Deed if deed is not Deed.NEW_IDENTITY]
     acts = [_act(rng, rng.choice(usual), duration, 1, stretch=60.0) for _ in range(count)]
     acts.extend([Act(act.at + 0.5 * DAY, Deed.RELOAD, 0, 1.0) for act in acts])
-    acts.extend([Act(act.at + 0.6 * DAY, Deed.LOGIN, 0, 1.0) for act in acts])  # people look after it
+    acts.extend(
+        [Act(act.at + 0.6 * DAY, Deed.LOGIN, 0, 1.0) for act in acts]
+    )  # people look after it
     acts.extend(
         Act(rng.uniform(0, duration), Deed.OUTAGE, 0, rng.uniform(0.2, 1.2) * DAY, _outage(rng))
         for _ in range(int(4 * years))
@@ -201,7 +205,7 @@ def _act(rng: Random, deed: Deed, duration: float, profiles: int, stretch: float
     match deed:
         case Deed.OUTAGE | Deed.SLOW | Deed.BAD_DEPLOY | Deed.SECRET_GONE:
             value = rng.choice((3.0, 15.0, 60.0, 200.0)) * stretch
-        case Deed.NEW_PASSWORD | Deed.SECRET_FIRST | Deed.TYPO:
+        case Deed.NEW_PASSWORD | Deed.PASSWORD_RESET | Deed.SECRET_FIRST | Deed.TYPO:
             value = rng.choice((0.0, 1.0, 20.0, 100.0)) * stretch
         case Deed.SUSPEND:
             value = rng.choice((5.0, 30.0, 300.0)) * stretch

@@ -16,7 +16,7 @@ from openfit_tokend.core.events import Failed, Grant, Granted, Kind, OverBudget
 from openfit_tokend.core.oauth import Failure
 from openfit_tokend.core.schedule import REQUEST_TIMEOUT
 from openfit_tokend.core.secret import Secret
-from openfit_tokend.core.session import Login, Problem, Refresh
+from openfit_tokend.core.session import Login, Problem, Refresh, Requesting
 from openfit_tokend.core.settings import Account, Identity
 from simulation.clocks import Clock
 from simulation.faults import Fate, Fault
@@ -27,6 +27,9 @@ if TYPE_CHECKING:  # the world is made of this module
 
 WALL: Final = 1.7e9
 """Unix seconds at the world's beginning."""
+
+
+NO_FINGERPRINT: Final = Fingerprint(0)
 
 
 @dataclass(slots=True, eq=False)
@@ -41,7 +44,7 @@ class Request:
     given: Secret | None
     begun: float
     password: str = ""
-    fingerprint: Fingerprint = Fingerprint(0)
+    fingerprint: Fingerprint = NO_FINGERPRINT
     attempt: Attempt | None = None
     waited: bool = False
     """It waited for another login of the account."""
@@ -82,12 +85,12 @@ class Requests:
         """Note an operator's word."""
         disk = self._world.daemon.disk
         disk.put(account, budget.announce(disk.ledger(account), self._world.now))
-        self._world.witness.announced(account)
+        self._world.witness.costs.announced(account)
 
     def revoke(self, token: Secret) -> None:
         """Revoke, best effort: it may get lost."""
         world = self._world
-        if world.rng.random() < 0.7:  # noqa: PLR2004 -- most arrive
+        if world.rng.random() < 0.7:
             world.at(world.now + 0.1, lambda: world.server.revoke(token.reveal))
 
     def begin(self, keeper: "Keeper", number: int, request: Login | Refresh) -> None:
@@ -130,16 +133,17 @@ class Requests:
         )
         match asked:
             case OverBudget():
-                world.witness.refused(one, asked)
+                ordered = one.number in world.witness.steps.seen[one.keeper.name].ordered
+                world.witness.costs.refused(one, asked, ordered=ordered)
                 self._finish(one, Failed(one.number, asked, _over_budget(asked, world.now)), None)
             case Wait():
                 one.waited = True
-                world.witness.waits(one)
+                world.witness.costs.waits(one)
                 self._waiting.setdefault(one.account, []).append(one)
             case Go(ledger, attempt):
                 disk.put(one.account, ledger)
                 one.attempt = attempt
-                world.witness.admitted(one)
+                world.witness.costs.admitted(one)
                 self._later(0.002, self._line_up, one)
 
     # Its turn, and the network
@@ -178,7 +182,7 @@ class Requests:
             else oauth.refresh_form(one.identity, one.request.token)
         )
         one.said = world.server.act(form, world.now)
-        world.witness.acted(one)
+        world.witness.costs.acted(one)
         if world.story is not None:
             world.tell("server", f"acts on {one}: {one.said[0]}")
 
@@ -229,6 +233,12 @@ class Requests:
             keeper.slot = None
         world.witness.ended(one, event)
         world.daemon.feed(keeper, event)
+        doing = keeper.session.doing
+        login_to_come = isinstance(doing, Requesting) and (
+            isinstance(doing.request, Login) or doing.login_after
+        )
+        if not login_to_come:
+            keeper.slot = None  # the login it was given for wasn't needed any more
         if one.attempt is not None:
             for waiter in self._waiting.pop(one.account, ()):
                 self._admit(waiter)

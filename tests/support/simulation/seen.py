@@ -45,6 +45,8 @@ class Seen:
     """Its uses in a row that were refused without a clear word."""
     lost_logins: int = 0
     """Logins in a row whose answer was lost."""
+    unclear_logins: int = 0
+    """Logins in a row that were refused without a clear word."""
     no_login_before: float = -inf
     """The soonest next login by itself, after lost ones."""
     ordered: set[int] = field(default_factory=set[int])

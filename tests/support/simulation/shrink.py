@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from simulation.plan import Plan
-from simulation.promises import Broken
+from simulation.promises.promise import Broken
 from simulation.story import Story
 from simulation.world import World
 

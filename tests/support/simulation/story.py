@@ -43,7 +43,7 @@ def _line(now: float, who: str, what: object, session: object) -> str:
     return f"{told}\n{'':29}{_session(session)}" if isinstance(session, Session) else told
 
 
-def _words(what: object) -> str:
+def _words(what: object) -> str:  # noqa: PLR0911 -- one word for each kind of thing
     match what:
         case str():
             return what

@@ -21,7 +21,7 @@ from openfit_tokend.core.session import Login, Refresh
 from openfit_tokend.core.settings import Identity, Profile
 from openfit_tokend.emulator.server import Place
 from openfit_tokend.io import clock
-from openfit_tokend.io.endpoint import Endpoint, MAX_REQUESTS, Order, Reply
+from openfit_tokend.io.endpoint import MAX_REQUESTS, Endpoint, Order, Reply
 from raw_server import RawServer, raw_server, response, sending
 
 GRANTED = b'{"access_token": "abc", "expires_in": 3600}'

@@ -56,6 +56,8 @@ MAX_UNREAD: Final = 256 * 1024
 """Bytes of answers that a parked caller may leave unread before it is closed."""
 MAX_UNREAD_USER: Final = 16 * 1024 * 1024
 """Bytes of answers that all connections of one user may leave unread."""
+MAX_DISCARDED: Final = 1024 * 1024
+"""Bytes read for nothing behind rubbish: more than a socket holds."""
 BATCH: Final = 32 * 1024
 """Bytes of answers that are gathered before they are sent."""
 MAX_CONNECTIONS: Final = 4096
@@ -393,6 +395,16 @@ class Server:
         connection.ended = True
         connection.outgoing += last
         self._send(connection)
+        self._discard(connection)
+
+    def _discard(self, connection: _Connection) -> None:
+        """Read what nobody wants: closing over it would reset the connection under the last answer."""
+        try:
+            for _ in range(MAX_DISCARDED // 65536):
+                if len(connection.sock.recv(65536, socket.MSG_DONTWAIT)) < 65536:  # noqa: PLR2004 -- nothing is left
+                    return
+        except OSError:
+            return  # nothing is there, or nobody
 
     def _close(self, connection: _Connection) -> None:
         if connection.closed:

@@ -1,0 +1,204 @@
+"""Break the core in every small way, one at a time, and name the ways that no test notices.
+
+    .venv/bin/python tests/support/mutants.py step.py choice.py budget.py     # minutes each
+    .venv/bin/python tests/support/mutants.py --list step.py                  # only name them
+
+Each mutant lives in a process of its own: a module of `core/` is changed in memory, then the quick
+tests of the core run until one fails; a mutant that they let live meets the simulation. Nothing on
+disk is changed. A survivor is either a missing test, or makes no difference: say which.
+"""
+
+import argparse
+import ast
+import contextlib
+import importlib.util
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+from typing import Final
+
+import pytest
+
+ROOT: Final = Path(__file__).parents[2]
+CORE: Final = ROOT / "daemon" / "openfit_tokend" / "core"
+SLOW_TESTS: Final = {"test_simulation.py", "test_rules.py", "test_settings.py"}
+SEEDS: Final = 120
+"""Hard runs of the simulation that a mutant must survive."""
+TIMEOUT: Final = 180
+"""Seconds; a mutant that takes longer is one that never ends, and so noticed."""
+
+_SWAPS: Final[dict[type[ast.AST], Callable[[], ast.AST]]] = {
+    ast.Lt: ast.LtE,
+    ast.LtE: ast.Lt,
+    ast.Gt: ast.GtE,
+    ast.GtE: ast.Gt,
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.Is: ast.IsNot,
+    ast.IsNot: ast.Is,
+    ast.In: ast.NotIn,
+    ast.NotIn: ast.In,
+    ast.And: ast.Or,
+    ast.Or: ast.And,
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+    ast.Mult: ast.Div,
+    ast.Div: ast.Mult,
+}
+_NAMES: Final = {"min": "max", "max": "min", "any": "all", "all": "any"}
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """One small change. `make` does it, to the tree whose node it was made for."""
+
+    line: int
+    what: str
+    make: Callable[[], None]
+
+
+def mutants(tree: ast.Module) -> Iterator[Mutant]:
+    """Give all mutants of a module; each changes this very tree."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Compare():
+                for at, op in enumerate(node.ops):
+                    yield _set(node, node.ops, at, _SWAPS[type(op)]())
+            case ast.BoolOp() | ast.BinOp() if type(node.op) in _SWAPS:
+                yield _replace(node, node, "op", _SWAPS[type(node.op)]())
+            case ast.If() | ast.IfExp():
+                yield _replace(node, node, "test", ast.UnaryOp(ast.Not(), node.test))
+            case ast.match_case(guard=ast.expr() as guard):
+                for value in (True, False):
+                    yield _replace(guard, node, "guard", ast.Constant(value))
+            case ast.Constant(value=bool() | int() | float() as value):
+                changed = not value if isinstance(value, bool) else value + 1
+                yield _replace(node, node, "value", changed)
+            case ast.Call(func=ast.Name(name) as func) if name in _NAMES:
+                yield _replace(node, func, "id", _NAMES[name])
+            case ast.Call(func=ast.Name("replace")):
+                for at in range(len(node.keywords)):
+                    yield _drop(node, node.keywords, at)
+            case _:
+                pass
+
+
+def _set(at: ast.expr, ops: list[ast.cmpop], index: int, new: ast.AST) -> Mutant:
+    assert isinstance(new, ast.cmpop)
+    old = ops[index]
+
+    def make() -> None:
+        ops[index] = new
+
+    return Mutant(at.lineno, f"{_name(old)} -> {_name(new)} in: {ast.unparse(at)}", make)
+
+
+def _replace(at: ast.expr | ast.stmt, node: ast.AST, field: str, new: object) -> Mutant:
+    shown = ast.unparse(at).split("\n")[0]
+    return Mutant(at.lineno, f"{field} -> {_name(new)} in: {shown}", lambda: setattr(node, field, new))
+
+
+def _drop(at: ast.expr, keywords: list[ast.keyword], index: int) -> Mutant:
+    word = keywords[index]
+
+    def make() -> None:
+        keywords.remove(word)
+
+    return Mutant(at.lineno, f"without {ast.unparse(word)} in: {ast.unparse(at)}", make)
+
+
+def _name(new: object) -> str:
+    if isinstance(new, ast.expr):
+        return ast.unparse(new)
+    return type(new).__name__ if isinstance(new, ast.AST) else repr(new)
+
+
+@dataclass(frozen=True, slots=True)
+class _Changed(MetaPathFinder, Loader):
+    """Imports one module from a tree."""
+
+    module: str
+    path: Path
+    tree: ast.Module
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> ModuleSpec | None:
+        """Say that this one module is ours."""
+        del path, target
+        if fullname != self.module:
+            return None
+        return importlib.util.spec_from_file_location(fullname, self.path, loader=self)
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """Leave it to Python."""
+        del spec
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Run the changed code."""
+        code = compile(ast.fix_missing_locations(self.tree), str(self.path), "exec")
+        exec(code, module.__dict__)  # noqa: S102 -- our own code, changed
+
+
+def survives(path: Path, number: int) -> bool:
+    """Tell whether the tests let a mutant live, in a process of its own."""
+    child = os.fork()
+    if child:
+        _, status = os.waitpid(child, 0)
+        return status == 0
+    signal.alarm(TIMEOUT)
+    tree = ast.parse(path.read_text())
+    list(mutants(tree))[number].make()
+    sys.meta_path.insert(0, _Changed(f"openfit_tokend.core.{path.stem}", path, tree))
+    lives = False
+    try:
+        with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+            lives = _passes_tests() and _passes_simulation()
+    finally:
+        os._exit(0 if lives else 1)
+
+
+def _passes_tests() -> bool:
+    tests = (ROOT / "tests" / "core").glob("test_*.py")
+    quick = [str(test) for test in sorted(tests) if test.name not in SLOW_TESTS]
+    return pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-k", "not properties", *quick]) == 0
+
+
+def _passes_simulation() -> bool:
+    from simulation.plan import hard_plan  # noqa: PLC0415 -- it imports the changed module
+    from simulation.shrink import failure_of  # noqa: PLC0415 -- so does this
+
+    return all(failure_of(hard_plan(seed)) is None for seed in range(SEEDS))
+
+
+def main() -> int:
+    """Do what the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("modules", nargs="+", help="names of files in core/")
+    parser.add_argument("--list", action="store_true", help="name the mutants, try none")
+    asked = parser.parse_args()
+    os.environ["CI"] = "1"  # hypothesis' profile that doesn't depend on earlier runs
+    os.chdir(ROOT)
+    alive = 0
+    for module in asked.modules:
+        every = list(mutants(ast.parse((CORE / module).read_text())))
+        _say(f"{module}: {len(every)} mutants")
+        for number, mutant in enumerate(every):
+            if asked.list or survives(CORE / module, number):
+                alive += 1
+                _say(f"  {module}:{mutant.line}: {mutant.what}")
+    _say(f"{alive} {'in all' if asked.list else 'survived'}")
+    return 0
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201 -- a command prints
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -17,10 +17,11 @@ from openfit_tokend.io import clock, config_file, log, peers
 from openfit_tokend.io.accounts import Accounts
 from openfit_tokend.io.alarm import Alarm
 from openfit_tokend.io.calls import Calls, stopping
+from openfit_tokend.io.connection import User
 from openfit_tokend.io.endpoint import Endpoint
 from openfit_tokend.io.keeper import Keeper, Tools
 from openfit_tokend.io.listener import Listener
-from openfit_tokend.io.server import Reply, Server, User
+from openfit_tokend.io.server import Reply, Server
 from openfit_tokend.io.state import StateFile
 
 MAX_FAULTS: Final = 100

@@ -16,6 +16,7 @@ import errno
 import os
 import socket
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from resource import RLIMIT_NOFILE, getrlimit
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, epoll
@@ -23,8 +24,6 @@ from typing import TYPE_CHECKING, Final, Protocol, final
 
 from openfit_token.errors import BadRequest, Internal, Overloaded, TokenError
 from openfit_token.protocol import (
-    MAX_REQUEST,
-    Decoder,
     Incomplete,
     Malformed,
     encode_error,
@@ -36,30 +35,23 @@ from openfit_tokend.core.answers import Call, LoginEnded, answer
 from openfit_tokend.core.session import AccessToken
 from openfit_tokend.io import clock, log
 from openfit_tokend.io.alarm import Alarm, Entry
+from openfit_tokend.io.connection import BATCH, Connection, User
 from openfit_tokend.io.keeper import Keeper
 from openfit_tokend.io.peers import Peer, peer_of
 
 if TYPE_CHECKING:
     from openfit_token.protocol import Value
 
-READ_SIZE: Final = 256
-"""Bytes read of one connection in one pass: some twenty requests, less than a millisecond's work."""
 TURN_TIME: Final = 0.005
 """Seconds after which a turn takes no more events, so that the keepers live beside any crowd."""
 MAX_EVENTS: Final = 16
 """Events taken from the kernel at once: all that are taken are handled, whatever the time."""
 MAX_ACCEPTS: Final = 16
 """Connections accepted in one pass."""
-MAX_PARKED: Final = 64
-"""Calls of one connection that may wait; it isn't read while they do."""
 MAX_UNREAD: Final = 256 * 1024
 """Bytes of answers that a parked caller may leave unread before it is closed."""
 MAX_UNREAD_USER: Final = 16 * 1024 * 1024
 """Bytes of answers that all connections of one user may leave unread."""
-MAX_DISCARDED: Final = 1024 * 1024
-"""Bytes read for nothing behind rubbish: more than a socket holds."""
-BATCH: Final = 32 * 1024
-"""Bytes of answers that are gathered before they are sent."""
 MAX_CONNECTIONS: Final = 4096
 """Connections of one user."""
 MAX_CONNECTIONS_ROOT: Final = 16384
@@ -72,16 +64,6 @@ _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.E
 
 Reply = Callable[[object], None]
 """Answers a call later: with its result, or with a TokenError."""
-
-
-@dataclass(slots=True)
-class User:
-    """What one uid does here."""
-
-    connections: int = 0
-    requests: int = 0
-    unread: int = 0
-    """Bytes of answers that couldn't be sent yet."""
 
 
 class Caller(Protocol):
@@ -131,39 +113,16 @@ class Methods(Protocol):
 
 
 @final
-class _Owed:
+class Owed:
     """An answer still to come. `park` None: it comes Later."""
 
     __slots__ = ("connection", "entry", "msgid", "park")
 
-    def __init__(self, connection: "_Connection", msgid: int, park: Park | None) -> None:
+    def __init__(self, connection: Connection, msgid: int, park: Park | None) -> None:
         self.connection = connection
         self.msgid = msgid
         self.park = park
         self.entry: Entry | None = None
-
-
-@final
-class _Connection:
-    """One client."""
-
-    __slots__ = (
-        "closed", "decoder", "ended", "held", "outgoing", "owed", "peer", "sock", "unread", "user",
-        "watched",
-    )  # fmt: skip
-
-    def __init__(self, sock: socket.socket, peer: Peer, user: User) -> None:
-        self.sock = sock
-        self.peer = peer
-        self.user = user
-        self.decoder = Decoder(MAX_REQUEST)
-        self.outgoing = b""
-        self.unread = 0  # what of it `user.unread` counts
-        self.owed: set[_Owed] | None = None  # None: 10,000 idle clients need no sets
-        self.watched = -1  # what the epoll looks for; -1: it doesn't know the socket yet
-        self.held = False  # requests that were read may still lie in the decoder
-        self.ended = False  # nothing more is read: it closed its side, or sent rubbish
-        self.closed = False
 
 
 @final
@@ -179,9 +138,9 @@ class Server:
         self._epoll = epoll()
         self._listener: socket.socket | None = None
         self._listener_fd = -1
-        self._connections: dict[int, _Connection] = {}
-        self._parked: dict[Keeper, dict[_Owed, None]] = {}
-        self._later: set[_Owed] = set()
+        self._connections: dict[int, Connection] = {}
+        self._parked: dict[Keeper, dict[Owed, None]] = {}
+        self._later: set[Owed] = set()
 
     # What the owner calls
 
@@ -275,7 +234,7 @@ class Server:
     def _welcome(self, sock: socket.socket) -> None:
         peer = peer_of(sock)
         user = self.users.setdefault(peer.uid, User())
-        connection = _Connection(sock, peer, user)
+        connection = Connection(sock, peer, user)
         self._connections[sock.fileno()] = connection
         user.connections += 1
         most = MAX_CONNECTIONS if peer.uid else MAX_CONNECTIONS_ROOT
@@ -289,36 +248,29 @@ class Server:
         # Most clients have sent their request already: the epoll is for those that haven't.
         self._handle(connection, EPOLLIN)
 
-    def _handle(self, connection: _Connection, events: int) -> None:
+    def _handle(self, connection: Connection, events: int) -> None:
         try:
             if events & EPOLLOUT:
                 self._send(connection)
-                if connection.held and self._is_free(connection):
+                if connection.held and connection.is_free:
                     connection.held = False
                     self._process(connection)
             elif events & EPOLLIN and not connection.ended:
-                self._receive(connection)
+                data = connection.receive()
+                if data:
+                    self._process(connection, data)
+                elif data is not None:
+                    connection.ended = True  # it may still read what it asked for
             if events & (EPOLLHUP | EPOLLERR) and (connection.ended or not events & EPOLLIN):
                 self._close(connection)  # nobody is there to read an answer
             self._settle(connection)
+        except OSError:
+            self._close(connection)
         except Exception:  # noqa: BLE001 -- a fault of ours: this client is closed, the others live
             log.exception("internal_fault")
             self._close(connection)
 
-    def _receive(self, connection: _Connection) -> None:
-        try:
-            data = connection.sock.recv(READ_SIZE, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return
-        except OSError:
-            self._close(connection)
-            return
-        if data:
-            self._process(connection, data)
-        else:
-            connection.ended = True  # it may still read what it asked for
-
-    def _process(self, connection: _Connection, data: bytes | None = None) -> None:
+    def _process(self, connection: Connection, data: bytes | None = None) -> None:
         """Answer the requests in `data`, or those that were held, as long as they can be."""
         decoder = connection.decoder
         try:
@@ -329,7 +281,7 @@ class Server:
                     self._send(connection)
                 if connection.closed:
                     return
-                if not self._is_free(connection):
+                if not connection.is_free:
                     connection.held = True
                     break
                 message = decoder.next()
@@ -337,25 +289,15 @@ class Server:
             self._end(connection, encode_error(error.msgid, BadRequest(str(error))))
         self._send(connection)
 
-    def _is_free(self, connection: _Connection) -> bool:
-        """Tell whether another request may be answered now."""
-        if connection.owed is not None and len(connection.owed) >= MAX_PARKED:
-            return False
-        return len(connection.outgoing) <= BATCH
-
-    def _send(self, connection: _Connection) -> None:
+    def _send(self, connection: Connection) -> None:
         if not connection.outgoing or connection.closed:
             return
         try:
-            sent = connection.sock.send(connection.outgoing, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return
+            connection.send()
         except OSError:
             self._close(connection)
-            return
-        connection.outgoing = connection.outgoing[sent:]
 
-    def _settle(self, connection: _Connection) -> None:
+    def _settle(self, connection: Connection) -> None:
         """Watch for what may come next, or close where nothing can."""
         if connection.outgoing or connection.unread:
             self._count_unread(connection)
@@ -364,7 +306,7 @@ class Server:
         if connection.ended and not connection.outgoing and not connection.owed:
             self._close(connection)
             return
-        if connection.outgoing or (connection.held and self._is_free(connection)):
+        if connection.outgoing or (connection.held and connection.is_free):
             wanted = EPOLLOUT  # also to go on with what is held: a socket is mostly writable
         elif connection.ended or connection.held:
             wanted = 0
@@ -378,49 +320,39 @@ class Server:
             self._epoll.modify(connection.sock, wanted)
         connection.watched = wanted
 
-    def _count_unread(self, connection: _Connection) -> None:
-        """Keep the sum of what a user's connections leave unread; close the one that is too much."""
-        unread = 0 if connection.closed else len(connection.outgoing)
-        connection.user.unread += unread - connection.unread
-        connection.unread = unread
-        if unread and connection.user.unread > MAX_UNREAD_USER:
+    def _count_unread(self, connection: Connection) -> None:
+        """Close the connection that makes what its user leaves unread too much."""
+        connection.count_unread()
+        if connection.unread and connection.user.unread > MAX_UNREAD_USER:
             uid = connection.peer.uid
             log.limited("too_much_unread", uid, uid=uid, most=MAX_UNREAD_USER)
             self._close(connection)
 
-    def _end(self, connection: _Connection, last: bytes) -> None:
+    def _end(self, connection: Connection, last: bytes) -> None:
         """Say one last thing and close, as soon as it could be sent."""
         for owed in list(connection.owed or ()):
             self._forget(owed)
         connection.ended = True
         connection.outgoing += last
         self._send(connection)
-        self._discard(connection)
+        if not connection.closed:
+            with suppress(OSError):
+                connection.discard()
 
-    def _discard(self, connection: _Connection) -> None:
-        """Read what nobody wants: closing over it would reset the connection under the last answer."""
-        try:
-            for _ in range(MAX_DISCARDED // 65536):
-                if len(connection.sock.recv(65536, socket.MSG_DONTWAIT)) < 65536:  # noqa: PLR2004 -- nothing is left
-                    return
-        except OSError:
-            return  # nothing is there, or nobody
-
-    def _close(self, connection: _Connection) -> None:
+    def _close(self, connection: Connection) -> None:
         if connection.closed:
             return
         connection.closed = True
         for owed in list(connection.owed or ()):
             self._forget(owed)
         connection.user.connections -= 1
-        connection.user.unread -= connection.unread
-        connection.unread = 0
+        connection.count_unread()
         del self._connections[connection.sock.fileno()]
         connection.sock.close()  # and so out of the epoll
 
     # Requests
 
-    def _request(self, connection: _Connection, message: "Value") -> None:
+    def _request(self, connection: Connection, message: "Value") -> None:
         request = parse_request(message)
         if request is None:
             return  # a notification: the daemon takes none
@@ -444,7 +376,7 @@ class Server:
         else:
             self._answer(connection, msgid, result)
 
-    def _answer(self, connection: _Connection, msgid: int, result: object) -> None:
+    def _answer(self, connection: Connection, msgid: int, result: object) -> None:
         if isinstance(result, TokenError):
             connection.outgoing += encode_error(msgid, result)
         else:
@@ -452,14 +384,14 @@ class Server:
 
     # Answers that come later
 
-    def _owe(self, connection: _Connection, msgid: int, park: Park | None) -> _Owed:
-        owed = _Owed(connection, msgid, park)
+    def _owe(self, connection: Connection, msgid: int, park: Park | None) -> Owed:
+        owed = Owed(connection, msgid, park)
         if connection.owed is None:
             connection.owed = set()
         connection.owed.add(owed)
         return owed
 
-    def _park(self, connection: _Connection, msgid: int, park: Park) -> None:
+    def _park(self, connection: Connection, msgid: int, park: Park) -> None:
         owed = self._owe(connection, msgid, park)
         self._parked.setdefault(park.keeper, {})[owed] = None
         park.keeper.waiting += 1
@@ -467,7 +399,7 @@ class Server:
             park.deadline, lambda: self._try_parked(owed, clock.boot(), None)
         )
 
-    def _try_parked(self, owed: _Owed, now: float, ended: LoginEnded | None) -> None:
+    def _try_parked(self, owed: Owed, now: float, ended: LoginEnded | None) -> None:
         park = owed.park
         assert park is not None  # noqa: S101 -- only parked calls come here
         result = answer(park.keeper.session, park.call, park.deadline, now, ended)
@@ -476,7 +408,7 @@ class Server:
         elif result is not None:
             self._deliver(owed, result)
 
-    def _deliver(self, owed: _Owed, result: object) -> None:
+    def _deliver(self, owed: Owed, result: object) -> None:
         """Send an answer that was owed; to a connection that is gone, none."""
         connection = owed.connection
         if connection.owed is None or owed not in connection.owed:
@@ -488,7 +420,7 @@ class Server:
             self._close(connection)
         self._settle(connection)
 
-    def _forget(self, owed: _Owed) -> None:
+    def _forget(self, owed: Owed) -> None:
         connection, park = owed.connection, owed.park
         if connection.owed is not None:
             connection.owed.discard(owed)

@@ -1,0 +1,87 @@
+"""One client: its socket, what it sent that isn't answered yet, and what it hasn't read yet."""
+
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, final
+
+from openfit_token.protocol import MAX_REQUEST, Decoder
+from openfit_tokend.io.peers import Peer
+
+if TYPE_CHECKING:
+    from openfit_tokend.io.server import Owed
+
+READ_SIZE: Final = 256
+"""Bytes read of one connection in one pass: some twenty requests, less than a millisecond's work."""
+MAX_PARKED: Final = 64
+"""Calls of one connection that may wait; it isn't read while they do."""
+MAX_DISCARDED: Final = 1024 * 1024
+"""Bytes read for nothing behind rubbish: more than a socket holds."""
+BATCH: Final = 32 * 1024
+"""Bytes of answers that are gathered before they are sent."""
+
+
+@dataclass(slots=True)
+class User:
+    """What one uid does here."""
+
+    connections: int = 0
+    requests: int = 0
+    unread: int = 0
+    """Bytes of answers that couldn't be sent yet."""
+
+
+@final
+class Connection:
+    """A connected socket. Its methods never block; a broken one raises OSError."""
+
+    __slots__ = (
+        "closed", "decoder", "ended", "held", "outgoing", "owed", "peer", "sock", "unread", "user",
+        "watched",
+    )  # fmt: skip
+
+    def __init__(self, sock: socket.socket, peer: Peer, user: User) -> None:
+        self.sock = sock
+        self.peer = peer
+        self.user = user
+        self.decoder = Decoder(MAX_REQUEST)
+        self.outgoing = b""
+        self.unread = 0  # what of it `user.unread` counts
+        self.owed: set[Owed] | None = None  # None: 10,000 idle clients need no sets
+        self.watched = -1  # what the epoll looks for; -1: it doesn't know the socket yet
+        self.held = False  # requests that were read may still lie in the decoder
+        self.ended = False  # nothing more is read: it closed its side, or sent rubbish
+        self.closed = False
+
+    @property
+    def is_free(self) -> bool:
+        """Tell whether another request may be answered now."""
+        if self.owed is not None and len(self.owed) >= MAX_PARKED:
+            return False
+        return len(self.outgoing) <= BATCH
+
+    def receive(self) -> bytes | None:
+        """Give what was sent, b"" behind the last of it, or None for nothing yet."""
+        try:
+            return self.sock.recv(READ_SIZE, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return None
+
+    def send(self) -> None:
+        """Send of `outgoing` what the client's buffer takes."""
+        try:
+            sent = self.sock.send(self.outgoing, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        self.outgoing = self.outgoing[sent:]
+
+    def discard(self) -> None:
+        """Read what nobody wants: closing over it would reset the connection under the last answer."""
+        for _ in range(MAX_DISCARDED // READ_SIZE):
+            if not self.receive():
+                return
+
+    def count_unread(self) -> None:
+        """Let the user's sum say what this connection leaves unread."""
+        unread = 0 if self.closed else len(self.outgoing)
+        self.user.unread += unread - self.unread
+        self.unread = unread

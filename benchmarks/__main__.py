@@ -1,21 +1,28 @@
 """What it costs to be served, beside the least that it could cost, and beside others.
 
+  table    one row for each server: round trips, CPU, memory, starts; and which bars hold
+  crowd    what must hold with 10,000 clients, with 1,000 profiles, and with none
+  growth   cost against connections and profiles; draws docs/growth-*.svg
+
 Everything runs here, on loopback and Unix sockets, and ends with the command. It takes a C compiler
 and pip; what else isn't installed is left out, and said. Ratios are medians of each round's, so
 that a machine which does other things as well disturbs little; absolute figures are of one moment.
+Being root helps: 10,000 connections take as many open files.
 """
 
 import argparse
 
-from benchmarks import crowd, table
+from benchmarks import crowd, growth, table
 from benchmarks.table import Effort
 
-PARTS = {"table": table.measure, "crowd": crowd.measure}
+PARTS = {"table": table.measure, "crowd": crowd.measure, "growth": growth.measure}
 FULL = Effort(rounds=9, seconds=0.4, starts=40)
 QUICK = Effort(rounds=3, seconds=0.1, starts=10)
 
 
 class _Options(argparse.Namespace):
+    """The options after parsing, with their types."""
+
     part: str
     rounds: int | None
     quick: bool
@@ -28,9 +35,13 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("part", nargs="?", default="table", choices=[*PARTS])
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--rounds", type=int)
+    parser.add_argument("part", nargs="?", default="table", choices=PARTS, help="(table)")
+    parser.add_argument(
+        "--quick", action="store_true", help="under a minute each, and as much rougher"
+    )
+    parser.add_argument(
+        "--rounds", type=int, metavar="N", help=f"({FULL.rounds}; quick: {QUICK.rounds})"
+    )
     options = parser.parse_args(namespace=_Options())
     effort = QUICK if options.quick else FULL
     if options.rounds:

@@ -40,7 +40,9 @@ def measure(effort: Effort) -> None:
         patience = IDLE_SECONDS if effort.seconds > 0.1 else QUICK_IDLE
         time.sleep(max(0.0, since + patience - time.monotonic()))
         minutes = (time.monotonic() - since) / 60
-        bars.append(Bar("idle daemon: wake-ups a minute", (wake_ups(idle.pids) - woken) / minutes, 1))
+        bars.append(
+            Bar("idle daemon: wake-ups a minute", (wake_ups(idle.pids) - woken) / minutes, 1)
+        )
     judge(bars)
 
 
@@ -85,7 +87,7 @@ def _idle_crowd(means: Means, url: str, effort: Effort) -> Generator[Bar]:
     yield Bar("10,000 idle: KiB each", each, 2)
     yield Bar("10,000 idle: ms of CPU in 5 s", spent * 1e3, 1)
     yield Bar("10,000 idle: wake-ups in 5 s", woken, 1)
-    yield Bar("10,000 idle: a client's p99 beside them, × alone", beside / alone, 1.5)
+    yield Bar("10,000 idle: a client's p99 beside them, times alone", beside / alone, 1.5)
 
 
 def _never_reads(means: Means, url: str) -> Generator[Bar]:

@@ -38,15 +38,24 @@ def measure(means: Means, effort: Effort) -> Generator[Bar]:
             pin(many.pids)
             asked = asking(many, f"p{MANY // 2}")
             rounds = [
-                (means.loads.run(asked, "kept", effort.seconds), means.loads.run(one, "kept", effort.seconds))
+                (
+                    means.loads.run(asked, "kept", effort.seconds),
+                    means.loads.run(one, "kept", effort.seconds),
+                )
                 for _ in range(effort.rounds)
             ]
             cost = ratio([a.cpu for a, _ in rounds], [b.cpu for _, b in rounds])
             each = (memory(many.pids) - memory(one.pids)) / (MANY - 1)
-        yield Bar("1,000 profiles: CPU a request, × one profile", cost, 1.05)
+        yield Bar("1,000 profiles: CPU a request, times one profile", cost, 1.05)
         yield Bar("1,000 profiles: KiB of memory each", each, 8)
-        yield Bar("1,000 profiles, start to all logged in: × the token server's time", took / LEAST, 1.25)
-        yield Bar("1,000 profiles, start to all logged in: ms of CPU each", spent / MANY * 1e3, DELAY / AT_ONCE * 1e3)
+        yield Bar(
+            "1,000 profiles, start to all logged in: times the token server's time", took / LEAST, 1.25
+        )
+        yield Bar(
+            "1,000 profiles, start to all logged in: ms of CPU each",
+            spent / MANY * 1e3,
+            DELAY / AT_ONCE * 1e3,
+        )
 
         def reloading() -> float:
             over = threading.Event()

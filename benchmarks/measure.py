@@ -8,7 +8,7 @@ import statistics
 import subprocess
 import time
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, final
@@ -110,7 +110,8 @@ class Loads:
     ) -> list[str]:
         """Give the load generator's command line."""
         request = self._directory / f"request-{abs(hash(server.request))}"
-        request.write_bytes(server.request)
+        if not request.exists():  # another load may be reading it
+            request.write_bytes(server.request)
         words = (cpu, mode, server.path, request, server.size, seconds, connections, *server.pids)
         return [str(self._directory / "load"), *map(str, words)]
 
@@ -120,6 +121,13 @@ def pin(pids: Sequence[int], cpu: int = CPU) -> None:
     for pid in pids:
         for task in Path(f"/proc/{pid}/task").iterdir():
             os.sched_setaffinity(int(task.name), {cpu})
+
+
+def prefer(pids: Sequence[int]) -> None:
+    """Let nothing else on the machine delay processes, where that is allowed."""
+    with suppress(PermissionError):
+        for pid in pids:
+            os.setpriority(os.PRIO_PROCESS, pid, -20)
 
 
 def cpu_time(pids: Sequence[int]) -> float:

@@ -109,7 +109,9 @@ def git(_means: Means) -> Generator[Peer]:
     ask = f"action=get\ntimeout=86400\n{_GIT_ENTRY}\n".encode()
     with _running(GIT, start, store.encode(), wanted=ask, keeps=False) as server:
         client = ["git", "credential-cache", "--socket", str(server.path), "get"]
-        yield Peer(server, lambda: _time(start, store.encode(), whole=True), client, {}, f"{_GIT_ENTRY}\n")
+        yield Peer(
+            server, lambda: _time(start, store.encode(), whole=True), client, {}, f"{_GIT_ENTRY}\n"
+        )
 
 
 def ssh(_means: Means) -> Generator[Peer]:
@@ -162,9 +164,7 @@ def oidc(_means: Means) -> Generator[Peer]:
         ask = json.dumps({"request": "access_token", "account": "main", "min_valid_period": 0})
         with _running(OIDC, start, add, wanted=ask.encode(), keeps=False) as server:
             environment = {"OIDC_SOCK": str(server.path)}
-            yield Peer(
-                server, lambda: _time(start, add, whole=True), [token, "main"], environment
-            )
+            yield Peer(server, lambda: _time(start, add, whole=True), [token, "main"], environment)
 
 
 ROWS: Final[dict[str, Callable[[Means], Generator[Peer]]]] = {
@@ -179,13 +179,22 @@ ROWS: Final[dict[str, Callable[[Means], Generator[Peer]]]] = {
 }
 
 
+def start(means: Means, stack: ExitStack, name: str) -> Peer:
+    """Start one row.
+
+    Raises:
+        Missing: it isn't installed.
+    """
+    return stack.enter_context(contextmanager(ROWS[name])(means))
+
+
 def start_all(means: Means, stack: ExitStack) -> tuple[list[Peer], list[str]]:
     """Start what is installed. Gives the rows, and what is missing for the others."""
     peers: list[Peer] = []
     missing: list[str] = []
-    for name, run in ROWS.items():
+    for name in ROWS:
         try:
-            peers.append(stack.enter_context(contextmanager(run)(means)))
+            peers.append(start(means, stack, name))
         except Missing as error:
             missing.append(f"{name} ({error} isn't installed)")
     return peers, missing

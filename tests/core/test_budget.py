@@ -338,3 +338,12 @@ def test_when_the_budget_allows_a_login_that_an_operator_insists_on(
 ) -> None:
     assert possible_at(ledger, NOW) == moment
     assert isinstance(ask(ledger, ONE, moment, insisted=True), Go)
+
+
+def test_proven_logins_side_by_side_do_not_add_to_old_clear_rejections() -> None:
+    """Two typos long ago, and a password changed since: three at once would make five."""
+    ledger = replace(
+        clear(NOW - 2000.0, NOW - 1990.0), proven=(ONE,), under_way=(Attempt(NOW - 1.0, ONE),)
+    )
+
+    assert ask(ledger, ONE, NOW, insisted=False) == Wait()

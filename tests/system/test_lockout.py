@@ -2,14 +2,13 @@
 
 import signal
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
 from daemons import Fields, RunningDaemon, await_that, prepared_daemon, profile, running_daemon
-from emulators import PASSWORD, USERNAME, RunningEmulator, running_emulator
+from emulators import USERNAME, RunningEmulator, running_emulator
 from failures import outcome, secrets_in
-from openfit_token.errors import BudgetSpent, LoginRejected, SecretUnavailable, TokenError
+from openfit_token.errors import BudgetSpent, LoginRejected, TokenError
 from openfit_tokend.emulator.identity import Rules
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
@@ -236,37 +235,3 @@ def test_a_password_changed_at_the_server_ends_no_session_and_the_new_one_heals_
         assert daemon.call("get_token")["degraded"] is None
         assert (emulator.state().logins_rejected, emulator.state().logins) == (1, 2)
         assert failed_logins(emulator) == 0
-
-
-def test_a_secret_that_is_not_there_is_said_costs_nothing_and_is_used_once_it_is_there() -> None:
-    with running_emulator() as emulator, prepared_daemon(profile(emulator.url)) as daemon:
-        daemon.password.unlink()
-        daemon.start()
-        error = outcome(lambda: daemon.call("get_token"))
-        assert isinstance(error, SecretUnavailable)
-        assert str(daemon.password) in error.message
-        assert daemon.profile_status()["state"] == "empty"
-        assert emulator.state().token_requests == 0
-
-        daemon.write_password(PASSWORD)
-
-        daemon.await_state("fresh")
-        assert daemon.profile_status()["logins_left"] == 3
-
-
-def test_a_secret_that_vanished_ends_no_session_and_is_used_once_it_is_there_again() -> None:
-    with (
-        running_emulator(rules=SHORT) as emulator,
-        running_daemon(profile(emulator.url)) as daemon,
-    ):
-        daemon.call("get_token")
-        Path(daemon.password).unlink()
-        error = outcome(lambda: daemon.call("login"))
-        assert isinstance(error, SecretUnavailable)
-        await_that(lambda: emulator.state().refreshes == 1)
-
-        daemon.write_password(PASSWORD)
-        emulator.revoke_refresh()
-
-        await_that(lambda: emulator.state().logins == 2, daemon.log)
-        daemon.await_state("fresh")

@@ -168,6 +168,7 @@ async def _check_login(
     except SecretUnavailable:
         return  # said already
     attempt = await accounts.admit(profile.account, password, insisted=False)
+    assert attempt is not None  # noqa: S101 -- nobody announces another secret here
     if isinstance(attempt, OverBudget):
         text = "not sent: this password, or too many, were rejected before"
         report.fail(what, text, "make sure of the password, then: openfit-token login", EX_NOPERM)

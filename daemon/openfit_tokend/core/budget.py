@@ -90,7 +90,8 @@ def ask(
     young = _young(ledger, now)
     if len(young) >= LIMIT:
         return OverBudget(young[-LIMIT].at + WINDOW, known)
-    spent = len(young) + len(ledger.under_way)
+    # Clear ones count without end: logins side by side that are all rejected must not add to them.
+    spent = max(len(young), ledger.clear) + len(ledger.under_way)
     if ledger.under_way and (fingerprint not in ledger.proven or spent >= LIMIT):
         return Wait()
     attempt = Attempt(now, fingerprint)

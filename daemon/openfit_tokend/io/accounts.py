@@ -47,11 +47,13 @@ class Accounts:
 
     async def admit(
         self, account: Account, password: Secret, *, insisted: bool
-    ) -> Attempt | OverBudget:
+    ) -> Attempt | OverBudget | None:
         """Wait until a login may be sent and write it down; or say that it may not.
 
+        None: while it waited an operator said that the secret may be another one: read it anew.
         Call `settle` with the attempt in any case, when the login has ended.
         """
+        announced = self.ledger(account).announced
         fingerprint = await anyio.to_thread.run_sync(self._fingerprint, account, password)
         while True:
             asked = budget.ask(self.ledger(account), fingerprint, clock.boot(), insisted=insisted)
@@ -60,6 +62,8 @@ class Accounts:
                     return asked
                 case Wait():
                     await self._settled.setdefault(account, anyio.Event()).wait()
+                    if self.ledger(account).announced > announced:
+                        return None
                 case Go(ledger, attempt):
                     self._put(account, ledger)
                     try:

@@ -170,6 +170,8 @@ class Keeper:
     def reconfigure(self, profile: Profile) -> None:
         """Take over what a reload brought; an unchanged profile keeps its session."""
         old, self.profile = self.profile, profile
+        if profile.identity != old.identity:
+            self._password = None  # it was another user's, or for another server
         self._tools.accounts.announce(profile.account)
         self.feed(
             Reconfigured(
@@ -231,10 +233,13 @@ class Keeper:
     async def _log_in(self, sender: Profile, number: int, request: Login) -> Granted | Failed:
         given = self._password
         try:
-            password = given or await read_password(sender.password)
-            if self._is_void(number):  # or it would ask for a place in the account's ledger
-                return Failed(number, Kind.TRANSIENT, _void_problem())
-            return await self._log_in_with(sender, number, request, password)
+            while True:
+                password = given or await read_password(sender.password)
+                if self._is_void(number):  # or it would ask for a place in the account's ledger
+                    return Failed(number, Kind.TRANSIENT, _void_problem())
+                event = await self._log_in_with(sender, number, request, password)
+                if event is not None:
+                    return event
         except SecretUnavailable as error:
             unread = Problem(SecretUnavailable, error.message, error.hint, clock.boot())
             return Failed(number, Kind.SECRET_UNAVAILABLE, unread)
@@ -244,9 +249,12 @@ class Keeper:
 
     async def _log_in_with(
         self, sender: Profile, number: int, request: Login, password: Secret
-    ) -> Granted | Failed:
+    ) -> Granted | Failed | None:
+        """Give what a login with this password came to; None: the secret is to be read anew."""
         accounts, account = self._tools.accounts, sender.account
         admitted = await accounts.admit(account, password, insisted=request.insisted)
+        if admitted is None:
+            return None
         if isinstance(admitted, OverBudget):
             return Failed(number, admitted, _over_budget_problem(admitted))
         self.counters.logins += 1

@@ -1,0 +1,47 @@
+"""A secret that isn't there: said, free of cost, and used once it is there, without any help."""
+
+import pytest
+
+from daemons import await_that, prepared_daemon, profile, running_daemon
+from emulators import PASSWORD, running_emulator
+from failures import outcome
+from openfit_token.errors import SecretUnavailable
+from openfit_tokend.emulator.identity import Rules
+
+pytestmark = [pytest.mark.system, pytest.mark.slow]
+
+SHORT = Rules(token_lifetime=2)
+
+
+def test_a_secret_that_is_not_there_is_said_costs_nothing_and_is_used_once_it_is_there() -> None:
+    with running_emulator() as emulator, prepared_daemon(profile(emulator.url)) as daemon:
+        daemon.password.unlink()
+        daemon.start()
+        error = outcome(lambda: daemon.call("get_token"))
+        assert isinstance(error, SecretUnavailable)
+        assert str(daemon.password) in error.message
+        assert daemon.profile_status()["state"] == "empty"
+        assert emulator.state().token_requests == 0
+
+        daemon.write_password(PASSWORD)
+
+        daemon.await_state("fresh")
+        assert daemon.profile_status()["logins_left"] == 3
+
+
+def test_a_secret_that_vanished_ends_no_session_and_is_used_once_it_is_there_again() -> None:
+    with (
+        running_emulator(rules=SHORT) as emulator,
+        running_daemon(profile(emulator.url)) as daemon,
+    ):
+        daemon.call("get_token")
+        daemon.password.unlink()
+        error = outcome(lambda: daemon.call("login"))
+        assert isinstance(error, SecretUnavailable)
+        await_that(lambda: emulator.state().refreshes == 1)
+
+        daemon.write_password(PASSWORD)
+        emulator.revoke_refresh()
+
+        await_that(lambda: emulator.state().logins == 2, daemon.log)
+        daemon.await_state("fresh")

@@ -49,7 +49,9 @@ def measure(means: Means, effort: Effort) -> Generator[Bar]:
         yield Bar("1,000 profiles: CPU a request, times one profile", cost, 1.05)
         yield Bar("1,000 profiles: KiB of memory each", each, 8)
         yield Bar(
-            "1,000 profiles, start to all logged in: times the token server's time", took / LEAST, 1.25
+            "1,000 profiles, start to all logged in: times the token server's time",
+            took / LEAST,
+            1.25,
         )
         yield Bar(
             "1,000 profiles, start to all logged in: ms of CPU each",

@@ -19,6 +19,8 @@ DESCRIPTORS: Final = 16384
 """Open files of each process here: 10,000 connections and some."""
 PATIENCE: Final = 60.0
 """Seconds beyond its own time after which a load is taken for stuck."""
+OPEN: Final = 100
+"""Files that a server may have open by itself."""
 _HERE: Final = Path(__file__).parent
 
 
@@ -81,6 +83,7 @@ class Loads:
         )
         if done.returncode:
             raise SystemExit(f"{server.name} failed under the load {mode}")
+        _let_close(server, connections)
         return self.parse(done.stdout)
 
     @staticmethod
@@ -104,6 +107,7 @@ class Loads:
                 yield process
             finally:
                 process.kill()
+        _let_close(server, connections)
 
     def command(
         self, server: Server, mode: str, seconds: float, connections: int, cpu: int
@@ -114,6 +118,15 @@ class Loads:
             request.write_bytes(server.request)
         words = (cpu, mode, server.path, request, server.size, seconds, connections, *server.pids)
         return [str(self._directory / "load"), *map(str, words)]
+
+
+def _let_close(server: Server, connections: int) -> None:
+    """Wait until a server has closed its side of them too."""
+    ends = time.monotonic() + PATIENCE
+    while sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in server.pids) > OPEN + connections // 2:
+        if time.monotonic() > ends:
+            raise SystemExit(f"{server.name} doesn't close connections")
+        time.sleep(0.01)
 
 
 def pin(pids: Sequence[int], cpu: int = CPU) -> None:

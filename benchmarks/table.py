@@ -143,10 +143,14 @@ def _bars(figures: Figures) -> list[Bar]:
     bars = [
         Bar("kept connection, round trip: times the floor", times(KEPT, OURS, FLOOR), 1.9, 1.5),
         Bar("CPU a request, 1 connection: times the floor", times(KEPT_CPU, OURS, FLOOR), 2.7, 2.0),
-        Bar("CPU a request, 64 connections: times the floor", times(RATE_CPU, OURS, FLOOR), 2.4, 2.2),
+        Bar(
+            "CPU a request, 64 connections: times the floor", times(RATE_CPU, OURS, FLOOR), 2.4, 2.2
+        ),
         Bar("connect-ask-close, CPU: times the floor", times(FRESH_CPU, OURS, FLOOR), 2.5, 2.1),
         Bar(
-            "`openfit-token get`: times `python -I -c pass`", times(CLIENT, OURS, start_up.PYTHON), 1.65
+            "`openfit-token get`: times `python -I -c pass`",
+            times(CLIENT, OURS, start_up.PYTHON),
+            1.65,
         ),
         Bar("resident memory: times asyncio streams", times(MEMORY, OURS, STREAMS), 1.6),
         Bar("an idle connection: KiB", figures[IDLE][OURS][0], 2.0),

@@ -2,11 +2,11 @@
 
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from openfit_token.errors import TokenError
 from openfit_token.protocol import (
@@ -19,6 +19,9 @@ from openfit_token.protocol import (
     parse_request,
 )
 from openfit_token.token import Token
+
+if TYPE_CHECKING:
+    from openfit_token.protocol import Value
 
 PATIENCE = 10.0
 """Seconds a test waits for what must happen; only a failing test waits so long."""
@@ -66,7 +69,7 @@ class Peer:
 class Request:
     """A call that the daemon received, and the ways to answer it."""
 
-    def __init__(self, peer: Peer, msgid: int, method: str, params: dict[str, object]) -> None:
+    def __init__(self, peer: Peer, msgid: int, method: str, params: Mapping[str, object]) -> None:
         self.peer = peer
         self.msgid = msgid
         self.method = method
@@ -127,7 +130,7 @@ class FakeDaemon:
         self._threads: list[threading.Thread] = []
 
     @property
-    def calls(self) -> list[tuple[str, dict[str, object]]]:
+    def calls(self) -> list[tuple[str, Mapping[str, object]]]:
         """Method and params of all that came, in order."""
         return [(request.method, request.params) for request in self.requests]
 
@@ -204,7 +207,7 @@ class FakeDaemon:
                 pass  # the client left, or we hung up
         self.closed.release()
 
-    def _handle(self, peer: Peer, message: object) -> None:
+    def _handle(self, peer: Peer, message: "Value") -> None:
         parsed = parse_request(message)
         assert parsed is not None, "a client sends no notifications"
         msgid, method, params = parsed

@@ -10,13 +10,12 @@ from typing import Final
 
 from benchmarks import many_profiles
 from benchmarks.bars import Bar, judge
-from benchmarks.measure import Server, cpu_time, memory, pin, wake_ups
+from benchmarks.measure import CROWD, Server, cpu_time, memory, pin, wake_ups
 from benchmarks.peers import Means
 from benchmarks.places import daemon, issuer
-from benchmarks.probes import added, paced
+from benchmarks.probes import Bystander
 from benchmarks.table import Effort, prepare
 
-CROWD: Final = 10_000
 IDLE_SECONDS: Final = 130.0
 """How long the idle daemon is watched: its longest sleep takes 60 s."""
 QUICK_IDLE: Final = 20.0
@@ -54,7 +53,9 @@ def _first_token(means: Means) -> Generator[Bar]:
         daemon(means.bare, url, logged_in=False) as (served, _),
         means.loads.beside(replace(served, size=size), "wait", 60, CROWD) as crowd,
     ):
-        assert server.stdin is not None and server.stdout is not None and crowd.stdout is not None
+        assert server.stdin is not None
+        assert server.stdout is not None
+        assert crowd.stdout is not None
         time.sleep(1)  # all of them are parked
         server.stdin.write("\n")
         server.stdin.flush()
@@ -62,9 +63,9 @@ def _first_token(means: Means) -> Generator[Bar]:
         load = means.loads.parse(crowd.stdout.readline())
         server.stdin.close()
         requests = int(server.stdout.readline())
-    yield Bar("10,000 wait for the first token: token requests", requests, 1)
-    yield Bar("10,000 wait for the first token: not answered", CROWD - load.count, 0)
-    yield Bar("10,000 wait for the first token: s to the last answer", load.ended - answered, 1)
+    yield Bar(f"{CROWD:,} wait for the first token: token requests", requests, 1)
+    yield Bar(f"{CROWD:,} wait for the first token: not answered", CROWD - load.count, 0)
+    yield Bar(f"{CROWD:,} wait for the first token: s to the last answer", load.ended - answered, 1)
 
 
 def _idle_crowd(means: Means, url: str, effort: Effort) -> Generator[Bar]:
@@ -84,10 +85,10 @@ def _idle_crowd(means: Means, url: str, effort: Effort) -> Generator[Bar]:
             time.sleep(5)
             spent, woken = cpu_time(server.pids) - spent, wake_ups(server.pids) - woken
         alone = (alone + p99(server)) / 2
-    yield Bar("10,000 idle: KiB each", each, 2)
-    yield Bar("10,000 idle: ms of CPU in 5 s", spent * 1e3, 1)
-    yield Bar("10,000 idle: wake-ups in 5 s", woken, 1)
-    yield Bar("10,000 idle: a client's p99 beside them, times alone", beside / alone, 1.5)
+    yield Bar(f"{CROWD:,} idle: KiB each", each, 2)
+    yield Bar(f"{CROWD:,} idle: ms of CPU in 5 s", spent * 1e3, 1)
+    yield Bar(f"{CROWD:,} idle: wake-ups in 5 s", woken, 1)
+    yield Bar(f"{CROWD:,} idle: a client's p99 beside them, times alone", beside / alone, 1.5)
 
 
 def _never_reads(means: Means, url: str) -> Generator[Bar]:
@@ -96,7 +97,7 @@ def _never_reads(means: Means, url: str) -> Generator[Bar]:
         means.loads.run(server, "kept", 0.2)
         before = memory(server.pids)
         sock.connect(str(server.path))
-        sock.setblocking(False)
+        sock.settimeout(0)
         until = time.monotonic() + 2
         while time.monotonic() < until:
             try:
@@ -110,9 +111,10 @@ def _flood(means: Means, url: str, effort: Effort) -> Generator[Bar]:
     """Let one client flood, and another ask each millisecond."""
     with daemon(means.bare, url) as (server, _):
         pin(server.pids)
+        bystander = Bystander(means.loads, server, effort)
 
         def flooded() -> float:
             with means.loads.beside(server, "flood", 60):
-                return paced(means.loads, server, effort)
+                return bystander.p99()
 
-        yield added("a flood from one client", means.loads, server, effort, flooded)
+        yield Bar("a flood: ms added to another client's p99", bystander.added(flooded), 5)

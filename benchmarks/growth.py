@@ -6,13 +6,13 @@ from statistics import median
 from typing import Final
 
 from benchmarks.many_profiles import all_logged_in, asking
-from benchmarks.measure import memory, pin
+from benchmarks.measure import CROWD, memory, pin
 from benchmarks.peers import FLOOR, OURS, STREAMS, start
 from benchmarks.places import daemon, issuer
 from benchmarks.plot import Line, Plot
 from benchmarks.table import Effort, prepare
 
-SIZES: Final = (1, 10, 100, 1000, 10_000)
+SIZES: Final = (1, 10, 100, 1000, CROWD)
 PROFILES: Final = (1, 10, 100, 1000)
 _DOCS: Final = Path(__file__).parents[1] / "docs"
 

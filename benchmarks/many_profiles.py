@@ -10,7 +10,7 @@ from benchmarks.bars import Bar
 from benchmarks.measure import Server, cpu_time, memory, pin, ratio
 from benchmarks.peers import Means
 from benchmarks.places import daemon, first_answer, issuer
-from benchmarks.probes import added, paced
+from benchmarks.probes import Bystander
 from benchmarks.table import Effort
 from openfit_token import TokenClient
 from openfit_token.protocol import encode_request
@@ -59,17 +59,20 @@ def measure(means: Means, effort: Effort) -> Generator[Bar]:
             DELAY / AT_ONCE * 1e3,
         )
 
+        bystander = Bystander(means.loads, asked, effort)
+
         def reloading() -> float:
             over = threading.Event()
             thread = threading.Thread(target=_reload_until, args=(many, over))
             thread.start()
             try:
-                return paced(means.loads, asked, effort)
+                return bystander.p99()
             finally:
                 over.set()
                 thread.join()
 
-        yield added("reloads of 1,000 profiles", means.loads, asked, effort, reloading, 50)
+        more = bystander.added(reloading)
+        yield Bar("reloads of 1,000 profiles: ms added to another client's p99", more, 50)
 
 
 def asking(server: Server, profile: str) -> Server:

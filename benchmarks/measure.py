@@ -15,13 +15,26 @@ from typing import Final, final
 
 CPU: Final = max(os.sched_getaffinity(0))
 """The one that servers and load share."""
-DESCRIPTORS: Final = 16384
-"""Open files of each process here: 10,000 connections and some."""
+DESCRIPTORS: Final = 32768
+"""Open files of each process that are wished for: the daemon gives one user half of its own."""
 PATIENCE: Final = 60.0
 """Seconds beyond its own time after which a load is taken for stuck."""
 OPEN: Final = 100
 """Files that a server may have open by itself."""
 _HERE: Final = Path(__file__).parent
+
+
+def _raise_descriptors() -> int:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for limit in (DESCRIPTORS, hard):
+        with suppress(ValueError):  # not even root may raise it everywhere
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, max(limit, hard)))
+            return limit
+    return hard
+
+
+CROWD: Final = min(10_000, _raise_descriptors() // 2 - 200)
+"""Connections of the crowd."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +49,7 @@ class Server:
     """Bytes of its answer."""
     keeps: bool = True
     """A connection may ask more than once."""
-    most: int = 10_000
+    most: int = CROWD
     """Connections that it is given at the most."""
 
 
@@ -65,8 +78,6 @@ class Loads:
         for name in ("floor", "load"):
             words = [compiler, "-O2", "-o", str(directory / name), str(_HERE / f"{name}.c")]
             subprocess.run(words, check=True)
-        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, max(DESCRIPTORS, hard)))
 
     @property
     def floor(self) -> str:
@@ -83,7 +94,8 @@ class Loads:
         )
         if done.returncode:
             raise SystemExit(f"{server.name} failed under the load {mode}")
-        _let_close(server, connections)
+        if mode == "many":  # others may run beside a crowd that is held
+            _let_close(server, connections)
         return self.parse(done.stdout)
 
     @staticmethod
@@ -123,10 +135,14 @@ class Loads:
 def _let_close(server: Server, connections: int) -> None:
     """Wait until a server has closed its side of them too."""
     ends = time.monotonic() + PATIENCE
-    while sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in server.pids) > OPEN + connections // 2:
+    while sum(_open_files(pid) for pid in server.pids) > OPEN + connections // 2:
         if time.monotonic() > ends:
             raise SystemExit(f"{server.name} doesn't close connections")
         time.sleep(0.01)
+
+
+def _open_files(pid: int) -> int:
+    return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
 
 
 def pin(pids: Sequence[int], cpu: int = CPU) -> None:

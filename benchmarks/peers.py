@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -126,7 +126,7 @@ def ssh(_means: Means) -> Generator[Peer]:
     def start(directory: Path) -> list[str]:
         return [agent, "-D", "-a", str(directory / "socket")]
 
-    with _running(SSH, start, _SSH_LIST, most=1000) as server:
+    with _running(SSH, start, _SSH_LIST) as server:
         key = server.path.with_name("key")
         make = [keygen, "-q", "-t", "ed25519", "-N", "", "-C", _TOKEN[:960], "-f", str(key)]
         subprocess.run(make, check=True)
@@ -134,7 +134,7 @@ def ssh(_means: Means) -> Generator[Peer]:
         quiet = subprocess.DEVNULL
         subprocess.run([add, str(key)], check=True, env=environment, stderr=quiet)
         size = len(first_answer(server.path, _SSH_LIST))
-        served = Server(SSH, server.path, server.pids, _SSH_LIST, size, most=server.most)
+        served = replace(server, size=size, most=1000)
         yield Peer(served, lambda: _time(start, _SSH_LIST), [add, "-l"], environment)
 
 
@@ -159,8 +159,8 @@ def oidc(_means: Means) -> Generator[Peer]:
             "refresh_token": "none",
             "scope": "openid offline_access",
         }
-        extras = {"lifetime": 0, "pw_entry": {}, "confirm": 0, "always_allow_id": 0}
-        add = json.dumps({"request": "add", "config": account, **extras}).encode()
+        zeros = dict.fromkeys(("lifetime", "confirm", "always_allow_id"), 0)
+        add = json.dumps({"request": "add", "config": account, "pw_entry": {}, **zeros}).encode()
         ask = json.dumps({"request": "access_token", "account": "main", "min_valid_period": 0})
         with _running(OIDC, start, add, wanted=ask.encode(), keeps=False) as server:
             environment = {"OIDC_SOCK": str(server.path)}
@@ -212,7 +212,6 @@ def _running(
     *,
     wanted: bytes | None = None,
     keeps: bool = True,
-    most: int = 10_000,
 ) -> Generator[Server]:
     """Run a server. `first` is asked once; `wanted` (the same, if left out) is then measured."""
     with tempfile.TemporaryDirectory(prefix="openfit-") as text:
@@ -222,7 +221,7 @@ def _running(
             first_answer(path, first, whole=not keeps)
             request = wanted or first
             size = len(first_answer(path, request, whole=not keeps))
-            yield Server(name, path, _family(process.pid), request, size, keeps, most)
+            yield Server(name, path, _family(process.pid), request, size, keeps)
 
 
 def _family(pid: int) -> tuple[int, ...]:

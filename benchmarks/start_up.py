@@ -24,7 +24,7 @@ def measure(bare: Bare, peers: Sequence[Peer], runs: int) -> dict[str, list[floa
     return {name: [min(each[WARM_UP:]) * 1e3] for name, each in times.items()}
 
 
-def _run(words: Sequence[str], environment: Mapping[str, str], text: str) -> float:
+def _run(words: list[str], environment: Mapping[str, str], text: str) -> float:
     """Run a command and give its seconds. posix_spawn: subprocess itself would take a millisecond."""
     reading, writing = os.pipe()
     os.write(writing, text.encode())

@@ -10,7 +10,7 @@ from typing import Final
 
 from benchmarks import start_up
 from benchmarks.bars import Bar, judge
-from benchmarks.measure import Loads, Server, memory, pin, ratio
+from benchmarks.measure import CROWD, Loads, Server, memory, pin, ratio
 from benchmarks.peers import FLOOR, OIDC, OURS, STREAMS, Means, Peer, start_all
 from benchmarks.places import daemon, first_answer, install, issuer
 
@@ -24,7 +24,7 @@ FRESH_CPU: Final = "new: CPU µs"
 RATE: Final = "64: µs a request"
 RATE_CPU: Final = "64: CPU µs"
 MEMORY: Final = "memory MB"
-IDLE: Final = "KiB each, 10,000 idle"
+IDLE: Final = f"KiB each, {CROWD:,} idle"
 START: Final = "start ms"
 CLIENT: Final = "command ms"
 
@@ -124,7 +124,7 @@ def _markdown(figures: Figures, rows: Sequence[str]) -> str:
         for column in COLUMNS:
             theirs = figures[column]
             if row not in theirs:
-                cells.append("–")
+                cells.append("")
                 continue
             absolute = f"{median(theirs[row]):.2f}"
             if column == IDLE:

@@ -124,3 +124,26 @@ def test_a_failure_is_told_as_a_timeline() -> None:
     assert "server         acts on request 1 of 0 (login hush-word-0-0): 200" in text
     assert "profile 1      Granted 1" in text
     assert text.endswith("promise 4 (no_gap): never a gap\n  there was one")
+
+
+def test_typos_of_long_ago_and_a_reset_password_do_not_lock_the_account() -> None:
+    """Three siblings lose their sessions at once, and all hold a password that was accepted."""
+    plan = replace(
+        quiet(),
+        duration=2600.0,
+        traits=replace(quiet().traits, lifetime=60),
+        accounts=(0, 0, 0, 0),
+        latency=(0.5, 0.9),
+        acts=(
+            Act(100.0, Deed.LOGIN_WRONG, 3, 2.0),
+            Act(1500.0, Deed.SLOW, 0, 500.0),
+            Act(1500.0, Deed.PASSWORD_RESET, 0, 5000.0),
+        ),
+        calm=False,
+    )
+
+    for seed in range(20):
+        world = World(replace(plan, seed=seed))
+        world.run()
+
+        assert world.server.lockouts == 0

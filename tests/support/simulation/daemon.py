@@ -168,7 +168,7 @@ class Daemon:
                 told = self._answer_parked(keeper, ended)
         for effect in effects:
             self._carry_out(keeper, effect)
-        if world.story is not None:
+        if world.story is not None and keeper.name not in world.plan.absent:
             world.tell(f"profile {keeper.name}", (event, effects), after)
         world.witness.steps.took(Taken(keeper, before, event, moment, after, effects))
         for call, what in told:

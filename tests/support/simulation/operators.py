@@ -4,6 +4,7 @@ from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING, final
 
+from openfit_tokend.core.session import client_rejected
 from openfit_tokend.core.settings import Identity
 from simulation.clocks import Clock
 from simulation.faults import Fate, Fault, fate
@@ -68,10 +69,14 @@ class Operators:
         self._on_host(self._reload)
 
     def insist(self, unwell: set[int]) -> bool:
-        """Say `login` for a profile whose account needs it: its announcement was used up."""
+        """Say `login` for a profile that needs it.
+
+        Its announcement was used up, or the server took long to say that it rejects the client.
+        """
         daemon = self._world.daemon
         for name in sorted(unwell - self._insisted):
-            if self._world.witness.costs.rejected_since(daemon.keepers[name]):
+            keeper = daemon.keepers[name]
+            if client_rejected(keeper.session) or self._world.witness.costs.rejected_since(keeper):
                 daemon.order_login(daemon.keepers[name], None, 30.0)
                 self._insisted.add(name)
                 return True

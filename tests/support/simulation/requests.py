@@ -46,6 +46,8 @@ class Request:
     password: str = ""
     fingerprint: Fingerprint = NO_FINGERPRINT
     attempt: Attempt | None = None
+    announced: float = -inf
+    """When an operator had last announced a secret, as its own was read."""
     waited: bool = False
     """It waited for another login of the account."""
     sent: float = inf
@@ -118,6 +120,11 @@ class Requests:
             problem = Problem(SecretUnavailable, "no secret", "store it", self._world.now)
             self._finish(one, Failed(one.number, Kind.SECRET_UNAVAILABLE, problem), None)
             return
+        if one.number != one.keeper.session.number:  # void: it must not ask for a place
+            void = Problem(Unavailable, "void", None, self._world.now)
+            self._finish(one, Failed(one.number, Kind.TRANSIENT, void), None)
+            return
+        one.announced = self._world.daemon.disk.ledger(one.account).announced
         one.password = one.given.reveal if one.given else operators.secret_of(one.identity)
         bits = 0x3 if self._world.plan.collisions else 0xFFFF
         one.fingerprint = Fingerprint(crc32(one.password.encode()) & bits)
@@ -145,6 +152,14 @@ class Requests:
                 one.attempt = attempt
                 world.witness.costs.admitted(one)
                 self._later(0.002, self._line_up, one)
+
+    def _ask_again(self, one: Request) -> None:
+        if one.dead:
+            return
+        if self._world.daemon.disk.ledger(one.account).announced > one.announced:
+            self._with_secret(one)  # it may be another one
+        else:
+            self._admit(one)
 
     # Its turn, and the network
 
@@ -241,7 +256,7 @@ class Requests:
             keeper.slot = None  # the login it was given for wasn't needed any more
         if one.attempt is not None:
             for waiter in self._waiting.pop(one.account, ()):
-                self._admit(waiter)
+                self._ask_again(waiter)
 
     def _later(self, seconds: float, do: Callable[[Request], None], one: Request) -> None:
         self._world.at(self._world.now + seconds, partial(do, one), Clock.HOST)

@@ -76,7 +76,7 @@ class Steps:
                 self._give_up(taken, seen)
             case Reconfigured(schedule=moved):
                 seen.not_before = seen.no_login_before = -inf
-                seen.sends, seen.reloaded = [], True
+                seen.sends, seen.chain, seen.reloaded = [], 0, True
                 seen.lost_logins = seen.unclear_logins = 0
                 if moved and seen.token is not None:
                     seen.token.excused = "reload"
@@ -124,6 +124,7 @@ class Steps:
             if isinstance(one.request, Refresh) and rejected:
                 seen.spent.add(one.request.token.reveal)
                 seen.held, seen.lost, seen.unclear, seen.no_login_before = None, 0, 0, -inf
+                seen.sends = []  # the server answers again
                 pace.login_follows(taken)
             self._count_failure(seen, one, event)
             self._blame(taken, seen, event)

@@ -222,7 +222,7 @@ def test_rubbish_may_lack_a_token_or_break_its_line_or_be_nested_deeply(
 
     assert "access_token" not in post(web, login_form()).json()
     assert "\r\n" in post(web, login_form()).json()["access_token"]
-    assert post(web, login_form()).text == "[" * 60_000 + "]" * 60_000
+    assert post(web, login_form()).text == "[" * 60_000
 
 
 def test_a_huge_body_flows_and_may_be_left(emulator: RunningEmulator, web: httpx.Client) -> None:

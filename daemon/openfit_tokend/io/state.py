@@ -71,7 +71,7 @@ class StateFile:
         except OSError as error:
             return self._damaged(fresh, error.strerror or "can't be read")
         try:
-            return _parsed(json.loads(text))
+            return parsed(json.loads(text))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
             return self._damaged(fresh, "not a ledger of this version")
 
@@ -85,7 +85,7 @@ class StateFile:
         beside = self.path.with_suffix(".new")
         fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(fd, "w") as file:
-            json.dump(_formed(state), file)
+            json.dump(formed(state), file)
             file.flush()
             os.fsync(fd)
         beside.replace(self.path)
@@ -132,7 +132,8 @@ def _boot_id() -> str:
         return ""  # then each start counts as a reboot
 
 
-def _formed(state: State) -> Json:
+def formed(state: State) -> Json:
+    """Give a state as the file has it, with the clocks of this moment."""
     return {
         "v": VERSION,
         "boot_id": _boot_id(),
@@ -160,8 +161,13 @@ def _formed(state: State) -> Json:
     }
 
 
-def _parsed(value: object) -> State:
-    # Whatever is not as `_formed` made it raises one of the errors that `load` expects.
+def parsed(value: object) -> State:
+    """Give the state of a file that `formed` made, its times in this boot's clock.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError, OverflowError: it is damaged.
+    """
+    # Whatever is not as `formed` made it raises one of the errors that `load` expects.
     file = cast("Json", value)
     if file["v"] != VERSION:
         raise ValueError("another version")

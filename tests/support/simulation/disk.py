@@ -88,12 +88,12 @@ def _moved(ledger: Ledger, seconds: float) -> Ledger:
 
 def _by(state: State, clocks: _Clocks, boot: str) -> object:
     with _lent(clocks, boot):
-        return state_file._formed(state)  # pyright: ignore[reportPrivateUsage]
+        return state_file.formed(state)
 
 
 def _read(text: str, clocks: _Clocks, boot: str) -> State:
     with _lent(clocks, boot):
-        return state_file._parsed(json.loads(text))  # pyright: ignore[reportPrivateUsage]
+        return state_file.parsed(json.loads(text))
 
 
 @contextmanager

@@ -79,6 +79,11 @@ class Decoder:
         self._start = 0  # offset of the present message in the unpacker's stream
         self._end = 0  # offset behind the last byte fed
 
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether nothing that was fed is left."""
+        return self._unpacker is None
+
     def feed(self, data: bytes) -> "Value | Incomplete":
         """Take bytes and give the first message, or INCOMPLETE.
 

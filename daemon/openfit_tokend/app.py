@@ -57,7 +57,8 @@ class Daemon:
         self._alarm = Alarm()
         self._endpoint = Endpoint()
         self._accounts = Accounts(ledger)
-        self._server = Server(Calls(self), self._alarm)
+        self._calls = Calls(self)
+        self._server = Server(self._calls, self._alarm)
         self._reload_wanted = anyio.Event()
         self._reload_replies: list[Reply] = []
 
@@ -189,6 +190,7 @@ class Daemon:
         self.admin_groups, self.default_profile = groups, settings.default_profile
         self.config_error = None
         self._endpoint.forget_trust()
+        self._calls.shortcut.forget()
         for name in self.keepers.keys() - settings.profiles.keys():
             self._remove(name)
         for name, profile in settings.profiles.items():

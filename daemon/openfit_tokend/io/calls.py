@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Mapping
 from math import inf, isfinite
-from typing import Final, Protocol, final
+from typing import TYPE_CHECKING, Final, Protocol, final
 
 from openfit_token.errors import (
     BadRequest,
@@ -13,7 +13,15 @@ from openfit_token.errors import (
     Stopping,
     TokenError,
 )
-from openfit_token.protocol import DEFAULT_WAIT, MAX_WAIT, PROTOCOL, Encoded
+from openfit_token.protocol import (
+    DEFAULT_WAIT,
+    MAX_WAIT,
+    PROTOCOL,
+    Encoded,
+    Malformed,
+    parse_params,
+    parse_request,
+)
 from openfit_tokend import __version__
 from openfit_tokend.core import budget
 from openfit_tokend.core.answers import Call, Get, Refuse, Renew, answer, login_call, token_for
@@ -34,6 +42,10 @@ from openfit_tokend.io.keeper import Keeper
 from openfit_tokend.io.peers import may_operate, program_of
 from openfit_tokend.io.secrets import MAX_PASSWORD
 from openfit_tokend.io.server import Caller, Later, Park, Reply
+from openfit_tokend.io.shortcut import Shortcut
+
+if TYPE_CHECKING:
+    from openfit_token.protocol import Value
 
 MAX_SHOWN: Final = 64
 """Characters of a caller's own words that an error repeats."""
@@ -74,6 +86,7 @@ class Calls:
 
     def __init__(self, house: House) -> None:
         self._house = house
+        self.shortcut = Shortcut()
         self._methods: dict[str, tuple[Callable[[Caller, Params], object], frozenset[str]]] = {
             "get_token": (self._get_token, frozenset({"profile", "min_ttl", "wait"})),
             "hello": (self._hello, frozenset()),
@@ -104,6 +117,19 @@ class Calls:
                 f"it takes {', '.join(sorted(names)) or 'none'}",
             )
         return do(caller, params)
+
+    def note(self, data: bytes, message: "Value") -> None:
+        """Remember the bytes of a request that plainly asks for a token, for the short way."""
+        try:
+            request = parse_request(message)
+            if request is None or request[1] != "get_token":
+                return
+            params = parse_params(request[2])
+            if params.keys() <= {"profile", "wait"}:
+                _wait(params)
+                self.shortcut.remember(data, self._keeper(params))
+        except (TokenError, Malformed):
+            return  # the usual way will say so
 
     def token(self, keeper: Keeper, access: AccessToken, now: float) -> Encoded:
         """Give the result that hands out a token, and count it."""

@@ -53,6 +53,11 @@ class Connection:
         self.closed = False
 
     @property
+    def is_at_rest(self) -> bool:
+        """Tell whether nothing is half read, half sent or held up."""
+        return self.decoder.is_empty and not (self.outgoing or self.held or self.ended)
+
+    @property
     def is_free(self) -> bool:
         """Tell whether another request may be answered now."""
         if self.owed is not None and len(self.owed) >= MAX_PARKED:

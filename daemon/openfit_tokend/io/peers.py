@@ -4,10 +4,9 @@ import grp
 import os
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from socket import SO_PEERCRED, SOL_SOCKET, socket
-from typing import Final
+from typing import Final, NamedTuple
 
 _CRED: Final = struct.Struct("iII")  # struct ucred: pid, uid, gid (unix(7))
 _SO_PEERGROUPS: Final = 59
@@ -15,8 +14,7 @@ _GROUPS_BYTES: Final = 1024
 """Python's getsockopt gives no more: a caller's first 256 groups count."""
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
+class Peer(NamedTuple):
     """The process that connected, as it was then."""
 
     pid: int

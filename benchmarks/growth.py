@@ -14,6 +14,8 @@ from benchmarks.table import Effort, prepare
 
 SIZES: Final = (1, 10, 100, 1000, CROWD)
 PROFILES: Final = (1, 10, 100, 1000)
+EACH: Final = 2e-4
+"""Seconds for each connection, so that all are answered several times."""
 _DOCS: Final = Path(__file__).parents[1] / "docs"
 
 
@@ -35,7 +37,8 @@ def _connections(stack: ExitStack, effort: Effort) -> None:
     for size in SIZES:
         rounds = max(3, effort.rounds // 3)
         for name, server in rows.items():
-            runs = [means.loads.run(server, "many", effort.seconds, size) for _ in range(rounds)]
+            seconds = max(effort.seconds, size * EACH)
+            runs = [means.loads.run(server, "many", seconds, size) for _ in range(rounds)]
             busy[name].append(median(run.cpu for run in runs))
             with means.loads.beside(server, "hold", 0, size):
                 runs = [means.loads.run(server, "kept", effort.seconds) for _ in range(rounds)]

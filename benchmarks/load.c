@@ -25,6 +25,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -63,7 +64,9 @@ static double server_cpu(void) {
 
 static int dial(void) {
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || connect(fd, (struct sockaddr *)&place, sizeof place) < 0)
+    struct timeval patience = {30, 0}; /* an answer shorter than was said would hang it for ever */
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) < 0 ||
+        connect(fd, (struct sockaddr *)&place, sizeof place) < 0)
         fail("connect");
     return fd;
 }

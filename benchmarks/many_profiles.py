@@ -9,7 +9,7 @@ from typing import Final
 from benchmarks.bars import Bar
 from benchmarks.measure import Server, cpu_time, memory, pin, ratio
 from benchmarks.peers import Means
-from benchmarks.places import daemon, first_answer, issuer
+from benchmarks.places import answer_size, daemon, issuer
 from benchmarks.probes import Bystander
 from benchmarks.table import Effort
 from openfit_token import TokenClient
@@ -78,7 +78,7 @@ def measure(means: Means, effort: Effort) -> Generator[Bar]:
 def asking(server: Server, profile: str) -> Server:
     """Give the same server, asked for another profile's token."""
     request = encode_request(1, "get_token", {"profile": profile})
-    return replace(server, request=request, size=len(first_answer(server.path, request)))
+    return replace(server, request=request, size=answer_size(server.path, request))
 
 
 def all_logged_in(server: Server, profiles: int) -> None:

@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.measure import Loads, Server
-from benchmarks.places import Bare, daemon, daemon_command, first_answer, issuer, running
+from benchmarks.places import (
+    Bare,
+    answer_size,
+    daemon,
+    daemon_command,
+    first_answer,
+    issuer,
+    running,
+)
 from openfit_token.protocol import encode_request
 
 OURS: Final = "openfit-tokend"
@@ -133,7 +141,7 @@ def ssh(_means: Means) -> Generator[Peer]:
         environment = {"SSH_AUTH_SOCK": str(server.path)}
         quiet = subprocess.DEVNULL
         subprocess.run([add, str(key)], check=True, env=environment, stderr=quiet)
-        size = len(first_answer(server.path, _SSH_LIST))
+        size = answer_size(server.path, _SSH_LIST)
         served = replace(server, size=size, most=1000)
         yield Peer(served, lambda: _time(start, _SSH_LIST), [add, "-l"], environment)
 
@@ -220,7 +228,7 @@ def _running(
             path = directory / "socket"
             first_answer(path, first, whole=not keeps)
             request = wanted or first
-            size = len(first_answer(path, request, whole=not keeps))
+            size = answer_size(path, request, whole=not keeps)
             yield Server(name, path, _family(process.pid), request, size, keeps)
 
 

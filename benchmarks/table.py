@@ -21,7 +21,7 @@ KEPT: Final = "kept: round trip µs"
 KEPT_CPU: Final = "kept: CPU µs"
 FRESH: Final = "new: round trip µs"
 FRESH_CPU: Final = "new: CPU µs"
-RATE: Final = "64: µs a request"
+RATE: Final = "64: requests/s"
 RATE_CPU: Final = "64: CPU µs"
 MEMORY: Final = "memory MB"
 IDLE: Final = f"KiB each, {CROWD:,} idle"
@@ -29,11 +29,12 @@ START: Final = "start ms"
 CLIENT: Final = "command ms"
 
 LEGEND: Final = """\
-A cell: how many times the floor's (absolute figure); the median of the rounds' ratios, and of the
-rounds. Server and load share one CPU. "kept": one connection, one request after the other (median
-round trip; server CPU a request). "new": connect, ask, close. "64": as many connections, each asks
-again once answered. Memory: resident, of all its processes. "start": to the first answer, best.
-"command": the command line, start to end, best, and how many times `python -I -c pass`.
+A cell: how many times the floor's, **the median of the rounds' ratios** (and the median figure).
+Server and load share one CPU. "kept": one connection, one request after the other: median round
+trip, and server CPU a request. "new": connect, ask, close. "64": as many connections, each asks
+again once answered; the ratio is the time's. "memory": resident, all its processes. "start": to
+the first answer, best. "command": the command line, start to end, best, and how many times
+`python -I -c pass`.
 """
 
 
@@ -103,7 +104,7 @@ def _one_round(figures: Figures, loads: Loads, peer: Peer, seconds: float) -> No
     _note(figures, KEPT, peer, kept.p50)
     _note(figures, KEPT_CPU, peer, kept.cpu)
     crowd = loads.run(server, "many", seconds, 64)
-    _note(figures, RATE, peer, crowd.seconds / crowd.count * 1e6)
+    _note(figures, RATE, peer, crowd.seconds / crowd.count * 1e6)  # shown as their inverse
     _note(figures, RATE_CPU, peer, crowd.cpu)
 
 
@@ -126,7 +127,8 @@ def _markdown(figures: Figures, rows: Sequence[str]) -> str:
             if row not in theirs:
                 cells.append("")
                 continue
-            absolute = f"{median(theirs[row]):.2f}"
+            middle = median(theirs[row])
+            absolute = f"{1e6 / middle:,.0f}" if column == RATE else f"{middle:.2f}"
             if column == IDLE:
                 cells.append(absolute)
                 continue

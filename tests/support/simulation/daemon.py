@@ -15,6 +15,7 @@ from openfit_tokend.core.answers import (
     Renew,
     answer,
     ended_login,
+    is_news,
     login_call,
     token_for,
 )
@@ -164,7 +165,7 @@ class Daemon:
             self._set_timer(keeper)
             self.disk.mark(keeper.name, keeper.identity if is_logged_out(after) else None)
             ended = ended_login(before, event, after)
-            if keeper.parked:
+            if keeper.parked and is_news(before, after):
                 told = self._answer_parked(keeper, ended)
         for effect in effects:
             self._carry_out(keeper, effect)

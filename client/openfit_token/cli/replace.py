@@ -44,4 +44,5 @@ def _id_of_input() -> str:
             "refuse: which token? Give its id, or the token itself on standard input",
             'for example: printf %s "$TOKEN" | openfit-token refuse',
         )
-    return sha256(given).hexdigest()[:_ID_DIGITS]
+    token = given.split()[-1]  # a whole `Authorization: Bearer ...` will do, too
+    return sha256(token).hexdigest()[:_ID_DIGITS]

@@ -41,7 +41,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     except BrokenPipeError:  # `... | head` is nobody's mistake
         status = _without_output()
     except OSError as error:
-        print(f"openfit-tokend: {error.strerror or error}", file=sys.stderr)
+        reason = error.strerror or error
+        print(f"openfit-tokend: can't write the output: {reason}", file=sys.stderr)
         status = _without_output()
     sys.exit(status)
 

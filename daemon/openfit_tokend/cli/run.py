@@ -84,7 +84,8 @@ def socket_path(option: str | None, settings: Settings) -> Path:
     if not runtime:
         raise SocketUnusable(
             "there is no place for the socket: XDG_RUNTIME_DIR is not set",
-            "name one with --socket, or `socket` in the configuration",
+            "name one with --socket, or `socket` in the configuration, and tell the clients:"
+            " OPENFIT_TOKEN_SOCKET",
         )
     return Path(runtime) / "openfit-tokend" / "socket"
 

@@ -137,7 +137,9 @@ def _judge_directory(directory: Path) -> None:
     if status.st_mode & 0o022:
         raise SocketUnusable(
             f"others can write to the socket's directory {directory}",
-            f"chmod go-w {directory}, or name a directory of its own",
+            f"name one of its own, such as {directory}/openfit-tokend/socket"
+            if status.st_mode & stat.S_ISVTX  # never advise to change /tmp
+            else f"chmod go-w {directory}, or name a directory of its own",
         )
 
 
@@ -168,9 +170,8 @@ def _judge_place(path: Path) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(status.st_mode):
-        raise SocketUnusable(
-            f"{path} is there, and is no socket", "remove it, or name another place"
-        )
+        kind = "a directory" if stat.S_ISDIR(status.st_mode) else "no socket"
+        raise SocketUnusable(f"{path} is there, and is {kind}", "name another place")
     if status.st_uid not in {0, os.geteuid()}:
         raise SocketUnusable(
             f"{path} is a socket of uid {status.st_uid}", "remove it, or name another place"

@@ -39,9 +39,8 @@ def measure(effort: Effort) -> None:
         patience = IDLE_SECONDS if effort.seconds > 0.1 else QUICK_IDLE
         time.sleep(max(0.0, since + patience - time.monotonic()))
         minutes = (time.monotonic() - since) / 60
-        bars.append(
-            Bar("idle daemon: wake-ups a minute", (wake_ups(idle.pids) - woken) / minutes, 1)
-        )
+        intervals = max(0, wake_ups(idle.pids) - woken - 1)  # the first one only begins the count
+        bars.append(Bar("idle daemon: wake-ups a minute", intervals / minutes, 1))
     judge(bars)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import median
 
 from benchmarks.measure import Loads, Server, prefer
 from benchmarks.table import Effort
@@ -21,10 +22,6 @@ class Bystander:
         return self.loads.run(self.server, "paced", seconds, cpu=-1).p99 / 1e3
 
     def added(self, disturbed: Callable[[], float]) -> float:
-        """Give what a disturbance adds to its p99, each from its quietest round.
-
-        Whatever else the machine does only adds to a p99, and may add more than the server.
-        """
+        """Give what a disturbance adds to its p99: the median of the rounds' differences."""
         prefer(self.server.pids)
-        rounds = [(disturbed(), self.p99()) for _ in range(self.effort.rounds)]
-        return min(with_it for with_it, _ in rounds) - min(without for _, without in rounds)
+        return median(disturbed() - self.p99() for _ in range(self.effort.rounds))

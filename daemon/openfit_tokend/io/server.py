@@ -262,12 +262,7 @@ class Server:
 
     def _handle(self, connection: Connection, events: int) -> None:
         try:
-            if events & EPOLLOUT:
-                self._send(connection)
-                if connection.held and connection.is_free:
-                    connection.held = False
-                    self._process(connection)
-            elif events & EPOLLIN and not connection.ended:
+            if events & EPOLLIN and not connection.ended:  # never watched together with EPOLLOUT
                 data = connection.receive()
                 if data:
                     if self._answer_shortly(connection, data):
@@ -275,6 +270,11 @@ class Server:
                     self._process(connection, data)
                 elif data is not None:
                     connection.ended = True  # it may still read what it asked for
+            elif events & EPOLLOUT:
+                self._send(connection)
+                if connection.held and connection.is_free:
+                    connection.held = False
+                    self._process(connection)
             if events & (EPOLLHUP | EPOLLERR) and (connection.ended or not events & EPOLLIN):
                 self._close(connection)  # nobody is there to read an answer
             self._settle(connection)

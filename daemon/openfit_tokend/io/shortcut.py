@@ -27,9 +27,9 @@ class Shortcut:
 
     def answer(self, request: bytes) -> bytes | None:
         """Give the bytes of the answer; None: the usual way is to be gone."""
-        end = _end_of_msgid(request)
+        end = 3 if request[2:3] < b"\x80" else _end_of_msgid(request)
         keeper = self._keepers.get(request[end:])
-        if keeper is None:
+        if keeper is None or not request.startswith(_REQUEST):
             return None
         now, session = clock.boot(), keeper.session
         access = session.access

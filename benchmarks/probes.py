@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 
-from benchmarks.measure import Loads, Server, prefer
+from benchmarks.measure import Loads, Server
 from benchmarks.table import Effort
 
 
@@ -23,5 +23,4 @@ class Bystander:
 
     def added(self, disturbed: Callable[[], float]) -> float:
         """Give what a disturbance adds to its p99: the median of the rounds' differences."""
-        prefer(self.server.pids)
         return median(disturbed() - self.p99() for _ in range(self.effort.rounds))

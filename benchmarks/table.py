@@ -1,5 +1,6 @@
 """The table: a row for each server, all measured in turn, in every round."""
 
+import os
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -10,7 +11,7 @@ from typing import Final
 
 from benchmarks import start_up
 from benchmarks.bars import Bar, judge
-from benchmarks.measure import CROWD, Loads, Server, memory, pin, ratio
+from benchmarks.measure import CROWD, Loads, Server, memory, pin, prefer, ratio
 from benchmarks.peers import FLOOR, OIDC, OURS, STREAMS, Means, Peer, start_all
 from benchmarks.places import daemon, first_answer, install, issuer
 
@@ -80,6 +81,7 @@ def measure(effort: Effort) -> None:
 
 def prepare(stack: ExitStack) -> Means:
     """Compile, install, and get an answer of the daemon's to give away."""
+    prefer([os.getpid()])  # and so all that is started
     directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="openfit-")))
     loads = Loads(directory)
     bare = install(directory / "bare")

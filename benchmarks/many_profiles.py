@@ -20,6 +20,8 @@ DELAY: Final = 0.1
 """Seconds that the token server takes for each."""
 AT_ONCE: Final = 16
 """Requests that it is sent at once (MAX_REQUESTS of the daemon's endpoint.py)."""
+PAUSE: Final = 0.2
+"""Seconds between two reloads."""
 LEAST: Final = MANY / AT_ONCE * DELAY
 """Seconds until all are logged in, if the daemon took no time."""
 
@@ -92,3 +94,4 @@ def _reload_until(server: Server, over: threading.Event) -> None:
     with TokenClient(socket=str(server.path)) as client:
         while not over.is_set():
             client.reload()
+            over.wait(PAUSE)  # so that what piled up is served: no queue grows from one to the next

@@ -38,6 +38,8 @@ class Accounts:
         self._changes = 0
         self._written = 0
         self._writing = anyio.Lock()
+        # One at a time: forty threads that hash at once would leave forty arenas of memory behind.
+        self._hashing = anyio.CapacityLimiter(1)
         self._failing = False
         self._saving = False  # a thread is at it, perhaps one that was given up
 
@@ -54,7 +56,9 @@ class Accounts:
         Call `settle` with the attempt in any case, when the login has ended.
         """
         announced = self.ledger(account).announced
-        fingerprint = await anyio.to_thread.run_sync(self._fingerprint, account, password)
+        fingerprint = await anyio.to_thread.run_sync(
+            self._fingerprint, account, password, limiter=self._hashing
+        )
         while True:
             asked = budget.ask(self.ledger(account), fingerprint, clock.boot(), insisted=insisted)
             match asked:

@@ -37,11 +37,11 @@ from openfit_tokend.core.session import (
     state,
 )
 from openfit_tokend.io import clock, log
-from openfit_tokend.io.connection import User
+from openfit_tokend.io.connection import Park, User
 from openfit_tokend.io.keeper import Keeper
 from openfit_tokend.io.peers import may_operate, program_of
 from openfit_tokend.io.secrets import MAX_PASSWORD
-from openfit_tokend.io.server import Caller, Later, Park, Reply
+from openfit_tokend.io.server import Caller, Later, Reply
 from openfit_tokend.io.shortcut import Shortcut
 
 if TYPE_CHECKING:

@@ -1,14 +1,14 @@
-"""One client: its socket, what it sent that isn't answered yet, and what it hasn't read yet."""
+"""One client: its socket, what it is owed, and what it hasn't read yet."""
 
 import socket
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, final
+from typing import Final, final
 
 from openfit_token.protocol import MAX_REQUEST, Decoder
+from openfit_tokend.core.answers import Call
+from openfit_tokend.io.alarm import Entry
+from openfit_tokend.io.keeper import Keeper
 from openfit_tokend.io.peers import Peer
-
-if TYPE_CHECKING:
-    from openfit_tokend.io.server import Owed
 
 READ_SIZE: Final = 256
 """Bytes read of one connection in one pass: some twenty requests, less than a millisecond's work."""
@@ -31,6 +31,28 @@ class User:
     requests: int = 0
     unread: int = 0
     """Bytes of answers that couldn't be sent yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Park:
+    """A method's answer that is not known yet."""
+
+    keeper: Keeper
+    call: Call
+    deadline: float
+
+
+@final
+class Owed:
+    """An answer still to come. `park` None: it comes Later."""
+
+    __slots__ = ("connection", "entry", "msgid", "park")
+
+    def __init__(self, connection: "Connection", msgid: int, park: Park | None) -> None:
+        self.connection = connection
+        self.msgid = msgid
+        self.park = park
+        self.entry: Entry | None = None
 
 
 @final

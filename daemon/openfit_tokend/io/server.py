@@ -31,11 +31,11 @@ from openfit_token.protocol import (
     parse_params,
     parse_request,
 )
-from openfit_tokend.core.answers import Call, LoginEnded, answer
+from openfit_tokend.core.answers import LoginEnded, answer
 from openfit_tokend.core.session import AccessToken
 from openfit_tokend.io import clock, log
-from openfit_tokend.io.alarm import Alarm, Entry
-from openfit_tokend.io.connection import BATCH, Connection, User
+from openfit_tokend.io.alarm import Alarm
+from openfit_tokend.io.connection import BATCH, Connection, Owed, Park, User
 from openfit_tokend.io.keeper import Keeper
 from openfit_tokend.io.peers import Peer, peer_of
 from openfit_tokend.io.shortcut import Shortcut
@@ -82,15 +82,6 @@ class Caller(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Park:
-    """A method's answer that is not known yet."""
-
-    keeper: Keeper
-    call: Call
-    deadline: float
-
-
-@dataclass(frozen=True, slots=True)
 class Later:
     """A method's answer that its own doing will bring: `begin` is given the way to answer."""
 
@@ -118,19 +109,6 @@ class Methods(Protocol):
     def note(self, data: bytes, message: "Value") -> None:
         """Take notice of a request's bytes, for the short way."""
         ...
-
-
-@final
-class Owed:
-    """An answer still to come. `park` None: it comes Later."""
-
-    __slots__ = ("connection", "entry", "msgid", "park")
-
-    def __init__(self, connection: Connection, msgid: int, park: Park | None) -> None:
-        self.connection = connection
-        self.msgid = msgid
-        self.park = park
-        self.entry: Entry | None = None
 
 
 @final

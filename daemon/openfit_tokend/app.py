@@ -1,6 +1,5 @@
 """Puts the parts together: the only place that knows all of them."""
 
-import asyncio  # noqa: TID251 -- add_reader, the driver of the server's loop, is asyncio's
 import os
 import signal
 from collections.abc import Mapping
@@ -18,11 +17,14 @@ from openfit_tokend.io.accounts import Accounts
 from openfit_tokend.io.alarm import Alarm
 from openfit_tokend.io.calls import Calls, stopping
 from openfit_tokend.io.connection import User
+from openfit_tokend.io.driver import running_loop
 from openfit_tokend.io.endpoint import Endpoint
 from openfit_tokend.io.keeper import Keeper, Tools
 from openfit_tokend.io.listener import Listener
-from openfit_tokend.io.server import Reply, Server
+from openfit_tokend.io.queue import Queue
+from openfit_tokend.io.server import Server
 from openfit_tokend.io.state import StateFile
+from openfit_tokend.io.waiting import Reply
 
 MAX_FAULTS: Final = 100
 """Faults of a configuration that an answer or a status names; the log and `check` name all."""
@@ -84,7 +86,8 @@ class Daemon:
             services.start_soon(self._alarm.run)
             services.start_soon(self._mind_signals, stop)
             async with anyio.create_task_group() as requests:
-                tools = Tools(self._endpoint, self._accounts, self._alarm, requests)
+                logins = Queue(requests, self._alarm)
+                tools = Tools(self._endpoint, self._accounts, self._alarm, requests, logins)
                 services.start_soon(self._reload_when_wanted, tools)
                 self._serve()
                 for profile in self._settings.profiles.values():
@@ -110,21 +113,21 @@ class Daemon:
 
     def _serve(self) -> None:
         self._server.listen(self._listener.socket)
-        asyncio.get_running_loop().add_reader(self._server.fileno(), self._server.turn)
+        running_loop().serve(self._server)
 
     def _end_serving(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._server.fileno())
+        running_loop().leave(self._server)
         self._server.close()
         self._listener.close()
 
     def _add(self, profile: Profile, tools: Tools) -> None:
-        self.keepers[profile.name] = Keeper(profile, tools, self._server.changed)
+        self.keepers[profile.name] = Keeper(profile, tools, self._server.waiting.changed)
 
     def _remove(self, name: str) -> None:
         keeper = self.keepers.pop(name)
         keeper.remove()
         gone = NoSuchProfile(f"profile {name} was removed from the configuration")
-        self._server.removed(keeper, gone)
+        self._server.waiting.removed(keeper, gone)
 
     # Stopping
 
@@ -146,7 +149,7 @@ class Daemon:
         self.stopping = True
         for keeper in self.keepers.values():
             keeper.retire()
-        self._server.answer_all(stopping())
+        self._server.waiting.answer_all(stopping())
         for reply in self._reload_replies:
             reply(stopping())
 

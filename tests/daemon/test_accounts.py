@@ -278,6 +278,7 @@ async def test_a_login_that_is_cancelled_before_it_is_sent_is_not_counted(
 
 async def test_an_order_of_an_operator_is_written_down(file: StateFile) -> None:
     accounts = Accounts(file)
+    await logged_in(accounts, Kind.GRANT_REJECTED, WRONG)
 
     accounts.announce(ACCOUNT)
     await accounts.write()

@@ -24,7 +24,7 @@ from openfit_tokend.core.schedule import Policy
 from openfit_tokend.core.session import Session, state
 from openfit_tokend.core.step import step
 from openfit_tokend.emulator.identity import Rules
-from openfit_tokend.io import alarm, calls, config_file, keeper, server
+from openfit_tokend.io import alarm, calls, config_file, keeper, server, waiting
 
 ILL = Policy(refresh_before=60.0)
 """The schedule by which the events of the profile are known that meets the faults."""
@@ -190,12 +190,12 @@ async def test_a_fault_in_the_answer_to_one_who_waits_closes_that_client_only(
     with running_emulator("slow=0.5@login:1") as emulator:
         async with daemon_inside(tmp_path, profile(emulator.url)) as daemon:
             with Wire(daemon.socket) as unlucky, Wire(daemon.socket) as other:
-                waiting = daemon.daemon.keepers["main"]
+                main = daemon.daemon.keepers["main"]
                 unlucky.ask("get_token", wait=60)
-                await async_await_that(lambda: waiting.waiting == 1)
+                await async_await_that(lambda: main.waiting == 1)
                 other.ask("get_token", wait=60)
-                await async_await_that(lambda: waiting.waiting == 2)
-                monkeypatch.setattr(server, "answer", raising(1, answer))
+                await async_await_that(lambda: main.waiting == 2)
+                monkeypatch.setattr(waiting, "answer", raising(1, answer))
 
                 told = await anyio.to_thread.run_sync(other.answer)
 

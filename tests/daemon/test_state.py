@@ -5,6 +5,7 @@ import logging
 import os
 import stat
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -109,13 +110,27 @@ def test_the_file_has_no_password_and_no_fingerprint_of_an_accepted_one(file: St
     assert "54321" not in file.path.read_text()
 
 
-def test_saving_replaces_the_file_as_a_whole(file: StateFile) -> None:
-    file.save(state(Ledger()))
-    with file.path.open() as old:
-        file.save(state(Ledger(clear=1)))
+def test_an_account_that_nothing_was_rejected_of_takes_no_place(file: StateFile) -> None:
+    file.save(state(Ledger(proven=(Fingerprint(1),), announced=5.0, refused_sent=2.0)))
 
-        assert json.load(old)["accounts"][0]["clear"] == 0
-    assert json.loads(file.path.read_text())["accounts"][0]["clear"] == 1
+    assert json.loads(file.path.read_text())["accounts"] == []
+
+
+def test_an_account_known_to_be_well_is_kept_where_all_others_are_in_doubt(
+    file: StateFile,
+) -> None:
+    file.save(replace(state(Ledger()), unknown=Ledger(entries=(Entry(1.0),))))
+
+    assert len(json.loads(file.path.read_text())["accounts"]) == 1
+
+
+def test_saving_replaces_the_file_as_a_whole(file: StateFile) -> None:
+    file.save(state(Ledger(clear=1)))
+    with file.path.open() as old:
+        file.save(state(Ledger(clear=2)))
+
+        assert json.load(old)["accounts"][0]["clear"] == 1
+    assert json.loads(file.path.read_text())["accounts"][0]["clear"] == 2
     assert [each.name for each in file.path.parent.iterdir()] == ["ledger.json"]
 
 

@@ -13,11 +13,15 @@ from openfit_tokend.app import Daemon
 from openfit_tokend.cli.complaints import complain
 from openfit_tokend.core.settings import Settings
 from openfit_tokend.io import config_file, log
+from openfit_tokend.io.driver import ServingLoop
 from openfit_tokend.io.listener import Listener, SocketUnusable
 from openfit_tokend.io.state import StateFile, state_path
 
 EX_OSERR: Final = 71
 EX_CANTCREAT: Final = 73
+SWITCH: Final = 0.0005
+"""Seconds after which a thread lets another one go on that waits. With Python's 5 ms a reload, or a
+thousand passwords to hash, would hold up the thread that serves; and it them."""
 
 
 def run(config: str | None, socket: str | None, level: str, form: str) -> int:
@@ -29,6 +33,7 @@ def run(config: str | None, socket: str | None, level: str, form: str) -> int:
     except ConfigRejected as error:
         return complain(error)
     _raise_descriptor_limit()
+    sys.setswitchinterval(SWITCH)
     try:
         place = socket_path(socket, settings)
         listener = Listener(place, settings.socket_mode, settings.socket_group)
@@ -53,7 +58,12 @@ def _serve(path: Path, settings: Settings, listener: Listener) -> int:
         return EX_OSERR
     try:
         daemon = Daemon(path, settings, listener, ledger)
-        anyio.run(_run_and_leave, daemon, backend="asyncio")
+        anyio.run(
+            _run_and_leave,
+            daemon,
+            backend="asyncio",
+            backend_options={"loop_factory": ServingLoop},
+        )
     except ConfigRejected as error:
         return complain(error)
     except OSError as error:

@@ -59,6 +59,14 @@ class Ledger:
     refused_sent: float = -inf
     """When the newest login that was clearly rejected was sent."""
 
+    @property
+    def matters(self) -> bool:
+        """Tell whether a restart may not forget it: something was rejected, or may have been.
+
+        `announced` alone need not last: what is rejected from now on is sent after it.
+        """
+        return bool(self.entries or self.clear or self.under_way or self.rejected)
+
 
 @dataclass(frozen=True, slots=True)
 class Go:

@@ -7,6 +7,7 @@ secret. If it can't be written the daemon goes on in memory, and says so.
 import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
+from math import inf
 from typing import Final, final
 
 import anyio
@@ -22,8 +23,12 @@ from openfit_tokend.io.state import State, StateFile
 
 WRITE_TIME: Final = 10.0
 """Seconds that a login waits for the disk: one that hangs must not end a session."""
-_SCRYPT_COST: Final = 2**10
-"""scrypt's n: 1 MiB and a few milliseconds. What protects is that 16 bits name no password."""
+MAX_PAUSE: Final = 0.05
+"""Seconds between two writes at most."""
+_PAUSE: Final = 3
+"""Between two writes, times the time of the first: a thousand logins at once share a few."""
+_SCRYPT_COST: Final = 2**9
+"""scrypt's n: half a MiB and a millisecond. What protects is that 16 bits name no password."""
 
 
 @final
@@ -40,6 +45,7 @@ class Accounts:
         self._writing = anyio.Lock()
         # One at a time: forty threads that hash at once would leave forty arenas of memory behind.
         self._hashing = anyio.CapacityLimiter(1)
+        self._next_write = -inf  # CLOCK_BOOTTIME
         self._failing = False
         self._saving = False  # a thread is at it, perhaps one that was given up
 
@@ -112,7 +118,8 @@ class Accounts:
         async with self._writing:
             if self._written >= mine or self._saving:
                 return
-            now, state = self._changes, self._state
+            await anyio.sleep(max(0.0, self._next_write - clock.boot()))
+            began, now, state = clock.boot(), self._changes, self._state
             reason = f"no answer within {WRITE_TIME:.0f} s"
             with anyio.move_on_after(WRITE_TIME):
                 reason = await self._try_save(state)
@@ -125,6 +132,8 @@ class Accounts:
                 )
             self._failing = bool(reason)
             self._written = now
+            ended = clock.boot()
+            self._next_write = ended + min(MAX_PAUSE, _PAUSE * (ended - began))
 
     async def _try_save(self, state: State) -> str:
         """Save in a thread, which a disk that hangs may hold; give what is wrong, if anything."""

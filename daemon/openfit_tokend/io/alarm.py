@@ -53,16 +53,17 @@ class Alarm:
             self._sooner.set()
         return entry
 
-    def cancel(self, entry: Entry) -> None:
-        """Don't call back. Does nothing for an entry that has already been called."""
+    def cancel(self, entry: Entry) -> bool:
+        """Don't call back; False: it was called already, or is never to be."""
         if entry.callback is None:
-            return
+            return False
         entry.callback = None
         self._cancelled += 1
         if self._cancelled > _LITTER + len(self._entries) // 2:
             self._entries = [each for each in self._entries if each[2].callback is not None]
             heapify(self._entries)
             self._cancelled = 0
+        return True
 
     async def run(self) -> None:
         """Call back for ever. A callback that raises is logged, and the others go on."""

@@ -41,8 +41,9 @@ from openfit_tokend.io.connection import Park, User
 from openfit_tokend.io.keeper import Keeper
 from openfit_tokend.io.peers import may_operate, program_of
 from openfit_tokend.io.secrets import MAX_PASSWORD
-from openfit_tokend.io.server import Caller, Later, Reply
+from openfit_tokend.io.server import Caller
 from openfit_tokend.io.shortcut import Shortcut
+from openfit_tokend.io.waiting import Later, Reply
 
 if TYPE_CHECKING:
     from openfit_token.protocol import Value
@@ -134,7 +135,7 @@ class Calls:
     def token(self, keeper: Keeper, access: AccessToken, now: float) -> Encoded:
         """Give the result that hands out a token, and count it."""
         keeper.counters.served += 1
-        return keeper.handout.answer(keeper.profile, keeper.session, access, now)
+        return Encoded(keeper.handout.answer(keeper.profile, keeper.session, access, now))
 
     # The methods
 

@@ -1,10 +1,11 @@
 """One client: its socket, what it is owed, and what it hasn't read yet."""
 
-import socket
+from _socket import AF_UNIX, MSG_DONTWAIT, SOCK_STREAM, socket
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, final
+from typing import Final, cast, final
 
-from openfit_token.protocol import MAX_REQUEST, Decoder
+from openfit_token.protocol import Decoder
 from openfit_tokend.core.answers import Call
 from openfit_tokend.io.alarm import Entry
 from openfit_tokend.io.keeper import Keeper
@@ -19,8 +20,24 @@ MAX_DISCARDED: Final = 1024 * 1024
 BATCH: Final = 32 * 1024
 """Bytes of answers that are gathered before they are sent."""
 
-_AT_ONCE: Final = int(socket.MSG_DONTWAIT)
+_AT_ONCE: Final = MSG_DONTWAIT
 """The flag that makes one call not wait: cheaper than to make the socket so."""
+
+
+_accept: Final = cast(
+    "Callable[[socket], tuple[int, object]]",
+    socket._accept,  # type: ignore[attr-defined] # noqa: SLF001 -- accept() asks the kernel for the family and type, which we know
+)
+
+
+def accept(listener: socket) -> socket:
+    """Give the next client's socket.
+
+    Raises:
+        OSError: there is none (BlockingIOError), or it can't be had.
+    """
+    fd, _address = _accept(listener)
+    return socket(AF_UNIX, SOCK_STREAM, 0, fd)
 
 
 @dataclass(slots=True)
@@ -64,11 +81,11 @@ class Connection:
         "watched",
     )  # fmt: skip
 
-    def __init__(self, sock: socket.socket, peer: Peer, user: User) -> None:
+    def __init__(self, sock: socket, peer: Peer, user: User) -> None:
         self.sock = sock
         self.peer = peer
         self.user = user
-        self.decoder = Decoder(MAX_REQUEST)
+        self.decoder: Decoder | None = None  # most clients ask what needs no decoding
         self.outgoing = b""
         self.unread = 0  # what of it `user.unread` counts
         self.owed: set[Owed] | None = None  # None: 10,000 idle clients need no sets
@@ -80,7 +97,10 @@ class Connection:
     @property
     def is_at_rest(self) -> bool:
         """Tell whether nothing is half read, half sent or held up."""
-        return not (self.outgoing or self.held or self.ended) and self.decoder.is_empty
+        decoder = self.decoder
+        return not (self.outgoing or self.held or self.ended) and (
+            decoder is None or decoder.is_empty
+        )
 
     @property
     def is_free(self) -> bool:
@@ -96,13 +116,13 @@ class Connection:
         except BlockingIOError:
             return None
 
-    def send(self) -> None:
-        """Send of `outgoing` what the client's buffer takes."""
+    def send(self, data: bytes) -> bytes:
+        """Send what the client's buffer takes; give the rest."""
         try:
-            sent = self.sock.send(self.outgoing, _AT_ONCE)
+            sent = self.sock.send(data, _AT_ONCE)
         except BlockingIOError:
-            return
-        self.outgoing = self.outgoing[sent:]
+            return data
+        return data[sent:]
 
     def discard(self) -> None:
         """Read what nobody wants: closing over it would reset the connection under the last answer."""

@@ -9,7 +9,6 @@ from typing import Final, final
 
 from msgpack import packb
 
-from openfit_token.protocol import Encoded
 from openfit_tokend.core.session import AccessToken, Session, degraded
 from openfit_tokend.core.settings import Profile
 from openfit_tokend.io import clock
@@ -33,10 +32,8 @@ class Handout:
         self._session: Session | None = None
         self._profile: Profile | None = None
 
-    def answer(
-        self, profile: Profile, session: Session, access: AccessToken, now: float
-    ) -> Encoded:
-        """Give the result that hands out `access`, a live token of this session."""
+    def answer(self, profile: Profile, session: Session, access: AccessToken, now: float) -> bytes:
+        """Give the encoded result that hands out `access`, a live token of this session."""
         epoch = clock.wall() - now  # what turns CLOCK_BOOTTIME into Unix time
         if (
             session is not self._session
@@ -46,7 +43,7 @@ class Handout:
         ):
             self._body = _body(profile, session, access, now, epoch)
             self._epoch, self._session, self._profile = epoch, session, profile
-        return Encoded(self._body + _LEFT.pack(_FLOAT64, access.expires - now))
+        return self._body + _LEFT.pack(_FLOAT64, access.expires - now)
 
 
 def _body(

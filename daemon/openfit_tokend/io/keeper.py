@@ -7,6 +7,7 @@ were sent are waited for.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 from typing import Protocol, final
 
@@ -53,6 +54,7 @@ from openfit_tokend.io.accounts import Accounts
 from openfit_tokend.io.alarm import Alarm
 from openfit_tokend.io.endpoint import Endpoint, Order, Reply
 from openfit_tokend.io.handout import Handout
+from openfit_tokend.io.queue import Queue
 from openfit_tokend.io.secrets import read_password
 
 
@@ -85,6 +87,7 @@ class Tools:
     accounts: Accounts
     alarm: Alarm
     tasks: TaskGroup
+    logins: Queue
 
 
 @final
@@ -198,9 +201,16 @@ class Keeper:
         match effect:
             case Send(number, request):
                 if not self.stopping:
-                    self._tools.tasks.start_soon(self._request, self.profile, number, request)
+                    self._begin(self.profile, number, request)
             case Revoke(token):
                 self._tools.tasks.start_soon(self._tools.endpoint.revoke, sender, token)
+
+    def _begin(self, sender: Profile, number: int, request: Login | Refresh) -> None:
+        if isinstance(request, Refresh) or request.insisted:
+            self._tools.tasks.start_soon(self._request, sender, number, request)
+        else:
+            login = partial(self._request, sender, number, request)
+            self._tools.logins.start(sender.identity.id_server, login)
 
     async def _request(self, sender: Profile, number: int, request: Login | Refresh) -> None:
         try:

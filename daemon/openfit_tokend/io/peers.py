@@ -3,9 +3,10 @@
 import grp
 import os
 import struct
+from _socket import socket
 from collections.abc import Iterable
 from pathlib import Path
-from socket import SO_PEERCRED, SOL_SOCKET, socket
+from socket import SO_PEERCRED, SOL_SOCKET
 from typing import Final, NamedTuple
 
 _CRED: Final = struct.Struct("iII")  # struct ucred: pid, uid, gid (unix(7))

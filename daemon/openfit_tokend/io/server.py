@@ -1,11 +1,8 @@
 """Serves the socket: a readiness loop that answers in the pass that read the request.
 
-`turn` is a plain function: it handles what is ready on the server's own epoll and returns. Whoever
-drives it calls it when that epoll is readable; nothing here knows which event loop that is. A
+`turn` is a plain function: it waits at the server's own epoll and handles what is ready there. Whoever
+drives it calls it instead of waiting itself; nothing here knows which event loop that is. A
 request touches nothing but memory: recv, decode, one call, encode, send, and no await in between.
-
-A call that must wait is parked: an entry, no task. It is answered when its keeper's session
-changes, or at its deadline; a closed connection drops its entries.
 
 A client hurts only itself. It is not read while an answer to it can't be sent whole, or while it
 has MAX_PARKED calls parked; one pass reads no more than READ_SIZE of it, so that a flood leaves
@@ -14,16 +11,17 @@ time for others.
 
 import errno
 import os
-import socket
-from collections.abc import Callable, Mapping
+from _socket import socket
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from resource import RLIMIT_NOFILE, getrlimit
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, epoll
 from typing import TYPE_CHECKING, Final, Protocol, final
 
 from openfit_token.errors import BadRequest, Internal, Overloaded, TokenError
 from openfit_token.protocol import (
+    MAX_REQUEST,
+    Decoder,
     Incomplete,
     Malformed,
     encode_error,
@@ -31,20 +29,22 @@ from openfit_token.protocol import (
     parse_params,
     parse_request,
 )
-from openfit_tokend.core.answers import LoginEnded, answer
 from openfit_tokend.core.session import AccessToken
 from openfit_tokend.io import clock, log
 from openfit_tokend.io.alarm import Alarm
-from openfit_tokend.io.connection import BATCH, Connection, Owed, Park, User
+from openfit_tokend.io.connection import BATCH, Connection, Park, User, accept
 from openfit_tokend.io.keeper import Keeper
 from openfit_tokend.io.peers import Peer, peer_of
 from openfit_tokend.io.shortcut import Shortcut
+from openfit_tokend.io.waiting import Later, Waiting
 
 if TYPE_CHECKING:
     from openfit_token.protocol import Value
 
 TURN_TIME: Final = 0.005
 """Seconds after which a turn takes no more events, so that the keepers live beside any crowd."""
+MAX_WAIT: Final = 60.0
+"""Seconds that a turn without an end of its own waits."""
 MAX_EVENTS: Final = 16
 """Events taken from the kernel at once: all that are taken are handled, whatever the time."""
 MAX_ACCEPTS: Final = 16
@@ -63,9 +63,6 @@ ACCEPT_PAUSE: Final = 0.1
 """Seconds without accepting, when the system has no descriptor or memory left for it."""
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 
-Reply = Callable[[object], None]
-"""Answers a call later: with its result, or with a TokenError."""
-
 
 class Caller(Protocol):
     """Who made a request, over which connection."""
@@ -76,16 +73,9 @@ class Caller(Protocol):
         ...
 
     @property
-    def sock(self) -> socket.socket:
+    def sock(self) -> socket:
         """Give the connection's socket, to ask the kernel about its other end."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Later:
-    """A method's answer that its own doing will bring: `begin` is given the way to answer."""
-
-    begin: Callable[[Reply], None]
 
 
 class Methods(Protocol):
@@ -119,78 +109,92 @@ class Server:
         descriptors, _hard = getrlimit(RLIMIT_NOFILE)
         self._capacity = max(1, descriptors - RESERVE)
         self.users: dict[int, User] = {}
+        self.waiting = Waiting(self, methods.token, alarm)
         self._methods = methods
         self._alarm = alarm
         self._epoll = epoll()
-        self._listener: socket.socket | None = None
+        self._listener: socket | None = None
         self._listener_fd = -1
+        self._loop_fd = -1
+        self._stirred = False  # this turn did more than hand out tokens
         self._connections: dict[int, Connection] = {}
-        self._parked: dict[Keeper, dict[Owed, None]] = {}
-        self._later: set[Owed] = set()
 
     # What the owner calls
 
-    def fileno(self) -> int:
-        """Give the descriptor that is readable whenever `turn` has something to do."""
-        return self._epoll.fileno()
+    def watch(self, fd: int) -> None:
+        """End each turn from now on as soon as this descriptor is readable; -1: never more."""
+        if self._loop_fd >= 0:
+            self._epoll.unregister(self._loop_fd)
+        self._loop_fd = fd
+        if fd >= 0:
+            self._epoll.register(fd, EPOLLIN)
 
     @property
     def connections(self) -> int:
         """Give the number of clients connected."""
         return len(self._connections)
 
-    def listen(self, listener: socket.socket) -> None:
+    def listen(self, listener: socket) -> None:
         """Accept clients of a listening socket that doesn't block. It stays the caller's."""
         self._listener, self._listener_fd = listener, listener.fileno()
         self._epoll.register(self._listener_fd, EPOLLIN)
 
-    def turn(self) -> None:
-        """Handle what is ready, a bounded amount of it. Never blocks, never raises for a client."""
-        until = 0.0
-        while ready := self._epoll.poll(0, MAX_EVENTS):
+    def turn(self, timeout: float | None) -> None:
+        """Wait for clients and handle them, until the event loop is needed.
+
+        That is when `timeout` seconds are over (None: never), when the descriptor it watches is
+        readable, after TURN_TIME without a pause, and as soon as a request did more than take a
+        token: it may have given somebody else something to do. Never raises for a client.
+        """
+        until = clock.boot() + (MAX_WAIT if timeout is None else timeout)
+        self._stirred = False
+        while ready := self._epoll.poll(timeout, MAX_EVENTS):
             for fd, events in ready:
-                if fd == self._listener_fd:
-                    self._accept()
-                    continue
                 connection = self._connections.get(fd)
-                if connection is not None:  # else closed earlier in this turn
+                if connection is not None:
                     self._handle(connection, events)
-            if len(ready) < MAX_EVENTS:
-                return
+                elif fd == self._listener_fd:
+                    self._accept()
+                elif fd == self._loop_fd:
+                    self._stirred = True
+                # else closed earlier in this turn
             now = clock.boot()
-            until = until or now + TURN_TIME
+            if self._stirred:
+                if len(ready) < MAX_EVENTS:
+                    return
+                until = min(until, now + TURN_TIME)
             if now >= until:
                 return
-
-    def changed(self, keeper: Keeper, ended: LoginEnded | None) -> None:
-        """Answer whoever waits for this keeper and can be answered now."""
-        now = clock.boot()
-        for owed in list(self._parked.get(keeper, ())):
-            try:
-                self._try_parked(owed, now, ended)
-            except Exception:  # noqa: BLE001 -- a fault of ours: one client's, not the keeper's
-                log.exception("internal_fault")
-                self._close(owed.connection)
-
-    def removed(self, keeper: Keeper, error: TokenError) -> None:
-        """Answer whoever waits for a keeper that is no more."""
-        for owed in list(self._parked.get(keeper, ())):
-            self._deliver(owed, error)
-
-    def answer_all(self, error: TokenError) -> None:
-        """Answer everybody who waits."""
-        for keeper in list(self._parked):
-            self.removed(keeper, error)
-        for owed in list(self._later):
-            self._deliver(owed, error)
+            timeout = 0 if self._stirred else until - now
 
     def close(self) -> None:
         """Close all connections. Answers that couldn't be sent yet are lost."""
         for connection in list(self._connections.values()):
-            self._close(connection)
+            self.drop(connection)
         if self._listener is not None:
             self._epoll.unregister(self._listener_fd)
         self._epoll.close()
+
+    # Answers that come later
+
+    def respond(self, connection: Connection, msgid: int, result: object, *, waited: bool) -> None:
+        """Send an answer; `waited`: to a parked call, which may not leave much unread."""
+        self._answer(connection, msgid, result)
+        self._send(connection)
+        if waited and len(connection.outgoing) > MAX_UNREAD:
+            self.drop(connection)
+        self._settle(connection)
+
+    def drop(self, connection: Connection) -> None:
+        """Close a connection, and forget what it is owed."""
+        if connection.closed:
+            return
+        connection.closed = True
+        self.waiting.forget(connection)
+        connection.user.connections -= 1
+        connection.count_unread()
+        del self._connections[connection.sock.fileno()]
+        connection.sock.close()  # and so out of the epoll
 
     # Connections
 
@@ -201,7 +205,7 @@ class Server:
                 self._pause_accepting("as many clients as descriptors allow")
                 return
             try:
-                sock, _address = self._listener.accept()
+                sock = accept(self._listener)
             except BlockingIOError:
                 return
             except OSError as error:
@@ -212,6 +216,7 @@ class Server:
             self._welcome(sock)
 
     def _pause_accepting(self, reason: str) -> None:
+        self._stirred = True
         hint = "raise LimitNOFILE, or close clients"
         log.limited("accepting_paused", None, reason=reason, hint=hint)
         self._epoll.modify(self._listener_fd, 0)
@@ -221,7 +226,7 @@ class Server:
         if not self._epoll.closed:
             self._epoll.modify(self._listener_fd, EPOLLIN)
 
-    def _welcome(self, sock: socket.socket) -> None:
+    def _welcome(self, sock: socket) -> None:
         peer = peer_of(sock)
         user = self.users.setdefault(peer.uid, User())
         connection = Connection(sock, peer, user)
@@ -254,13 +259,13 @@ class Server:
                     connection.held = False
                     self._process(connection)
             if events & (EPOLLHUP | EPOLLERR) and (connection.ended or not events & EPOLLIN):
-                self._close(connection)  # nobody is there to read an answer
+                self.drop(connection)  # nobody is there to read an answer
             self._settle(connection)
         except OSError:
-            self._close(connection)
+            self.drop(connection)
         except Exception:  # noqa: BLE001 -- a fault of ours: this client is closed, the others live
             log.exception("internal_fault")
-            self._close(connection)
+            self.drop(connection)
 
     def _answer_shortly(self, connection: Connection, data: bytes) -> bool:
         """Answer the most common request without decoding it; False: it is another."""
@@ -270,15 +275,15 @@ class Server:
         if answer is None:
             return False
         connection.user.requests += 1
-        connection.outgoing = answer
-        connection.send()
-        if connection.outgoing or connection.watched != EPOLLIN:
+        connection.outgoing = rest = connection.send(answer)
+        if rest or connection.watched != EPOLLIN:
             self._settle(connection)
         return True
 
     def _process(self, connection: Connection, data: bytes | None = None) -> None:
         """Answer the requests in `data`, or those that were held, as long as they can be."""
-        decoder = connection.decoder
+        self._stirred = True
+        decoder = connection.decoder = connection.decoder or Decoder(MAX_REQUEST)
         try:
             message = decoder.next() if data is None else decoder.feed(data)
             if data is not None and decoder.is_empty and not isinstance(message, Incomplete):
@@ -301,9 +306,9 @@ class Server:
         if not connection.outgoing or connection.closed:
             return
         try:
-            connection.send()
+            connection.outgoing = connection.send(connection.outgoing)
         except OSError:
-            self._close(connection)
+            self.drop(connection)
 
     def _settle(self, connection: Connection) -> None:
         """Watch for what may come next, or close where nothing can."""
@@ -312,7 +317,7 @@ class Server:
         if connection.closed:
             return
         if connection.ended and not connection.outgoing and not connection.owed:
-            self._close(connection)
+            self.drop(connection)
             return
         if connection.outgoing or (connection.held and connection.is_free):
             wanted = EPOLLOUT  # also to go on with what is held: a socket is mostly writable
@@ -334,29 +339,17 @@ class Server:
         if connection.unread and connection.user.unread > MAX_UNREAD_USER:
             uid = connection.peer.uid
             log.limited("too_much_unread", uid, uid=uid, most=MAX_UNREAD_USER)
-            self._close(connection)
+            self.drop(connection)
 
     def _end(self, connection: Connection, last: bytes) -> None:
         """Say one last thing and close, as soon as it could be sent."""
-        for owed in list(connection.owed or ()):
-            self._forget(owed)
+        self.waiting.forget(connection)
         connection.ended = True
         connection.outgoing += last
         self._send(connection)
         if not connection.closed:
             with suppress(OSError):
                 connection.discard()
-
-    def _close(self, connection: Connection) -> None:
-        if connection.closed:
-            return
-        connection.closed = True
-        for owed in list(connection.owed or ()):
-            self._forget(owed)
-        connection.user.connections -= 1
-        connection.count_unread()
-        del self._connections[connection.sock.fileno()]
-        connection.sock.close()  # and so out of the epoll
 
     # Requests
 
@@ -376,11 +369,9 @@ class Server:
             log.exception("internal_fault", method=method[:64])
             result = Internal("a fault of the daemon", "its log has the details")
         if isinstance(result, Park):
-            self._park(connection, msgid, result)
+            self.waiting.park(connection, msgid, result)
         elif isinstance(result, Later):
-            owed = self._owe(connection, msgid, None)
-            self._later.add(owed)
-            result.begin(lambda answer: self._deliver(owed, answer))
+            self.waiting.begin(connection, msgid, result)
         else:
             self._answer(connection, msgid, result)
 
@@ -389,58 +380,3 @@ class Server:
             connection.outgoing += encode_error(msgid, result)
         else:
             connection.outgoing += encode_result(msgid, result)
-
-    # Answers that come later
-
-    def _owe(self, connection: Connection, msgid: int, park: Park | None) -> Owed:
-        owed = Owed(connection, msgid, park)
-        if connection.owed is None:
-            connection.owed = set()
-        connection.owed.add(owed)
-        return owed
-
-    def _park(self, connection: Connection, msgid: int, park: Park) -> None:
-        owed = self._owe(connection, msgid, park)
-        self._parked.setdefault(park.keeper, {})[owed] = None
-        park.keeper.waiting += 1
-        owed.entry = self._alarm.at(
-            park.deadline, lambda: self._try_parked(owed, clock.boot(), None)
-        )
-
-    def _try_parked(self, owed: Owed, now: float, ended: LoginEnded | None) -> None:
-        park = owed.park
-        assert park is not None  # noqa: S101 -- only parked calls come here
-        result = answer(park.keeper.session, park.call, park.deadline, now, ended)
-        if isinstance(result, AccessToken):
-            self._deliver(owed, self._methods.token(park.keeper, result, now))
-        elif result is not None:
-            self._deliver(owed, result)
-
-    def _deliver(self, owed: Owed, result: object) -> None:
-        """Send an answer that was owed; to a connection that is gone, none."""
-        connection = owed.connection
-        if connection.owed is None or owed not in connection.owed:
-            return
-        self._forget(owed)
-        self._answer(connection, owed.msgid, result)
-        self._send(connection)
-        if owed.park is not None and len(connection.outgoing) > MAX_UNREAD:
-            self._close(connection)
-        self._settle(connection)
-
-    def _forget(self, owed: Owed) -> None:
-        connection, park = owed.connection, owed.park
-        if connection.owed is not None:
-            connection.owed.discard(owed)
-            if not connection.owed:
-                connection.owed = None
-        if park is None:
-            self._later.discard(owed)
-            return
-        waiting = self._parked[park.keeper]
-        del waiting[owed]
-        if not waiting:
-            del self._parked[park.keeper]
-        park.keeper.waiting -= 1
-        if owed.entry is not None:
-            self._alarm.cancel(owed.entry)

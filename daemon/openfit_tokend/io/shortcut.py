@@ -36,8 +36,8 @@ class Shortcut:
         if access is None or now >= access.due or now >= access.expires:
             return None
         keeper.counters.served += 1
-        token = keeper.handout.answer(keeper.profile, session, access, now)
-        return b"\x94\x01" + request[2:end] + b"\xc0" + token.data
+        result = keeper.handout.answer(keeper.profile, session, access, now)
+        return b"\x94\x01" + request[2:end] + b"\xc0" + result
 
     def remember(self, request: bytes, keeper: Keeper) -> None:
         """Note whose token answers a whole request that asked for nothing but that."""

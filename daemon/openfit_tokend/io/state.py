@@ -85,7 +85,7 @@ class StateFile:
         beside = self.path.with_suffix(".new")
         fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(fd, "w") as file:
-            json.dump(formed(state), file)
+            file.write(json.dumps(formed(state)))  # `dump` would do it in Python
             file.flush()
             os.fsync(fd)
         beside.replace(self.path)
@@ -152,6 +152,7 @@ def formed(state: State) -> Json:
                 "refused_sent": _shown(ledger.refused_sent),
             }
             for account, ledger in state.ledgers.items()
+            if ledger.matters or state.unknown.matters
         ],
         "logged_out": {
             name: [who.id_server, who.client_id, who.scope, who.username]

@@ -1,13 +1,17 @@
 """The client for async programs, on asyncio and on trio: `AsyncTokenClient`."""
 
+from _socket import socket
+from collections.abc import AsyncGenerator
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
 from anyio import current_time, fail_after, sleep, wait_readable, wait_writable
 
 from openfit_token import calls
+from openfit_token.changes import Change, Feed
 from openfit_token.connection import READ, SEND_FLAGS, Connection, Pool, Tries
-from openfit_token.errors import DaemonUnreachable, Stopping
+from openfit_token.errors import DaemonUnreachable, Stopping, TokenError
 from openfit_token.paths import connect
 from openfit_token.protocol import DEFAULT_WAIT
 from openfit_token.token import Token
@@ -58,6 +62,31 @@ class AsyncTokenClient:
         """Give the state of this client's profile; of all one may use if it has none."""
         return calls.fields(await self._call(calls.status(self._profile)))
 
+    async def changes(self) -> AsyncGenerator[Change]:
+        """Give how the profile stands, and then each new token and each change of state. No end.
+
+        While the daemon is restarted it waits for it. Whoever wants the token asks `get_token`.
+        """
+        feed, channel = Feed(self._profile), None
+        try:
+            while True:
+                try:
+                    if channel is None:
+                        channel = connect(self._path)
+                        await _send(channel, feed.begin())
+                    told = feed.take(await _receive(channel))
+                except (OSError, TokenError) as error:
+                    if channel is not None:
+                        channel.close()
+                    channel = None
+                    await sleep(feed.after(error))
+                    continue
+                for change in told:
+                    yield change
+        finally:
+            if channel is not None:
+                channel.close()
+
     def close(self) -> None:
         """Close the kept connections. Calls still work, but then keep none."""
         self._pool.close()
@@ -104,21 +133,24 @@ async def _exchange(connection: Connection, request: bytes) -> tuple[Exception |
         OSError: the connection was lost.
         ProtocolViolation: that was no answer.
     """
-    channel = connection.channel
-    try:
-        while request:
-            try:
-                request = request[channel.send(request, SEND_FLAGS) :]
-            except BlockingIOError:
-                await wait_writable(channel)
-    except BrokenPipeError:
-        pass  # what the daemon said before it hung up is still to be read
-    answer = None
-    while answer is None:
-        await wait_readable(channel)
+    with suppress(BrokenPipeError):  # what the daemon said before it hung up is still to be read
+        await _send(connection.channel, request)
+    while True:
+        answer = connection.take(await _receive(connection.channel))
+        if answer is not None:
+            return answer
+
+
+async def _send(channel: socket, data: bytes) -> None:
+    while data:
         try:
-            data = channel.recv(READ)
+            data = data[channel.send(data, SEND_FLAGS) :]
         except BlockingIOError:
-            continue  # woken for nothing
-        answer = connection.take(data)
-    return answer
+            await wait_writable(channel)
+
+
+async def _receive(channel: socket) -> bytes:
+    while True:
+        await wait_readable(channel)
+        with suppress(BlockingIOError):  # woken for nothing
+            return channel.recv(READ)

@@ -7,17 +7,21 @@ from time import (
 
 from openfit_token import calls
 from openfit_token.connection import READ, SEND_FLAGS, Connection, Pool, Tries
-from openfit_token.errors import DaemonUnreachable, Stopping
+from openfit_token.errors import DaemonUnreachable, Stopping, TokenError
 from openfit_token.paths import connect
 from openfit_token.protocol import DEFAULT_WAIT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not loaded at run time: a script's start is what this is for
+    from collections.abc import Generator
     from types import TracebackType
     from typing import Self
 
+    from openfit_token.changes import Change
     from openfit_token.token import Token
 
+_ANSWER = 10.0
+"""Seconds that the daemon may take to say how things stand."""
 _SHORTEST = 0.001
 """Seconds. A time-out of 0 would mean: don't wait, even for an answer that is on its way."""
 
@@ -92,6 +96,34 @@ class TokenClient:
     def status(self) -> dict[str, object]:
         """Give the state of this client's profile; of all one may use if it has none."""
         return calls.fields(self._call(calls.status(self._profile)))
+
+    def changes(self) -> "Generator[Change]":
+        """Give how the profile stands, and then each new token and each change of state. No end.
+
+        While the daemon is restarted it waits for it. Whoever wants the token asks `get_token`.
+        """
+        from openfit_token.changes import Feed  # noqa: PLC0415 -- a script that gets a token needs none
+
+        feed, channel = Feed(self._profile), None
+        try:
+            while True:
+                try:
+                    if channel is None:
+                        channel = connect(self._path)
+                        channel.settimeout(_ANSWER)
+                        channel.sendall(feed.begin(), SEND_FLAGS)
+                    told = feed.take(channel.recv(READ))
+                except (OSError, TokenError) as error:
+                    if channel is not None:
+                        channel.close()
+                    channel = None
+                    sleep(feed.after(error))
+                else:
+                    channel.settimeout(None)
+                    yield from told
+        finally:
+            if channel is not None:
+                channel.close()
 
     def close(self) -> None:
         """Close the kept connections. Calls still work, but then keep none."""

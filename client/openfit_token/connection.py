@@ -19,6 +19,7 @@ from openfit_token.protocol import MAX_ANSWER, Decoder, Incomplete, Malformed, p
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not loaded at run time: it would double the client's start
+    from collections.abc import Iterator
     from typing import Final
 
 READ: "Final" = 64 * 1024
@@ -35,6 +36,14 @@ _GRACE: "Final" = 5.0
 _FIRST_PAUSE: "Final" = 0.02
 _LONGEST_PAUSE: "Final" = 0.5
 """Seconds between tries. A restart takes a second or so."""
+
+
+def pauses() -> "Iterator[float]":
+    """Give the seconds between tries, for ever: at first they are short."""
+    pause = _FIRST_PAUSE
+    while True:
+        yield pause
+        pause = min(2 * pause, _LONGEST_PAUSE)
 
 
 class Connection:
@@ -144,13 +153,13 @@ class Tries:
         answer_by: the caller's clock, seconds: when waiting for an answer ends.
     """
 
-    __slots__ = ("_deadline", "_lost", "_pause", "_pool", "_sent", "answer_by", "call")
+    __slots__ = ("_deadline", "_lost", "_pauses", "_pool", "_sent", "answer_by", "call")
 
     def __init__(self, call: Call, pool: Pool, now: float) -> None:
         self.call = call
         self._pool = pool
         self._deadline = now + call.patience
-        self._pause = _FIRST_PAUSE
+        self._pauses = pauses()
         self._sent = False
         self._lost = False
         self.answer_by = self._deadline + _GRACE
@@ -189,13 +198,13 @@ class Tries:
                 ) from error
             case BlockingIOError():
                 if now < self.answer_by:
-                    return self._next_pause()
+                    return next(self._pauses)
                 raise DaemonUnreachable("the daemon accepts no more connections") from error
             case DaemonUnreachable():
                 if not self._pool.worked or now >= self._deadline:
                     self._pool.worked = False
                     raise error
-                return self._next_pause()
+                return next(self._pauses)
             case _:
                 return self._after_loss(error, now)
 
@@ -212,9 +221,4 @@ class Tries:
         if not self._lost:
             self._lost = True
             return 0.0
-        return self._next_pause()
-
-    def _next_pause(self) -> float:
-        pause = self._pause
-        self._pause = min(2 * pause, _LONGEST_PAUSE)
-        return pause
+        return next(self._pauses)

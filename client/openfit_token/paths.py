@@ -34,6 +34,11 @@ def candidates(given: str | None = None) -> list[str]:
     chosen = os.environ.get(VARIABLE) or None if given is None else given
     if chosen is not None:
         return [chosen]
+    return usual()
+
+
+def usual() -> list[str]:
+    """Give the paths where it may be when nothing names one: the user's own, the machine's."""
     runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}"
     return [f"{runtime}/openfit-tokend/socket", SYSTEM_SOCKET]
 
@@ -99,7 +104,7 @@ def _refuse_stranger(connection: socket, path: str) -> None:
     if found.st_uid == peer and not found.st_mode & _OTHERS_WRITE:
         return
     raise DaemonUntrusted(
-        f"user {_user(peer)} listens at {path}: neither root, nor you, nor the only one who can"
+        f"user {user_name(peer)} listens at {path}: neither root, nor you, nor the only one who can"
         f" write to {directory}",
         "if that user is right, the socket belongs into a directory which only that user can write to",
     )
@@ -124,20 +129,35 @@ def _forbidden(path: str) -> DaemonUnreachable:
     while (found := _look_at(closed)) is None:
         # What can't be seen is kept from us by the directory above; "/" can be seen by all.
         closed = os.path.dirname(closed) or "."  # noqa: PTH120 -- pathlib costs 9 ms
-    group = _group(found.st_gid)
+    group = group_name(found.st_gid)
     mode = found.st_mode & 0o7777
     message = f"permission denied: {path}"
     if closed != path:
         message += f", because of {closed}"
-    message += f" ({_user(found.st_uid)}:{group}, mode {mode:04o})"
+    message += f" ({user_name(found.st_uid)}:{group}, mode {mode:04o})"
     # To connect takes the right to write to a socket, and the right to search a directory.
     if mode & (_GROUP_WRITES if closed == path else 0o010) and found.st_gid != 0:
-        hint = f"join its group: `sudo usermod -aG {group} {_user(os.geteuid())}`, then log in anew"
+        hint = _join(group, user_name(os.geteuid()))
     elif closed == path:
         hint = "the daemon's socket_mode and socket_group decide who may ask"
     else:
         hint = f"--socket or ${VARIABLE} names another daemon's socket"
     return DaemonUnreachable(message, hint)
+
+
+def _join(group: str, user: str) -> str:
+    """Give how to get into a group; who is in it already, but logged in before, needs less."""
+    from grp import getgrnam  # noqa: PLC0415 -- needed only where something went wrong
+
+    try:
+        members = getgrnam(group).gr_mem
+    except KeyError:
+        members = []
+    if user in members:
+        return (
+            f"you were put into group {group} after you logged in: log in anew, or `newgrp {group}`"
+        )
+    return f"join its group: `sudo usermod -aG {group} {user}`, then log in anew"
 
 
 def _look_at(path: str) -> os.stat_result | None:
@@ -147,7 +167,8 @@ def _look_at(path: str) -> os.stat_result | None:
         return None
 
 
-def _user(uid: int) -> str:
+def user_name(uid: int) -> str:
+    """Give a user's name, or the number where there is none."""
     from pwd import getpwuid  # noqa: PLC0415 -- needed only where something went wrong
 
     try:
@@ -156,7 +177,8 @@ def _user(uid: int) -> str:
         return str(uid)
 
 
-def _group(gid: int) -> str:
+def group_name(gid: int) -> str:
+    """Give a group's name, or the number where there is none."""
     from grp import getgrgid  # noqa: PLC0415 -- needed only where something went wrong
 
     try:

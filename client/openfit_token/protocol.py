@@ -175,6 +175,11 @@ def encode_error(msgid: int, error: TokenError) -> bytes:
     return packb([RESPONSE, msgid, fields, None])
 
 
+def encode_notification(method: str, fields: "Mapping[str, object]") -> bytes:
+    """Give the bytes that tell something nobody waits for."""
+    return packb([NOTIFICATION, method, [fields]])
+
+
 def text(value: "Value") -> "Value":
     """Give MessagePack's old `raw` strings, which arrive as bytes, as text; all else as it is."""
     if isinstance(value, bytes):
@@ -252,6 +257,15 @@ def parse_response(message: "Value") -> "tuple[int, TokenError | None, Value]":
             return msgid, _error(error), None
         case _:
             raise ProtocolViolation("the daemon's answer is not the protocol's")
+
+
+def parse_notification(message: "Value", method: str) -> "dict[Value, Value] | None":
+    """Give what a notification says; None: the message is something else."""
+    match message:
+        case [2, name, [dict(fields)]] if name == method:
+            return fields
+        case _:
+            return None
 
 
 def _error(fields: "dict[Value, Value]") -> TokenError:

@@ -26,6 +26,7 @@ from openfit_token.errors import (
     TokenError,
     Unavailable,
 )
+from openfit_tokend.cli import main as run_daemons
 
 Outcome = tuple[int, str, str]
 """Exit status, standard output, standard error."""
@@ -206,7 +207,14 @@ def test_common_options_may_stand_before_the_command(place: Path, run: Run) -> N
     assert daemon.calls == [("refresh", {"profile": "p", "wait": 1.0})]
 
 
-@pytest.mark.parametrize("words", [("--help",), ("get", "--help"), ("-h",), ("refuse", "-h")])
+COMMANDS = (
+    *("get", "refresh", "refuse", "exec", "login", "logout", "status", "doctor", "completion"),
+)
+
+
+@pytest.mark.parametrize(
+    "words", [("--help",), ("-h",), *((command, "--help") for command in COMMANDS)]
+)
 def test_help_goes_to_standard_output(run: Run, words: tuple[str, ...]) -> None:
     status, out, err = run(*words)
 
@@ -222,6 +230,46 @@ def test_the_help_shows_examples_and_exit_statuses(run: Run) -> None:
     assert all(
         f"\n  {status}" in out or f"  {status} " in out for status in (64, 69, 70, 74, 77, 78)
     )
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_commands_help_shows_examples_and_exit_statuses(run: Run, command: str) -> None:
+    _, out, _ = run(command, "--help")
+
+    assert "\nexample" in out
+    assert f"openfit-token {command}" in out.partition("\nexample")[2] or command == "get"
+    assert "\nexit status:" in out
+
+
+def test_the_help_of_get_says_that_env_isnt_exported(run: Run) -> None:
+    _, out, _ = run("get", "--help")
+
+    assert 'set -a; eval "$(openfit-token get --min-ttl 600 --format env)"; set +a' in out
+
+
+@pytest.mark.parametrize(
+    "word", ["run", "check", "reload", "init", "install", "uninstall", "emulator", "demo"]
+)
+def test_the_daemons_words_are_sent_to_the_daemons_command(run: Run, word: str) -> None:
+    assert run("--socket", "/s", word, "--config", "x") == (
+        64,
+        "",
+        (
+            f"openfit-token: {word} is a command of openfit-tokend, the daemon\n"
+            f"  openfit-tokend {word}\n"
+        ),
+    )
+
+
+@pytest.mark.parametrize("word", [*COMMANDS[:-1], "watch"])
+def test_the_clients_words_are_sent_to_the_clients_command(
+    word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run_daemons([word])
+
+    told = f"openfit-tokend: {word} is a command of openfit-token, the client\n  openfit-token {word}\n"
+    assert (ended.value.code, capsys.readouterr().err) == (64, told)
 
 
 def test_the_version_is_told(run: Run) -> None:
@@ -306,6 +354,16 @@ def test_refuse_takes_an_id(place: Path, run: Run) -> None:
     assert daemon.calls == [("refuse", {"id": "0123456789abcdef", "wait": 30.0})]
 
 
+def test_refuse_says_that_the_token_was_replaced_before(place: Path, run: Run) -> None:
+    old = token_fields("b", obtained_at=1700000000.0)
+    with FakeDaemon(place / "s", always(old)) as daemon:
+        assert run("refuse", "0123456789abcdef", "--socket", daemon.path) == (
+            0,
+            "token-b\n",
+            "openfit-token: that token isn't the current one any more: the current one follows\n",
+        )
+
+
 def test_refuse_takes_the_token_itself_on_standard_input(place: Path, run: Run) -> None:
     with FakeDaemon(place / "s", always(token_fields("b"))) as daemon:
         run("refuse", "--socket", daemon.path, typed=b"token-a\n")
@@ -360,6 +418,51 @@ def test_a_password_that_cant_be_one_is_never_sent(
 
     assert (status, out, daemon.calls) == (64, "", [])
     assert complaint in err
+
+
+@pytest.mark.parametrize(
+    ("profiles", "added"),
+    [
+        (
+            {"main": {"expires_in": 600.0, "session_began_at": 1.0, "logins_left": 2}},
+            (
+                "; the session goes on, its token is good for 10 min"
+                "; 2 more may fail before no login is sent for some time"
+            ),
+        ),
+        (
+            {"main": {"expires_in": 600.0, "session_began_at": None, "logins_left": None}},
+            "; the token held is good for 10 min",
+        ),
+        (
+            {"main": {"expires_in": None, "session_began_at": None, "logins_left": 0}},
+            "; 0 more may fail before no login is sent for some time",
+        ),
+        ({"a": {}, "b": {}}, ""),
+    ],
+)
+def test_a_rejected_login_says_what_goes_on_and_what_is_left(
+    place: Path, run: Run, profiles: object, added: str
+) -> None:
+    def answer(request: Request) -> None:
+        if request.method == "login":
+            request.error(LoginRejected("wrong password", "store the right one"))
+        else:
+            request.result({"profiles": profiles})
+
+    with FakeDaemon(place / "s", answer) as daemon:
+        outcome = run("login", "--socket", daemon.path)
+
+    told = f"openfit-token: wrong password\n  store the right one{added}\n"
+    assert outcome == (77, "", told)
+
+
+def test_a_login_whose_outcome_is_all_that_can_be_learnt_says_that(place: Path, run: Run) -> None:
+    rejecting = failing(LoginRejected("wrong password", "store the right one"))
+    with FakeDaemon(place / "s", rejecting) as daemon:
+        outcome = run("login", "--socket", daemon.path)
+
+    assert outcome == (77, "", "openfit-token: wrong password\n  store the right one\n")
 
 
 def test_logout_says_so(place: Path, run: Run) -> None:

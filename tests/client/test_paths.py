@@ -205,6 +205,30 @@ def test_a_socket_of_another_group_is_named_with_the_way_in(place: Path) -> None
 
 
 @needs_root
+def test_who_was_put_into_the_group_after_logging_in_is_told_how_to_be_in_it_now(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    members = grp.struct_group(("etl", "x", STRANGERS, ["nobody"]))
+
+    def look_up(_which: object) -> grp.struct_group:
+        return members
+
+    monkeypatch.setattr(grp, "getgrgid", look_up)  # not the machine's /etc/group
+    monkeypatch.setattr(grp, "getgrnam", look_up)
+    place.chmod(0o755)
+    with listener(place / "s"):
+        os.chown(place / "s", 0, STRANGERS)
+        (place / "s").chmod(0o660)
+
+        with being(NOBODY), pytest.raises(DaemonUnreachable) as caught:
+            paths.connect(str(place / "s"))
+
+    assert caught.value.hint == (
+        "you were put into group etl after you logged in: log in anew, or `newgrp etl`"
+    )
+
+
+@needs_root
 def test_a_closed_directory_counts_as_one_with_a_socket_and_is_named(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

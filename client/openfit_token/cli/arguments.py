@@ -1,55 +1,22 @@
-"""The command line, with help and all: for what `openfit_token.cli.get.quick` doesn't read."""
+"""What a command line orders, for all that `openfit_token.cli.get.quick` doesn't read."""
 
-from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Callable
+# ruff: noqa: PLC0415 -- each command loads its own modules
+from argparse import Namespace
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import NoReturn, TypeVar
+from typing import Final
 
-from openfit_token import __version__
-from openfit_token.cli.get import (
-    FORMATS,
-    Get,
-    seconds,
-    valid_format,
-    valid_text,
-    wait_seconds,
-)
-from openfit_token.cli.output import put
+from openfit_token.cli.get import Get
+from openfit_token.cli.parser import parser
 from openfit_token.cli.terminal import WrongUsage
-from openfit_token.protocol import DEFAULT_WAIT
-
-T = TypeVar("T")
 
 Command = Callable[[], int]
 """Carries out what the command line says, and gives the exit status."""
 
-_EXAMPLES = """\
-examples:
-  curl -H "$(openfit-token get --format header)" https://api.openfit.care/…
-  openfit-token get --format curl | curl -K - https://api.openfit.care/…
-  eval "$(openfit-token get --min-ttl 600 --format env)"
-  printf %s "$TOKEN" | openfit-token refuse     (the API said 401)
-  openfit-token status
-
-environment:
-  OPENFIT_PROFILE       the profile, where --profile doesn't say it
-  OPENFIT_TOKEN_SOCKET  the daemon's socket, where --socket doesn't say it
-
-exit status:
-  0  done                         74  the output can't be written
-  64 wrong usage                  75  not now: try again later
-  69 no daemon                    76  a fault in the protocol
-  70 a fault of the daemon        77  not allowed, or login rejected
-                                  78  a fault in the configuration
-""".replace("…", "...")
-
-
-class _Parser(ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise WrongUsage(message, f"see: {self.prog} --help")
-
-    def _print_message(self, message: str, file: object = None) -> None:  # noqa: ARG002 -- argparse's
-        put(message)  # argparse's own swallows a failure to write
+_DAEMONS_WORDS: Final = (
+    *("run", "check", "reload", "init", "install", "uninstall", "emulator", "demo"),
+)
+"""Commands of `openfit-tokend`, which people type here."""
 
 
 def parse(words: list[str]) -> Command:
@@ -58,44 +25,21 @@ def parse(words: list[str]) -> Command:
     Raises:
         WrongUsage: it isn't one of ours.
     """
+    command, *rest = _command_first(words)
+    if command in _DAEMONS_WORDS:
+        raise WrongUsage(
+            f"{command} is a command of openfit-tokend, the daemon", f"openfit-tokend {command}"
+        )
     try:
-        given = _parser().parse_args(_command_first(words))
+        given = parser().parse_args([command, *rest])
     except SystemExit:
         return _said
-    return _command(given)
+    return _ORDERS[given.command](given)
 
 
 def _said() -> int:
     """Leave it at what argparse printed: the help, or the version."""
     return 0
-
-
-def _command(given: Namespace) -> Command:
-    match given.command:
-        case "get":
-            return Get(given.profile, given.min_ttl, given.wait, given.socket, given.format)
-        case "status":
-            from openfit_token.cli.status import status  # noqa: PLC0415 -- each loads its own
-
-            return partial(status, given.profile, given.socket, as_json=given.json)
-        case "refresh":
-            from openfit_token.cli.replace import refresh  # noqa: PLC0415 -- each loads its own
-
-            return partial(refresh, given.profile, given.socket, given.wait, given.format)
-        case "refuse":
-            from openfit_token.cli.replace import refuse  # noqa: PLC0415 -- each loads its own
-
-            return partial(refuse, given.id, given.profile, given.socket, given.wait, given.format)
-        case "login":
-            from openfit_token.cli.operator import login  # noqa: PLC0415 -- each loads its own
-
-            return partial(login, given.profile, given.socket, given.wait, ask=given.ask)
-        case "logout":
-            from openfit_token.cli.operator import logout  # noqa: PLC0415 -- each loads its own
-
-            return partial(logout, given.profile, given.socket)
-        case _:
-            raise AssertionError(given.command)
 
 
 def _command_first(words: list[str]) -> list[str]:
@@ -114,87 +58,91 @@ def _command_first(words: list[str]) -> list[str]:
     return ["get", *words]
 
 
-def _parser() -> ArgumentParser:
-    parser = _Parser(
-        prog="openfit-token",
-        description="Ask the local daemon for the current OpenFIT access token.",
-        epilog=_EXAMPLES,
-        formatter_class=RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--version", action="version", version=f"openfit-token {__version__}")
-    commands = parser.add_subparsers(
-        dest="command", required=True, metavar="COMMAND", title="commands"
-    )
+def _get(given: Namespace) -> Command:
+    return Get(given.profile, given.min_ttl, given.wait, given.socket, given.format)
 
-    def command(name: str, does: str) -> ArgumentParser:
-        added = commands.add_parser(name, help=does, description=does, allow_abbrev=False)
-        added.add_argument(
-            "--profile",
-            metavar="P",
-            type=_checked(valid_text),
-            help="left out: $OPENFIT_PROFILE, else the daemon's default",
+
+def _status(given: Namespace) -> Command:
+    from openfit_token.cli.status import status
+
+    if given.watch and given.form == "openmetrics":
+        raise WrongUsage(
+            "status: --openmetrics is one picture, --watch many", "leave one of them out"
         )
-        added.add_argument("--socket", metavar="PATH", help="where the daemon listens")
-        return added
-
-    get = command("get", "print the current token (also with no command at all)")
-    get.add_argument(
-        "--min-ttl", metavar="S", type=_checked(seconds), help="seconds it must still live"
-    )
-    _wait(get)
-    _format(get)
-    status = command("status", "tell how daemon and profiles are (exit 75 or 77 if not well)")
-    status.add_argument("--json", action="store_true", help="for programs; a promise")
-    refresh = command("refresh", "have the token replaced, and print the new one")
-    _wait(refresh)
-    _format(refresh)
-    refuse = command("refuse", "say that the API answered 401 to a token, and print the next")
-    refuse.add_argument(
-        "id",
-        metavar="ID",
-        nargs="?",
-        type=_checked(valid_text),
-        help="the token's id; left out: the token itself is read from standard input",
-    )
-    _wait(refuse)
-    _format(refuse)
-    login = command("login", "log in anew, also after a rejected password (for operators)")
-    login.add_argument(
-        "--ask", action="store_true", help="ask for the password, use it once, and forget it"
-    )
-    _wait(login)
-    command("logout", "forget and revoke the tokens until the next login (for operators)")
-    return parser
+    return partial(status, given.profile, given.socket, given.form, watch=given.watch)
 
 
-def _wait(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--wait",
-        metavar="S",
-        type=_checked(wait_seconds),
-        default=DEFAULT_WAIT,
-        help=f"seconds to wait for a token (default {DEFAULT_WAIT:.0f})",
-    )
+def _refresh(given: Namespace) -> Command:
+    from openfit_token.cli.replace import refresh
+
+    return partial(refresh, given.profile, given.socket, given.wait, given.format)
 
 
-def _format(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--format",
-        metavar="F",
-        type=_checked(valid_format),
-        default="raw",
-        help=f"{', '.join(FORMATS)} (default raw)",
-    )
+def _refuse(given: Namespace) -> Command:
+    from openfit_token.cli.replace import refuse
+
+    return partial(refuse, given.id, given.profile, given.socket, given.wait, given.format)
 
 
-def _checked(convert: Callable[[str], T]) -> Callable[[str], T]:
-    """Have argparse show what a converter complains of, and not its name."""
+def _login(given: Namespace) -> Command:
+    from openfit_token.cli.operator import login
 
-    def checked(text: str) -> T:
-        try:
-            return convert(text)
-        except ValueError as error:
-            raise ArgumentTypeError(str(error)) from error
+    return partial(login, given.profile, given.socket, given.wait, ask=given.ask)
 
-    return checked
+
+def _logout(given: Namespace) -> Command:
+    from openfit_token.cli.operator import logout
+
+    return partial(logout, given.profile, given.socket)
+
+
+def _exec(given: Namespace) -> Command:
+    from openfit_token.cli.exec import execute
+
+    words = given.words[1:] if given.words[:1] == ["--"] else given.words
+    if not words:
+        raise WrongUsage(
+            "exec: run what? Give the command behind --",
+            "for example: openfit-token exec -- ./nightly.sh",
+        )
+    return partial(execute, given.profile, given.socket, given.min_ttl, given.wait, words)
+
+
+def _watch(given: Namespace) -> Command:
+    from openfit_token.cli.watch import watch
+
+    words = given.words[1:] if given.words[:1] == ["--"] else given.words
+    return partial(watch, given.profile, given.socket, words)
+
+
+def _doctor(given: Namespace) -> Command:
+    from openfit_token.cli.doctor import doctor
+
+    return partial(doctor, given.profile, given.socket)
+
+
+def _completion(given: Namespace) -> Command:
+    from openfit_token.cli.completion import completion
+
+    return partial(completion, parser(), given.shell)
+
+
+def _profiles(given: Namespace) -> Command:
+    from openfit_token.cli.completion import profiles
+
+    return partial(profiles, given.socket)
+
+
+_ORDERS: Final[Mapping[str, Callable[[Namespace], Command]]] = {
+    "get": _get,
+    "status": _status,
+    "refresh": _refresh,
+    "refuse": _refuse,
+    "login": _login,
+    "logout": _logout,
+    "exec": _exec,
+    "watch": _watch,
+    "doctor": _doctor,
+    "completion": _completion,
+    "profiles": _profiles,
+}

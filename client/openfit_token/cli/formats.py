@@ -27,15 +27,17 @@ def as_json(token: Token) -> str:
 
 def as_env(token: Token) -> str:
     """Give assignments that a shell's `eval` takes literally, whatever the values hold."""
-    return "".join(
-        f"{name}={_shell_quoted(value)}\n"
-        for name, value in (
-            ("OPENFIT_ACCESS_TOKEN", token.access_token),
-            ("OPENFIT_API_URL", token.api_url),
-            # Whole seconds, since shells know no others; down, since it isn't to be used after.
-            ("OPENFIT_EXPIRES_AT", str(floor(token.expires_at))),
-        )
-    )
+    return "".join(f"{name}={_shell_quoted(value)}\n" for name, value in variables(token).items())
+
+
+def variables(token: Token) -> dict[str, str]:
+    """Give the environment variables that tell a token."""
+    return {
+        "OPENFIT_ACCESS_TOKEN": token.access_token,
+        "OPENFIT_API_URL": token.api_url,
+        # Whole seconds, since shells know no others; down, since it isn't to be used after.
+        "OPENFIT_EXPIRES_AT": str(floor(token.expires_at)),
+    }
 
 
 def as_curl(token: Token) -> str:

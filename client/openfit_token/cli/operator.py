@@ -1,12 +1,15 @@
 """`openfit-token login` and `logout`: for root, the daemon's user, and its admin groups."""
 
 import sys
+from collections.abc import Iterator
 from getpass import getpass
 
 from openfit_token.blocking import TokenClient
 from openfit_token.cli.get import profile_of
 from openfit_token.cli.output import put
+from openfit_token.cli.status import number, profiles_of
 from openfit_token.cli.terminal import WrongUsage, duration, printable
+from openfit_token.errors import BudgetSpent, ClientRejected, LoginRejected, TokenError
 
 _MAX_PASSWORD = 100
 """Characters. The token server refuses longer ones, and counts that as a failed login."""
@@ -24,7 +27,11 @@ def login(profile: str | None, socket: str | None, wait: float, *, ask: bool) ->
     chosen = profile_of(profile)
     password = _password(chosen) if ask else None
     with TokenClient(chosen, socket) as client:
-        token = client.login(password, wait=wait)
+        try:
+            token = client.login(password, wait=wait)
+        except (LoginRejected, ClientRejected, BudgetSpent) as error:
+            error.hint = "; ".join(filter(None, (error.hint, *_what_is_left(client))))
+            raise
     put(f"{printable(token.profile)}: logged in, a token for {duration(token.expires_in)}\n")
     return 0
 
@@ -36,6 +43,22 @@ def logout(profile: str | None, socket: str | None) -> int:
         client.logout()
     put("logged out\n" if chosen is None else f"{printable(chosen)}: logged out\n")
     return 0
+
+
+def _what_is_left(client: TokenClient) -> Iterator[str]:
+    """Say how a profile is after a login that was rejected, as far as that can be learnt."""
+    try:
+        (profile,) = profiles_of(client.status()).values()
+    except (TokenError, ValueError):  # several, and none was named
+        return
+    left = number(profile.get("expires_in"))
+    if left is not None and profile.get("session_began_at") is not None:
+        yield f"the session goes on, its token is good for {duration(left)}"
+    elif left is not None:
+        yield f"the token held is good for {duration(left)}"
+    logins = number(profile.get("logins_left"))
+    if logins is not None:
+        yield f"{logins:.0f} more may fail before no login is sent for some time"
 
 
 def _password(profile: str | None) -> str:

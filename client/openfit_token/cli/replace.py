@@ -2,10 +2,11 @@
 
 import sys
 from hashlib import sha256
+from time import time  # noqa: TID251 -- the daemon tells moments: was the token there before?
 
 from openfit_token.blocking import TokenClient
 from openfit_token.cli.get import profile_of, show
-from openfit_token.cli.terminal import WrongUsage
+from openfit_token.cli.terminal import WrongUsage, remark
 
 _ID_DIGITS = 16
 """Hex digits of the SHA-256 of a token that are its id."""
@@ -30,7 +31,11 @@ def refuse(
     """
     token_id = refused if refused is not None else _id_of_input()
     with TokenClient(profile_of(profile), socket) as client:
-        show(client.refuse(token_id, wait=wait), form)
+        asked_at = time()
+        token = client.refuse(token_id, wait=wait)
+    if token.obtained_at < asked_at:
+        remark("that token isn't the current one any more: the current one follows")
+    show(token, form)
     return 0
 
 

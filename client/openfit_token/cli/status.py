@@ -8,7 +8,6 @@ from openfit_token.blocking import TokenClient
 from openfit_token.calls import fields
 from openfit_token.cli.get import profile_of
 from openfit_token.cli.output import put
-from openfit_token.cli.terminal import duration, printable
 
 WELL = 0
 NOT_NOW = 75
@@ -16,115 +15,73 @@ NOT_NOW = 75
 OPERATOR_NEEDED = 77
 """A profile is locked or logged out."""
 
-_HEADINGS = ("PROFILE", "STATE", "TOKEN LEFT", "NEXT REFRESH", "LAST SUCCESS", "LOGINS LEFT")
-_NOTHING = "-"
+Answer = dict[str, object]
+"""What the daemon answered to `status`, or a part of it."""
 
 
-def status(profile: str | None, socket: str | None, *, as_json: bool) -> int:
-    """Print the daemon's status, and give the exit status that tells how well it is."""
-    with TokenClient(profile_of(profile), socket) as client:
-        found = client.status()
-    verdict = judge(found)
-    put(json.dumps({"v": 1, **found}) + "\n" if as_json else described(found, time()))
-    return verdict
+def status(profile: str | None, socket: str | None, form: str, *, watch: bool) -> int:
+    """Print the daemon's status, and give the exit status that tells how well it is.
+
+    Args:
+        profile: the option's.
+        socket: the option's.
+        form: text, json or openmetrics.
+        watch: look again and again; doesn't return then.
+    """
+
+    def look() -> Answer:
+        with TokenClient(profile_of(profile), socket) as client:
+            return client.status()
+
+    found = look()
+    if watch:
+        from openfit_token.cli.live import watch as live
+
+        live(found, look, shown, form)
+    put(shown(found, form))
+    return judge(found)
 
 
-def judge(found: dict[str, object]) -> int:
+def shown(found: Answer, form: str) -> str:
+    """Give a status in one of the forms text, json and openmetrics."""
+    # ruff: noqa: PLC0415 -- a probe needs one of them
+    match form:
+        case "json":
+            return json.dumps({"v": 1, **found}) + "\n"
+        case "openmetrics":
+            from openfit_token.cli.open_metrics import exposition
+
+            return exposition(found)
+        case _:
+            from openfit_token.cli.status_table import for_this_terminal
+
+            return for_this_terminal(found, time())
+
+
+def judge(found: Answer) -> int:
     """Give the exit status: the worst of all profiles."""
-    profiles = fields(found.get("profiles")).values()
-    return max((_judge_profile(fields(profile)) for profile in profiles), default=WELL)
+    return max(map(judge_profile, profiles_of(found).values()), default=WELL)
 
 
-def _judge_profile(profile: dict[str, object]) -> int:
+def judge_profile(profile: Answer) -> int:
+    """Give the exit status that one profile comes to."""
     if profile.get("state") in ("locked", "logged_out"):
         return OPERATOR_NEEDED
-    left = _number(profile.get("expires_in"))
+    left = number(profile.get("expires_in"))
     if left is None or left <= 0 or profile.get("degraded") is not None:
         return NOT_NOW
     return WELL
 
 
-def described(found: dict[str, object], now: float) -> str:
-    """Give a status as lines for people.
+def profiles_of(found: Answer) -> dict[str, Answer]:
+    """Give the profiles of a status by their names.
 
-    Args:
-        found: the daemon's answer.
-        now: Unix seconds.
+    Raises:
+        ProtocolViolation: they are none.
     """
-    profiles = {name: fields(it) for name, it in fields(found.get("profiles")).items()}
-    rows = [_HEADINGS, *(_row(name, profile, now) for name, profile in profiles.items())]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    table = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
-    lines = [_header(found, now), *_configuration(found)]
-    if profiles:
-        lines += ["", table[0]]
-    for line, profile in zip(table[1:], profiles.values(), strict=True):
-        lines += [line, *_trouble(profile, now)]
-    return "".join(f"{line}\n" for line in lines)
+    return {name: fields(profile) for name, profile in fields(found.get("profiles")).items()}
 
 
-def _header(found: dict[str, object], now: float) -> str:
-    started = _number(found.get("started_at"))
-    up = _NOTHING if started is None else duration(now - started)
-    version, socket, connections, requests = (
-        printable(found.get(name, _NOTHING))
-        for name in ("version", "socket", "connections", "requests")
-    )
-    return (
-        f"openfit-tokend {version}, up {up}, {socket},"
-        f" connections {connections}, requests {requests}"
-    )
-
-
-def _configuration(found: dict[str, object]) -> list[str]:
-    error = found.get("config_error")
-    if error is None:
-        return []
-    faults = [f"  {printable(line)}" for line in _message(error).splitlines()]
-    return ["the last reload was refused, the old configuration is in force:", *faults]
-
-
-def _message(error: object) -> str:
-    return error if isinstance(error, str) else str(fields(error).get("message"))
-
-
-def _row(name: str, profile: dict[str, object], now: float) -> tuple[str, ...]:
-    left = _number(profile.get("expires_in"))
-    refresh = _number(profile.get("refresh_at"))
-    success = _number(profile.get("last_success_at"))
-    logins = profile.get("logins_left")
-    return (
-        printable(name),
-        printable(profile.get("state", _NOTHING)),
-        _NOTHING if left is None else duration(left),
-        _NOTHING if refresh is None else f"in {duration(refresh - now)}",
-        _NOTHING if success is None else f"{duration(now - success)} ago",
-        _NOTHING if logins is None else printable(logins),
-    )
-
-
-def _trouble(profile: dict[str, object], now: float) -> list[str]:
-    """Give the lines below a profile: what happened, and what to do. None if it is well."""
-    if _judge_profile(profile) == WELL and profile.get("state") != "retrying":
-        return []
-    error = fields(profile.get("last_error") or profile.get("degraded") or {})
-    lines: list[str] = []
-    if error:
-        at = _number(error.get("at"))
-        when = "" if at is None else f" ({duration(now - at)} ago)"
-        lines.append(f"  {printable(error.get('message'))}{when}")
-        if error.get("hint") is not None:
-            lines.append(f"  {printable(error['hint'])}")
-    elif profile.get("state") == "logged_out":
-        lines.append("  an operator logged it out; `openfit-token login` logs in again")
-    possible = _number(profile.get("login_possible_at"))
-    if possible is not None and possible > now:
-        lines.append(f"  a login is possible in {duration(possible - now)}")
-    return lines
-
-
-def _number(value: object) -> float | None:
+def number(value: object) -> float | None:
+    """Give a number that can be reckoned with; None for all else."""
     return value if isinstance(value, int | float) and isfinite(value) else None

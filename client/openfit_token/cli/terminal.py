@@ -1,5 +1,6 @@
 """Words for people: on a terminal, which obeys control characters, from sources that may send some."""
 
+import os
 import sys
 from contextlib import suppress
 from math import ceil, isfinite
@@ -9,6 +10,7 @@ from openfit_token.errors import TokenError
 _MINUTE = 60
 _HOUR = 3600
 _DAY = 86400
+_COLOURS = {"green": 32, "yellow": 33, "red": 31, "bold": 1}
 
 
 class WrongUsage(TokenError):
@@ -42,8 +44,8 @@ def duration(seconds: float) -> str:
     return f"{whole // _DAY} d {whole % _DAY // _HOUR} h"
 
 
-def complain(error: TokenError) -> None:
-    """Tell on standard error what failed and why, and in a second line what to do."""
+def complaint(error: TokenError) -> str:
+    """Give what failed and why, and in a second line what to do."""
     advice: list[str] = []
     if error.hint:
         advice.append(printable(error.hint))
@@ -52,8 +54,37 @@ def complain(error: TokenError) -> None:
     lines = f"openfit-token: {printable(error.message)}\n"
     if advice:
         lines += f"  {'; '.join(advice)}\n"
+    return lines
+
+
+def complain(error: TokenError) -> None:
+    """Tell an error on standard error."""
+    _tell(complaint(error))
+
+
+def remark(text: str) -> None:
+    """Tell on standard error what is no error."""
+    _tell(f"openfit-token: {text}\n")
+
+
+def _tell(lines: str) -> None:
     if sys.stderr is None:
         return  # `2>&-` closed it
     with suppress(OSError):  # the exit status still tells
         sys.stderr.write(lines)
         sys.stderr.flush()
+
+
+def on_terminal() -> bool:
+    """Tell whether a person looks at standard output."""
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
+def in_colour() -> bool:
+    """Tell whether standard output is to be coloured (https://no-color.org)."""
+    return on_terminal() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def painted(text: str, colour: str) -> str:
+    """Give a text in a colour, for a terminal."""
+    return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m"

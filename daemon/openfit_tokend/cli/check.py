@@ -1,6 +1,8 @@
 """`openfit-tokend check`: say all that is wrong, before it matters."""
 
+import os
 import sys
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from functools import partial
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import Final, final
 import anyio
 
 from openfit_token.errors import ConfigRejected, SecretUnavailable
-from openfit_tokend.app import admin_groups
+from openfit_token.paths import user_name
 from openfit_tokend.cli.complaints import complain
 from openfit_tokend.cli.run import socket_path
 from openfit_tokend.core.events import Kind, OverBudget
@@ -23,8 +25,10 @@ from openfit_tokend.io.endpoint import Endpoint, Order, Probe
 from openfit_tokend.io.listener import SocketUnusable, judge_place
 from openfit_tokend.io.secrets import read_password
 from openfit_tokend.io.state import StateFile, state_path
+from openfit_tokend.setup import service
 
 EX_USAGE: Final = 64
+EX_OSERR: Final = 71
 EX_CANTCREAT: Final = 73
 EX_TEMPFAIL: Final = 75
 EX_NOPERM: Final = 77
@@ -34,17 +38,51 @@ MAX_SKEW: Final = 30.0
 """Seconds between the clocks from which it is worth a warning: expiries are shown wrong then."""
 
 
-def check(config: str | None, *, network: bool, login: bool) -> int:
-    """Print a verdict for each thing looked at; give the exit status of the first that failed."""
+def check(
+    config: str | None,
+    *,
+    network: bool,
+    login: bool,
+    only: str | None = None,
+    socket: str | None = None,
+) -> int:
+    """Print a verdict for each thing looked at; give the exit status of the first that failed.
+
+    `only` names the one profile to look at, `socket` is what `run` is given. What root asks of the system's service is looked at as
+    the service would: with its rights, its credentials and its ledger.
+    """
     try:
         path = config_file.locate(config)
+    except ConfigRejected as error:
+        return complain(error)
+    look = partial(_look, path, only, socket, network=network, login=login)
+    if service.is_meant(path):
+        return service.in_its_place(partial(look, socket_is_systemds=socket is None))
+    return look(socket_is_systemds=False)
+
+
+def _look(  # noqa: PLR0913 -- one for each option
+    path: Path,
+    only: str | None,
+    socket: str | None,
+    *,
+    network: bool,
+    login: bool,
+    socket_is_systemds: bool,
+) -> int:
+    try:
         settings = config_file.load(path)
-        admin_groups(settings)
     except ConfigRejected as error:
         return complain(error)
     report = _Report()
     report.ok("config", f"{path}, {_many(len(settings.profiles), 'profile')}")
-    _check_socket(settings, report)
+    if only is not None:
+        settings = replace(settings, profiles={only: settings.profiles[only]})
+    if socket_is_systemds:
+        report.ok("socket", f"is made by systemd: {service.SOCKET_UNIT}")
+    else:
+        _check_socket(socket, settings, report)
+    _check_state(state_path(path).parent, report)
     if login and not StateFile(state_path(path)).lock():
         what, fix = "a daemon runs with this configuration, and counts", "openfit-token login"
         report.fail("login", what, fix, EX_USAGE)
@@ -88,16 +126,40 @@ class _Report:
         sys.stdout.flush()
 
 
-def _check_socket(settings: Settings, report: _Report) -> None:
+def _check_socket(option: str | None, settings: Settings, report: _Report) -> None:
     try:
-        path = socket_path(None, settings)
+        path = socket_path(option, settings)
         lives = judge_place(path, settings.socket_group)
     except SocketUnusable as error:
         report.fail("socket", error.message, error.hint, EX_CANTCREAT)
     except OSError as error:
         report.fail("socket", f"can't be looked at: {error.strerror}", None, EX_CANTCREAT)
     else:
-        report.ok("socket", f"{path}{', a daemon runs there' if lives else ''}")
+        if lives or _can_make(path):
+            report.ok("socket", f"{path}{', a daemon runs there' if lives else ''}")
+            return
+        text = f"{path} can't be made by {_user()}: its directory is not writable"
+        fix = "check as the daemon's user; chown the directory, or name another socket"
+        report.fail("socket", text, fix, EX_CANTCREAT)
+
+
+def _check_state(directory: Path, report: _Report) -> None:
+    if _can_make(directory / "ledger.json"):
+        report.ok("state", str(directory))
+        return
+    text = f"{_user()} can't write to {directory}: rejected logins would be forgotten"
+    fix = "check as the daemon's user; chown it, or name another by STATE_DIRECTORY"
+    report.fail("state", text, fix, EX_OSERR)
+
+
+def _can_make(path: Path) -> bool:
+    """Tell whether we could make this file, and the directories above it that aren't there."""
+    there = next(each for each in path.parents if each.exists())
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK, effective_ids=True)
+
+
+def _user() -> str:
+    return user_name(os.geteuid())
 
 
 async def _check_profiles(

@@ -1,0 +1,153 @@
+"""What becomes of a profile: each new token and each change of state, as the daemon tells it.
+
+No waiting here: the clients do that. `Feed` says what to send, what was told, and what to do when
+the daemon is gone.
+"""
+
+from openfit_token.connection import pauses
+from openfit_token.errors import (
+    DaemonUnreachable,
+    Overloaded,
+    ProtocolViolation,
+    Stopping,
+    TokenError,
+)
+from openfit_token.protocol import (
+    MAX_ANSWER,
+    Decoder,
+    Incomplete,
+    Malformed,
+    encode_request,
+    parse_notification,
+    parse_response,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing is not loaded at run time: it would double the client's start
+    from collections.abc import Mapping
+
+    from openfit_token.protocol import Value
+
+_MSGID = 1
+
+
+class Change:
+    """How a profile stands since this moment.
+
+    Attributes:
+        profile: its name.
+        state: fresh, refreshing, retrying, down, locked, ... (see the protocol's document).
+        id: of the token that is held; None: none is.
+        expires_at: Unix seconds; None without a token.
+    """
+
+    __slots__ = ("expires_at", "id", "profile", "state")
+
+    def __init__(self, fields: "Mapping[Value, Value]") -> None:
+        """Take the daemon's words.
+
+        Raises:
+            ProtocolViolation: they aren't the protocol's.
+        """
+        profile, state, token, expires_at = (
+            fields.get(name) for name in ("profile", "state", "id", "expires_at")
+        )
+        if (
+            not isinstance(profile, str)
+            or not isinstance(state, str)
+            or not isinstance(token, str | None)
+            or not isinstance(expires_at, int | float | None)
+        ):
+            raise ProtocolViolation(
+                "the daemon told of a change in other words than the protocol's"
+            )
+        self.profile = profile
+        self.state = state
+        self.id = token
+        self.expires_at = expires_at
+
+    def __repr__(self) -> str:
+        return f"<Change {self.profile} {self.state} {self.id}>"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Change):
+            return NotImplemented
+        return self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def _key(self) -> tuple[str, str, str | None]:
+        return self.profile, self.state, self.id
+
+
+class Feed:
+    """One profile's changes, over as many connections as it takes."""
+
+    def __init__(self, profile: str | None) -> None:
+        self._params = {} if profile is None else {"profile": profile}
+        self._decoder = Decoder(MAX_ANSWER)
+        self._last: Change | None = None
+        self._worked = False
+        self._pauses = pauses()
+
+    def begin(self) -> bytes:
+        """Give the bytes to send on a new connection."""
+        self._decoder = Decoder(MAX_ANSWER)
+        return encode_request(_MSGID, "subscribe", self._params)
+
+    def take(self, data: bytes) -> list[Change]:
+        """Take what was read and give the changes in it: at first, how things stand.
+
+        What is the same as before the connection was lost is left out.
+
+        Raises:
+            ConnectionResetError: the daemon closed the connection.
+            TokenError: what it answered instead.
+        """
+        if not data:
+            raise ConnectionResetError
+        told: list[Change] = []
+        try:
+            message = self._decoder.feed(data)
+            while not isinstance(message, Incomplete):
+                change = _change(message)
+                if change != self._last:
+                    told.append(change)
+                self._last = change
+                message = self._decoder.next()
+        except Malformed as error:
+            raise ProtocolViolation(
+                f"the daemon's words are not the protocol's: {error}"
+            ) from error
+        if told or self._last is not None:
+            self._worked, self._pauses = True, pauses()
+        return told
+
+    def after(self, error: Exception) -> float:
+        """Give the seconds until the next connection is to be made, after an error of this one.
+
+        A daemon that has been there is waited for: it may be restarting.
+
+        Raises:
+            TokenError: there is none: it was never there, or says no.
+        """
+        waits = isinstance(error, OSError | DaemonUnreachable | Stopping | Overloaded)
+        if waits and self._worked:
+            return next(self._pauses)
+        if isinstance(error, TokenError):
+            raise error
+        raise DaemonUnreachable("the daemon closed the connection before it answered") from error
+
+
+def _change(message: "Value") -> Change:
+    """Give what a message of the daemon says: the answer to `subscribe`, or a notification."""
+    fields = parse_notification(message, "changed")
+    if fields is None:
+        msgid, error, result = parse_response(message)
+        if error is not None:
+            raise error
+        if msgid != _MSGID or not isinstance(result, dict):
+            raise ProtocolViolation("the daemon answered another call than was made")
+        fields = result
+    return Change(fields)

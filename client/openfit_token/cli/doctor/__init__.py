@@ -1,0 +1,40 @@
+"""`openfit-token doctor`: go along the chain from the caller to the token, and name what breaks it.
+
+A verdict a link, in the order of the chain. Where a link is broken, those behind it can't be seen.
+Nothing is asked that could make the daemon send a request: no login is spent.
+"""
+
+import os
+from collections.abc import Iterator
+from time import time  # noqa: TID251 -- the daemon tells moments; people want "in 5 min"
+
+from openfit_token.cli.doctor.answers import asked
+from openfit_token.cli.doctor.places import connected, placed
+from openfit_token.cli.doctor.profiles import judgement
+from openfit_token.cli.doctor.surroundings import service, variables
+from openfit_token.cli.doctor.verdict import Report, Verdict
+
+
+def doctor(profile: str | None, socket: str | None) -> int:
+    """Print a verdict for each link; give the exit status of the first that failed, else 0."""
+    report = Report()
+    for verdict in _links(profile, socket):
+        report.say(verdict)
+    report.end()
+    return report.status
+
+
+def _links(profile: str | None, socket: str | None) -> Iterator[Verdict]:
+    place = yield from placed(socket)
+    connection = None if place is None else (yield from connected(place.path))
+    found = None
+    if connection is not None:
+        try:
+            found = yield from asked(connection, profile)
+        finally:
+            connection.close()
+    yield from service(place, found)
+    profiles = {} if found is None else found.profiles
+    for name, each in profiles.items():
+        yield from judgement(name, each, time())
+    yield from variables(os.environ, profiles, time())

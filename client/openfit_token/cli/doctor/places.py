@@ -1,0 +1,140 @@
+"""The links up to an open connection: which socket, its rights, who listens there."""
+
+import errno
+import os
+import stat
+from _socket import SO_PEERCRED, SOL_SOCKET, socket
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from struct import unpack
+
+from openfit_token import paths
+from openfit_token.cli.doctor.verdict import Verdict, fail, ok, warn
+from openfit_token.connection import Connection
+from openfit_token.errors import DaemonUnreachable, DaemonUntrusted
+
+_START = "start the daemon there: `systemctl start openfit-tokend`, or `openfit-tokend run`"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A path, and why it is this one."""
+
+    path: str
+    why: str
+
+
+def placed(given: str | None) -> Generator[Verdict, None, Place | None]:
+    """Say which socket is the caller's, and give it if there is one."""
+    why = _why(given)
+    mine, machines = paths.usual()
+    try:
+        path = paths.find(given)
+    except DaemonUnreachable as error:
+        yield _missing(given, why, error)
+        return None
+    place = Place(path, why or ("your own daemon's" if path == mine else "the machine's"))
+    match _kind(path):
+        case "socket":
+            yield ok("socket", f"{path} ({place.why})")
+        case None:
+            pass  # it can't be seen: connecting says why
+        case other:
+            status = DaemonUnreachable.exit_status
+            text = f"{path} ({place.why}) is a {other}, no socket"
+            yield fail("socket", text, _instead(given), status)
+            return None
+    if why is None and path == mine and _kind(machines) == "socket":
+        yield warn(
+            "daemons",
+            f"there is {machines} (the machine's) too: yours is asked, since it comes first",
+            f"stop the one you don't mean, or: export {paths.VARIABLE}={machines}",
+        )
+    return place
+
+
+def connected(path: str) -> Generator[Verdict, None, Connection | None]:
+    """Say whether the socket may be opened, and whether to trust who listens; give a connection."""
+    try:
+        channel = paths.connect(path)
+    except DaemonUntrusted as error:
+        yield ok("rights", _rights(path))
+        yield fail("owner", error.message, error.hint or "", error.exit_status)
+        return None
+    except DaemonUnreachable as error:
+        yield _not_connected(path, error)
+        return None
+    except BlockingIOError:
+        yield fail(
+            "daemon",
+            f"it accepts no more connections at {path}: it hangs, or too many ask at once",
+            "its log may tell why: `journalctl -u openfit-tokend`; then restart it",
+            DaemonUnreachable.exit_status,
+        )
+        return None
+    yield ok("rights", _rights(path))
+    yield ok("owner", f"{_listener(channel)} listens there")
+    return Connection(channel)
+
+
+def _why(given: str | None) -> str | None:
+    """Give what names the socket; None: nothing, so it is looked for."""
+    if given is not None:
+        return "--socket"
+    return f"${paths.VARIABLE}" if os.environ.get(paths.VARIABLE) else None
+
+
+def _kind(path: str) -> str | None:
+    """Give what is at a path; None: nothing, or it can't be seen."""
+    try:
+        mode = Path(path).stat().st_mode
+    except OSError:
+        return None
+    if stat.S_ISSOCK(mode):
+        return "socket"
+    return "directory" if stat.S_ISDIR(mode) else "file"
+
+
+def _missing(given: str | None, why: str | None, error: DaemonUnreachable) -> Verdict:
+    if why is None:
+        return fail("socket", error.message, error.hint or _START, error.exit_status)
+    (path,) = paths.candidates(given)
+    what = "is a link to nothing" if Path(path).is_symlink() else "isn't there"
+    return fail("socket", f"{path} ({why}) {what}", _instead(given), error.exit_status)
+
+
+def _instead(given: str | None) -> str:
+    """Give what to do where the socket that was named is none."""
+    there = [path for path in paths.usual() if _kind(path) == "socket"]
+    if not there:
+        return _START
+    leave = "leave --socket out" if given is not None else f"unset {paths.VARIABLE}"
+    return f"{leave} (there is {there[0]}); or {_START}"
+
+
+def _not_connected(path: str, error: DaemonUnreachable) -> Verdict:
+    cause = error.__cause__
+    match cause.errno if isinstance(cause, OSError) else None:
+        case errno.EACCES | errno.EPERM:
+            link = "rights"
+        case errno.ECONNREFUSED:
+            link = "daemon"
+        case _:
+            link = "socket"
+    fix = error.hint or f"look at it: ls -l {path}; --socket or ${paths.VARIABLE} names another"
+    return fail(link, error.message, fix, error.exit_status)
+
+
+def _rights(path: str) -> str:
+    found = Path(path).stat()
+    owners = f"{paths.user_name(found.st_uid)}:{paths.group_name(found.st_gid)}"
+    return f"you may open it ({owners}, mode {stat.S_IMODE(found.st_mode):04o})"
+
+
+def _listener(channel: socket) -> str:
+    _, uid, _ = unpack("iII", channel.getsockopt(SOL_SOCKET, SO_PEERCRED, 12))
+    if uid == 0:
+        return "root"
+    name = paths.user_name(uid)
+    return f"{name}, you," if uid == os.geteuid() else f"{name}, who alone rules the directory,"

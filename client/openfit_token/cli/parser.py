@@ -1,0 +1,173 @@
+"""The words of the command line, with help and all. What they order stands in `arguments`."""
+
+from argparse import (
+    REMAINDER,
+    ArgumentParser,
+    ArgumentTypeError,
+    RawDescriptionHelpFormatter,
+    _SubParsersAction,  # pyright: ignore[reportPrivateUsage] -- argparse gives it no other name
+)
+from collections.abc import Callable
+from functools import partial
+from typing import NoReturn, TypeAlias, TypeVar
+
+from openfit_token import __version__
+from openfit_token.cli import texts
+from openfit_token.cli.get import FORMATS, seconds, valid_format, valid_text, wait_seconds
+from openfit_token.cli.grammar import SHELLS
+from openfit_token.cli.output import put
+from openfit_token.cli.terminal import WrongUsage
+from openfit_token.protocol import DEFAULT_WAIT
+
+T = TypeVar("T")
+
+
+class _Parser(ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise WrongUsage(message, f"see: {self.prog} --help")
+
+    def _print_message(self, message: str, file: object = None) -> None:  # noqa: ARG002 -- argparse's
+        put(message)  # argparse's own swallows a failure to write
+
+
+_Commands: TypeAlias = "_SubParsersAction[_Parser]"
+
+
+def parser() -> ArgumentParser:
+    """Give the parser of `openfit-token`."""
+    whole = _Parser(
+        prog="openfit-token",
+        description="Ask the local daemon for the current OpenFIT access token.",
+        epilog=texts.MAIN,
+        formatter_class=RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    whole.add_argument("--version", action="version", version=f"openfit-token {__version__}")
+    commands = whole.add_subparsers(
+        dest="command", required=True, metavar="COMMAND", title="commands"
+    )
+    _add_token_commands(commands)
+    _add_operators_commands(commands)
+    _add_looking_commands(commands)
+    completion = _command(commands, "completion", "print a shell's completions", common=False)
+    completion.add_argument("shell", choices=SHELLS, help="for which shell")
+    _command(commands, "profiles", None)  # for completions: names alone, and quickly
+    return whole
+
+
+def _add_token_commands(commands: _Commands) -> None:
+    get = _command(commands, "get", "print the current token (also with no command at all)")
+    _min_ttl(get)
+    _wait(get)
+    _format(get)
+    refresh = _command(commands, "refresh", "have the token replaced, and print the new one")
+    _wait(refresh)
+    _format(refresh)
+    refuse = _command(
+        commands, "refuse", "say that the API answered 401 to a token, and print the next"
+    )
+    refuse.add_argument(
+        "id",
+        metavar="ID",
+        nargs="?",
+        type=_checked(valid_text),
+        help="the token's id; left out: the token itself is read from standard input",
+    )
+    _wait(refuse)
+    _format(refuse)
+    execute = _command(commands, "exec", "run a command that finds the token in its environment")
+    execute.usage = "%(prog)s [options] -- CMD ..."
+    _min_ttl(execute)
+    _wait(execute)
+    execute.add_argument("words", metavar="CMD", nargs=REMAINDER, help="what to run")
+
+
+def _add_operators_commands(commands: _Commands) -> None:
+    login = _command(
+        commands, "login", "log in anew, also after a rejected password (for operators)"
+    )
+    login.add_argument(
+        "--ask", action="store_true", help="ask for the password, use it once, and forget it"
+    )
+    _wait(login)
+    _command(
+        commands, "logout", "forget and revoke the tokens until the next login (for operators)"
+    )
+
+
+def _add_looking_commands(commands: _Commands) -> None:
+    status = _command(
+        commands, "status", "tell how daemon and profiles are (exit 75 or 77 if not well)"
+    )
+    form = status.add_mutually_exclusive_group()
+    for name, helps in (
+        ("json", "for programs; a promise"),
+        ("openmetrics", "for monitoring: expiry, last success, counters, state"),
+    ):
+        form.add_argument(
+            f"--{name}", dest="form", action="store_const", const=name, default="text", help=helps
+        )
+    status.add_argument("--watch", action="store_true", help="look each second, until Ctrl-C")
+    watch = _command(commands, "watch", "print a line, or run a command, at each new token")
+    watch.usage = "%(prog)s [options] [-- CMD ...]"
+    watch.add_argument("words", metavar="CMD", nargs=REMAINDER, help="what to run")
+    _command(commands, "doctor", "find the link that fails, and say what to do")
+
+
+def _command(commands: _Commands, name: str, does: str | None, *, common: bool = True) -> _Parser:
+    """Add a command; one that does None isn't shown in the help."""
+    add = commands.add_parser if does is None else partial(commands.add_parser, help=does)
+    added = add(
+        name,
+        description=does,
+        epilog=texts.BY_COMMAND[name],
+        formatter_class=RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    if common:
+        added.add_argument(
+            "--profile",
+            metavar="P",
+            type=_checked(valid_text),
+            help="left out: $OPENFIT_PROFILE, else the daemon's default",
+        )
+        added.add_argument("--socket", metavar="PATH", help="where the daemon listens")
+    return added
+
+
+def _min_ttl(to: ArgumentParser) -> None:
+    to.add_argument(
+        "--min-ttl", metavar="S", type=_checked(seconds), help="seconds it must still live"
+    )
+
+
+def _wait(to: ArgumentParser) -> None:
+    to.add_argument(
+        "--wait",
+        metavar="S",
+        type=_checked(wait_seconds),
+        default=DEFAULT_WAIT,
+        help=f"seconds to wait for a token (default {DEFAULT_WAIT:.0f})",
+    )
+
+
+def _format(to: ArgumentParser) -> None:
+    to.add_argument(
+        "--format",
+        metavar="F",
+        type=_checked(valid_format),
+        default="raw",
+        help=f"{', '.join(FORMATS)} (default raw)",
+    )
+
+
+def _checked(convert: Callable[[str], T]) -> Callable[[str], T]:
+    """Have argparse show what a converter complains of, and not its name."""
+
+    def checked(text: str) -> T:
+        try:
+            return convert(text)
+        except ValueError as error:
+            raise ArgumentTypeError(str(error)) from error
+
+    return checked

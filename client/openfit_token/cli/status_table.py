@@ -1,0 +1,167 @@
+"""A status as lines for people: a table, and below each profile in trouble what to do."""
+
+import shutil
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from openfit_token.calls import fields
+from openfit_token.cli.status import (
+    NOT_NOW,
+    OPERATOR_NEEDED,
+    WELL,
+    Answer,
+    judge_profile,
+    number,
+    profiles_of,
+)
+from openfit_token.cli.terminal import duration, in_colour, on_terminal, painted, printable
+
+_HEADINGS: Final = (
+    *("PROFILE", "STATE", "TOKEN LEFT", "NEXT REFRESH", "LAST SUCCESS", "LOGINS LEFT"),
+)
+_STATE: Final = 1
+"""The column that is coloured."""
+_LEFT_OUT: Final = (4, 5, 3, 2)
+"""The columns that a narrow window doesn't get, the first one first."""
+_GAP: Final = "  "
+_NOTHING: Final = "-"
+_COLOURS: Final = {WELL: "green", NOT_NOW: "yellow", OPERATOR_NEEDED: "red"}
+
+
+def for_this_terminal(found: Answer, now: float) -> str:
+    """Give a status as standard output can show it."""
+    width = shutil.get_terminal_size().columns if on_terminal() else None
+    return described(found, now, width, colours=in_colour())
+
+
+def described(found: Answer, now: float, width: int | None = None, *, colours: bool = False) -> str:
+    """Give a status as lines for people.
+
+    Args:
+        found: the daemon's answer.
+        now: Unix seconds.
+        width: columns of the window; None: as many as it takes.
+        colours: whether to use them.
+    """
+    profiles = profiles_of(found)
+    lines = _wrapped([_header(found, now)], "", width)
+    lines += _configuration(found, width)
+    if profiles:
+        rows = [_HEADINGS, *(_row(name, profile, now) for name, profile in profiles.items())]
+        paint = ["bold", *(_colour(profile) for profile in profiles.values())]
+        heading, *table = _table(rows, paint if colours else None, width)
+        lines += ["", heading]
+        for line, profile in zip(table, profiles.values(), strict=True):
+            lines += [line, *_wrapped(_trouble(profile, now), "  ", width)]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _header(found: Answer, now: float) -> str:
+    started = number(found.get("started_at"))
+    up = _NOTHING if started is None else duration(now - started)
+    version, socket, connections, requests = (
+        printable(found.get(name, _NOTHING))
+        for name in ("version", "socket", "connections", "requests")
+    )
+    return (
+        f"openfit-tokend {version}, up {up}, {socket},"
+        f" connections {connections}, requests {requests}"
+    )
+
+
+def _configuration(found: Answer, width: int | None) -> list[str]:
+    error = found.get("config_error")
+    if error is None:
+        return []
+    head = "the last reload was refused, the old configuration is in force:"
+    faults = [printable(line) for line in config_fault(error).splitlines()]
+    return [*_wrapped([head], "", width), *_wrapped(faults, "  ", width)]
+
+
+def config_fault(error: object) -> str:
+    """Give the text of a status's config_error: its message, or itself."""
+    return error if isinstance(error, str) else str(fields(error).get("message"))
+
+
+def _row(name: str, profile: Answer, now: float) -> tuple[str, ...]:
+    left = number(profile.get("expires_in"))
+    refresh = number(profile.get("refresh_at"))
+    success = number(profile.get("last_success_at"))
+    logins = profile.get("logins_left")
+    return (
+        printable(name),
+        printable(profile.get("state", _NOTHING)),
+        _NOTHING if left is None else duration(left),
+        _NOTHING if refresh is None else f"in {duration(refresh - now)}",
+        _NOTHING if success is None else f"{duration(now - success)} ago",
+        _NOTHING if logins is None else printable(logins),
+    )
+
+
+def _colour(profile: Answer) -> str:
+    verdict = judge_profile(profile)
+    return "yellow" if profile.get("state") == "retrying" else _COLOURS[verdict]
+
+
+def _table(
+    rows: Sequence[Sequence[str]], paint: Sequence[str] | None, width: int | None
+) -> list[str]:
+    """Give rows as lines with their columns aligned; `paint`: the colour of each."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    columns = _columns(widths, width)
+    lines: list[str] = []
+    for at, row in enumerate(rows):
+        cells = [row[column].ljust(widths[column]) for column in columns]
+        cells[-1] = cells[-1].rstrip()
+        if paint is not None and at == 0:
+            cells = [painted(cell, paint[at]) for cell in cells]
+        elif paint is not None:
+            cells[_STATE] = painted(cells[_STATE], paint[at])
+        lines.append(_GAP.join(cells))
+    return lines
+
+
+def _columns(widths: Sequence[int], width: int | None) -> list[int]:
+    """Give the columns that fit into a window."""
+    columns = list(range(len(widths)))
+    for least in _LEFT_OUT:
+        whole = sum(widths[column] for column in columns) + len(_GAP) * (len(columns) - 1)
+        if width is None or whole <= width:
+            break
+        columns.remove(least)
+    return columns
+
+
+def _trouble(profile: Answer, now: float) -> list[str]:
+    """Give the lines below a profile: what happened, and what to do. None if it is well."""
+    if judge_profile(profile) == WELL and profile.get("state") != "retrying":
+        return []
+    error = fields(profile.get("last_error") or profile.get("degraded") or {})
+    lines: list[str] = []
+    if error:
+        at = number(error.get("at"))
+        when = "" if at is None else f" ({duration(now - at)} ago)"
+        lines.append(f"{printable(error.get('message'))}{when}")
+        if error.get("hint") is not None:
+            lines.append(printable(error["hint"]))
+    elif profile.get("state") == "logged_out":
+        lines.append("an operator logged it out; `openfit-token login` logs in again")
+    possible = number(profile.get("login_possible_at"))
+    if possible is not None and possible > now:
+        lines.append(f"a login is possible in {duration(possible - now)}")
+    return lines
+
+
+def _wrapped(texts: Iterable[str], indent: str, width: int | None) -> list[str]:
+    """Give texts as indented lines that fit into a window. Words stay whole: some are commands."""
+    if width is None:
+        return [f"{indent}{text}" for text in texts]
+    wrapper = textwrap.TextWrapper(
+        width=max(width, len(indent) + 1),
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return [line for text in texts for line in wrapper.wrap(text) or [indent]]

@@ -1,0 +1,165 @@
+"""What the help shows below the options: examples, and exit statuses. Lines of 80 columns at most."""
+
+from typing import Final
+
+STATUSES: Final = """\
+exit status:
+  0  done                         74  the output can't be written
+  64 wrong usage                  75  not now: try again later
+  69 no daemon                    76  a fault in the protocol
+  70 a fault of the daemon        77  not allowed, or login rejected
+                                  78  a fault in the configuration
+"""
+
+ENVIRONMENT: Final = """\
+environment:
+  OPENFIT_PROFILE       the profile, where --profile doesn't say it
+  OPENFIT_TOKEN_SOCKET  the daemon's socket, where --socket doesn't say it
+"""
+
+MAIN: Final = f"""\
+examples:
+  curl -H "$(openfit-token get --format header)" https://api.openfit.care/...
+  openfit-token get --format curl | curl -K - https://api.openfit.care/...
+  openfit-token exec -- ./nightly.sh
+  printf %s "$TOKEN" | openfit-token refuse     (the API said 401)
+  openfit-token status
+  openfit-token doctor                          (something doesn't work)
+
+{ENVIRONMENT}
+{STATUSES}"""
+
+_GET: Final = f"""\
+formats:
+  raw     the token, and a newline
+  header  Authorization: Bearer ...
+  curl    a config for `curl -K -`, so that no list of processes shows the token
+  env     assignments for a shell's eval: OPENFIT_ACCESS_TOKEN, OPENFIT_API_URL,
+          OPENFIT_EXPIRES_AT. They aren't exported: see the example, or `exec`
+  json    all that is known of it, with "v": 1
+
+examples:
+  TOKEN=$(openfit-token)
+  openfit-token get --format curl | curl -K - https://api.openfit.care/...
+  set -a; eval "$(openfit-token get --min-ttl 600 --format env)"; set +a
+
+{STATUSES}"""
+
+_STATUS: Final = """\
+examples:
+  openfit-token status --watch
+  openfit-token status --json | jq .profiles.main.expires_in
+  openfit-token status --openmetrics >F.new; test -s F.new && mv F.new F.prom
+    (for node_exporter's textfile collector; the exit status tells more, so no
+    && behind the first command)
+
+exit status:
+  0  all profiles are well; a refused reload alone is only told
+  75 a profile has no live token, or can't replace the one it has
+  77 a profile is locked or logged out
+  64, 69, 70, 74, 76, 78: as `openfit-token --help` says
+"""
+
+_REFRESH: Final = f"""\
+The daemon replaces tokens in time by itself, so this is rarely needed. At most
+one request is made each 10 s.
+
+example:
+  openfit-token refresh --format header
+
+{STATUSES}"""
+
+_REFUSE: Final = f"""\
+All who refuse the same token cause one replacement. If another has replaced it
+already, the current one is printed at once.
+
+examples:
+  printf %s "$TOKEN" | openfit-token refuse
+  openfit-token refuse 0123456789abcdef
+
+{STATUSES}"""
+
+_LOGIN: Final = f"""\
+Each rejected password counts: at most 3 are sent, since the server locks the
+account soon after. --ask reads the password from the terminal without echo, or
+one line of standard input where that is no terminal. It is used once and
+forgotten: the session then lives on its refresh token.
+
+examples:
+  openfit-token login --profile main
+  openfit-token login --ask
+  openfit-token login --ask <password-file
+
+{STATUSES}"""
+
+_LOGOUT: Final = f"""\
+It stays logged out until the next login, over restarts and reloads.
+
+example:
+  openfit-token logout --profile main
+
+{STATUSES}"""
+
+_EXEC: Final = """\
+CMD gets OPENFIT_ACCESS_TOKEN, OPENFIT_API_URL and OPENFIT_EXPIRES_AT in its
+environment. They aren't renewed while it runs: --min-ttl says how long it needs
+the token; what runs longer asks the daemon itself.
+
+examples:
+  openfit-token exec -- ./nightly.sh
+  openfit-token exec --profile main --min-ttl 600 -- python3 report.py --all
+
+exit status: CMD's own; else
+  126 CMD can't be run            127 there is no CMD
+  64, 69, 70, 75 to 78: as `openfit-token --help` says
+"""
+
+_WATCH: Final = f"""\
+The first is the token that is held already. CMD isn't given the token, but which
+it is: OPENFIT_PROFILE, OPENFIT_TOKEN_ID, OPENFIT_EXPIRES_AT. It runs to its end
+before the next is looked at; of several that came meanwhile the last counts. A
+daemon that restarts is waited for.
+
+examples:
+  openfit-token watch --profile main
+  openfit-token watch -- systemctl reload my-service
+
+{STATUSES}"""
+
+_DOCTOR: Final = """\
+Looks at each link from you to the token: socket, rights, owner, daemon,
+profile, login, and what your environment holds. It asks nothing of the token
+server, and spends no login. `openfit-tokend check --network` looks at the
+daemon's side.
+
+examples:
+  openfit-token doctor
+  openfit-token doctor --profile main
+
+exit status:
+  0  all links hold, perhaps with warnings
+  else that of the first link that failed: 69 no daemon, 75 not now,
+  76 protocol, 77 not allowed or login rejected, 78 configuration
+"""
+
+_COMPLETION: Final = f"""\
+examples:
+  bash, in ~/.bashrc:     eval "$(openfit-token completion bash)"
+  zsh, after compinit:    eval "$(openfit-token completion zsh)"
+  fish, in config.fish:   openfit-token completion fish | source
+
+{STATUSES}"""
+
+BY_COMMAND: Final = {
+    "get": _GET,
+    "status": _STATUS,
+    "refresh": _REFRESH,
+    "refuse": _REFUSE,
+    "login": _LOGIN,
+    "logout": _LOGOUT,
+    "exec": _EXEC,
+    "watch": _WATCH,
+    "doctor": _DOCTOR,
+    "completion": _COMPLETION,
+    "profiles": STATUSES,
+}

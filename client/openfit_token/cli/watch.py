@@ -1,0 +1,125 @@
+"""`openfit-token watch`: print a line, or run a command, at each new token."""
+
+import os
+import select
+import subprocess
+import sys
+from _socket import socket
+from contextlib import closing
+from datetime import UTC, datetime
+from typing import Final, NoReturn, final
+
+from openfit_token.changes import Change, Feed
+from openfit_token.cli.exec import not_found, unusable
+from openfit_token.cli.get import profile_of
+from openfit_token.cli.output import ReaderLeft, put
+from openfit_token.cli.terminal import complain, printable
+from openfit_token.connection import READ, SEND_FLAGS
+from openfit_token.errors import TokenError
+from openfit_token.paths import connect
+
+_ANSWER: Final = 10.0
+"""Seconds that the daemon may take to say how things stand."""
+
+
+class CommandFailed(TokenError):
+    """The command didn't do what it was run for: it is run again at the next token."""
+
+
+def watch(profile: str | None, path: str | None, words: list[str]) -> NoReturn:
+    """Print a line at each new token, or run `words`; until Ctrl-C, or the output's reader ends it.
+
+    The first is the one that is held already. A command is told which token it is, not the token.
+
+    Raises:
+        TokenError: the daemon was never there, or says no.
+    """
+    feed = Feed(profile_of(profile))
+    watcher = _Watcher(feed, words)
+    while True:
+        try:
+            watcher.follow(connect(path))
+        except ReaderLeft:
+            raise
+        except (OSError, TokenError) as error:
+            watcher.wait(feed.after(error))
+
+
+@final
+class _Watcher:
+    """What is told so far, and who reads it: the reader may leave while nothing is to be said."""
+
+    def __init__(self, feed: Feed, words: list[str]) -> None:
+        self._feed = feed
+        self._words = words
+        self._known: str | None = None
+        self._output = -1 if words or sys.stdout is None else sys.stdout.fileno()
+
+    def follow(self, channel: socket) -> NoReturn:
+        """Tell of each new token over this connection, until it is lost.
+
+        Raises:
+            OSError, TokenError: it is.
+            ReaderLeft: nobody reads what is printed.
+        """
+        with closing(channel):
+            channel.settimeout(_ANSWER)
+            channel.sendall(self._feed.begin(), SEND_FLAGS)
+            while True:
+                new = [each for each in self._feed.take(channel.recv(READ)) if each.id is not None]
+                channel.settimeout(None)
+                if (
+                    new and new[-1].id != self._known
+                ):  # of several the last: the others are replaced
+                    self._known = new[-1].id
+                    _tell(new[-1], self._words)
+                self._poll(channel, None)
+
+    def wait(self, seconds: float) -> None:
+        """Wait so long, or until the reader leaves, which raises ReaderLeft."""
+        self._poll(None, seconds * 1000)
+
+    def _poll(self, channel: socket | None, milliseconds: float | None) -> None:
+        poll = select.poll()
+        if self._output >= 0:
+            poll.register(self._output, 0)  # errors alone
+        if channel is not None:
+            poll.register(channel, select.POLLIN)
+        if any(fd == self._output for fd, _ in poll.poll(milliseconds)):
+            raise ReaderLeft("the reader of the output left")
+
+
+def _tell(change: Change, words: list[str]) -> None:
+    if not words:
+        put(_line(change))
+        return
+    about = {
+        "OPENFIT_PROFILE": change.profile,
+        "OPENFIT_TOKEN_ID": change.id or "",
+        "OPENFIT_EXPIRES_AT": f"{change.expires_at or 0:.0f}",
+    }
+    try:
+        status = subprocess.run(words, check=False, env={**os.environ, **about}).returncode  # noqa: S603 -- it is what was ordered
+    except FileNotFoundError as error:
+        raise not_found("watch", words[0]) from error
+    except OSError as error:
+        raise unusable("watch", words[0], error) from error
+    if status:
+        what = f"by signal {-status}" if status < 0 else f"with status {status}"
+        complain(
+            CommandFailed(
+                f"watch: {printable(words[0])} ended {what}", "it runs again at the next token"
+            )
+        )
+
+
+def _line(change: Change) -> str:
+    expires = "" if change.expires_at is None else f", until {_time(change.expires_at)}"
+    return f"{printable(change.profile)}: token {printable(change.id)}{expires}\n"
+
+
+def _time(unix: float) -> str:
+    try:
+        return datetime.fromtimestamp(unix, UTC).isoformat(timespec="seconds")
+    except (ValueError, OverflowError, OSError):
+        return "?"

@@ -1,0 +1,106 @@
+"""`changes()` of both clients: a profile followed over restarts of the daemon."""
+
+from collections.abc import Iterator
+from itertools import islice
+
+import anyio
+import pytest
+from anyio import to_thread
+
+from daemons import RunningDaemon, prepared_daemon, profile
+from emulators import running_emulator
+from openfit_token import AsyncTokenClient, TokenClient
+from openfit_token.changes import Change
+from openfit_token.errors import DaemonUnreachable, NoSuchProfile
+
+
+@pytest.fixture(scope="module")
+def daemon() -> Iterator[RunningDaemon]:
+    with running_emulator() as emulator, prepared_daemon(profile(emulator.url)) as daemon:
+        daemon.start()
+        daemon.call("get_token")
+        yield daemon
+
+
+def restarted(daemon: RunningDaemon) -> str:
+    """Give the id of the token after a restart."""
+    daemon.stop()
+    daemon.start()
+    return str(daemon.call("get_token")["id"])
+
+
+def until(changes: Iterator[Change], token: str) -> None:
+    """Await that a token is told of."""
+    next(each for each in changes if each.id == token and each.state == "fresh")
+
+
+def test_the_first_is_how_things_stand(daemon: RunningDaemon) -> None:
+    status = daemon.profile_status()
+    with daemon.client() as client:
+        (change,) = islice(client.changes(), 1)
+
+    assert (change.profile, change.state, change.id) == ("main", "fresh", status["id"])
+    assert change.expires_at == pytest.approx(status["expires_at"], abs=0.1)
+
+
+def test_each_new_token_is_told(daemon: RunningDaemon) -> None:
+    with daemon.client() as client:
+        changes = client.changes()
+        next(changes)
+        daemon.call("logout")
+
+        token = client.login()
+
+        until(changes, token.id)
+        changes.close()
+
+
+def test_a_restart_is_waited_for(daemon: RunningDaemon) -> None:
+    with daemon.client() as client:
+        changes = client.changes()
+        next(changes)
+
+        token = restarted(daemon)
+
+        until(changes, token)
+        changes.close()
+
+
+def test_what_the_daemon_refuses_is_raised(daemon: RunningDaemon) -> None:
+    with TokenClient("none", str(daemon.socket)) as client, pytest.raises(NoSuchProfile):
+        next(client.changes())
+
+
+def test_a_daemon_that_was_never_there_is_not_waited_for() -> None:
+    with TokenClient(None, "/nonexistent/socket") as client, pytest.raises(DaemonUnreachable):
+        next(client.changes())
+
+
+async def test_the_async_client_tells_the_same_and_waits_for_a_restart(
+    daemon: RunningDaemon,
+) -> None:
+    async with AsyncTokenClient(None, str(daemon.socket)) as client:
+        changes = client.changes()
+        first = await anext(changes)
+        assert first.id == daemon.profile_status()["id"]
+
+        token = await to_thread.run_sync(restarted, daemon)
+
+        async for change in changes:
+            if change.id == token:
+                break
+        await changes.aclose()
+
+
+async def test_the_async_client_can_be_cancelled_while_nothing_changes(
+    daemon: RunningDaemon,
+) -> None:
+    async with AsyncTokenClient(None, str(daemon.socket)) as client:
+        told = list[Change]()
+        with anyio.move_on_after(0.2) as scope:
+            async for change in client.changes():
+                told.append(change)
+
+        assert scope.cancelled_caught
+        assert len(told) == 1
+        assert (await client.hello())["name"] == "openfit-tokend"

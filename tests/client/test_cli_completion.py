@@ -1,0 +1,193 @@
+"""Completions, as the shells themselves make them of what `openfit-token completion` prints."""
+
+import os
+import pty
+import select
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
+
+import pytest
+
+from fake_daemon import FakeDaemon, always, silent
+from openfit_token.cli import completion
+from openfit_token.cli import run as run_words
+from openfit_token.cli.grammar import SHELLS
+from processes import environment
+
+pytestmark = pytest.mark.system
+
+PATIENCE = 10.0
+HELLO = {"profiles": ["main", "etl", "$(touch pwned)"]}
+COMMANDS = (
+    *("get", "refresh", "refuse", "exec", "login", "logout", "status", "doctor", "completion"),
+)
+
+
+@pytest.fixture
+def scripts(place: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    """A directory with each shell's script, and on its $PATH an `openfit-token`."""
+    capsys.readouterr()
+    for shell in SHELLS:
+        assert run_words(["completion", shell]) == 0
+        (place / f"script.{shell}").write_text(capsys.readouterr().out)
+    command = place / "openfit-token"
+    command.write_text(f"#!{sys.executable}\nfrom openfit_token.cli import main\nmain()\n")
+    command.chmod(0o755)
+    return place
+
+
+Complete = Callable[[str], set[str]]
+"""Gives what a shell offers for a command line that the user has typed so far."""
+
+
+def bash(scripts: Path) -> Complete:
+    ask = """
+        source script.bash; read -ra COMP_WORDS <<<"$1"
+        [[ $1 == *' ' ]] && COMP_WORDS+=('')
+        COMP_WORDS=("${COMP_WORDS[@]//=/}"); COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+        complete -p openfit-token >/dev/null && _openfit_token; printf '%s\\n' "${COMPREPLY[@]}"
+    """
+    return lambda line: lines_of(scripts, "bash", "--norc", "-c", ask, "bash", line)
+
+
+def fish(scripts: Path) -> Complete:
+    ask = "source script.fish; complete -C $argv[1]"
+    return lambda line: lines_of(scripts, "fish", "--no-config", "-c", ask, line)
+
+
+def lines_of(scripts: Path, *command: str) -> set[str]:
+    done = subprocess.run(
+        command,
+        cwd=scripts,
+        env=environment_of(scripts),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == ""
+    return {line.split("\t")[0] for line in done.stdout.splitlines() if line}
+
+
+def environment_of(scripts: Path) -> dict[str, str]:
+    own = {"PATH": f"{scripts}:{os.environ['PATH']}", "HOME": str(scripts), "TERM": "dumb"}
+    return environment(OPENFIT_TOKEN_SOCKET=str(scripts / "s"), **own)
+
+
+def needs(shell: str) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(shutil.which(shell) is None, reason=f"{shell} is not installed")
+
+
+@pytest.fixture(
+    params=[pytest.param(bash, marks=needs("bash")), pytest.param(fish, marks=needs("fish"))]
+)
+def complete(request: pytest.FixtureRequest, scripts: Path) -> Complete:
+    made: Complete = request.param(scripts)
+    return made
+
+
+def test_commands_are_completed(complete: Complete) -> None:
+    assert complete("openfit-token st") == {"status"}
+    assert set(COMMANDS) <= complete("openfit-token ")
+    assert "profiles" not in complete("openfit-token ")
+
+
+def test_options_and_their_words_are_completed(complete: Complete) -> None:
+    assert {"--json", "--openmetrics", "--watch"} <= complete("openfit-token status --")
+    assert complete("openfit-token get --format h") == {"header"}
+    assert complete("openfit-token completion z") == {"zsh"}
+    assert "--min-ttl" in complete("openfit-token --mi")
+
+
+def test_profiles_are_asked_of_the_daemon_at_each_completion(
+    scripts: Path, complete: Complete
+) -> None:
+    with FakeDaemon(scripts / "s", always(HELLO)) as daemon:
+        assert complete("openfit-token status --profile m") == {"main"}
+        daemon.behaviour = always({"profiles": ["mine"]})
+        assert complete("openfit-token --profile m") == {"mine"}
+
+
+def test_a_profiles_name_is_never_run(scripts: Path, complete: Complete) -> None:
+    with FakeDaemon(scripts / "s", always(HELLO)):
+        assert len(complete("openfit-token get --profile ")) == 3
+
+    assert not (scripts / "pwned").exists()
+
+
+def test_exec_completes_commands(complete: Complete) -> None:
+    assert "true" in complete("openfit-token exec -- tru")
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh is not installed")
+def test_zsh_completes_too(scripts: Path) -> None:
+    with FakeDaemon(scripts / "s", always({"profiles": ["mainly"]})), Zsh(scripts) as zsh:
+        assert zsh.types("openfit-token sta\t", "openfit-token status")
+        assert zsh.types("openfit-token get --format hea\t", "--format header")
+        assert zsh.types("openfit-token login --profile mai\t", "--profile mainly")
+        assert zsh.types("openfit-token exec -- whoa\t", "exec -- whoami")
+
+
+class Zsh:
+    """An interactive zsh on a terminal of its own."""
+
+    def __init__(self, scripts: Path) -> None:
+        self._ours, theirs = pty.openpty()
+        self._process = subprocess.Popen(
+            [shutil.which("zsh") or "", "-f", "-i", "-V"],
+            cwd=scripts,
+            env=environment_of(scripts) | {"PS1": "> "},
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+        )
+        os.close(theirs)
+        ready = "autoload -Uz compinit && compinit -u -D; source script.zsh; echo rea''dy\n"
+        assert self.types(ready, "ready")
+
+    def types(self, keys: str, shown: str) -> bool:
+        """Type, and await what is to be shown then; the line is thrown away."""
+        os.write(self._ours, keys.encode())
+        seen = b""
+        while shown.encode() not in seen:
+            if not select.select([self._ours], [], [], PATIENCE)[0]:
+                return False
+            seen += os.read(self._ours, 4096)
+        os.write(self._ours, b"\x15")  # Ctrl-U
+        return True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        os.close(self._ours)
+
+
+def test_profiles_prints_names_alone_and_nothing_where_there_is_no_answer(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(completion, "_PATIENCE", 0.1)
+    with FakeDaemon(place / "s", always({"profiles": ["a", "b", "c\nd"]})) as daemon:
+        told = [run_words(["profiles", "--socket", daemon.path])]
+        daemon.behaviour = silent
+        told.append(run_words(["profiles", "--socket", daemon.path]))
+    told.append(run_words(["profiles", "--socket", daemon.path]))
+
+    assert (told, capsys.readouterr()) == ([0, 0, 0], ("a\nb\n", ""))
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_daemons_command_has_completions_of_its_own(shell: str) -> None:
+    command = [sys.executable, "-m", "openfit_tokend", "completion", shell]
+    script = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    assert "openfit-tokend" in script
+    assert all(word in script for word in ("run", "check", "network", "log-level", "warning"))
+    if shutil.which(shell) is not None:
+        subprocess.run([shell, "-n"], input=script, text=True, check=True)

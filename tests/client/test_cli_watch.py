@@ -1,0 +1,136 @@
+"""`openfit-token watch`: a line, or a command, at each new token."""
+
+import subprocess
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from daemons import PATIENCE, RunningDaemon, await_that, prepared_daemon, profile
+from emulators import running_emulator
+from openfit_tokend.io import clock
+from processes import OPENFIT_TOKEN, environment
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture(scope="module")
+def daemon() -> Iterator[RunningDaemon]:
+    with running_emulator() as emulator, prepared_daemon(profile(emulator.url)) as daemon:
+        daemon.start()
+        daemon.call("get_token")
+        yield daemon
+
+
+@contextmanager
+def watching(daemon: RunningDaemon, *words: str) -> Generator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [*OPENFIT_TOKEN, "watch", *words],
+        env=environment(OPENFIT_TOKEN_SOCKET=str(daemon.socket)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+def new_token(daemon: RunningDaemon) -> str:
+    daemon.call("logout")
+    return str(daemon.call("login")["id"])
+
+
+def test_the_token_that_is_held_and_each_new_one_have_a_line(daemon: RunningDaemon) -> None:
+    with watching(daemon) as process:
+        assert daemon.call("get_token")["id"] in line(process)
+
+        token = new_token(daemon)
+        since = clock.boot()
+
+        assert f"main: token {token}, until 20" in line(process)
+        assert clock.boot() - since < PATIENCE
+
+
+def test_the_token_itself_is_not_shown(daemon: RunningDaemon) -> None:
+    with watching(daemon) as process:
+        assert daemon.call("get_token")["access_token"] not in line(process)
+
+
+def test_it_survives_a_restart_of_the_daemon(daemon: RunningDaemon) -> None:
+    with watching(daemon) as process:
+        line(process)
+        daemon.stop()
+        daemon.start()
+
+        assert daemon.call("get_token")["id"] in line(process)
+
+
+def test_it_ends_with_the_reader_of_its_output_though_nothing_happens(
+    daemon: RunningDaemon,
+) -> None:
+    with watching(daemon) as process:
+        line(process)
+        assert process.stdout is not None
+        process.stdout.close()
+
+        assert process.wait(PATIENCE) == 74
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+
+
+def test_it_ends_with_the_reader_while_it_waits_for_the_daemon(daemon: RunningDaemon) -> None:
+    with watching(daemon) as process:
+        line(process)
+        daemon.stop()
+        assert process.stdout is not None
+        process.stdout.close()
+
+        assert process.wait(PATIENCE) == 74
+    daemon.start()
+    daemon.call("get_token")
+
+
+def test_a_command_runs_at_each_new_token_and_is_told_which(
+    daemon: RunningDaemon, tmp_path: Path
+) -> None:
+    written = tmp_path / "written"
+    script = (
+        f'echo "$OPENFIT_PROFILE $OPENFIT_TOKEN_ID ${{OPENFIT_ACCESS_TOKEN-none}}" >> {written}'
+    )
+    with watching(daemon, "--", "sh", "-c", script):
+        await_that(written.exists)
+        first = daemon.call("get_token")["id"]
+
+        second = new_token(daemon)
+
+        await_that(lambda: second in written.read_text())
+    assert written.read_text().splitlines() == [f"main {first} none", f"main {second} none"]
+
+
+def test_a_command_that_fails_is_told_and_run_again(daemon: RunningDaemon) -> None:
+    with watching(daemon, "--", "false") as process:
+        assert process.stderr is not None
+        assert "false ended with status 1" in process.stderr.readline()
+
+        new_token(daemon)
+
+        assert "next token" in process.stderr.readline()  # the hint of the first
+        assert "false ended with status 1" in process.stderr.readline()
+
+
+def test_a_command_that_is_not_there_ends_it(daemon: RunningDaemon) -> None:
+    with watching(daemon, "--", "no-such-command") as process:
+        assert process.wait(PATIENCE) == 127
+
+
+def test_without_a_daemon_it_says_so(daemon: RunningDaemon, tmp_path: Path) -> None:
+    with watching(daemon, "--socket", str(tmp_path / "none")) as process:
+        assert process.wait(PATIENCE) == 69

@@ -1,0 +1,73 @@
+"""`openfit-tokend check`: whether the daemon could make its socket and keep its ledger."""
+
+from pathlib import Path
+
+import pytest
+
+from daemons import as_stranger, needs_root, prepared_daemon, profile, running_daemon
+from openfit_tokend.cli.check import check
+
+NOWHERE = profile("http://127.0.0.1:9")
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory with a configuration, and a state directory that isn't there yet."""
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "state"))
+    (tmp_path / "password").touch(mode=0o600)
+    (tmp_path / "password").write_text("secret")
+    password = f'"{tmp_path}/password"'
+    (tmp_path / "config.toml").write_text(NOWHERE.replace('"password"', password))
+    return tmp_path
+
+
+def looked(place: Path, socket: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    status = check(str(place / "config.toml"), network=False, login=False, socket=str(socket))
+    return status, capsys.readouterr().out
+
+
+def test_the_socket_to_be_looked_at_may_be_named_as_for_run(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, out = looked(place, place / "run" / "s", capsys)
+    assert (status, f"[ OK ] socket         {place}/run/s\n" in out) == (0, True)
+    assert f"[ OK ] state          {place}/state\n" in out
+
+    status, out = looked(place, place / "no" / "such" / "s", capsys)
+    assert (status, f"there is no directory {place}/no\n" in out) == (73, True)
+
+
+@needs_root
+def test_directories_that_arent_writable_fail_with_the_users_name(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    # pytest's own directories keep strangers out
+    with prepared_daemon(NOWHERE) as daemon:
+        daemon.directory.chmod(0o755)
+        (daemon.directory / "run").mkdir()
+        daemon.password.unlink()
+        config, socket = str(daemon.config), str(daemon.socket)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("STATE_DIRECTORY", str(daemon.state.parent))
+            check(config, network=False, login=False, socket=socket)  # loads all
+            capsys.readouterr()
+            with as_stranger():
+                status = check(config, network=False, login=False, socket=socket)
+
+        out = capsys.readouterr().out
+        assert status == 73
+        assert (
+            f"[FAIL] socket         {socket} can't be made by nobody: its directory is not" in out
+        )
+        assert f"[FAIL] state          nobody can't write to {daemon.state.parent}: rejected" in out
+
+
+def test_the_option_is_the_commands_too() -> None:
+    with running_daemon(profile("http://127.0.0.1:9", password_file="")) as daemon:
+        done = daemon.run(
+            *("openfit-tokend", "check", "--config", str(daemon.config)),
+            *("--socket", str(daemon.socket)),
+        )
+
+    assert done.returncode == 0
+    assert f"{daemon.socket}, a daemon runs there\n" in done.stdout

@@ -3,12 +3,16 @@
 import grp
 import os
 import shlex
+import struct
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import anyio
 import pytest
 
+from daemons import NOBODY, as_stranger
 from openfit_token.errors import SecretUnavailable
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.settings import (
@@ -23,6 +27,8 @@ from openfit_tokend.io.secrets import read_password
 
 ALIEN = 54321
 """A user and group that nobody is."""
+NO_ID = 0xFFFFFFFF
+"""What an entry of an ACL has that names nobody (linux/posix_acl_xattr.h)."""
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 needs_user = pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -50,6 +56,19 @@ async def refusal(source: PasswordSource | None) -> tuple[str, str | None]:
         await read_password(source)
     assert "hunter2" not in str(caught.value)
     return caught.value.message, caught.value.hint
+
+
+def grant_by_acl(path: Path, uid: int, mode: int) -> None:
+    """Let a user read a file by an ACL as systemd makes it; its mode then shows the mask."""
+    read = 0o5 if path.is_dir() else 0o4
+    entries = [(0x01, read, NO_ID), (0x02, read, uid), (0x04, 0, NO_ID), (0x10, read, NO_ID)]
+    entries += [(0x20, 0, NO_ID)]
+    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+    path.chmod(mode)
+    try:
+        os.setxattr(path, "system.posix_acl_access", acl)
+    except OSError as error:
+        pytest.skip(f"no ACLs on this file system: {error.strerror}")
 
 
 def python(code: str) -> PasswordCommand:
@@ -224,6 +243,63 @@ class TestCredential:
         assert await read_password(PasswordCredential("main")) == Secret("hunter2")
         assert await read_password(PasswordFile(str(credential))) == Secret("hunter2")
 
+    @pytest.fixture
+    def acl_credential(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+        """A credential as systemd 257 makes it: all root's, with ACLs for the service's user."""
+        with TemporaryDirectory(prefix="oft-") as name:
+            Path(name).chmod(0o711)
+            credential = Path(name) / "credentials" / "main"
+            credential.parent.mkdir()
+            credential.write_text("hunter2\n")
+            grant_by_acl(credential, NOBODY, 0o440)
+            grant_by_acl(credential.parent, NOBODY, 0o550)
+            monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(credential.parent))
+            yield credential
+
+    @needs_root
+    async def test_an_acl_for_the_user_looks_like_another_group_and_is_no_fault(
+        self, acl_credential: Path
+    ) -> None:
+        with as_stranger():
+            password = await read_password(PasswordCredential("main"))
+            by_path = await read_password(PasswordFile(str(acl_credential)))
+
+        assert (password, by_path) == (Secret("hunter2"), Secret("hunter2"))
+
+    async def test_a_symlink_within_the_directory_is_followed(self, directory: Path) -> None:
+        (directory / "..data").mkdir()
+        (directory / "..data" / "main").write_text("hunter2")
+        (directory / "main").symlink_to("..data/main")
+
+        assert await read_password(PasswordCredential("main")) == Secret("hunter2")
+
+    @pytest.mark.parametrize("target", ["../secret", "/etc/hostname", "/no/such/file"])
+    @pytest.mark.usefixtures("secret")
+    async def test_a_symlink_out_of_the_directory_is_refused(
+        self, directory: Path, target: str
+    ) -> None:
+        (directory / "main").symlink_to(target)
+
+        message, _ = await refusal(PasswordCredential("main"))
+
+        assert message == (
+            "password_credential main: is a symlink that leads out of $CREDENTIALS_DIRECTORY"
+        )
+
+    async def test_a_symlink_to_itself_is_told_so(self, directory: Path) -> None:
+        (directory / "main").symlink_to("main")
+
+        message, _ = await refusal(PasswordCredential("main"))
+
+        assert message.startswith("password_credential main: can't be read: ")
+
+    async def test_only_a_regular_file_is_a_credential(self, directory: Path) -> None:
+        (directory / "main").mkdir()
+        os.mkfifo(directory / "other")
+
+        assert (await refusal(PasswordCredential("main")))[0].endswith(": is a directory")
+        assert (await refusal(PasswordCredential("other")))[0].endswith(": is not a regular file")
+
     async def test_a_path_that_only_seems_to_be_a_credential_is_judged(
         self, directory: Path, secret: Path
     ) -> None:
@@ -296,6 +372,21 @@ class TestCommand:
         assert {b"OPENFIT_PASSWORD", b"NOTIFY_SOCKET", b"LISTEN_FDS", b"LC_SECRET"}.isdisjoint(
             output.split()
         )
+
+    async def test_it_is_given_no_descriptor_but_its_input_output_and_errors(self) -> None:
+        passed = os.dup(1)
+        os.set_inheritable(passed, True)  # noqa: FBT003 -- the system call's own form
+        try:
+            output = await output_of(python("import os; print(os.listdir('/proc/self/fd'))").argv)
+        finally:
+            os.close(passed)
+
+        assert output == b"['0', '1', '2', '3']\n"  # the last is the listing's own
+
+    async def test_it_has_a_session_of_its_own(self) -> None:
+        code = "import os; print(os.getsid(0) == os.getpgid(0) == os.getpid())"
+
+        assert await output_of(python(code).argv) == b"True\n"
 
     async def test_a_child_left_in_the_background_is_not_waited_for(self, tmp_path: Path) -> None:
         fifo = tmp_path / "fifo"  # opened for reading, it holds the child as long as we like

@@ -1,0 +1,123 @@
+"""Clients that are told of each new token and each change of state.
+
+Whoever doesn't read is told the newest once it does, not all: a connection remembers only which
+profiles have news for it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, final
+
+from openfit_token.protocol import encode_notification
+from openfit_tokend.core.session import live, state
+from openfit_tokend.io import clock
+from openfit_tokend.io.connection import Connection
+from openfit_tokend.io.keeper import Keeper
+
+Judge = Callable[[Connection, Keeper], object | None]
+"""Gives why a connection's peer may not use a keeper's profile; None: it may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Follow:
+    """A method's answer, after which the connection is told what becomes of a profile."""
+
+    keeper: Keeper
+    result: object
+
+
+class Door(Protocol):
+    """Where notifications go out."""
+
+    def tell(self, connection: Connection, notification: bytes) -> None:
+        """Send bytes that answer nothing."""
+        ...
+
+    def drop(self, connection: Connection) -> None:
+        """Close a connection, and so forget what it follows."""
+        ...
+
+
+@final
+class Following:
+    """Who follows which profile."""
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+        self._followers: dict[Keeper, set[Connection]] = {}
+        self._told: dict[Keeper, tuple[str, int]] = {}
+
+    def add(self, connection: Connection, keeper: Keeper) -> None:
+        """Tell a connection of a profile's changes from now on."""
+        if connection.news is None:
+            connection.news = {}
+        connection.news.setdefault(keeper, False)
+        self._followers.setdefault(keeper, set()).add(connection)
+        self._told.setdefault(keeper, _standing(keeper))
+
+    def changed(self, keeper: Keeper) -> None:
+        """Tell whoever follows a profile, if what it is told of changed."""
+        followers = self._followers.get(keeper)
+        if not followers:
+            return
+        standing = _standing(keeper)
+        if self._told[keeper] == standing:
+            return
+        self._told[keeper] = standing
+        notification = _notification(keeper)
+        for connection in list(followers):
+            if connection.outgoing:
+                assert connection.news is not None  # noqa: S101 -- it follows
+                connection.news[keeper] = True
+            else:
+                self._door.tell(connection, notification)
+
+    def news(self, connection: Connection) -> bytes:
+        """Give what a connection couldn't be told while it didn't read."""
+        if connection.news is None:
+            return b""
+        untold = [keeper for keeper, waits in connection.news.items() if waits]
+        connection.news = dict.fromkeys(connection.news, False)
+        return b"".join(map(_notification, untold))
+
+    def removed(self, keeper: Keeper) -> None:
+        """Close who follows a profile that is no more: asking again tells them why."""
+        for connection in list(self._followers.get(keeper, ())):
+            self._door.drop(connection)
+
+    def review(self, judge: Judge) -> None:
+        """Close who follows what it may not use any more."""
+        for keeper, followers in list(self._followers.items()):
+            for connection in list(followers):
+                if judge(connection, keeper) is not None:
+                    self._door.drop(connection)
+
+    def forget(self, connection: Connection) -> None:
+        """Tell a connection nothing more."""
+        for keeper in connection.news or ():
+            followers = self._followers[keeper]
+            followers.discard(connection)
+            if not followers:
+                del self._followers[keeper], self._told[keeper]
+        connection.news = None
+
+
+def _standing(keeper: Keeper) -> tuple[str, int]:
+    """Give what a follower is told of: a change of either is news."""
+    session = keeper.session
+    number = -1 if session.access is None else session.access.number
+    return state(session, clock.boot()), number
+
+
+def _notification(keeper: Keeper) -> bytes:
+    now = clock.boot()
+    access = live(keeper.session, now)
+    return encode_notification(
+        "changed",
+        {
+            "profile": keeper.profile.name,
+            "state": state(keeper.session, now),
+            "id": None if access is None else access.id,
+            "expires_at": None if access is None else access.expires + clock.wall() - now,
+        },
+    )

@@ -1,0 +1,194 @@
+"""`subscribe`: what a connection is told without asking again."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import msgpack
+import pytest
+
+from daemons import (
+    PATIENCE,
+    Fields,
+    RunningDaemon,
+    Wire,
+    as_stranger,
+    needs_root,
+    profile,
+    running_daemon,
+)
+from emulators import RunningEmulator, running_emulator
+from openfit_token.errors import NoSuchProfile
+
+
+@pytest.fixture
+def emulator() -> Iterator[RunningEmulator]:
+    with running_emulator() as running:
+        yield running
+
+
+@pytest.fixture
+def daemon(emulator: RunningEmulator) -> Iterator[RunningDaemon]:
+    with running_daemon(profile(emulator.url), profile(emulator.url, "other")) as running:
+        running.call("get_token", profile="main")
+        running.call("get_token", profile="other")
+        yield running
+
+
+class Follower:
+    """A raw connection that subscribed."""
+
+    def __init__(self, wire: Wire) -> None:
+        self.wire = wire
+        self._unpacker = msgpack.Unpacker()
+
+    def next(self) -> list[Any]:
+        """Await the next message, whatever it is."""
+        self.wire.socket.settimeout(PATIENCE)
+        while True:
+            for message in self._unpacker:
+                return list(message)
+            data = self.wire.socket.recv(65536)
+            assert data, "the daemon closed the connection"
+            self._unpacker.feed(data)
+
+    def next_with(self, state: str) -> Fields:
+        """Await the notification of a state."""
+        while True:
+            kind, method, (fields,) = self.next()
+            assert (kind, method) == (2, "changed")
+            if fields["state"] == state:
+                return dict(fields)
+
+
+def new_token(daemon: RunningDaemon, name: str) -> Fields:
+    daemon.call("logout", profile=name)
+    return daemon.call("login", profile=name)
+
+
+def test_the_answer_is_how_the_profile_stands(daemon: RunningDaemon) -> None:
+    told = daemon.call("subscribe", profile="main")
+
+    status = daemon.profile_status("main")
+    assert told["profile"] == "main"
+    assert told["id"] == status["id"]
+    assert told.keys() - {"profile"} == status.keys()
+
+
+def test_a_new_token_is_told_without_the_token_and_nothing_of_other_profiles(
+    daemon: RunningDaemon,
+) -> None:
+    with daemon.wire() as wire:
+        wire.call("subscribe", profile="main")
+        follower = Follower(wire)
+        new_token(daemon, "other")
+
+        token = new_token(daemon, "main")
+
+        assert follower.next_with("logged_out")["profile"] == "main"
+        assert follower.next_with("logging_in")["profile"] == "main"
+        told = follower.next_with("fresh")
+    assert told.keys() == {"profile", "state", "id", "expires_at"}
+    assert told["id"] == token["id"]
+    assert told["expires_at"] == pytest.approx(token["expires_at"], abs=0.1)
+
+
+def test_a_logout_is_told(daemon: RunningDaemon) -> None:
+    with daemon.wire() as wire:
+        wire.call("subscribe", profile="main")
+
+        daemon.call("logout", profile="main")
+
+        told = Follower(wire).next_with("logged_out")
+    assert (told["id"], told["expires_at"]) == (None, None)
+
+
+def test_a_follower_asks_on_the_same_connection(daemon: RunningDaemon) -> None:
+    with daemon.wire() as wire:
+        wire.call("subscribe", profile="main")
+
+        assert wire.call("get_token", profile="main").error is None
+        assert wire.call("hello").error is None
+
+
+def test_a_follower_that_does_not_read_is_told_the_newest(daemon: RunningDaemon) -> None:
+    with daemon.wire() as wire:
+        wire.call("subscribe", profile="main")
+        wire.socket.settimeout(0)
+        with suppress(BlockingIOError):  # the answers fill the socket
+            while True:
+                wire.ask("status", profile="main")
+        tokens = [new_token(daemon, "main") for _ in range(4)]
+
+        follower, told = Follower(wire), list[Any]()
+        while not told or told[-1]["id"] != tokens[-1]["id"]:
+            message = follower.next()
+            if message[0] == 2:
+                told.append(message[2][0])
+
+    assert len(told) < 12, "four times logged out, logging in and fresh, and each was told"
+
+
+def test_a_follower_may_close_its_side_and_listens_on(daemon: RunningDaemon) -> None:
+    with daemon.wire() as wire:
+        wire.call("subscribe", profile="main")
+        wire.socket.shutdown(1)
+
+        new_token(daemon, "main")
+
+        Follower(wire).next_with("fresh")
+
+
+def test_a_follower_that_leaves_is_forgotten(daemon: RunningDaemon) -> None:
+    with daemon.wire() as wire:
+        wire.call("subscribe", profile="main")
+    daemon.await_connections(1)
+
+    new_token(daemon, "main")
+
+    assert "internal_fault" not in daemon.log()
+
+
+def test_followers_of_a_profile_that_is_removed_are_closed(
+    daemon: RunningDaemon, emulator: RunningEmulator
+) -> None:
+    with daemon.wire() as wire, daemon.wire() as other:
+        wire.call("subscribe", profile="other")
+        other.call("subscribe", profile="main")
+        daemon.write_config(profile(emulator.url))
+
+        daemon.call("reload")
+
+        assert wire.has_ended()
+        assert other.call("hello").error is None
+    with pytest.raises(NoSuchProfile):
+        daemon.call("subscribe", profile="other")
+
+
+@needs_root
+def test_followers_who_may_not_use_it_any_more_are_closed(
+    daemon: RunningDaemon, emulator: RunningEmulator
+) -> None:
+    daemon.directory.chmod(0o755)
+    daemon.socket.parent.chmod(0o755)
+    daemon.socket.chmod(0o666)
+    with as_stranger():
+        wire = daemon.wire()
+    with wire, daemon.wire() as operator:
+        assert wire.call("subscribe", profile="main").error is None
+        operator.call("subscribe", profile="main")
+        daemon.write_config(profile(emulator.url, allow_users='["root"]'))
+
+        daemon.call("reload")
+
+        assert wire.has_ended()
+        assert operator.call("hello").error is None
+
+
+def test_a_stop_does_not_wait_for_followers(daemon: RunningDaemon) -> None:
+    with daemon.wire() as wire:
+        wire.call("subscribe", profile="main")
+
+        daemon.stop()
+
+        assert wire.has_ended()

@@ -1,0 +1,117 @@
+"""The token that an HTTP adapter holds, and whether it may still be sent. No I/O, no clock.
+
+Rules for this file:
+1. A token is sent until its `refresh_at`; then the daemon is asked for the next. The one that is
+   held still lives then: so that question doesn't wait, and "not now" is answered with the held one.
+2. A token that the API refused is not sent again: the next question names it.
+3. An answer counts from the time of its question. One that comes later than the answer to a later
+   question is used, not kept.
+
+No locks: each change is one assignment, of a value that never changes. What two threads may do to
+each other costs one question more, or one 401 that is repeated.
+
+`now` is in seconds of a clock that also runs while the machine sleeps.
+"""
+
+from dataclasses import dataclass, replace
+
+from openfit_token.errors import (
+    BudgetSpent,
+    DaemonUnreachable,
+    Overloaded,
+    Stopping,
+    TimedOut,
+    TokenError,
+    Unavailable,
+)
+from openfit_token.token import Token
+
+_NOT_NOW = (BudgetSpent, DaemonUnreachable, Overloaded, Stopping, TimedOut, Unavailable)
+"""Errors that pass. The others say that the caller shall have no token: not even the held one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Get:
+    """Ask the daemon for its current token, and wait for it so many seconds."""
+
+    wait: float
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Tell the daemon that the API refused the token with this id, and ask for another."""
+
+    id: str
+    wait: float
+
+
+Question = Get | Refuse
+
+
+@dataclass(frozen=True, slots=True)
+class _Holding:
+    """A token, and when it was asked for."""
+
+    token: Token
+    asked: float
+    refused: bool = False
+
+    @property
+    def due(self) -> float:
+        # From what was left of it, since the wall clock may have been set meanwhile.
+        return self.ends - (self.token.expires_at - self.token.refresh_at)
+
+    @property
+    def ends(self) -> float:
+        return self.asked + self.token.expires_in
+
+
+class Held:
+    """Own the token that is held. Threads and tasks may share it.
+
+    To send a request: `look`; if that gives a question, put it to the daemon, then `keep` the
+    answer; where there was an error instead, `instead_of` says what to use. When the API answered
+    401 to a token, `refuse` it, and `look` with it for the one to repeat the request with.
+    """
+
+    def __init__(self, wait: float) -> None:
+        self._wait = wait
+        self._holding: _Holding | None = None
+
+    def look(self, now: float, refused: Token | None = None) -> Token | Question:
+        """Give the token to send, or the question to ask for it; never the token `refused`."""
+        holding = self._holding
+        if refused is not None and (holding is None or holding.token.id == refused.id):
+            return Refuse(refused.id, self._wait)
+        match holding:
+            case None:
+                return Get(self._wait)
+            case _Holding(token, refused=True):
+                return Refuse(token.id, self._wait)
+            case _ if now < holding.due:
+                return holding.token
+            case _:
+                return Get(0.0 if now < holding.ends else self._wait)
+
+    def keep(self, token: Token, asked: float) -> None:
+        """Take the daemon's answer to a question that was put to it at `asked`."""
+        if self._holding is None or asked >= self._holding.asked:
+            self._holding = _Holding(token, asked)
+
+    def instead_of(self, question: Question, error: TokenError, now: float) -> Token:
+        """Give the token to send when the daemon answered a question with an error.
+
+        Raises:
+            TokenError: that error, since no token would do.
+        """
+        holding = self._holding
+        passes = isinstance(error, _NOT_NOW) and isinstance(question, Get)
+        if passes and holding is not None and not holding.refused and now < holding.ends:
+            return holding.token
+        raise error
+
+    def refuse(self, token: Token) -> None:
+        """Note that the API answered 401 to this token."""
+        holding = self._holding
+        if holding is not None and holding.token.id == token.id:
+            self._holding = replace(holding, refused=True)

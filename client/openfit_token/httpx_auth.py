@@ -1,0 +1,106 @@
+"""For httpx: `OpenFitAuth` puts the current token into each request.
+
+    auth = OpenFitAuth()
+    with httpx.Client(auth=auth, base_url=auth.api_url()) as api:
+        api.get("/v1/...")
+
+It is for AsyncClient too, on asyncio and on trio.
+"""
+
+from collections.abc import AsyncGenerator, Generator
+from http import HTTPStatus
+
+import httpx
+
+from openfit_token.aio import AsyncTokenClient
+from openfit_token.errors import TokenError
+from openfit_token.held import Get, Question
+from openfit_token.protocol import DEFAULT_WAIT
+from openfit_token.supply import Supply, now
+from openfit_token.token import Token
+
+
+class OpenFitAuth(Supply, httpx.Auth):
+    """Send the current token; when the API answers 401 to it, have it replaced and repeat once.
+
+    A request whose body can't be read a second time isn't repeated: the 401 is its answer, and the
+    next request has a new token. So is a 401 to the second token. Threads and tasks may share it.
+
+    A redirect to another host or port, or to http, goes without the token: httpx sees to it.
+
+    Requests raise a TokenError where the daemon gives no token.
+    """
+
+    def __init__(
+        self, profile: str | None = None, *, socket: str | None = None, wait: float = DEFAULT_WAIT
+    ) -> None:
+        super().__init__(profile, socket=socket, wait=wait)
+        self._async_client = AsyncTokenClient(profile, socket)
+        self._async_client.close()  # keeps no connection, as the other one
+
+    async def async_api_url(self) -> str:
+        """As `api_url`, for async programs."""
+        return (await self._async_token()).api_url
+
+    def sync_auth_flow(
+        self, request: httpx.Request
+    ) -> Generator[httpx.Request, httpx.Response, None]:
+        """Send a request with the token (httpx calls this)."""
+        token = self._token()
+        response = yield _signed(request, token)
+        if _was_refused(response, token):
+            self._held.refuse(token)
+            if _can_be_repeated(response.request):
+                yield _signed(response.request, self._token(refused=token))
+
+    async def async_auth_flow(
+        self, request: httpx.Request
+    ) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        """Send a request with the token (httpx calls this)."""
+        token = await self._async_token()
+        response = yield _signed(request, token)
+        if _was_refused(response, token):
+            self._held.refuse(token)
+            if _can_be_repeated(response.request):
+                yield _signed(response.request, await self._async_token(refused=token))
+
+    async def _async_token(self, refused: Token | None = None) -> Token:
+        found = self._held.look(now(), refused)
+        if isinstance(found, Token):
+            return found
+        asked = now()
+        try:
+            token = await self._async_ask(found)
+        except TokenError as error:
+            return self._held.instead_of(found, error, now())
+        self._held.keep(token, asked)
+        return token
+
+    async def _async_ask(self, question: Question) -> Token:
+        if isinstance(question, Get):
+            return await self._async_client.get_token(wait=question.wait)
+        return await self._async_client.refuse(question.id, wait=question.wait)
+
+
+def _signed(request: httpx.Request, token: Token) -> httpx.Request:
+    request.headers["Authorization"] = token.authorization
+    return request
+
+
+def _was_refused(response: httpx.Response, token: Token) -> bool:
+    """Tell whether this is a 401 to this very token: redirected to another host, it wasn't sent."""
+    sent = response.request.headers.get("Authorization")
+    return response.status_code == HTTPStatus.UNAUTHORIZED and sent == token.authorization
+
+
+def _can_be_repeated(request: httpx.Request) -> bool:
+    """Tell whether the body is bytes, or a form whose files can be read from their start again."""
+    if isinstance(request.stream, httpx.ByteStream):
+        return True
+    fields: list[object] | None = getattr(request.stream, "fields", None)
+    return fields is not None and all(map(_starts_again, fields))
+
+
+def _starts_again(field: object) -> bool:
+    file = getattr(field, "file", b"")
+    return isinstance(file, str | bytes) or bool(getattr(file, "seekable", bool)())

@@ -1,0 +1,61 @@
+"""What the HTTP adapters have in common: where their tokens come from."""
+
+from time import (
+    CLOCK_BOOTTIME,
+    clock_gettime,
+)
+
+from openfit_token.blocking import TokenClient
+from openfit_token.errors import TokenError
+from openfit_token.held import Get, Held, Question
+from openfit_token.protocol import DEFAULT_WAIT
+from openfit_token.token import Token
+
+
+class Supply:
+    """Give tokens to send. Threads may share it, a fork is noticed, and nothing is to be closed.
+
+    Args:
+        profile: whose token; left out: the daemon's default, or the only one.
+        socket: the daemon's socket; left out: see `openfit_token.paths`.
+        wait: seconds to wait for a token while the daemon holds none that would do.
+    """
+
+    def __init__(
+        self, profile: str | None = None, *, socket: str | None = None, wait: float = DEFAULT_WAIT
+    ) -> None:
+        self._held = Held(wait)
+        self._client = TokenClient(profile, socket)
+        # It is asked once in a token's life: a connection that is kept would only be left open.
+        self._client.close()
+
+    def api_url(self) -> str:
+        """Give the URL of the API that the tokens are good for, without a trailing slash.
+
+        Raises:
+            TokenError: the daemon gives no token.
+        """
+        return self._token().api_url
+
+    def _token(self, refused: Token | None = None) -> Token:
+        """Give the token to send; never the one that the API `refused`. Raises TokenError."""
+        found = self._held.look(now(), refused)
+        if isinstance(found, Token):
+            return found
+        asked = now()
+        try:
+            token = self._ask(found)
+        except TokenError as error:
+            return self._held.instead_of(found, error, now())
+        self._held.keep(token, asked)
+        return token
+
+    def _ask(self, question: Question) -> Token:
+        if isinstance(question, Get):
+            return self._client.get_token(wait=question.wait)
+        return self._client.refuse(question.id, wait=question.wait)
+
+
+def now() -> float:
+    """Give the seconds of the clock that a token's life is counted with: it runs in suspend too."""
+    return clock_gettime(CLOCK_BOOTTIME)

@@ -1,0 +1,168 @@
+"""A real daemon as a process, with a directory of its own."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import sleep
+from types import TracebackType
+from typing import Final, Self, cast
+
+from openfit_token.blocking import TokenClient
+from openfit_token.errors import TokenError
+from openfit_token.testing.emulator import Emulator
+from openfit_token.testing.processes import (
+    PATIENCE,
+    PYTHON,
+    end,
+    environment,
+    not_started,
+    temporary_parent,
+)
+
+_LOOK: Final = 0.01
+"""Seconds between two looks whether it answers."""
+_LONGEST_LOGIN: Final = 10.0
+"""Seconds to wait for the first login: it may be meant to hang."""
+_HURRIED: Final = """\
+from openfit_tokend.core import schedule
+assert (schedule.PAUSE, schedule.RECENT) == (1, 10), "the pauses have moved"
+schedule.PAUSE, schedule.RECENT = {floor}, {pause}
+from openfit_tokend.cli import main
+main()
+"""
+"""The daemon, but for its pauses. It is a text, since the client never imports the daemon."""
+
+
+Setting = str | float | list[str] | None
+"""The value of a key of the configuration."""
+
+
+class Daemon:
+    """A running daemon with one profile, `main`, of an emulator's account; while it is entered.
+
+    Its directory vanishes at the end.
+
+    Args:
+        emulator: where it logs in.
+        pause: seconds from one token to the next that a client may cause, by `refuse` or `refresh`.
+            It is 10 in earnest, which no test wants to wait for.
+        settings: more keys of the profile, as in `config.toml`; None leaves out one that is usual.
+    """
+
+    def __init__(self, emulator: Emulator, *, pause: float = 0.0, **settings: Setting) -> None:
+        self._directory = TemporaryDirectory(prefix="openfit-", dir=temporary_parent())
+        self.directory = Path(self._directory.name)
+        self.socket = self.directory / "socket"
+        self.config = self.directory / "config.toml"
+        self.password_file = self.directory / "password"
+        self._log = self.directory / "log"
+        self._program = _HURRIED.format(pause=pause, floor=min(1.0, max(_LOOK, pause)))
+        self._process: subprocess.Popen[bytes] | None = None
+        self.password_file.touch(mode=0o600)
+        self.password_file.write_text(emulator.password)
+        profile: dict[str, Setting] = {
+            "environment": "custom",
+            "id_server": emulator.url,
+            "api_url": emulator.api_url,
+            "client_id": emulator.client_id,
+            "username": emulator.username,
+            "password_file": str(self.password_file),
+        }
+        profile.update(settings)
+        # JSON's texts, numbers and lists are TOML's too.
+        lines = [
+            f"{key} = {json.dumps(value, ensure_ascii=False)}"
+            for key, value in profile.items()
+            if value is not None
+        ]
+        self.config.write_text("\n".join(["[profiles.main]", *lines, ""]))
+
+    def client(self) -> TokenClient:
+        """Give a client of it. It is to be closed."""
+        return TokenClient(socket=str(self.socket))
+
+    def start(self) -> None:
+        """Start it and wait until it is ready: it has a token, or its first login has failed.
+
+        Ready as it is for systemd: after 10 seconds even if the token server hasn't answered.
+
+        Raises:
+            NotStarted: it ended instead.
+        """
+        options = ("run", f"--config={self.config}", f"--socket={self.socket}")
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(  # noqa: S603 -- our own program
+                [*PYTHON, "-c", self._program, *options],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment() | {"STATE_DIRECTORY": str(self.directory / "state")},
+            )
+        if not self._await(PATIENCE, self._answers):
+            self.stop()
+            raise not_started("daemon", self.log())
+        self._await(_LONGEST_LOGIN, self._has_tried)
+
+    def _await(self, seconds: float, holds: Callable[[], bool]) -> bool:
+        """Look until it holds; False: it doesn't after so many seconds, or the process ended."""
+        for _ in range(round(seconds / _LOOK)):
+            if self._process is None or self._process.poll() is not None:
+                return False
+            with suppress(TokenError):
+                if holds():
+                    return True
+            sleep(_LOOK)
+        return False
+
+    def _answers(self) -> bool:
+        with self.client() as client:
+            return bool(client.hello())
+
+    def _has_tried(self) -> bool:
+        with self.client() as client:
+            # What our own daemon tells (the protocol's `status`).
+            profiles = cast("dict[str, dict[str, object]]", client.status()["profiles"])
+        main = profiles["main"]
+        return main["last_error"] is not None or main["state"] not in {"empty", "logging_in"}
+
+    def stop(self) -> None:
+        """End it in order, as systemd does. It may be started again."""
+        if self._process is not None:
+            end(self._process)
+            self._process = None
+
+    def kill(self) -> None:
+        """Kill it, as a crash does. It may be started again."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def restart(self) -> None:
+        """Stop it and start it again."""
+        self.stop()
+        self.start()
+
+    def log(self) -> str:
+        """Give what it has logged, over all its starts."""
+        return self._log.read_text(errors="replace")
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self._directory.cleanup()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+        self._directory.cleanup()

@@ -1,0 +1,210 @@
+"""An emulated OpenFIT as a process: token server and API on loopback, with faults to order."""
+
+import json
+import subprocess
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from select import select
+from tempfile import TemporaryFile
+from types import TracebackType
+from typing import Final, Self
+from urllib.parse import urlsplit
+
+from openfit_token.testing.processes import (
+    PATIENCE,
+    PYTHON,
+    end,
+    environment,
+    not_started,
+)
+
+USERNAME: Final = "demo@example.org"
+PASSWORD: Final = "emulated"  # noqa: S105 -- it protects nothing
+CLIENT_ID: Final = "openfit-emulator"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What an emulator counted so far. `logins` and `refreshes` are the granted ones."""
+
+    logins: int
+    logins_rejected: int
+    refreshes: int
+    refreshes_rejected: int
+    token_requests: int
+    api_ok: int
+    api_refused: int
+    faults: Sequence[str]
+    """Those still to come."""
+
+
+class Emulator:
+    """A running emulator, while it is entered.
+
+    It knows one account, `username` with `password`. Its API answers each path below `api_url` with
+    200 to a bearer of a token that lives, with 401 to anybody else.
+
+    Args:
+        token_lifetime: seconds an access token lives.
+        faults: what goes wrong, and when: see `fault`.
+        options: more of `openfit-tokend emulator --help`, as one types them.
+    """
+
+    username = USERNAME
+    password = PASSWORD
+    client_id = CLIENT_ID
+
+    def __init__(
+        self, *, token_lifetime: int = 3600, faults: Sequence[str] = (), options: Sequence[str] = ()
+    ) -> None:
+        self.url = ""
+        """Where the token server is."""
+        self._options = [
+            f"--token-lifetime={token_lifetime}",
+            *(f"--fault={fault}" for fault in faults),
+            *options,
+        ]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def api_url(self) -> str:
+        """Where the API is."""
+        return f"{self.url}/api"
+
+    @property
+    def logins(self) -> int:
+        """How many logins were granted."""
+        return self.state().logins
+
+    @property
+    def refreshes(self) -> int:
+        """How many refreshes were granted."""
+        return self.state().refreshes
+
+    def state(self) -> State:
+        """Give all that was counted."""
+        told = json.loads(self._ask("GET", "state"))
+        # What our own emulator tells: a dataclass with these very fields, and more.
+        return State(**{name: told[name] for name in State.__slots__})
+
+    def fault(self, text: str) -> None:
+        """Add a fault, NAME[=ARGUMENT][@WHEN]; without WHEN it meets the next token request.
+
+        `openfit-tokend emulator --help` names them all: lost-answer, hang, slow=3@refresh:1,
+        429=5, invalid_grant, error-503@10s-20s ... They never meet the API.
+
+        Raises:
+            ValueError: there is no such fault.
+        """
+        self._order("faults", fault=text)
+
+    def clear_faults(self) -> None:
+        """Forget all faults."""
+        self._ask("DELETE", "faults")
+
+    @contextmanager
+    def outage(self, kind: str = "error-503") -> Generator[None]:
+        """Let the token server fail for a while: error-503, reset, hang ... The API goes on."""
+        fault = f"{kind}@*"
+        self.fault(fault)
+        try:
+            yield
+        finally:
+            others = list(self.state().faults)
+            others.remove(fault)
+            self.clear_faults()
+            for other in others:
+                self.fault(other)
+
+    def reject_next(self) -> None:
+        """Let the next token request be rejected: a password as wrong, a refresh token as spent."""
+        self.fault("invalid_grant")
+
+    def set_token_lifetime(self, seconds: int) -> None:
+        """Set the lifetime of the access tokens that are issued from now on."""
+        self._order("lifetime", seconds=seconds)
+
+    def set_password(self, password: str, username: str = USERNAME) -> None:
+        """Change an account's password, or add an account. Sessions go on."""
+        self._order("password", username=username, password=password)
+
+    def lock(self) -> None:
+        """Lock the accounts, as after too many wrong passwords."""
+        self._order("lock")
+
+    def unlock(self) -> None:
+        """Unlock the accounts."""
+        self._order("unlock")
+
+    def revoke_access_tokens(self) -> None:
+        """Let the API refuse all access tokens that were issued so far."""
+        self._order("revoke", kind="access")
+
+    def revoke_refresh_tokens(self) -> None:
+        """End the sessions: each takes a new login. Access tokens live on."""
+        self._order("revoke", kind="refresh")
+
+    def start(self) -> None:
+        """Start it and wait until it listens. Raises: NotStarted."""
+        with TemporaryFile() as log:
+            self._process = subprocess.Popen(  # noqa: S603 -- our own program
+                [*PYTHON, "-m", "openfit_tokend", "emulator", "--port=0", *self._options],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=environment(),
+            )
+            found = _greeting(self._process).split("listens at ")
+            if len(found) == 1:
+                self.stop()
+                log.seek(0)
+                raise not_started("emulator", log.read().decode(errors="replace"))
+        self.url = found[1].split()[0].rstrip(".")
+
+    def stop(self) -> None:
+        """End it, and with it all that it knows."""
+        if self._process is not None:
+            end(self._process)
+            if self._process.stdout is not None:
+                self._process.stdout.close()
+            self._process = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _order(self, name: str, **fields: object) -> None:
+        self._ask("POST", name, json.dumps(fields))
+
+    def _ask(self, method: str, name: str, body: str | None = None) -> bytes:
+        # A test asks often, most runs of pytest never: so it is loaded here.
+        from http.client import HTTPConnection  # noqa: PLC0415 -- the plugin is loaded by all runs
+
+        connection = HTTPConnection(urlsplit(self.url).netloc, timeout=PATIENCE)
+        try:
+            connection.request(method, f"/admin/{name}", body, {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            text = answer.read()
+        finally:
+            connection.close()
+        if answer.status == HTTPStatus.BAD_REQUEST:
+            raise ValueError(json.loads(text)["error"])
+        return text
+
+
+def _greeting(process: "subprocess.Popen[bytes]") -> str:
+    """Await the first line that a process prints; "" if it ends instead, or says nothing."""
+    out = process.stdout
+    if out is None or not select([out], [], [], PATIENCE)[0]:
+        return ""
+    return out.readline().decode()

@@ -1,0 +1,254 @@
+"""Each block of docs/recipes.md is run as it is written.
+
+What is in a section marked untested isn't. The other blocks are named by their section; a block that
+no test knows what to do with fails.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from api import Api, running_api
+from fake_daemon import FakeDaemon, always, token_fields
+from openfit_token import get_token
+from openfit_token.testing import Daemon, Emulator
+from peers import PEERS, peer
+
+pytestmark = pytest.mark.system
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs/recipes.md").read_text()
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```$|^#+ (.*?)$", re.MULTILINE | re.DOTALL)
+RUNNABLE = ("sh", "python", "js", "crontab")
+ANSWERS_401 = {
+    "curl, when the API may refuse a token that looks alive",
+    "httpx",
+    "httpx, asynchronous",
+    "requests",
+    "aiohttp",
+    "Node, with the command",
+}
+"""The sections whose block goes on when the API refuses the token."""
+
+
+class Recipe(NamedTuple):
+    """One block."""
+
+    section: str
+    language: str
+    text: str
+
+
+def blocks() -> Iterator[Recipe]:
+    """Give all blocks that are to be tested."""
+    section = ""
+    for language, text, title in FENCE.findall(PAGE):
+        if title:
+            # A comment in a block is no title: it was taken along with the block.
+            section = title
+        elif "untested" not in section:
+            yield Recipe(section, language, text)
+
+
+RECIPES = [each for each in blocks() if each.language in RUNNABLE and "def test_" not in each.text]
+TESTS = [each for each in blocks() if "def test_" in each.text]
+UNITS = [recipe for recipe in blocks() if recipe.language == "ini"]
+SCRIPTS = [each for each in RECIPES if each.language == "sh" and "CREDENTIALS" not in each.text]
+runnable = pytest.mark.parametrize("recipe", RECIPES, ids=[recipe.section for recipe in RECIPES])
+
+
+def run(
+    recipe: Recipe, directory: Path, daemon: Path | str, url: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a block in an empty directory, with a daemon's socket and an API."""
+    token = directory / "openfit.main"  # as systemd would have put it there
+    if "CREDENTIALS_DIRECTORY" in recipe.text:
+        token.write_text(get_token(socket=str(daemon)).access_token)
+    return subprocess.run(
+        command(recipe, directory),
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        stdin=subprocess.DEVNULL,
+        env={
+            "PATH": ":".join([str(Path(sys.executable).parent), os.environ["PATH"], tools()]),
+            "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
+            "HOME": str(directory),
+            "CREDENTIALS_DIRECTORY": str(directory),
+            "OPENFIT_TOKEN_SOCKET": str(daemon),
+            "OPENFIT_API_URL": url,
+        },
+    )
+
+
+def command(recipe: Recipe, directory: Path) -> list[str]:
+    """Give how a block is run; skip the test where its program isn't installed."""
+    first = re.search(r"^(wget|http) ", recipe.text, re.MULTILINE)
+    program = directory / f"recipe.{recipe.language}"
+    program.write_text(recipe.text)
+    match recipe.language:
+        case "sh":
+            if first and shutil.which(first[1], path=f"{os.environ['PATH']}:{tools()}") is None:
+                pytest.skip(f"{first[1]} isn't installed: run .ci/install_peers")
+            return ["bash", str(program)]
+        case "python":
+            if "aiohttp" in recipe.text:
+                pytest.importorskip("aiohttp")
+            return [sys.executable, "-W", "error", str(program)]
+        case "js":
+            if shutil.which("node") is None:
+                pytest.skip("node isn't installed: run .ci/install_peers")
+            if "@msgpack" in recipe.text:
+                (directory / "node_modules").symlink_to(peer("node_modules/@msgpack").parent)
+            module = program.rename(program.with_suffix(".mjs"))
+            return ["node", str(module)]
+        case _:
+            assert recipe.language == "crontab"
+            *times, line = recipe.text.split(maxsplit=5)
+            assert len(times) == 5
+            assert "%" not in line
+            return ["/bin/sh", "-c", line]
+
+
+def tools() -> str:
+    return str(PEERS / "tools/bin")
+
+
+@runnable
+def test_a_recipe_calls_the_api(recipe: Recipe, world: "World", tmp_path: Path) -> None:
+    done = run(recipe, tmp_path, world.daemon.socket, world.emulator.api_url)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert '"path":"/api/v1/me"' in done.stdout.replace(" ", "")
+    assert get_token(socket=str(world.daemon.socket)).access_token not in done.stdout
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [recipe for recipe in RECIPES if recipe.section in ANSWERS_401],
+    ids=[recipe.section for recipe in RECIPES if recipe.section in ANSWERS_401],
+)
+def test_a_recipe_goes_on_when_the_api_refuses_its_token(
+    recipe: Recipe, world: "World", tmp_path: Path
+) -> None:
+    before = world.emulator.state()
+    world.emulator.revoke_access_tokens()
+    done = run(recipe, tmp_path, world.daemon.socket, world.emulator.api_url)
+    after = world.emulator.state()
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert '"path":"/api/v1/me"' in done.stdout.replace(" ", "")
+    assert after.api_refused == before.api_refused + 1
+    assert (after.logins, after.refreshes) == (before.logins, before.refreshes + 1)
+
+
+@runnable
+def test_a_recipe_takes_the_token_to_no_other_host(
+    recipe: Recipe, apis: tuple[Api, Api], tmp_path: Path
+) -> None:
+    api, other = apis
+    api.seen.clear()
+    other.seen.clear()
+    with FakeDaemon(tmp_path / "s", always(token_fields(api_url=api.url))) as daemon:
+        run(recipe, tmp_path, daemon.path, api.url)
+
+    assert api.tokens == ["token-a"]
+    assert set(other.tokens) <= {None}
+
+
+@pytest.mark.parametrize("recipe", SCRIPTS, ids=[each.section for each in SCRIPTS])
+def test_a_script_fails_when_the_daemon_does(recipe: Recipe, tmp_path: Path) -> None:
+    """Even at an API that wants no token."""
+    with running_api() as api:
+        done = run(recipe, tmp_path, tmp_path / "none", api.url)
+
+    assert done.returncode != 0
+    assert "no daemon" in done.stderr
+    assert set(api.tokens) <= {None}
+
+
+def test_the_tests_pass(tmp_path: Path) -> None:
+    """As installed: the plugin comes by its entry point. The caller's own daemon has no part in it."""
+    (test,) = TESTS
+    (tmp_path / "test_theirs.py").write_text(test.text)
+    options = ["-q", "--strict-markers", "-W", "error", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *options],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env=os.environ | {"OPENFIT_PROFILE": "theirs", "OPENFIT_TOKEN_SOCKET": "/nowhere"},
+    )
+
+    assert done.returncode == 0, done.stdout
+    assert "2 passed" in done.stdout
+
+
+def test_the_units_are_what_systemd_takes(tmp_path: Path) -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze isn't installed")
+    for unit in UNITS:
+        name = re.match(r"# (/\S+)\n", unit.text)
+        assert name is not None, unit.text
+        path = tmp_path / name[1].lstrip("/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(unit.text)
+    theirs = tmp_path / "usr/lib/systemd/system"  # what units depend on by themselves
+    theirs.mkdir(parents=True)
+    for target in Path("/usr/lib/systemd/system").glob("*.target"):
+        (theirs / target.name).write_text(target.read_text())
+    script = tmp_path / "usr/local/bin/openfit-report"
+    script.parent.mkdir(parents=True)
+    script.write_text("#!/bin/sh\n")
+    script.chmod(0o755)
+
+    done = subprocess.run(
+        ["systemd-analyze", "verify", f"--root={tmp_path}", "openfit-report.timer"],  # noqa: S607 -- the system's
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    ours = [line for line in done.stderr.splitlines() if "openfit-report" in line]
+
+    assert ours == []
+
+
+def test_no_block_is_forgotten() -> None:
+    known = {*RUNNABLE, "ini"}
+
+    assert {recipe.language for recipe in blocks()} == known
+    assert {recipe.section for recipe in RECIPES} >= ANSWERS_401
+    assert len(RECIPES) >= 14
+    assert PAGE.count("\n```") == 2 * (
+        len(RECIPES) + len(TESTS) + len(UNITS) + 1
+    )  # C# is not tested
+
+
+class World(NamedTuple):
+    emulator: Emulator
+    daemon: Daemon
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    with Emulator() as emulator, Daemon(emulator) as daemon:
+        yield World(emulator, daemon)
+
+
+@pytest.fixture(scope="module")
+def apis() -> Iterator[tuple[Api, Api]]:
+    """An API that sends everybody to the other."""
+    with running_api() as api, running_api() as other:
+        api.elsewhere = f"{other.url}/echo"
+        yield api, other

@@ -10,7 +10,7 @@ settings.register_profile("ci", derandomize=True, deadline=None, max_examples=20
 settings.register_profile("dev", deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
-MAY_BE_SKIPPED = ("root may read everything", "needs root")
+MAY_BE_SKIPPED = ("root may read everything", "needs root", "needs Python 3.11:")
 """Reasons that no installed package can mend."""
 
 

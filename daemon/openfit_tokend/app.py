@@ -4,51 +4,68 @@ import os
 import signal
 from collections.abc import Mapping
 from pathlib import Path
+from socket import socket
 from typing import Final, final
 
 import anyio
 import anyio.to_thread
+from anyio.abc import TaskStatus
 
 from openfit_token.errors import ConfigRejected, Internal, NoSuchProfile
 from openfit_tokend import __version__
+from openfit_tokend.core.answers import LoginEnded
 from openfit_tokend.core.settings import Profile, Settings
-from openfit_tokend.io import clock, config_file, log, peers
+from openfit_tokend.io import clock, config_file, log
 from openfit_tokend.io.accounts import Accounts
 from openfit_tokend.io.alarm import Alarm
 from openfit_tokend.io.calls import Calls, stopping
 from openfit_tokend.io.connection import User
+from openfit_tokend.io.credential_server import CredentialServer
 from openfit_tokend.io.driver import running_loop
 from openfit_tokend.io.endpoint import Endpoint
 from openfit_tokend.io.keeper import Keeper, Tools
-from openfit_tokend.io.listener import Listener
+from openfit_tokend.io.listener import AdoptedListener, Listener
+from openfit_tokend.io.notices import Notices
 from openfit_tokend.io.queue import Queue
 from openfit_tokend.io.server import Server
+from openfit_tokend.io.service_manager import NO_SERVICE, Service, ServiceManager
+from openfit_tokend.io.standing import Standing
 from openfit_tokend.io.state import StateFile
+from openfit_tokend.io.stored_sessions import StoredSessions
+from openfit_tokend.io.token_files import TokenFiles
 from openfit_tokend.io.waiting import Reply
+from openfit_tokend.io.watchdog import Watchdog
 
 MAX_FAULTS: Final = 100
 """Faults of a configuration that an answer or a status names; the log and `check` name all."""
 STOP_TIME: Final = 60.0
 """Seconds that requests under way are given when the daemon stops: as long as one may take."""
+FAREWELL: Final = 0.5
+"""Seconds in which the last answers are sent; a client that doesn't read them gets none."""
 
 
 @final
 class Daemon:
     """One running daemon."""
 
-    def __init__(
-        self, config_path: Path, settings: Settings, listener: Listener, ledger: StateFile
+    def __init__(  # noqa: PLR0913, PLR0917 -- the parts that whoever starts it has made
+        self,
+        config_path: Path,
+        settings: Settings,
+        listener: Listener | AdoptedListener,
+        ledger: StateFile,
+        credential: socket | None = None,
+        service: Service = NO_SERVICE,
     ) -> None:
         """Take settings that were loaded from a file, and a socket to serve. Nothing runs yet.
 
-        The ledger's lock stays the caller's; the socket is closed when `run` ends.
-
-        Raises:
-            ConfigRejected: a group of `admin_groups` doesn't exist.
+        The ledger's lock stays the caller's; the socket is closed when `run` ends, and so is
+        `credential`, the listening socket at which systemd asks for units. `service`: what the
+        service manager handed over; its sockets are given apart.
         """
         self.keepers: dict[str, Keeper] = {}
         self.default_profile = settings.default_profile
-        self.admin_groups = admin_groups(settings)
+        self.rights = settings.rights
         self.socket_path = os.fsencode(listener.path).decode(errors="replace")
         self.started_at = clock.boot()
         self.config_error: str | None = None
@@ -61,6 +78,14 @@ class Daemon:
         self._accounts = Accounts(ledger)
         self._calls = Calls(self)
         self._server = Server(self._calls, self._alarm)
+        self._credentials = CredentialServer(self, credential)
+        self._manager = ServiceManager(service.notify_socket, self._alarm)
+        self._sessions = StoredSessions(service, self._manager, settings.profiles)
+        self._standing = Standing(self, self._manager, self._alarm)
+        self._watchdog = Watchdog(self, self._endpoint, self._server, listener)
+        self._watchdog_limit = service.watchdog
+        self._notices = Notices()
+        self._token_files = TokenFiles(outlive=service.has_store)
         self._reload_wanted = anyio.Event()
         self._reload_replies: list[Reply] = []
 
@@ -74,6 +99,11 @@ class Daemon:
         """Give the number of clients connected."""
         return self._server.connections
 
+    @property
+    def under_way(self) -> int:
+        """Give the number of requests that were sent and have no answer yet."""
+        return self._endpoint.under_way
+
     def reload(self, reply: Reply) -> None:
         """Read the configuration anew and say how that went. Many calls may share one reading."""
         self._reload_replies.append(reply)
@@ -84,14 +114,23 @@ class Daemon:
         stop = anyio.Event()
         async with anyio.create_task_group() as services:
             services.start_soon(self._alarm.run)
-            services.start_soon(self._mind_signals, stop)
+            await services.start(self._mind_signals, stop)  # before a client can be answered
             async with anyio.create_task_group() as requests:
                 logins = Queue(requests, self._alarm)
-                tools = Tools(self._endpoint, self._accounts, self._alarm, requests, logins)
+                tools = Tools(
+                    self._endpoint, self._accounts, self._alarm, self._sessions, requests, logins
+                )
                 services.start_soon(self._reload_when_wanted, tools)
                 self._serve()
+                services.start_soon(self._credentials.run)
+                services.start_soon(self._notices.run)
+                services.start_soon(self._token_files.run)
                 for profile in self._settings.profiles.values():
                     self._add(profile, tools)
+                self._standing.begin()
+                services.start_soon(
+                    self._watchdog.run, self._manager, self._alarm, self._watchdog_limit
+                )
                 log.info(
                     "started",
                     version=__version__,
@@ -105,7 +144,10 @@ class Daemon:
                 requests.cancel_scope.cancel()  # what was sent is shielded, and waited for here
             await self._accounts.write()
             await self._endpoint.close()
+            await self._token_files.stop()
+            await self._manager.drain()
             self._end_serving()
+            self._manager.close()
             services.cancel_scope.cancel()
         log.info("stopped")
 
@@ -117,23 +159,47 @@ class Daemon:
 
     def _end_serving(self) -> None:
         running_loop().leave(self._server)
+        self._server.stop_accepting()
+        self._server.hear_out(FAREWELL)
         self._server.close()
         self._listener.close()
 
     def _add(self, profile: Profile, tools: Tools) -> None:
-        self.keepers[profile.name] = Keeper(profile, tools, self._server.waiting.changed)
+        keeper = self.keepers[profile.name] = Keeper(profile, tools, self._changed)
+        self._follow(keeper)
+
+    def _changed(self, keeper: Keeper, ended: LoginEnded | None) -> None:
+        self._server.waiting.changed(keeper, ended)
+        self._server.following.changed(keeper)
+        self._credentials.changed(keeper)
+        self._standing.changed()
+        self._follow(keeper)
+
+    def _follow(self, keeper: Keeper) -> None:
+        """Bring what lies outside of the daemon to what a keeper has come to."""
+        if self.keepers.get(keeper.profile.name) is not keeper:
+            return  # it is being made, or was removed
+        self._token_files.changed(keeper.profile, keeper.session)
+        if not self.stopping:
+            self._notices.changed(keeper.profile, keeper.session)
 
     def _remove(self, name: str) -> None:
         keeper = self.keepers.pop(name)
         keeper.remove()
+        self._sessions.forget(name)
         gone = NoSuchProfile(f"profile {name} was removed from the configuration")
         self._server.waiting.removed(keeper, gone)
+        self._server.following.removed(keeper)
+        self._credentials.removed(keeper, gone)
+        self._token_files.removed(name)
+        self._notices.removed(name)
 
     # Stopping
 
-    async def _mind_signals(self, stop: anyio.Event) -> None:
+    async def _mind_signals(self, stop: anyio.Event, *, task_status: TaskStatus[None]) -> None:
         wanted = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
         with anyio.open_signal_receiver(*wanted) as signals:
+            task_status.started()
             async for received in signals:
                 if received == signal.SIGHUP:
                     self.reload(lambda _: None)
@@ -147,11 +213,14 @@ class Daemon:
     def _begin_to_stop(self) -> None:
         """Begin nothing new. Live tokens are served to the end."""
         self.stopping = True
+        if isinstance(self._listener, AdoptedListener):
+            self._server.stop_accepting()
         for keeper in self.keepers.values():
             keeper.retire()
         self._server.waiting.answer_all(stopping())
         for reply in self._reload_replies:
             reply(stopping())
+        self._standing.stopping(STOP_TIME)
 
     async def _abandon_in_time(self) -> None:
         await anyio.sleep(STOP_TIME)
@@ -165,7 +234,9 @@ class Daemon:
             await self._reload_wanted.wait()
             self._reload_wanted = anyio.Event()
             replies, self._reload_replies = self._reload_replies, []
+            self._standing.reloading()
             result = await self._read_anew(tools)
+            self._standing.reloaded()
             for reply in replies:
                 reply(result)
             await self._accounts.write()
@@ -188,36 +259,24 @@ class Daemon:
 
     def _apply(self, settings: Settings, tools: Tools) -> None:
         """Take over what changed; a profile that didn't keeps its session."""
-        groups = admin_groups(settings)  # may refuse, so before anything is changed
         old, self._settings = self._settings, settings
-        self.admin_groups, self.default_profile = groups, settings.default_profile
+        self.rights, self.default_profile = settings.rights, settings.default_profile
         self.config_error = None
         self._endpoint.forget_trust()
         self._calls.shortcut.forget()
+        self._server.following.review(self._calls.refusal)
+        self._server.waiting.review(self._calls.refusal)  # before a keeper has news for them
         for name in self.keepers.keys() - settings.profiles.keys():
             self._remove(name)
         for name, profile in settings.profiles.items():
             if name in self.keepers:
                 self.keepers[name].reconfigure(profile)
+                self._follow(self.keepers[name])
             else:
                 self._add(profile, tools)
         log.info("reloaded", profiles=len(self.keepers))
         if _place(old) != _place(settings):
             log.warning("restart_needed", reason="socket, socket_mode or socket_group changed")
-
-
-def admin_groups(settings: Settings) -> frozenset[int]:
-    """Give the ids of the groups whose members are operators.
-
-    Raises:
-        ConfigRejected: there is no such group.
-    """
-    missing = [name for name in settings.admin_groups if not peers.group_exists(name)]
-    if missing:
-        raise ConfigRejected(
-            f"admin_groups: there is no group {', '.join(missing)}", "groupadd, or correct the name"
-        )
-    return peers.group_ids(settings.admin_groups)
 
 
 def _shortened(faults: str) -> str:
@@ -227,5 +286,5 @@ def _shortened(faults: str) -> str:
     return faults if more <= 0 else "\n".join([*lines[:MAX_FAULTS], f"and {more} more"])
 
 
-def _place(settings: Settings) -> tuple[str | None, int, str | None]:
+def _place(settings: Settings) -> tuple[str | None, int | None, str | None]:
     return settings.socket, settings.socket_mode, settings.socket_group

@@ -15,11 +15,14 @@ from openfit_tokend.core.budget import (
     Fingerprint,
     Go,
     Ledger,
+    Memory,
     Wait,
     announce,
     ask,
     logins_left,
+    memory,
     possible_at,
+    recall,
     settle,
 )
 from openfit_tokend.core.events import Kind, OverBudget
@@ -347,3 +350,28 @@ def test_proven_logins_side_by_side_do_not_add_to_old_clear_rejections() -> None
     )
 
     assert ask(ledger, ONE, NOW, insisted=False) == Wait()
+
+
+# What a restart would forget
+
+
+def test_the_fingerprints_that_the_file_does_not_hold_are_recalled() -> None:
+    lost, kept = Entry(1.0, lost=Fingerprint(7)), Entry(2.0, clear=True)
+    before = Ledger((lost, kept), clear=1, proven=(Fingerprint(5), Fingerprint(6)))
+    read = Ledger((Entry(1.0), kept), clear=1)
+
+    assert recall(read, memory(before)) == before
+
+
+def test_a_password_that_the_file_calls_rejected_is_not_recalled_as_proven() -> None:
+    read = Ledger(rejected=(Fingerprint(5),))
+
+    assert recall(read, Memory(proven=(Fingerprint(5), Fingerprint(6)))) == Ledger(
+        rejected=(Fingerprint(5),), proven=(Fingerprint(6),)
+    )
+
+
+def test_of_an_entry_that_is_gone_nothing_is_recalled() -> None:
+    read = Ledger((Entry(2.0), Entry(1.0, clear=True)))
+
+    assert recall(read, Memory(lost=((1.0, Fingerprint(7)), (9.0, Fingerprint(8))))) == read

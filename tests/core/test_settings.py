@@ -15,9 +15,11 @@ from openfit_tokend.core.settings import (
     PasswordCredential,
     PasswordEnv,
     PasswordFile,
+    PasswordKeyring,
     PasswordSource,
     Profile,
     Settings,
+    TokenFile,
 )
 from openfit_tokend.core.settings_parser import include_pattern, parse
 from openfit_tokend.core.settings_table import Fault, Source
@@ -27,7 +29,9 @@ PROFILE: dict[str, object] = {"environment": "test", "client_id": "c", "username
 IDENTITY = Identity(
     "https://of-identity-internal.azurewebsites.net", "c", "OpenFitApi offline_access", "u"
 )
-PASSWORD_KEYS = "password_file, password_credential, password_command, password_env"  # in messages
+PASSWORD_KEYS = (  # in messages
+    "password_file, password_credential, password_command, password_env, password_keyring"
+)
 
 
 def source(path: str = MAIN, /, **table: object) -> Source:
@@ -89,7 +93,11 @@ def test_every_key_is_taken() -> None:
         "refresh_before": "90s",
         "refresh_token_lifetime": "30d",
         "scope": "OpenFitApi",
+        "allow_users": ["alice"],
+        "allow_groups": ["etl", "wheel"],
+        "token_file": "/run/tokens/main",
         "ca_file": "/etc/ca.pem",
+        "notify_command": ["/usr/local/bin/page-me", "-v"],
     }
 
     settings = parse(
@@ -115,6 +123,10 @@ def test_every_key_is_taken() -> None:
         password=PasswordFile("/etc/openfit-tokend/main.password"),
         ca_file="/etc/ca.pem",
         policy=Policy(90.0, 30 * 86400.0),
+        allow_users=("alice",),
+        allow_groups=("etl", "wheel"),
+        token_file=TokenFile("/run/tokens/main"),
+        notify_command=("/usr/local/bin/page-me", "-v"),
     )
     assert settings == Settings(
         profiles={"main": main},
@@ -342,6 +354,7 @@ def test_units_multiply(number: int, unit: str) -> None:
         ({"password_command": ["/bin/cat", " "]}, PasswordCommand(("/bin/cat", " "))),
         ({"password_command": ["pass"]}, PasswordCommand(("pass",))),
         ({"password_env": "MAIN_2"}, PasswordEnv("MAIN_2")),
+        ({"password_keyring": "openfit"}, PasswordKeyring("openfit", "u")),
         ({}, None),
     ],
 )
@@ -367,6 +380,7 @@ def test_a_password_in_the_file_is_refused_and_never_repeated() -> None:
 
 ARGV = 'must be a program and its arguments, such as ["pass", "show", "openfit"]'
 CREDENTIAL = "must be the plain name of a credential, as in LoadCredential=NAME:FILE"
+OWN_FILE = "must be the path of a file, without //, /./ and /../ in it"
 VARIABLE = 'must be the name of an environment variable, such as "OPENFIT_PASSWORD"'
 
 
@@ -394,17 +408,59 @@ VARIABLE = 'must be the name of an environment variable, such as "OPENFIT_PASSWO
         ("password_file", "~/secret", "must be written out: ~ is not expanded here"),
         ("ca_file", "~root/ca", "must be written out: ~ is not expanded here"),
         ("ca_file", "a\0b", "must not contain control or invisible characters"),
+        ("password_keyring", "", "must not be empty"),
+        ("notify_command", "page-me", 'must be a list of texts, such as ["…"], not text'),
+        ("notify_command", [], ARGV),
+        ("allow_users", "alice", 'must be a list of texts, such as ["…"], not text'),
+        ("allow_groups", ["etl", ""], "item 2 must not be empty"),
+        ("token_file", "/run/tokens/", OWN_FILE),
+        ("token_file", "/run//token", OWN_FILE),
+        ("token_file", "/run/../token", OWN_FILE),
+        ("token_file", "./token", OWN_FILE),
+        ("token_file", "/run/..", OWN_FILE),
+        ("token_file", "/", OWN_FILE),
+        ("token_file", "~/token", "must be written out: ~ is not expanded here"),
     ],
 )
 def test_a_source_that_can_not_work_is_refused(key: str, value: object, text: str) -> None:
     assert faults(**{key: value}) == [(key, text)]
 
 
+@pytest.mark.parametrize("path", ["/run/.hidden", "/run/..a/b..", "/a"])
+def test_a_token_file_may_have_dots_in_its_names(path: str) -> None:
+    assert profile(token_file=path).token_file == TokenFile(path)
+
+
+def test_a_relative_token_file_begins_at_its_configuration() -> None:
+    assert profile(token_file="a/b").token_file == TokenFile("/etc/openfit-tokend/a/b")
+
+
+def test_two_profiles_never_share_a_token_file() -> None:
+    two = {name: PROFILE | {"token_file": "/run/token"} for name in ("a", "b")}
+
+    assert faults_of(source(profiles=two)) == [
+        ("profiles.b.token_file", "is the file of profile a already")
+    ]
+
+
 @pytest.mark.parametrize(
-    "key", ["password_keyring", "token_file", "notify_command", "allow_users", "allow_groups"]
+    ("lists", "group"),
+    [({}, "openfit"), ({"allow_users": ["a"]}, None), ({"allow_groups": []}, None)],
 )
-def test_what_comes_later_is_never_ignored(key: str) -> None:
-    assert faults(**{key: "x"}) == [(key, "is not supported yet: take it out")]
+def test_a_token_file_is_for_the_sockets_group_unless_the_profile_is_for_fewer(
+    lists: dict[str, object], group: str | None
+) -> None:
+    main = PROFILE | {"token_file": "/run/token"} | lists
+
+    settings = parse(source(socket_group="openfit", profiles={"main": main}))
+
+    assert isinstance(settings, Settings)
+    assert settings.profiles["main"].token_file == TokenFile("/run/token", group)
+
+
+def test_an_empty_list_is_a_list() -> None:
+    assert profile(allow_users=[]).allow_users == ()
+    assert profile().allow_users is None
 
 
 def test_an_unknown_key_is_named_with_the_nearest_known_one() -> None:

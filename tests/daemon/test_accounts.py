@@ -286,6 +286,30 @@ async def test_an_order_of_an_operator_is_written_down(file: StateFile) -> None:
     assert Accounts(file).ledger(ACCOUNT).announced == pytest.approx(clock.boot(), abs=20)
 
 
+async def test_a_stop_in_the_midst_of_a_write_loses_no_later_change(file: StateFile) -> None:
+    accounts = Accounts(file)
+    file.path.parent.mkdir()
+    slow = file.path.with_suffix(".new")
+    os.mkfifo(slow)
+    accounts.mark("main", IDENTITY)
+
+    def relieve() -> None:
+        with slow.open("rb") as pipe:
+            slow.unlink()
+            pipe.read()
+
+    async with anyio.create_task_group() as reading:
+        async with anyio.create_task_group() as writing:
+            writing.start_soon(accounts.write)
+            await anyio.wait_all_tasks_blocked()
+            reading.start_soon(to_thread.run_sync, relieve)
+            writing.cancel_scope.cancel()
+        accounts.mark("other", IDENTITY)
+        await accounts.write()
+
+    assert Accounts(file).is_logged_out("other", IDENTITY)
+
+
 async def test_many_changes_at_once_share_a_write(file: StateFile) -> None:
     accounts = Accounts(file)
 

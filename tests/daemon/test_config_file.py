@@ -1,5 +1,6 @@
 """Finding and reading the configuration, as its author meets it."""
 
+import grp
 import json
 import os
 import pwd
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openfit_token.errors import ConfigRejected
+from openfit_tokend.core.rights import Allowed, Rights
 from openfit_tokend.core.settings import PasswordFile
 from openfit_tokend.io.config_file import MAX_SIZE, load, locate
 from openfit_tokend.io.toml_lines import lines
@@ -151,7 +153,7 @@ second = {environment = "test", client_id = "c", username = "u", scope = 1}
         ),
         (
             'config.toml:15: profiles."a b".password: a password doesn\'t belong in this file: use one'
-            " of password_file, password_credential, password_command, password_env"
+            " of password_file, password_credential, password_command, password_env, password_keyring"
         ),
         'config.toml:18: profiles.second.scope: must be text in quotes, such as "…", not a number',
     ]
@@ -420,3 +422,45 @@ class TestLines:
         text = "".join(f'{json.dumps(key, ensure_ascii=False)} = "["\n' for key in keys)
 
         assert lines(text) == {(key,): number for number, key in enumerate(keys, 1)}
+
+
+NAMES = """\
+admin_groups = ["nobody-has-it", "{group}"]
+include = "more.toml"
+
+[profiles.a]
+environment = "test"
+client_id = "c"
+username = "u"
+scope = 1
+allow_users = ["{user}", "nobody-is-it"]
+"""
+
+
+def test_users_and_groups_that_nobody_knows_are_named_beside_all_other_faults(config: Path) -> None:
+    user, group = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(os.getegid()).gr_name
+    more = MAIN.replace("profiles.main", "profiles.b") + 'allow_groups = ["nobody-has-it"]\n'
+    write(config, NAMES.format(user=user, group=group))
+    write(config.parent / "more.toml", more)
+
+    last = len(more.splitlines())
+    assert rejection(config) == [
+        "config.toml:1: admin_groups: there is no group nobody-has-it: add it, or take it out",
+        'config.toml:8: profiles.a.scope: must be text in quotes, such as "…", not a number',
+        "config.toml:9: profiles.a.allow_users: there is no user nobody-is-it: add it, or take it out",
+        (
+            f"more.toml:{last}: profiles.b.allow_groups: there is no group nobody-has-it:"
+            " add it, or take it out"
+        ),
+    ]
+
+
+def test_the_names_come_with_their_ids(config: Path) -> None:
+    user, group = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(os.getegid()).gr_name
+    lists = f'allow_users = ["{user}"]\nallow_groups = ["{group}"]\n'
+    write(config, f'admin_groups = ["{group}"]\n{MAIN}{lists}')
+
+    assert load(config).rights == Rights(
+        frozenset({os.getegid()}),
+        {"main": Allowed(frozenset({os.geteuid()}), frozenset({os.getegid()}))},
+    )

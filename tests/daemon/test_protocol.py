@@ -125,7 +125,7 @@ def test_status_tells_all_of_a_profile(daemon: RunningDaemon, emulator: RunningE
         "config_error": type(None),
         "profiles": dict,
     }
-    assert clients[str(os.geteuid())].keys() == {"connections", "requests"}
+    assert clients[str(os.geteuid())].keys() == {"connections", "requests", "refused"}
     assert main.pop("counters").keys() == {
         "tokens",
         "logins",
@@ -265,7 +265,8 @@ def test_an_error_has_exactly_the_fields_of_the_protocol(wire: Wire) -> None:
     assert wire.call("get_tokn").error == {
         "code": "NO_SUCH_METHOD",
         "message": "there is no method 'get_tokn'",
-        "hint": "there are get_token, hello, login, logout, refresh, refuse, reload, status",
+        "hint": "there are get_token, hello, login, logout, refresh, refuse, reload, status,"
+        " subscribe",
         "retry_after": None,
     }
 

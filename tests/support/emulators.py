@@ -4,7 +4,7 @@ with running_emulator("lost-answer@2", rules=Rules(token_lifetime=8)) as emulato
     ... emulator.url, emulator.state().logins, emulator.fault("hang@refresh:1") ...
 """
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
@@ -127,10 +127,15 @@ def running_emulator(
     rules: Rules | None = None,
     users: Mapping[str, str] | None = None,
     place: Place | None = None,
+    enter: Callable[[], object] = str,
 ) -> Generator[RunningEmulator]:
-    """Run an emulator at a free port; by default with one user, USERNAME."""
+    """Run an emulator at a free port; by default with one user, USERNAME.
+
+    `enter` is called in its thread first: it may take that to another network.
+    """
     emulator = Emulator(users or {USERNAME: PASSWORD}, rules, faults)
     with start_blocking_portal("asyncio") as portal:
+        portal.call(enter)
         running = RunningEmulator(portal, emulator, place or Place())
         running.start()
         try:

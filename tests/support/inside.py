@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from socket import socket
 from typing import Any, cast
 
 import anyio
@@ -21,6 +22,7 @@ from openfit_token import AsyncTokenClient
 from openfit_tokend.app import Daemon
 from openfit_tokend.io import clock, config_file, log
 from openfit_tokend.io.listener import Listener
+from openfit_tokend.io.service_manager import NO_SERVICE, Service
 from openfit_tokend.io.state import StateFile, state_path
 
 
@@ -77,7 +79,11 @@ async def async_await_that(holds: Callable[[], bool], told: Callable[[], object]
 
 @asynccontextmanager
 async def daemon_inside(
-    directory: Path, *tables: str, password: str = PASSWORD
+    directory: Path,
+    *tables: str,
+    password: str = PASSWORD,
+    credential: socket | None = None,
+    service: Service = NO_SERVICE,
 ) -> AsyncGenerator[DaemonInside]:
     """Run a daemon in this loop; at the end it is told to stop, as a signal would."""
     (directory / "password").write_text(password)
@@ -90,7 +96,7 @@ async def daemon_inside(
         _log_to_stderr(patch)
         listener = Listener(directory / "run" / "socket", 0o600, None)
         ledger = StateFile(state_path(config))
-        daemon = Daemon(config, config_file.load(config), listener, ledger)
+        daemon = Daemon(config, config_file.load(config), listener, ledger, credential, service)
         inside = DaemonInside(daemon, directory, Clocks(patch))
         ended = anyio.Event()
 

@@ -3,6 +3,7 @@
 import os
 import resource
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +15,8 @@ from openfit_tokend.cli.complaints import complain
 from openfit_tokend.core.settings import Settings
 from openfit_tokend.io import config_file, log
 from openfit_tokend.io.driver import ServingLoop
-from openfit_tokend.io.listener import Listener, SocketUnusable
+from openfit_tokend.io.listener import AdoptedListener, Listener, SocketUnusable
+from openfit_tokend.io.service_manager import Passed, Service, take_over
 from openfit_tokend.io.state import StateFile, state_path
 
 EX_OSERR: Final = 71
@@ -27,6 +29,7 @@ thousand passwords to hash, would hold up the thread that serves; and it them.""
 def run(config: str | None, socket: str | None, level: str, form: str) -> int:
     """Serve until a signal; give the exit status."""
     log.set_up(level, form)
+    service = take_over()
     try:
         path = config_file.locate(config)
         settings = config_file.load(path)
@@ -35,18 +38,60 @@ def run(config: str | None, socket: str | None, level: str, form: str) -> int:
     _raise_descriptor_limit()
     sys.setswitchinterval(SWITCH)
     try:
-        place = socket_path(socket, settings)
-        listener = Listener(place, settings.socket_mode, settings.socket_group)
+        listener = _listener(socket, settings, service)
+        try:
+            credential = _adopted(service.credentials)
+            return _serve(path, settings, listener, credential, service)
+        finally:
+            listener.close()
     except SocketUnusable as error:
         log.error("socket_unusable", message=error.message, hint=error.hint)
         return EX_CANTCREAT
-    try:
-        return _serve(path, settings, listener)
-    finally:
-        listener.close()
 
 
-def _serve(path: Path, settings: Settings, listener: Listener) -> int:
+def _listener(
+    option: str | None, settings: Settings, service: Service
+) -> Listener | AdoptedListener:
+    """Take the socket that was passed, or make one.
+
+    Raises:
+        SocketUnusable: neither can be done.
+    """
+    passed = _adopted(service.sockets)
+    if passed is None:
+        place = socket_path(option, settings)
+        return Listener(place, settings.socket_mode, settings.socket_group)
+    given = option or settings.socket
+    differences = passed.differences(
+        None if given is None else Path(given).absolute(),
+        settings.socket_mode,
+        settings.socket_group,
+    )
+    if differences:
+        log.warning(
+            "socket_settings_ignored",
+            socket=passed.path,
+            keys=", ".join(differences),
+            hint="the socket unit decides: change it there, or take them out",
+        )
+    return passed
+
+
+def _adopted(passed: Sequence[Passed]) -> AdoptedListener | None:
+    """Take over a socket that a unit passed; one is enough."""
+    for more in passed[1:]:
+        log.error("socket_not_served", name=more.name, hint="one ListenStream= is served")
+        os.close(more.fd)
+    return AdoptedListener(passed[0].fd) if passed else None
+
+
+def _serve(
+    path: Path,
+    settings: Settings,
+    listener: Listener | AdoptedListener,
+    credential: AdoptedListener | None,
+    service: Service,
+) -> int:
     ledger = StateFile(state_path(path))
     if not ledger.lock():
         log.error(
@@ -57,7 +102,8 @@ def _serve(path: Path, settings: Settings, listener: Listener) -> int:
         )
         return EX_OSERR
     try:
-        daemon = Daemon(path, settings, listener, ledger)
+        asked = None if credential is None else credential.socket
+        daemon = Daemon(path, settings, listener, ledger, asked, service)
         anyio.run(
             _run_and_leave,
             daemon,

@@ -183,3 +183,35 @@ def _with(some: tuple[Fingerprint, ...], one: Fingerprint) -> tuple[Fingerprint,
 
 def _without(some: tuple[Fingerprint, ...], one: Fingerprint) -> tuple[Fingerprint, ...]:
     return tuple(each for each in some if each != one)
+
+
+# What a restart would forget
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The fingerprints of a ledger that the state file doesn't hold."""
+
+    proven: tuple[Fingerprint, ...] = ()
+    lost: tuple[tuple[float, Fingerprint], ...] = ()
+    """The times of entries, and the passwords whose answers were lost then."""
+
+
+def memory(ledger: Ledger) -> Memory:
+    """Give what is to be recalled after a restart."""
+    lost = tuple((entry.at, entry.lost) for entry in ledger.entries if entry.lost is not None)
+    return Memory(ledger.proven, lost)
+
+
+def recall(ledger: Ledger, memory: Memory) -> Ledger:
+    """Give a ledger that was read from the state file with what it had forgotten."""
+    lost = dict(memory.lost)
+    proven = ledger.proven
+    for fingerprint in memory.proven:
+        if fingerprint not in ledger.rejected:  # the file may be newer
+            proven = _with(proven, fingerprint)
+    entries = tuple(
+        entry if entry.clear or entry.lost is not None else replace(entry, lost=lost.get(entry.at))
+        for entry in ledger.entries
+    )
+    return replace(ledger, proven=proven, entries=entries)

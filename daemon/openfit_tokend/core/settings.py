@@ -1,8 +1,9 @@
 """Settings and profiles: values that were parsed and validated."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from openfit_tokend.core.rights import Rights
 from openfit_tokend.core.schedule import Policy
 
 
@@ -34,7 +35,28 @@ class PasswordEnv:
     name: str
 
 
-PasswordSource = PasswordFile | PasswordCredential | PasswordCommand | PasswordEnv
+@dataclass(frozen=True, slots=True)
+class PasswordKeyring:
+    """The password lies in the keyring of the daemon's user, under a service and a user name."""
+
+    service: str
+    username: str
+
+
+PasswordSource = PasswordFile | PasswordCredential | PasswordCommand | PasswordEnv | PasswordKeyring
+
+
+@dataclass(frozen=True, slots=True)
+class TokenFile:
+    """A file that holds the access token while it lives.
+
+    `group` may read it; None: the daemon's own. A directory that hands on its group (setgid) decides
+    before either. A profile with lists of its own isn't given to the socket's group: more may be in
+    that than the lists name.
+    """
+
+    path: str
+    group: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +82,8 @@ class Profile:
     """One login at one token server. URLs have no trailing slash.
 
     `password` is None where none is stored: `openfit-token login --ask` brings it.
+    `allow_users`, `allow_groups` None: there is no such list. Without both everyone who can open
+    the socket may use the profile; else whom one of them names.
     """
 
     name: str
@@ -69,6 +93,10 @@ class Profile:
     policy: Policy
     password: PasswordSource | None = None
     ca_file: str | None = None
+    allow_users: tuple[str, ...] | None = None
+    allow_groups: tuple[str, ...] | None = None
+    token_file: TokenFile | None = None
+    notify_command: tuple[str, ...] | None = None
 
     @property
     def account(self) -> Account:
@@ -78,11 +106,17 @@ class Profile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """All that the configuration says. `socket` None: the caller's default place."""
+    """All that the configuration says. `socket` None: the caller's default place.
+
+    `socket_mode` None: 0600, or what the socket unit says.
+
+    `rights`: what its names of users and groups came to; whoever reads the files looks them up.
+    """
 
     profiles: Mapping[str, Profile]
     default_profile: str | None = None
     socket: str | None = None
-    socket_mode: int = 0o600
+    socket_mode: int | None = None
     socket_group: str | None = None
     admin_groups: tuple[str, ...] = ()
+    rights: Rights = field(default_factory=Rights)

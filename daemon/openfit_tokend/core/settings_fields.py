@@ -36,6 +36,7 @@ _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SCOPE: Final = re.compile(r"[!#-\[\]-~]+(?: [!#-\[\]-~]+)*")  # RFC 6749 section 3.3
 _HOST: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
 _URL_PATH: Final = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%-]*)*")  # RFC 3986 section 3.3
+_OWN_FILE: Final = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[^/]+)+")
 _PORTS: Final = {"https": 443, "http": 80}
 _BAD_HOST: Final = f"must be a URL with a valid host, and a port from 1 to {MAX_PORT} if any"
 _WILDCARDS: Final = frozenset("*?[")
@@ -119,6 +120,14 @@ def path(value: object, directory: str) -> str:
     if given.startswith("~"):
         raise Wrong("must be written out: ~ is not expanded here")
     return given if given.startswith("/") else f"{directory}/{given}"
+
+
+def own_file(value: object, directory: str) -> str:
+    """Give the absolute path of a file that the daemon writes, in its one plain form."""
+    given = path(value, directory)
+    if not _OWN_FILE.fullmatch(given):
+        raise Wrong("must be the path of a file, without //, /./ and /../ in it")
+    return given
 
 
 def socket_path(value: object) -> str:

@@ -12,9 +12,11 @@ from openfit_tokend.core.settings import (
     PasswordCredential,
     PasswordEnv,
     PasswordFile,
+    PasswordKeyring,
     PasswordSource,
     Profile,
     Settings,
+    TokenFile,
 )
 from openfit_tokend.core.settings_table import Fault, Source, Table, Wrong
 
@@ -47,7 +49,13 @@ ENVIRONMENTS: Final[Mapping[str, Servers]] = {
 }
 """The vendor's own. An environment beside these is `custom`."""
 
-PASSWORD_KEYS: Final = ("password_file", "password_credential", "password_command", "password_env")
+PASSWORD_KEYS: Final = (
+    "password_file",
+    "password_credential",
+    "password_command",
+    "password_env",
+    "password_keyring",
+)
 
 TOP_KEYS: Final = (
     "socket",
@@ -68,20 +76,19 @@ PROFILE_KEYS: Final = (
     "refresh_before",
     "refresh_token_lifetime",
     "scope",
+    "allow_users",
+    "allow_groups",
+    "token_file",
     "ca_file",
+    "notify_command",
 )
 
-_LATER: Final = dict.fromkeys(
-    ("password_keyring", "token_file", "notify_command", "allow_users", "allow_groups"),
-    "is not supported yet: take it out",
-)
 _REFUSED_IN_PROFILE: Final[Mapping[str, str]] = {
     **dict.fromkeys(TOP_KEYS, "belongs at the top of the main file, before its first [table]"),
-    **_LATER,
     "password": f"a password doesn't belong in this file: use one of {', '.join(PASSWORD_KEYS)}",
 }
 _REFUSED_AT_TOP: Final[Mapping[str, str]] = dict.fromkeys(
-    (*PROFILE_KEYS, *_LATER, "password"), "belongs in a profile, below [profiles.NAME]"
+    (*PROFILE_KEYS, "password"), "belongs in a profile, below [profiles.NAME]"
 )
 _REFUSED_IN_INCLUDED: Final[Mapping[str, str]] = {
     **_REFUSED_AT_TOP,
@@ -118,7 +125,7 @@ def parse(
         table.refuse(_REFUSED_IN_INCLUDED)
         table.refuse_unknown(("profiles",), _REFUSED_IN_INCLUDED)
 
-    defined, profiles = _profiles((main, *included), faults)
+    defined, profiles = _profiles((main, *included), faults, socket_group)
     if complete and not any(source.table.get("profiles") for source in (main, *included)):
         top.note("at least one [profiles.NAME] table is needed", "profiles")
     if complete and default is not None and defined and default not in defined:
@@ -130,18 +137,19 @@ def parse(
         profiles=profiles,
         default_profile=default,
         socket=socket,
-        socket_mode=0o600 if socket_mode is None else socket_mode,
+        socket_mode=socket_mode,
         socket_group=socket_group,
         admin_groups=admin_groups or (),
     )
 
 
 def _profiles(
-    sources: Sequence[Source], faults: list[Fault]
+    sources: Sequence[Source], faults: list[Fault], socket_group: str | None
 ) -> tuple[dict[str, str], dict[str, Profile]]:
     """Give in which file each profile was first defined, and those without a fault."""
     defined: dict[str, str] = {}
     profiles: dict[str, Profile] = {}
+    writers: dict[str, str] = {}
     for source in sources:
         tables = Table(source, (), source.table, faults).optional("profiles", fields.table) or {}
         within = Table(source, ("profiles",), tables, faults)
@@ -154,22 +162,33 @@ def _profiles(
             values = within.optional(name, fields.table)
             if values is None:
                 continue
-            profile = _profile(name, Table(source, ("profiles", name), values, faults))
-            if profile is not None:
-                profiles.setdefault(name, profile)
+            table = Table(source, ("profiles", name), values, faults)
+            profile = _profile(name, table, socket_group)
+            if profile is None:
+                continue
+            profiles.setdefault(name, profile)
+            path = None if profile.token_file is None else profile.token_file.path
+            if path is not None and (writer := writers.setdefault(path, name)) != name:
+                table.note(f"is the file of profile {writer} already", "token_file")
     return defined, profiles
 
 
-def _profile(name: str, table: Table) -> Profile | None:
+def _profile(name: str, table: Table, socket_group: str | None) -> Profile | None:
     """Give one profile; None if a fault of it was noted."""
     environment = table.required("environment", _environment, '"production", "test" or "custom"')
     servers = _servers(table, environment)
     client_id = table.required("client_id", fields.name, '"…", as given by OpenFIT\'s support')
     username = table.required("username", fields.name, '"…", the name of the login')
     scope = table.optional("scope", fields.scope) or DEFAULT_SCOPE
-    password = _password(table)
+    password = _password(table, username or "")
     ca_file = table.optional("ca_file", partial(fields.path, directory=table.source.directory))
     policy = _policy(table)
+    users = table.optional("allow_users", fields.texts)
+    groups = table.optional("allow_groups", fields.texts)
+    token_file = table.optional(
+        "token_file", partial(fields.own_file, directory=table.source.directory)
+    )
+    notify_command = table.optional("notify_command", fields.argv)
     table.refuse(_REFUSED_IN_PROFILE)
     table.refuse_unknown(PROFILE_KEYS, _REFUSED_IN_PROFILE)
     if environment is None or servers is None or client_id is None or username is None:
@@ -182,6 +201,12 @@ def _profile(name: str, table: Table) -> Profile | None:
         password=password,
         ca_file=ca_file,
         policy=policy,
+        allow_users=users,
+        allow_groups=groups,
+        token_file=None
+        if token_file is None
+        else TokenFile(token_file, socket_group if users is None and groups is None else None),
+        notify_command=notify_command,
     )
 
 
@@ -205,7 +230,7 @@ def _servers(table: Table, environment: str | None) -> Servers | None:
     return ENVIRONMENTS[environment]
 
 
-def _password(table: Table) -> PasswordSource | None:
+def _password(table: Table, username: str) -> PasswordSource | None:
     given = [key for key in PASSWORD_KEYS if key in table.values]
     for key in given[1:]:
         table.note(f"is one source too many: {given[0]} is there already", key)
@@ -213,13 +238,16 @@ def _password(table: Table) -> PasswordSource | None:
     credential = table.optional("password_credential", fields.credential)
     argv = table.optional("password_command", fields.argv)
     variable = table.optional("password_env", fields.variable)
+    service = table.optional("password_keyring", fields.name)
     if path is not None:
         return PasswordFile(path)
     if credential is not None:
         return PasswordCredential(credential)
     if argv is not None:
         return PasswordCommand(argv)
-    return None if variable is None else PasswordEnv(variable)
+    if variable is not None:
+        return PasswordEnv(variable)
+    return None if service is None else PasswordKeyring(service, username)
 
 
 def _policy(table: Table) -> Policy:

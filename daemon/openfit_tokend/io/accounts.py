@@ -19,12 +19,15 @@ from openfit_tokend.core.events import Kind, OverBudget
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.settings import Account, Identity
 from openfit_tokend.io import clock, log
+from openfit_tokend.io.session_form import Fingerprints
 from openfit_tokend.io.state import State, StateFile
 
 WRITE_TIME: Final = 10.0
 """Seconds that a login waits for the disk: one that hangs must not end a session."""
 MAX_PAUSE: Final = 0.05
 """Seconds between two writes at most."""
+_LOOK: Final = 0.01
+"""Seconds between two looks whether a save has ended that nobody waits for any more."""
 _PAUSE: Final = 3
 """Between two writes, times the time of the first: a thousand logins at once share a few."""
 _SCRYPT_COST: Final = 2**9
@@ -106,6 +109,17 @@ class Accounts:
         self._change(replace(self._state, logged_out=marks))
         return True
 
+    def fingerprints(self, account: Account) -> Fingerprints:
+        """Give what the state file doesn't hold of an account's ledger."""
+        return Fingerprints(self._salt(), budget.memory(self.ledger(account)))
+
+    def recall(self, account: Account, fingerprints: Fingerprints) -> None:
+        """Take back what `fingerprints` gave before a restart, unless the salt is another."""
+        ledger = self.ledger(account)
+        recalled = budget.recall(ledger, fingerprints.memory)
+        if fingerprints.salt == self._salt() and recalled != ledger:
+            self._put(account, recalled)
+
     async def write(self) -> None:
         """Return when all changes until now are on disk; many callers share one write.
 
@@ -116,12 +130,15 @@ class Accounts:
         if self._written >= mine:
             return
         async with self._writing:
-            if self._written >= mine or self._saving:
-                return
+            if self._written >= mine or (self._saving and self._failing):
+                return  # nothing to do, or a disk that hangs
             await anyio.sleep(max(0.0, self._next_write - clock.boot()))
             began, now, state = clock.boot(), self._changes, self._state
             reason = f"no answer within {WRITE_TIME:.0f} s"
             with anyio.move_on_after(WRITE_TIME):
+                # One that was cancelled may be at it: what changed since isn't in it.
+                while self._saving:  # noqa: ASYNC110 -- a thread ends it, with no way to tell the loop
+                    await anyio.sleep(_LOOK)
                 reason = await self._try_save(state)
             if reason and not self._failing:
                 log.warning(
@@ -152,6 +169,9 @@ class Accounts:
             self._file.save(state)
         finally:
             self._saving = False
+
+    def _salt(self) -> bytes:
+        return hashlib.sha256(self._state.salt).digest()[:8]
 
     def _put(self, account: Account, ledger: Ledger) -> None:
         ledgers: Mapping[Account, Ledger] = {**self._state.ledgers, account: ledger}

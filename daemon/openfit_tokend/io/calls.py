@@ -1,6 +1,7 @@
 """What each method does. Parameters are judged here, once; answers are made here."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping
 from math import inf, isfinite
 from typing import TYPE_CHECKING, Final, Protocol, final
@@ -26,6 +27,7 @@ from openfit_tokend import __version__
 from openfit_tokend.core import budget
 from openfit_tokend.core.answers import Call, Get, Refuse, Renew, answer, login_call, token_for
 from openfit_tokend.core.events import NewTokenWanted, Woken
+from openfit_tokend.core.rights import Rights, Who, is_operator, may_use
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import (
     AccessToken,
@@ -36,10 +38,11 @@ from openfit_tokend.core.session import (
     live,
     state,
 )
-from openfit_tokend.io import clock, log
+from openfit_tokend.io import audit, clock
 from openfit_tokend.io.connection import Park, User
+from openfit_tokend.io.following import Follow
 from openfit_tokend.io.keeper import Keeper
-from openfit_tokend.io.peers import may_operate, program_of
+from openfit_tokend.io.peers import who
 from openfit_tokend.io.secrets import MAX_PASSWORD
 from openfit_tokend.io.server import Caller
 from openfit_tokend.io.shortcut import Shortcut
@@ -59,7 +62,7 @@ class House(Protocol):
 
     keepers: dict[str, Keeper]
     default_profile: str | None
-    admin_groups: frozenset[int]
+    rights: Rights
     socket_path: str
     started_at: float
     """CLOCK_BOOTTIME."""
@@ -88,6 +91,8 @@ class Calls:
     def __init__(self, house: House) -> None:
         self._house = house
         self.shortcut = Shortcut()
+        self._refused: Counter[int] = Counter()  # calls that a uid might not make
+        self._audited = audit.is_detailed()  # then each token goes the long way, and is logged
         self._methods: dict[str, tuple[Callable[[Caller, Params], object], frozenset[str]]] = {
             "get_token": (self._get_token, frozenset({"profile", "min_ttl", "wait"})),
             "hello": (self._hello, frozenset()),
@@ -97,10 +102,11 @@ class Calls:
             "refuse": (self._refuse, frozenset({"profile", "id", "wait"})),
             "reload": (self._reload, frozenset()),
             "status": (self._status, frozenset({"profile"})),
+            "subscribe": (self._subscribe, frozenset({"profile"})),
         }
 
     def call(self, caller: Caller, method: str, params: Params) -> object:
-        """Give a method's result, a Park or a Later.
+        """Give a method's result, a Park, a Later or a Follow.
 
         Raises:
             TokenError: what the caller is answered instead.
@@ -120,7 +126,14 @@ class Calls:
         return do(caller, params)
 
     def note(self, data: bytes, message: "Value") -> None:
-        """Remember the bytes of a request that plainly asks for a token, for the short way."""
+        """Remember the bytes of a request that plainly asks for a token, for the short way.
+
+        That doesn't ask who is asking: so it is for a profile that is the same one for everybody, and
+        has no lists.
+        """
+        if self._audited:
+            return
+        house = self._house
         try:
             request = parse_request(message)
             if request is None or request[1] != "get_token":
@@ -128,44 +141,63 @@ class Calls:
             params = parse_params(request[2])
             if params.keys() <= {"profile", "wait"}:
                 _wait(params)
-                self.shortcut.remember(data, self._keeper(params))
+                name = _text(params, "profile")
+                keeper = keeper_of(house.keepers, house.default_profile, name)
+                if keeper.profile.name not in house.rights.allowed:
+                    self.shortcut.remember(data, keeper)
         except (TokenError, Malformed):
             return  # the usual way will say so
 
-    def token(self, keeper: Keeper, access: AccessToken, now: float) -> Encoded:
+    def token(self, caller: Caller, keeper: Keeper, access: AccessToken, now: float) -> Encoded:
         """Give the result that hands out a token, and count it."""
         keeper.counters.served += 1
+        if self._audited:
+            audit.token_handed_out(caller.peer, keeper.profile.name, access, now)
         return Encoded(keeper.handout.answer(keeper.profile, keeper.session, access, now))
+
+    def refusal(self, caller: Caller, keeper: Keeper) -> NotAllowed | None:
+        """Give the error of a caller who may not use a profile, if so; it is logged, and counted."""
+        name, rights = keeper.profile.name, self._house.rights
+        if name not in rights.allowed or may_use(rights, name, who(caller.sock, caller.peer)):
+            return None
+        return self._refuse_profile(caller, "wait", name)
 
     # The methods
 
-    def _hello(self, _caller: Caller, _params: Params) -> object:
+    def _hello(self, caller: Caller, _params: Params) -> object:
         return {
             "name": "openfit-tokend",
             "version": __version__,
             "protocol": PROTOCOL,
             "pid": os.getpid(),
             "uptime": clock.boot() - self._house.started_at,
-            "profiles": list(self._house.keepers),
+            "profiles": list(self._usable(who(caller.sock, caller.peer))),
         }
 
-    def _get_token(self, _caller: Caller, params: Params) -> object:
-        keeper = self._keeper(params)
+    def _get_token(self, caller: Caller, params: Params) -> object:
+        keeper = self._keeper(caller, "get_token", params)
         if not params:  # the most common call is answered by what is held, where that will do
             now = clock.boot()
             access = keeper.session.access
             if access is not None and now < access.expires and now < access.due:
-                return self.token(keeper, access, now)
-        return self._await(keeper, Get(_number(params, "min_ttl", inf)), _wait(params))
+                return self.token(caller, keeper, access, now)
+        call = Get(_number(params, "min_ttl", inf))
+        return self._await(caller, keeper, call, _wait(params))
 
-    def _refresh(self, _caller: Caller, params: Params) -> object:
-        return self._await(self._keeper(params), Renew(clock.boot()), _wait(params))
+    def _refresh(self, caller: Caller, params: Params) -> object:
+        keeper = self._keeper(caller, "refresh", params)
+        return self._await(caller, keeper, Renew(clock.boot()), _wait(params))
 
-    def _refuse(self, _caller: Caller, params: Params) -> object:
+    def _refuse(self, caller: Caller, params: Params) -> object:
         refused = _text(params, "id")
         if refused is None:
             raise BadRequest("refuse needs the id of the token", "id: as the token's answer had it")
-        return self._await(self._keeper(params), Refuse(refused), _wait(params))
+        wait = _wait(params)
+        keeper = self._keeper(caller, "refuse", params)
+        access = keeper.session.access
+        if access is not None and access.id == refused:
+            audit.token_refused(caller.peer, keeper.profile.name, refused)
+        return self._await(caller, keeper, Refuse(refused), wait)
 
     def _login(self, caller: Caller, params: Params) -> object:
         password = _text(params, "password")
@@ -182,15 +214,22 @@ class Calls:
 
     def _reload(self, caller: Caller, _params: Params) -> object:
         self._judge_operator(caller, "reload")
+        audit.operator_call(caller.peer, "reload")
         return Later(self._house.reload)
 
     def _status(self, caller: Caller, params: Params) -> object:
         house, now = self._house, clock.boot()
-        one = _text(params, "profile")
-        keepers = house.keepers if one is None else {one: self._keeper(params)}
-        operator = may_operate(caller.sock, caller.peer, house.admin_groups)
+        one, asking = _text(params, "profile"), who(caller.sock, caller.peer)
+        keepers = (
+            self._usable(asking) if one is None else {one: self._keeper(caller, "status", params)}
+        )
+        operator = is_operator(house.rights, asking)
         clients = {
-            str(uid): {"connections": user.connections, "requests": user.requests}
+            str(uid): {
+                "connections": user.connections,
+                "requests": user.requests,
+                "refused": self._refused[uid],
+            }
             for uid, user in house.users.items()
         }
         return {
@@ -208,60 +247,84 @@ class Calls:
             **({"clients": clients} if operator else {}),
         }
 
+    def _subscribe(self, caller: Caller, params: Params) -> object:
+        keeper = self._keeper(caller, "subscribe", params)
+        operator = is_operator(self._house.rights, who(caller.sock, caller.peer))
+        status = _status_of(keeper, clock.boot(), operator=operator)
+        return Follow(keeper, {"profile": keeper.profile.name, **status})
+
     # What they share
 
-    def _keeper(self, params: Params) -> Keeper:
-        keepers = self._house.keepers
+    def _keeper(self, caller: Caller, method: str, params: Params) -> Keeper:
+        """Give the keeper of the profile that a call is for, if the caller may use it."""
+        house = self._house
+        keepers, default, rights = house.keepers, house.default_profile, house.rights
         name = _text(params, "profile") if params else None
-        if name is None:
-            name = self._house.default_profile
-            if name is None and len(keepers) == 1:
-                (name,) = keepers
-        keeper = None if name is None else keepers.get(name)
-        if keeper is None:
-            there_are = f"there are: {', '.join(sorted(keepers))}"
-            raise NoSuchProfile(
-                "there are several profiles, and none is the default"
-                if name is None
-                else f"there is no profile {_shown(name)}",
-                there_are if len(there_are) < 1000 else f"there are {len(keepers)}",  # noqa: PLR2004 -- characters that still help
-            )
-        return keeper
+        if not rights.allowed:
+            return keeper_of(keepers, default, name)
+        asking = who(caller.sock, caller.peer)
+        if name in keepers:
+            if may_use(rights, name, asking):
+                return keepers[name]
+            raise self._refuse_profile(caller, method, name)
+        if name is None and default is not None and may_use(rights, default, asking):
+            return keepers[default]
+        usable = self._usable(asking)
+        if not usable:
+            raise self._refuse_profile(caller, method, None)
+        return keeper_of(usable, None, name)
 
-    def _await(self, keeper: Keeper, call: Get | Refuse | Renew, wait: float) -> object:
+    def _usable(self, asking: Who) -> dict[str, Keeper]:
+        """Give the profiles that a caller may use."""
+        rights, keepers = self._house.rights, self._house.keepers
+        if not rights.allowed:
+            return keepers
+        return {name: keeper for name, keeper in keepers.items() if may_use(rights, name, asking)}
+
+    def _refuse_profile(self, caller: Caller, method: str, name: str | None) -> NotAllowed:
+        """Note that a caller may not use a profile (None: any), and give what it is told.
+
+        It isn't told who may: that is the log's and the configuration's.
+        """
+        peer = caller.peer
+        self._refused[peer.uid] += 1
+        audit.call_refused(peer, method, name)
+        what = "any profile" if name is None else f"profile {name}"
+        return NotAllowed(
+            f"you (uid {peer.uid}) may not use {what}",
+            "ask the administrator: its allow_users or allow_groups would have to name you",
+        )
+
+    def _await(
+        self, caller: Caller, keeper: Keeper, call: Get | Refuse | Renew, wait: float
+    ) -> object:
         """Give the token that fulfils a call; or let one be got, and the call wait for it."""
         now = clock.boot()
         access = token_for(keeper.session, call, now)
         if access is None:
             self._judge_time()
             keeper.feed(NewTokenWanted(call.id if isinstance(call, Refuse) else None))
-            return self._told(keeper, call, now + wait, now)
+            return self._told(caller, keeper, call, now + wait)
         if isinstance(access, TokenError):
             raise access
         if now >= access.due:
             keeper.feed(Woken())  # in time anyway, unless the host was suspended
-        return self.token(keeper, access, now)
+        return self.token(caller, keeper, access, now)
 
-    def _told(self, keeper: Keeper, call: Call, deadline: float, now: float) -> object:
+    def _told(self, caller: Caller, keeper: Keeper, call: Call, deadline: float) -> object:
+        now = clock.boot()
         match answer(keeper.session, call, deadline, now):
             case None:
                 return Park(keeper, call, deadline)
             case AccessToken() as access:
-                return self.token(keeper, access, now)
+                return self.token(caller, keeper, access, now)
             case error:
                 raise error
 
     def _operated(self, caller: Caller, method: str, params: Params) -> Keeper:
         self._judge_operator(caller, method)
-        keeper = self._keeper(params)
-        log.info(
-            "operator_call",
-            method=method,
-            profile=keeper.profile.name,
-            uid=caller.peer.uid,
-            pid=caller.peer.pid,
-            program=program_of(caller.peer),
-        )
+        keeper = self._keeper(caller, method, params)
+        audit.operator_call(caller.peer, method, keeper.profile.name)
         return keeper
 
     def _judge_time(self) -> None:
@@ -270,17 +333,36 @@ class Calls:
 
     def _judge_operator(self, caller: Caller, method: str) -> None:
         self._judge_time()
-        peer = caller.peer
-        if may_operate(caller.sock, peer, self._house.admin_groups):
+        if is_operator(self._house.rights, who(caller.sock, caller.peer)):
             return
-        program = program_of(peer)
-        log.limited(
-            "call_refused", peer.uid, method=method, uid=peer.uid, pid=peer.pid, program=program
-        )
+        self._refused[caller.peer.uid] += 1
+        audit.call_refused(caller.peer, method)
         raise NotAllowed(
             f"{method} is for operators: root, the daemon's user and admin_groups",
             "ask the administrator, or use sudo",
         )
+
+
+def keeper_of(keepers: Mapping[str, Keeper], default: str | None, name: str | None) -> Keeper:
+    """Give the keeper of a profile; of the default one, or of the only one, where none is named.
+
+    Raises:
+        NoSuchProfile: there is none.
+    """
+    if name is None:
+        name = default
+        if name is None and len(keepers) == 1:
+            (name,) = keepers
+    keeper = None if name is None else keepers.get(name)
+    if keeper is None:
+        there_are = f"there are: {', '.join(sorted(keepers))}"
+        raise NoSuchProfile(
+            "there are several profiles, and none is the default"
+            if name is None
+            else f"there is no profile {_shown(name)}",
+            there_are if len(there_are) < 1000 else f"there are {len(keepers)}",  # noqa: PLR2004 -- characters that still help
+        )
+    return keeper
 
 
 def stopping() -> Stopping:

@@ -7,6 +7,7 @@ import shlex
 import stat
 import tomllib
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
@@ -16,8 +17,10 @@ import platformdirs
 
 from openfit_token.errors import ConfigRejected
 from openfit_tokend.core.settings import Settings
+from openfit_tokend.core.settings_names import mentions, rights, unknown
 from openfit_tokend.core.settings_parser import include_pattern, parse
 from openfit_tokend.core.settings_table import MAX_SHOWN, Fault, Source
+from openfit_tokend.io.names import look_up
 from openfit_tokend.io.regular_file import Unusable, judge_owner, read
 from openfit_tokend.io.toml_lines import lines
 
@@ -57,7 +60,9 @@ def locate(option: str | None) -> Path:
 
 
 def load(path: Path) -> Settings:
-    """Read and judge the configuration with all that it includes.
+    """Read and judge the configuration with all that it includes, and look up the names in it.
+
+    May block: on the disk, and where names of users and groups come from the network.
 
     Raises:
         ConfigRejected: its message has every fault, one a line: `path:line: key: what is
@@ -68,10 +73,15 @@ def load(path: Path) -> Settings:
     except _Broken as broken:
         raise ConfigRejected(str(broken)) from None
     files, unread = _read_included(main)
-    parsed = parse(main.source, [file.source for file in files], complete=not unread)
-    if isinstance(parsed, Settings) and not unread:
-        return parsed
-    faults = () if isinstance(parsed, Settings) else parsed
+    included = [file.source for file in files]
+    parsed = parse(main.source, included, complete=not unread)
+    named = list(mentions(main.source, included))
+    ids = look_up(mention.name for mention in named)
+    faults = unknown(named, ids)
+    if not isinstance(parsed, Settings):
+        faults += parsed
+    elif not faults and not unread:
+        return replace(parsed, rights=rights(parsed, ids))
     raise ConfigRejected("\n".join((*_report((main, *files), faults), *unread)))
 
 

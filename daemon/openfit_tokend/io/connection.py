@@ -77,8 +77,8 @@ class Connection:
     """A connected socket. Its methods never block; a broken one raises OSError."""
 
     __slots__ = (
-        "closed", "decoder", "ended", "held", "outgoing", "owed", "peer", "sock", "unread", "user",
-        "watched",
+        "closed", "decoder", "ended", "held", "news", "outgoing", "owed", "peer", "sock", "unread",
+        "user", "watched",
     )  # fmt: skip
 
     def __init__(self, sock: socket, peer: Peer, user: User) -> None:
@@ -89,6 +89,7 @@ class Connection:
         self.outgoing = b""
         self.unread = 0  # what of it `user.unread` counts
         self.owed: set[Owed] | None = None  # None: 10,000 idle clients need no sets
+        self.news: dict[Keeper, bool] | None = None  # what it follows, and whether it is to be told
         self.watched = -1  # what the epoll looks for; -1: it doesn't know the socket yet
         self.held = False  # requests that were read may still lie in the decoder
         self.ended = False  # nothing more is read: it closed its side, or sent rubbish
@@ -101,6 +102,11 @@ class Connection:
         return not (self.outgoing or self.held or self.ended) and (
             decoder is None or decoder.is_empty
         )
+
+    @property
+    def has_news(self) -> bool:
+        """Tell whether there is something it wasn't told yet."""
+        return self.news is not None and True in self.news.values()
 
     @property
     def is_free(self) -> bool:

@@ -96,7 +96,7 @@ class Endpoint:
     def __init__(self) -> None:
         self._clients: dict[str | None, httpx.AsyncClient] = {}
         self._slots: dict[str, _Slots] = {}
-        self._under_way: set[anyio.CancelScope] = set()
+        self._under_way: dict[anyio.CancelScope, float] = {}  # until when, on the loop's clock
 
     async def request(self, order: Order) -> Reply:
         """Send a login or a refresh, and give what came of it.
@@ -116,14 +116,14 @@ class Endpoint:
             except Exception as error:  # noqa: BLE001 -- a CA file, or a proxy's URL
                 return Reply(sent, _no_client(profile, error))
             reply = Reply(sent, _no_answer("the daemon ended before the answer came"))
-            with self._kept():
+            with self._kept(REQUEST_TIMEOUT):
                 reply = await _exchange(client, order)
             return reply  # noqa: RET504 -- `abandon` ends the block without it
 
     async def revoke(self, profile: Profile, token: Secret) -> None:
         """Ask for a refresh token to be revoked; whether it was is not known."""
         form = oauth.revocation_form(profile.identity, token)
-        with self._kept(), anyio.move_on_after(REVOKE_TIMEOUT):
+        with self._kept(REVOKE_TIMEOUT), anyio.move_on_after(REVOKE_TIMEOUT):
             try:
                 client = self._client(profile)
                 url = profile.identity.id_server + oauth.REVOCATION_PATH
@@ -141,20 +141,33 @@ class Endpoint:
         except Exception as error:  # noqa: BLE001 -- each is one reason why it isn't reached
             return failure_of(error)
 
+    @property
+    def under_way(self) -> int:
+        """Give the number of requests that were sent and have no answer yet."""
+        return len(self._under_way)
+
+    def overruns(self) -> list[float]:
+        """Give for each request under way the seconds since it had to end; negative: it has time.
+
+        A host that was suspended meanwhile doesn't count: the loop's clock stood still then.
+        """
+        now = anyio.current_time()
+        return [now - until for until in self._under_way.values()]
+
     def abandon(self) -> None:
         """Break off what is under way: only for the daemon's end, when its time is over."""
         for scope in self._under_way:
             scope.cancel()
 
     @contextmanager
-    def _kept(self) -> Generator[None]:
-        """Let nobody but `abandon` cancel what is in this block."""
+    def _kept(self, limit: float) -> Generator[None]:
+        """Let nobody but `abandon` cancel what is in this block; it takes so many seconds at most."""
         with anyio.CancelScope(shield=True) as scope:
-            self._under_way.add(scope)
+            self._under_way[scope] = anyio.current_time() + limit
             try:
                 yield
             finally:
-                self._under_way.discard(scope)
+                del self._under_way[scope]
 
     def forget_trust(self) -> None:
         """Read CA files anew from the next request on: a reload may follow a change of them."""

@@ -8,13 +8,12 @@ were sent are waited for.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from math import inf
 from typing import Protocol, final
 
 from anyio import CancelScope
 from anyio.abc import TaskGroup
 
-from openfit_token.errors import BudgetSpent, LoginRejected, SecretUnavailable, Unavailable
+from openfit_token.errors import SecretUnavailable, Unavailable
 from openfit_tokend.core import budget
 from openfit_tokend.core.answers import LoginEnded, ended_login, is_news
 from openfit_tokend.core.events import (
@@ -41,7 +40,9 @@ from openfit_tokend.core.session import (
     Refresh,
     Requesting,
     Session,
+    Stopped,
     is_logged_out,
+    live,
     logged_out_session,
     new_session,
     state,
@@ -54,8 +55,11 @@ from openfit_tokend.io.accounts import Accounts
 from openfit_tokend.io.alarm import Alarm
 from openfit_tokend.io.endpoint import Endpoint, Order, Reply
 from openfit_tokend.io.handout import Handout
+from openfit_tokend.io.problems import internal_problem, over_budget_problem, void_problem
 from openfit_tokend.io.queue import Queue
 from openfit_tokend.io.secrets import read_password
+from openfit_tokend.io.session_form import Kept
+from openfit_tokend.io.stored_sessions import StoredSessions
 
 
 class Listener(Protocol):
@@ -86,6 +90,7 @@ class Tools:
     endpoint: Endpoint
     accounts: Accounts
     alarm: Alarm
+    sessions: StoredSessions
     tasks: TaskGroup
     logins: Queue
 
@@ -111,10 +116,13 @@ class Keeper:
         self._faults = 0  # of ours, since the last token
         self._password: Secret | None = None  # of `login`, until that login ends
         now = clock.boot()
+        kept = tools.sessions.take(profile.name)
         logged_out = tools.accounts.is_logged_out(profile.name, profile.identity)
         self.session = logged_out_session(now) if logged_out else new_session(now)
         self.answered = logged_out
         self._timer = tools.alarm.at(wake_at(self.session), self._wake)
+        if kept is not None:
+            self._go_on(kept, now)
 
     # What happens
 
@@ -138,14 +146,41 @@ class Keeper:
             self._set_timer(wake_at(self.session))
             if self.session.access is None:
                 self.handout = Handout()  # it held the token's bytes
-            out = self.profile.identity if is_logged_out(self.session) else None
-            if not self._removed and self._tools.accounts.mark(self.profile.name, out):
-                self._tools.tasks.start_soon(self._tools.accounts.write)
+            self._mark()
             self._log_change(before)
             if is_news(before, self.session):
+                self._keep()  # before anything is sent
                 self._changed(self, ended_login(before, event, self.session))
         for effect in effects:
             self._carry_out(effect, sender)
+
+    def _go_on(self, kept: Kept, now: float) -> None:
+        """Take up the session of before a restart, as after a reload."""
+        if not self.answered or is_logged_out(kept.session):  # a logout is the file's to say too
+            self.session = restored(kept.session, now)
+        self.last_success_at = kept.last_success_at
+        self._tools.accounts.recall(self.profile.account, kept.fingerprints)
+        self._set_timer(wake_at(self.session))
+        self._mark()
+        self.feed(Reconfigured(schedule=kept.policy != self.profile.policy))
+        held = live(self.session, now) is not None
+        self.answered = held or isinstance(self.session.doing, Stopped)
+        if self.session != kept.session:
+            self._keep()
+
+    def _mark(self) -> None:
+        """Have it written down whether the profile is logged out, if that is news."""
+        out = self.profile.identity if is_logged_out(self.session) else None
+        if not self._removed and self._tools.accounts.mark(self.profile.name, out):
+            self._tools.tasks.start_soon(self._tools.accounts.write)
+
+    def _keep(self) -> None:
+        """Let the session outlive the daemon, where there is a place for that."""
+        if not self._removed:
+            fingerprints = self._tools.accounts.fingerprints(self.profile.account)
+            self._tools.sessions.keep(
+                self.profile, self.session, self.last_success_at, fingerprints
+            )
 
     def _begin_again(self) -> None:
         """Go on after a fault of ours, as after a restart, and more slowly with each."""
@@ -220,7 +255,7 @@ class Keeper:
                 event = await self._log_in(sender, number, request)
         except Exception:  # noqa: BLE001 -- a fault of ours: only this profile tries again
             log.exception("internal_fault", profile=sender.name)
-            event = Failed(number, Kind.UNCERTAIN, _internal_problem())
+            event = Failed(number, Kind.UNCERTAIN, internal_problem())
         with CancelScope(shield=True):
             if isinstance(event, Failed) and isinstance(request, Login):
                 await self._tools.accounts.write()  # who is told of a rejection may rely on it
@@ -246,7 +281,7 @@ class Keeper:
             while True:
                 password = given or await read_password(sender.password)
                 if self._is_void(number):  # or it would ask for a place in the account's ledger
-                    return Failed(number, Kind.TRANSIENT, _void_problem())
+                    return Failed(number, Kind.TRANSIENT, void_problem())
                 event = await self._log_in_with(sender, number, request, password)
                 if event is not None:
                     return event
@@ -266,7 +301,7 @@ class Keeper:
         if admitted is None:
             return None
         if isinstance(admitted, OverBudget):
-            return Failed(number, admitted, _over_budget_problem(admitted))
+            return Failed(number, admitted, over_budget_problem(admitted))
         self.counters.logins += 1
         kind: Kind | None = Kind.TRANSIENT  # what it is if the daemon ends before it is sent
         try:
@@ -358,33 +393,3 @@ def _event(number: int, reply: Reply) -> Granted | Failed:
         case Failure(kind, error, message, hint):
             problem = Problem(error, message, hint, clock.boot())
             return Failed(number, kind, problem, reply.retry_after)
-
-
-def _internal_problem() -> Problem:
-    return Problem(
-        Unavailable,
-        "a fault of the daemon",
-        "its log has the details; it is tried again",
-        clock.boot(),
-    )
-
-
-def _void_problem() -> Problem:
-    return Problem(Unavailable, "the login isn't needed any more", None, clock.boot())
-
-
-def _over_budget_problem(refused: OverBudget) -> Problem:
-    if refused.until == inf:
-        return Problem(
-            LoginRejected,
-            "the token server rejected this user name and password before; they aren't sent again",
-            "store the right password and reload, or: openfit-token login",
-            clock.boot(),
-        )
-    return Problem(
-        BudgetSpent,
-        "too many rejected logins: nothing is sent, so that the account isn't locked",
-        "make sure of the password, and wait: then openfit-token login",
-        clock.boot(),
-        until=refused.until,
-    )

@@ -15,8 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, final
 
+from openfit_tokend.io.peers import peer_of
+
 BACKLOG: Final = 4096
 """Connections that may wait to be accepted: a client with a time-out is refused beyond."""
+DEFAULT_MODE: Final = 0o600
+"""Of the socket: it is the daemon's user's alone."""
 MAX_PATH: Final = 107
 """Bytes of a Unix socket's path (unix(7))."""
 
@@ -40,13 +44,14 @@ class SocketTaken(SocketUnusable):
 class Listener:
     """A listening socket in the file system, and the lock that says it is ours."""
 
-    def __init__(self, path: Path, mode: int, group: str | None) -> None:
+    def __init__(self, path: Path, mode: int | None, group: str | None) -> None:
         """Make the directory if it is missing, and the socket.
 
         Raises:
             SocketUnusable: another daemon lives there, or the place isn't safe, or not writable.
         """
         self.path = path
+        mode = DEFAULT_MODE if mode is None else mode
         beside = path.with_name(f".{path.name}.{os.getpid()}")
         if len(os.fsencode(beside)) > MAX_PATH:
             raise SocketUnusable(f"the socket's path is too long: {path}", "choose a shorter one")
@@ -83,6 +88,47 @@ class Listener:
         os.close(self._lock)
 
 
+@final
+class AdoptedListener:
+    """A listening socket of the service manager's: its unit decides where it is, and for whom.
+
+    It is never removed, nor changed: it stays in the service manager's hands, and whoever connects
+    while no daemon runs is the next one's.
+    """
+
+    def __init__(self, fd: int) -> None:
+        """Take over a descriptor; it is closed if it is of no use.
+
+        Raises:
+            SocketUnusable: it isn't a listening Unix stream socket with a path.
+        """
+        try:
+            self.socket = socket.socket(fileno=fd)
+        except OSError as error:
+            os.close(fd)
+            raise _unfit("no socket") from error
+        try:
+            self.path = _path_of(self.socket)
+        except BaseException:
+            self.socket.close()
+            raise
+        self.socket.settimeout(0)
+
+    def close(self) -> None:
+        """Stop listening here. A second time it does nothing."""
+        self.socket.close()
+
+    def differences(self, path: Path | None, mode: int | None, group: str | None) -> list[str]:
+        """Name the settings that say something else of the socket than its unit; None: none is."""
+        status = self.path.stat()
+        given = {
+            "socket": path is not None and path != self.path,
+            "socket_mode": mode is not None and mode != stat.S_IMODE(status.st_mode),
+            "socket_group": group is not None and group != _group_name(status.st_gid),
+        }
+        return [name for name, differs in given.items() if differs]
+
+
 def judge_place(path: Path, group: str | None) -> bool:
     """Look whether a socket could be made; True: a daemon lives there already.
 
@@ -115,6 +161,30 @@ def _gid(group: str | None) -> int | None:
         raise SocketUnusable(
             f"there is no group {group}", f"groupadd --system {group}, or change socket_group"
         ) from None
+
+
+def _group_name(gid: int) -> str:
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)
+
+
+def _path_of(sock: socket.socket) -> Path:
+    listens = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    if (sock.family, sock.type) != (socket.AF_UNIX, socket.SOCK_STREAM) or not listens:
+        raise _unfit("no listening Unix stream socket")
+    path: object = sock.getsockname()
+    if not isinstance(path, str) or not path:
+        raise _unfit("a socket without a path")
+    return Path(path)
+
+
+def _unfit(what: str) -> SocketUnusable:
+    return SocketUnusable(
+        f"the service manager passed {what}",
+        "write ListenStream=, an absolute path, and no Accept= into the socket unit",
+    )
 
 
 def _make_directory(directory: Path, mode: int, gid: int | None) -> None:
@@ -176,27 +246,44 @@ def _judge_place(path: Path) -> None:
         raise SocketUnusable(
             f"{path} is a socket of uid {status.st_uid}", "remove it, or name another place"
         )
-    if _answers(path):
-        raise _taken(path)
+    holder = _holder(path)
+    if holder is not None:
+        raise _held(path) if _is_service_manager(holder) else _taken(path)
 
 
-def _answers(path: Path) -> bool:
-    """Tell whether somebody listens there: a daemon without our lock, or another program."""
+def _holder(path: Path) -> int | None:
+    """Give the process that began to listen there; 0: it can't be known, None: nobody listens."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(0)
         try:
             probe.connect(os.fspath(path))
         except (ConnectionRefusedError, FileNotFoundError):
-            return False
+            return None
         except BlockingIOError:  # its queue is full: it lives
-            return True
-    return True
+            return 0
+        return peer_of(probe).pid
+
+
+def _is_service_manager(pid: int) -> bool:
+    """Tell whether a process is systemd's, the system's or a user's. Only words depend on it."""
+    try:
+        return pid == 1 or Path(f"/proc/{pid}/comm").read_text() == "systemd\n"
+    except OSError:
+        return False
 
 
 def _taken(path: Path) -> SocketTaken:
     return SocketTaken(
         f"another daemon listens at {path}",
         "stop it first, or name another place with --socket",
+    )
+
+
+def _held(path: Path) -> SocketTaken:
+    return SocketTaken(
+        f"systemd holds the socket {path}: it belongs to a socket unit",
+        "start the service instead (systemctl start openfit-tokend), or name another place with"
+        " --socket",
     )
 
 

@@ -1,6 +1,5 @@
 """Who is asking: the kernel's word, never the caller's."""
 
-import grp
 import os
 import struct
 from _socket import socket
@@ -9,10 +8,17 @@ from pathlib import Path
 from socket import SO_PEERCRED, SOL_SOCKET
 from typing import Final, NamedTuple
 
+from openfit_tokend.core.rights import Who
+
 _CRED: Final = struct.Struct("iII")  # struct ucred: pid, uid, gid (unix(7))
 _SO_PEERGROUPS: Final = 59
 _GROUPS_BYTES: Final = 1024
-"""Python's getsockopt gives no more: a caller's first 256 groups count."""
+"""Python's getsockopt takes no more, which are 256 groups. The kernel then gives none of them: of a
+caller in more groups only the main one counts. /proc/PID/status would name all, but of whoever has
+that number by now; so nothing is decided by it."""
+MAX_CGROUP: Final = 4096
+"""Bytes read of a cgroup's path: as long as paths can be."""
+_UNITS: Final = (".service", ".scope")
 
 
 class Peer(NamedTuple):
@@ -28,38 +34,18 @@ def peer_of(sock: socket) -> Peer:
     return Peer(*_CRED.unpack(sock.getsockopt(SOL_SOCKET, SO_PEERCRED, _CRED.size)))
 
 
+def who(sock: socket, peer: Peer) -> Who:
+    """Give who connected, as rights are judged: with the groups it had then."""
+    return Who(peer.uid, groups_of(sock, peer), owns=peer.uid in {0, os.geteuid()})
+
+
 def groups_of(sock: socket, peer: Peer) -> frozenset[int]:
-    """Give the groups of who connected, supplementary ones included."""
+    """Give the groups of who connected, supplementary ones included: see _GROUPS_BYTES."""
     try:
         raw = sock.getsockopt(SOL_SOCKET, _SO_PEERGROUPS, _GROUPS_BYTES)
-    except OSError:  # older kernels, or more groups than fit: the main one is known
+    except OSError:  # more groups than fit, or an older kernel: the main one is known
         return frozenset({peer.gid})
     return frozenset({peer.gid, *struct.unpack(f"{len(raw) // 4}I", raw)})
-
-
-def group_exists(name: str) -> bool:
-    """Tell whether there is a group of that name."""
-    try:
-        grp.getgrnam(name)
-    except KeyError:
-        return False
-    return True
-
-
-def group_ids(names: Iterable[str]) -> frozenset[int]:
-    """Give the ids of groups.
-
-    Raises:
-        KeyError: there is no group of that name.
-    """
-    return frozenset(grp.getgrnam(name).gr_gid for name in names)
-
-
-def may_operate(sock: socket, peer: Peer, admin_groups: frozenset[int]) -> bool:
-    """Tell whether a caller is an operator: root, the daemon's own user, or in such a group."""
-    if peer.uid in {0, os.geteuid()}:
-        return True
-    return bool(admin_groups) and not admin_groups.isdisjoint(groups_of(sock, peer))
 
 
 def program_of(peer: Peer) -> str:
@@ -68,3 +54,24 @@ def program_of(peer: Peer) -> str:
         return Path(f"/proc/{peer.pid}/comm").read_text(errors="replace").strip()
     except OSError:
         return "?"
+
+
+def unit_of(peer: Peer) -> str | None:
+    """Give the systemd unit the caller runs in, for the log alone; None: it can't be told."""
+    try:
+        with Path(f"/proc/{peer.pid}/cgroup").open("rb") as file:
+            lines = file.read(MAX_CGROUP).decode(errors="replace").splitlines()
+    except OSError:
+        return None
+    return unit_in(lines)
+
+
+def unit_in(lines: Iterable[str]) -> str | None:
+    """Give the innermost unit in the lines of /proc/PID/cgroup (cgroups(7)), of version 2 or 1."""
+    for line in lines:
+        _number, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if controllers in {"", "name=systemd"}:
+            units = [part for part in path.split("/") if part.endswith(_UNITS)]
+            return units[-1] if units else None
+    return None

@@ -4,6 +4,7 @@ import grp
 import os
 import shlex
 import stat
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Final, assert_never
@@ -17,9 +18,11 @@ from openfit_tokend.core.settings import (
     PasswordCredential,
     PasswordEnv,
     PasswordFile,
+    PasswordKeyring,
     PasswordSource,
 )
 from openfit_tokend.io.password_command import TIME_LIMIT, output_of
+from openfit_tokend.io.password_keyring import from_keyring
 from openfit_tokend.io.regular_file import Unusable, judge_owner, read
 
 MAX_PASSWORD: Final = 100
@@ -33,7 +36,8 @@ _RESTART: Final = "then systemctl restart openfit-tokend"
 async def read_password(source: PasswordSource | None) -> Secret:
     """Give the password as it is now. One newline at its end is cut off, nothing else.
 
-    May wait for a file system, or 30 s for a command. Can be cancelled: the command is killed.
+    May wait for a file system, or 30 s for a command or a keyring. Can be cancelled: the command is
+    killed.
 
     Raises:
         SecretUnavailable: it can't be read, others could read it too, or no server would take it.
@@ -45,7 +49,7 @@ async def read_password(source: PasswordSource | None) -> Secret:
             )
         case PasswordFile(path):
             what = f"password_file {path}"
-            raw = await _content(what, path, exempt=_is_credential(path))
+            raw = await _content(what, partial(_read_file, path))
         case PasswordCredential(name):
             what = f"password_credential {name}"
             raw = await _credential(what, name)
@@ -55,13 +59,20 @@ async def read_password(source: PasswordSource | None) -> Secret:
         case PasswordEnv(name):
             what = f"password_env {name}"
             raw = _variable(what, name)
+        case PasswordKeyring(service, username):
+            what = f"password_keyring {service}"
+            raw = await from_keyring(service, username)
         case _:
             assert_never(source)
-    return _password(what, raw)
+    return password_from(what, raw)
 
 
-def _password(what: str, raw: bytes) -> Secret:
-    """Judge what was read. The errors tell nothing of it."""
+def password_from(what: str, raw: bytes) -> Secret:
+    """Judge what was read. The errors tell nothing of it.
+
+    Raises:
+        SecretUnavailable: no server would take it.
+    """
     try:
         password = raw.removesuffix(b"\n").decode()
     except UnicodeDecodeError:
@@ -78,13 +89,10 @@ def _password(what: str, raw: bytes) -> Secret:
     return Secret(password)
 
 
-async def _content(what: str, path: str, *, exempt: bool) -> bytes:
-    judge = _accept if exempt else partial(_judge, path)
+async def _content(what: str, read_it: Callable[[], bytes]) -> bytes:
     try:
         with fail_after(TIME_LIMIT):
-            return await to_thread.run_sync(
-                read, path, MAX_SECRET_FILE, judge, abandon_on_cancel=True
-            )
+            return await to_thread.run_sync(read_it, abandon_on_cancel=True)
     except TimeoutError:
         reason = f"no answer within {TIME_LIMIT:.0f} s"
         raise SecretUnavailable(f"{what}: {reason}", "its file system hangs") from None
@@ -101,7 +109,7 @@ async def _credential(what: str, name: str) -> bytes:
             f"{load}, {_RESTART}",
         )
     try:
-        return await _content(what, f"{directory}/{name}", exempt=True)
+        return await _content(what, partial(_read_credential, f"{directory}/{name}"))
     except SecretUnavailable as error:
         hint = f"{load} (a changed one is seen after a restart only), {_RESTART}"
         raise SecretUnavailable(error.message, hint) from None
@@ -117,12 +125,27 @@ def _variable(what: str, name: str) -> bytes:
     return value
 
 
+def _read_file(path: str) -> bytes:
+    judge = _accept if _is_credential(path) else partial(_judge, path)
+    return read(path, MAX_SECRET_FILE, judge)
+
+
+def _read_credential(path: str) -> bytes:
+    if not _is_credential(path):
+        raise Unusable("is a symlink that leads out of $CREDENTIALS_DIRECTORY", "name a real file")
+    return read(path, MAX_SECRET_FILE, _accept)
+
+
 def _is_credential(path: str) -> bool:
-    """Tell whether the file lies below $CREDENTIALS_DIRECTORY, whose modes are systemd's business."""
+    """Tell whether the file lies below $CREDENTIALS_DIRECTORY, whose modes are systemd's business.
+
+    Of systemd 257 they are root's, with an ACL for the service's user, which looks like 0440.
+    """
     directory = os.environ.get("CREDENTIALS_DIRECTORY")
     if not directory:
         return False
-    return Path(path).resolve().is_relative_to(Path(directory).resolve())
+    real = os.path.realpath(path)  # Path.resolve raises on a loop of symlinks
+    return Path(real).is_relative_to(os.path.realpath(directory))
 
 
 def _accept(_status: os.stat_result) -> None:

@@ -11,7 +11,7 @@ time for others.
 
 import errno
 import os
-from _socket import socket
+from _socket import SHUT_RD, socket
 from collections.abc import Mapping
 from contextlib import suppress
 from resource import RLIMIT_NOFILE, getrlimit
@@ -33,6 +33,7 @@ from openfit_tokend.core.session import AccessToken
 from openfit_tokend.io import clock, log
 from openfit_tokend.io.alarm import Alarm
 from openfit_tokend.io.connection import BATCH, Connection, Park, User, accept
+from openfit_tokend.io.following import Follow, Following
 from openfit_tokend.io.keeper import Keeper
 from openfit_tokend.io.peers import Peer, peer_of
 from openfit_tokend.io.shortcut import Shortcut
@@ -85,15 +86,15 @@ class Methods(Protocol):
     """The short way to the most common answer."""
 
     def call(self, caller: Caller, method: str, params: Mapping[str, object]) -> object:
-        """Give a result, a Park or a Later.
+        """Give a result, a Park, a Later or a Follow.
 
         Raises:
             TokenError: what the caller is answered instead.
         """
         ...
 
-    def token(self, keeper: Keeper, access: AccessToken, now: float) -> object:
-        """Give the result that hands out a token."""
+    def token(self, caller: Caller, keeper: Keeper, access: AccessToken, now: float) -> object:
+        """Give the result that hands out a token to a caller."""
         ...
 
     def note(self, data: bytes, message: "Value") -> None:
@@ -110,6 +111,7 @@ class Server:
         self._capacity = max(1, descriptors - RESERVE)
         self.users: dict[int, User] = {}
         self.waiting = Waiting(self, methods.token, alarm)
+        self.following = Following(self)
         self._methods = methods
         self._alarm = alarm
         self._epoll = epoll()
@@ -138,6 +140,30 @@ class Server:
         """Accept clients of a listening socket that doesn't block. It stays the caller's."""
         self._listener, self._listener_fd = listener, listener.fileno()
         self._epoll.register(self._listener_fd, EPOLLIN)
+
+    @property
+    def is_full(self) -> bool:
+        """Tell whether nobody more can be accepted until somebody leaves."""
+        return len(self._connections) >= self._capacity
+
+    def stop_accepting(self) -> None:
+        """Accept nobody any more: who waits in the listen queue is for whoever listens next."""
+        if self._listener is not None:
+            self._epoll.unregister(self._listener_fd)
+            self._listener, self._listener_fd = None, -1
+
+    def hear_out(self, limit: float) -> None:
+        """Answer what was sent until now, within so many seconds, and take no more.
+
+        A client that sends on is told so by its kernel (EPIPE), instead of losing an answer.
+        """
+        for connection in self._connections.values():
+            with suppress(OSError):  # it has hung up
+                connection.sock.shutdown(SHUT_RD)
+            self.following.forget(connection)
+        until = clock.boot() + limit
+        while self._connections and (left := until - clock.boot()) > 0:
+            self.turn(min(left, TURN_TIME))
 
     def turn(self, timeout: float | None) -> None:
         """Wait for clients and handle them, until the event loop is needed.
@@ -185,12 +211,19 @@ class Server:
             self.drop(connection)
         self._settle(connection)
 
+    def tell(self, connection: Connection, notification: bytes) -> None:
+        """Send bytes that answer nothing."""
+        connection.outgoing += notification
+        self._send(connection)
+        self._settle(connection)
+
     def drop(self, connection: Connection) -> None:
         """Close a connection, and forget what it is owed."""
         if connection.closed:
             return
         connection.closed = True
         self.waiting.forget(connection)
+        self.following.forget(connection)
         connection.user.connections -= 1
         connection.count_unread()
         del self._connections[connection.sock.fileno()]
@@ -223,7 +256,7 @@ class Server:
         self._alarm.at(clock.boot() + ACCEPT_PAUSE, self._resume_accepting)
 
     def _resume_accepting(self) -> None:
-        if not self._epoll.closed:
+        if not self._epoll.closed and self._listener is not None:
             self._epoll.modify(self._listener_fd, EPOLLIN)
 
     def _welcome(self, sock: socket) -> None:
@@ -254,10 +287,7 @@ class Server:
                 elif data is not None:
                     connection.ended = True  # it may still read what it asked for
             elif events & EPOLLOUT:
-                self._send(connection)
-                if connection.held and connection.is_free:
-                    connection.held = False
-                    self._process(connection)
+                self._go_on(connection)
             if events & (EPOLLHUP | EPOLLERR) and (connection.ended or not events & EPOLLIN):
                 self.drop(connection)  # nobody is there to read an answer
             self._settle(connection)
@@ -266,6 +296,16 @@ class Server:
         except Exception:  # noqa: BLE001 -- a fault of ours: this client is closed, the others live
             log.exception("internal_fault")
             self.drop(connection)
+
+    def _go_on(self, connection: Connection) -> None:
+        """Send what found no room, and then what had to wait for that."""
+        self._send(connection)
+        if connection.has_news and not connection.outgoing:
+            connection.outgoing = self.following.news(connection)
+            self._send(connection)
+        if connection.held and connection.is_free:
+            connection.held = False
+            self._process(connection)
 
     def _answer_shortly(self, connection: Connection, data: bytes) -> bool:
         """Answer the most common request without decoding it; False: it is another."""
@@ -316,10 +356,10 @@ class Server:
             self._count_unread(connection)
         if connection.closed:
             return
-        if connection.ended and not connection.outgoing and not connection.owed:
+        if connection.ended and not (connection.outgoing or connection.owed or connection.news):
             self.drop(connection)
             return
-        if connection.outgoing or (connection.held and connection.is_free):
+        if connection.outgoing or connection.has_news or (connection.held and connection.is_free):
             wanted = EPOLLOUT  # also to go on with what is held: a socket is mostly writable
         elif connection.ended or connection.held:
             wanted = 0
@@ -344,6 +384,7 @@ class Server:
     def _end(self, connection: Connection, last: bytes) -> None:
         """Say one last thing and close, as soon as it could be sent."""
         self.waiting.forget(connection)
+        self.following.forget(connection)
         connection.ended = True
         connection.outgoing += last
         self._send(connection)
@@ -372,6 +413,9 @@ class Server:
             self.waiting.park(connection, msgid, result)
         elif isinstance(result, Later):
             self.waiting.begin(connection, msgid, result)
+        elif isinstance(result, Follow):
+            self._answer(connection, msgid, result.result)
+            self.following.add(connection, result.keeper)
         else:
             self._answer(connection, msgid, result)
 

@@ -114,6 +114,22 @@ class StateFile:
             return False
         return True
 
+    def is_locked(self) -> bool:
+        """Tell whether a daemon has the file at this moment."""
+        try:
+            lock = os.open(
+                self.path.with_suffix(".lock"), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+            )
+        except OSError:
+            return False
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(lock)
+        return False
+
     def _damaged(self, fresh: State, reason: str) -> State:
         log.warning(
             "state_unreadable",
@@ -125,7 +141,8 @@ class StateFile:
         return State(fresh.salt, unknown=Ledger(entries=(Entry(now), Entry(now))))
 
 
-def _boot_id() -> str:
+def boot_id() -> str:
+    """Give the name of this boot of the host; "" where it can't be known."""
     try:
         return _BOOT_ID.read_text().strip()
     except OSError:
@@ -136,7 +153,7 @@ def formed(state: State) -> Json:
     """Give a state as the file has it, with the clocks of this moment."""
     return {
         "v": VERSION,
-        "boot_id": _boot_id(),
+        "boot_id": boot_id(),
         "boot": clock.boot(),
         "wall": clock.wall(),
         "salt": state.salt.hex(),
@@ -173,7 +190,7 @@ def parsed(value: object) -> State:
     if file["v"] != VERSION:
         raise ValueError("another version")
     restart = _Restart(
-        same_boot=file["boot_id"] == _boot_id() != "",
+        same_boot=file["boot_id"] == boot_id() != "",
         ago=clock.wall() - _number(file["wall"]),
         saved=_number(file["boot"]),
         now=clock.boot(),

@@ -18,8 +18,10 @@ from openfit_tokend.io.keeper import Keeper
 
 Reply = Callable[[object], None]
 """Answers a call later: with its result, or with a TokenError."""
-HandOut = Callable[[Keeper, AccessToken, float], object]
+HandOut = Callable[[Connection, Keeper, AccessToken, float], object]
 """Gives the result that hands out a keeper's token now."""
+Judge = Callable[[Connection, Keeper], TokenError | None]
+"""Gives the error of a caller that may not use a keeper's profile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,14 @@ class Waiting:
                 log.exception("internal_fault")
                 self._door.drop(owed.connection)
 
+    def review(self, judge: Judge) -> None:
+        """Answer those who wait for what they may not use any more."""
+        for keeper, calls in list(self._parked.items()):
+            for owed in list(calls):
+                error = judge(owed.connection, keeper)
+                if error is not None:
+                    self._deliver(owed, error)
+
     def removed(self, keeper: Keeper, error: TokenError) -> None:
         """Answer whoever waits for a keeper that is no more."""
         for owed in list(self._parked.get(keeper, ())):
@@ -104,7 +114,7 @@ class Waiting:
         assert park is not None  # noqa: S101 -- only parked calls come here
         result = answer(park.keeper.session, park.call, park.deadline, now, ended)
         if isinstance(result, AccessToken):
-            self._deliver(owed, self._token(park.keeper, result, now))
+            self._deliver(owed, self._token(owed.connection, park.keeper, result, now))
         elif result is not None:
             self._deliver(owed, result)
 

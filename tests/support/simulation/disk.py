@@ -98,7 +98,7 @@ def _read(text: str, clocks: _Clocks, boot: str) -> State:
 
 @contextmanager
 def _lent(clocks: _Clocks, boot: str) -> Generator[None]:
-    lent = {"clock": clocks, "_boot_id": lambda: boot}
+    lent = {"clock": clocks, "boot_id": lambda: boot}
     own = {name: getattr(state_file, name) for name in lent}
     for name, value in lent.items():
         setattr(state_file, name, value)

@@ -1,0 +1,88 @@
+"""How things stand, in words: the line that `systemctl status` shows.
+
+Short however many profiles there are, one line whatever servers and settings say, no secret and no
+user name.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from math import inf
+from typing import Final
+
+from openfit_tokend.core.session import (
+    Idle,
+    Session,
+    State,
+    last_error,
+    live,
+    state,
+)
+
+NAMED: Final = 3
+"""Profiles that are named: all if they are no more, else those in trouble."""
+MAX_NAME: Final = 40
+"""Characters of a profile's name that are shown."""
+MAX_REASON: Final = 120
+"""Characters of a reason that are shown."""
+
+_WELL: Final = frozenset({State.FRESH, State.REFRESHING, State.LOGGING_IN})
+_WORDS: Final = {State.LOGGING_IN: "logging in", State.LOGGED_OUT: "logged out"}
+
+Named = tuple[str, Session]
+"""A profile's name, and its session."""
+
+
+def in_words(profiles: Sequence[Named], now: float, shown: Callable[[float], str]) -> str:
+    """Give the line; `shown` gives a moment as people write it."""
+    if len(profiles) <= NAMED:
+        parts = [_standing(each, now, shown) for each in profiles]
+    else:
+        parts = [_counted(profiles, now), *_troubled(profiles, now)]
+        if (due := _next_refresh(profiles)) < inf:
+            parts.insert(1, f"next refresh {shown(due)}")
+    count = "1 profile" if len(profiles) == 1 else f"{len(profiles)} profiles"
+    return f"{count}: {'; '.join(parts)}" if parts else "no profiles"
+
+
+def _standing(named: Named, now: float, shown: Callable[[float], str]) -> str:
+    name, session = named
+    word = state(session, now)
+    text = f"{_plain(name, MAX_NAME)} {_WORDS.get(word, word)}"
+    if isinstance(session.doing, Idle) and live(session, now):
+        text += f", next refresh {shown(session.doing.due)}"
+    elif isinstance(session.doing, Idle) and session.attempt:
+        text += f", next try {shown(session.doing.due)}"
+    return text if word in _WELL else text + _reason(session)
+
+
+def _counted(profiles: Iterable[Named], now: float) -> str:
+    """Give how many profiles are in each state, in the order of State."""
+    counts = Counter(state(session, now) for _, session in profiles)
+    return ", ".join(f"{counts[word]} {_WORDS.get(word, word)}" for word in State if counts[word])
+
+
+def _troubled(profiles: Iterable[Named], now: float) -> list[str]:
+    """Name the first profiles that aren't well."""
+    ill = [(each, word) for each in profiles if (word := state(each[1], now)) not in _WELL]
+    named = [
+        f"{_plain(name, MAX_NAME)} {_WORDS.get(word, word)}{_reason(session)}"
+        for (name, session), word in ill[:NAMED]
+    ]
+    more = len(ill) - len(named)
+    return [*named, f"and {more} more"] if more else named
+
+
+def _next_refresh(profiles: Iterable[Named]) -> float:
+    dues = (s.doing.due for _, s in profiles if s.access is not None and isinstance(s.doing, Idle))
+    return min(dues, default=inf)
+
+
+def _reason(session: Session) -> str:
+    problem = last_error(session)
+    return "" if problem is None else f": {_plain(problem.message, MAX_REASON)}"
+
+
+def _plain(text: str, most: int) -> str:
+    """Give a text as one printable line: a line feed would begin another assignment."""
+    line = "".join(c if c.isprintable() else " " for c in text)
+    return line if len(line) <= most else f"{line[: most - 1]}…"

@@ -1,0 +1,41 @@
+"""What keeps a request from being sent, in words: the problems that no token server has told of."""
+
+from math import inf
+
+from openfit_token.errors import BudgetSpent, LoginRejected, Unavailable
+from openfit_tokend.core.events import OverBudget
+from openfit_tokend.core.session import Problem
+from openfit_tokend.io import clock
+
+
+def internal_problem() -> Problem:
+    """Say that the daemon itself failed."""
+    return Problem(
+        Unavailable,
+        "a fault of the daemon",
+        "its log has the details; it is tried again",
+        clock.boot(),
+    )
+
+
+def void_problem() -> Problem:
+    """Say that nobody waits for this login any more."""
+    return Problem(Unavailable, "the login isn't needed any more", None, clock.boot())
+
+
+def over_budget_problem(refused: OverBudget) -> Problem:
+    """Say why the account's ledger lets no login be sent."""
+    if refused.until == inf:
+        return Problem(
+            LoginRejected,
+            "the token server rejected this user name and password before; they aren't sent again",
+            "store the right password and reload, or: openfit-token login",
+            clock.boot(),
+        )
+    return Problem(
+        BudgetSpent,
+        "too many rejected logins: nothing is sent, so that the account isn't locked",
+        "make sure of the password, and wait: then openfit-token login",
+        clock.boot(),
+        until=refused.until,
+    )

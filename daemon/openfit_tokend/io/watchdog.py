@@ -1,0 +1,126 @@
+"""Feeds the service manager's watchdog, as long as the daemon really lives.
+
+Three things are looked at each time: that the event loop turns, that no profile and no request is
+long behind, and that the socket answers a client: ourselves. What a restart can't mend is said in
+the log, and doesn't count: descriptors used up, a socket of the service manager's that is gone.
+"""
+
+import errno
+from typing import Final, Protocol, final
+
+import anyio
+from anyio.abc import SocketStream
+
+from openfit_token.errors import ProtocolViolation
+from openfit_token.protocol import Decoder, Incomplete, Malformed, encode_request, parse_response
+from openfit_tokend.core.liveness import late_keepers, late_requests
+from openfit_tokend.io import clock, log
+from openfit_tokend.io.alarm import Alarm
+from openfit_tokend.io.endpoint import Endpoint
+from openfit_tokend.io.keeper import Keeper
+from openfit_tokend.io.listener import AdoptedListener, Listener
+from openfit_tokend.io.server import Server
+from openfit_tokend.io.service_manager import ServiceManager
+
+MAX_INTERVAL: Final = 60.0
+"""Seconds between two looks at most: as often as an idle daemon wakes anyway."""
+MAX_ANSWER: Final = 1024 * 1024
+"""Bytes of the answer to `hello`: many times the names of 1,000 profiles."""
+MAX_NAMES: Final = 64 * 1024
+"""Items of a list in it, as many as our clients allow."""
+READ: Final = 65536
+"""Bytes read at once."""
+PAUSE: Final = 0.1
+"""Seconds until a full listen queue is tried again."""
+
+_EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
+_BROKEN_OFF: Final = (anyio.EndOfStream, anyio.BrokenResourceError)
+_GONE: Final = frozenset({errno.ENOENT, errno.ECONNREFUSED})
+
+
+class House(Protocol):
+    """What is to be known of the daemon."""
+
+    keepers: dict[str, Keeper]
+    stopping: bool
+
+
+@final
+class Watchdog:
+    """Looks, and feeds."""
+
+    def __init__(
+        self, house: House, endpoint: Endpoint, server: Server, listener: Listener | AdoptedListener
+    ) -> None:
+        self._house = house
+        self._endpoint = endpoint
+        self._server = server
+        self._listener = listener
+
+    async def run(self, manager: ServiceManager, alarm: Alarm, limit: float | None) -> None:
+        """Feed the watchdog thrice within `limit` seconds; None: it wants nothing."""
+        if limit is None:
+            return
+        interval = min(MAX_INTERVAL, limit / 3)
+        while True:
+            look = anyio.Event()
+            alarm.at(clock.boot() + interval, look.set)
+            await look.wait()
+            faults = await self._faults(interval)
+            if not faults:
+                manager.feed_watchdog()
+            for fault in faults:
+                log.error("watchdog_not_fed", reason=fault)
+
+    async def _faults(self, patience: float) -> list[str]:
+        """Say what is wrong. The alarm has called whoever was due before this goes on."""
+        if self._house.stopping:  # the loop turns; nobody is woken any more, nor welcomed
+            return []
+        sessions = [(name, keeper.session) for name, keeper in self._house.keepers.items()]
+        faults = late_keepers(sessions, clock.boot())
+        faults += late_requests(self._endpoint.overruns())
+        try:
+            with anyio.fail_after(patience):
+                await self._greet()
+        except TimeoutError:
+            if not self._server.is_full and not self._house.stopping:
+                faults.append(f"the socket didn't answer within {patience:.0f} s")
+        except (OSError, Malformed, ProtocolViolation, *_BROKEN_OFF) as error:
+            faults += self._judge(error)
+        return faults
+
+    async def _greet(self) -> None:
+        """Ask our own socket for an answer, of whatever kind."""
+        stream = await self._connect()
+        async with stream:
+            await stream.send(encode_request(0, "hello", {}))
+            decoder = Decoder(MAX_ANSWER, MAX_NAMES)
+            message = decoder.feed(await stream.receive(READ))
+            while isinstance(message, Incomplete):
+                message = decoder.feed(await stream.receive(READ))
+            parse_response(message)
+
+    async def _connect(self) -> SocketStream:
+        while True:
+            try:
+                return await anyio.connect_unix(self._listener.path)
+            except BlockingIOError:  # the listen queue is full
+                await anyio.sleep(PAUSE)
+
+    def _judge(self, error: Exception) -> list[str]:
+        code = error.errno if isinstance(error, OSError) else None
+        gone = code in _GONE and isinstance(self._listener, AdoptedListener)
+        if gone or code in {errno.EACCES, errno.EPERM}:
+            log.limited(
+                "socket_not_reached",
+                None,
+                socket=self._listener.path,
+                reason=errno.errorcode.get(code or 0),
+                hint="systemctl restart openfit-tokend.socket"
+                if gone
+                else "let the daemon's user open its own socket: is it in the socket's group?",
+            )
+            return []
+        if code in _EXHAUSTED or self._house.stopping:
+            return []
+        return [f"the socket didn't answer: {str(error) or type(error).__name__}"]

@@ -1,0 +1,98 @@
+"""Who may use which profile, and who is an operator."""
+
+import pytest
+
+from openfit_tokend.core.rights import Allowed, Rights, Who, is_operator, may_use
+from openfit_tokend.core.settings import Settings
+from openfit_tokend.core.settings_names import Mention, Name, mentions, rights, unknown
+from openfit_tokend.core.settings_parser import parse
+from openfit_tokend.core.settings_table import Fault, Source
+
+ALICE, BOB, ETL, ADMINS = 1000, 1001, 2000, 2001
+RIGHTS = Rights(
+    frozenset({ADMINS}),
+    {"main": Allowed(frozenset({ALICE}), frozenset({ETL})), "locked": Allowed()},
+)
+PROFILE: dict[str, object] = {"environment": "test", "client_id": "c", "username": "u"}
+NONE: list[object] = []
+IDS = {Name("user", "alice"): ALICE, Name("group", "etl"): ETL, Name("group", "admins"): ADMINS}
+
+
+def caller(uid: int, *groups: int, owns: bool = False) -> Who:
+    return Who(uid, frozenset({uid, *groups}), owns=owns)
+
+
+@pytest.mark.parametrize(
+    ("who", "main", "locked", "free"),
+    [
+        (caller(ALICE), True, False, True),
+        (caller(BOB), False, False, True),
+        (caller(BOB, ETL), True, False, True),
+        (caller(BOB, ADMINS), True, True, True),
+        (caller(0, owns=True), True, True, True),
+        (caller(ETL), True, False, True),  # its own group's number: a list's group all the same
+        (Who(ETL, frozenset(), owns=False), False, False, True),  # a uid is no gid
+        (Who(BOB, frozenset({ALICE}), owns=False), False, False, True),  # and a gid is no uid
+    ],
+)
+def test_a_profile_with_lists_is_for_whom_they_name_and_for_operators(
+    who: Who,
+    main: bool,  # noqa: FBT001 -- a column of the table
+    locked: bool,  # noqa: FBT001 -- the same
+    free: bool,  # noqa: FBT001 -- the same
+) -> None:
+    found = [may_use(RIGHTS, name, who) for name in ("main", "locked", "free")]
+
+    assert found == [main, locked, free]
+
+
+def test_an_operator_is_the_owner_or_in_an_admin_group() -> None:
+    assert is_operator(RIGHTS, caller(0, owns=True))
+    assert is_operator(RIGHTS, caller(BOB, ADMINS))
+    assert not is_operator(RIGHTS, caller(BOB, ETL))
+    assert not is_operator(Rights(), caller(BOB, ADMINS))
+
+
+MAIN = Source(
+    "/etc/main.toml",
+    {"admin_groups": ["admins"], "profiles": {"a": PROFILE | {"allow_users": ["alice", "eve"]}}},
+)
+MORE = Source("/etc/more.toml", {"profiles": {"b": PROFILE | {"allow_groups": ["etl"]}}})
+
+
+def test_each_name_is_found_in_its_place() -> None:
+    assert list(mentions(MAIN, [MORE])) == [
+        Mention("/etc/main.toml", ("admin_groups",), Name("group", "admins")),
+        Mention("/etc/main.toml", ("profiles", "a", "allow_users"), Name("user", "alice")),
+        Mention("/etc/main.toml", ("profiles", "a", "allow_users"), Name("user", "eve")),
+        Mention("/etc/more.toml", ("profiles", "b", "allow_groups"), Name("group", "etl")),
+    ]
+
+
+def test_a_name_that_nobody_has_is_a_fault_of_its_key() -> None:
+    assert unknown(mentions(MAIN, [MORE]), IDS) == (
+        Fault(
+            "/etc/main.toml",
+            ("profiles", "a", "allow_users"),
+            "there is no user eve: add it, or take it out",
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    "table", [{"profiles": 1}, {"profiles": {"a": 1}}, {"admin_groups": "x"}, {}]
+)
+def test_names_are_looked_for_in_faulty_files_too(table: dict[str, object]) -> None:
+    assert list(mentions(Source("/etc/main.toml", table))) == []
+
+
+def test_what_the_names_come_to_is_kept_by_profile() -> None:
+    profiles: dict[str, object] = {
+        "main": PROFILE | {"allow_users": ["alice"], "allow_groups": ["etl"]},
+        "locked": PROFILE | {"allow_groups": NONE},
+        "free": PROFILE,
+    }
+    settings = parse(Source("/etc/main.toml", {"admin_groups": ["admins"], "profiles": profiles}))
+
+    assert isinstance(settings, Settings)
+    assert rights(settings, IDS) == RIGHTS

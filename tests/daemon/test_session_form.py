@@ -1,0 +1,222 @@
+"""A session as bytes: what was kept comes back, and nothing else is taken for it."""
+
+from dataclasses import fields, replace
+from hashlib import sha256
+from math import inf
+from typing import Any, cast
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from made import access, fresh, problem, refreshing
+from openfit_token.errors import BY_CODE
+from openfit_tokend.core.budget import Fingerprint, Memory
+from openfit_tokend.core.schedule import Policy
+from openfit_tokend.core.secret import Secret
+from openfit_tokend.core.session import (
+    AccessToken,
+    Bar,
+    Login,
+    Problem,
+    Refresh,
+    RefreshToken,
+    Requesting,
+    Session,
+    Stopped,
+)
+from openfit_tokend.core.settings import Identity
+from openfit_tokend.io.session_form import (
+    VERSION,
+    Damaged,
+    Fingerprints,
+    Kept,
+    Newer,
+    decoded,
+    digest,
+    encoded,
+)
+from walks import POLICIES, Taken, walks
+
+IDENTITY = Identity("https://ids.example.org", "client", "api", "user")
+NO_FINGERPRINTS = Fingerprints(b"salt", Memory())
+
+
+def kept(session: Session, profile: str = "main") -> Kept:
+    return Kept(
+        sequence=7,
+        boot_id="this boot",
+        profile=profile,
+        identity=digest(IDENTITY),
+        policy=Policy(),
+        session=session,
+        last_success_at=12.5,
+        fingerprints=NO_FINGERPRINTS,
+    )
+
+
+def summed(body: bytes) -> bytes:
+    return sha256(body).digest() + body
+
+
+MEMORIES = st.builds(
+    Memory,
+    st.lists(st.builds(Fingerprint, st.integers(0, 65535)), max_size=3).map(tuple),
+    st.lists(
+        st.tuples(st.floats(0, 1e9), st.builds(Fingerprint, st.integers(0, 65535))), max_size=3
+    ).map(tuple),
+)
+OTHERS = st.builds(
+    Kept,
+    sequence=st.integers(0, 2**62),
+    boot_id=st.text(),
+    profile=st.text(),
+    identity=st.binary(max_size=32),
+    policy=POLICIES,
+    session=st.just(fresh()),
+    last_success_at=st.none() | st.floats(0, 1e9),
+    fingerprints=st.builds(Fingerprints, st.binary(max_size=8), MEMORIES),
+)
+
+
+@given(walks(), OTHERS)
+def test_whatever_a_session_comes_to_it_comes_back_as_it_was(
+    walk: tuple[Taken, ...], others: Kept
+) -> None:
+    for taken in walk:
+        whole = replace(others, session=taken.after)
+        assert decoded(encoded(whole)) == whole
+
+
+@pytest.mark.parametrize("kind", BY_CODE.values())
+def test_each_error_comes_back_with_all_it_tells(kind: type) -> None:
+    error = Problem(kind, "message", "hint", 1.0, 2.0)
+    session = replace(fresh(), error=error, bar=Bar(inf, replace(error, hint=None), 3))
+
+    assert decoded(encoded(kept(session))).session == session
+
+
+@pytest.mark.parametrize(
+    "doing",
+    [
+        Requesting(Login(insisted=True), login_after=True),
+        Requesting(Login()),
+        Requesting(Refresh(Secret("r"), 12.0), login_after=True),
+        Stopped(),
+    ],
+)
+def test_what_was_being_done_comes_back(doing: Requesting | Stopped) -> None:
+    session = replace(refreshing(), doing=doing, wanted=True, refusals=4, refused_at=3.0)
+
+    assert decoded(encoded(kept(session))).session == session
+
+
+@pytest.mark.parametrize("value", ["\ud800", "\0", "\n", "𝄞", "x" * 70_000, ""])
+def test_a_token_is_whatever_json_can_say(value: str) -> None:
+    session = replace(fresh(), access=replace(access(), value=Secret(value)))
+
+    assert decoded(encoded(kept(session, value))) == kept(session, value)
+
+
+def test_a_new_field_must_be_given_its_place_in_the_form() -> None:
+    """The form's version has to be raised when one of these numbers changes."""
+    counts = {kind: len(fields(kind)) for kind in (Session, AccessToken, RefreshToken)}
+    more = {kind: len(fields(kind)) for kind in (Bar, Problem, Login, Refresh, Requesting)}
+
+    assert VERSION == 1
+    assert counts == {Session: 11, AccessToken: 9, RefreshToken: 4}  # `expires` is derived
+    assert more == {Bar: 3, Problem: 5, Login: 1, Refresh: 2, Requesting: 2}
+    assert [each.name for each in fields(Memory)] == ["proven", "lost"]
+    assert [each.name for each in fields(Policy)] == ["refresh_before", "refresh_token_lifetime"]
+
+
+# Damaged
+
+
+WHOLE = encoded(kept(replace(refreshing(), error=problem(), bar=Bar(inf, problem()))))
+
+
+def test_a_part_is_damaged() -> None:
+    for length in range(len(WHOLE)):
+        with pytest.raises(Damaged):
+            decoded(WHOLE[:length])
+
+
+def test_each_bit_counts() -> None:
+    for index in range(len(WHOLE)):
+        for bit in range(8):
+            flipped = bytearray(WHOLE)
+            flipped[index] ^= 1 << bit
+            with pytest.raises(Damaged):
+                decoded(bytes(flipped))
+
+
+@given(st.binary())
+def test_bytes_from_elsewhere_are_damaged(data: bytes) -> None:
+    with pytest.raises(Damaged):
+        decoded(data)
+    with pytest.raises(Damaged):
+        decoded(summed(VERSION.to_bytes(2) + data))
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text()
+    | st.binary(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)  # fmt: skip
+
+
+def plain() -> list[Any]:
+    value: list[Any] = msgpack.unpackb(WHOLE[34:])
+    return value
+
+
+def places(value: object, above: tuple[int, ...] = ()) -> list[tuple[int, ...]]:
+    items = cast("list[object]", value) if isinstance(value, list) else []
+    inner = [place for index, each in enumerate(items) for place in places(each, (*above, index))]
+    return [above, *inner]
+
+
+@given(st.sampled_from(places(plain())[1:]), VALUES)
+def test_a_value_of_another_kind_anywhere_is_damaged_or_kept(
+    place: tuple[int, ...], value: object
+) -> None:
+    """Whatever is taken comes out as it went in, and nothing but Damaged is raised."""
+    changed = plain()
+    within = changed
+    for index in place[:-1]:
+        within = within[index]
+    within[place[-1]] = value
+    data = summed(VERSION.to_bytes(2) + msgpack.packb(changed))
+
+    try:
+        taken = decoded(data)
+    except Damaged:
+        return
+    assert decoded(encoded(taken)) == taken
+
+
+# Another version
+
+
+@given(st.integers(VERSION + 1, 65535), st.binary())
+def test_what_a_newer_daemon_made_is_told_from_what_is_damaged(version: int, data: bytes) -> None:
+    whole = summed(version.to_bytes(2) + data)
+
+    with pytest.raises(Newer):
+        decoded(whole)
+    with pytest.raises(Damaged):
+        decoded(whole[:-1])
+
+
+# Whose it is
+
+
+@pytest.mark.parametrize("field", ["id_server", "client_id", "scope", "username"])
+def test_each_part_of_an_identity_makes_another_digest(field: str) -> None:
+    assert digest(replace(IDENTITY, **{field: "another"})) != digest(IDENTITY)
+
+
+def test_the_parts_of_an_identity_do_not_run_together() -> None:
+    assert digest(Identity("ab", "c", "", "")) != digest(Identity("a", "bc", "", ""))

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final, NoReturn
 
+from openfit_token.cli.grammar import SHELLS
 from openfit_tokend import __version__
 from openfit_tokend.io.log import FORMATS, LEVELS
 
@@ -15,6 +16,11 @@ EX_IOERR: Final = 74
 """Exit status when the output can't be written."""
 INTERRUPTED: Final = 130
 """Exit status after Ctrl-C, as a shell has it."""
+
+CLIENTS_WORDS: Final = (
+    *("get", "status", "refresh", "refuse", "login", "logout", "exec", "watch", "doctor"),
+)
+"""Commands of `openfit-token`, which people type here."""
 
 _EPILOG: Final = """\
 exit status:
@@ -66,14 +72,21 @@ def _without_output() -> int:
     return EX_IOERR
 
 
-def _run(arguments: list[str]) -> int:
+def _run(arguments: list[str]) -> int:  # noqa: PLR0911 -- one for each command
     # Each command is loaded when it is called: HTTP and the emulator are large.
     # ruff: noqa: PLC0415
     if arguments[:1] == ["emulator"]:  # its many options are its own
         from openfit_tokend.emulator.command import main as emulator
 
         return emulator(arguments[1:])
-    options = _parser().parse_args(arguments)
+    if arguments[:1] and arguments[0] in CLIENTS_WORDS:
+        print(
+            f"openfit-tokend: {arguments[0]} is a command of openfit-token, the client\n"
+            f"  openfit-token {arguments[0]}",
+            file=sys.stderr,
+        )
+        return EX_USAGE
+    options = parser().parse_args(arguments)
     match options.command:
         case "run":
             from openfit_tokend.cli.run import run
@@ -82,11 +95,46 @@ def _run(arguments: list[str]) -> int:
         case "check":
             from openfit_tokend.cli.check import check
 
-            return check(options.config, network=options.network, login=options.login)
+            return check(
+                options.config,
+                network=options.network,
+                login=options.login,
+                socket=options.socket,
+            )
         case "reload":
             from openfit_tokend.cli.reload import reload
 
             return reload(options.socket)
+        case "completion":
+            from openfit_token.cli.completion import script
+
+            print(script(parser(), options.shell, None), end="")
+            return 0
+        case "init":
+            from openfit_tokend.cli.init import Given, init
+
+            return init(
+                Given(
+                    environment=options.environment,
+                    id_server=options.id_server,
+                    api_url=options.api_url,
+                    client_id=options.client_id,
+                    username=options.username,
+                    password_file=options.password_file,
+                    profile=options.profile,
+                    yes=options.yes,
+                    replace=options.replace,
+                    login=not options.no_login,
+                )
+            )
+        case "install":
+            from openfit_tokend.cli.install import install
+
+            return install(user=options.user, root=options.root)
+        case "uninstall":
+            from openfit_tokend.cli.install import uninstall
+
+            return uninstall(user=options.user, root=options.root)
         case _:
             from openfit_tokend.cli.demo import demo
 
@@ -99,7 +147,8 @@ class _Parser(argparse.ArgumentParser):
         self.exit(EX_USAGE, f"{self.prog}: {message}\n")
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """Give the parser of `openfit-tokend`."""
     parser = _Parser(
         prog="openfit-tokend",
         description="Keeps OpenFIT access tokens fresh and hands them out over a Unix socket.",
@@ -117,6 +166,7 @@ def _parser() -> argparse.ArgumentParser:
 
     check = commands.add_parser("check", help="say all that is wrong with the configuration")
     _add_config(check)
+    _add_socket(check)
     check.add_argument("--network", action="store_true", help="look at the token servers too")
     check.add_argument(
         "--login", action="store_true", help="really log in; a wrong password counts"
@@ -125,6 +175,22 @@ def _parser() -> argparse.ArgumentParser:
     reload = commands.add_parser("reload", help="let the running daemon read its configuration")
     _add_socket(reload)
 
+    init = commands.add_parser(
+        "init",
+        help="write a configuration, asking for what is needed",
+        allow_abbrev=False,  # --password must not be taken for --password-file
+    )
+    _add_answers(init)
+    for name, does in (
+        ("install", "make a systemd service of it"),
+        ("uninstall", "take back what install did; configuration and secrets stay"),
+    ):
+        command = commands.add_parser(name, help=does)
+        command.add_argument("--user", action="store_true", help="for yourself alone")
+        command.add_argument("--root", metavar="DIR", help="in a system that isn't running")
+
+    completion = commands.add_parser("completion", help="print a shell's completions")
+    completion.add_argument("shell", choices=SHELLS, help="for which shell")
     commands.add_parser("emulator", help="be a token server on loopback, for trying and testing")
     demo = commands.add_parser("demo", help="show it all, with nothing to configure")
     demo.add_argument("--forever", action="store_true", help="stay until Ctrl-C")
@@ -137,3 +203,18 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
 
 def _add_socket(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--socket", metavar="PATH", help="the socket")
+
+
+def _add_answers(parser: argparse.ArgumentParser) -> None:
+    """Add what `init` would ask for. The password is no option: others can read a command line."""
+    add = parser.add_argument
+    add("--profile", metavar="NAME", default="main", help="default: main")
+    add("--environment", metavar="ENV", help="production, test, or custom")
+    add("--id-server", metavar="URL", help="of a custom environment: the token server")
+    add("--api-url", metavar="URL", help="of a custom environment: the API")
+    add("--client-id", metavar="ID", help="as given by OpenFIT's support")
+    add("--username", metavar="NAME", help="of the login")
+    add("--password-file", metavar="FILE", help="where the password is; -: on standard input")
+    add("--yes", action="store_true", help="ask nothing: what isn't given is an error")
+    add("--replace", action="store_true", help="replace a profile of this name")
+    add("--no-login", action="store_true", help="don't try to log in")

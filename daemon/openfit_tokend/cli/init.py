@@ -1,0 +1,231 @@
+"""`openfit-tokend init`: write a configuration and its secret, and try a login."""
+
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from getpass import getpass
+from pathlib import Path
+from typing import Final
+
+import platformdirs
+
+from openfit_token.errors import ConfigRejected, TokenError
+from openfit_tokend.cli.check import check
+from openfit_tokend.cli.complaints import complain
+from openfit_tokend.core import settings_fields as fields
+from openfit_tokend.core.secret import Secret
+from openfit_tokend.core.settings_parser import ENVIRONMENTS
+from openfit_tokend.core.settings_table import Wrong
+from openfit_tokend.io.secrets import MAX_SECRET_FILE, password_from
+from openfit_tokend.io.state import StateFile, state_path
+from openfit_tokend.setup import configuration, service, units
+from openfit_tokend.setup.configuration import Place, Present
+
+EX_USAGE: Final = 64
+UMASK: Final = 0o077
+DEFAULT_PROFILE: Final = "main"
+CUSTOM: Final = "custom"
+
+
+class _Unusable(TokenError):
+    """The command line, or what was typed in, is not what is needed."""
+
+    exit_status = EX_USAGE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """What the command line says; None: to be asked for."""
+
+    environment: str | None = None
+    id_server: str | None = None
+    api_url: str | None = None
+    client_id: str | None = None
+    username: str | None = None
+    password_file: str | None = None
+    profile: str = DEFAULT_PROFILE
+    yes: bool = False
+    replace: bool = False
+    login: bool = True
+
+
+def init(given: Given) -> int:
+    """Ask for what isn't given, write it, try one login; give the exit status."""
+    os.umask(UMASK)
+    try:
+        where = configuration.place()
+        now = configuration.present(where)
+        _refuse_taken(given, now, where)
+        values = _values(given) | dict([where.source(given.profile)])
+        password = _password(given)
+        text = configuration.with_profile(now, where, given.profile, values)
+        for path, done in configuration.store(where, given.profile, text, password).items():
+            print(f"{done:<14} {path}", flush=True)
+    except ConfigRejected as error:
+        complain(error)
+        print("  mend it first; openfit-tokend check tells whether it is right", file=sys.stderr)
+        return error.exit_status
+    except TokenError as error:
+        return complain(error)
+    if _daemon_runs(where):
+        _say_next(where, runs=True)
+        return 0
+    status = (
+        check(str(where.config), network=False, login=True, only=given.profile)
+        if given.login
+        else 0
+    )
+    if status != 0:
+        print(f"\nto correct it: {_again(given)}", file=sys.stderr)
+        return status
+    _say_next(where, runs=False)
+    return 0
+
+
+def _refuse_taken(given: Given, now: Present, where: Place) -> None:
+    """Let an existing profile be replaced by those alone who say so."""
+    if not fields.is_profile_name(given.profile):
+        raise _Unusable(f"--profile: {fields.PROFILE_NAME_RULE}")
+    if given.profile not in now.settings.profiles or given.replace:
+        return
+    question = f"{where.config} has a profile {given.profile} already. Replace it? [y/N] "
+    if not _may_ask(given) or _line(question).lower() not in {"y", "yes"}:
+        raise _Unusable(
+            f"{where.config} has a profile {given.profile} already; nothing was changed",
+            "--replace replaces it, --profile NAME adds another one",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """One value of the profile: its key, what to say of it, and what it must be."""
+
+    key: str
+    what: str
+    parse: Callable[[object], str]
+    default: str | None = None
+
+    @property
+    def option(self) -> str:
+        return f"--{self.key.replace('_', '-')}"
+
+
+def _values(given: Given) -> dict[str, str]:
+    """Give the profile's keys, all but the password's."""
+    environment = _Question(
+        "environment", "production, test or custom", _environment, default="production"
+    )
+    values = {"environment": _value(given, environment, given.environment)}
+    if values["environment"] == CUSTOM:
+        id_server = _Question("id_server", "https://..., the token server", fields.url)
+        api_url = _Question("api_url", "https://..., the API", fields.url)
+        values["id_server"] = _value(given, id_server, given.id_server)
+        values["api_url"] = _value(given, api_url, given.api_url)
+    elif given.id_server or given.api_url:
+        raise _Unusable("--id-server and --api-url go with --environment custom only")
+    client_id = _Question("client_id", "as given by OpenFIT's support", fields.name)
+    username = _Question("username", "of the login", fields.name)
+    values["client_id"] = _value(given, client_id, given.client_id)
+    values["username"] = _value(given, username, given.username)
+    return values
+
+
+def _value(given: Given, question: _Question, value: str | None) -> str:
+    """Give a value of the command line, else what is typed in, asked again until it is right."""
+    if value is None and not _may_ask(given):
+        value = question.default
+        if value is None:
+            raise _Unusable(f"{question.option} is missing", "openfit-tokend init --help")
+    if value is not None:
+        try:
+            return question.parse(value)
+        except Wrong as wrong:
+            raise _Unusable(f"{question.option}: {wrong}") from None
+    default = question.default or ""
+    suffix = f" [{default}]" if default else ""
+    while True:
+        try:
+            return question.parse(_line(f"{question.key} ({question.what}){suffix}: ") or default)
+        except Wrong as wrong:
+            print(f"  it {wrong}", file=sys.stderr)
+
+
+def _environment(value: object) -> str:
+    given = fields.text(value)
+    if given != CUSTOM and given not in ENVIRONMENTS:
+        raise Wrong("must be production, test or custom")
+    return given
+
+
+def _password(given: Given) -> Secret:
+    """Give the password: from the file, from standard input, or typed in without echo."""
+    if given.password_file == "-":  # noqa: S105 -- no password, a place
+        return _judged("the password on standard input", sys.stdin.buffer.read(MAX_SECRET_FILE + 1))
+    if given.password_file is not None:
+        return _judged(f"--password-file {given.password_file}", _content(given.password_file))
+    if not _may_ask(given):
+        raise _Unusable("--password-file is missing", "--password-file - reads standard input")
+    try:
+        return _judged("the password", getpass("password (hidden): ").encode())
+    except EOFError:
+        raise _no_answer() from None
+
+
+def _content(path: str) -> bytes:
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(MAX_SECRET_FILE + 1)
+    except OSError as error:
+        raise _Unusable(f"--password-file {path}: {error.strerror}") from None
+
+
+def _judged(what: str, raw: bytes) -> Secret:
+    try:
+        return password_from(what, raw)
+    except TokenError as error:
+        raise _Unusable(error.message, error.hint) from None
+
+
+def _may_ask(given: Given) -> bool:
+    return not given.yes and sys.stdin is not None and sys.stdin.isatty()
+
+
+def _line(question: str) -> str:
+    try:
+        return input(question).strip()
+    except EOFError:
+        raise _no_answer() from None
+    except UnicodeError:
+        raise _Unusable("what was typed in is not valid text in this locale") from None
+
+
+def _no_answer() -> _Unusable:
+    return _Unusable("no answer: nothing was written")
+
+
+def _daemon_runs(where: Place) -> bool:
+    """Tell whether a daemon with this configuration counts the logins itself."""
+    path = service.STATE / "ledger.json" if where.for_service else state_path(where.config)
+    return StateFile(path).is_locked()
+
+
+def _again(given: Given) -> str:
+    profile = [] if given.profile == DEFAULT_PROFILE else ["--profile", given.profile]
+    return shlex.join(["openfit-tokend", "init", "--replace", *profile])
+
+
+def _say_next(where: Place, *, runs: bool) -> None:
+    systemctl = "systemctl" if where.for_service else "systemctl --user"
+    unit = platformdirs.user_config_path() / "systemd/user" / units.USER_UNITS[0]
+    print("\nnext:")
+    if where.for_service and runs:
+        print("  systemctl restart openfit-tokend     (a new credential needs it; tokens are kept)")
+    elif runs:
+        print("  openfit-tokend reload")
+    elif where.for_service or unit.exists():
+        print(f"  {systemctl} enable --now openfit-tokend.socket openfit-tokend")
+    else:
+        print("  openfit-tokend run     (or openfit-tokend install --user, for a systemd service)")
+    print("  openfit-token get")

@@ -1,0 +1,212 @@
+"""`openfit-tokend install` and `uninstall`: make a service of the program, and take it back."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import platformdirs
+
+from openfit_token.errors import TokenError
+from openfit_tokend.cli.complaints import complain
+from openfit_tokend.setup import program, service, units
+from openfit_tokend.setup.failure import SetupFailed
+from openfit_tokend.setup.tree import Done, Tree
+
+EX_NOPERM: Final = 77
+UMASK: Final = 0o077
+"""Whatever the caller's is: each file gets its mode, and until then is its owner's alone."""
+NOBODY: Final = 65534
+"""Who has the rights that the service's user will have, where there is no such user yet."""
+TIME_LIMIT: Final = 100.0
+"""Seconds for one command of systemd's: a service that stops may finish its requests for 90."""
+
+
+class _NotAllowed(TokenError):
+    exit_status = EX_NOPERM
+
+
+class _Place(NamedTuple):
+    """Where to install: a tree, whose units, and the directory that their paths begin at."""
+
+    tree: Tree
+    user: bool
+    base: Path
+    parts: tuple[units.Part, ...]
+
+    @property
+    def here(self) -> bool:
+        """Tell whether it is this machine's own tree, whose systemd can be told."""
+        return self.tree.root == Path("/")
+
+    @property
+    def systemctl(self) -> tuple[str, ...]:
+        return ("systemctl", "--user") if self.user else ("systemctl",)
+
+    @property
+    def manager_runs(self) -> bool:
+        """Tell whether there is a systemd to be told."""
+        if not self.here or shutil.which("systemctl") is None:
+            return False
+        if not self.user:
+            return service.systemd_runs()
+        runtime = os.environ.get("XDG_RUNTIME_DIR")
+        return runtime is not None and Path(runtime, "systemd/private").exists()
+
+
+def install(*, user: bool, root: str | None) -> int:
+    """Put everything in its place; give the exit status. A second time it changes nothing."""
+    os.umask(UMASK)
+    try:
+        place = _place(user=user, root=root)
+        found = program.find(place.tree)
+        if not user:
+            program.refuse_unrunnable(found, place.tree, *_who_will_run_it(place))
+            place.tree.make(units.CONFIG_DIRECTORY, 0o750)
+            place.tree.make(units.CREDENTIALS, 0o700)
+        for part in place.parts:
+            path = place.base / part.target
+            done = place.tree.put(path, units.content(part, found), part.mode)
+            print(f"{done:<14} {place.tree.outside(path)}")
+        if place.here and not user:
+            _make_users_and_directories()
+        if place.manager_runs:
+            _run(*place.systemctl, "daemon-reload")
+    except TokenError as error:
+        return complain(error)
+    _say_next(place, found)
+    return 0
+
+
+def uninstall(*, user: bool, root: str | None) -> int:
+    """Take back what `install` put; never a configuration or a secret. Gives the exit status."""
+    os.umask(UMASK)
+    try:
+        place = _place(user=user, root=root)
+        names = units.USER_UNITS if user else units.SYSTEM_UNITS
+        there = [name for name in names if _unit_path(place, name).exists()]
+        if there:
+            _disable(place, there)
+        for part in place.parts:
+            path = place.base / part.target
+            done = Done.KEPT if _is_changed_example(place, part) else place.tree.remove(path)
+            print(f"{'left' if done is Done.KEPT else done:<14} {place.tree.outside(path)}")
+        if place.manager_runs:
+            _run(*place.systemctl, "daemon-reload")
+    except TokenError as error:
+        return complain(error)
+    _say_left(place)
+    return 0
+
+
+def _place(*, user: bool, root: str | None) -> _Place:
+    tree = Tree(Path(root or "/"))
+    if not tree.root.is_dir():
+        raise SetupFailed(f"there is no directory {tree.root}", "name the tree's root with --root")
+    if user:
+        base = tree.inside(platformdirs.user_config_path().resolve())
+        _refuse_strangers_home(tree.outside(base))
+        return _Place(tree, user, base, units.USER_PARTS)
+    place = _Place(tree, user, Path("/"), units.SYSTEM_PARTS)
+    if place.here and os.geteuid() != 0:
+        raise _NotAllowed(
+            "the system's service can be installed by root only",
+            "sudo openfit-tokend install, or for yourself alone: openfit-tokend install --user",
+        )
+    return place
+
+
+def _refuse_strangers_home(path: Path) -> None:
+    """Refuse to write into somebody else's home: what `sudo` leaves in $HOME."""
+    there = next((one for one in (path, *path.parents) if one.exists()), path)
+    owner = there.stat().st_uid
+    if owner != os.geteuid():
+        raise _NotAllowed(f"{there} belongs to uid {owner}, not to you", "do it as that user")
+
+
+def _who_will_run_it(place: _Place) -> tuple[int, int]:
+    user = service.account() if place.here else None
+    return (NOBODY, NOBODY) if user is None else (user.pw_uid, user.pw_gid)
+
+
+def _make_users_and_directories() -> None:
+    """Make what sysusers.d and tmpfiles.d say; in another tree its boot does."""
+    for tool, source in (("systemd-sysusers", "sysusers.d"), ("systemd-tmpfiles", "tmpfiles.d")):
+        create = ["--create"] if tool == "systemd-tmpfiles" else []
+        _run(tool, *create, f"/etc/{source}/openfit-tokend.conf")
+    if service.account() is None:  # which systemd-sysusers doesn't count as a failure
+        raise SetupFailed(
+            f"systemd-sysusers made no user {service.ACCOUNT} with the group {service.GROUP}",
+            "make them with groupadd and useradd, and try again",
+        )
+
+
+def _disable(place: _Place, names: list[str]) -> None:
+    if place.manager_runs:
+        _run(*place.systemctl, "disable", "--now", *names)
+    elif not place.user and shutil.which("systemctl"):
+        _run("systemctl", f"--root={place.tree.root}", "disable", *names)
+
+
+def _run(*command: str) -> None:
+    """Run a command of systemd's."""
+    try:
+        done = subprocess.run(  # noqa: S603 -- names from here
+            command, capture_output=True, check=False, text=True, timeout=TIME_LIMIT
+        )
+    except FileNotFoundError:
+        raise SetupFailed(f"there is no {command[0]}", "install systemd's package") from None
+    except subprocess.TimeoutExpired:
+        raise SetupFailed(f"{' '.join(command)}: no end within {TIME_LIMIT:.0f} s") from None
+    if done.returncode != 0:
+        raise SetupFailed(f"{' '.join(command)}: {done.stderr.strip() or done.returncode}")
+
+
+def _unit_path(place: _Place, name: str) -> Path:
+    directory = "systemd/user" if place.user else "etc/systemd/system"
+    return place.tree.outside(place.base / directory / name)
+
+
+def _is_changed_example(place: _Place, part: units.Part) -> bool:
+    """Tell whether somebody made the example their own."""
+    if part.source != units.EXAMPLE:
+        return False
+    content = place.tree.read(place.base / part.target)
+    return content is not None and content != units.shipped(part.source).encode()
+
+
+def _say_next(place: _Place, found: program.Program) -> None:
+    on_path = shutil.which(program.NAME)
+    same = on_path is not None and Path(on_path).resolve() == found.command.resolve()
+    command = program.NAME if same or not place.here else str(found.command)
+    config = place.base / "openfit-tokend" if place.user else units.CONFIG_DIRECTORY
+    print("\nnext:")
+    if not place.tree.outside(config / "config.toml").exists():
+        print(f"  {command} init")
+    systemctl = " ".join(place.systemctl)
+    if place.here:
+        print(f"  {systemctl} enable --now openfit-tokend.socket openfit-tokend")
+        print(f"  {systemctl} restart openfit-tokend     (if it runs already: it keeps its tokens)")
+    if place.user:
+        print("  loginctl enable-linger     (to have it run while you aren't logged in)")
+    else:
+        print(
+            f"  usermod -aG {service.GROUP} NAME     (for each who may ask; then they log in anew)"
+        )
+
+
+def _say_left(place: _Place) -> None:
+    """Say what stays: it was not ours, or would be missed."""
+    if place.user:
+        left = [place.base / "openfit-tokend"]
+    else:
+        place.tree.remove_if_empty(units.CREDENTIALS)
+        place.tree.remove_if_empty(units.CONFIG_DIRECTORY)
+        place.tree.remove_if_empty(service.RUNTIME)
+        left = [units.CONFIG_DIRECTORY, service.STATE]
+    for path in left:
+        if place.tree.outside(path).exists():
+            print(f"left           {place.tree.outside(path)}")
+    if not place.user and place.here and service.account() is not None:
+        print(f"left           user {service.ACCOUNT}, group {service.GROUP}")

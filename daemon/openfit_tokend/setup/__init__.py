@@ -1,0 +1,1 @@
+"""Puts the program in its place on a machine: units, directories, a configuration, a secret."""

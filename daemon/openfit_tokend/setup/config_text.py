@@ -1,0 +1,51 @@
+"""The text of a configuration with one profile more, and all else as its author left it."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from openfit_tokend.io.toml_lines import lines
+
+HEAD: Final = """\
+# openfit-tokend's configuration. config.toml.example has all keys; `openfit-tokend check` judges this one.
+"""
+_BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
+_ASIDE: Final = re.compile(r"\s*(#.*)?")
+
+
+def section(name: str, values: Mapping[str, str]) -> str:
+    """Give a profile's table. Values are texts without control characters."""
+    key = name if _BARE.fullmatch(name) else _quoted(name)
+    return "\n".join(
+        [f"[profiles.{key}]", *(f"{each} = {_quoted(value)}" for each, value in values.items()), ""]
+    )
+
+
+def added(text: str, name: str, values: Mapping[str, str], default: str | None) -> str:
+    """Give a valid text with a profile that it didn't have; `default` becomes the default profile.
+
+    Whether the result says what it should is the caller's to see: TOML has many ways to be written.
+    """
+    before = f"{text.rstrip()}\n\n" if text.strip() else f"{HEAD}\n"
+    first = "" if default is None else f"default_profile = {_quoted(default)}\n\n"
+    return f"{first}{before}{section(name, values)}"
+
+
+def replaced(text: str, name: str, values: Mapping[str, str]) -> str:
+    """Give a valid text with another table in the place of the profile's own. As `added`."""
+    places = lines(text)
+    start = places.get(("profiles", name), 0)
+    if not start:  # it is in an inline table
+        return text
+    after = (line for key, line in places.items() if line > start and key[:2] != ("profiles", name))
+    all_lines = text.splitlines(keepends=True)
+    end = min(after, default=len(all_lines) + 1) - 1
+    while end > start and _ASIDE.fullmatch(all_lines[end - 1].rstrip("\r\n")):
+        end -= 1  # a comment above the next table belongs to that one
+    return "".join([*all_lines[: start - 1], section(name, values), *all_lines[end:]])
+
+
+def _quoted(text: str) -> str:
+    """Write a TOML text: as JSON does, where there are no control characters."""
+    return json.dumps(text, ensure_ascii=False)

@@ -1,0 +1,153 @@
+"""Writes a profile into the configuration, and its password where nobody else can read it."""
+
+import os
+import signal
+import stat
+import tomllib
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from openfit_tokend.core.secret import Secret
+from openfit_tokend.core.settings import Settings
+from openfit_tokend.core.settings_parser import parse
+from openfit_tokend.core.settings_table import Source
+from openfit_tokend.io import config_file
+from openfit_tokend.setup import config_text, service
+from openfit_tokend.setup.failure import SetupFailed
+from openfit_tokend.setup.tree import Done, Owner, Tree
+from openfit_tokend.setup.units import CREDENTIALS
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where configuration and secrets are. `owner` None: whoever writes them."""
+
+    config: Path
+    mode: int
+    owner: Owner | None
+    for_service: bool
+
+    def secret(self, profile: str) -> Path:
+        """Give the file of a profile's password."""
+        if self.for_service:
+            return CREDENTIALS / profile
+        return self.config.parent / f"{profile}.password"
+
+    def source(self, profile: str) -> tuple[str, str]:
+        """Give the key, and its value, by which the configuration names that file."""
+        if self.for_service:
+            return "password_credential", f"{service.CREDENTIAL}{profile}"
+        return "password_file", f"{profile}.password"
+
+
+def place() -> Place:
+    """Give the place of the system's service for root, else the user's own.
+
+    Raises:
+        SetupFailed: root asks, and the service isn't installed yet.
+    """
+    config = config_file.locate(None)
+    user = service.account()
+    if os.geteuid() != 0 or config != service.CONFIG:
+        return Place(config.parent.resolve() / config.name, 0o600, None, for_service=False)
+    if user is not None:
+        return Place(config, 0o640, Owner(0, user.pw_gid), for_service=True)
+    if service.systemd_runs():
+        raise SetupFailed(
+            f"there is no user {service.ACCOUNT} yet", "first: openfit-tokend install"
+        )
+    return Place(config, 0o600, None, for_service=False)  # a container without systemd
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """The configuration as it is; without a file it has no profiles."""
+
+    text: str
+    settings: Settings
+
+
+def present(where: Place) -> Present:
+    """Read the configuration.
+
+    Raises:
+        ConfigRejected: it is faulty, and must be mended first.
+    """
+    if not os.path.lexists(where.config):
+        return Present("", Settings(profiles={}))
+    settings = config_file.load(where.config)
+    return Present((Tree().read(where.config) or b"").decode("utf-8-sig"), settings)
+
+
+def with_profile(now: Present, where: Place, name: str, values: Mapping[str, str]) -> str:
+    """Give the text with the profile in it, added or in the place of the one of that name.
+
+    Raises:
+        SetupFailed: that can't be done without changing more.
+    """
+    before = _main_settings(now.text, where)
+    profiles, default = now.settings.profiles, now.settings.default_profile
+    if name in before.profiles:
+        text = config_text.replaced(now.text, name, values)
+    elif name in profiles:
+        raise SetupFailed(f"profile {name} is in a file that is included", "change it there")
+    else:
+        # The one that clients got without naming it stays the one they get.
+        new_default = next(iter(profiles)) if len(profiles) == 1 and default is None else None
+        default = default or new_default
+        text = config_text.added(now.text, name, values, new_default)
+    section = config_text.section(name, values)
+    wanted = {**before.profiles, **_main_settings(section, where).profiles}
+    if not _says(text, where, replace(before, default_profile=default, profiles=wanted)):
+        raise SetupFailed(
+            f"{where.config} is written in a way that can't be changed here",
+            f"write this into it yourself:\n{section}",
+        )
+    return text
+
+
+def store(where: Place, name: str, text: str, password: Secret | None) -> dict[Path, Done]:
+    """Write configuration and secret, both or neither, also if Ctrl-C comes; say what was done.
+
+    Raises:
+        SetupFailed: they can't be written.
+    """
+    tree, secret = Tree(), where.secret(name)
+    mode, owner = where.mode, where.owner
+    if where.config.exists():
+        there = where.config.stat()
+        mode, owner = stat.S_IMODE(there.st_mode), Owner(there.st_uid, there.st_gid)
+    done: dict[Path, Done] = {}
+    with _undisturbed():
+        tree.make(where.config.parent, 0o700)
+        if password is not None:
+            # The reader cuts one newline off, so that this one is not part of the password.
+            content = f"{password.reveal}\n".encode()
+            done[secret] = tree.put(secret, content, 0o600)
+        done[where.config] = tree.put(where.config, text.encode(), mode, owner)
+    return done
+
+
+def _main_settings(text: str, where: Place) -> Settings:
+    """Give what one text says by itself; of an empty one nothing is missed."""
+    parsed = parse(Source(str(where.config), tomllib.loads(text)), complete=False)
+    return Settings(profiles={}) if isinstance(parsed, tuple) else parsed
+
+
+def _says(text: str, where: Place, wanted: Settings) -> bool:
+    try:
+        return _main_settings(text, where) == wanted
+    except tomllib.TOMLDecodeError:
+        return False
+
+
+@contextmanager
+def _undisturbed() -> Generator[None]:
+    """Let Ctrl-C and its like wait until this is done."""
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)

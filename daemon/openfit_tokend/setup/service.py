@@ -1,0 +1,129 @@
+"""The system's service: its names, and how to do something in its place."""
+
+import grp
+import os
+import pwd
+import shutil
+import signal
+import stat
+import sys
+import traceback
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Final
+
+from openfit_tokend.setup.failure import SetupFailed
+from openfit_tokend.setup.units import CONFIG_DIRECTORY, CREDENTIALS, SYSTEM_UNITS
+
+ACCOUNT: Final = "openfit-tokend"
+"""The service's user, and its group."""
+GROUP: Final = "openfit"
+"""The group of those who may ask."""
+CONFIG: Final = CONFIG_DIRECTORY / "config.toml"
+STATE: Final = Path("/var/lib/openfit-tokend")
+RUNTIME: Final = Path("/run/openfit-tokend")
+"""Where the sockets are."""
+CREDENTIAL: Final = "password_"
+"""What the unit's LoadCredential puts before a file's name."""
+SOCKET_UNIT: Final = "openfit-tokend.socket"
+UNIT_PLACES: Final = (
+    "/etc/systemd/system",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+)
+MAX_SECRET: Final = 4096
+"""Bytes of a secret that are worth copying: what the daemon reads."""
+FAULT: Final = 70
+INTERRUPTED: Final = 130
+
+
+def account() -> pwd.struct_passwd | None:
+    """Give the service's user, if it is there with its groups."""
+    try:
+        grp.getgrnam(GROUP)
+        grp.getgrnam(ACCOUNT)
+        return pwd.getpwnam(ACCOUNT)
+    except KeyError:
+        return None
+
+
+def systemd_runs() -> bool:
+    """Tell whether systemd is this machine's first process (sd_booted(3))."""
+    return Path("/run/systemd/system").is_dir()
+
+
+def is_meant(config: Path) -> bool:
+    """Tell whether root, with this configuration, means the system's service, which is installed."""
+    return (
+        os.geteuid() == 0
+        and config == CONFIG
+        and "CREDENTIALS_DIRECTORY" not in os.environ
+        and account() is not None
+        and any(Path(place, SYSTEM_UNITS[0]).is_file() for place in UNIT_PLACES)
+    )
+
+
+def in_its_place(work: Callable[[], int]) -> int:
+    """Do some work in a child that has the service's user, credentials and state.
+
+    So root never writes where the service may, and the daemon finds its files to be its own. Gives
+    the exit status.
+
+    Raises:
+        SetupFailed: there is no such user.
+    """
+    user = account()
+    if user is None:
+        raise SetupFailed(f"there is no user {ACCOUNT}", "openfit-tokend install")
+    with _credentials(user) as directory:
+        child = os.fork()
+        if child == 0:
+            _be(user, directory, work)
+        try:
+            _, status = os.waitpid(child, 0)
+        except BaseException:
+            os.kill(child, signal.SIGTERM)
+            os.waitpid(child, 0)
+            raise
+    return os.waitstatus_to_exitcode(status)
+
+
+def _be(user: pwd.struct_passwd, credentials: Path, work: Callable[[], int]) -> None:
+    """Become the service's user, work, and end this process."""
+    status = FAULT
+    try:
+        os.initgroups(user.pw_name, user.pw_gid)
+        os.setgid(user.pw_gid)
+        os.setuid(user.pw_uid)
+        os.environ["CREDENTIALS_DIRECTORY"] = str(credentials)
+        os.environ["STATE_DIRECTORY"] = str(STATE)
+        status = work()
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    except Exception:  # noqa: BLE001 -- a child's top: what is raised here has nowhere to go
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+@contextmanager
+def _credentials(user: pwd.struct_passwd) -> Generator[Path]:
+    """Give a directory, in memory, with what the unit's LoadCredential gives the service."""
+    directory = Path(mkdtemp(prefix="openfit-tokend-", dir="/run"))
+    try:
+        for secret in CREDENTIALS.iterdir() if CREDENTIALS.is_dir() else ():
+            if stat.S_ISREG(secret.lstat().st_mode):
+                copy = directory / f"{CREDENTIAL}{secret.name}"
+                with secret.open("rb") as file:
+                    copy.write_bytes(file.read(MAX_SECRET + 1))
+                copy.chmod(0o400)  # whatever the umask: nobody else gets into the directory
+                os.chown(copy, user.pw_uid, user.pw_gid)
+        directory.chmod(0o500)
+        os.chown(directory, user.pw_uid, user.pw_gid)
+        yield directory
+    finally:
+        shutil.rmtree(directory)

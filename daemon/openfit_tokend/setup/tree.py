@@ -1,0 +1,223 @@
+"""Puts files into a directory tree and takes them out.
+
+Below the tree's root no symlink is followed, not even in a race: each directory is opened from the
+one above it. A file appears whole, with its owner and mode, or not at all.
+"""
+
+import os
+import secrets
+import stat
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from enum import StrEnum, unique
+from pathlib import Path
+from typing import Final, NamedTuple, final
+
+from openfit_tokend.setup.failure import SetupFailed
+
+MAX_FILE: Final = 1024 * 1024
+"""Bytes read of a file: as many as a configuration may have."""
+
+_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@unique
+class Done(StrEnum):
+    """What became of a file, in words for people."""
+
+    MADE = "made"
+    CHANGED = "changed"
+    KEPT = "there already"
+    REMOVED = "removed"
+    ABSENT = "not there"
+
+
+class Owner(NamedTuple):
+    """Whose a file is to be."""
+
+    uid: int
+    gid: int
+
+
+@final
+class Tree:
+    """A directory tree. All paths are absolute, as they are for one who has its root as `/`.
+
+    The caller sets a umask that takes the right from nobody but group and others.
+    """
+
+    def __init__(self, root: Path = Path("/")) -> None:
+        self.root = root.resolve()
+
+    def outside(self, path: Path) -> Path:
+        """Give a path of the tree as it is for us."""
+        return self.root / path.relative_to("/")
+
+    def inside(self, path: Path) -> Path:
+        """Give a path of ours as it is in the tree; one that lies elsewhere stays what it is."""
+        return Path("/", path.relative_to(self.root)) if path.is_relative_to(self.root) else path
+
+    def read(self, path: Path) -> bytes | None:
+        """Give a file's content; None: it isn't there.
+
+        Raises:
+            SetupFailed: it is no regular file, or can't be read.
+        """
+        with self._doing("read", path):
+            try:
+                with self._parent(path) as parent:
+                    return _content(parent, path.name)
+            except FileNotFoundError:
+                return None
+
+    def put(self, path: Path, content: bytes, mode: int, owner: Owner | None = None) -> Done:
+        """Have a file with this content and mode; missing directories above it are made.
+
+        Raises:
+            SetupFailed: it can't be written, or something else is there under its name.
+        """
+        with self._doing("write", path):
+            self.make(path.parent, 0o755)
+            with self._parent(path) as parent:
+                there = _regular(parent, path.name)
+                same = there is not None and _is(there, mode, owner)
+                if same and _content(parent, path.name) == content:
+                    return Done.KEPT
+                _replace(parent, path.name, content, mode, owner)
+                return Done.MADE if there is None else Done.CHANGED
+
+    def remove(self, path: Path) -> Done:
+        """Remove a file.
+
+        Raises:
+            SetupFailed: it can't be removed, or is something else.
+        """
+        with (
+            self._doing("remove", path),
+            suppress(FileNotFoundError),
+            self._parent(path) as parent,
+        ):
+            if _regular(parent, path.name) is not None:
+                os.unlink(path.name, dir_fd=parent)
+                return Done.REMOVED
+        return Done.ABSENT
+
+    def make(self, path: Path, mode: int) -> Done:
+        """Have a directory with this mode, and those above it; what is there stays as it is.
+
+        Raises:
+            SetupFailed: it can't be made.
+        """
+        with self._doing("make", path):
+            at = os.open(self.root, _DIRECTORY)
+            try:
+                for name in path.parts[1:-1]:
+                    at, _ = _enter(at, name, 0o755)
+                at, done = _enter(at, path.name, mode)
+            finally:
+                os.close(at)
+            return done
+
+    def remove_if_empty(self, path: Path) -> Done:
+        """Remove a directory that has nothing in it; another one stays."""
+        try:
+            with self._parent(path) as parent:
+                os.rmdir(path.name, dir_fd=parent)
+        except FileNotFoundError:
+            return Done.ABSENT
+        except OSError:
+            return Done.KEPT
+        return Done.REMOVED
+
+    @contextmanager
+    def _parent(self, path: Path) -> Generator[int]:
+        """Give the directory of a file as a descriptor."""
+        at = os.open(self.root, _DIRECTORY)
+        try:
+            for name in path.parts[1:-1]:
+                below = os.open(name, _DIRECTORY, dir_fd=at)
+                os.close(at)
+                at = below
+            yield at
+        finally:
+            os.close(at)
+
+    @contextmanager
+    def _doing(self, what: str, path: Path) -> Generator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise SetupFailed(
+                f"can't {what} {self.outside(path)}: {error.strerror}",
+                "its directories must be yours or root's, and no symlinks",
+            ) from error
+
+
+def _enter(at: int, name: str, mode: int) -> tuple[int, Done]:
+    """Exchange a directory's descriptor for that of one below it, which is made if it is missing."""
+    try:
+        os.mkdir(name, 0o700, dir_fd=at)
+        done = Done.MADE
+    except FileExistsError:
+        done = Done.KEPT
+    below = os.open(name, _DIRECTORY, dir_fd=at)
+    os.close(at)
+    if done is Done.MADE:
+        os.fchmod(below, mode)
+    return below, done
+
+
+def _regular(parent: int, name: str) -> os.stat_result | None:
+    """Look at a file; None: there is nothing of that name."""
+    try:
+        found = os.stat(name, dir_fd=parent, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    if stat.S_ISLNK(found.st_mode):
+        target = os.readlink(name, dir_fd=parent)
+        masked = target == os.devnull
+        raise SetupFailed(
+            f"{name} is a symlink to {target}{': the unit is masked' if masked else ''}",
+            f"systemctl unmask {name}" if masked else "put a file in its place, then try again",
+        )
+    if not stat.S_ISREG(found.st_mode):
+        raise SetupFailed(f"{name} is there, and is no file", "remove it, then try again")
+    return found
+
+
+def _is(found: os.stat_result, mode: int, owner: Owner | None) -> bool:
+    right_owner = owner is None or owner == (found.st_uid, found.st_gid)
+    return right_owner and stat.S_IMODE(found.st_mode) == mode
+
+
+def _content(parent: int, name: str) -> bytes:
+    """Read a file; the caller has to expect that it isn't there."""
+    _regular(parent, name)
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with os.fdopen(os.open(name, flags, dir_fd=parent), "rb") as file:
+        content = file.read(MAX_FILE + 1)
+    if len(content) > MAX_FILE:
+        raise SetupFailed(
+            f"{name} is larger than {MAX_FILE} bytes", "look whether it is the right file"
+        )
+    return content
+
+
+def _replace(parent: int, name: str, content: bytes, mode: int, owner: Owner | None) -> None:
+    beside = f".{name}.{secrets.token_hex(4)}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    new = os.open(beside, flags, 0o600, dir_fd=parent)
+    try:
+        with os.fdopen(new, "wb") as file:
+            file.write(content)
+            file.flush()
+            if owner is not None:
+                os.fchown(new, *owner)
+            os.fchmod(new, mode)
+            os.fsync(new)
+        os.rename(beside, name, src_dir_fd=parent, dst_dir_fd=parent)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(beside, dir_fd=parent)
+        raise
+    os.fsync(parent)

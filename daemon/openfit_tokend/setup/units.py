@@ -1,0 +1,78 @@
+"""The files that make a service of the program: which ones, where they go, what is in them."""
+
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Final
+
+from openfit_tokend.setup.failure import SetupFailed
+from openfit_tokend.setup.program import Program
+
+SHIPPED_COMMAND: Final = "/usr/bin/openfit-tokend"
+"""What the shipped units start: where a package of the system would have it."""
+SHIPPED_PLACES: Final = "ExecPaths=/usr "
+"""How the line begins that has where the service may run code from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One file, and its place: for the system from `/`, for a user from their ~/.config."""
+
+    source: str
+    target: str
+    mode: int = 0o644
+
+
+SYSTEM_UNITS: Final = (
+    "openfit-tokend.service",
+    "openfit-tokend.socket",
+    "openfit-tokend-credential.socket",
+)
+USER_UNITS: Final = ("openfit-tokend.service", "openfit-tokend.socket")
+EXAMPLE: Final = "config.toml.example"
+CONFIG_DIRECTORY: Final = Path("/etc/openfit-tokend")
+CREDENTIALS: Final = CONFIG_DIRECTORY / "credentials"
+
+SYSTEM_PARTS: Final = (
+    *(Part(f"system/{name}", f"etc/systemd/system/{name}") for name in SYSTEM_UNITS),
+    Part("sysusers.d/openfit-tokend.conf", "etc/sysusers.d/openfit-tokend.conf"),
+    Part("tmpfiles.d/openfit-tokend.conf", "etc/tmpfiles.d/openfit-tokend.conf"),
+    Part(EXAMPLE, f"etc/openfit-tokend/{EXAMPLE}", 0o640),
+)
+USER_PARTS: Final = (
+    *(Part(f"user/{name}", f"systemd/user/{name}") for name in USER_UNITS),
+    Part(EXAMPLE, f"openfit-tokend/{EXAMPLE}", 0o600),
+)
+
+
+def shipped(source: str) -> str:
+    """Give a file as it came with the package."""
+    return files("openfit_tokend").joinpath("systemd", source).read_text(encoding="utf-8")
+
+
+def content(part: Part, program: Program) -> bytes:
+    """Give a file with the paths of this machine's program.
+
+    Raises:
+        SetupFailed: a path can't stand in a unit.
+    """
+    text = shipped(part.source)
+    if part.source.endswith(".service"):
+        new = [place for place in program.places if not place.is_relative_to("/usr")]
+        places = "".join(f"{quoted(place)} " for place in new)
+        text = text.replace(SHIPPED_COMMAND, quoted(program.command))
+        text = text.replace(SHIPPED_PLACES, f"{SHIPPED_PLACES}{places}")
+    return text.encode()
+
+
+def quoted(path: Path) -> str:
+    """Write a path so that systemd takes it as one word, and as it stands (systemd.syntax(7)).
+
+    Raises:
+        SetupFailed: it has invisible characters.
+    """
+    text = str(path)
+    if not text.isprintable():
+        raise SetupFailed(f"the path {text!r} can't stand in a unit", "move the program")
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    return text if escaped == text and " " not in text and "'" not in text else f'"{escaped}"'

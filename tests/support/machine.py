@@ -1,0 +1,174 @@
+"""The service on a booted machine, as its operator and its clients meet it."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event, Thread
+from typing import Final, cast
+
+from box import Box, Completed
+from daemons import Fields, Wire, await_that, error_of
+from emulators import RunningEmulator
+from openfit_token import TokenClient, TokenError
+
+UNIT: Final = "openfit-tokend.service"
+SOCKET: Final = "/run/openfit-tokend/socket"
+CREDENTIAL_SOCKET: Final = "/run/openfit-tokend/credential.socket"
+DROP_IN: Final = f"/run/systemd/system/{UNIT}.d/test.conf"
+LIBRARY_CLIENTS: Final = 10
+SCRIPTS: Final = 10
+
+
+@dataclass
+class Asked:
+    """What 20 clients that ask all the time were told."""
+
+    answers: list[int]
+    tokens: set[str] = field(default_factory=set[str])
+    library_failures: list[str] = field(default_factory=list[str])
+    script_failures: list[str] = field(default_factory=list[str])
+
+    def await_an_answer_each(self) -> None:
+        """Await that each client has asked anew, and was answered."""
+        before = list(self.answers)
+        await_that(
+            lambda: all(now > then + 1 for now, then in zip(self.answers, before, strict=True)),
+            lambda: f"{before} {self}",
+        )
+
+
+class Machine:
+    """A box whose service runs, and the token server it talks to."""
+
+    def __init__(self, box: Box, emulator: RunningEmulator) -> None:
+        self.box = box
+        self.emulator = emulator
+        self.socket = box.outside(SOCKET)
+        self.config = box.outside("/etc/openfit-tokend/config.toml")
+        self._secrets = box.outside("/etc/openfit-tokend/credentials")
+
+    # What an operator does
+
+    def systemctl(self, verb: str) -> Completed:
+        """Have systemd do something with the service."""
+        return self.box.run("systemctl", verb, UNIT)
+
+    def start(self) -> None:
+        """Start the service, whatever happened to it."""
+        self.box.run("systemctl", "reset-failed")
+        self.systemctl("start")
+
+    def write_config(self, text: str) -> None:
+        """Write the configuration, as an editor does; owner and mode stay."""
+        self.config.write_text(text)
+
+    def write_secret(self, name: str, password: str) -> None:
+        """Write a credential's file."""
+        path = self._secrets / name
+        path.touch(mode=0o600)
+        path.write_text(password)
+
+    def remove_secrets_but(self, name: str) -> None:
+        """Remove the files of other credentials."""
+        for path in self._secrets.iterdir():
+            if path.name != name:
+                path.unlink()
+
+    def drop_in(self, text: str) -> None:
+        """Change the service's unit, and restart it."""
+        path = self.box.outside(DROP_IN)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        self.box.run("systemctl", "daemon-reload")
+        self.systemctl("restart")
+
+    def remove_drop_in(self) -> None:
+        """Have the unit as it is shipped."""
+        path = self.box.outside(DROP_IN)
+        if path.exists():
+            path.unlink()
+            self.box.run("systemctl", "daemon-reload")
+            self.systemctl("restart")
+
+    @property
+    def pid(self) -> int:
+        """Give the daemon's number, inside; 0: none runs."""
+        return int(self.box.property(UNIT, "MainPID"))
+
+    def signal(self, name: str) -> None:
+        """Send a signal to the daemon."""
+        self.box.run("systemctl", "kill", "--kill-who=main", f"--signal={name}", UNIT)
+
+    def await_another(self, pid: int) -> None:
+        """Await that another daemon than this one is ready."""
+        await_that(lambda: self.pid not in {0, pid} and self._is_active(), self.box.journal)
+
+    def _is_active(self) -> bool:
+        return self.box.property(UNIT, "ActiveState") == "active"
+
+    # What a client does
+
+    def call(self, method: str, **params: object) -> Fields:
+        """Call a method on a connection of its own.
+
+        Raises:
+            TokenError: what the daemon answered instead.
+        """
+        with Wire(self.socket) as wire:
+            answer = wire.call(method, **params)
+        if answer.error is not None:
+            raise error_of(answer.error)
+        return answer.result or {}
+
+    def token(self, profile: str | None = None) -> str:
+        """Give the token that is there at this moment."""
+        return str(self.call("get_token", profile=profile, wait=0)["access_token"])
+
+    def profile_status(self, name: str = "main") -> Fields:
+        """Give one profile's status."""
+        return cast("Fields", self.call("status", profile=name)["profiles"][name])
+
+    @contextmanager
+    def asking(self) -> Generator[Asked]:
+        """Have 20 clients ask all the time: half of our library, half scripts that try once."""
+        asked = Asked([0] * (LIBRARY_CLIENTS + SCRIPTS))
+        stop = Event()
+        threads = [
+            Thread(target=_ask, args=(number, self.socket, asked, stop))
+            for number in range(len(asked.answers))
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            asked.await_an_answer_each()
+            yield asked
+            asked.await_an_answer_each()
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+
+
+def _ask(number: int, socket: Path, asked: Asked, stop: Event) -> None:
+    if number < LIBRARY_CLIENTS:
+        with TokenClient(socket=str(socket)) as client:
+            while not stop.wait(0.002):
+                try:
+                    asked.tokens.add(client.get_token().access_token)
+                    asked.answers[number] += 1
+                except TokenError as error:
+                    asked.library_failures.append(repr(error))
+    else:
+        while not stop.wait(0.002):
+            try:
+                with Wire(socket) as wire:
+                    answer = wire.call("get_token")
+            except (OSError, EOFError) as error:
+                asked.script_failures.append(repr(error))
+                continue
+            if answer.result is None:
+                asked.script_failures.append(str(answer.error))
+                continue
+            asked.tokens.add(str(answer.result["access_token"]))
+            asked.answers[number] += 1

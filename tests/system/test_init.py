@@ -1,0 +1,313 @@
+"""`openfit-tokend init`, as a person or a script uses it."""
+
+import os
+import pty
+import select
+import subprocess
+import sys
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from daemons import PATIENCE, RunningDaemon, await_that, prepared_daemon, profile
+from emulators import CLIENT_ID, PASSWORD, USERNAME, RunningEmulator, running_emulator
+from openfit_tokend.io import config_file
+
+pytestmark = [pytest.mark.system, pytest.mark.slow]
+
+USAGE = 64
+REJECTED = 77
+CONFIG_REJECTED = 78
+INTERRUPTED = 130
+
+Completed = subprocess.CompletedProcess[str]
+
+
+@pytest.fixture(scope="module")
+def emulator() -> Generator[RunningEmulator]:
+    with running_emulator() as running:
+        yield running
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """Give where the configuration will be: in a directory that isn't there yet."""
+    return tmp_path / "config" / "config.toml"
+
+
+def environment(place: Path) -> dict[str, str]:
+    without = ("CREDENTIALS_DIRECTORY", "CONFIGURATION_DIRECTORY")
+    kept = {name: value for name, value in os.environ.items() if name not in without}
+    return kept | {
+        "HOME": str(place.parent.parent),
+        "OPENFIT_TOKEND_CONFIG": str(place),
+        "STATE_DIRECTORY": str(place.parent.parent / "state"),
+        "XDG_CONFIG_HOME": str(place.parent.parent / ".config"),
+        "XDG_RUNTIME_DIR": str(place.parent.parent),
+    }
+
+
+def command(*options: str) -> list[str]:
+    return [sys.executable, "-m", "openfit_tokend", "init", *options]
+
+
+def answers(emulator: RunningEmulator) -> list[str]:
+    """Give the options that leave nothing to be asked but the password."""
+    return [
+        "--environment", "custom", "--id-server", emulator.url, "--api-url", emulator.url,
+        "--client-id", CLIENT_ID, "--username", USERNAME,
+    ]  # fmt: skip
+
+
+def init(place: Path, *options: str, stdin: str = PASSWORD, umask: int = -1) -> Completed:
+    """Run it as a script does: with nobody to be asked."""
+    return subprocess.run(
+        command(*options, "--password-file", "-"),
+        input=stdin,
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=60,
+        env=environment(place),
+        umask=umask,
+    )
+
+
+class Terminal:
+    """A person's terminal with the command running in it."""
+
+    def __init__(self, place: Path, *options: str) -> None:
+        self.shown = ""
+        self._read = 0
+        self._ours, theirs = pty.openpty()
+        self._process = subprocess.Popen(
+            ["/usr/bin/setsid", "--ctty", *command(*options)],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env=environment(place),
+        )
+        os.close(theirs)
+
+    def answer(self, question: str, line: str) -> None:
+        """Await a question and type the answer."""
+        self._read_until(question)
+        os.write(self._ours, line.encode())
+
+    def end(self) -> int:
+        """Read the rest, and give the exit status."""
+        self._read_until(None)
+        os.close(self._ours)
+        return self._process.wait(PATIENCE)
+
+    def _read_until(self, words: str | None) -> None:
+        while words is None or words not in self.shown[self._read :]:
+            ready, _, _ = select.select([self._ours], [], [], PATIENCE)
+            assert ready, f"silence after:\n{self.shown}"
+            try:
+                read = os.read(self._ours, 4096)
+            except OSError:  # the other side has ended
+                read = b""
+            if not read:
+                assert words is None, self.shown
+                return
+            self.shown += read.decode()
+        self._read = self.shown.index(words, self._read) + len(words)
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+def test_a_person_is_asked_for_what_is_needed_and_one_login_is_tried(
+    emulator: RunningEmulator, place: Path
+) -> None:
+    logins = emulator.state().login_requests
+    terminal = Terminal(place)
+
+    terminal.answer("environment (production, test or custom) [production]: ", "customs\n")
+    terminal.answer("it must be production, test or custom", "")
+    terminal.answer("environment (production, test or custom) [production]: ", "custom\n")
+    terminal.answer("id_server", f"{emulator.url}\n")
+    terminal.answer("api_url", f"{emulator.url}\n")
+    terminal.answer("client_id", f"{CLIENT_ID}\n")
+    terminal.answer("username", f"{USERNAME}\n")
+    terminal.answer("password (hidden): ", f"{PASSWORD}\n")
+
+    assert terminal.end() == 0
+    assert PASSWORD not in terminal.shown
+    assert "[ OK ] main: login" in terminal.shown
+    assert emulator.state().login_requests == logins + 1
+    assert (place.parent / "main.password").read_text() == f"{PASSWORD}\n"
+    assert {mode(place), mode(place.parent / "main.password")} == {0o600}
+
+
+def test_a_person_who_leaves_leaves_nothing(emulator: RunningEmulator, place: Path) -> None:
+    terminal = Terminal(place, *answers(emulator))
+
+    terminal.answer("password (hidden): ", "\x03")  # Ctrl-C
+
+    assert terminal.end() == INTERRUPTED
+    assert not place.parent.exists()
+
+
+def test_an_existing_profile_is_replaced_for_a_person_who_says_yes_alone(
+    emulator: RunningEmulator, place: Path
+) -> None:
+    init(place, "--no-login", *answers(emulator))
+    before = place.read_bytes()
+    terminal = Terminal(place, *answers(emulator), "--no-login")
+    terminal.answer("Replace it? [y/N] ", "\n")
+    assert terminal.end() == USAGE
+    assert place.read_bytes() == before
+
+    terminal = Terminal(place, *answers(emulator), "--username", "another", "--no-login")
+    terminal.answer("Replace it? [y/N] ", "y\n")
+    terminal.answer("password (hidden): ", "another\n")
+
+    assert terminal.end() == 0
+    assert config_file.load(place).profiles["main"].identity.username == "another"
+    assert (place.parent / "main.password").read_text() == "another\n"
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o777])
+def test_a_script_gives_all_and_the_umask_changes_nothing(
+    emulator: RunningEmulator, place: Path, umask: int
+) -> None:
+    done = init(place, "--yes", *answers(emulator), umask=umask)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert mode(place.parent) == 0o700
+    assert {mode(place), mode(place.parent / "main.password")} == {0o600}
+    assert done.stdout.splitlines()[:2] == [
+        f"made           {place.parent / 'main.password'}",
+        f"made           {place}",
+    ]
+
+
+def test_what_a_script_leaves_out_is_named_and_nothing_is_written(place: Path) -> None:
+    done = init(place, "--yes", "--client-id", CLIENT_ID)
+
+    assert done.returncode == USAGE
+    assert "--username is missing" in done.stderr
+    assert not place.parent.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "stdin", "said"),
+    [
+        (["--client-id", " c "], "p", "--client-id: must not begin or end with a blank"),
+        (["--environment", "prod"], "p", "--environment: must be production, test or custom"),
+        (["--profile", "a b"], "p", "--profile: a profile's name must be"),
+        ([], "", "the password on standard input: is empty"),
+        ([], "p" * 101, "longer than 100 characters"),
+    ],
+)
+def test_what_could_not_work_is_refused_before_anything_is_written_or_sent(
+    emulator: RunningEmulator, place: Path, options: list[str], stdin: str, said: str
+) -> None:
+    requests = emulator.state().token_requests
+
+    done = init(place, *answers(emulator), *options, stdin=stdin)
+
+    assert (done.returncode, said in done.stderr) == (USAGE, True), done.stderr
+    assert not place.parent.exists()
+    assert emulator.state().token_requests == requests
+
+
+def test_a_password_is_never_taken_from_the_command_line(place: Path) -> None:
+    done = init(place, "--password", "secret")
+
+    assert done.returncode == USAGE
+    assert "unrecognized arguments" in done.stderr
+
+
+def test_a_rejected_password_is_said_and_sent_once_also_by_a_second_try(place: Path) -> None:
+    with running_emulator() as emulator:
+        first = init(place, *answers(emulator), stdin="wrong")
+        again = init(place, *answers(emulator), "--replace", stdin="wrong")
+
+        assert (first.returncode, again.returncode) == (REJECTED, REJECTED)
+        assert "rejected user name or password" in first.stdout
+        assert "openfit-tokend init --replace" in first.stderr
+        assert "not sent" in again.stdout
+        assert emulator.state().login_requests == 1
+
+        assert init(place, *answers(emulator), "--replace").returncode == 0
+
+
+def test_another_profile_is_added_and_only_its_login_is_tried(
+    emulator: RunningEmulator, place: Path
+) -> None:
+    init(place, "--no-login", *answers(emulator), stdin="never sent")
+    by_hand = f"# by hand\n{place.read_text()}"
+    place.write_text(by_hand)
+    place.chmod(0o640)
+    requests = emulator.state().token_requests
+
+    done = init(place, *answers(emulator), "--profile", "etl.x")
+
+    assert done.returncode == 0
+    assert by_hand.strip() in place.read_text()
+    assert mode(place) == 0o640
+    found = config_file.load(place)
+    assert (list(found.profiles), found.default_profile) == (["main", "etl.x"], "main")
+    assert emulator.state().token_requests == requests + 1
+
+
+def test_a_faulty_configuration_is_left_and_its_fault_is_named(
+    emulator: RunningEmulator, place: Path
+) -> None:
+    place.parent.mkdir()
+    place.write_text("[profiles.main]\nenvironmen = 1\n")
+
+    done = init(place, *answers(emulator), "--profile", "etl")
+
+    assert done.returncode == CONFIG_REJECTED
+    assert "environmen: unknown key" in done.stderr
+    assert "mend it first" in done.stderr
+    assert place.read_text() == "[profiles.main]\nenvironmen = 1\n"
+
+
+def test_beside_a_running_daemon_no_login_is_spent(emulator: RunningEmulator) -> None:
+    """It counts the logins; and it logs in by itself when it has read the new profile."""
+    with prepared_daemon(profile(emulator.url)) as daemon:
+        daemon.start()
+        daemon.await_state("fresh")
+        requests = emulator.state().token_requests
+
+        done = init_beside(daemon, *answers(emulator), "--profile", "etl")
+
+        assert done.returncode == 0
+        assert "  openfit-tokend reload\n" in done.stdout
+        assert emulator.state().token_requests == requests
+        assert daemon.run("openfit-tokend", "reload").returncode == 0
+        daemon.await_state("fresh", name="etl")
+
+
+def init_beside(daemon: RunningDaemon, *options: str) -> Completed:
+    return subprocess.run(
+        command(*options, "--password-file", "-"),
+        input=PASSWORD,
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=60,
+        env=daemon.environment | {"OPENFIT_TOKEND_CONFIG": str(daemon.config)},
+    )
+
+
+def test_a_stop_in_the_middle_of_the_login_leaves_both_files_whole(
+    emulator: RunningEmulator, place: Path
+) -> None:
+    emulator.fault("hang=20@*")
+    terminal = Terminal(place, *answers(emulator))
+    terminal.answer("password (hidden): ", f"{PASSWORD}\n")
+    await_that(place.exists)
+    terminal.answer("main: secret", "\x03")  # Ctrl-C
+
+    assert terminal.end() == INTERRUPTED
+    emulator.clear_faults()
+    assert config_file.load(place).profiles["main"].identity.username == USERNAME
+    assert sorted(each.name for each in place.parent.iterdir()) == ["config.toml", "main.password"]

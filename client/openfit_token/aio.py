@@ -23,6 +23,12 @@ class AsyncTokenClient:
     Each call waits on a connection of its own: so a cancelled call closes just that, and no task
     runs behind the caller's back. When the daemon was restarted, calls are sent again as
     TokenClient does it; the errors are the same too. `wait` is in seconds, at most 300.
+
+    >>> async def main() -> str:
+    ...     async with AsyncTokenClient(profile="main") as client:
+    ...         return (await client.get_token(min_ttl=60)).token_type
+    >>> anyio.run(main)
+    'Bearer'
     """
 
     def __init__(self, profile: str | None = None, socket: str | None = None) -> None:

@@ -42,7 +42,10 @@ def get_token(
         socket: the daemon's socket; left out: see `openfit_token.paths`.
 
     Raises:
-        TokenError: one of the classes in `openfit_token.errors`.
+        TokenError: one of the classes in `openfit_token.errors`, as TokenClient says.
+
+    >>> get_token(min_ttl=60)
+    <Token ... of main, expires_at=...>
     """
     with TokenClient(profile, socket) as client:
         return client.get_token(min_ttl=min_ttl, wait=wait)
@@ -58,6 +61,16 @@ class TokenClient:
     All calls raise a TokenError: what the daemon answered; DaemonUnreachable when it isn't there,
     or not a few seconds after `wait`; DaemonUntrusted; ProtocolViolation. `wait` is in seconds, at
     most 300.
+
+    Args:
+        profile: whose token; left out: the daemon's default, or the only one.
+        socket: the daemon's socket; left out: see `openfit_token.paths`.
+
+    >>> with TokenClient(profile="main") as client:
+    ...     token = client.get_token(wait=5)
+    ...     state = client.status()["profiles"]["main"]["state"]
+    >>> token.expires_in > 60, state
+    (True, 'fresh')
     """
 
     def __init__(self, profile: str | None = None, socket: str | None = None) -> None:
@@ -66,11 +79,19 @@ class TokenClient:
         self._pool = Pool()
 
     def get_token(self, *, min_ttl: float | None = None, wait: float = DEFAULT_WAIT) -> "Token":
-        """Give the current token; with `min_ttl`, one that lives at least so many seconds."""
+        """Give the current token; with `min_ttl`, one that lives at least so many seconds.
+
+        Raises:
+            MinTtl: even a new one doesn't.
+            TokenError: there is none: LoginRejected, Unavailable, TimedOut, ...
+        """
         return calls.token(self._call(calls.get_token(self._profile, min_ttl, wait)))
 
     def refuse(self, token: "Token | str", *, wait: float = DEFAULT_WAIT) -> "Token":
-        """Say that the API answered 401 to this token (or to the one with this id); give another."""
+        """Say that the API answered 401 to this token (or to the one with this id); give another.
+
+        Repeat the request once with that; if it is refused too, the token isn't what is wrong.
+        """
         return calls.token(self._call(calls.refuse(self._profile, token, wait)))
 
     def refresh(self, *, wait: float = DEFAULT_WAIT) -> "Token":
@@ -78,7 +99,14 @@ class TokenClient:
         return calls.token(self._call(calls.refresh(self._profile, wait)))
 
     def login(self, password: str | None = None, *, wait: float = DEFAULT_WAIT) -> "Token":
-        """Have the daemon log in anew, with this password or its own. For operators."""
+        """Have the daemon log in anew, with this password or its own. For operators.
+
+        Each rejected password brings the account nearer to its lock, so this is never sent twice.
+
+        Raises:
+            NotAllowed: the caller is no operator.
+            LoginRejected: the password is wrong. BudgetSpent: too many were; nothing was sent.
+        """
         return calls.token(self._call(calls.login(self._profile, password, wait)))
 
     def logout(self) -> None:
@@ -86,11 +114,20 @@ class TokenClient:
         calls.fields(self._call(calls.logout(self._profile)))
 
     def reload(self) -> None:
-        """Have the daemon read its configuration; return when it is in force. For operators."""
+        """Have the daemon read its configuration; return when it is in force. For operators.
+
+        Raises:
+            ConfigRejected: it is faulty, and the old one stays.
+        """
         calls.fields(self._call(calls.reload()))
 
     def hello(self) -> dict[str, object]:
-        """Give the daemon's name, version, protocol, pid, uptime and the profiles one may use."""
+        """Give the daemon's name, version, protocol, pid, uptime and the profiles one may use.
+
+        >>> with TokenClient() as client:
+        ...     client.hello()["profiles"]
+        ['main']
+        """
         return calls.fields(self._call(calls.hello()))
 
     def status(self) -> dict[str, object]:
@@ -101,6 +138,9 @@ class TokenClient:
         """Give how the profile stands, and then each new token and each change of state. No end.
 
         While the daemon is restarted it waits for it. Whoever wants the token asks `get_token`.
+
+        >>> next(TokenClient().changes())
+        <Change main fresh ...>
         """
         from openfit_token.changes import Feed  # noqa: PLC0415 -- a script that gets a token needs none
 

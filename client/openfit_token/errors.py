@@ -22,6 +22,12 @@ class TokenError(Exception):
         message: what failed, and why.
         hint: what to do, or None.
         retry_after: seconds until trying again can help, or None.
+
+    >>> try:
+    ...     get_token("nobody")
+    ... except TokenError as error:
+    ...     print(error.code, "-", error)
+    NO_SUCH_PROFILE - there is no profile 'nobody' (there are: main)
     """
 
     code = ""

@@ -18,6 +18,12 @@ class Token:
         expires_in: seconds it had left when the daemon answered.
         refresh_at: Unix seconds; ask the daemon again from then on.
         degraded: None, or `{"code", "message"}` of what keeps the daemon from replacing it.
+
+    >>> token = get_token()
+    >>> token.access_token in f"{token} {token!r}"
+    False
+    >>> token.authorization.startswith("Bearer ")
+    True
     """
 
     __slots__ = (

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 CORE = sorted((ROOT / "daemon/openfit_tokend/core").rglob("*.py"))
 SOURCES = sorted(
     path
-    for part in ("client", "daemon", "tests", "benchmarks")
+    for part in ("client", "daemon", "docs", "tests", "benchmarks")
     for path in (ROOT / part).rglob("*.py")
 )
 OURS = re.compile(r"openfit_tokend\.core(\.\w+)*|openfit_token\.errors")

@@ -1,0 +1,136 @@
+"""The man pages: commands from their parsers, the file and the wire from their documents."""
+
+from argparse import ArgumentParser
+from collections.abc import Mapping
+from typing import Final
+
+from openfit_token import __version__
+from openfit_token.cli.parser import parser as client_parser
+from openfit_tokend.cli import parser as daemon_parser
+from pages import commands, roff
+
+DATE: Final = "2026-11-24"
+"""Of the newest release; `.ci/release-check` compares it with the changelog's."""
+SOURCE: Final = f"openfit-tokend {__version__}"
+
+_DAEMON: Final = """\
+`openfit-tokend` logs in to OpenFIT once, keeps the access token fresh, and hands it to every program on the
+machine that may ask, over a Unix socket. It reads openfit-tokend.toml(5) and speaks
+openfit-tokend-protocol(7); openfit-token(1) asks it.
+"""
+_DAEMON_MORE: Final = """\
+## Signals
+
+| signal | does |
+| --- | --- |
+| SIGTERM, SIGINT | stop in order: token requests under way end, calls that wait are told to ask again; a second one doesn't wait |
+| SIGHUP | read the configuration anew; a faulty one is refused whole |
+
+## Environment
+
+| variable | says |
+| --- | --- |
+| `OPENFIT_TOKEND_CONFIG` | the configuration, where `--config` doesn't say it |
+| `CONFIGURATION_DIRECTORY` | where `config.toml` is, else; set by systemd |
+| `STATE_DIRECTORY` | where the ledger of rejected logins is; set by systemd |
+| `CREDENTIALS_DIRECTORY` | where credentials are; set by systemd |
+| `HTTPS_PROXY`, `NO_PROXY`, `SSL_CERT_FILE`, `SSL_CERT_DIR` | the way to the token server |
+
+## Files
+
+| file | is |
+| --- | --- |
+| `/etc/openfit-tokend/config.toml` | root's configuration; a user's is `~/.config/openfit-tokend/config.toml` |
+| `/run/openfit-tokend/socket` | root's socket; a user's is `$XDG_RUNTIME_DIR/openfit-tokend/socket` |
+| `/run/openfit-tokend/credential.socket` | the socket for `LoadCredential=` of other units |
+| `/var/lib/openfit-tokend/ledger.json` | the rejected logins of the last quarter of an hour, and who is logged out |
+
+## See also
+
+openfit-token(1), openfit-tokend.toml(5), openfit-tokend-protocol(7), systemd.exec(5)
+"""
+_CLIENT: Final = """\
+`openfit-token` asks the local daemon, openfit-tokend(8), for the current OpenFIT access token, and prints it.
+Without a command it is `openfit-token get`. `--profile` and `--socket` may stand before the command too.
+
+Without `--socket` the socket is the one that `$OPENFIT_TOKEN_SOCKET` names, else the first that exists of the
+user's own, `$XDG_RUNTIME_DIR/openfit-tokend/socket`, and the machine's, `/run/openfit-tokend/socket`. Who listens
+there must be root, the caller, or the owner of a directory that nobody else can write to.
+"""
+_CLIENT_MORE: Final = """\
+## See also
+
+openfit-tokend(8), openfit-tokend-protocol(7)
+"""
+_FILE_MORE: Final = """\
+## See also
+
+openfit-tokend(8), systemd.exec(5)
+"""
+_WIRE_MORE: Final = """\
+## See also
+
+openfit-token(1), openfit-tokend(8), unix(7)
+"""
+
+
+def pages(configuration: str, protocol: str) -> Mapping[str, str]:
+    """Give each page by the name of its file; the documents are Markdown."""
+    return {
+        "openfit-tokend.8": _command(
+            "openfit-tokend",
+            8,
+            "keep OpenFIT access tokens fresh",
+            daemon_parser(),
+            _DAEMON,
+            _DAEMON_MORE,
+        ),
+        "openfit-token.1": _command(
+            "openfit-token",
+            1,
+            "get the current OpenFIT access token",
+            client_parser(),
+            _CLIENT,
+            _CLIENT_MORE,
+        ),
+        "openfit-tokend.toml.5": _document(
+            "openfit-tokend.toml", 5, "configuration of openfit-tokend", configuration + _FILE_MORE
+        ),
+        "openfit-tokend-protocol.7": _document(
+            "openfit-tokend-protocol",
+            7,
+            "how to ask openfit-tokend for a token",
+            protocol + _WIRE_MORE,
+        ),
+    }
+
+
+def _head(name: str, section: int, about: str) -> str:
+    return (
+        f'.\\" Made by docs/generate.py: change what it is made from.\n'
+        f"{roff.header(name, section, DATE, SOURCE)}"
+        f"{roff.section('Name')}{roff.code(name)} \\- {about}\n"
+    )
+
+
+def _command(  # noqa: PLR0913, PLR0917 -- what a page has
+    name: str, section: int, about: str, parser: ArgumentParser, first: str, more: str
+) -> str:
+    return "".join(
+        [
+            _head(name, section, about),
+            roff.section("Synopsis"),
+            commands.synopsis(parser),
+            roff.section("Description"),
+            roff.body(first),
+            roff.section("Commands"),
+            commands.commands(parser),
+            roff.section("Examples and exit status"),
+            commands.epilog(parser),
+            roff.body(more),
+        ]
+    )
+
+
+def _document(name: str, section: int, about: str, markdown: str) -> str:
+    return _head(name, section, about) + roff.section("Description") + roff.body(markdown)

@@ -1,0 +1,236 @@
+"""The reference of all settings: words for each, around what the parser's own constants say."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from openfit_tokend.core import settings_fields as fields
+from openfit_tokend.core import settings_parser as parser
+from openfit_tokend.io.config_file import MAX_INCLUDED, MAX_SIZE
+from openfit_tokend.io.secrets import MAX_PASSWORD, MAX_SECRET_FILE
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One key: what it takes, what is taken where it isn't there, what it does, an example."""
+
+    takes: str
+    default: str
+    about: str
+    example: str
+    """The value, as TOML."""
+
+
+def span(seconds: float) -> str:
+    """Write whole seconds as the configuration does."""
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds % size == 0 and seconds >= size:
+            return f"{seconds / size:g}{unit}"
+    return f"{seconds:g}s"
+
+
+_NONE: Final = "none"
+_NAME: Final = f"text, at most {fields.MAX_NAME} characters"
+_TIME: Final = 'seconds as a number, or text with a unit: `"90s"`, `"5m"`, `"1h"`, `"30d"`'
+_COMMAND: Final = f"a list of at most {fields.MAX_ITEMS} texts: a program and its arguments"
+_NAMES: Final = f"a list of at most {fields.MAX_ITEMS} names"
+
+TOP: Final[Mapping[str, Setting]] = {
+    "socket": Setting(
+        f"an absolute path, at most {fields.MAX_SOCKET_PATH} bytes",
+        "root: `/run/openfit-tokend/socket`; else `$XDG_RUNTIME_DIR/openfit-tokend/socket`",
+        "Where the daemon listens. `--socket` goes before it, and a socket that systemd passes before"
+        " both. A reload doesn't move it.",
+        '"/run/openfit-tokend/socket"',
+    ),
+    "socket_mode": Setting(
+        "octal in quotes; each digit 6, 2 or 0 behind the owner's 6",
+        '`"0600"`',
+        "Who may connect, which takes the right to write. For a socket made by systemd its unit decides.",
+        '"0660"',
+    ),
+    "socket_group": Setting(
+        "a group's name",
+        "the daemon's own group",
+        "The group of the socket. For a socket made by systemd its unit decides.",
+        '"openfit"',
+    ),
+    "default_profile": Setting(
+        "a profile's name",
+        "the only one the caller may use",
+        "Whose token is meant where a call names no profile.",
+        '"main"',
+    ),
+    "admin_groups": Setting(
+        _NAMES,
+        _NONE,
+        "Whose members may log in, log out and reload, besides root and the daemon's own user. They may"
+        " use each profile.",
+        '["openfit-admin"]',
+    ),
+    "include": Setting(
+        "a path, relative to this file; its last part may have wildcards",
+        _NONE,
+        f"More files, with `[profiles.NAME]` tables only, at most {MAX_INCLUDED:,} of them, each of at most"
+        f" {MAX_SIZE // 1024 // 1024} MiB. A profile that is defined twice is an error. The directory must"
+        " be there.",
+        '"conf.d/*.toml"',
+    ),
+    "profiles": Setting(
+        "tables, `[profiles.NAME]`",
+        "needed: one at least",
+        "The profiles: see below. A name has letters, digits and `_ . -`, at most 64 of them, and begins"
+        " with a letter or digit; one with a dot is written in quotes.",
+        "{}",
+    ),
+}
+
+PROFILE: Final[Mapping[str, Setting]] = {
+    "environment": Setting(
+        '`"production"`, `"test"` or `"custom"`',
+        "needed",
+        "Which OpenFIT. `custom` goes with `id_server` and `api_url`.",
+        '"production"',
+    ),
+    "id_server": Setting(
+        f"an https URL, at most {fields.MAX_TEXT} characters; http for localhost, 127.0.0.0/8 and ::1",
+        "needed with `custom`, else refused",
+        "The token server. `/connect/token` is put behind it.",
+        '"https://ids.example.org"',
+    ),
+    "api_url": Setting(
+        f"an https URL, at most {fields.MAX_TEXT} characters; http for localhost, 127.0.0.0/8 and ::1",
+        "needed with `custom`, else refused",
+        "The API. The daemon doesn't call it; it tells clients.",
+        '"https://api.example.org"',
+    ),
+    "client_id": Setting(_NAME, "needed", "As OpenFIT's support gave it.", '"my-client"'),
+    "username": Setting(_NAME, "needed", "Of the login.", '"service@example.org"'),
+    "password_file": Setting(
+        "a path, relative to this file",
+        _NONE,
+        f"A file that holds the password, at most {MAX_SECRET_FILE:,} bytes, and that only the daemon's"
+        " user can read (or its own group). One newline at its end is cut off.",
+        '"main.password"',
+    ),
+    "password_credential": Setting(
+        "the name of a systemd credential",
+        _NONE,
+        "The password is that file in `$CREDENTIALS_DIRECTORY`. A changed one takes a restart of the"
+        " service, which costs no session.",
+        '"password_main"',
+    ),
+    "password_command": Setting(
+        _COMMAND,
+        _NONE,
+        "The password is what the command prints. No shell runs it.",
+        '["pass", "show", "openfit"]',
+    ),
+    "password_env": Setting(
+        "the name of an environment variable",
+        _NONE,
+        "The password is that variable of the daemon, as it was at its start.",
+        '"OPENFIT_PASSWORD"',
+    ),
+    "password_keyring": Setting(
+        _NAME,
+        _NONE,
+        "The password lies in the keyring of the daemon's user, under this service and `username`. It"
+        " needs the extra `keyring`.",
+        '"openfit"',
+    ),
+    "refresh_before": Setting(
+        f"{_TIME}; from {span(parser.MIN_REFRESH_BEFORE)} to {span(parser.MAX_REFRESH_BEFORE)}",
+        f'`"{span(parser.DEFAULT_POLICY.refresh_before)}"`',
+        "How long before its end a token is replaced; a quarter of its life if that is shorter.",
+        '"5m"',
+    ),
+    "refresh_token_lifetime": Setting(
+        f"{_TIME}; from {span(parser.MIN_REFRESH_TOKEN_LIFETIME)} to"
+        f" {span(parser.MAX_REFRESH_TOKEN_LIFETIME)}",
+        f'`"{span(parser.DEFAULT_POLICY.refresh_token_lifetime)}"`',
+        "How long the server lets a session live from its login. At four fifths of it a new login is tried;"
+        " if that fails, the session goes on.",
+        '"30d"',
+    ),
+    "scope": Setting(
+        f"scopes with one blank between them, at most {fields.MAX_SCOPE} characters",
+        f'`"{parser.DEFAULT_SCOPE}"`',
+        "What a login asks for. Without `offline_access` there is no refresh token, and each token costs a"
+        " login.",
+        '"OpenFitApi offline_access"',
+    ),
+    "allow_users": Setting(
+        _NAMES,
+        "everyone who can open the socket",
+        "Users who may use the profile, besides operators. With `allow_groups` too, one of both lists is"
+        " enough.",
+        '["alice"]',
+    ),
+    "allow_groups": Setting(
+        _NAMES,
+        "everyone who can open the socket",
+        "Groups whose members may use the profile, besides operators.",
+        '["etl"]',
+    ),
+    "token_file": Setting(
+        "a path, relative to this file, without `//`, `/./` and `/../`",
+        _NONE,
+        "A file that holds the access token while it lives, replaced as a whole, mode 0640. Its group is that"
+        " of a setgid directory, else `socket_group`, else the daemon's; a profile with allow lists isn't"
+        " given to `socket_group`. Two profiles can't share one.",
+        '"/run/openfit-tokend-tokens/main"',
+    ),
+    "ca_file": Setting(
+        "a path, relative to this file",
+        "the system's",
+        "The certificate authorities that the token server is verified with, as PEM.",
+        '"/etc/ssl/certs/our-ca.pem"',
+    ),
+    "notify_command": Setting(
+        _COMMAND,
+        _NONE,
+        "Run when the profile is locked, down, or well again: see"
+        " [operations](operations.md#being-called).",
+        '["/usr/local/bin/page-me"]',
+    ),
+}
+
+
+def top_reference() -> str:
+    """Give the reference of the keys at the top of the main file."""
+    return "\n\n".join(_entries(TOP, parser.TOP_KEYS))
+
+
+def profile_reference() -> str:
+    """Give the reference of a profile's keys."""
+    return "\n\n".join(_entries(PROFILE, parser.PROFILE_KEYS))
+
+
+def environments() -> str:
+    """Give the vendor's environments and their addresses."""
+    rows = ["| `environment` | token server | API |", "| --- | --- | --- |"]
+    rows += [
+        f"| `{name}` | `{servers.id_server}` | `{servers.api_url}` |"
+        for name, servers in parser.ENVIRONMENTS.items()
+    ]
+    return "\n".join(rows)
+
+
+def passwords() -> str:
+    """Name the sources of a password, and what each must be like."""
+    sources = ", ".join(f"`{key}`" for key in parser.PASSWORD_KEYS)
+    return (
+        f"One of {sources}; or none, and an operator's `openfit-token login --ask` brings it. A password has"
+        f" 1 to {MAX_PASSWORD} characters."
+    )
+
+
+def _entries(settings: Mapping[str, Setting], keys: tuple[str, ...]) -> Iterator[str]:
+    for key in keys:  # in the parser's order; one without words here is an error
+        each = settings[key]
+        yield f"### `{key}`"
+        yield each.about
+        yield f"- takes: {each.takes}\n- default: {each.default}"
+        if key != "profiles":
+            yield f"```toml\n{key} = {each.example}\n```"

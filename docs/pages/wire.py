@@ -1,0 +1,65 @@
+"""The tables of the protocol's document: errors and limits, as the code has them."""
+
+from typing import Final
+
+from openfit_token import errors, protocol
+from openfit_token.errors import TokenError
+from openfit_tokend.core.schedule import RECENT
+from openfit_tokend.io import connection, listener, secrets, server
+
+_LIMITS: Final = (
+    ("a request", f"{protocol.MAX_REQUEST // 1024} KiB"),
+    ("arrays and maps in one another, in a request", f"{protocol.MAX_NESTING}"),
+    ("msgid", f"0 to {protocol.MAX_MSGID:,}"),
+    ("`wait`", f"0 to {protocol.MAX_WAIT:g} s; {protocol.DEFAULT_WAIT:g} s where it isn't given"),
+    ("a password given with `login`", f"1 to {secrets.MAX_PASSWORD} characters"),
+    ("calls of one connection that wait", f"{connection.MAX_PARKED}; then it isn't read"),
+    (
+        "unread answers of a connection whose call has waited",
+        f"{server.MAX_UNREAD // 1024} KiB; beyond that it is closed",
+    ),
+    (
+        "unread answers of all connections of a user",
+        f"{server.MAX_UNREAD_USER // 1024 // 1024} MiB; who makes it more is closed",
+    ),
+    (
+        "connections of a user",
+        f"{server.MAX_CONNECTIONS:,}, root {server.MAX_CONNECTIONS_ROOT:,}; at most half of the descriptors",
+    ),
+    ("connections that wait to be accepted", f"{listener.BACKLOG:,}, as far as the system allows"),
+    ("replacements that clients ask for", f"one each {RECENT:g} s and profile"),
+    (
+        "an answer, as our clients take it",
+        f"{protocol.MAX_ANSWER // 1024 // 1024} MiB",
+    ),
+)
+
+
+def error_table() -> str:
+    """Give each code of the wire with its meaning and the client's exit status."""
+    rows = ["| code | meaning | exit |", "| --- | --- | --- |"]
+    rows += [
+        f"| `{code}` | {_meaning(kind)} | {kind.exit_status} |"
+        for code, kind in errors.BY_CODE.items()
+    ]
+    return "\n".join(rows)
+
+
+def limit_table() -> str:
+    """Give the limits."""
+    rows = [
+        "| what | limit |",
+        "| --- | --- |",
+        *(f"| {what} | {most} |" for what, most in _LIMITS),
+    ]
+    return "\n".join(rows)
+
+
+def version() -> str:
+    """Say which version of the protocol this is."""
+    return f"This is version {protocol.PROTOCOL} of the protocol."
+
+
+def _meaning(kind: type[TokenError]) -> str:
+    text = " ".join((kind.__doc__ or "").split()).removesuffix(".")
+    return text[0].lower() + text[1:] if text[1:2].islower() else text

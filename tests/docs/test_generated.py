@@ -1,0 +1,103 @@
+"""What is made from the code is current, and the words around it are true."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+
+import generate
+from openfit_tokend.core.events import Failed, Granted
+from openfit_tokend.core.session import State, state
+from openfit_tokend.core.settings import Settings
+from openfit_tokend.core.settings_parser import PASSWORD_KEYS, PROFILE_KEYS, TOP_KEYS, parse
+from openfit_tokend.core.settings_table import Source
+from pages import states
+from pages.settings import PROFILE, TOP
+from walks import Taken, walks
+
+EDGES = states.edges()
+NEEDED = {"environment": '"production"', "client_id": '"c"', "username": '"u"'}
+
+
+def test_documents_and_man_pages_are_as_the_code_would_have_them_now() -> None:
+    assert generate.stale() == [], "run: python docs/generate.py"
+
+
+def test_a_block_that_differs_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for path in generate.DOCS.glob("*.md"):
+        (tmp_path / path.name).write_text(path.read_text().replace("| 75 |", "| 0 |"))
+    monkeypatch.setattr(generate, "DOCS", tmp_path)
+
+    assert tmp_path / "protocol.md" in generate.stale()
+
+
+def test_every_key_has_its_words_and_there_are_none_besides() -> None:
+    assert (set(TOP), set(PROFILE)) == (set(TOP_KEYS), set(PROFILE_KEYS))
+
+
+def parsed(top: str, profile: dict[str, str]) -> Settings:
+    lines = "\n".join(f"{key} = {value}" for key, value in profile.items())
+    text = f"{top}\n[profiles.main]\n{lines}\n"
+    found = parse(Source("/etc/x.toml", tomllib.loads(text)))
+    assert isinstance(found, Settings), found
+    return found
+
+
+@pytest.mark.parametrize("key", [key for key in TOP if key != "profiles"])
+def test_each_example_at_the_top_is_taken(key: str) -> None:
+    parsed(f"{key} = {TOP[key].example}", NEEDED)
+
+
+@pytest.mark.parametrize("key", PROFILE)
+def test_each_example_of_a_profile_is_taken(key: str) -> None:
+    custom = {"environment": '"custom"'} | {
+        name: PROFILE[name].example for name in ("id_server", "api_url")
+    }
+
+    parsed("", NEEDED | (custom if key in custom else {}) | {key: _example(key)})
+
+
+def _example(key: str) -> str:
+    return '"custom"' if key == "environment" else PROFILE[key].example
+
+
+@pytest.mark.parametrize("key", [key for key in PROFILE if PROFILE[key].default.startswith("`")])
+def test_to_write_a_default_out_changes_nothing(key: str) -> None:
+    default = PROFILE[key].default.strip("`")
+
+    assert parsed("", NEEDED | {key: default}) == parsed("", NEEDED)
+
+
+@pytest.mark.parametrize("key", [key for key in PROFILE if PROFILE[key].default == "needed"])
+def test_what_is_said_to_be_needed_is(key: str) -> None:
+    without = {name: value for name, value in NEEDED.items() if name != key}
+
+    assert not isinstance(parse(Source("/etc/x.toml", {"profiles": {"main": without}})), Settings)
+
+
+def test_only_what_is_said_to_be_needed_is() -> None:
+    assert set(NEEDED) == {key for key, each in PROFILE.items() if each.default == "needed"}
+    assert not set(NEEDED) & set(PASSWORD_KEYS)
+
+
+@settings(max_examples=60)
+@given(walks())
+def test_no_walk_takes_a_way_that_the_diagram_has_not(walk: tuple[Taken, ...]) -> None:
+    taken = {
+        states.Edge(
+            state(step.before, step.moment.now),
+            states.word_of(step.event),
+            state(step.after, step.moment.now),
+        )
+        for step in walk
+        if step.answers or not isinstance(step.event, Granted | Failed)  # a late answer is void
+    }
+
+    assert taken <= EDGES
+
+
+def test_each_state_can_be_reached_and_left() -> None:
+    ways = [edge for edge in EDGES if edge.before is not edge.after]
+
+    assert {edge.after for edge in ways} == {edge.before for edge in ways} == set(State)

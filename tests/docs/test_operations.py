@@ -1,0 +1,94 @@
+"""Operations: each event of the log is in the table, and each metric of an alert is told."""
+
+import ast
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from daemons import RunningDaemon
+from openfit_token.cli.open_metrics import STATES, exposition
+from openfit_tokend.core.session import State
+
+ROOT = Path(__file__).parents[2]
+SOURCES = sorted((ROOT / "daemon" / "openfit_tokend").rglob("*.py"))
+LEVEL_OF = {
+    "debug": "debug",
+    "info": "info",
+    "warning": "warning",
+    "limited": "warning",
+    "error": "error",
+    "exception": "error",
+}
+"""The level of each function of `io/log.py`."""
+EVENT = re.compile(r"^\| `(\w+)` \| ((?:debug|info|warning|error)(?:, \w+)*) \|", re.MULTILINE)
+EXPRESSION = re.compile(r"expr: (?:>-\n((?: {10}.*\n)+)|(.*)\n)")
+METRIC = re.compile(r"\b((?:openfit|node)_\w+)")
+OTHERS = {"node_textfile_mtime_seconds"}
+"""Metrics that node_exporter tells of itself."""
+
+
+def logged(source: str) -> Iterator[tuple[str, str]]:
+    """Give each event that a module logs, with its level."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and node.args:
+            for level in _levels(node.func):
+                for part in ast.walk(node.args[0]):
+                    if isinstance(part, ast.Constant) and isinstance(part.value, str):
+                        yield part.value, level
+
+
+def _levels(function: ast.expr) -> Iterator[str]:
+    match function:
+        case ast.IfExp(body=one, orelse=other):
+            yield from (*_levels(one), *_levels(other))
+        case ast.Attribute(value=ast.Name(id="log"), attr=name) if name in LEVEL_OF:
+            yield LEVEL_OF[name]
+        case _:
+            pass
+
+
+def events() -> Mapping[str, set[str]]:
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for path in SOURCES:
+        for event, level in logged(path.read_text()):
+            found[event].add(level)
+    return found
+
+
+def test_the_table_has_each_event_of_the_log_with_its_levels_and_no_other() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text()
+    told = {event: set(levels.split(", ")) for event, levels in EVENT.findall(text)}
+
+    assert told == events()
+
+
+def test_an_event_is_found_whichever_way_it_is_logged() -> None:
+    source = '(log.error if a else log.limited)("x" if b else "y", c=1)'
+
+    assert set(logged(source)) == {
+        (event, level) for event in ("x", "y") for level in ("error", "warning")
+    }
+
+
+def expressions() -> list[str]:
+    text = (ROOT / "docs" / "alerts.yml").read_text()
+    return [folded or plain for folded, plain in EXPRESSION.findall(text)]
+
+
+def test_each_metric_of_an_alert_is_told_by_a_real_daemon(daemon: RunningDaemon) -> None:
+    told = {
+        line.split("{")[0].split(" ")[0] for line in exposition(daemon.call("status")).split("\n")
+    }
+
+    used = {name for each in expressions() for name in METRIC.findall(each)}
+
+    assert used - told - OTHERS == set()
+    assert len(expressions()) == (ROOT / "docs" / "alerts.yml").read_text().count("- alert:")
+
+
+def test_each_state_of_an_alert_is_one() -> None:
+    named = [state for each in expressions() for state in re.findall(r'state=~"([^"]+)"', each)]
+
+    assert named
+    assert {word for each in named for word in each.split("|")} <= set(STATES) == set(State)

@@ -12,7 +12,7 @@ from openfit_token import calls
 from openfit_token.changes import Change, Feed
 from openfit_token.connection import READ, SEND_FLAGS, Connection, Pool, Tries
 from openfit_token.errors import DaemonUnreachable, Stopping, TokenError
-from openfit_token.paths import connect
+from openfit_token.paths import connect, find
 from openfit_token.protocol import DEFAULT_WAIT
 from openfit_token.token import Token
 
@@ -78,9 +78,11 @@ class AsyncTokenClient:
             while True:
                 try:
                     if channel is None:
-                        channel = connect(self._path)
+                        channel = self._connect()
                         await _send(channel, feed.begin())
-                    told = feed.take(await _receive(channel))
+                    with fail_after(feed.patience):
+                        data = await _receive(channel)
+                    told = feed.take(data)
                 except (OSError, TokenError) as error:
                     if channel is not None:
                         channel.close()
@@ -108,6 +110,13 @@ class AsyncTokenClient:
     ) -> None:
         self.close()
 
+    def _connect(self) -> socket:
+        """Connect to the daemon's socket, and to no other from then on: that is another's login."""
+        path = find(self._path)
+        channel = connect(path)
+        self._path = path
+        return channel
+
     async def _call(self, call: calls.Call) -> object:
         tries = Tries(call, self._pool, current_time())
         while True:
@@ -118,7 +127,7 @@ class AsyncTokenClient:
             await sleep(pause)
 
     async def _try(self, tries: Tries) -> object:
-        connection = tries.kept() or Connection(connect(self._path))
+        connection = tries.kept() or Connection(self._connect())
         try:
             request = connection.begin(tries, current_time())
             with fail_after(tries.answer_by - current_time()):

@@ -8,11 +8,12 @@ from time import (
 from openfit_token import calls
 from openfit_token.connection import READ, SEND_FLAGS, Connection, Pool, Tries
 from openfit_token.errors import DaemonUnreachable, Stopping, TokenError
-from openfit_token.paths import connect
+from openfit_token.paths import connect, find
 from openfit_token.protocol import DEFAULT_WAIT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not loaded at run time: a script's start is what this is for
+    from _socket import socket
     from collections.abc import Generator
     from types import TracebackType
     from typing import Self
@@ -20,8 +21,6 @@ if TYPE_CHECKING:  # typing is not loaded at run time: a script's start is what 
     from openfit_token.changes import Change
     from openfit_token.token import Token
 
-_ANSWER = 10.0
-"""Seconds that the daemon may take to say how things stand."""
 _SHORTEST = 0.001
 """Seconds. A time-out of 0 would mean: don't wait, even for an answer that is on its way."""
 
@@ -149,17 +148,17 @@ class TokenClient:
             while True:
                 try:
                     if channel is None:
-                        channel = connect(self._path)
-                        channel.settimeout(_ANSWER)
-                        channel.sendall(feed.begin(), SEND_FLAGS)
+                        channel, request = self._connect(), feed.begin()
+                        channel.settimeout(feed.patience)
+                        channel.sendall(request, SEND_FLAGS)
                     told = feed.take(channel.recv(READ))
+                    channel.settimeout(feed.patience)
                 except (OSError, TokenError) as error:
                     if channel is not None:
                         channel.close()
                     channel = None
                     sleep(feed.after(error))
                 else:
-                    channel.settimeout(None)
                     yield from told
         finally:
             if channel is not None:
@@ -180,6 +179,13 @@ class TokenClient:
     ) -> None:
         self.close()
 
+    def _connect(self) -> "socket":
+        """Connect to the daemon's socket, and to no other from then on: that is another's login."""
+        path = find(self._path)
+        channel = connect(path)
+        self._path = path
+        return channel
+
     def _call(self, call: calls.Call) -> object:
         tries = Tries(call, self._pool, monotonic())
         while True:
@@ -190,7 +196,7 @@ class TokenClient:
             sleep(pause)
 
     def _try(self, tries: Tries) -> object:
-        connection = tries.kept() or Connection(connect(self._path))
+        connection = tries.kept() or Connection(self._connect())
         try:
             request = connection.begin(tries, monotonic())
             answer = _exchange(connection, request, tries.answer_by)

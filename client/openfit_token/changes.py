@@ -4,7 +4,7 @@ No waiting here: the clients do that. `Feed` says what to send, what was told, a
 the daemon is gone.
 """
 
-from openfit_token.connection import pauses
+from openfit_token.connection import pauses, unreachable
 from openfit_token.errors import (
     DaemonUnreachable,
     Overloaded,
@@ -25,9 +25,12 @@ from openfit_token.protocol import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not loaded at run time: it would double the client's start
     from collections.abc import Mapping
+    from typing import Final
 
     from openfit_token.protocol import Value
 
+_ANSWER: "Final" = 10.0
+"""Seconds that the daemon may take to say how things stand, and for each part of it."""
 _MSGID = 1
 
 
@@ -88,13 +91,20 @@ class Feed:
         self._params = {} if profile is None else {"profile": profile}
         self._decoder = Decoder(MAX_ANSWER)
         self._last: Change | None = None
+        self._answered = False
         self._worked = False
         self._pauses = pauses()
 
     def begin(self) -> bytes:
         """Give the bytes to send on a new connection."""
         self._decoder = Decoder(MAX_ANSWER)
+        self._answered = False
         return encode_request(_MSGID, "subscribe", self._params)
+
+    @property
+    def patience(self) -> float | None:
+        """Seconds to wait for what comes next. None: without end, since nothing may change."""
+        return None if self._answered else _ANSWER
 
     def take(self, data: bytes) -> list[Change]:
         """Take what was read and give the changes in it: at first, how things stand.
@@ -115,16 +125,16 @@ class Feed:
                 if change != self._last:
                     told.append(change)
                 self._last = change
+                self._answered = self._worked = True
+                self._pauses = pauses()
                 message = self._decoder.next()
         except Malformed as error:
             raise ProtocolViolation(
                 f"the daemon's words are not the protocol's: {error}"
             ) from error
-        if told or self._last is not None:
-            self._worked, self._pauses = True, pauses()
         return told
 
-    def after(self, error: Exception) -> float:
+    def after(self, error: OSError | TokenError) -> float:
         """Give the seconds until the next connection is to be made, after an error of this one.
 
         A daemon that has been there is waited for: it may be restarting.
@@ -137,7 +147,7 @@ class Feed:
             return next(self._pauses)
         if isinstance(error, TokenError):
             raise error
-        raise DaemonUnreachable("the daemon closed the connection before it answered") from error
+        raise unreachable(error) from error
 
 
 def _change(message: "Value") -> Change:

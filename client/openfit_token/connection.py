@@ -113,8 +113,8 @@ class Pool:
     def take(self) -> Connection | None:
         """Give a connection to use and to `keep` or close afterwards, or None to open one."""
         if self._process != os.getpid():
-            self._process = os.getpid()
             self.drop()  # they are our parent's: two processes would read each other's answers
+            self._process = os.getpid()  # not before, or another thread would take one of them
         try:
             return self._idle.pop()
         except IndexError:
@@ -145,6 +145,19 @@ class Pool:
         connection.close()
 
 
+def unreachable(error: OSError) -> DaemonUnreachable:
+    """Give the error for a daemon that was connected to, or would have been, and gave no answer."""
+    match error:
+        case TimeoutError():
+            return DaemonUnreachable(
+                "the daemon doesn't answer", "its log may tell why: `journalctl -u openfit-tokend`"
+            )
+        case BlockingIOError():
+            return DaemonUnreachable("the daemon accepts no more connections")
+        case _:
+            return DaemonUnreachable("the daemon closed the connection before it answered")
+
+
 class Tries:
     """One call on its way: what to send at each try, and whether there is a next one.
 
@@ -153,7 +166,7 @@ class Tries:
         answer_by: the caller's clock, seconds: when waiting for an answer ends.
     """
 
-    __slots__ = ("_deadline", "_lost", "_pauses", "_pool", "_sent", "answer_by", "call")
+    __slots__ = ("_deadline", "_lost", "_pauses", "_pool", "_sent", "_waits", "answer_by", "call")
 
     def __init__(self, call: Call, pool: Pool, now: float) -> None:
         self.call = call
@@ -162,6 +175,7 @@ class Tries:
         self._pauses = pauses()
         self._sent = False
         self._lost = False
+        self._waits = pool.worked  # as it was: another call's wait may end in vain before ours does
         self.answer_by = self._deadline + _GRACE
 
     def kept(self) -> Connection | None:
@@ -192,19 +206,17 @@ class Tries:
         self._pool.drop()  # what befell one connection befell the others
         match error:
             case TimeoutError():
-                raise DaemonUnreachable(
-                    "the daemon doesn't answer",
-                    "its log may tell why: `journalctl -u openfit-tokend`",
-                ) from error
+                raise unreachable(error) from error
             case BlockingIOError():
                 if now < self.answer_by:
                     return next(self._pauses)
-                raise DaemonUnreachable("the daemon accepts no more connections") from error
+                raise unreachable(error) from error
             case DaemonUnreachable():
-                if not self._pool.worked or now >= self._deadline:
+                if self._waits and now < self._deadline:
+                    return next(self._pauses)
+                if self.call.patience > 0:  # else nobody has waited, so it wasn't in vain
                     self._pool.worked = False
-                    raise error
-                return next(self._pauses)
+                raise error
             case _:
                 return self._after_loss(error, now)
 
@@ -217,7 +229,7 @@ class Tries:
                 "the daemon closed the connection before it answered",
                 None if self.call.again else f"whether it did the {self.call.method} isn't known",
             ) from error
-        self._pool.worked = True
+        self._waits = self._pool.worked = True
         if not self._lost:
             self._lost = True
             return 0.0

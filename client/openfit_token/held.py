@@ -2,7 +2,8 @@
 
 Rules for this file:
 1. A token is sent until its `refresh_at`; then the daemon is asked for the next. The one that is
-   held still lives then: so that question doesn't wait, and "not now" is answered with the held one.
+   held still lives then: so that question doesn't wait, and "not now" is answered with the held one,
+   for some seconds without another question.
 2. A token that the API refused is not sent again: the next question names it.
 3. An answer counts from the time of its question. One that comes later than the answer to a later
    question is used, not kept.
@@ -14,6 +15,8 @@ each other costs one question more, or one 401 that is repeated.
 """
 
 from dataclasses import dataclass, replace
+from math import inf
+from typing import Final
 
 from openfit_token.errors import (
     BudgetSpent,
@@ -28,6 +31,8 @@ from openfit_token.token import Token
 
 _NOT_NOW = (BudgetSpent, DaemonUnreachable, Overloaded, Stopping, TimedOut, Unavailable)
 """Errors that pass. The others say that the caller shall have no token: not even the held one."""
+_REST: Final = 5.0
+"""Seconds that a daemon which gave none isn't asked again. One that hangs costs as much each time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,7 @@ class _Holding:
     token: Token
     asked: float
     refused: bool = False
+    rests_until: float = -inf
 
     @property
     def due(self) -> float:
@@ -88,7 +94,7 @@ class Held:
                 return Get(self._wait)
             case _Holding(token, refused=True):
                 return Refuse(token.id, self._wait)
-            case _ if now < holding.due:
+            case _ if now < max(holding.due, min(holding.rests_until, holding.ends)):
                 return holding.token
             case _:
                 return Get(0.0 if now < holding.ends else self._wait)
@@ -107,6 +113,7 @@ class Held:
         holding = self._holding
         passes = isinstance(error, _NOT_NOW) and isinstance(question, Get)
         if passes and holding is not None and not holding.refused and now < holding.ends:
+            self._holding = replace(holding, rests_until=now + _REST)
             return holding.token
         raise error
 

@@ -39,6 +39,9 @@ DEFAULT_WAIT: "Final" = 30.0
 
 _HEAD: "Final" = Struct(">BBBIB")
 """An array of four, RESPONSE, msgid as a 32-bit number, nil: what stands before a result."""
+_SMALL: "Final" = 1024
+"""Bytes of half a message that are kept as they are, and looked at anew when more comes. An Unpacker
+takes 40 KiB: too much for each of thousands of slow peers, and no caller's request is longer."""
 _MAX_ITEMS: "Final" = 64
 """Items of an array or map in a request. MessagePack lets ten bytes announce four billion."""
 
@@ -69,12 +72,13 @@ class Decoder:
     message, or the rest of several, makes it keep a buffer.
     """
 
-    __slots__ = ("_end", "_limit", "_max_items", "_start", "_unpacker")
+    __slots__ = ("_end", "_limit", "_max_items", "_part", "_start", "_unpacker")
 
     def __init__(self, limit: int, max_items: int = _MAX_ITEMS) -> None:
         """Refuse messages over `limit` bytes, and arrays and maps over `max_items`."""
         self._limit = limit
         self._max_items = max_items
+        self._part = b""  # the beginning of a message, as long as it is small
         self._unpacker: Unpacker | None = None
         self._start = 0  # offset of the present message in the unpacker's stream
         self._end = 0  # offset behind the last byte fed
@@ -82,7 +86,7 @@ class Decoder:
     @property
     def is_empty(self) -> bool:
         """Tell whether nothing that was fed is left."""
-        return self._unpacker is None
+        return self._unpacker is None and not self._part
 
     def feed(self, data: bytes) -> "Value | Incomplete":
         """Take bytes and give the first message, or INCOMPLETE.
@@ -93,6 +97,7 @@ class Decoder:
             Malformed: the bytes are not MessagePack, or the message is too large.
         """
         if self._unpacker is None:
+            data, self._part = self._part + data, b""
             if len(data) <= self._limit:
                 try:
                     whole: Value = unpackb(
@@ -101,8 +106,11 @@ class Decoder:
                         max_map_len=self._max_items,
                         strict_map_key=False,
                     )
-                except (ValueError, TypeError):
-                    pass  # a part, several, or rubbish: the unpacker tells them apart
+                except (ValueError, TypeError) as error:
+                    # Else it is a long part, several, or rubbish: the unpacker tells them apart.
+                    if len(data) <= _SMALL and "incomplete" in str(error):
+                        self._part = data
+                        return INCOMPLETE
                 else:
                     return whole
             self._unpacker = Unpacker(

@@ -85,7 +85,7 @@ class Daemon:
         self._watchdog = Watchdog(self, self._endpoint, self._server, listener)
         self._watchdog_limit = service.watchdog
         self._notices = Notices()
-        self._token_files = TokenFiles(outlive=service.has_store)
+        self._token_files = TokenFiles(self._alarm, outlive=service.has_store)
         self._reload_wanted = anyio.Event()
         self._reload_replies: list[Reply] = []
 
@@ -166,6 +166,7 @@ class Daemon:
 
     def _add(self, profile: Profile, tools: Tools) -> None:
         keeper = self.keepers[profile.name] = Keeper(profile, tools, self._changed)
+        self._notices.recall(profile, keeper.told)
         self._follow(keeper)
 
     def _changed(self, keeper: Keeper, ended: LoginEnded | None) -> None:
@@ -244,7 +245,10 @@ class Daemon:
     async def _read_anew(self, tools: Tools) -> object:
         """Give the answer to a reload: what became of it."""
         try:
-            settings = await anyio.to_thread.run_sync(config_file.load, self._config_path)
+            # A name server that hangs must not hold up the daemon's end.
+            settings = await anyio.to_thread.run_sync(
+                config_file.load, self._config_path, abandon_on_cancel=True
+            )
             if self.stopping:
                 return stopping()
             self._apply(settings, tools)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
 
 import anyio
 import pytest
@@ -9,6 +10,7 @@ from anyio import to_thread
 
 from daemons import RunningDaemon, prepared_daemon, profile
 from emulators import running_emulator
+from fake_daemon import PATIENCE, Behaviour, FakeDaemon, Request, always, dropping, silent
 from openfit_token import AsyncTokenClient, TokenClient
 from openfit_token.changes import Change
 from openfit_token.errors import DaemonUnreachable, NoSuchProfile
@@ -74,6 +76,62 @@ def test_what_the_daemon_refuses_is_raised(daemon: RunningDaemon) -> None:
 def test_a_daemon_that_was_never_there_is_not_waited_for() -> None:
     with TokenClient(None, "/nonexistent/socket") as client, pytest.raises(DaemonUnreachable):
         next(client.changes())
+
+
+def half_an_answer(request: Request) -> None:
+    """Send the head of an array, and no more."""
+    request.peer.send(b"\x94\x01\x01\xc0")
+
+
+NO_ANSWERS = [
+    (silent, "the daemon doesn't answer"),
+    (half_an_answer, "the daemon doesn't answer"),
+    (dropping, "the daemon closed the connection before it answered"),
+]
+
+
+@pytest.mark.parametrize(("behaviour", "told"), NO_ANSWERS)
+def test_a_daemon_that_does_not_say_how_things_stand_is_left(
+    place: Path, monkeypatch: pytest.MonkeyPatch, behaviour: Behaviour, told: str
+) -> None:
+    monkeypatch.setattr("openfit_token.changes._ANSWER", 0.1)
+    with (
+        FakeDaemon(place / "s", behaviour) as daemon,
+        pytest.raises(DaemonUnreachable, match=told),
+    ):
+        next(TokenClient(socket=daemon.path).changes())
+
+
+@pytest.mark.parametrize(("behaviour", "told"), NO_ANSWERS)
+async def test_the_async_client_leaves_it_too(
+    place: Path, monkeypatch: pytest.MonkeyPatch, behaviour: Behaviour, told: str
+) -> None:
+    monkeypatch.setattr("openfit_token.changes._ANSWER", 0.1)
+    with (
+        FakeDaemon(place / "s", behaviour) as daemon,
+        pytest.raises(DaemonUnreachable, match=told),
+    ):
+        await anext(AsyncTokenClient(socket=daemon.path).changes())
+
+
+async def test_a_daemon_that_hangs_after_its_restart_is_left_and_asked_again(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("openfit_token.changes._ANSWER", 0.1)
+    states = [
+        {"profile": "main", "state": state, "id": None, "expires_at": None}
+        for state in ("empty", "down")
+    ]
+    script = (always(states[0]), half_an_answer, silent)
+    with FakeDaemon(place / "s", always(states[1]), *script) as daemon:
+        changes = AsyncTokenClient(socket=daemon.path).changes()
+        await anext(changes)
+        daemon.requests[0].peer.hang_up()
+
+        with anyio.fail_after(PATIENCE):
+            assert (await anext(changes)).state == "down"
+        await changes.aclose()
+    assert len(daemon.requests) == 4
 
 
 async def test_the_async_client_tells_the_same_and_waits_for_a_restart(

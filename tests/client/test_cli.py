@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fake_daemon import FakeDaemon, Request, always, failing, token_fields
+from fake_daemon import FakeDaemon, Request, always, failing, silent, token_fields
 from openfit_token import __version__
 from openfit_token.cli import run as run_words
 from openfit_token.cli.arguments import parse
@@ -354,6 +354,30 @@ def test_refuse_takes_an_id(place: Path, run: Run) -> None:
     assert daemon.calls == [("refuse", {"id": "0123456789abcdef", "wait": 30.0})]
 
 
+@pytest.mark.parametrize("command", ["get", "refresh", "status", "watch", "exec", "logout"])
+def test_a_profile_in_the_environment_that_is_no_text_is_wrong_usage(
+    run: Run, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("OPENFIT_PROFILE", "\udcff")
+
+    assert run(command, *(["--", "true"] if command == "exec" else [])) == (
+        64,
+        "",
+        "openfit-token: $OPENFIT_PROFILE: '\\udcff' is not valid text\n",
+    )
+
+
+def test_watch_leaves_a_daemon_that_does_not_answer(
+    place: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("openfit_token.changes._ANSWER", 0.1)
+    with FakeDaemon(place / "s", silent) as daemon:
+        status, out, err = run("watch", "--socket", daemon.path, "--", "true")
+
+    assert (status, out) == (69, "")
+    assert err.startswith("openfit-token: the daemon doesn't answer\n")
+
+
 def test_refuse_says_that_the_token_was_replaced_before(place: Path, run: Run) -> None:
     old = token_fields("b", obtained_at=1700000000.0)
     with FakeDaemon(place / "s", always(old)) as daemon:
@@ -369,6 +393,17 @@ def test_refuse_takes_the_token_itself_on_standard_input(place: Path, run: Run) 
         run("refuse", "--socket", daemon.path, typed=b"token-a\n")
 
     assert daemon.calls == [("refuse", {"id": sha256(b"token-a").hexdigest()[:16], "wait": 30.0})]
+
+
+@pytest.mark.parametrize("mistaken", ["eyJhbGciOi.token-a", "token-a", "0123456789abcdef0", ""])
+def test_refuse_takes_no_token_for_an_id_and_does_not_show_it(run: Run, mistaken: str) -> None:
+    status, out, err = run("refuse", mistaken)
+
+    assert (status, out) == (64, "")
+    assert err == (
+        "openfit-token: refuse: an id has 16 hex digits, which that hasn't\n"
+        '  a token goes to standard input: printf %s "$TOKEN" | openfit-token refuse\n'
+    )
 
 
 def test_refuse_without_any_token_is_wrong_usage(run: Run) -> None:

@@ -422,6 +422,7 @@ def test_a_unit_that_failed_is_named_with_its_journal(
     assert found.troubles == [("FAIL", "socket"), ("FAIL", "service")]
     assert found.of("service").text == "openfit-tokend.service is failed (exit-code)"
     assert "journalctl -u openfit-tokend" in found.of("service").fix
+    assert "systemctl reset-failed openfit-tokend" in found.of("service").fix
 
     systemctl(unit("active", pid=7))
     with FakeDaemon(place / "s", well()) as daemon:

@@ -97,7 +97,9 @@ def test_where_errors_cant_be_told_the_exit_status_still_does(
     assert (done.returncode, done.stdout) == (69, b"")
 
 
-def test_ctrl_c_ends_with_130_silently(place: Path) -> None:
+def test_ctrl_c_ends_it_silently_and_by_the_signal_so_that_a_shells_loop_ends_too(
+    place: Path,
+) -> None:
     with (
         FakeDaemon(place / "s", silent) as daemon,
         subprocess.Popen(
@@ -111,7 +113,7 @@ def test_ctrl_c_ends_with_130_silently(place: Path) -> None:
         process.send_signal(signal.SIGINT)
 
         assert process.communicate() == (b"", b"")
-    assert process.returncode == 130
+    assert process.returncode == -signal.SIGINT
 
 
 def test_a_password_is_asked_for_on_the_terminal_without_echo(place: Path) -> None:

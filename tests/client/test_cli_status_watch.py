@@ -194,7 +194,7 @@ def test_watch_paints_each_picture_over_the_one_before(place: Path) -> None:
         daemon.behaviour = always(status(main=profile()))
         third = terminal.until(b"3\r\n")
         terminal.process.send_signal(signal.SIGINT)
-        assert terminal.process.wait(PATIENCE) == 130
+        assert terminal.process.wait(PATIENCE) == -signal.SIGINT
         assert terminal.rest().strip() == ""
 
     assert UP.findall(first) == []

@@ -48,6 +48,26 @@ def test_while_the_token_lives_a_passing_error_is_none(kind: type[TokenError]) -
     assert held().instead_of(Get(0.0), kind("not now"), 4599.0) is A
 
 
+def test_a_daemon_that_had_none_is_asked_again_some_seconds_later_or_when_the_token_ends() -> None:
+    mine = held()
+    mine.instead_of(Get(0.0), DaemonUnreachable("it hangs"), 4400.0)
+    assert mine.look(4404.9) is A
+    assert mine.look(4405.0) == Get(0.0)
+
+    mine.instead_of(Get(0.0), DaemonUnreachable("it hangs"), 4599.0)
+    assert mine.look(4599.9) is A
+    assert mine.look(4600.0) == Get(WAIT)
+
+
+def test_a_token_that_is_refused_while_the_daemon_is_left_alone_is_not_sent_again() -> None:
+    mine = held()
+    mine.instead_of(Get(0.0), DaemonUnreachable("it hangs"), 4400.0)
+
+    mine.refuse(A)
+
+    assert mine.look(4401.0) == Refuse(A.id, WAIT)
+
+
 @pytest.mark.parametrize("kind", [LoggedOut, LoginRejected, NotAllowed])
 def test_an_error_that_takes_the_right_away_ends_the_use_of_the_held_token(
     kind: type[TokenError],

@@ -93,6 +93,25 @@ def test_after_a_wait_in_vain_the_next_call_does_not_wait() -> None:
         Tries(calls.hello(), pool, 200.0).after(ABSENT, 200.0)
 
 
+def test_a_call_that_does_not_wait_is_no_wait_in_vain() -> None:
+    pool = Pool()
+    pool.worked = True
+    with pytest.raises(DaemonUnreachable):
+        Tries(calls.get_token(None, None, 0.0), pool, 100.0).after(ABSENT, 100.0)
+
+    assert Tries(calls.hello(), pool, 100.0).after(ABSENT, 100.0) == 0.02
+
+
+def test_another_calls_wait_in_vain_does_not_end_this_ones() -> None:
+    pool = Pool()
+    pool.worked = True
+    mine = Tries(calls.get_token(None, None, 30.0), pool, 100.0)
+    with pytest.raises(DaemonUnreachable):
+        Tries(calls.get_token(None, None, 1.0), pool, 100.0).after(ABSENT, 101.0)
+
+    assert mine.after(ABSENT, 101.0) == 0.02
+
+
 def test_a_full_queue_is_waited_for_as_long_as_an_answer() -> None:
     waiting = tries()
     assert waiting.after(FULL, 114.9) == 0.02

@@ -360,7 +360,14 @@ def test_the_fingerprints_that_the_file_does_not_hold_are_recalled() -> None:
     before = Ledger((lost, kept), clear=1, proven=(Fingerprint(5), Fingerprint(6)))
     read = Ledger((Entry(1.0), kept), clear=1)
 
-    assert recall(read, memory(before)) == before
+    assert recall(read, memory(before, written=True)) == before
+
+
+def test_rejected_passwords_are_recalled_if_the_file_could_not_be_written() -> None:
+    before = Ledger(rejected=(Fingerprint(5),), proven=(Fingerprint(6),))
+
+    assert recall(Ledger(), memory(before, written=False)) == before
+    assert recall(Ledger(), memory(before, written=True)).rejected == ()
 
 
 def test_a_password_that_the_file_calls_rejected_is_not_recalled_as_proven() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 
 from made import access, fresh, problem, refreshing
 from openfit_token.errors import ClientRejected, LoginRejected, SecretUnavailable
-from openfit_tokend.core.notices import Condition, Notice, is_due, notice
+from openfit_tokend.core.notices import Condition, Notice, is_due, notice, told_before
 from openfit_tokend.core.session import (
     Bar,
     Idle,
@@ -87,6 +87,23 @@ def test_a_rejected_client_that_is_tried_each_hour_is_told_once() -> None:
     trying = replace(refreshing(), attempt=1, error=problem(ClientRejected))
 
     assert stories(locked, trying, locked, trying, locked) == [Condition.LOCKED]
+
+
+@pytest.mark.parametrize(
+    ("session", "condition"),
+    [
+        (new_session(NOW), Condition.WELL),
+        (fresh(), Condition.WELL),
+        (refreshing(), Condition.WELL),
+        (replace(fresh(), access=access(lifetime=NOW / 2)), Condition.WELL),  # ended since
+        (DOWN, Condition.DOWN),
+        (replace(DOWN, doing=Requesting(Login())), Condition.DOWN),
+        (LOCKED, Condition.LOCKED),
+        (logged_out_session(NOW), Condition.WELL),
+    ],
+)
+def test_a_restart_knows_what_was_told_before(session: Session, condition: Condition) -> None:
+    assert told_before(session, NOW) is condition
 
 
 def test_an_outage_is_told_once_however_often_it_is_tried() -> None:

@@ -122,6 +122,15 @@ def test_a_caller_is_told_a_rejection_as_what_it_means_for_him(
     assert failure(400, error(word), request_).error is told
 
 
+def test_who_is_told_of_a_rejected_password_is_told_how_the_daemon_gets_to_see_another() -> None:
+    hint = failure(400, error("invalid_grant"), Login()).hint
+
+    assert hint is not None
+    assert "openfit-tokend reload" in hint
+    assert "systemctl restart openfit-tokend" in hint, "a reload sees no changed credential"
+    assert hint.count("login") == hint.count("login --ask"), "else the same one is sent again"
+
+
 @pytest.mark.parametrize("word", ["invalid_client", "invalid_grant", "server_error", "slow_down"])
 def test_a_word_that_is_known_is_repeated(word: str) -> None:
     assert word in failure(400, error(word)).message

@@ -310,6 +310,24 @@ async def test_a_stop_in_the_midst_of_a_write_loses_no_later_change(file: StateF
     assert Accounts(file).is_logged_out("other", IDENTITY)
 
 
+@pytest.mark.parametrize("turns", range(10))
+async def test_a_write_that_is_cancelled_before_its_thread_began_stops_no_later_one(
+    file: StateFile, turns: int
+) -> None:
+    accounts = Accounts(file)
+    accounts.mark("main", IDENTITY)
+    async with anyio.create_task_group() as writing:
+        writing.start_soon(accounts.write)
+        for _ in range(turns):
+            await checkpoint()
+        writing.cancel_scope.cancel()
+
+    with anyio.fail_after(2):
+        await accounts.write()
+
+    assert Accounts(file).is_logged_out("main", IDENTITY)
+
+
 async def test_many_changes_at_once_share_a_write(file: StateFile) -> None:
     accounts = Accounts(file)
 

@@ -239,6 +239,21 @@ def test_a_reload_gives_and_takes_rights_on_kept_connections(emulator: RunningEm
             assert nobody.call("get_token").code == code
 
 
+def test_only_operators_are_told_what_is_wrong_with_a_configuration(
+    emulator: RunningEmulator,
+) -> None:
+    """It may name profiles and users that a caller knows nothing of."""
+    with open_daemon(*tables(emulator, open="")) as daemon:
+        daemon.write_config(*tables(emulator, open="", payroll='allow_users = ["not-a-user"]'))
+        assert daemon.run("openfit-tokend", "reload").returncode == 78
+
+        told = call_as(daemon, NOBODY, method="status").result or {}
+
+        assert told["config_error"] == "the last reload was refused: operators are told why"
+        assert "payroll" not in str(told)
+        assert "payroll" in daemon.call("status")["config_error"]
+
+
 def test_an_admin_group_gives_an_operators_rights_until_a_reload_takes_it_away(
     emulator: RunningEmulator,
 ) -> None:

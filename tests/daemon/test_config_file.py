@@ -229,11 +229,12 @@ def test_a_file_in_another_encoding_is_told_with_its_line(config: Path) -> None:
     assert rejection(config) == ["config.toml:5: is not UTF-8: save it with this encoding"]
 
 
-def test_an_absent_file_is_told_with_its_path(config: Path) -> None:
+def test_an_absent_file_is_told_with_its_path_and_what_writes_one(config: Path) -> None:
     with pytest.raises(ConfigRejected) as caught:
         load(config)
 
-    assert str(caught.value) == f"{config}: does not exist: create it, or correct the path"
+    assert caught.value.message == f"{config}: does not exist: create it, or correct the path"
+    assert caught.value.hint == "openfit-tokend init writes one"
     assert caught.value.exit_status == 78
 
 

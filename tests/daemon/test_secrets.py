@@ -23,7 +23,7 @@ from openfit_tokend.core.settings import (
     PasswordSource,
 )
 from openfit_tokend.io.password_command import output_of
-from openfit_tokend.io.secrets import read_password
+from openfit_tokend.io.secrets import read_password, take_variables
 
 ALIEN = 54321
 """A user and group that nobody is."""
@@ -340,11 +340,22 @@ class TestVariable:
 
         assert await read_password(PasswordEnv("OPENFIT_PASSWORD")) == Secret("hünter2")
 
-    async def test_an_absent_one_is_told_so(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.delenv("OPENFIT_PASSWORD", raising=False)
+    async def test_it_is_taken_out_of_the_environment_and_used_again(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("OPENFIT_PASSWORD", "taken")
 
-        assert await refusal(PasswordEnv("OPENFIT_PASSWORD")) == (
-            "password_env OPENFIT_PASSWORD: this variable is not set in the daemon's environment",
+        take_variables([None, PasswordEnv("OPENFIT_PASSWORD")])
+
+        assert "OPENFIT_PASSWORD" not in os.environ
+        for _ in range(2):
+            assert await read_password(PasswordEnv("OPENFIT_PASSWORD")) == Secret("taken")
+
+    async def test_an_absent_one_is_told_so(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("OPENFIT_ABSENT", raising=False)
+
+        assert await refusal(PasswordEnv("OPENFIT_ABSENT")) == (
+            "password_env OPENFIT_ABSENT: this variable is not set in the daemon's environment",
             "set it where the daemon is started, and start it again",
         )
 

@@ -24,7 +24,7 @@ from openfit_tokend.core.schedule import Policy
 from openfit_tokend.core.session import Session, state
 from openfit_tokend.core.step import step
 from openfit_tokend.emulator.identity import Rules
-from openfit_tokend.io import alarm, calls, config_file, keeper, server, waiting
+from openfit_tokend.io import alarm, config_file, keeper, server, status, waiting
 
 ILL = Policy(refresh_before=60.0)
 """The schedule by which the events of the profile are known that meets the faults."""
@@ -156,7 +156,7 @@ async def test_a_fault_in_a_call_is_told_to_its_caller_and_hurts_nobody(
     with running_emulator() as emulator:
         async with daemon_inside(tmp_path, profile(emulator.url)) as daemon:
             async with daemon.client() as tokens:
-                monkeypatch.setattr(calls, "state", raising(1, state))
+                monkeypatch.setattr(status, "state", raising(1, state))
 
                 with pytest.raises(Internal):
                     await tokens.status()

@@ -11,17 +11,24 @@ from contextlib import closing
 from itertools import count as count_from
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from time import sleep
+from threading import Event
+from time import process_time, sleep
+from types import SimpleNamespace
+from typing import cast
 
 import anyio
 import pytest
 
-from daemons import RunningDaemon, Wire, await_that, prepared_daemon, profile
+from daemons import PATIENCE, RunningDaemon, Wire, await_that, prepared_daemon, profile
 from emulators import running_emulator
 from inside import async_await_that, daemon_inside
-from openfit_tokend.io import standing, watchdog
+from openfit_tokend.io import config_file, standing, watchdog
 from openfit_tokend.io.alarm import Alarm
+from openfit_tokend.io.endpoint import Endpoint
+from openfit_tokend.io.listener import Listener
+from openfit_tokend.io.server import Server
 from openfit_tokend.io.service_manager import NO_SERVICE, Service, ServiceManager, take_over
+from openfit_tokend.io.watchdog import House, Watchdog
 from service_managers import LAUNCHER, Manager, managed_daemon
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
@@ -155,6 +162,26 @@ async def test_a_full_queue_is_waited_for_by_nobody_and_nothing_is_lost(manager:
         assert told == ["STATUS=new", "READY=1"]
         tasks.cancel_scope.cancel()
     teller.close()
+
+
+async def test_a_reload_that_ended_before_it_could_be_told_leaves_the_manager_at_ready(
+    manager: Manager,
+) -> None:
+    manager.hold()
+    manager.fill()
+    alarm = Alarm()
+    with closing(ServiceManager(manager.address, alarm)) as teller:
+        teller.ready()
+        teller.reloading()
+        teller.ready()
+        teller.status("the last")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(alarm.run)
+            manager.go_on()
+            await async_await_that(lambda: manager.count("STATUS=the last") == 1)
+            tasks.cancel_scope.cancel()
+
+    assert [each for each in manager.words if "another" not in each][:-1] == ["READY=1"]
 
 
 async def test_what_cannot_be_stored_keeps_no_word_back_and_is_tried_again(
@@ -369,6 +396,29 @@ async def test_a_request_that_never_ends_starves_the_watchdog(
             await async_await_that(lambda: "a token request should have ended" in daemon.log())
 
 
+async def test_a_full_listen_queue_is_waited_for_without_work(place: Path) -> None:
+    """Nobody is accepted while the descriptors are used up."""
+    with socket.socket(socket.AF_UNIX) as listening, socket.socket(socket.AF_UNIX) as first:
+        path = place / "socket"
+        listening.bind(str(path))
+        listening.listen(0)
+        first.connect(str(path))
+        full = SimpleNamespace(is_full=True, path=path, keepers={}, stopping=False)
+        watching = Watchdog(
+            cast("House", full), Endpoint(), cast("Server", full), cast("Listener", full)
+        )
+        fed: list[None] = []
+        teller = SimpleNamespace(feed_watchdog=lambda: fed.append(None))
+        alarm, worked = Alarm(), process_time()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(alarm.run)
+            tasks.start_soon(watching.run, cast("ServiceManager", teller), alarm, 1.5)
+            await async_await_that(lambda: bool(fed))
+            tasks.cancel_scope.cancel()
+
+        assert process_time() - worked < 0.3
+
+
 async def test_a_suspend_is_no_fault(tmp_path: Path, manager: Manager) -> None:
     service = Service(notify_socket=manager.address, watchdog=0.3)
     with running_emulator() as emulator:
@@ -388,6 +438,42 @@ def test_the_watchdog_is_looked_after_once_a_minute_at_most() -> None:
 
 
 # Sockets
+
+
+def test_a_daemon_starts_though_the_name_of_its_passed_socket_is_gone() -> None:
+    with running_emulator() as emulator, managed_daemon(profile(emulator.url)) as (manager, daemon):
+        manager.pass_socket(daemon.socket)
+        daemon.socket.unlink()
+
+        daemon.launch()
+
+        manager.await_word("READY=1")
+
+
+async def test_a_name_server_that_hangs_during_a_reload_does_not_hold_up_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, answered = Event(), Event()
+
+    def hang(_path: Path) -> None:
+        begun.set()
+        answered.wait(2 * PATIENCE)
+
+    with running_emulator() as emulator:
+        async with daemon_inside(tmp_path, profile(emulator.url)) as daemon:
+            monkeypatch.setattr(config_file, "load", hang)
+            signal.raise_signal(signal.SIGHUP)
+            await async_await_that(begun.is_set)
+            signal.raise_signal(signal.SIGTERM)
+
+            def has_stopped() -> bool:
+                return "event=stopped" in daemon.log()
+
+            try:
+                await async_await_that(has_stopped)
+            finally:
+                answered.set()
+                await async_await_that(has_stopped)  # else nobody minds the next signal
 
 
 def test_a_passed_socket_is_served_and_left_as_it_is() -> None:

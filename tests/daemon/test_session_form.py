@@ -127,7 +127,7 @@ def test_a_new_field_must_be_given_its_place_in_the_form() -> None:
     assert VERSION == 1
     assert counts == {Session: 11, AccessToken: 9, RefreshToken: 4}  # `expires` is derived
     assert more == {Bar: 3, Problem: 5, Login: 1, Refresh: 2, Requesting: 2}
-    assert [each.name for each in fields(Memory)] == ["proven", "lost"]
+    assert [each.name for each in fields(Memory)] == ["proven", "lost", "rejected"]
     assert [each.name for each in fields(Policy)] == ["refresh_before", "refresh_token_lifetime"]
 
 

@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 from daemons import await_that, profile
-from emulators import RunningEmulator, running_emulator
+from emulators import PASSWORD, RunningEmulator, running_emulator
 from failures import outcome
 from openfit_token.errors import LoggedOut, LoginRejected
 from openfit_tokend.core.session import Idle, Refresh, Requesting, Session
 from openfit_tokend.emulator.identity import Rules
-from openfit_tokend.io.session_form import VERSION, Kept, encoded
+from openfit_tokend.io.endpoint import MAX_REQUESTS
+from openfit_tokend.io.session_form import VERSION, Kept, decoded, encoded
 from service_managers import Manager, managed_daemon, seals
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
@@ -69,6 +70,7 @@ def test_the_refresh_token_stays_too_and_goes_on_being_replaced() -> None:
         daemon.start()
         daemon.call("get_token")
         for refreshes in (1, 2, 3):
+            await_that(lambda: len(manager.names) == 1)  # the one before is dropped a moment later
             daemon.kill()
             make_due(manager)
             daemon.start()
@@ -137,6 +139,51 @@ def test_a_refresh_under_way_at_a_crash_counts_as_uncertain_and_is_sent_again() 
         assert emulator.state().login_requests == 1
 
 
+def test_a_refresh_that_was_not_sent_when_the_daemon_stopped_counts_as_nothing() -> None:
+    """More profiles than may ask one server at once: the last ones still wait for their turn."""
+    names = [f"p{number}" for number in range(MAX_REQUESTS + 2)]
+    with running_emulator(users=dict.fromkeys(names, PASSWORD)) as emulator:
+        configs = [profile(emulator.url, name, username=f'"{name}"') for name in names]
+        with managed_daemon(*configs) as (manager, daemon):
+            daemon.start()
+            for name in names:
+                daemon.await_state("fresh", name=name)
+            daemon.stop()
+            due = [decoded(each) for each in manager.contents()]
+            manager.replace(
+                *(encoded(replace(k, session=replace(k.session, doing=Idle(0.0)))) for k in due)
+            )
+            emulator.fault("slow=1@refresh:*")
+            daemon.launch()
+            await_that(lambda: emulator.state().refresh_requests == MAX_REQUESTS)
+
+            daemon.stop()
+
+            sessions = [manager.kept(name).session for name in names]
+        assert all(isinstance(session.doing, Idle) for session in sessions)
+        assert emulator.state().refreshes == MAX_REQUESTS
+        assert {session.refresh.lost for session in sessions if session.refresh} == {0}
+
+
+def test_what_was_told_before_a_restart_is_not_told_again_but_its_end_is(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    command = f"""["/bin/sh", "-c", 'echo $OPENFIT_EVENT >> "{told}"']"""
+    with running_emulator() as emulator:
+        config = profile(emulator.url, notify_command=command)
+        with managed_daemon(config, password="wrong") as (_, daemon):
+            daemon.start()
+            daemon.await_log("notified", "told=locked")
+            daemon.restart()
+            daemon.await_state("locked")
+            daemon.stop()
+            daemon.write_password(PASSWORD)
+
+            daemon.start()
+
+            daemon.await_log("notified", "told=recovered")
+    assert told.read_text().split() == ["locked", "recovered"]
+
+
 def test_a_token_that_ended_meanwhile_is_refreshed_and_not_served() -> None:
     with (
         running_emulator(rules=Rules(token_lifetime=4)) as emulator,
@@ -168,6 +215,23 @@ def test_a_rejected_password_is_sent_once_over_any_number_of_restarts() -> None:
             daemon.await_state("locked")
             manager.await_word("READY=1")
             assert isinstance(outcome(lambda: daemon.call("get_token")), LoginRejected)
+
+        assert emulator.state().login_requests == 1
+
+
+def test_a_rejected_password_is_sent_once_though_no_state_can_be_written() -> None:
+    with (
+        running_emulator() as emulator,
+        managed_daemon(profile(emulator.url), password="wrong") as (_, daemon),
+    ):
+        daemon.state.parent.write_text("a file, where a directory should be")
+        daemon.start()
+        daemon.await_state("locked")
+        daemon.await_log("state_not_written")
+
+        for begin_again in (daemon.crash, daemon.restart, daemon.crash):
+            begin_again()
+            daemon.await_state("locked")
 
         assert emulator.state().login_requests == 1
 

@@ -26,6 +26,7 @@ from openfit_tokend.core.session import Idle, Session
 from openfit_tokend.core.settings import Identity, Profile, TokenFile
 from openfit_tokend.emulator.identity import Rules
 from openfit_tokend.io import clock, token_files
+from openfit_tokend.io.alarm import Alarm
 from openfit_tokend.io.regular_file import Unusable
 from openfit_tokend.io.token_file import remove, write
 from openfit_tokend.io.token_files import TokenFiles
@@ -231,8 +232,10 @@ EMPTY = Session(Idle(0.0))
 
 @asynccontextmanager
 async def running(*, outlive: bool = False) -> AsyncGenerator[TokenFiles]:
-    files = TokenFiles(outlive=outlive)
+    alarm = Alarm()
+    files = TokenFiles(alarm, outlive=outlive)
     async with anyio.create_task_group() as tasks:
+        tasks.start_soon(alarm.run)
         tasks.start_soon(files.run)
         yield files
         tasks.cancel_scope.cancel()
@@ -351,6 +354,19 @@ async def test_what_can_not_be_written_is_said_once_removed_and_tried_again(
     said = [r for r in caplog.records if r.getMessage() == "token_file_not_written"]
     assert len(said) == 1
     assert said[0].__dict__["fields"]["hint"] == "make room"
+
+
+async def test_what_can_not_be_written_is_tried_again_by_itself(
+    place: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(token_files, "RETRY", 0.1)
+    place.parent.chmod(0o777)
+    async with running() as files:
+        files.changed(profile(place), holding("a"))
+        await async_await_that(lambda: bool(caplog.records))
+        place.parent.chmod(0o755)
+
+        await await_text(place, "a")
 
 
 # The whole daemon

@@ -1,15 +1,15 @@
-"""One machine for all: booted once, and set up by README's three commands."""
+"""One machine for all: booted once, and set up by README's commands for a server."""
 
 import os
 from collections.abc import Generator
-from dataclasses import dataclass
 
 import pytest
 
 import box as boxes
 import box_opt
-from box import Box, Completed
+from box import Box
 from emulators import CLIENT_ID, PASSWORD, USERNAME, RunningEmulator, running_emulator
+from fenced import of_readme
 from machine import Machine
 from name_server import running_name_server
 
@@ -30,7 +30,7 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Generator[Box]:
     (files / "etc").mkdir(parents=True)
     (files / "etc/resolv.conf").write_text("nameserver 127.0.0.1\n")
     with Box(files, box_opt.make(directory)) as booted, running_name_server(booted.enter_network):
-        booted.run("sh", "-c", f"ln -s {box_opt.BIN}/openfit-token* /usr/local/bin/")
+        booted.run("sh", "-c", f"ln {box_opt.LINKS}")
         yield booted
 
 
@@ -41,33 +41,28 @@ def emulator(box: Box) -> Generator[RunningEmulator]:
         yield running
 
 
-@dataclass(frozen=True)
-class SetUp:
-    """What README's three commands said."""
-
-    install: Completed
-    init: Completed
-    enable: Completed
-
-
 @pytest.fixture(scope="session")
-def set_up(box: Box, emulator: RunningEmulator) -> SetUp:
-    """Set the service up as a person does who has the wheel, and nothing else."""
-    install = box.run("openfit-tokend", "install")
-    box.run("useradd", "--create-home", "--groups", "openfit", "alice")
+def set_up(box: Box, emulator: RunningEmulator) -> None:
+    """Set the service up as a person does who has README.md, and nothing else."""
+    first, second = of_readme("On a server", "console")
+    _, install, init, enable = first.typed("#")
+    box.run("useradd", "--create-home", "alice")
     box.run("useradd", "--create-home", "bob")
-    init = box.run(
-        "openfit-tokend", "init", "--yes", "--environment", "custom",
-        "--id-server", emulator.url, "--api-url", f"{emulator.url}/api",
-        "--client-id", CLIENT_ID, "--username", USERNAME, "--password-file", "-",
-        stdin=PASSWORD,
-    )  # fmt: skip
-    enable = box.run("systemctl", "enable", "--now", "openfit-tokend.socket", "openfit-tokend")
-    return SetUp(install, init, enable)
+    box.run("sh", "-c", install)
+    with box.terminal("sh", "-c", init) as terminal:
+        terminal.answer("environment", "custom\n")
+        terminal.answer("id_server", f"{emulator.url}\n")
+        terminal.answer("api_url", f"{emulator.url}/api\n")
+        terminal.answer("client_id", f"{CLIENT_ID}\n")
+        terminal.answer("username", f"{USERNAME}\n")
+        terminal.answer("password (hidden): ", f"{PASSWORD}\n")
+        assert terminal.end() == 0, terminal.shown
+    for command in (enable, *second.typed("#")):
+        box.run("sh", "-c", command)
 
 
 @pytest.fixture
-def machine(box: Box, emulator: RunningEmulator, set_up: SetUp) -> Generator[Machine]:  # noqa: ARG001 -- what it did
+def machine(box: Box, emulator: RunningEmulator, set_up: None) -> Generator[Machine]:  # noqa: ARG001 -- what it did
     """Give the machine with the service running; afterwards all is as it was."""
     running = Machine(box, emulator)
     config = running.config.read_text()

@@ -1,8 +1,9 @@
-"""A person with the wheel on a fresh Debian: install, init, enable --now, and then get."""
+"""A person with README.md on a fresh Debian: install, init, enable --now, and then get."""
 
 import pytest
 
 from emulators import CLIENT_ID, PASSWORD, USERNAME
+from fenced import API, of_readme
 from machine import Machine
 
 pytestmark = [pytest.mark.service, pytest.mark.slow]
@@ -15,6 +16,19 @@ def test_three_commands_lead_from_nothing_to_a_token(machine: Machine) -> None:
 
     assert done.stdout == f"{machine.token()}\n"
     assert machine.profile_status()["state"] == "fresh"
+
+
+def test_a_user_of_the_group_types_what_readme_says_and_calls_the_api(machine: Machine) -> None:
+    (_, block) = of_readme("On a server", "console")
+    api = f"{machine.emulator.url}/api/v1/me"
+
+    said = [
+        machine.box.run("sh", "-c", line.replace(API, api), user="alice").stdout
+        for line in block.typed("$")
+    ]
+
+    assert "fresh" in said[0]
+    assert '"path":"/api/v1/me"' in said[-1].replace(" ", "")
 
 
 def test_install_says_what_comes_next_and_that_works_as_it_stands(machine: Machine) -> None:

@@ -79,6 +79,15 @@ def test_the_daemon_is_walled_in(machine: Machine) -> None:
     assert (fields["NoNewPrivs"], fields["Seccomp"]) == ("1", "2")
 
 
+def test_the_services_own_user_cannot_look_into_the_daemon(machine: Machine) -> None:
+    """PR_SET_DUMPABLE is had within the walls, beside MemoryDenyWriteExecute."""
+    for file in ("environ", "maps", "mem"):
+        words = ("head", "--bytes=1", f"/proc/{machine.pid}/{file}")
+        looked = machine.box.run(*words, user="openfit-tokend", check=False)
+        assert "Permission denied" in looked.stderr
+    assert "process_open" not in machine.box.journal("-u", "openfit-tokend")
+
+
 def test_what_the_daemon_can_write_it_cannot_run(machine: Machine) -> None:
     """Everything else is mounted read-only: what can be written is a mount of its own."""
     main = machine.config.read_text()

@@ -23,6 +23,7 @@ from types import TracebackType
 from typing import Final, Self, final
 
 from openfit_tokend.io import clock
+from terminals import Terminal
 
 INSIDE: Final = Path(__file__).with_name("box.sh")
 PATIENCE: Final = 30.0
@@ -159,6 +160,10 @@ class Box:
     def start(self, *command: str) -> subprocess.Popen[bytes]:
         """Start a command inside; the caller sees to its end."""
         return subprocess.Popen([*self._enter(), *command], env=ENVIRONMENT, cwd="/")
+
+    def terminal(self, *command: str) -> Terminal:
+        """Run a command inside, with root at a terminal."""
+        return Terminal([*self._enter(), *command], ENVIRONMENT, Path("/"))
 
     def home(self, user: str) -> str:
         """Give the home of a user that `useradd --create-home` made."""

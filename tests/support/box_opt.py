@@ -1,19 +1,32 @@
-"""The /opt of a box: the wheel of this working tree, installed as README says."""
+"""The /opt of a box: what README's first command on a server makes there."""
 
+import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Final
 
-ROOT: Final = Path(__file__).parents[2]
+from fenced import ROOT, of_readme
+
 SYSTEM_PYTHON: Final = Path("/usr/bin/python3")
 """One that every user can run."""
 VENV: Final = "/opt/openfit-tokend"
-BIN: Final = f"{VENV}/bin"
+INSTALL, _, LINKS = of_readme("On a server", "console")[0].typed("#")[0].partition(" && ln ")
+_PRIVATELY: Final = ("unshare", "--mount", "--propagation=private")
+_OWN_OPT: Final = """\
+set -e
+mount -t tmpfs tmpfs "$0/layers"
+mkdir "$0/layers/upper" "$0/layers/work"
+mount -t overlay overlay -o "lowerdir=/opt,upperdir=$0/layers/upper,workdir=$0/layers/work" /opt
+[ ! -e "$2" ] || mount -t tmpfs tmpfs "$2"
+sh -c "$1"
+cp -a "$2" "$0/opt"
+"""
+"""Runs a command that sees /opt as it is here, but for our directory, and writes to it in vain; keeps
+what it made of ours."""
 
 
 def hindrance() -> str | None:
-    """Give the reason why the wheel can't be installed for every user here."""
+    """Give the reason why the command can't be run here as on a server."""
     check = "import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))"
     try:
         trial = subprocess.run([SYSTEM_PYTHON, "-c", check], check=False, capture_output=True)
@@ -25,28 +38,16 @@ def hindrance() -> str | None:
 
 
 def make(directory: Path) -> Path:
-    """Install into a new directory, for which nothing but itself is /opt; give it."""
-    opt, wheels = directory / "opt", directory / "wheels"
-    opt.mkdir()
-    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    _run(*_within(opt), SYSTEM_PYTHON, "-m", "venv", "--without-pip", VENV)
-    _run(
-        *pip, "--python", opt / "openfit-tokend/bin/python",
-        "wheel", "--wheel-dir", wheels, f"{ROOT}[demo]",
-    )  # fmt: skip
-    _run(
-        *_within(opt), *pip, "--isolated", "--python", f"{BIN}/python",
-        "install", "--no-index", "--find-links", wheels, "openfit-tokend[demo]",
-    )  # fmt: skip
-    return opt
-
-
-def _within(opt: Path) -> list[str | Path]:
-    """Have a command see this directory as /opt: paths are written into what it makes."""
-    mount = 'mount --bind "$0" /opt && exec "$@"'
-    return ["unshare", "--mount", "--propagation=private", "sh", "-c", mount, opt]
-
-
-def _run(*command: str | Path) -> None:
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert done.returncode == 0, f"{' '.join(map(str, command))}:\n{done.stdout}{done.stderr}"
+    """Run the command in this tree, with a new directory as what it writes to /opt; give that."""
+    for name in ("opt", "layers"):
+        (directory / name).mkdir()
+    done = subprocess.run(
+        [*_PRIVATELY, "sh", "-c", _OWN_OPT, directory, INSTALL, VENV],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+    )
+    assert done.returncode == 0, f"{INSTALL}:\n{done.stdout}{done.stderr}"
+    return directory / "opt"

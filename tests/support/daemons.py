@@ -185,6 +185,10 @@ class RunningDaemon:
         self.password = directory / "password"
         self.socket = directory / "run" / "socket"
         self.state = directory / "state" / "ledger.json"
+        self.launcher: tuple[str, ...] = ()
+        """A command that becomes the daemon: its words come before the interpreter's."""
+        self.python = Path(sys.executable)
+        """What it runs on. The commands are beside it."""
         self._log = directory / "log"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -197,7 +201,7 @@ class RunningDaemon:
             "HOME": str(self.directory),
             "STATE_DIRECTORY": str(self.state.parent),
             "OPENFIT_TOKEN_SOCKET": str(self.socket),
-            "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
+            "PATH": f"{self.python.parent}:{os.environ.get('PATH', os.defpath)}",
         }
 
     @property
@@ -223,7 +227,7 @@ class RunningDaemon:
         own = ["--config", str(self.config), "--socket", str(self.socket)]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, *program, "run", *own, *options],
+                [*self.launcher, self.python, *program, "run", *own, *options],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -280,7 +284,7 @@ class RunningDaemon:
 
     def run(self, *command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run one of the installed commands to its end, as a user of this daemon would."""
-        installed = Path(sys.executable).with_name(command[0])
+        installed = self.python.with_name(command[0])
         return subprocess.run(
             [str(installed), *command[1:]],
             input=stdin,

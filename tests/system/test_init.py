@@ -1,8 +1,6 @@
 """`openfit-tokend init`, as a person or a script uses it."""
 
 import os
-import pty
-import select
 import subprocess
 import sys
 from collections.abc import Generator
@@ -10,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from daemons import PATIENCE, RunningDaemon, await_that, prepared_daemon, profile
+from daemons import RunningDaemon, await_that, prepared_daemon, profile
 from emulators import CLIENT_ID, PASSWORD, USERNAME, RunningEmulator, running_emulator
 from openfit_tokend.io import config_file
+from terminals import Terminal
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 
@@ -74,46 +73,9 @@ def init(place: Path, *options: str, stdin: str = PASSWORD, umask: int = -1) -> 
     )
 
 
-class Terminal:
-    """A person's terminal with the command running in it."""
-
-    def __init__(self, place: Path, *options: str) -> None:
-        self.shown = ""
-        self._read = 0
-        self._ours, theirs = pty.openpty()
-        self._process = subprocess.Popen(
-            ["/usr/bin/setsid", "--ctty", *command(*options)],
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            env=environment(place),
-        )
-        os.close(theirs)
-
-    def answer(self, question: str, line: str) -> None:
-        """Await a question and type the answer."""
-        self._read_until(question)
-        os.write(self._ours, line.encode())
-
-    def end(self) -> int:
-        """Read the rest, and give the exit status."""
-        self._read_until(None)
-        os.close(self._ours)
-        return self._process.wait(PATIENCE)
-
-    def _read_until(self, words: str | None) -> None:
-        while words is None or words not in self.shown[self._read :]:
-            ready, _, _ = select.select([self._ours], [], [], PATIENCE)
-            assert ready, f"silence after:\n{self.shown}"
-            try:
-                read = os.read(self._ours, 4096)
-            except OSError:  # the other side has ended
-                read = b""
-            if not read:
-                assert words is None, self.shown
-                return
-            self.shown += read.decode()
-        self._read = self.shown.index(words, self._read) + len(words)
+def at_terminal(place: Path, *options: str) -> Terminal:
+    """Run it as a person does."""
+    return Terminal(command(*options), environment(place))
 
 
 def mode(path: Path) -> int:
@@ -124,7 +86,7 @@ def test_a_person_is_asked_for_what_is_needed_and_one_login_is_tried(
     emulator: RunningEmulator, place: Path
 ) -> None:
     logins = emulator.state().login_requests
-    terminal = Terminal(place)
+    terminal = at_terminal(place)
 
     terminal.answer("environment (production, test or custom) [production]: ", "customs\n")
     terminal.answer("it must be production, test or custom", "")
@@ -144,7 +106,7 @@ def test_a_person_is_asked_for_what_is_needed_and_one_login_is_tried(
 
 
 def test_a_person_who_leaves_leaves_nothing(emulator: RunningEmulator, place: Path) -> None:
-    terminal = Terminal(place, *answers(emulator))
+    terminal = at_terminal(place, *answers(emulator))
 
     terminal.answer("password (hidden): ", "\x03")  # Ctrl-C
 
@@ -157,12 +119,12 @@ def test_an_existing_profile_is_replaced_for_a_person_who_says_yes_alone(
 ) -> None:
     init(place, "--no-login", *answers(emulator))
     before = place.read_bytes()
-    terminal = Terminal(place, *answers(emulator), "--no-login")
+    terminal = at_terminal(place, *answers(emulator), "--no-login")
     terminal.answer("Replace it? [y/N] ", "\n")
     assert terminal.end() == USAGE
     assert place.read_bytes() == before
 
-    terminal = Terminal(place, *answers(emulator), "--username", "another", "--no-login")
+    terminal = at_terminal(place, *answers(emulator), "--username", "another", "--no-login")
     terminal.answer("Replace it? [y/N] ", "y\n")
     terminal.answer("password (hidden): ", "another\n")
 
@@ -302,7 +264,7 @@ def test_a_stop_in_the_middle_of_the_login_leaves_both_files_whole(
     emulator: RunningEmulator, place: Path
 ) -> None:
     emulator.fault("hang=20@*")
-    terminal = Terminal(place, *answers(emulator))
+    terminal = at_terminal(place, *answers(emulator))
     terminal.answer("password (hidden): ", f"{PASSWORD}\n")
     await_that(place.exists)
     terminal.answer("main: secret", "\x03")  # Ctrl-C

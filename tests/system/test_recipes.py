@@ -17,15 +17,14 @@ import pytest
 
 from api import Api, running_api
 from fake_daemon import FakeDaemon, always, token_fields
+from fenced import ROOT, Block, blocks
 from openfit_token import get_token
 from openfit_token.testing import Daemon, Emulator
 from peers import PEERS, peer
 
 pytestmark = pytest.mark.system
 
-ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs/recipes.md").read_text()
-FENCE = re.compile(r"^```(\w+)\n(.*?)^```$|^#+ (.*?)$", re.MULTILINE | re.DOTALL)
+PAGE = ROOT / "docs/recipes.md"
 RUNNABLE = ("sh", "python", "js", "crontab")
 ANSWERS_401 = {
     "curl, when the API may refuse a token that looks alive",
@@ -38,34 +37,20 @@ ANSWERS_401 = {
 """The sections whose block goes on when the API refuses the token."""
 
 
-class Recipe(NamedTuple):
-    """One block."""
-
-    section: str
-    language: str
-    text: str
-
-
-def blocks() -> Iterator[Recipe]:
+def to_try() -> Iterator[Block]:
     """Give all blocks that are to be tested."""
-    section = ""
-    for language, text, title in FENCE.findall(PAGE):
-        if title:
-            # A comment in a block is no title: it was taken along with the block.
-            section = title
-        elif "untested" not in section:
-            yield Recipe(section, language, text)
+    return (block for block in blocks(PAGE) if "untested" not in block.section)
 
 
-RECIPES = [each for each in blocks() if each.language in RUNNABLE and "def test_" not in each.text]
-TESTS = [each for each in blocks() if "def test_" in each.text]
-UNITS = [recipe for recipe in blocks() if recipe.language == "ini"]
+RECIPES = [each for each in to_try() if each.language in RUNNABLE and "def test_" not in each.text]
+TESTS = [each for each in to_try() if "def test_" in each.text]
+UNITS = [recipe for recipe in to_try() if recipe.language == "ini"]
 SCRIPTS = [each for each in RECIPES if each.language == "sh" and "CREDENTIALS" not in each.text]
 runnable = pytest.mark.parametrize("recipe", RECIPES, ids=[recipe.section for recipe in RECIPES])
 
 
 def run(
-    recipe: Recipe, directory: Path, daemon: Path | str, url: str
+    recipe: Block, directory: Path, daemon: Path | str, url: str
 ) -> subprocess.CompletedProcess[str]:
     """Run a block in an empty directory, with a daemon's socket and an API."""
     token = directory / "openfit.main"  # as systemd would have put it there
@@ -90,7 +75,7 @@ def run(
     )
 
 
-def command(recipe: Recipe, directory: Path) -> list[str]:
+def command(recipe: Block, directory: Path) -> list[str]:
     """Give how a block is run; skip the test where its program isn't installed."""
     first = re.search(r"^(wget|http) ", recipe.text, re.MULTILINE)
     program = directory / f"recipe.{recipe.language}"
@@ -124,7 +109,7 @@ def tools() -> str:
 
 
 @runnable
-def test_a_recipe_calls_the_api(recipe: Recipe, world: "World", tmp_path: Path) -> None:
+def test_a_recipe_calls_the_api(recipe: Block, world: "World", tmp_path: Path) -> None:
     done = run(recipe, tmp_path, world.daemon.socket, world.emulator.api_url)
 
     assert (done.returncode, done.stderr) == (0, "")
@@ -138,7 +123,7 @@ def test_a_recipe_calls_the_api(recipe: Recipe, world: "World", tmp_path: Path) 
     ids=[recipe.section for recipe in RECIPES if recipe.section in ANSWERS_401],
 )
 def test_a_recipe_goes_on_when_the_api_refuses_its_token(
-    recipe: Recipe, world: "World", tmp_path: Path
+    recipe: Block, world: "World", tmp_path: Path
 ) -> None:
     before = world.emulator.state()
     world.emulator.revoke_access_tokens()
@@ -153,7 +138,7 @@ def test_a_recipe_goes_on_when_the_api_refuses_its_token(
 
 @runnable
 def test_a_recipe_takes_the_token_to_no_other_host(
-    recipe: Recipe, apis: tuple[Api, Api], tmp_path: Path
+    recipe: Block, apis: tuple[Api, Api], tmp_path: Path
 ) -> None:
     api, other = apis
     api.seen.clear()
@@ -166,7 +151,7 @@ def test_a_recipe_takes_the_token_to_no_other_host(
 
 
 @pytest.mark.parametrize("recipe", SCRIPTS, ids=[each.section for each in SCRIPTS])
-def test_a_script_fails_when_the_daemon_does(recipe: Recipe, tmp_path: Path) -> None:
+def test_a_script_fails_when_the_daemon_does(recipe: Block, tmp_path: Path) -> None:
     """Even at an API that wants no token."""
     with running_api() as api:
         done = run(recipe, tmp_path, tmp_path / "none", api.url)
@@ -227,10 +212,10 @@ def test_the_units_are_what_systemd_takes(tmp_path: Path) -> None:
 def test_no_block_is_forgotten() -> None:
     known = {*RUNNABLE, "ini"}
 
-    assert {recipe.language for recipe in blocks()} == known
+    assert {recipe.language for recipe in to_try()} == known
     assert {recipe.section for recipe in RECIPES} >= ANSWERS_401
     assert len(RECIPES) >= 14
-    assert PAGE.count("\n```") == 2 * (
+    assert PAGE.read_text().count("\n```") == 2 * (
         len(RECIPES) + len(TESTS) + len(UNITS) + 1
     )  # C# is not tested
 

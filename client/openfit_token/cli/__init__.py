@@ -24,7 +24,18 @@ def main() -> "NoReturn":
     All output is flushed by then, so the interpreter need not be taken down piece by piece: that
     costs 2 ms, a seventh of the whole run, and would try anew to write what a broken pipe refused.
     """
-    os._exit(run(sys.argv[1:]))
+    status = run(sys.argv[1:])
+    if status == _INTERRUPTED:
+        _die_of_interrupt()
+    os._exit(status)
+
+
+def _die_of_interrupt() -> None:
+    """End by SIGINT itself: a shell's loop goes on after a program that made an exit of it."""
+    from signal import SIG_DFL, SIGINT, raise_signal, signal  # noqa: PLC0415 -- not where all is well
+
+    signal(SIGINT, SIG_DFL)
+    raise_signal(SIGINT)
 
 
 def run(words: list[str]) -> int:

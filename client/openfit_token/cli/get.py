@@ -55,8 +55,8 @@ def quick(words: list[str]) -> Get | None:
     rest = iter(words[1:] if words[:1] == ["get"] else words)
     for word in rest:
         name, equals, value = word.partition("=")
-        if name not in _OPTIONS:
-            return None
+        if name not in _OPTIONS or name in given:
+            return None  # argparse looks at each value of an option that is given twice
         if not equals:
             value = next(rest, "-")
             if value.startswith("-"):
@@ -111,8 +111,19 @@ def valid_format(text: str) -> str:
 
 
 def profile_of(option: str | None) -> str | None:
-    """Give the profile to ask for: the option's, else the environment's, else the daemon's choice."""
-    return option if option is not None else os.environ.get("OPENFIT_PROFILE") or None
+    """Give the profile to ask for: the option's, else the environment's, else the daemon's choice.
+
+    Raises:
+        WrongUsage: the environment's can't be sent.
+    """
+    if option is not None:
+        return option
+    try:
+        return valid_text(os.environ.get("OPENFIT_PROFILE", "")) or None
+    except ValueError as error:
+        from openfit_token.cli.terminal import WrongUsage  # noqa: PLC0415 -- not where all is well
+
+        raise WrongUsage(f"$OPENFIT_PROFILE: {error}") from None
 
 
 def show(token: "Token", form: str) -> None:

@@ -1,5 +1,6 @@
 """`openfit-token refresh` and `refuse`: have the token replaced, and print the new one."""
 
+import re
 import sys
 from hashlib import sha256
 from time import time  # noqa: TID251 -- the daemon tells moments: was the token there before?
@@ -10,6 +11,7 @@ from openfit_token.cli.terminal import WrongUsage, remark
 
 _ID_DIGITS = 16
 """Hex digits of the SHA-256 of a token that are its id."""
+_ID = re.compile(f"[0-9a-f]{{{_ID_DIGITS}}}")
 _MAX_TOKEN = 64 * 1024
 """Bytes to read at most: more is no token but a mistake."""
 
@@ -29,7 +31,7 @@ def refuse(
     Raises:
         WrongUsage: it does neither.
     """
-    token_id = refused if refused is not None else _id_of_input()
+    token_id = _id_of_input() if refused is None else _valid_id(refused)
     with TokenClient(profile_of(profile), socket) as client:
         asked_at = time()
         token = client.refuse(token_id, wait=wait)
@@ -37,6 +39,16 @@ def refuse(
         remark("that token isn't the current one any more: the current one follows")
     show(token, form)
     return 0
+
+
+def _valid_id(text: str) -> str:
+    """Give an id as it was typed. Not shown when it is none: it may be the token, which is secret."""
+    if not _ID.fullmatch(text.lower()):
+        raise WrongUsage(
+            f"refuse: an id has {_ID_DIGITS} hex digits, which that hasn't",
+            'a token goes to standard input: printf %s "$TOKEN" | openfit-token refuse',
+        )
+    return text.lower()
 
 
 def _id_of_input() -> str:

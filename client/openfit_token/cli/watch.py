@@ -7,7 +7,7 @@ import sys
 from _socket import socket
 from contextlib import closing
 from datetime import UTC, datetime
-from typing import Final, NoReturn, final
+from typing import NoReturn, final
 
 from openfit_token.changes import Change, Feed
 from openfit_token.cli.exec import not_found, unusable
@@ -16,10 +16,7 @@ from openfit_token.cli.output import ReaderLeft, put
 from openfit_token.cli.terminal import complain, printable
 from openfit_token.connection import READ, SEND_FLAGS
 from openfit_token.errors import TokenError
-from openfit_token.paths import connect
-
-_ANSWER: Final = 10.0
-"""Seconds that the daemon may take to say how things stand."""
+from openfit_token.paths import connect, find
 
 
 class CommandFailed(TokenError):
@@ -38,7 +35,10 @@ def watch(profile: str | None, path: str | None, words: list[str]) -> NoReturn:
     watcher = _Watcher(feed, words)
     while True:
         try:
-            watcher.follow(connect(path))
+            place = find(path)
+            channel = connect(place)
+            path = place  # from now on: another daemon would be another login
+            watcher.follow(channel)
         except ReaderLeft:
             raise
         except (OSError, TokenError) as error:
@@ -63,17 +63,19 @@ class _Watcher:
             ReaderLeft: nobody reads what is printed.
         """
         with closing(channel):
-            channel.settimeout(_ANSWER)
-            channel.sendall(self._feed.begin(), SEND_FLAGS)
+            request = self._feed.begin()
+            channel.settimeout(self._feed.patience)
+            channel.sendall(request, SEND_FLAGS)
             while True:
                 new = [each for each in self._feed.take(channel.recv(READ)) if each.id is not None]
-                channel.settimeout(None)
+                channel.settimeout(self._feed.patience)
                 if (
                     new and new[-1].id != self._known
                 ):  # of several the last: the others are replaced
                     self._known = new[-1].id
                     _tell(new[-1], self._words)
-                self._poll(channel, None)
+                if self._feed.patience is None:
+                    self._poll(channel, None)
 
     def wait(self, seconds: float) -> None:
         """Wait so long, or until the reader leaves, which raises ReaderLeft."""

@@ -16,6 +16,8 @@ from openfit_tokend.core.settings import Settings
 from openfit_tokend.io import config_file, log
 from openfit_tokend.io.driver import ServingLoop
 from openfit_tokend.io.listener import AdoptedListener, Listener, SocketUnusable
+from openfit_tokend.io.own_process import close_process
+from openfit_tokend.io.secrets import take_variables
 from openfit_tokend.io.service_manager import Passed, Service, take_over
 from openfit_tokend.io.state import StateFile, state_path
 
@@ -29,12 +31,14 @@ thousand passwords to hash, would hold up the thread that serves; and it them.""
 def run(config: str | None, socket: str | None, level: str, form: str) -> int:
     """Serve until a signal; give the exit status."""
     log.set_up(level, form)
+    close_process()
     service = take_over()
     try:
         path = config_file.locate(config)
         settings = config_file.load(path)
     except ConfigRejected as error:
         return complain(error)
+    take_variables(profile.password for profile in settings.profiles.values())
     _raise_descriptor_limit()
     sys.setswitchinterval(SWITCH)
     try:

@@ -195,23 +195,27 @@ class Memory:
     proven: tuple[Fingerprint, ...] = ()
     lost: tuple[tuple[float, Fingerprint], ...] = ()
     """The times of entries, and the passwords whose answers were lost then."""
+    rejected: tuple[Fingerprint, ...] = ()
+    """Rejected passwords, if the file couldn't be written."""
 
 
-def memory(ledger: Ledger) -> Memory:
-    """Give what is to be recalled after a restart."""
+def memory(ledger: Ledger, *, written: bool) -> Memory:
+    """Give what is to be recalled after a restart; `written`: the file has what it can hold."""
     lost = tuple((entry.at, entry.lost) for entry in ledger.entries if entry.lost is not None)
-    return Memory(ledger.proven, lost)
+    return Memory(ledger.proven, lost, () if written else ledger.rejected)
 
 
 def recall(ledger: Ledger, memory: Memory) -> Ledger:
     """Give a ledger that was read from the state file with what it had forgotten."""
     lost = dict(memory.lost)
-    proven = ledger.proven
+    proven, rejected = ledger.proven, ledger.rejected
+    for fingerprint in memory.rejected:
+        rejected = _with(rejected, fingerprint)
     for fingerprint in memory.proven:
-        if fingerprint not in ledger.rejected:  # the file may be newer
+        if fingerprint not in rejected:  # the file may be newer
             proven = _with(proven, fingerprint)
     entries = tuple(
         entry if entry.clear or entry.lost is not None else replace(entry, lost=lost.get(entry.at))
         for entry in ledger.entries
     )
-    return replace(ledger, proven=proven, entries=entries)
+    return replace(ledger, proven=proven, rejected=rejected, entries=entries)

@@ -9,11 +9,19 @@ live token is `refreshing` now and then. So only what has settled counts, and it
 what was told last, not with the state before: each try is no news, and the end of one is.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum, unique
 from typing import assert_never
 
-from openfit_tokend.core.session import Problem, Session, State, last_error, state
+from openfit_tokend.core.session import (
+    Idle,
+    Problem,
+    Requesting,
+    Session,
+    State,
+    last_error,
+    state,
+)
 
 
 @unique
@@ -56,3 +64,15 @@ def notice(session: Session, now: float) -> Notice | None:
 def is_due(told: Condition, notice: Notice | None) -> bool:
     """Tell whether a notice says something new to who was told `told` last (at first: WELL)."""
     return notice is not None and notice.condition is not told
+
+
+def told_before(session: Session, now: float) -> Condition:
+    """Give what must have been told last of a session that a restart interrupted.
+
+    A try that was under way hides what had settled before it. A token that ended since, without a
+    problem, was told of by nobody.
+    """
+    between = isinstance(session.doing, Requesting)
+    settled = replace(session, doing=Idle(now)) if between else session
+    found = notice(settled, now)
+    return Condition.WELL if found is None or found.problem is None else found.condition

@@ -16,7 +16,7 @@ from typing import Final, assert_never, cast
 from openfit_token.errors import ClientRejected, LoginRejected, TokenError, Unavailable
 from openfit_tokend.core.events import Grant, Kind
 from openfit_tokend.core.secret import Secret
-from openfit_tokend.core.session import Login, Refresh
+from openfit_tokend.core.session import STORE_ANOTHER, Login, Refresh
 from openfit_tokend.core.settings import Identity
 
 TOKEN_PATH: Final = "/connect/token"  # noqa: S105 -- a path
@@ -203,7 +203,7 @@ def _rejected(request: Login | Refresh, word: str) -> Failure:
                 Kind.GRANT_REJECTED,
                 LoginRejected,
                 f"the token server rejected user name or password: {word}",
-                "store the right password and reload, or: openfit-token login",
+                STORE_ANOTHER,
             )
         case Refresh():
             return _failure(

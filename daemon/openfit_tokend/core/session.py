@@ -17,6 +17,11 @@ MAX_LOST: Final = 2
 """Uses of a refresh token whose answers were lost, from which a login is preferred."""
 MAX_UNCLEAR: Final = 3
 """Uses of a refresh token that were refused without a clear word, from which a login is."""
+STORE_ANOTHER: Final = (
+    "store the right password, then openfit-tokend reload (a systemd credential: systemctl restart"
+    " openfit-tokend); or openfit-token login --ask"
+)
+"""What to do about a rejected password. Nothing that would send the same one again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,7 @@ from openfit_tokend.core.moment import Moment
 from openfit_tokend.core.schedule import PAUSE, Policy
 from openfit_tokend.core.session import (
     MAX_UNCLEAR,
+    STORE_ANOTHER,
     AccessToken,
     Bar,
     Idle,
@@ -449,7 +450,7 @@ def _known_problem(now: float) -> Problem:
     return Problem(
         LoginRejected,
         "the token server rejected this user name and password before; they aren't sent again",
-        "store the right password and reload, or: openfit-token login",
+        STORE_ANOTHER,
         now,
     )
 

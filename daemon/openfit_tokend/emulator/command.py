@@ -142,7 +142,7 @@ def _say(parser: argparse.ArgumentParser, status: int, why: str) -> int:
 def _greeting(url: str, options: _Options) -> str:
     default = (options.username, options.password) == (DEFAULT_USER, DEFAULT_PASSWORD)
     password = (
-        f'password_command = ["echo", "{DEFAULT_PASSWORD}"]'
+        f'password_command = ["echo", "{DEFAULT_PASSWORD}"]  # for `init`: {DEFAULT_PASSWORD}'
         if default
         else 'password_env = "EMULATOR_PASSWORD"  # as you gave it with --password'
     )

@@ -5,6 +5,7 @@ secret. If it can't be written the daemon goes on in memory, and says so.
 """
 
 import hashlib
+import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from math import inf
@@ -50,7 +51,9 @@ class Accounts:
         self._hashing = anyio.CapacityLimiter(1)
         self._next_write = -inf  # CLOCK_BOOTTIME
         self._failing = False
-        self._saving = False  # a thread is at it, perhaps one that was given up
+        self._disk = (
+            threading.Lock()
+        )  # held by the thread that saves, perhaps one that was given up
 
     def ledger(self, account: Account) -> Ledger:
         """Give what is known of an account."""
@@ -111,13 +114,20 @@ class Accounts:
 
     def fingerprints(self, account: Account) -> Fingerprints:
         """Give what the state file doesn't hold of an account's ledger."""
-        return Fingerprints(self._salt(), budget.memory(self.ledger(account)))
+        memory = budget.memory(self.ledger(account), written=not self._failing)
+        return Fingerprints(self._state.salt, memory)
 
     def recall(self, account: Account, fingerprints: Fingerprints) -> None:
-        """Take back what `fingerprints` gave before a restart, unless the salt is another."""
+        """Take back what `fingerprints` gave before a restart, unless the salt is another.
+
+        A file that is gone, or never could be written, made a new one: with nothing in it yet, the
+        old one goes on.
+        """
+        if not self._state.ledgers:
+            self._state = replace(self._state, salt=fingerprints.salt)
         ledger = self.ledger(account)
         recalled = budget.recall(ledger, fingerprints.memory)
-        if fingerprints.salt == self._salt() and recalled != ledger:
+        if fingerprints.salt == self._state.salt and recalled != ledger:
             self._put(account, recalled)
 
     async def write(self) -> None:
@@ -130,16 +140,16 @@ class Accounts:
         if self._written >= mine:
             return
         async with self._writing:
-            if self._written >= mine or (self._saving and self._failing):
+            if self._written >= mine or (self._disk.locked() and self._failing):
                 return  # nothing to do, or a disk that hangs
             await anyio.sleep(max(0.0, self._next_write - clock.boot()))
-            began, now, state = clock.boot(), self._changes, self._state
+            began, now = clock.boot(), self._changes
             reason = f"no answer within {WRITE_TIME:.0f} s"
             with anyio.move_on_after(WRITE_TIME):
                 # One that was cancelled may be at it: what changed since isn't in it.
-                while self._saving:  # noqa: ASYNC110 -- a thread ends it, with no way to tell the loop
+                while self._disk.locked():  # noqa: ASYNC110 -- a thread ends it, with no way to tell the loop
                     await anyio.sleep(_LOOK)
-                reason = await self._try_save(state)
+                reason = await self._try_save()
             if reason and not self._failing:
                 log.warning(
                     "state_not_written",
@@ -152,26 +162,20 @@ class Accounts:
             ended = clock.boot()
             self._next_write = ended + min(MAX_PAUSE, _PAUSE * (ended - began))
 
-    async def _try_save(self, state: State) -> str:
+    async def _try_save(self) -> str:
         """Save in a thread, which a disk that hangs may hold; give what is wrong, if anything."""
-        self._saving = True
         try:
-            await anyio.to_thread.run_sync(self._save, state, abandon_on_cancel=True)
+            await anyio.to_thread.run_sync(self._save, abandon_on_cancel=True)
         except OSError as error:
             return error.strerror or "it can't be written"
         except RuntimeError:  # no thread could be started
-            self._saving = False
             return "the system allows no more threads"
         return ""
 
-    def _save(self, state: State) -> None:
-        try:
-            self._file.save(state)
-        finally:
-            self._saving = False
-
-    def _salt(self) -> bytes:
-        return hashlib.sha256(self._state.salt).digest()[:8]
+    def _save(self) -> None:
+        """Save what there is by now: whichever thread comes last, the newest is on disk."""
+        with self._disk:
+            self._file.save(self._state)
 
     def _put(self, account: Account, ledger: Ledger) -> None:
         ledgers: Mapping[Account, Ledger] = {**self._state.ledgers, account: ledger}

@@ -24,20 +24,11 @@ from openfit_token.protocol import (
     parse_request,
 )
 from openfit_tokend import __version__
-from openfit_tokend.core import budget
 from openfit_tokend.core.answers import Call, Get, Refuse, Renew, answer, login_call, token_for
 from openfit_tokend.core.events import NewTokenWanted, Woken
 from openfit_tokend.core.rights import Rights, Who, is_operator, may_use
 from openfit_tokend.core.secret import Secret
-from openfit_tokend.core.session import (
-    AccessToken,
-    Idle,
-    Problem,
-    degraded,
-    last_error,
-    live,
-    state,
-)
+from openfit_tokend.core.session import AccessToken
 from openfit_tokend.io import audit, clock
 from openfit_tokend.io.connection import Park, User
 from openfit_tokend.io.following import Follow
@@ -46,6 +37,7 @@ from openfit_tokend.io.peers import who
 from openfit_tokend.io.secrets import MAX_PASSWORD
 from openfit_tokend.io.server import Caller
 from openfit_tokend.io.shortcut import Shortcut
+from openfit_tokend.io.status import status_of
 from openfit_tokend.io.waiting import Later, Reply
 
 if TYPE_CHECKING:
@@ -53,6 +45,9 @@ if TYPE_CHECKING:
 
 MAX_SHOWN: Final = 64
 """Characters of a caller's own words that an error repeats."""
+
+REFUSED: Final = "the last reload was refused: operators are told why"
+"""What callers are told of a faulty configuration."""
 
 Params = Mapping[str, object]
 
@@ -240,9 +235,10 @@ class Calls:
             "socket": house.socket_path,
             "connections": house.connections,
             "requests": sum(user.requests for user in house.users.values()),
-            "config_error": house.config_error,
+            # It names profiles and users: of others, too.
+            "config_error": house.config_error and (house.config_error if operator else REFUSED),
             "profiles": {
-                name: _status_of(keeper, now, operator=operator) for name, keeper in keepers.items()
+                name: status_of(keeper, now, operator=operator) for name, keeper in keepers.items()
             },
             **({"clients": clients} if operator else {}),
         }
@@ -250,7 +246,7 @@ class Calls:
     def _subscribe(self, caller: Caller, params: Params) -> object:
         keeper = self._keeper(caller, "subscribe", params)
         operator = is_operator(self._house.rights, who(caller.sock, caller.peer))
-        status = _status_of(keeper, clock.boot(), operator=operator)
+        status = status_of(keeper, clock.boot(), operator=operator)
         return Follow(keeper, {"profile": keeper.profile.name, **status})
 
     # What they share
@@ -368,61 +364,6 @@ def keeper_of(keepers: Mapping[str, Keeper], default: str | None, name: str | No
 def stopping() -> Stopping:
     """Give what a caller is told who would have to wait while the daemon ends."""
     return Stopping("the daemon is shutting down", "ask again: it may be restarting", 1.0)
-
-
-def _status_of(keeper: Keeper, now: float, *, operator: bool) -> Params:
-    session, profile, counters = keeper.session, keeper.profile, keeper.counters
-    access, epoch = live(session, now), clock.wall() - now
-    bar, refresh = session.bar, session.refresh
-    began = None if refresh is None else refresh.since
-    barred_until = 0.0 if bar is None or bar.until == inf else bar.until
-    possible_at = max(barred_until, budget.possible_at(keeper.ledger, now))
-
-    def unix(moment: float | None) -> float | None:
-        return None if moment is None else moment + epoch
-
-    return {
-        "state": state(session, now),
-        "environment": profile.environment,
-        "id_server": profile.identity.id_server,
-        "api_url": profile.api_url,
-        "id": None if access is None else access.id,
-        "obtained_at": unix(None if access is None else access.obtained),
-        "expires_at": unix(None if access is None else access.expires),
-        "expires_in": None if access is None else access.expires - now,
-        "refresh_at": unix(session.doing.due if isinstance(session.doing, Idle) else None),
-        "session_began_at": unix(began),
-        "session_ends_at": unix(
-            None if began is None else began + profile.policy.refresh_token_lifetime
-        ),
-        "last_success_at": unix(keeper.last_success_at),
-        "degraded": _problem(degraded(session, now), epoch),
-        "last_error": _problem(last_error(session), epoch),
-        "logins_left": budget.logins_left(keeper.ledger, now),
-        "login_possible_at": unix(possible_at) if possible_at > now else None,
-        "counters": {
-            "tokens": counters.tokens,
-            "logins": counters.logins,
-            "refreshes": counters.refreshes,
-            "rejected_refreshes": counters.rejected_refreshes,
-            "uncertain": counters.uncertain,
-            "failures": counters.failures,
-            "served": counters.served,
-            "waiting": keeper.waiting,
-        },
-        **({"username": profile.identity.username} if operator else {}),
-    }
-
-
-def _problem(problem: Problem | None, epoch: float) -> Params | None:
-    if problem is None:
-        return None
-    return {
-        "code": problem.kind.code,
-        "message": problem.message,
-        "hint": problem.hint,
-        "at": problem.at + epoch,
-    }
 
 
 def _shown(words: str) -> str:

@@ -71,7 +71,8 @@ def load(path: Path) -> Settings:
     try:
         main = _read(str(path.absolute()))
     except _Broken as broken:
-        raise ConfigRejected(str(broken)) from None
+        hint = "openfit-tokend init writes one" if _is_absent(path) else None
+        raise ConfigRejected(str(broken), hint) from None
     files, unread = _read_included(main)
     included = [file.source for file in files]
     parsed = parse(main.source, included, complete=not unread)
@@ -83,6 +84,16 @@ def load(path: Path) -> Settings:
     elif not faults and not unread:
         return replace(parsed, rights=rights(parsed, ids))
     raise ConfigRejected("\n".join((*_report((main, *files), faults), *unread)))
+
+
+def _is_absent(path: Path) -> bool:
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _read(path: str) -> _File:

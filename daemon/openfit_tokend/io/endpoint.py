@@ -281,7 +281,13 @@ async def _post(
         "POST", url, data=form, timeout=time_limit, extensions=extensions
     ) as response:
         retry_after = response.headers.get("retry-after")
-        return _Answer(response.status_code, retry_after, await _body(response))
+        try:
+            return _Answer(response.status_code, retry_after, await _body(response))
+        finally:
+            # It and its stream hold each other, and the form: so that goes with the request, not
+            # with some later collection of garbage.
+            await response.aclose()
+            response.stream = httpx.ByteStream(b"")
 
 
 async def _body(response: httpx.Response) -> bytes | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, final
 
-from anyio import CancelScope
+from anyio import CancelScope, get_cancelled_exc_class
 from anyio.abc import TaskGroup
 
 from openfit_token.errors import SecretUnavailable, Unavailable
@@ -31,6 +31,7 @@ from openfit_tokend.core.events import (
     Send,
     Woken,
 )
+from openfit_tokend.core.notices import Condition, told_before
 from openfit_tokend.core.oauth import Failure
 from openfit_tokend.core.schedule import MAX_BACKOFF, REQUEST_TIMEOUT
 from openfit_tokend.core.secret import Secret
@@ -55,7 +56,12 @@ from openfit_tokend.io.accounts import Accounts
 from openfit_tokend.io.alarm import Alarm
 from openfit_tokend.io.endpoint import Endpoint, Order, Reply
 from openfit_tokend.io.handout import Handout
-from openfit_tokend.io.problems import internal_problem, over_budget_problem, void_problem
+from openfit_tokend.io.problems import (
+    internal_problem,
+    over_budget_problem,
+    unsent_problem,
+    void_problem,
+)
 from openfit_tokend.io.queue import Queue
 from openfit_tokend.io.secrets import read_password
 from openfit_tokend.io.session_form import Kept
@@ -110,6 +116,8 @@ class Keeper:
         self.last_success_at: float | None = None
         self.stopping = False
         """The daemon, or this profile, is ending: nothing new is begun."""
+        self.told = Condition.WELL
+        """What `notify_command` was told last before a restart."""
         self._tools = tools
         self._changed = changed
         self._removed = False  # then the name may be another keeper's
@@ -156,6 +164,7 @@ class Keeper:
 
     def _go_on(self, kept: Kept, now: float) -> None:
         """Take up the session of before a restart, as after a reload."""
+        self.told = told_before(kept.session, now)
         if not self.answered or is_logged_out(kept.session):  # a logout is the file's to say too
             self.session = restored(kept.session, now)
         self.last_success_at = kept.last_success_at
@@ -256,6 +265,10 @@ class Keeper:
         except Exception:  # noqa: BLE001 -- a fault of ours: only this profile tries again
             log.exception("internal_fault", profile=sender.name)
             event = Failed(number, Kind.UNCERTAIN, internal_problem())
+        except get_cancelled_exc_class():
+            # The daemon ends, and it wasn't sent: it must not be stored as one that may have been.
+            self.feed(Failed(number, Kind.TRANSIENT, unsent_problem()), sender)
+            raise
         with CancelScope(shield=True):
             if isinstance(event, Failed) and isinstance(request, Login):
                 await self._tools.accounts.write()  # who is told of a rejection may rely on it

@@ -120,7 +120,10 @@ class AdoptedListener:
 
     def differences(self, path: Path | None, mode: int | None, group: str | None) -> list[str]:
         """Name the settings that say something else of the socket than its unit; None: none is."""
-        status = self.path.stat()
+        try:
+            status = self.path.stat()
+        except OSError:  # its name is gone: the watchdog says so, and what to do
+            return []
         given = {
             "socket": path is not None and path != self.path,
             "socket_mode": mode is not None and mode != stat.S_IMODE(status.st_mode),

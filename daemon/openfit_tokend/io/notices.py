@@ -82,6 +82,11 @@ class Notices:
             self._due.append((profile.name, teller))
             self._word.set()
 
+    def recall(self, profile: Profile, told: Condition) -> None:
+        """Let what a profile was told before a restart be no news, but the end of it."""
+        if profile.notify_command is not None:
+            self._tellers.setdefault(profile.name, _Teller()).told = told
+
     def removed(self, name: str) -> None:
         """Forget a profile: nothing more is told of it."""
         teller = self._tellers.pop(name, None)

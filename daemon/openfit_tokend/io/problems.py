@@ -4,7 +4,7 @@ from math import inf
 
 from openfit_token.errors import BudgetSpent, LoginRejected, Unavailable
 from openfit_tokend.core.events import OverBudget
-from openfit_tokend.core.session import Problem
+from openfit_tokend.core.session import STORE_ANOTHER, Problem
 from openfit_tokend.io import clock
 
 
@@ -23,13 +23,23 @@ def void_problem() -> Problem:
     return Problem(Unavailable, "the login isn't needed any more", None, clock.boot())
 
 
+def unsent_problem() -> Problem:
+    """Say that the daemon ended before this request was sent."""
+    return Problem(
+        Unavailable,
+        "the daemon was stopped before this was sent",
+        "nothing needs doing: it is tried again",
+        clock.boot(),
+    )
+
+
 def over_budget_problem(refused: OverBudget) -> Problem:
     """Say why the account's ledger lets no login be sent."""
     if refused.until == inf:
         return Problem(
             LoginRejected,
             "the token server rejected this user name and password before; they aren't sent again",
-            "store the right password and reload, or: openfit-token login",
+            STORE_ANOTHER,
             clock.boot(),
         )
     return Problem(

@@ -4,7 +4,7 @@ import grp
 import os
 import shlex
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Final, assert_never
@@ -29,6 +29,9 @@ MAX_PASSWORD: Final = 100
 """Characters: IdentityServer refuses longer ones, and counts them as failures."""
 MAX_SECRET_FILE: Final = 4096
 """Bytes: ten times what 100 characters can take. A larger file is the wrong one."""
+
+_taken: Final[dict[str, Secret]] = {}
+"""What was in variables of the environment, by their names. It is there no more."""
 
 _RESTART: Final = "then systemctl restart openfit-tokend"
 
@@ -65,6 +68,20 @@ async def read_password(source: PasswordSource | None) -> Secret:
         case _:
             assert_never(source)
     return password_from(what, raw)
+
+
+def take_variables(sources: Iterable[PasswordSource | None]) -> None:
+    """Take the passwords that are in variables out of the environment; `read_password` has them."""
+    for source in sources:
+        if isinstance(source, PasswordEnv):
+            _take(source.name)
+
+
+def _take(name: str) -> Secret | None:
+    value = os.environ.pop(name, None)
+    if value is not None:
+        _taken[name] = Secret(value)
+    return _taken.get(name)
 
 
 def password_from(what: str, raw: bytes) -> Secret:
@@ -116,13 +133,13 @@ async def _credential(what: str, name: str) -> bytes:
 
 
 def _variable(what: str, name: str) -> bytes:
-    value = os.environb.get(name.encode())
+    value = _take(name)
     if value is None:
         raise SecretUnavailable(
             f"{what}: this variable is not set in the daemon's environment",
             "set it where the daemon is started, and start it again",
         )
-    return value
+    return os.fsencode(value.reveal)
 
 
 def _read_file(path: str) -> bytes:

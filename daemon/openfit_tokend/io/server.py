@@ -325,8 +325,9 @@ class Server:
         self._stirred = True
         decoder = connection.decoder = connection.decoder or Decoder(MAX_REQUEST)
         try:
+            begun = not decoder.is_empty  # then `data` isn't the whole message
             message = decoder.next() if data is None else decoder.feed(data)
-            if data is not None and decoder.is_empty and not isinstance(message, Incomplete):
+            if data and not begun and decoder.is_empty and not isinstance(message, Incomplete):
                 self._methods.note(data, message)
             while not isinstance(message, Incomplete):
                 self._request(connection, message)

@@ -165,15 +165,15 @@ class ServiceManager:
 
     def ready(self) -> None:
         """Say that the start, or a reload, is complete."""
-        self._tell("ready", "READY=1")
+        self._tell("phase", "READY=1")
 
     def reloading(self) -> None:
         """Say that a reload has begun; `ready` says that it ended."""
-        self._tell("reloading", "RELOADING=1", f"MONOTONIC_USEC={clock.monotonic_usec()}")
+        self._tell("phase", "RELOADING=1", f"MONOTONIC_USEC={clock.monotonic_usec()}")
 
     def stopping(self) -> None:
         """Say that the daemon is about to end."""
-        self._tell("stopping", "STOPPING=1")
+        self._tell("phase", "STOPPING=1")
 
     def status(self, text: str) -> None:
         """Say in one line how things stand."""

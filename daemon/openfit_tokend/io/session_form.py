@@ -53,7 +53,7 @@ class Newer(ValueError):
 class Fingerprints:
     """The fingerprints of a profile's account that the state file doesn't hold.
 
-    `salt`: a digest of the salt they were made with; those of another one mean nothing.
+    `salt`: the one they were made with; those of another one mean nothing.
     """
 
     salt: bytes
@@ -123,7 +123,7 @@ def _unpacked(data: bytes) -> Plain:
 
 
 def _formed(kept: Kept) -> object:
-    policy, fingerprints = kept.policy, kept.fingerprints
+    policy, fingerprints, memory = kept.policy, kept.fingerprints, kept.fingerprints.memory
     return [
         kept.sequence,
         kept.boot_id,
@@ -132,7 +132,7 @@ def _formed(kept: Kept) -> object:
         [policy.refresh_before, policy.refresh_token_lifetime],
         _formed_session(kept.session),
         kept.last_success_at,
-        [fingerprints.salt, fingerprints.memory.proven, fingerprints.memory.lost],
+        [fingerprints.salt, memory.proven, memory.lost, memory.rejected],
     ]
 
 
@@ -163,8 +163,12 @@ def _policy(value: Plain) -> Policy:
 
 def _fingerprints(value: Plain) -> Fingerprints:
     match value:
-        case [salt, [*proven], [*lost]]:
-            memory = Memory(tuple(map(_fingerprint, proven)), tuple(map(_lost, lost)))
+        case [salt, [*proven], [*lost], [*rejected]]:
+            memory = Memory(
+                tuple(map(_fingerprint, proven)),
+                tuple(map(_lost, lost)),
+                tuple(map(_fingerprint, rejected)),
+            )
             return Fingerprints(_bytes(salt), memory)
         case _:
             raise Damaged

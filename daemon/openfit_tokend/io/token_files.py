@@ -2,7 +2,8 @@
 
 A file is written in a thread, one write at a time; what changes meanwhile is written next, by its
 newest state alone. So a slow disk delays nobody, and the newest token wins. A file that can't be
-kept so is removed, if that can be done: a token that isn't replaced in time is worse than none.
+kept so is removed, if that can be done: a token that isn't replaced in time is worse than none. It
+is tried again at the next change, and each RETRY.
 """
 
 from typing import Final, final
@@ -13,11 +14,14 @@ import anyio.to_thread
 from openfit_tokend.core.session import AccessToken, Session, live
 from openfit_tokend.core.settings import Profile, TokenFile
 from openfit_tokend.io import clock, log
+from openfit_tokend.io.alarm import Alarm
 from openfit_tokend.io.regular_file import Unusable
 from openfit_tokend.io.token_file import remove, write
 
 MAX_WRITES: Final = 8
 """Threads at once. Those that a dead file system holds must not be all the threads there are."""
+RETRY: Final = 60.0
+"""Seconds until a file that couldn't be kept is tried again: its token may live for another hour."""
 STOP_TIME: Final = 5.0
 """Seconds that a stop waits for the files to be removed."""
 
@@ -26,7 +30,7 @@ STOP_TIME: Final = 5.0
 class _Kept:
     """One path: what it should hold, what it does, and what was wrong with it."""
 
-    __slots__ = ("busy", "done", "file", "owner", "token", "trouble")
+    __slots__ = ("again", "busy", "done", "file", "owner", "token", "trouble")
 
     def __init__(self, file: TokenFile, owner: str) -> None:
         self.file = file
@@ -35,6 +39,7 @@ class _Kept:
         self.done: tuple[TokenFile, AccessToken | None] | None = None  # at first unknown
         self.busy = False
         self.trouble: str | None = None
+        self.again = False  # it will be tried again
 
     @property
     def wanted(self) -> tuple[TokenFile, AccessToken | None]:
@@ -45,8 +50,9 @@ class _Kept:
 class TokenFiles:
     """The files of all profiles that have one."""
 
-    def __init__(self, *, outlive: bool) -> None:
+    def __init__(self, alarm: Alarm, *, outlive: bool) -> None:
         """Let the files `outlive` the daemon only where its sessions do."""
+        self._alarm = alarm
         self._outlive = outlive
         self._kept: dict[str, _Kept] = {}  # by path: profiles may exchange theirs at a reload
         self._paths: dict[str, str] = {}  # by profile
@@ -102,6 +108,10 @@ class TokenFiles:
             self._due.append(kept)
             self._word.set()
 
+    def _try_again(self, kept: _Kept) -> None:
+        kept.again = False
+        self._bring(kept)
+
     async def _keep(self, kept: _Kept) -> None:
         try:
             wanted = None
@@ -119,7 +129,7 @@ class TokenFiles:
             self._still.set()
 
     def _note(self, kept: _Kept, trouble: Unusable | None) -> None:
-        """Log what is wrong with a file, once."""
+        """Log what is wrong with a file, once, and let it be tried again."""
         reason = None if trouble is None else trouble.reason
         if trouble is not None and reason != kept.trouble:
             log.error(
@@ -130,6 +140,9 @@ class TokenFiles:
                 hint=trouble.remedy,
             )
         kept.trouble = reason
+        if trouble is not None and not kept.again:
+            kept.again = True
+            self._alarm.at(clock.boot() + RETRY, lambda: self._try_again(kept))
 
 
 def _do(file: TokenFile, token: AccessToken | None) -> Unusable | None:

@@ -6,10 +6,11 @@ the log, and doesn't count: descriptors used up, a socket of the service manager
 """
 
 import errno
+import os
+import socket
 from typing import Final, Protocol, final
 
 import anyio
-from anyio.abc import SocketStream
 
 from openfit_token.errors import ProtocolViolation
 from openfit_token.protocol import Decoder, Incomplete, Malformed, encode_request, parse_response
@@ -31,10 +32,9 @@ MAX_NAMES: Final = 64 * 1024
 READ: Final = 65536
 """Bytes read at once."""
 PAUSE: Final = 0.1
-"""Seconds until a full listen queue is tried again."""
+"""Seconds until a full listen queue is tried again: it has no event for that."""
 
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
-_BROKEN_OFF: Final = (anyio.EndOfStream, anyio.BrokenResourceError)
 _GONE: Final = frozenset({errno.ENOENT, errno.ECONNREFUSED})
 
 
@@ -85,27 +85,30 @@ class Watchdog:
         except TimeoutError:
             if not self._server.is_full and not self._house.stopping:
                 faults.append(f"the socket didn't answer within {patience:.0f} s")
-        except (OSError, Malformed, ProtocolViolation, *_BROKEN_OFF) as error:
+        except (OSError, EOFError, Malformed, ProtocolViolation) as error:
             faults += self._judge(error)
         return faults
 
     async def _greet(self) -> None:
         """Ask our own socket for an answer, of whatever kind."""
-        stream = await self._connect()
-        async with stream:
-            await stream.send(encode_request(0, "hello", {}))
+        with socket.socket(socket.AF_UNIX) as ours:
+            ours.settimeout(0)
+            await self._connect(ours)
+            ours.send(encode_request(0, "hello", {}))
             decoder = Decoder(MAX_ANSWER, MAX_NAMES)
-            message = decoder.feed(await stream.receive(READ))
+            message = decoder.feed(await _received(ours))
             while isinstance(message, Incomplete):
-                message = decoder.feed(await stream.receive(READ))
+                message = decoder.feed(await _received(ours))
             parse_response(message)
 
-    async def _connect(self) -> SocketStream:
+    async def _connect(self, ours: socket.socket) -> None:
         while True:
             try:
-                return await anyio.connect_unix(self._listener.path)
+                ours.connect(os.fspath(self._listener.path))
             except BlockingIOError:  # the listen queue is full
                 await anyio.sleep(PAUSE)
+            else:
+                return
 
     def _judge(self, error: Exception) -> list[str]:
         code = error.errno if isinstance(error, OSError) else None
@@ -124,3 +127,16 @@ class Watchdog:
         if code in _EXHAUSTED or self._house.stopping:
             return []
         return [f"the socket didn't answer: {str(error) or type(error).__name__}"]
+
+
+async def _received(sock: socket.socket) -> bytes:
+    """Await what is sent.
+
+    Raises:
+        EOFError: it was the end.
+    """
+    await anyio.wait_readable(sock)
+    data = sock.recv(READ)
+    if not data:
+        raise EOFError("it was closed")
+    return data

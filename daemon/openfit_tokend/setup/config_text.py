@@ -8,7 +8,7 @@ from typing import Final
 from openfit_tokend.io.toml_lines import lines
 
 HEAD: Final = """\
-# openfit-tokend's configuration. config.toml.example has all keys; `openfit-tokend check` judges this one.
+# openfit-tokend's configuration. All its keys: docs/configuration.md or openfit-tokend.toml(5). `openfit-tokend check` judges it.
 """
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
 _ASIDE: Final = re.compile(r"\s*(#.*)?")

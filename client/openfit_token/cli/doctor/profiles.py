@@ -91,6 +91,7 @@ def _fix(name: str, profile: Answer, error: Answer, now: float) -> str:
     match code:
         case "LOGIN_REJECTED":
             fix = "store the right password and user name, then: openfit-tokend reload"
+            fix += " (a systemd credential: systemctl restart openfit-tokend)"
             fix += f"; or, with another password this once: {login} --ask"
         case "CLIENT_REJECTED":
             fix = f"put the exact client_id from support@openfit.care into [profiles.{name}]"

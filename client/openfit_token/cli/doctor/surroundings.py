@@ -48,6 +48,8 @@ def service(place: Place | None, found: Found | None) -> Iterator[Verdict]:
     else:
         why = f" ({result})" if result not in (None, "", "success") else ""
         fix = f"`{journal}` tells why; then: {words} restart openfit-tokend"
+        if active == "failed":  # after many starts in a row another is refused for some time
+            fix += f"; if that is refused: {words} reset-failed openfit-tokend, and again"
         status = DaemonUnreachable.exit_status
         yield fail("service", f"{_UNIT} is {active}{why}", fix, status)
 

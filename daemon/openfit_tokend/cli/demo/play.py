@@ -56,7 +56,7 @@ All of it really runs, on this machine alone, and is gone in the end.
 """
 _NEXT_STEPS: Final = """\
 Next steps, with the real OpenFIT:
-  write a config     ~/.config/openfit-tokend/config.toml, see README.md
+  write a config     openfit-tokend init
   start the daemon   openfit-tokend run
   use its tokens     curl -H "$(openfit-token get --format header)" ..."""
 

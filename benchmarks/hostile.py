@@ -1,0 +1,113 @@
+"""What must hold for a good client beside those who mean harm."""
+
+import itertools
+import os
+import socket
+import subprocess
+import threading
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager, suppress
+from statistics import median
+from typing import Final
+
+from benchmarks.bars import Bar, judge
+from benchmarks.measure import Server, memory
+from benchmarks.places import daemon, issuer
+from benchmarks.probes import Bystander
+from benchmarks.table import Effort, prepare
+
+SLOW: Final = 1500
+"""Connections that send a request byte by byte, one of them each PAUSE, and then the next."""
+GREEDY: Final = 20
+"""Connections that ask as much as they can and never read."""
+FLOODS: Final = 4
+"""Connections with 64 requests ahead, whose answers are read."""
+PAUSE: Final = 0.0005
+"""Seconds."""
+
+
+def measure(effort: Effort) -> None:
+    """Print which of these bars hold."""
+    with ExitStack() as stack:
+        means = prepare(stack)
+        url, _ = stack.enter_context(issuer())
+        server, _ = stack.enter_context(daemon(means.bare, url))
+        bystander = Bystander(means.loads, server, effort)
+        bystander.p99()  # what the daemon makes once is made
+        before = memory(server.pids)
+        alone = median(bystander.p99() for _ in range(effort.rounds))
+        with _busy():
+            starved = [bystander.p99() for _ in range(effort.rounds)]
+        for _ in range(FLOODS):  # left last: each waits until the others' connections are closed
+            stack.enter_context(means.loads.beside(server, "flood", 600))
+        stack.enter_context(_slow(server))
+        stack.enter_context(_greedy(server))
+        beside = [bystander.p99() for _ in range(effort.rounds)]
+        grown = (memory(server.pids) - before) / 1024
+    crowd = f"{SLOW:,} slow, {GREEDY} that never read, {FLOODS} floods"
+    judge(
+        [
+            Bar("a client alone: p99, ms", alone, 20),
+            Bar(f"{FLOODS} that only take processor time: its p99, ms", median(starved), 20),
+            Bar(f"{FLOODS} that only take processor time: its worst p99, ms", max(starved), 20),
+            Bar(f"{crowd}: a client's p99, ms", median(beside), 20),
+            Bar(f"{crowd}: a client's worst p99, ms", max(beside), 20),
+            Bar(f"{crowd}: MiB of growth", grown, 30),
+        ]
+    )
+
+
+@contextmanager
+def _busy() -> Generator[None]:
+    """Take processor time with as many processes as there are floods, and leave the daemon alone.
+
+    What that alone does to a client is the machine's doing, and no server could help it.
+    """
+    with ExitStack() as stack:
+        for _ in range(FLOODS):
+            process = stack.enter_context(
+                subprocess.Popen(["/bin/sh", "-c", "while :; do :; done"])
+            )
+            stack.callback(process.kill)
+        yield
+
+
+@contextmanager
+def _slow(server: Server) -> Generator[None]:
+    with ExitStack() as stack:
+        socks = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(SLOW)]
+        for sock in socks:
+            sock.connect(os.fspath(server.path))
+            sock.settimeout(0)
+        over = threading.Event()
+        thread = threading.Thread(target=_drip, args=(socks, server.request, over))
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+
+def _drip(socks: list[socket.socket], request: bytes, over: threading.Event) -> None:
+    for at in itertools.cycle(range(len(request))):
+        for sock in socks:
+            if over.wait(PAUSE):
+                return
+            with suppress(BlockingIOError):
+                sock.recv(65536)
+            with suppress(BlockingIOError):
+                sock.send(request[at : at + 1])
+
+
+@contextmanager
+def _greedy(server: Server) -> Generator[None]:
+    with ExitStack() as stack:
+        for _ in range(GREEDY):
+            sock = stack.enter_context(socket.socket(socket.AF_UNIX))
+            sock.connect(os.fspath(server.path))
+            sock.settimeout(0)
+            with suppress(BlockingIOError):
+                while True:
+                    sock.send(server.request * 100)
+        yield

@@ -1,0 +1,101 @@
+"""What CI is made of is known by hash, and the same sources give the same wheel."""
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[2]
+PINNED = ROOT / ".ci/requirements.txt"
+PIN = re.compile(
+    r'([a-z0-9.-]+)==([\w.]+)( ; python_version in "[\d. ]+")?((?: --hash=sha256:[0-9a-f]{64})+)'
+)
+SOURCES = ("client", "daemon", "docs", "systemd", "pyproject.toml", "README.md", "LICENSE")
+
+
+def pins() -> dict[str, str]:
+    """Give the version of each name; fail at what is no pin with hashes."""
+    text = re.sub(r"^#.*\n", "", PINNED.read_text(), flags=re.MULTILINE).replace(" \\\n   ", "")
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        match = PIN.fullmatch(line)
+        assert match is not None, line
+        found[canonicalize_name(match[1])] = match[2]
+    return found
+
+
+def named() -> list[Requirement]:
+    """Give what pyproject.toml wants, the project itself aside."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    extras: dict[str, list[str]] = project["project"]["optional-dependencies"]
+    texts = [
+        *project["build-system"]["requires"],
+        *project["project"]["dependencies"],
+        *(each for extra in extras.values() for each in extra),
+    ]
+    return [each for each in map(Requirement, texts) if each.name != "openfit-tokend"]
+
+
+def test_all_that_is_wanted_is_pinned_within_its_bounds_by_hash() -> None:
+    """If not: .ci/pin."""
+    pinned = pins()
+
+    missing = [str(each) for each in named() if canonicalize_name(each.name) not in pinned]
+    wrong = [str(each) for each in named() if pinned.get(each.name, "") not in each.specifier]
+    assert (missing, wrong) == ([], [])
+
+
+def test_no_place_to_fetch_from_is_pinned() -> None:
+    assert re.findall(r"https?:|--index|--find-links|@", PINNED.read_text()) == []
+
+
+def test_ci_installs_them_by_hash_before_anything_else_of_an_index() -> None:
+    installs = re.findall(r"^[^#\n]*pip install.*$", (ROOT / ".ci/run").read_text(), re.MULTILINE)
+
+    assert "--require-hashes -r .ci/requirements.txt" in installs[0]
+
+
+def wheel(directory: Path, umask: int, age: float) -> str:
+    """Build the wheel in a copy of the sources; give its SHA-256."""
+    for name in SOURCES:
+        source, copy = ROOT / name, directory / "tree" / name
+        ignored = shutil.ignore_patterns("__pycache__")
+        if source.is_dir():
+            shutil.copytree(source, copy, symlinks=True, ignore=ignored)
+        else:
+            copy.parent.mkdir(exist_ok=True, parents=True)
+            shutil.copy(source, copy)
+    for path in (directory / "tree").rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            path.chmod(path.stat().st_mode & ~umask | 0o600)
+            os.utime(path, (age, age))
+    words = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(directory)]
+    subprocess.run(
+        words,
+        cwd=directory / "tree",
+        check=True,
+        capture_output=True,
+        umask=umask,
+        env={**os.environ, "SOURCE_DATE_EPOCH": "1700000000", "TZ": f"X{umask % 12}"},
+    )
+    (built,) = directory.glob("*.whl")
+    return hashlib.sha256(built.read_bytes()).hexdigest()
+
+
+def test_the_wheel_is_the_same_wherever_whenever_and_by_whomever_it_is_built(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+
+    here = wheel(tmp_path / "a", umask=0o022, age=1_600_000_000)
+    there = wheel(tmp_path / "elsewhere", umask=0o077, age=1_750_000_001)
+
+    assert here == there

@@ -1,0 +1,79 @@
+"""The wheel in an environment with nothing else, on each Python that is supported."""
+
+from pathlib import Path
+
+import pytest
+
+from daemons import prepared_daemon, profile
+from emulators import running_emulator
+from openfit_token import __version__
+from packages import Built, done, environment, python, run
+
+pytestmark = [pytest.mark.system, pytest.mark.slow]
+
+OS_ERROR = 71
+IMPORT_ALL = """\
+import importlib, pkgutil
+
+missing = set()
+for package in ("openfit_token", "openfit_tokend"):
+    for module in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
+        if not module.name.endswith((".__main__", ".demo.script")):  # they are run
+            try:
+                importlib.import_module(module.name)
+            except ModuleNotFoundError as error:
+                missing.add(error.name.partition(".")[0])
+print(*sorted(missing))
+"""
+
+
+@pytest.fixture(scope="module", params=["3.11", "3.12", "3.13"])
+def commands(
+    request: pytest.FixtureRequest, built: Built, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Install the wheel, and give the directory of its commands."""
+    directory = tmp_path_factory.mktemp("installed")
+    return environment(python(request.param), directory / "venv", built.wheel)
+
+
+def test_both_commands_run_and_know_their_version(commands: Path) -> None:
+    assert done(commands / "openfit-token", "--version") == f"openfit-token {__version__}\n"
+    assert done(commands / "openfit-tokend", "--version") == f"openfit-tokend {__version__}\n"
+
+
+def test_what_cannot_be_imported_wants_an_extra_and_nothing_warns(commands: Path) -> None:
+    found = done(commands / "python", "-W", "error", "-c", IMPORT_ALL)
+
+    assert found.split() == ["pytest", "requests", "starlette", "uvicorn"]
+
+
+@pytest.mark.parametrize("command", ["demo", "emulator"])
+def test_a_command_that_wants_an_extra_says_which(commands: Path, command: str) -> None:
+    ended = run(commands / "openfit-tokend", command)
+
+    assert (ended.returncode, ended.stdout) == (OS_ERROR, "")
+    assert ended.stderr.endswith("missing: run pip install 'openfit-tokend[demo]'\n")
+
+
+def test_man_pages_are_where_man_looks_beside_a_directory_of_the_path(commands: Path) -> None:
+    manual = commands.parent / "share/man"
+
+    assert sorted(str(page.relative_to(manual)) for page in manual.rglob("*.?")) == [
+        "man1/openfit-token.1",
+        "man5/openfit-tokend.toml.5",
+        "man7/openfit-tokend-protocol.7",
+        "man8/openfit-tokend.8",
+    ]
+
+
+def test_it_serves_tokens(commands: Path) -> None:
+    with running_emulator() as emulator, prepared_daemon(profile(emulator.url)) as daemon:
+        daemon.python = commands / "python"
+        daemon.start()
+        got = daemon.run("openfit-token", "get")
+        checked = daemon.run("openfit-tokend", "check", "--config", str(daemon.config))
+
+        assert (got.returncode, got.stderr) == (0, "")
+        assert got.stdout == f"{daemon.call('get_token')['access_token']}\n"
+        assert checked.returncode == 0, checked.stdout
+        assert daemon.stop() == 0

@@ -1,0 +1,42 @@
+"""The blocks of a Markdown document, for those tests that do what it says."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+ROOT: Final = Path(__file__).parents[2]
+README: Final = ROOT / "README.md"
+API: Final = "https://api.openfit.care/v1/..."
+"""The one thing that is replaced in README's commands: where the API is."""
+
+_FENCE: Final = re.compile(r"^```(\w+)\n(.*?)^```$|^#+ (.*?)$", re.MULTILINE | re.DOTALL)
+
+
+class Block(NamedTuple):
+    """What stands between two fences, below the title `section`."""
+
+    section: str
+    language: str
+    text: str
+
+    def typed(self, prompt: str) -> list[str]:
+        """Give the commands behind a prompt: `#` is root's, `$` a user's."""
+        lines = self.text.splitlines()
+        return [line[2:] for line in lines if line.startswith(f"{prompt} ")]
+
+
+def blocks(document: Path) -> Iterator[Block]:
+    """Give a document's blocks, in order."""
+    section = ""
+    for language, text, title in _FENCE.findall(document.read_text()):
+        if title:
+            # A comment in a block is no title: it was taken along with the block.
+            section = title
+        else:
+            yield Block(section, language, text)
+
+
+def of_readme(section: str, language: str) -> list[Block]:
+    """Give the blocks of one language in a section of README.md."""
+    return [b for b in blocks(README) if (b.section, b.language) == (section, language)]

@@ -1,0 +1,1 @@
+"""Fuzzing of the protocol: what a hostile client may send, against a real daemon's process."""

@@ -1,0 +1,73 @@
+"""Wheel and sdist of a tree, and Pythons to try them on."""
+
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+
+class Built(NamedTuple):
+    """The two packages."""
+
+    wheel: Path
+    sdist: Path
+
+
+def run(
+    *command: str | Path, directory: Path | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, whatever that is."""
+    return subprocess.run(
+        command,
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=300,
+        cwd=directory,
+        env=os.environ | environment,
+    )
+
+
+def done(*command: str | Path, directory: Path | None = None, **environment: str) -> str:
+    """Run a command that must succeed, and give what it printed."""
+    ended = run(*command, directory=directory, **environment)
+    assert ended.returncode == 0, f"{command}:\n{ended.stdout}{ended.stderr}"
+    return ended.stdout
+
+
+def build(tree: Path, directory: Path) -> Built:
+    """Build both packages of a tree, by the backend that pip asks too."""
+    done(sys.executable, "-m", "hatchling", "build", "--directory", directory, directory=tree)
+    (wheel,), (sdist,) = directory.glob("*.whl"), directory.glob("*.tar.gz")
+    return Built(wheel, sdist)
+
+
+def unpack(sdist: Path, directory: Path) -> Path:
+    """Unpack an sdist, and give the tree that was in it."""
+    with tarfile.open(sdist) as archive:
+        archive.extractall(directory, filter="data")
+    return directory / sdist.name.removesuffix(".tar.gz")
+
+
+def python(version: str) -> Path:
+    """Give a Python of this version, wherever one runs; skip the test where none does."""
+    command = (f"python{version}", "-c", "import sys; print(sys.executable)")
+    try:
+        ended = run(*command, PYENV_VERSION=version)  # pyenv's command runs only when it is told
+    except FileNotFoundError:
+        pytest.skip(f"needs Python {version}: there is none here")
+    if ended.returncode != 0:
+        pytest.skip(f"needs Python {version}: {ended.stderr.strip()}")
+    return Path(ended.stdout.strip())
+
+
+def environment(base: str | Path, directory: Path, *packages: str | Path) -> Path:
+    """Make a virtual environment with nothing in it but these; give its `bin`."""
+    done(base, "-m", "venv", "--without-pip", directory)
+    pip = (sys.executable, "-m", "pip", "--quiet", "--python", directory / "bin/python")
+    done(*pip, "install", *packages)
+    return directory / "bin"

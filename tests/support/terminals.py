@@ -1,0 +1,81 @@
+"""A person at a terminal: reads what is shown, and types.
+
+with Terminal(["openfit-tokend", "init"], environment) as terminal:
+    ... terminal.answer("client_id", "one\\n"), terminal.end(), terminal.shown ...
+"""
+
+import os
+import pty
+import select
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from daemons import PATIENCE
+
+
+class Terminal:
+    """A terminal with a command running in it."""
+
+    def __init__(
+        self,
+        command: Sequence[str | Path],
+        environment: dict[str, str],
+        directory: Path | None = None,
+    ) -> None:
+        self.shown = ""
+        self._read = 0
+        ours, theirs = pty.openpty()
+        self._ours = os.fdopen(ours, "r+b", buffering=0)
+        self._process = subprocess.Popen(
+            ["/usr/bin/setsid", "--ctty", *command],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env=environment,
+            cwd=directory,
+        )
+        os.close(theirs)
+
+    def answer(self, question: str, line: str) -> None:
+        """Await a question and type the answer."""
+        self.read_until(question)
+        self._ours.write(line.encode())
+
+    def read_until(self, words: str | None) -> None:
+        """Await words, behind those that were awaited before; None: the end."""
+        while words is None or words not in self.shown[self._read :]:
+            ready, _, _ = select.select([self._ours], [], [], PATIENCE)
+            assert ready, f"silence after:\n{self.shown}"
+            try:
+                read = self._ours.read(4096)
+            except OSError:  # the other side has ended
+                read = b""
+            if not read:
+                assert words is None, self.shown
+                return
+            self.shown += read.decode()
+        self._read = self.shown.index(words, self._read) + len(words)
+
+    def end(self) -> int:
+        """Read the rest, and give the exit status."""
+        self.read_until(None)
+        return self.hang_up()
+
+    def hang_up(self) -> int:
+        """Close the terminal, which ends what runs in it, and give the exit status."""
+        self._ours.close()
+        return self._process.wait(PATIENCE)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.hang_up()

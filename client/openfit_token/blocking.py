@@ -1,5 +1,6 @@
 """The client for programs that wait: `get_token` and `TokenClient`."""
 
+import os
 from time import (
     monotonic,  # noqa: TID251 -- ends waiting for the daemon; no token's time is reckoned with it
     sleep,
@@ -143,9 +144,13 @@ class TokenClient:
         """
         from openfit_token.changes import Feed  # noqa: PLC0415 -- a script that gets a token needs none
 
-        feed, channel = Feed(self._profile), None
+        feed, channel, process = Feed(self._profile), None, os.getpid()
         try:
             while True:
+                if channel is not None and process != os.getpid():
+                    channel.close()  # our parent reads from it: each would miss what the other read
+                    channel = None
+                process = os.getpid()
                 try:
                     if channel is None:
                         channel, request = self._connect(), feed.begin()

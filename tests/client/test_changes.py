@@ -1,5 +1,6 @@
 """`changes()` of both clients: a profile followed over restarts of the daemon."""
 
+import os
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -14,6 +15,7 @@ from fake_daemon import PATIENCE, Behaviour, FakeDaemon, Request, always, droppi
 from openfit_token import AsyncTokenClient, TokenClient
 from openfit_token.changes import Change
 from openfit_token.errors import DaemonUnreachable, NoSuchProfile
+from openfit_token.protocol import encode_notification
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +114,31 @@ async def test_the_async_client_leaves_it_too(
         pytest.raises(DaemonUnreachable, match=told),
     ):
         await anext(AsyncTokenClient(socket=daemon.path).changes())
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # the point of it
+def test_a_forked_child_follows_over_a_connection_of_its_own(place: Path) -> None:
+    states = [
+        {"profile": "main", "state": state, "id": None, "expires_at": None}
+        for state in ("down", "logging_in")
+    ]
+    with FakeDaemon(place / "s", always(states[1]), always(states[0])) as daemon:
+        changes = TokenClient(socket=daemon.path).changes()
+        next(changes)
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                status = 0 if next(changes).state == "logging_in" else 2
+            finally:
+                os._exit(status)
+        daemon.next_request()
+        daemon.next_request()
+
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        daemon.requests[0].peer.send(encode_notification("changed", states[1]))
+        assert next(changes).state == "logging_in"
+        changes.close()
 
 
 async def test_a_daemon_that_hangs_after_its_restart_is_left_and_asked_again(

@@ -9,7 +9,6 @@ from daemons import PATIENCE, Fields, profile
 from emulators import client, running_emulator
 from failures import api
 from inside import DaemonInside, async_await_that, daemon_inside
-from openfit_token import AsyncTokenClient
 from openfit_token.errors import TimedOut
 from openfit_tokend.emulator.identity import Rules
 from openfit_tokend.io import alarm
@@ -22,11 +21,6 @@ TIMES = ("obtained_at", "expires_at", "refresh_at", "session_began_at", "session
 async def times(daemon: DaemonInside) -> dict[str, float]:
     status: Fields = await daemon.profile_status()
     return {name: status[name] for name in TIMES}
-
-
-async def tokens_of(tokens: AsyncTokenClient) -> tuple[str, float]:
-    token = await tokens.get_token()
-    return token.id, token.expires_at
 
 
 @pytest.mark.parametrize("step", [DAY, -DAY])

@@ -1,156 +1,21 @@
-"""Secrets are let go of as soon as they were used: nothing in the process refers to them any more.
+"""What refers to a secret is looked for in a whole process: so in one where no other test was."""
 
-The collector of garbage is off meanwhile: what went away did so by itself. (What it can't be asked
-for is that the freed memory is overwritten: docs/security.md.)
-"""
-
-import gc
-import json
+import subprocess
 import sys
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator
-from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from socket import socket
-from threading import get_ident
 
-import pytest
-
-from daemons import profile
-from inside import DaemonInside, async_await_that, daemon_inside
-from openfit_token.errors import TokenError
-from raw_server import RawServer, raw_server, response, sending
-
-Secret = Callable[[], str]
-"""Makes the text anew each time: what holds it isn't the test."""
+ALONE = Path(__file__).with_name("alone") / "secret_lifetime.py"
+LIMIT = 4 * 2**30
+"""Bytes of memory that looking for them may take."""
 
 
-def made(*parts: str) -> str:
-    return "-".join(parts)
+def test_secrets_are_let_go_of_as_soon_as_they_were_used() -> None:
+    done = subprocess.run(
+        ["prlimit", f"--as={LIMIT}", sys.executable, "-m", "pytest", "-q", str(ALONE)],  # noqa: S607 -- util-linux's, wherever it is
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
 
-
-def password() -> str:
-    """Give the password; put together here, so that no constant is one."""
-    return made("correct", "battery", "staple")
-
-
-def typed() -> str:
-    return made("typed", "by", "somebody")
-
-
-def access() -> str:
-    return made("an", "access", "token")
-
-
-def refresh() -> str:
-    return made("a", "refresh", "token")
-
-
-def grant(connection: socket, _request: bytes) -> None:
-    fields = {"access_token": access(), "refresh_token": refresh(), "expires_in": 60}
-    connection.sendall(response("200 OK", json.dumps(fields).encode()))
-
-
-def was_sent(server: RawServer, secret: Secret) -> bool:
-    """Tell whether the newest request had it in it, and forget all requests."""
-    found = secret().encode() in server.requests[-1]
-    server.requests.clear()
-    return found
-
-
-def is_in(part: object, text: str, raw: bytes) -> bool:
-    if isinstance(part, str):
-        return text in part
-    return isinstance(part, bytes | bytearray) and raw in part
-
-
-def holders(secret: Secret) -> list[str]:
-    """Tell what refers to a text that has it in it. Frames that run are looked at too."""
-    text = secret()
-    raw = text.encode()
-    found: list[str] = []
-    everything = gc.get_objects()  # not a part of a list that is being made: that would hold itself
-    frames = sys._current_frames()  # pyright: ignore[reportPrivateUsage] -- it is documented
-    everything += [each for thread, each in frames.items() if thread != get_ident()]
-    for each in everything:
-        for part in gc.get_referents(each):  # no comprehension: its cells would hold the text
-            if is_in(part, text, raw):
-                found.append(f"{type(each).__name__}: {each!r:.200}")  # noqa: PERF401 -- the same
-    return found
-
-
-@contextmanager
-def no_collector() -> Generator[None]:
-    """Leave garbage that refers to itself where it is."""
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-
-
-@pytest.fixture
-def server() -> Iterator[RawServer]:
-    with raw_server(grant) as server:
-        yield server
-
-
-@asynccontextmanager
-async def warm_daemon(directory: Path, server: RawServer) -> AsyncGenerator[DaemonInside]:
-    """Run a daemon that has logged in once: to load and set up its parts leaves garbage behind."""
-    async with daemon_inside(directory, profile(server.url)) as daemon, daemon.client() as tokens:
-        await tokens.get_token()
-        (directory / "password").write_text(password())
-        yield daemon
-
-
-async def test_a_password_is_let_go_of_with_the_request_that_brought_it(
-    tmp_path: Path, server: RawServer
-) -> None:
-    async with warm_daemon(tmp_path, server) as daemon, daemon.client() as tokens:
-        with no_collector():
-            await tokens.login()
-            assert was_sent(server, password)
-            await tokens.login(typed())
-            assert was_sent(server, typed)
-
-            assert holders(password) == []
-            assert holders(typed) == []
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        b"",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{",
-        response("500 Oh"),
-        response("200 OK", b"<html>"),
-        b"\0\xff",
-    ],
-    ids=["none", "half", "500", "html", "noise"],
-)
-async def test_so_is_one_whose_request_failed(
-    tmp_path: Path, server: RawServer, answer: bytes
-) -> None:
-    async with warm_daemon(tmp_path, server) as daemon, daemon.client() as tokens:
-        server.behaviour = sending(answer)
-        with no_collector():
-            with pytest.raises(TokenError):
-                await tokens.login(wait=0.5)
-
-            assert was_sent(server, password)
-            assert holders(password) == []
-
-
-async def test_a_logout_lets_go_of_both_tokens(tmp_path: Path, server: RawServer) -> None:
-    async with warm_daemon(tmp_path, server) as daemon, daemon.client() as tokens:
-        with no_collector():
-            await tokens.login()
-            assert holders(refresh)
-            await tokens.logout()
-            await async_await_that(lambda: b"/revocation" in server.requests[-1])
-            await async_await_that(lambda: daemon.daemon.under_way == 0)
-
-            assert was_sent(server, refresh)
-            assert holders(access) == []
-            assert holders(refresh) == []
+    assert done.returncode == 0, done.stdout

@@ -1,27 +1,48 @@
 """What all tests share."""
 
 import os
+import re
 import sys
 
 import pytest
 from hypothesis import settings
+from xdist.remote import Producer  # pyright: ignore[reportMissingTypeStubs] -- it has none
+from xdist.scheduler import LoadScopeScheduling  # pyright: ignore[reportMissingTypeStubs] -- same
 
 settings.register_profile("ci", derandomize=True, deadline=None, max_examples=200)
 settings.register_profile("dev", deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
-MAY_BE_SKIPPED = ("root may read everything", "needs root", "needs Python 3.11:")
+MAY_BE_SKIPPED = ("root may read everything", "needs root", "needs Python 3.")
 """Reasons that no installed package can mend."""
+TOGETHER = re.compile(r"tests/service/|tests/packaging/test_installed\.py.*\[\d+\.\d+")
+"""What tests of one worker have in common, since it takes long to make: a machine, an environment."""
 
 
-_skipped: list[str] = []
+class _Apart(LoadScopeScheduling):
+    """Gives each test to whichever worker is free, but those that share something to one.
+
+    (Not by the mark `xdist_group`: it goes by a private attribute that pytest 9.2 has no more.)
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        found = TOGETHER.search(nodeid)
+        return nodeid if found is None else re.sub(r"::.*\[", "[", found[0])
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    return _Apart(config, log)
+
+
+_skipped: dict[str, str] = {}
+"""The reasons by test; here those of the workers too."""
 
 
 def _note(report: pytest.TestReport | pytest.CollectReport) -> None:
     if report.skipped and isinstance(report.longrepr, tuple):
         reason = report.longrepr[2].removeprefix("Skipped: ")
         if not reason.startswith(MAY_BE_SKIPPED):
-            _skipped.append(f"{report.nodeid}: {reason}")
+            _skipped[report.nodeid] = reason
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
@@ -32,9 +53,20 @@ def pytest_collectreport(report: pytest.CollectReport) -> None:
     _note(report)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: object) -> None:
+    """Take over what a worker (pytest-xdist) skipped as a whole: it tells of it only here."""
+    _skipped.update(getattr(node, "workeroutput", {}).get("skipped", {}))
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """With OPENFIT_NO_SKIPS set, fail when a test was skipped that could run here."""
-    if os.environ.get("OPENFIT_NO_SKIPS") and _skipped:
-        lines = "\n".join(f"must not be skipped here: {each}" for each in _skipped)
+    output: dict[str, object] | None = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["skipped"] = _skipped
+    elif os.environ.get("OPENFIT_NO_SKIPS") and _skipped:
+        lines = "\n".join(
+            f"must not be skipped here: {each}: {_skipped[each]}" for each in _skipped
+        )
         print(f"\n{lines}", file=sys.stderr)  # noqa: T201 -- beside pytest's own report
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -10,6 +10,7 @@ from typing import Final, final
 import anyio
 import anyio.to_thread
 from anyio.abc import TaskStatus
+from anyio.lowlevel import checkpoint
 
 from openfit_token.errors import ConfigRejected, Internal, NoSuchProfile
 from openfit_tokend import __version__
@@ -38,6 +39,8 @@ from openfit_tokend.io.watchdog import Watchdog
 
 MAX_FAULTS: Final = 100
 """Faults of a configuration that an answer or a status names; the log and `check` name all."""
+SLICE: Final = 25
+"""Profiles that a reload takes over at once: a millisecond or so."""
 STOP_TIME: Final = 60.0
 """Seconds that requests under way are given when the daemon stops: as long as one may take."""
 FAREWELL: Final = 0.5
@@ -251,7 +254,7 @@ class Daemon:
             )
             if self.stopping:
                 return stopping()
-            self._apply(settings, tools)
+            await self._apply(settings, tools)
         except ConfigRejected as error:
             log.error("reload_refused", faults=error.message, hint="the old configuration stays")
             self.config_error = _shortened(error.message)
@@ -261,8 +264,11 @@ class Daemon:
             return Internal("a fault of the daemon", "its log has the details")
         return {}
 
-    def _apply(self, settings: Settings, tools: Tools) -> None:
-        """Take over what changed; a profile that didn't keeps its session."""
+    async def _apply(self, settings: Settings, tools: Tools) -> None:
+        """Take over what changed; a profile that didn't keeps its session.
+
+        Clients are served between SLICE profiles and the next, those still to come as before.
+        """
         old, self._settings = self._settings, settings
         self.rights, self.default_profile = settings.rights, settings.default_profile
         self.config_error = None
@@ -272,12 +278,17 @@ class Daemon:
         self._server.waiting.review(self._calls.refusal)  # before a keeper has news for them
         for name in self.keepers.keys() - settings.profiles.keys():
             self._remove(name)
-        for name, profile in settings.profiles.items():
+        for count, (name, profile) in enumerate(settings.profiles.items(), 1):
+            if count % SLICE == 0:
+                await checkpoint()
+                if self.stopping:
+                    return
             if name in self.keepers:
                 self.keepers[name].reconfigure(profile)
                 self._follow(self.keepers[name])
             else:
                 self._add(profile, tools)
+        self._calls.shortcut.forget()  # what it learned meanwhile may have been answered by the old
         log.info("reloaded", profiles=len(self.keepers))
         if _place(old) != _place(settings):
             log.warning("restart_needed", reason="socket, socket_mode or socket_group changed")

@@ -1,6 +1,8 @@
 """The emulator over real HTTP on loopback: what it answers, and how it fails on the wire."""
 
+import gc
 import shutil
+import socket
 import ssl
 import subprocess
 from collections.abc import Generator
@@ -321,3 +323,16 @@ def test_old_access_tokens_die_at_a_refresh_where_the_rules_say_so() -> None:
 
         assert api(web, first["access_token"]) == 401
         assert api(web, second["access_token"]) == 200
+
+
+def test_a_stop_closes_whom_it_has_just_accepted() -> None:
+    """asyncio forgets them. Then a warning about an unclosed socket fails this test."""
+    with running_emulator() as emulator:
+        host, _, port = emulator.url.removeprefix("http://").partition(":")
+        for _ in range(5):
+            clients = [socket.create_connection((host, int(port))) for _ in range(20)]
+            emulator.stop()
+            for each in clients:
+                each.close()
+            emulator.start()
+    gc.collect()

@@ -18,6 +18,7 @@ from daemons import (
     NOBODY,
     RunningDaemon,
     Wire,
+    await_that,
     needs_root,
     pack,
     prepared_daemon,
@@ -116,7 +117,7 @@ def test_descriptors_that_are_passed_are_closed_and_the_request_is_served(
             assert os.read(ours, 1) == b"", "nobody holds the other end"
             os.close(ours)
 
-        assert open_files(daemon) == before
+        await_that(lambda: open_files(daemon) <= before)  # the ledger may just be written
 
 
 def test_a_descriptor_behind_half_a_request_is_not_held_either(daemon: RunningDaemon) -> None:

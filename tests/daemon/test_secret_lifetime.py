@@ -4,11 +4,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ALONE = Path(__file__).with_name("alone") / "secret_lifetime.py"
 LIMIT = 4 * 2**30
 """Bytes of memory that looking for them may take."""
 
 
+@pytest.mark.skipif(
+    sys.version_info[:2] == (3, 12),
+    reason="needs Python 3.11: in 3.12 gc.get_objects() gives freed objects of asyncio's, and crashes",
+)
 def test_secrets_are_let_go_of_as_soon_as_they_were_used() -> None:
     done = subprocess.run(
         ["prlimit", f"--as={LIMIT}", sys.executable, "-m", "pytest", "-q", str(ALONE)],  # noqa: S607 -- util-linux's, wherever it is

@@ -219,7 +219,7 @@ def _lives(path: Path, number: int | None, passes: Callable[[], bool]) -> bool:
 
 
 def _passes(tests: list[str]) -> bool:
-    return not tests or pytest.main(["-x", "-q", "-p", "no:cacheprovider", *tests]) == 0
+    return not tests or pytest.main(["-x", "-q", "-n", "0", "-p", "no:cacheprovider", *tests]) == 0
 
 
 def _passes_simulation() -> bool:

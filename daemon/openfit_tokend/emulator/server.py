@@ -9,7 +9,7 @@ import ipaddress
 import socket
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Final, cast
 
 import anyio
 import uvicorn
@@ -30,6 +30,10 @@ class Place:
     port: int = 0
     tls_cert: Path | None = None
     tls_key: Path | None = None
+
+
+_TURNS: Final = 5
+"""Of the loop: from accepting a connection to telling of it asyncio takes three, to close it one."""
 
 
 async def serve(
@@ -59,11 +63,16 @@ async def serve(
         task_status.started(url)
         await anyio.sleep_forever()
     finally:
-        server.close()
         stopping.set()
-        for connection in list(state.connections):
-            connection.transport.abort()
         with anyio.CancelScope(shield=True):
+            # asyncio forgets to close who was just accepted when the server is closed before it
+            # tells of them: so accept no more first, and let it come to that.
+            asyncio.get_running_loop().remove_reader(listener)
+            for _ in range(_TURNS):
+                for connection in list(state.connections):
+                    connection.transport.abort()
+                await asyncio.sleep(0)
+            server.close()
             while state.tasks:
                 await asyncio.wait(state.tasks)
 

@@ -1,6 +1,7 @@
 """`changes()` of both clients: a profile followed over restarts of the daemon."""
 
 import os
+import signal
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -127,6 +128,7 @@ def test_a_forked_child_follows_over_a_connection_of_its_own(place: Path) -> Non
         next(changes)
         child = os.fork()
         if child == 0:
+            signal.alarm(int(PATIENCE))  # it isn't to outlive a failing test
             status = 1
             try:
                 status = 0 if next(changes).state == "logging_in" else 2

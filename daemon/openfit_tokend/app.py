@@ -43,6 +43,8 @@ SLICE: Final = 25
 """Profiles that a reload takes over at once: a millisecond or so."""
 STOP_TIME: Final = 60.0
 """Seconds that requests under way are given when the daemon stops: as long as one may take."""
+LAST_WORD: Final = 0.1
+"""Seconds in which who was still accepted, before the next daemon's turn, can send a request."""
 FAREWELL: Final = 0.5
 """Seconds in which the last answers are sent; a client that doesn't read them gets none."""
 
@@ -149,6 +151,8 @@ class Daemon:
             await self._endpoint.close()
             await self._token_files.stop()
             await self._manager.drain()
+            if isinstance(self._listener, AdoptedListener):
+                await anyio.sleep(LAST_WORD)
             self._end_serving()
             self._manager.close()
             services.cancel_scope.cancel()

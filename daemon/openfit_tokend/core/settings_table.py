@@ -5,7 +5,6 @@ A parser of one value is a function from `object`: it gives the parsed value or 
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Final, TypeVar, final
 
 T = TypeVar("T")
@@ -94,6 +93,8 @@ class Table:
 
 
 def _unknown(key: str, value: object, known: Collection[str]) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415 -- 0.25 MB, for a faulty file alone
+
     near = get_close_matches(key[:MAX_SHOWN], known, n=1)
     if near:
         return f'unknown key; did you mean "{near[0]}"?'

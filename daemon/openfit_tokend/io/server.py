@@ -48,8 +48,8 @@ MAX_WAIT: Final = 60.0
 """Seconds that a turn without an end of its own waits."""
 MAX_EVENTS: Final = 16
 """Events taken from the kernel at once: all that are taken are handled, whatever the time."""
-MAX_ACCEPTS: Final = 16
-"""Connections accepted in one pass."""
+MAX_ACCEPTS: Final = 64
+"""Connections accepted in one pass: so many that beside a flood nobody waits long behind a crowd."""
 MAX_UNREAD: Final = 256 * 1024
 """Bytes of answers that a parked caller may leave unread before it is closed."""
 MAX_UNREAD_USER: Final = 16 * 1024 * 1024

@@ -16,12 +16,11 @@ from daemons import profile as table
 from daemons import running_daemon
 from emulators import PASSWORD, running_emulator
 from inside import async_await_that, daemon_inside
-from made import access, problem
+from made import PROFILE, access, problem
 from openfit_token.errors import LoginRejected
 from openfit_tokend.core.notices import Condition, Notice
-from openfit_tokend.core.schedule import Policy
 from openfit_tokend.core.session import Bar, Idle, Session, State, Stopped
-from openfit_tokend.core.settings import Identity, Profile
+from openfit_tokend.core.settings import Profile
 from openfit_tokend.io import clock, notices
 from openfit_tokend.io.notices import MAX_COMMANDS, MAX_TEXT, Notices, environment
 
@@ -51,14 +50,7 @@ def has_lines(told: Path, count: int) -> bool:
 
 def profile(code: str, name: str = "main") -> Profile:
     """Give a profile whose command is this shell code."""
-    return Profile(
-        name=name,
-        environment="custom",
-        identity=Identity("http://localhost", "c", "s", "u"),
-        api_url="http://localhost",
-        policy=Policy(),
-        notify_command=("/bin/sh", "-c", code),
-    )
+    return replace(PROFILE, name=name, notify_command=("/bin/sh", "-c", code))
 
 
 def noting(told: Path, name: str = "main", *, first: str = "") -> Profile:

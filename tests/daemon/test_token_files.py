@@ -19,11 +19,10 @@ from daemons import NOBODY, RunningDaemon, await_that, needs_root, prepared_daem
 from daemons import profile as table
 from emulators import running_emulator
 from inside import async_await_that
-from made import access
-from openfit_tokend.core.schedule import Policy
+from made import PROFILE, access
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import Idle, Session
-from openfit_tokend.core.settings import Identity, Profile, TokenFile
+from openfit_tokend.core.settings import Profile, TokenFile
 from openfit_tokend.emulator.identity import Rules
 from openfit_tokend.io import clock, token_files
 from openfit_tokend.io.alarm import Alarm
@@ -212,14 +211,7 @@ class TestFile:
 
 
 def profile(place: Path | None, name: str = "main") -> Profile:
-    return Profile(
-        name=name,
-        environment="custom",
-        identity=Identity("http://localhost", "c", "s", "u"),
-        api_url="http://localhost",
-        policy=Policy(),
-        token_file=None if place is None else TokenFile(str(place)),
-    )
+    return replace(PROFILE, name=name, token_file=None if place is None else TokenFile(str(place)))
 
 
 def holding(token: str) -> Session:

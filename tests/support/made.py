@@ -20,8 +20,16 @@ from openfit_tokend.core.session import (
     Requesting,
     Session,
 )
+from openfit_tokend.core.settings import Identity, Profile
 
 POLICY = Policy()
+PROFILE = Profile(
+    name="main",
+    environment="custom",
+    identity=Identity("http://localhost", "c", "s", "u"),
+    api_url="http://localhost",
+    policy=POLICY,
+)
 REFRESH = Refresh(Secret("r1"), 60.0)
 """The usual request to refresh the usual session."""
 

@@ -145,10 +145,9 @@ class Calls:
 
     def token(self, caller: Caller, keeper: Keeper, access: AccessToken, now: float) -> Encoded:
         """Give the result that hands out a token, and count it."""
-        keeper.counters.served += 1
         if self._audited:
             audit.token_handed_out(caller.peer, keeper.profile.name, access, now)
-        return Encoded(keeper.handout.answer(keeper.profile, keeper.session, access, now))
+        return Encoded(keeper.hand_out(access, now))
 
     def refusal(self, caller: Caller, keeper: Keeper) -> NotAllowed | None:
         """Give the error of a caller who may not use a profile, if so; it is logged, and counted."""

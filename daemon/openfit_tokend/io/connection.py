@@ -85,7 +85,7 @@ class Connection:
         self.sock = sock
         self.peer = peer
         self.user = user
-        self.decoder: Decoder | None = None  # most clients ask what needs no decoding
+        self.decoder: Decoder | None = None  # of what was read and isn't answered yet
         self.outgoing = b""
         self.unread = 0  # what of it `user.unread` counts
         self.owed: set[Owed] | None = None  # None: 10,000 idle clients need no sets
@@ -94,14 +94,6 @@ class Connection:
         self.held = False  # requests that were read may still lie in the decoder
         self.ended = False  # nothing more is read: it closed its side, or sent rubbish
         self.closed = False
-
-    @property
-    def is_at_rest(self) -> bool:
-        """Tell whether nothing is half read, half sent or held up."""
-        decoder = self.decoder
-        return not (self.outgoing or self.held or self.ended) and (
-            decoder is None or decoder.is_empty
-        )
 
     @property
     def has_news(self) -> bool:

@@ -13,8 +13,8 @@ from openfit_tokend.core.session import AccessToken, Session, degraded
 from openfit_tokend.core.settings import Profile
 from openfit_tokend.io import clock
 
-_TOLERANCE: Final = 0.001
-"""Seconds that the wall clock may have moved against CLOCK_BOOTTIME before times are shown anew."""
+_FRESH: Final = 0.1
+"""Seconds for which an answer is prepared: the times it shows are those of the wall clock then."""
 _LEFT: Final = struct.Struct(">Bd")
 _FLOAT64: Final = 0xCB
 """MessagePack's sign for the eight bytes of a float."""
@@ -22,28 +22,30 @@ _FLOAT64: Final = 0xCB
 
 @final
 class Handout:
-    """The answers that hand out one profile's token."""
+    """The answer that hands out a token, prepared."""
 
-    __slots__ = ("_body", "_epoch", "_profile", "_session")
+    __slots__ = ("_body", "_expires", "until")
 
-    def __init__(self) -> None:
-        self._body = b""
-        self._epoch = 0.0
-        self._session: Session | None = None
-        self._profile: Profile | None = None
+    def __init__(self, body: bytes, expires: float, until: float) -> None:
+        self._body = body
+        self._expires = expires
+        self.until = until
+        """The moment from which on it is to be prepared anew."""
 
-    def answer(self, profile: Profile, session: Session, access: AccessToken, now: float) -> bytes:
-        """Give the encoded result that hands out `access`, a live token of this session."""
-        epoch = clock.wall() - now  # what turns CLOCK_BOOTTIME into Unix time
-        if (
-            session is not self._session
-            or profile is not self._profile
-            or session.attempt  # then `degraded` depends on the time
-            or not -_TOLERANCE < epoch - self._epoch < _TOLERANCE
-        ):
-            self._body = _body(profile, session, access, now, epoch)
-            self._epoch, self._session, self._profile = epoch, session, profile
-        return self._body + _LEFT.pack(_FLOAT64, access.expires - now)
+    def at(self, now: float) -> bytes:
+        """Give the encoded result, at a moment before `until`."""
+        return self._body + _LEFT.pack(_FLOAT64, self._expires - now)
+
+
+NONE: Final = Handout(b"", 0.0, 0.0)
+"""Nothing is prepared."""
+
+
+def prepared(profile: Profile, session: Session, access: AccessToken, now: float) -> Handout:
+    """Prepare the answer that hands out `access`, a live token of this session."""
+    epoch = clock.wall() - now  # what turns CLOCK_BOOTTIME into Unix time
+    until = min(access.due, access.expires, now + _FRESH)  # from `due` on, `degraded` may change
+    return Handout(_body(profile, session, access, now, epoch), access.expires, until)
 
 
 def _body(

@@ -36,6 +36,7 @@ from openfit_tokend.core.oauth import Failure
 from openfit_tokend.core.schedule import MAX_BACKOFF, REQUEST_TIMEOUT
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import (
+    AccessToken,
     Login,
     Problem,
     Refresh,
@@ -55,7 +56,7 @@ from openfit_tokend.io import clock, log
 from openfit_tokend.io.accounts import Accounts
 from openfit_tokend.io.alarm import Alarm
 from openfit_tokend.io.endpoint import Endpoint, Order, Reply
-from openfit_tokend.io.handout import Handout
+from openfit_tokend.io.handout import NONE, Handout, prepared
 from openfit_tokend.io.problems import (
     internal_problem,
     over_budget_problem,
@@ -108,7 +109,7 @@ class Keeper:
     def __init__(self, profile: Profile, tools: Tools, changed: Listener) -> None:
         self.profile = profile
         self.counters = Counters()
-        self.handout = Handout()
+        self.handout: Handout = NONE
         self.waiting = 0
         """Calls parked for this profile; the server counts them."""
         self.answered = False
@@ -132,6 +133,13 @@ class Keeper:
         if kept is not None:
             self._go_on(kept, now)
 
+    def hand_out(self, access: AccessToken, now: float) -> bytes:
+        """Give the encoded result that hands out the session's live token."""
+        self.counters.served += 1
+        if now >= self.handout.until:
+            self.handout = prepared(self.profile, self.session, access, now)
+        return self.handout.at(now)
+
     # What happens
 
     def feed(self, event: Event, sender: Profile | None = None) -> None:
@@ -152,8 +160,7 @@ class Keeper:
         self.session, effects = step(before, event, clock.moment(), self.profile.policy)
         if self.session != before:
             self._set_timer(wake_at(self.session))
-            if self.session.access is None:
-                self.handout = Handout()  # it held the token's bytes
+            self.handout = NONE
             self._mark()
             self._log_change(before)
             if is_news(before, self.session):
@@ -195,7 +202,7 @@ class Keeper:
         """Go on after a fault of ours, as after a restart, and more slowly with each."""
         now = clock.boot()
         self._faults += 1
-        self.session = restored(self.session, now)
+        self.session, self.handout = restored(self.session, now), NONE
         self._set_timer(max(wake_at(self.session), now + min(MAX_BACKOFF, 2.0**self._faults)))
 
     def _set_timer(self, moment: float) -> None:
@@ -217,6 +224,7 @@ class Keeper:
     def reconfigure(self, profile: Profile) -> None:
         """Take over what a reload brought; an unchanged profile keeps its session."""
         old, self.profile = self.profile, profile
+        self.handout = NONE
         if profile.identity != old.identity:
             self._password = None  # it was another user's, or for another server
         self._tools.accounts.announce(profile.account)

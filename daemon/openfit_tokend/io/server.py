@@ -113,6 +113,7 @@ class Server:
         self.waiting = Waiting(self, methods.token, alarm)
         self.following = Following(self)
         self._methods = methods
+        self._shortcut = methods.shortcut
         self._alarm = alarm
         self._epoll = epoll()
         self._listener: socket | None = None
@@ -175,16 +176,16 @@ class Server:
         until = clock.boot() + (MAX_WAIT if timeout is None else timeout)
         self._stirred = False
         while ready := self._epoll.poll(timeout, MAX_EVENTS):
+            now = clock.boot()
             for fd, events in ready:
                 connection = self._connections.get(fd)
                 if connection is not None:
-                    self._handle(connection, events)
+                    self._handle(connection, events, now)
                 elif fd == self._listener_fd:
-                    self._accept()
+                    self._accept(now)
                 elif fd == self._loop_fd:
                     self._stirred = True
                 # else closed earlier in this turn
-            now = clock.boot()
             if self._stirred:
                 if len(ready) < MAX_EVENTS:
                     return
@@ -231,7 +232,7 @@ class Server:
 
     # Connections
 
-    def _accept(self) -> None:
+    def _accept(self, now: float) -> None:
         assert self._listener is not None  # noqa: S101 -- its descriptor was ready
         for _ in range(MAX_ACCEPTS):
             if len(self._connections) >= self._capacity:
@@ -246,7 +247,7 @@ class Server:
                     self._pause_accepting(os.strerror(error.errno))
                     return
                 continue  # the client went away before it was accepted
-            self._welcome(sock)
+            self._welcome(sock, now)
 
     def _pause_accepting(self, reason: str) -> None:
         self._stirred = True
@@ -259,7 +260,7 @@ class Server:
         if not self._epoll.closed and self._listener is not None:
             self._epoll.modify(self._listener_fd, EPOLLIN)
 
-    def _welcome(self, sock: socket) -> None:
+    def _welcome(self, sock: socket, now: float) -> None:
         peer = peer_of(sock)
         user = self.users.setdefault(peer.uid, User())
         connection = Connection(sock, peer, user)
@@ -274,16 +275,21 @@ class Server:
             )
             self._end(connection, encode_error(0, full))
         # Most clients have sent their request already: the epoll is for those that haven't.
-        self._handle(connection, EPOLLIN)
+        self._handle(connection, EPOLLIN, now)
 
-    def _handle(self, connection: Connection, events: int) -> None:
+    def _handle(self, connection: Connection, events: int, now: float) -> None:
         try:
             if events & EPOLLIN and not connection.ended:  # never watched together with EPOLLOUT
                 data = connection.receive()
                 if data:
-                    if self._answer_shortly(connection, data):
-                        return
-                    self._process(connection, data)
+                    at_rest = connection.decoder is None and not connection.outgoing
+                    if at_rest and (answer := self._shortcut.answer(data, now)):
+                        connection.user.requests += 1
+                        connection.outgoing = connection.send(answer)
+                        if not connection.outgoing and connection.watched == EPOLLIN:
+                            return
+                    else:
+                        self._process(connection, data)
                 elif data is not None:
                     connection.ended = True  # it may still read what it asked for
             elif events & EPOLLOUT:
@@ -307,23 +313,10 @@ class Server:
             connection.held = False
             self._process(connection)
 
-    def _answer_shortly(self, connection: Connection, data: bytes) -> bool:
-        """Answer the most common request without decoding it; False: it is another."""
-        if not connection.is_at_rest:
-            return False
-        answer = self._methods.shortcut.answer(data)
-        if answer is None:
-            return False
-        connection.user.requests += 1
-        connection.outgoing = rest = connection.send(answer)
-        if rest or connection.watched != EPOLLIN:
-            self._settle(connection)
-        return True
-
     def _process(self, connection: Connection, data: bytes | None = None) -> None:
         """Answer the requests in `data`, or those that were held, as long as they can be."""
         self._stirred = True
-        decoder = connection.decoder = connection.decoder or Decoder(MAX_REQUEST)
+        decoder = connection.decoder or Decoder(MAX_REQUEST)
         try:
             begun = not decoder.is_empty  # then `data` isn't the whole message
             message = decoder.next() if data is None else decoder.feed(data)
@@ -341,6 +334,7 @@ class Server:
                 message = decoder.next()
         except Malformed as error:
             self._end(connection, encode_error(error.msgid, BadRequest(str(error))))
+        connection.decoder = None if decoder.is_empty else decoder
         self._send(connection)
 
     def _send(self, connection: Connection) -> None:

@@ -7,13 +7,14 @@ when they come again nothing is decoded. Whatever isn't plainly answerable goes 
 
 from typing import Final, final
 
-from openfit_tokend.io import clock
 from openfit_tokend.io.keeper import Keeper
 
 MAX_KNOWN: Final = 1024
 """Requests remembered. Clients of one kind send the same bytes: one or two for each profile."""
 _REQUEST: Final = b"\x94\x00"
 """An array of four that begins with 0."""
+_HEADS: Final = {b"\x94\x00%c" % msgid: b"\x94\x01%c\xc0" % msgid for msgid in range(128)}
+"""What stands before a result, by what stands before a method: most msgids are of one byte."""
 _MSGID_ENDS: Final = {0xCC: 4, 0xCD: 5, 0xCE: 7}
 """Where a msgid ends, by its first byte, if it is no number below 128."""
 
@@ -25,19 +26,20 @@ class Shortcut:
     def __init__(self) -> None:
         self._keepers: dict[bytes, Keeper] = {}
 
-    def answer(self, request: bytes) -> bytes | None:
-        """Give the bytes of the answer; None: the usual way is to be gone."""
-        end = 3 if request[2:3] < b"\x80" else _end_of_msgid(request)
+    def answer(self, request: bytes, now: float) -> bytes | None:
+        """Give the bytes of the answer at this moment; None: the usual way is to be gone."""
+        head, end = _HEADS.get(request[:3]), 3
+        if head is None:
+            end = _end_of_msgid(request)
+            head = b"\x94\x01" + request[2:end] + b"\xc0"
         keeper = self._keepers.get(request[end:])
-        if keeper is None or not request.startswith(_REQUEST):
+        if keeper is None or not end:
             return None
-        now, session = clock.boot(), keeper.session
-        access = session.access
-        if access is None or now >= access.due or now >= access.expires:
+        handout = keeper.handout
+        if now >= handout.until:
             return None
         keeper.counters.served += 1
-        result = keeper.handout.answer(keeper.profile, session, access, now)
-        return b"\x94\x01" + request[2:end] + b"\xc0" + result
+        return head + handout.at(now)
 
     def remember(self, request: bytes, keeper: Keeper) -> None:
         """Note whose token answers a whole request that asked for nothing but that."""

@@ -30,6 +30,13 @@ class _Apart(LoadScopeScheduling):
         return nodeid if found is None else re.sub(r"::.*\[", "[", found[0])
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Run one more than there are processors: half of the time the tests wait."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
     return _Apart(config, log)
 

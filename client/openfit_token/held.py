@@ -21,7 +21,9 @@ from typing import Final
 from openfit_token.errors import (
     BudgetSpent,
     DaemonUnreachable,
+    Internal,
     Overloaded,
+    SecretUnavailable,
     Stopping,
     TimedOut,
     TokenError,
@@ -29,8 +31,17 @@ from openfit_token.errors import (
 )
 from openfit_token.token import Token
 
-_NOT_NOW = (BudgetSpent, DaemonUnreachable, Overloaded, Stopping, TimedOut, Unavailable)
-"""Errors that pass. The others say that the caller shall have no token: not even the held one."""
+_NOT_NOW = (
+    BudgetSpent,
+    DaemonUnreachable,
+    Internal,
+    Overloaded,
+    SecretUnavailable,
+    Stopping,
+    TimedOut,
+    Unavailable,
+)
+"""Errors that say nothing about the caller and its session, and pass. The others say that the caller shall have no token: not even the held one."""
 _REST: Final = 5.0
 """Seconds that a daemon which gave none isn't asked again. One that hangs costs as much each time."""
 

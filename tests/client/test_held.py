@@ -5,9 +5,11 @@ import pytest
 from fake_daemon import token
 from openfit_token.errors import (
     DaemonUnreachable,
+    Internal,
     LoggedOut,
     LoginRejected,
     NotAllowed,
+    SecretUnavailable,
     Stopping,
     TimedOut,
     TokenError,
@@ -43,7 +45,9 @@ def test_a_dead_token_is_not_sent_and_its_successor_is_waited_for() -> None:
         held().instead_of(Get(WAIT), Unavailable("it is down"), 4600.0)
 
 
-@pytest.mark.parametrize("kind", [DaemonUnreachable, Stopping, TimedOut, Unavailable])
+@pytest.mark.parametrize(
+    "kind", [DaemonUnreachable, Internal, SecretUnavailable, Stopping, TimedOut, Unavailable]
+)
 def test_while_the_token_lives_a_passing_error_is_none(kind: type[TokenError]) -> None:
     assert held().instead_of(Get(0.0), kind("not now"), 4599.0) is A
 

@@ -41,7 +41,8 @@ _NOT_NOW = (
     TimedOut,
     Unavailable,
 )
-"""Errors that say nothing about the caller and its session, and pass. The others say that the caller shall have no token: not even the held one."""
+"""Errors that pass, and say nothing about the caller. The others say that it shall have no token: not
+even the held one."""
 _REST: Final = 5.0
 """Seconds that a daemon which gave none isn't asked again. One that hangs costs as much each time."""
 

@@ -6,6 +6,10 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from api import Api, running_api
+from fake_daemon import FakeDaemon
+from replacing import Replacing
+
 
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
@@ -17,6 +21,19 @@ def place() -> Iterator[Path]:
     """A directory of a short name: a socket's path has 107 bytes at most."""
     with TemporaryDirectory(prefix="oft-") as directory:
         yield Path(directory)
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    with running_api() as api:
+        yield api
+
+
+@pytest.fixture
+def daemon(place: Path) -> Iterator[FakeDaemon]:
+    """A daemon that replaces its token when that is refused."""
+    with FakeDaemon(place / "s", Replacing()) as daemon:
+        yield daemon
 
 
 @pytest.fixture(autouse=True)

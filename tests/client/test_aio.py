@@ -12,6 +12,7 @@ from fake_daemon import (
     Request,
     always,
     dropping,
+    each_method,
     failing,
     silent,
     token,
@@ -32,16 +33,7 @@ async def test_get_token_gives_the_daemons_token(place: Path) -> None:
 
 
 async def test_each_method_sends_its_call_and_gives_its_answer(place: Path) -> None:
-    def answer(request: Request) -> None:
-        about: dict[str, object] = {
-            "hello": {"pid": 7},
-            "status": {"profiles": {}},
-            "logout": {},
-            "reload": {},
-        }
-        request.result(about.get(request.method, token_fields()))
-
-    with FakeDaemon(place / "s", answer) as daemon:
+    with FakeDaemon(place / "s", each_method) as daemon:
         async with AsyncTokenClient("main", daemon.path) as client:
             tokens = [
                 await client.refuse(token("b")),

@@ -16,6 +16,7 @@ from fake_daemon import (
     Request,
     always,
     dropping,
+    each_method,
     failing,
     silent,
     token,
@@ -49,17 +50,8 @@ def test_what_isnt_given_is_left_out(place: Path) -> None:
 
 
 def test_each_method_sends_its_call_and_gives_its_answer(place: Path) -> None:
-    def answer(request: Request) -> None:
-        about: dict[str, object] = {
-            "hello": {"pid": 7},
-            "status": {"profiles": {}},
-            "logout": {},
-            "reload": {},
-        }
-        request.result(about.get(request.method, token_fields()))
-
     with (
-        FakeDaemon(place / "s", answer) as daemon,
+        FakeDaemon(place / "s", each_method) as daemon,
         TokenClient("main", daemon.path) as client,
     ):
         tokens = [

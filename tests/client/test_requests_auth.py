@@ -20,22 +20,9 @@ from openfit_token.held import Held
 from openfit_token.requests_auth import OpenFitAuth
 from openfit_token.testing import Daemon, Emulator
 from processes import environment
-from replacing import Replacing
 
 A, B = "token-a", "token-b"
 THREADS = 50
-
-
-@pytest.fixture
-def api() -> Iterator[Api]:
-    with running_api() as api:
-        yield api
-
-
-@pytest.fixture
-def daemon(place: Path) -> Iterator[FakeDaemon]:
-    with FakeDaemon(place / "s", Replacing()) as daemon:
-        yield daemon
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from made import (
     access,
     failed,
     logging_in,
+    logging_in_beside_a_refresh_token,
     moment,
     problem,
     refresh,
@@ -43,11 +44,6 @@ REJECTED = problem(LoginRejected, at=NOW)
 CLIENT = problem(ClientRejected, at=NOW)
 OLD_BAR = Bar(NOW - 1.0, problem(), count=1)
 LOCKED = Bar(inf, problem(LoginRejected))
-
-
-def with_refresh_only() -> Session:
-    """Give a session whose login is under way since its refresh token was no good choice."""
-    return Session(Requesting(Login()), refresh=refresh(), number=2, attempt=3, ended=90.0)
 
 
 # A Bar(inf) it was ordered over is lifted
@@ -95,7 +91,7 @@ def test_a_transient_login_without_refresh_token_is_retried() -> None:
 
 
 def test_a_transient_login_bars_logins_for_a_minute_so_that_the_refresh_token_is_tried() -> None:
-    session = replace(with_refresh_only(), bar=OLD_BAR)
+    session = replace(logging_in_beside_a_refresh_token(), bar=OLD_BAR)
 
     after, effects = step(session, failed(session, Kind.TRANSIENT, FAILURE), moment(NOW), POLICY)
 
@@ -111,7 +107,7 @@ def test_a_transient_login_bars_logins_for_a_minute_so_that_the_refresh_token_is
 
 
 def test_a_transient_login_bars_logins_for_longer_where_the_server_asks_for_a_long_pause() -> None:
-    session = with_refresh_only()
+    session = logging_in_beside_a_refresh_token()
     event = failed(session, Kind.TRANSIENT, FAILURE, retry_after=300.0)
 
     after, _ = step(session, event, moment(NOW), POLICY)
@@ -159,7 +155,7 @@ def test_later_lost_logins_are_450_s_apart(count: int) -> None:
 
 
 def test_between_later_lost_logins_the_refresh_token_is_tried() -> None:
-    session = replace(with_refresh_only(), bar=OLD_BAR)
+    session = replace(logging_in_beside_a_refresh_token(), bar=OLD_BAR)
 
     after, _ = step(session, failed(session, Kind.UNCERTAIN, FAILURE), moment(NOW), POLICY)
 
@@ -196,7 +192,7 @@ def test_unclear_logins_are_5_minutes_apart_doubling_to_an_hour(count: int, pace
 
 
 def test_between_unclear_logins_the_refresh_token_is_tried() -> None:
-    session = with_refresh_only()
+    session = logging_in_beside_a_refresh_token()
 
     after, _ = step(session, failed(session, Kind.UNCLEAR, FAILURE), moment(NOW), POLICY)
 
@@ -256,7 +252,7 @@ def test_after_a_rejected_login_a_wish_is_not_forgotten() -> None:
 @pytest.mark.parametrize(
     "session",
     [
-        with_refresh_only(),
+        logging_in_beside_a_refresh_token(),
         replace(relogging_in(), access=access(due=NOW)),
         replace(relogging_in(), attempt=1),
     ],
@@ -337,7 +333,7 @@ def test_a_login_whose_client_was_rejected_bars_logins_and_a_well_session_rests(
 
 
 def test_a_login_whose_client_was_rejected_is_else_followed_by_a_refresh_at_once() -> None:
-    session = with_refresh_only()
+    session = logging_in_beside_a_refresh_token()
 
     after, effects = step(
         session, failed(session, Kind.CLIENT_REJECTED, CLIENT), moment(NOW), POLICY

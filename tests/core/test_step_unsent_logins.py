@@ -10,9 +10,9 @@ from made import (
     REFRESH,
     failed,
     logging_in,
+    logging_in_beside_a_refresh_token,
     moment,
     problem,
-    refresh,
     relogging_in,
 )
 from openfit_token.errors import (
@@ -37,11 +37,6 @@ FAILURE = problem(Unavailable, at=NOW)
 NO_SECRET = problem(SecretUnavailable, at=NOW)
 SPENT = problem(BudgetSpent, at=NOW)
 OLD_BAR = Bar(NOW - 1.0, problem(), count=1)
-
-
-def with_refresh_only() -> Session:
-    """Give a session whose login is under way since its refresh token was no good choice."""
-    return Session(Requesting(Login()), refresh=refresh(), number=2, attempt=3, ended=90.0)
 
 
 # SECRET_UNAVAILABLE: nothing was sent, so `ended` stays
@@ -72,7 +67,7 @@ def test_a_login_without_a_secret_bars_logins_for_a_minute_and_a_well_session_re
 
 
 def test_a_login_without_a_secret_is_else_followed_by_a_refresh_and_is_no_attempt() -> None:
-    session = replace(with_refresh_only(), bar=OLD_BAR)
+    session = replace(logging_in_beside_a_refresh_token(), bar=OLD_BAR)
 
     after, effects = step(
         session, failed(session, Kind.SECRET_UNAVAILABLE, NO_SECRET), moment(NOW), POLICY
@@ -130,7 +125,7 @@ def test_a_login_beyond_the_budget_lets_a_well_session_rest() -> None:
 
 
 def test_a_login_beyond_the_budget_is_else_followed_by_a_refresh_and_is_no_attempt() -> None:
-    session = with_refresh_only()
+    session = logging_in_beside_a_refresh_token()
     event = failed(session, OverBudget(700.0, known=False), SPENT)
 
     after, effects = step(session, event, moment(NOW), POLICY)
@@ -165,7 +160,7 @@ def test_a_password_known_as_rejected_lets_a_well_session_rest() -> None:
 
 
 def test_a_password_known_as_rejected_is_else_followed_by_a_refresh() -> None:
-    session = with_refresh_only()
+    session = logging_in_beside_a_refresh_token()
     event = failed(session, OverBudget(inf, known=True), SPENT)
 
     after, effects = step(session, event, moment(NOW), POLICY)

@@ -1,9 +1,45 @@
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
 import pytest
 
+from emulators import RunningEmulator, client, running_emulator
 from openfit_tokend.io.driver import ServingLoop
+from openfit_tokend.io.state import StateFile
 
 
 @pytest.fixture
 def anyio_backend() -> tuple[str, dict[str, object]]:
     """The daemon runs on a loop of its own, which is asyncio's."""
     return "asyncio", {"loop_factory": ServingLoop}
+
+
+@pytest.fixture
+def emulator() -> Iterator[RunningEmulator]:
+    with running_emulator() as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def web(emulator: RunningEmulator) -> Iterator[httpx.Client]:
+    """A client of the emulator."""
+    with client(emulator) as web:
+        yield web
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> StateFile:
+    """Where the ledgers are written."""
+    return StateFile(tmp_path / "state" / "ledger.json")
+
+
+@pytest.fixture
+def warnings(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[pytest.LogCaptureFixture]:
+    """What is logged from now on."""
+    monkeypatch.setattr(logging.getLogger("openfit_tokend"), "propagate", True)
+    with caplog.at_level(logging.WARNING, "openfit_tokend"):
+        yield caplog

@@ -1,10 +1,7 @@
 """The ledgers of all accounts: asked before a login is sent, written down before it is sent."""
 
-import logging
 import os
 import shutil
-from collections.abc import Iterator
-from pathlib import Path
 
 import anyio
 import pytest
@@ -25,20 +22,6 @@ OTHER = Account("https://ids.example.org", "other@example.org")
 IDENTITY = Identity("https://ids.example.org", "client", "api", "Service@example.org")
 PASSWORD = Secret("right horse")
 WRONG = Secret("wrong horse")
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> StateFile:
-    return StateFile(tmp_path / "state" / "ledger.json")
-
-
-@pytest.fixture
-def warnings(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[pytest.LogCaptureFixture]:
-    monkeypatch.setattr(logging.getLogger("openfit_tokend"), "propagate", True)
-    with caplog.at_level(logging.WARNING, "openfit_tokend"):
-        yield caplog
 
 
 async def admitted(accounts: Accounts, password: Secret = PASSWORD) -> Attempt:

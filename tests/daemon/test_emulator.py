@@ -5,7 +5,6 @@ import shutil
 import socket
 import ssl
 import subprocess
-from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 
 from emulators import (
     CLIENT_ID,
+    INVALID_GRANT,
     PASSWORD,
     USERNAME,
     RunningEmulator,
@@ -37,22 +37,6 @@ SELF_SIGNED = (
     "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj /CN=emulator "
     "-addext subjectAltName=IP:127.0.0.1 -out cert.pem -keyout key.pem"
 )
-INVALID_GRANT = {
-    "error": "invalid_grant",
-    "error_description": "invalid_username_or_password",
-}
-
-
-@pytest.fixture
-def emulator() -> Generator[RunningEmulator]:
-    with running_emulator() as running:
-        yield running
-
-
-@pytest.fixture
-def web(emulator: RunningEmulator) -> Generator[httpx.Client]:
-    with client(emulator) as made:
-        yield made
 
 
 def test_a_login_is_answered_like_identity_server_does(web: httpx.Client) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import socket
-from collections.abc import Generator
 from email.utils import parsedate_to_datetime
 from itertools import islice
 from urllib.parse import urlencode, urlsplit
@@ -11,6 +10,7 @@ import httpx
 import pytest
 
 from emulators import (
+    INVALID_GRANT,
     USERNAME,
     RunningEmulator,
     api,
@@ -19,27 +19,9 @@ from emulators import (
     login_form,
     post,
     refresh_form,
-    running_emulator,
 )
 from openfit_tokend.emulator.wire import HUGE
 from openfit_tokend.io import clock
-
-INVALID_GRANT = {
-    "error": "invalid_grant",
-    "error_description": "invalid_username_or_password",
-}
-
-
-@pytest.fixture
-def emulator() -> Generator[RunningEmulator]:
-    with running_emulator() as running:
-        yield running
-
-
-@pytest.fixture
-def web(emulator: RunningEmulator) -> Generator[httpx.Client]:
-    with client(emulator) as made:
-        yield made
 
 
 def raw_login(emulator: RunningEmulator) -> socket.socket:

@@ -1,10 +1,8 @@
 """The file of what must not be forgotten: whole or not at all, and read with mistrust."""
 
 import json
-import logging
 import os
 import stat
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -28,21 +26,6 @@ from openfit_tokend.io.state import LATE, State, StateFile, state_path
 ACCOUNT = Account("https://ids.example.org", "service@example.org")
 IDENTITY = Identity("https://ids.example.org", "client", "api", "Service@example.org")
 ANOTHER_BOOT = "00000000-0000-0000-0000-000000000000"
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> StateFile:
-    return StateFile(tmp_path / "state" / "ledger.json")
-
-
-@pytest.fixture
-def warnings(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[pytest.LogCaptureFixture]:
-    """What is logged from now on."""
-    monkeypatch.setattr(logging.getLogger("openfit_tokend"), "propagate", True)
-    with caplog.at_level(logging.WARNING, "openfit_tokend"):
-        yield caplog
 
 
 def state(ledger: Ledger) -> State:

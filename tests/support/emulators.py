@@ -24,6 +24,11 @@ USERNAME: Final = "demo@example.org"
 PASSWORD: Final = "right horse"
 CLIENT_ID: Final = "openfit-emulator"
 SCOPE: Final = "OpenFitApi offline_access"
+INVALID_GRANT: Final = {
+    "error": "invalid_grant",
+    "error_description": "invalid_username_or_password",
+}
+"""What a wrong password is answered."""
 
 
 def login_form(**changes: str) -> dict[str, str]:

@@ -92,6 +92,17 @@ def always(result: object) -> Behaviour:
     return lambda request: request.result(result)
 
 
+def each_method(request: Request) -> None:
+    """Answer each method with what is of its kind."""
+    about: dict[str, object] = {
+        "hello": {"pid": 7},
+        "status": {"profiles": {}},
+        "logout": {},
+        "reload": {},
+    }
+    request.result(about.get(request.method, token_fields()))
+
+
 def failing(error: TokenError) -> Behaviour:
     """Answer each call with the same error."""
     return lambda request: request.error(error)

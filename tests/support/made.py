@@ -112,3 +112,8 @@ def logging_in() -> Session:
 def relogging_in() -> Session:
     """Give the usual session during an operator's login."""
     return Session(Requesting(Login(insisted=True)), access(), refresh(), number=2, ended=0.0)
+
+
+def logging_in_beside_a_refresh_token() -> Session:
+    """Give a session whose login is under way since its refresh token was no good choice."""
+    return Session(Requesting(Login()), refresh=refresh(), number=2, attempt=3, ended=90.0)

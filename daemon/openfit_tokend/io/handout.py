@@ -13,7 +13,7 @@ from openfit_tokend.core.session import AccessToken, Session, degraded
 from openfit_tokend.core.settings import Profile
 from openfit_tokend.io import clock
 
-_FRESH: Final = 0.1
+FRESH: Final = 0.1
 """Seconds for which an answer is prepared: the times it shows are those of the wall clock then."""
 _LEFT: Final = struct.Struct(">Bd")
 _FLOAT64: Final = 0xCB
@@ -44,7 +44,7 @@ NONE: Final = Handout(b"", 0.0, 0.0)
 def prepared(profile: Profile, session: Session, access: AccessToken, now: float) -> Handout:
     """Prepare the answer that hands out `access`, a live token of this session."""
     epoch = clock.wall() - now  # what turns CLOCK_BOOTTIME into Unix time
-    until = min(access.due, access.expires, now + _FRESH)  # from `due` on, `degraded` may change
+    until = min(access.due, access.expires, now + FRESH)  # from `due` on, `degraded` may change
     return Handout(_body(profile, session, access, now, epoch), access.expires, until)
 
 

@@ -48,8 +48,8 @@ MAX_WAIT: Final = 60.0
 """Seconds that a turn without an end of its own waits."""
 MAX_EVENTS: Final = 16
 """Events taken from the kernel at once: all that are taken are handled, whatever the time."""
-MAX_ACCEPTS: Final = 64
-"""Connections accepted in one pass: so many that beside a flood nobody waits long behind a crowd."""
+ACCEPT_TIME: Final = 0.001
+"""Seconds for which clients are accepted, and served once, in one pass."""
 MAX_UNREAD: Final = 256 * 1024
 """Bytes of answers that a parked caller may leave unread before it is closed."""
 MAX_UNREAD_USER: Final = 16 * 1024 * 1024
@@ -176,16 +176,19 @@ class Server:
         until = clock.boot() + (MAX_WAIT if timeout is None else timeout)
         self._stirred = False
         while ready := self._epoll.poll(timeout, MAX_EVENTS):
-            now = clock.boot()
+            arrived = False
             for fd, events in ready:
                 connection = self._connections.get(fd)
                 if connection is not None:
-                    self._handle(connection, events, now)
+                    self._handle(connection, events)
                 elif fd == self._listener_fd:
-                    self._accept(now)
+                    arrived = True
                 elif fd == self._loop_fd:
                     self._stirred = True
-                # else closed earlier in this turn
+                # else closed earlier in this pass
+            if arrived:  # last: an event may be of a descriptor that was closed and would be theirs
+                self._accept()
+            now = clock.boot()
             if self._stirred:
                 if len(ready) < MAX_EVENTS:
                     return
@@ -232,9 +235,10 @@ class Server:
 
     # Connections
 
-    def _accept(self, now: float) -> None:
+    def _accept(self) -> None:
         assert self._listener is not None  # noqa: S101 -- its descriptor was ready
-        for _ in range(MAX_ACCEPTS):
+        until = clock.boot() + ACCEPT_TIME
+        while clock.boot() < until:
             if len(self._connections) >= self._capacity:
                 self._pause_accepting("as many clients as descriptors allow")
                 return
@@ -247,7 +251,7 @@ class Server:
                     self._pause_accepting(os.strerror(error.errno))
                     return
                 continue  # the client went away before it was accepted
-            self._welcome(sock, now)
+            self._welcome(sock)
 
     def _pause_accepting(self, reason: str) -> None:
         self._stirred = True
@@ -260,7 +264,7 @@ class Server:
         if not self._epoll.closed and self._listener is not None:
             self._epoll.modify(self._listener_fd, EPOLLIN)
 
-    def _welcome(self, sock: socket, now: float) -> None:
+    def _welcome(self, sock: socket) -> None:
         peer = peer_of(sock)
         user = self.users.setdefault(peer.uid, User())
         connection = Connection(sock, peer, user)
@@ -275,15 +279,15 @@ class Server:
             )
             self._end(connection, encode_error(0, full))
         # Most clients have sent their request already: the epoll is for those that haven't.
-        self._handle(connection, EPOLLIN, now)
+        self._handle(connection, EPOLLIN)
 
-    def _handle(self, connection: Connection, events: int, now: float) -> None:
+    def _handle(self, connection: Connection, events: int) -> None:
         try:
             if events & EPOLLIN and not connection.ended:  # never watched together with EPOLLOUT
                 data = connection.receive()
                 if data:
                     at_rest = connection.decoder is None and not connection.outgoing
-                    if at_rest and (answer := self._shortcut.answer(data, now)):
+                    if at_rest and (answer := self._shortcut.answer(data)):
                         connection.user.requests += 1
                         connection.outgoing = connection.send(answer)
                         if not connection.outgoing and connection.watched == EPOLLIN:

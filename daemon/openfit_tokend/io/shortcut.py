@@ -7,14 +7,17 @@ when they come again nothing is decoded. Whatever isn't plainly answerable goes 
 
 from typing import Final, final
 
+from openfit_tokend.io import clock
 from openfit_tokend.io.keeper import Keeper
 
+_Known = tuple[bytes, Keeper]
+"""What stands before the result, and whose token is the result."""
 MAX_KNOWN: Final = 1024
 """Requests remembered. Clients of one kind send the same bytes: one or two for each profile."""
 _REQUEST: Final = b"\x94\x00"
 """An array of four that begins with 0."""
-_HEADS: Final = {b"\x94\x00%c" % msgid: b"\x94\x01%c\xc0" % msgid for msgid in range(128)}
-"""What stands before a result, by what stands before a method: most msgids are of one byte."""
+_SHORT: Final = 3
+"""Where a msgid below 128 ends."""
 _MSGID_ENDS: Final = {0xCC: 4, 0xCD: 5, 0xCE: 7}
 """Where a msgid ends, by its first byte, if it is no number below 128."""
 
@@ -24,18 +27,16 @@ class Shortcut:
     """What is known of requests by their bytes."""
 
     def __init__(self) -> None:
-        self._keepers: dict[bytes, Keeper] = {}
+        self._keepers: dict[bytes, Keeper] = {}  # by the bytes behind the msgid
+        self._known: dict[bytes, _Known] = {}  # by all bytes: one look is enough
 
-    def answer(self, request: bytes, now: float) -> bytes | None:
-        """Give the bytes of the answer at this moment; None: the usual way is to be gone."""
-        head, end = _HEADS.get(request[:3]), 3
-        if head is None:
-            end = _end_of_msgid(request)
-            head = b"\x94\x01" + request[2:end] + b"\xc0"
-        keeper = self._keepers.get(request[end:])
-        if keeper is None or not end:
+    def answer(self, request: bytes) -> bytes | None:
+        """Give the bytes of the answer; None: the usual way is to be gone."""
+        known = self._known.get(request) or self._recognise(request)
+        if known is None:
             return None
-        handout = keeper.handout
+        head, keeper = known
+        now, handout = clock.boot(), keeper.handout
         if now >= handout.until:
             return None
         keeper.counters.served += 1
@@ -44,7 +45,7 @@ class Shortcut:
     def remember(self, request: bytes, keeper: Keeper) -> None:
         """Note whose token answers a whole request that asked for nothing but that."""
         if len(self._keepers) >= MAX_KNOWN:
-            self._keepers.clear()
+            self.forget()
         end = _end_of_msgid(request)
         if end:
             self._keepers[request[end:]] = keeper
@@ -52,6 +53,19 @@ class Shortcut:
     def forget(self) -> None:
         """Forget all: a reload changes who answers what."""
         self._keepers.clear()
+        self._known.clear()
+
+    def _recognise(self, request: bytes) -> _Known | None:
+        end = _end_of_msgid(request)
+        keeper = self._keepers.get(request[end:]) if end else None
+        if keeper is None:
+            return None
+        known = b"\x94\x01" + request[2:end] + b"\xc0", keeper
+        if end == _SHORT:  # longer ones are those of clients that count on: they don't come again
+            if len(self._known) >= MAX_KNOWN:
+                self._known.clear()
+            self._known[request] = known
+        return known
 
 
 def _end_of_msgid(request: bytes) -> int:
@@ -59,4 +73,4 @@ def _end_of_msgid(request: bytes) -> int:
     if len(request) < 4 or not request.startswith(_REQUEST):  # noqa: PLR2004 -- the shortest there can be
         return 0
     first = request[2]
-    return 3 if first < 0x80 else _MSGID_ENDS.get(first, 0)  # noqa: PLR2004 -- MessagePack's small numbers
+    return _SHORT if first < 0x80 else _MSGID_ENDS.get(first, 0)  # noqa: PLR2004 -- MessagePack's small numbers

@@ -77,6 +77,7 @@ class Daemon:
         self.stopping = False
         self._config_path = config_path
         self._settings = settings
+        self._place = _place(settings)  # as it is in force
         self._listener = listener
         self._alarm = Alarm()
         self._endpoint = Endpoint()
@@ -273,7 +274,7 @@ class Daemon:
 
         Clients are served between SLICE profiles and the next, those still to come as before.
         """
-        old, self._settings = self._settings, settings
+        self._settings = settings
         self.rights, self.default_profile = settings.rights, settings.default_profile
         self.config_error = None
         self._endpoint.forget_trust()
@@ -294,7 +295,7 @@ class Daemon:
                 self._add(profile, tools)
         self._calls.shortcut.forget()  # what it learned meanwhile may have been answered by the old
         log.info("reloaded", profiles=len(self.keepers))
-        if _place(old) != _place(settings):
+        if _place(settings) != self._place:
             log.warning("restart_needed", reason="socket, socket_mode or socket_group changed")
 
 

@@ -1,5 +1,6 @@
 """`openfit-tokend check`: whether the daemon could make its socket and keep its ledger."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,48 @@ def test_the_socket_to_be_looked_at_may_be_named_as_for_run(
 
     status, out = looked(place, place / "no" / "such" / "s", capsys)
     assert (status, f"there is no directory {place}/no\n" in out) == (73, True)
+
+
+@pytest.mark.parametrize(
+    ("mode", "directory_mode", "kept_out"),
+    [
+        ("0660", 0o700, "doesn't let the socket's group through"),
+        ("0666", 0o710, "lets not everybody through"),
+        ("0660", 0o710, None),
+        ("0666", 0o711, None),
+        ("0600", 0o700, None),
+    ],
+)
+def test_a_directory_that_keeps_out_whom_the_socket_lets_in_is_warned_of(
+    place: Path,
+    capsys: pytest.CaptureFixture[str],
+    mode: str,
+    directory_mode: int,
+    kept_out: str | None,
+) -> None:
+    config = place / "config.toml"
+    config.write_text(f'socket_mode = "{mode}"\n{config.read_text()}')
+    (place / "run").mkdir()
+    (place / "run").chmod(directory_mode)
+
+    status, out = looked(place, place / "run" / "s", capsys)
+
+    assert status == 0
+    assert ("[WARN] socket" in out) == (kept_out is not None)
+    assert (kept_out or "") in out
+
+
+def test_a_full_disk_is_warned_of(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (place / "state").mkdir()
+    real = os.statvfs(place)
+    full = os.statvfs_result((*real[:4], 0, *real[5:]))
+    monkeypatch.setattr(os, "statvfs", lambda _: full)
+
+    status, out = looked(place, place / "run" / "s", capsys)
+
+    assert (status, f"[WARN] state          no room is left at {place}/state\n" in out) == (0, True)
 
 
 @needs_root

@@ -204,6 +204,15 @@ def test_a_live_daemons_socket_is_never_taken(place: Path) -> None:
     assert list(place.iterdir()) == []
 
 
+def test_a_live_daemon_whose_socket_file_is_gone_is_named_as_that(place: Path) -> None:
+    path = place / "socket"
+    with closing(Listener(path, 0o600, None)):
+        path.unlink()
+
+        with pytest.raises(SocketUnusable, match="the socket's file is gone: nobody can reach it"):
+            Listener(path, 0o600, None)
+
+
 def test_the_socket_of_another_program_is_never_taken(place: Path) -> None:
     path = place / "socket"
     with socket.socket(socket.AF_UNIX) as other:

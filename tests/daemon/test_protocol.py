@@ -17,6 +17,7 @@ from daemons import (
     as_stranger,
     needs_root,
     pack,
+    prepared_daemon,
     profile,
     request,
     running_daemon,
@@ -186,6 +187,26 @@ def test_reload_and_logout_answer_with_an_empty_map(emulator: RunningEmulator) -
     with running_daemon(profile(emulator.url)) as daemon, daemon.wire() as wire:
         assert wire.call("reload").result == {}
         assert wire.call("logout").result == {}
+
+
+def test_a_logout_that_cant_be_written_down_is_said_until_it_is(emulator: RunningEmulator) -> None:
+    with prepared_daemon(profile(emulator.url)) as daemon:
+        daemon.state.parent.write_text("a file, where a directory should be")
+        daemon.start()
+        with daemon.wire() as wire:
+            for _ in range(2):
+                error = wire.call("logout").error
+                assert error is not None
+                assert error["code"] == "INTERNAL"
+                assert error["message"].startswith("main is logged out, but that can't be written")
+            assert daemon.profile_status()["state"] == "logged_out"
+
+            daemon.state.parent.unlink()
+
+            assert wire.call("logout").result == {}
+        daemon.kill()
+        daemon.start()
+        assert daemon.profile_status()["state"] == "logged_out"
 
 
 def test_login_answers_with_a_new_token(emulator: RunningEmulator) -> None:

@@ -319,9 +319,19 @@ class TestCredential:
             ),
             (
                 "put LoadCredential=main:/etc/openfit-tokend/credentials/main into the unit,"
-                " then systemctl restart openfit-tokend"
+                " then systemctl restart openfit-tokend: a daemon that is started by hand has none"
             ),
         )
+
+    async def test_one_of_the_shipped_units_is_told_where_its_file_is(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("CREDENTIALS_DIRECTORY")
+
+        _, hint = await refusal(PasswordCredential("password_main"))
+
+        assert hint is not None
+        assert hint.startswith("write it to /etc/openfit-tokend/credentials/main, then systemctl")
 
     async def test_one_the_unit_does_not_load_is_told_how_to(self) -> None:
         assert await refusal(PasswordCredential("main")) == (

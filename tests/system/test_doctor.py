@@ -283,7 +283,9 @@ def test_a_profile_without_a_stored_password_lives_on_one_that_was_asked_for(
         found = examine(doctor, daemon)
         assert (found.status, found.troubles) == (0, [("WARN", "main")])
         warning = next(each for each in found.findings if each.kind == "WARN")
-        assert warning.text.startswith("0 logins may fail before the daemon stops sending them")
+        assert warning.text.startswith(
+            "0 more logins may be rejected before the daemon sends no more"
+        )
         assert "the next is possible in " in warning.text
 
         status, _, told = login(PASSWORD)

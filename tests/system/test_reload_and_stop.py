@@ -15,6 +15,7 @@ from openfit_tokend.emulator.identity import Rules
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 
 HANGUPS = 200
+NOWHERE = profile("http://127.0.0.1:9")
 CONFIG_REJECTED = 78
 
 
@@ -123,6 +124,15 @@ def test_a_file_that_cannot_be_used_at_all_changes_nothing() -> None:
         assert str(daemon.config) in daemon.call("status")["config_error"]
         assert daemon.call("get_token")["id"] == token["id"]
         assert emulator.state().token_requests == 1
+
+
+def test_a_socket_setting_is_said_to_need_a_restart_as_long_as_another_is_in_force() -> None:
+    with running_daemon(NOWHERE) as daemon:
+        for changed, said in (("0660", 1), ("0660", 2), ("", 2), ("0666", 3)):
+            top = f'socket_mode = "{changed}"' if changed else ""
+            daemon.write_config(top, NOWHERE)
+            daemon.call("reload")
+            assert daemon.log().count("event=restart_needed") == said
 
 
 def test_many_hangups_in_a_row_do_no_harm() -> None:

@@ -22,7 +22,7 @@ from openfit_tokend.core.settings import Profile, Settings
 from openfit_tokend.io import clock, config_file
 from openfit_tokend.io.accounts import Accounts
 from openfit_tokend.io.endpoint import Endpoint, Order, Probe
-from openfit_tokend.io.listener import SocketUnusable, judge_place
+from openfit_tokend.io.listener import SocketUnusable, judge_place, who_is_kept_out
 from openfit_tokend.io.secrets import read_password
 from openfit_tokend.io.state import StateFile, state_path
 from openfit_tokend.setup import service
@@ -84,8 +84,9 @@ def _look(  # noqa: PLR0913 -- one for each option
         _check_socket(socket, settings, report)
     _check_state(state_path(path).parent, report)
     if login and not StateFile(state_path(path)).lock():
-        what, fix = "a daemon runs with this configuration, and counts", "openfit-token login"
-        report.fail("login", what, fix, EX_USAGE)
+        what = "a daemon runs with this configuration, and counts"
+        name = next(iter(settings.profiles)) if len(settings.profiles) == 1 else "NAME"
+        report.fail("login", what, _login(name), EX_USAGE)
         login = False
     profiles = partial(_check_profiles, path, settings, report, network=network, login=login)
     anyio.run(profiles, backend="asyncio")
@@ -137,6 +138,10 @@ def _check_socket(option: str | None, settings: Settings, report: _Report) -> No
     else:
         if lives or _can_make(path):
             report.ok("socket", f"{path}{', a daemon runs there' if lives else ''}")
+            if kept_out := who_is_kept_out(
+                path.parent, settings.socket_mode, settings.socket_group
+            ):
+                report.warn("socket", kept_out, f"chmod and chgrp {path.parent}, or remove it")
             return
         text = f"{path} can't be made by {_user()}: its directory is not writable"
         fix = "check as the daemon's user; chown the directory, or name another socket"
@@ -145,7 +150,11 @@ def _check_socket(option: str | None, settings: Settings, report: _Report) -> No
 
 def _check_state(directory: Path, report: _Report) -> None:
     if _can_make(directory / "ledger.json"):
-        report.ok("state", str(directory))
+        if _has_room(directory):
+            report.ok("state", str(directory))
+        else:
+            text = f"no room is left at {directory}"
+            report.warn("state", text, "a restart would forget rejected logins and logouts")
         return
     text = f"{_user()} can't write to {directory}: rejected logins would be forgotten"
     fix = "check as the daemon's user; chown it, or name another by STATE_DIRECTORY"
@@ -156,6 +165,12 @@ def _can_make(path: Path) -> bool:
     """Tell whether we could make this file, and the directories above it that aren't there."""
     there = next(each for each in path.parents if each.exists())
     return there.is_dir() and os.access(there, os.W_OK | os.X_OK, effective_ids=True)
+
+
+def _has_room(directory: Path) -> bool:
+    there = next(each for each in (directory, *directory.parents) if each.exists())
+    room = os.statvfs(there)
+    return room.f_bavail > 0 and (room.f_favail > 0 or room.f_files == 0)  # 0: it has no limit
 
 
 def _user() -> str:
@@ -181,7 +196,7 @@ async def _check_profiles(
 async def _check_secret(profile: Profile, report: _Report) -> None:
     what = f"{profile.name}: secret"
     if profile.password is None:
-        report.warn(what, "none is stored", "openfit-token login --ask, once it runs")
+        report.warn(what, "none is stored", f"{_login(profile.name)} --ask, once it runs")
         return
     try:
         await read_password(profile.password)
@@ -233,7 +248,8 @@ async def _check_login(
     assert attempt is not None  # noqa: S101 -- nobody announces another secret here
     if isinstance(attempt, OverBudget):
         text = "not sent: this password, or too many, were rejected before"
-        report.fail(what, text, "make sure of the password, then: openfit-token login", EX_NOPERM)
+        fix = f"make sure of the password, then: {_login(profile.name)}"
+        report.fail(what, text, fix, EX_NOPERM)
         return
     kind: Kind | None = Kind.UNCERTAIN
     try:
@@ -259,6 +275,11 @@ async def _check_login(
         await endpoint.revoke(profile, reply.meaning.refresh_token)
     else:
         report.warn(what, "brings no refresh token", "scope needs offline_access")
+
+
+def _login(name: str) -> str:
+    """Give the command that logs this profile in, whichever is the default one."""
+    return f"openfit-token login --profile {name}"
 
 
 def _many(number: int, thing: str) -> str:

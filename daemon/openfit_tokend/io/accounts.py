@@ -162,6 +162,12 @@ class Accounts:
             ended = clock.boot()
             self._next_write = ended + min(MAX_PAUSE, _PAUSE * (ended - began))
 
+    async def write_anew(self) -> bool:
+        """Write as `write` does, also what couldn't be written before; False: it still can't."""
+        self._changes += 1
+        await self.write()
+        return not self._failing
+
     async def _try_save(self) -> str:
         """Save in a thread, which a disk that hangs may hold; give what is wrong, if anything."""
         try:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Protocol, final
 
 from openfit_token.errors import (
     BadRequest,
+    Internal,
     NoSuchMethod,
     NoSuchProfile,
     NotAllowed,
@@ -204,7 +205,12 @@ class Calls:
 
     def _logout(self, caller: Caller, params: Params) -> object:
         keeper = self._operated(caller, "logout", params)
-        return Later(lambda reply: keeper.order_logout(lambda: reply({})))
+        unkept = Internal(
+            f"{keeper.profile.name} is logged out, but that can't be written down:"
+            " after a restart it may log in again",
+            "the daemon's log says why; mend that, and log out once more",
+        )
+        return Later(lambda reply: keeper.order_logout(lambda kept: reply({} if kept else unkept)))
 
     def _reload(self, caller: Caller, _params: Params) -> object:
         self._judge_operator(caller, "reload")

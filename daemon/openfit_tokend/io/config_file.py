@@ -18,7 +18,7 @@ import platformdirs
 from openfit_token.errors import ConfigRejected
 from openfit_tokend.core.settings import Settings
 from openfit_tokend.core.settings_names import mentions, rights, unknown
-from openfit_tokend.core.settings_parser import include_pattern, parse
+from openfit_tokend.core.settings_parser import include_pattern, parse, socket_path
 from openfit_tokend.core.settings_table import MAX_SHOWN, Fault, Source
 from openfit_tokend.io.names import look_up
 from openfit_tokend.io.regular_file import Unusable, judge_owner, read
@@ -84,6 +84,17 @@ def load(path: Path) -> Settings:
     elif not faults and not unread:
         return replace(parsed, rights=rights(parsed, ids))
     raise ConfigRejected("\n".join((*_report((main, *files), faults), *unread)))
+
+
+def socket_of(path: Path) -> str | None:
+    """Give the socket that the configuration names, whatever is wrong with the rest of it.
+
+    None: it names none, or it can't be read. May block on the disk.
+    """
+    try:
+        return socket_path(_read(str(path.absolute())).source)
+    except _Broken:
+        return None
 
 
 def _is_absent(path: Path) -> bool:

@@ -215,8 +215,11 @@ class Keeper:
         self._tools.accounts.announce(self.profile.account)
         self.feed(LoginOrdered())
 
-    def order_logout(self, done: Callable[[], None]) -> None:
-        """Forget both tokens at an operator's word, and stay out; `done` once that is on disk."""
+    def order_logout(self, done: Callable[[bool], None]) -> None:
+        """Forget both tokens at an operator's word, and stay out.
+
+        `done` is called once that is on disk, with True, or can't be written down, with False.
+        """
         self._password = None
         self.feed(LogoutOrdered())
         self._tools.tasks.start_soon(self._write_and_tell, done)
@@ -287,9 +290,8 @@ class Keeper:
                 self._password = None  # the login it was given for wasn't needed any more
             await self._tools.accounts.write()
 
-    async def _write_and_tell(self, done: Callable[[], None]) -> None:
-        await self._tools.accounts.write()
-        done()
+    async def _write_and_tell(self, done: Callable[[bool], None]) -> None:
+        done(await self._tools.accounts.write_anew())
 
     async def _refresh(self, sender: Profile, number: int, request: Refresh) -> Granted | Failed:
         self.counters.refreshes += 1

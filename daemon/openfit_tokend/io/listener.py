@@ -155,6 +155,21 @@ def judge_place(path: Path, group: str | None) -> bool:
     return False
 
 
+def who_is_kept_out(directory: Path, mode: int | None, group: str | None) -> str | None:
+    """Say whom a directory that is there already keeps from a socket that its mode opens to them."""
+    mode, gid = DEFAULT_MODE if mode is None else mode, _gid(group)
+    try:
+        status = directory.stat()
+    except OSError:  # it will be made as it should be
+        return None
+    of_group = status.st_mode & 0o010 and (gid is None or gid == status.st_gid)
+    if mode & 0o006 and not status.st_mode & 0o001:
+        return f"{directory} lets not everybody through, as socket_mode would"
+    if mode & 0o060 and not of_group and not status.st_mode & 0o001:
+        return f"{directory} doesn't let the socket's group through, as socket_mode would"
+    return None
+
+
 def _gid(group: str | None) -> int | None:
     if group is None:
         return None
@@ -229,7 +244,7 @@ def _lock(path: Path) -> int:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(lock)
-            raise _taken(path) from None
+            raise (_taken(path) if path.exists() else _unlisted(path)) from None
         # Whoever held it before may have removed it after we opened it: then it locks nothing.
         if _inode(_lock_path(path)) == (os.fstat(lock).st_dev, os.fstat(lock).st_ino):
             return lock
@@ -279,6 +294,14 @@ def _taken(path: Path) -> SocketTaken:
     return SocketTaken(
         f"another daemon listens at {path}",
         "stop it first, or name another place with --socket",
+    )
+
+
+def _unlisted(path: Path) -> SocketTaken:
+    return SocketTaken(
+        f"another daemon has {path}, though the socket's file is gone: nobody can reach it",
+        "stop that daemon, then start this one; it holds the lock beside the socket"
+        f" (fuser -v {_lock_path(path)} names it)",
     )
 
 

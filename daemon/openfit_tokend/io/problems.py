@@ -45,7 +45,9 @@ def over_budget_problem(refused: OverBudget) -> Problem:
     return Problem(
         BudgetSpent,
         "too many rejected logins: nothing is sent, so that the account isn't locked",
-        "make sure of the password, and wait: then openfit-token login",
+        "make sure that the right password is stored, then openfit-tokend reload (a systemd"
+        " credential: systemctl restart openfit-tokend before it): the daemon logs in by itself"
+        " when the wait is over",
         clock.boot(),
         until=refused.until,
     )

@@ -33,6 +33,9 @@ MAX_SECRET_FILE: Final = 4096
 _taken: Final[dict[str, Secret]] = {}
 """What was in variables of the environment, by their names. It is there no more."""
 
+_CREDENTIALS: Final = "/etc/openfit-tokend/credentials"
+_SHIPPED: Final = "password_"
+"""What the shipped unit's LoadCredential puts before the name of a file of that directory."""
 _RESTART: Final = "then systemctl restart openfit-tokend"
 
 
@@ -119,11 +122,14 @@ async def _content(what: str, read_it: Callable[[], bytes]) -> bytes:
 
 async def _credential(what: str, name: str) -> bytes:
     directory = os.environ.get("CREDENTIALS_DIRECTORY")
-    load = f"put LoadCredential={name}:/etc/openfit-tokend/credentials/{name} into the unit"
+    # The shipped unit passes each file of that directory on, as password_ and the file's name.
+    shipped = name.startswith(_SHIPPED)
+    file = f"{_CREDENTIALS}/{name.removeprefix(_SHIPPED)}"
+    load = f"write it to {file}" if shipped else f"put LoadCredential={name}:{file} into the unit"
     if not directory:
         raise SecretUnavailable(
             f"{what}: $CREDENTIALS_DIRECTORY is not set: no credential was passed by systemd",
-            f"{load}, {_RESTART}",
+            f"{load}, {_RESTART}: a daemon that is started by hand has none",
         )
     try:
         return await _content(what, partial(_read_credential, f"{directory}/{name}"))

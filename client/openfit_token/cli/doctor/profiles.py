@@ -124,9 +124,13 @@ def _budget(name: str, profile: Answer, now: float) -> Iterator[Verdict]:
     possible = number(profile.get("login_possible_at"))
     if left is None or (left > 0 and possible is None):
         return
-    when = "" if possible is None else f", the next is possible in {duration(possible - now)}"
+    text = f"{left:.0f} more logins may be rejected before the daemon sends no more"
+    if possible is not None:
+        text += f", the next is possible in {duration(possible - now)}"
+    elif left <= 0:
+        text += " by itself: the next is for you to order"
     yield warn(
         name,
-        f"{left:.0f} logins may fail before the daemon stops sending them{when}",
+        text,
         "make sure of user name and password first: the server locks the account soon after",
     )

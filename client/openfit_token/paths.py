@@ -24,6 +24,9 @@ SYSTEM_SOCKET: "Final" = "/run/openfit-tokend/socket"
 """The socket of the system's daemon."""
 
 _START: "Final" = "start it: `systemctl start openfit-tokend`, or `openfit-tokend run`"
+_OR_NAME: "Final" = (
+    f"{_START}; one whose configuration has a `socket` is found by --socket or ${VARIABLE}"
+)
 _OTHERS_WRITE: "Final" = 0o022
 """The mode bits that let group and others write."""
 _GROUP_WRITES: "Final" = 0o020
@@ -61,7 +64,9 @@ def find(given: str | None = None) -> str:
         except OSError:
             pass  # connecting meets the same fault, and reports it
         return path
-    raise DaemonUnreachable(f"no daemon: there is no {' and no '.join(paths)}", _START)
+    raise DaemonUnreachable(
+        f"no daemon: there is no {' and no '.join(paths)}", _OR_NAME if len(paths) > 1 else _START
+    )
 
 
 def connect(given: str | None = None) -> socket:

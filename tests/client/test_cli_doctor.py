@@ -101,6 +101,7 @@ def test_no_daemon_at_all_says_where_it_was_looked_for_and_how_to_start_it(
     assert (found.status, found.troubles) == (69, [("FAIL", "socket")])
     assert f"{place}/openfit-tokend/socket" in found.of("socket").text
     assert "systemctl start openfit-tokend" in found.of("socket").fix
+    assert "by --socket or $OPENFIT_TOKEN_SOCKET" in found.of("socket").fix
 
     (place / "openfit-tokend").mkdir()
     with FakeDaemon(place / "openfit-tokend" / "socket", well()):

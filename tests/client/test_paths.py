@@ -108,8 +108,9 @@ def test_where_nothing_is_the_error_names_all_places(
     assert caught.value.message == (
         f"no daemon: there is no {place}/xdg/openfit-tokend/socket and no {place}/system"
     )
-    assert (
-        caught.value.hint == "start it: `systemctl start openfit-tokend`, or `openfit-tokend run`"
+    assert caught.value.hint == (
+        "start it: `systemctl start openfit-tokend`, or `openfit-tokend run`; one whose configuration"
+        " has a `socket` is found by --socket or $OPENFIT_TOKEN_SOCKET"
     )
 
 

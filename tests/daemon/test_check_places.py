@@ -1,5 +1,6 @@
 """`openfit-tokend check`: whether the daemon could make its socket and keep its ledger."""
 
+import fcntl
 import os
 from pathlib import Path
 
@@ -73,7 +74,11 @@ def test_a_full_disk_is_warned_of(
     (place / "state").mkdir()
     real = os.statvfs(place)
     full = os.statvfs_result((*real[:4], 0, *real[5:]))
-    monkeypatch.setattr(os, "statvfs", lambda _: full)
+
+    def without_room(_: Path) -> os.statvfs_result:
+        return full
+
+    monkeypatch.setattr(os, "statvfs", without_room)
 
     status, out = looked(place, place / "run" / "s", capsys)
 
@@ -114,3 +119,21 @@ def test_the_option_is_the_commands_too() -> None:
 
     assert done.returncode == 0
     assert f"{daemon.socket}, a daemon runs there\n" in done.stdout
+
+
+def test_a_login_that_is_advised_is_the_profiles_own(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored = (place / "config.toml").read_text()
+    without = profile("http://127.0.0.1:9", "etl", password_file="")
+    (place / "config.toml").write_text(f"{stored}\n{without}")
+
+    _, out = looked(place, place / "run" / "s", capsys)
+    assert "fix: openfit-token login --profile etl --ask, once it runs\n" in out
+
+    config = str(place / "config.toml")
+    (place / "state").mkdir()
+    with (place / "state" / "ledger.lock").open("w") as running:
+        fcntl.flock(running, fcntl.LOCK_EX)
+        check(config, network=False, login=True, only="etl", socket=str(place / "run" / "s"))
+    assert "fix: openfit-token login --profile etl\n" in capsys.readouterr().out

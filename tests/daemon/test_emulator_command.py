@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import trustme
 
 import openfit_token
 import openfit_tokend
@@ -99,6 +100,7 @@ def test_a_password_that_was_given_is_not_shown() -> None:
         (["--port", "65536"], "'65536' is not a whole number from 0 to 65535"),
         (["--user", "name"], "write NAME:PASSWORD"),
         (["--tokenlifetime", "5"], "unrecognized arguments"),
+        (["--tls-key", "/nowhere/key.pem"], "--tls-key needs --tls-cert beside it"),
     ],
 )
 def test_a_wrong_option_is_named_with_exit_64(options: list[str], said: str) -> None:
@@ -126,7 +128,7 @@ def test_a_port_that_is_taken_is_said_with_exit_71() -> None:
         status, text = refusal("--port", url.rpartition(":")[2])
 
     assert status == 71
-    assert "Address already in use" in text
+    assert "Address already in use (choose another --port; 0 takes any that is free)" in text
     assert text.count("\n") == 1
 
 
@@ -134,7 +136,36 @@ def test_a_certificate_that_is_missing_is_said_with_exit_71() -> None:
     status, text = refusal("--tls-cert", "/nowhere/cert.pem")
 
     assert status == 71
-    assert "with /nowhere/cert.pem: No such file or directory" in text
+    assert text == (
+        "openfit-tokend emulator: can't read /nowhere/cert.pem: No such file or directory\n"
+    )
+
+
+def test_a_key_that_is_missing_is_said_with_exit_71(tmp_path: Path) -> None:
+    certificate = tmp_path / "cert.pem"
+    trustme.CA().issue_cert("127.0.0.1").cert_chain_pems[0].write_to_path(str(certificate))
+
+    status, text = refusal("--tls-cert", str(certificate), "--tls-key", "/nowhere/key.pem")
+
+    assert status == 71
+    assert text == (
+        "openfit-tokend emulator: can't read /nowhere/key.pem: No such file or directory\n"
+    )
+
+
+@pytest.mark.parametrize("key", [[], ["--tls-key", "key.pem"]])
+def test_files_without_a_certificate_and_its_key_are_named_with_exit_71(
+    key: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("cert.pem", "key.pem"):
+        Path(name).write_text("nothing of the kind\n")
+
+    status, text = refusal("--tls-cert", "cert.pem", *key)
+
+    assert status == 71
+    named = " and ".join(["cert.pem", *key[1:]])
+    assert text == f"openfit-tokend emulator: no PEM certificate with its key: {named}\n"
 
 
 def test_a_full_disk_is_said_with_exit_74() -> None:

@@ -80,6 +80,34 @@ def test_the_only_profile_stays_the_default_when_another_one_comes(tmp_path: Pat
     assert settings(tmp_path, text).default_profile == "main"
 
 
+@pytest.mark.parametrize("text", ["", f"{config_text.HEAD}\n{BY_HAND}", BY_HAND])
+def test_a_place_for_the_socket_comes_first_and_all_else_is_left(tmp_path: Path, text: str) -> None:
+    now, where = present(tmp_path, text)
+
+    now = configuration.with_socket(now, where)
+    made = configuration.with_profile(now, where, "third", VALUES)
+
+    assert BY_HAND in made or not text
+    assert made.startswith(config_text.HEAD) == (text != BY_HAND)
+    found = settings(tmp_path, made)
+    assert found.socket == now.settings.socket == f"{tmp_path}/run/socket"
+    assert "third" in found.profiles
+
+
+def test_a_socket_that_could_not_be_made_there_is_refused_with_the_reason(tmp_path: Path) -> None:
+    directory = tmp_path / ("x" * (96 - len(f"{tmp_path}/run/socket")))  # 97 bytes with the /
+    directory.mkdir()
+    now, where = present(directory, "")
+    assert configuration.with_socket(now, where).settings.socket == f"{directory}/run/socket"
+
+    longer = directory.rename(directory.with_name(f"{directory.name}xx"))
+    with pytest.raises(SetupFailed) as caught:
+        configuration.with_socket(*present(longer, ""))
+
+    assert "XDG_RUNTIME_DIR is not set" in caught.value.message
+    assert "107 bytes" in caught.value.message
+
+
 def test_a_replaced_profile_takes_its_comments_along_and_no_others(tmp_path: Path) -> None:
     text = with_profile(tmp_path, BY_HAND, "main")
 

@@ -27,7 +27,7 @@ def program_in(root: Path, place: str) -> Program:
 def refusal(program: Program, root: Path) -> str:
     with pytest.raises(SetupFailed) as caught:
         refuse_unrunnable(program, Tree(root), NOBODY, NOBODY)
-    assert "/usr/bin/python3 -m venv /opt/openfit-tokend" in str(caught.value.hint)
+    assert "/usr/bin/python3 -m venv --clear /opt/openfit-tokend" in str(caught.value.hint)
     return caught.value.message
 
 

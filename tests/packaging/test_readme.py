@@ -31,7 +31,7 @@ from terminals import Terminal
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 
 TRY, TEST = of_readme("openfit-tokend", "sh")
-(BY_HAND,) = of_readme("Without systemd", "console")
+BY_HAND, ELSEWHERE = of_readme("Without systemd", "console")
 (CONFIGURATION,) = of_readme("Without systemd", "toml")
 (IN_SCRIPTS,) = of_readme("In scripts", "sh")
 (WITH_HTTPX, WITH_CLIENT) = of_readme("In Python", "python")
@@ -41,6 +41,8 @@ SHOWN = of_readme("openfit-tokend", "text")
 
 
 BASH = "/bin/bash"
+INTERRUPT = "\x03"
+"""What Ctrl-C types."""
 
 
 class World(NamedTuple):
@@ -63,7 +65,7 @@ def world() -> Generator[World]:
 
 
 def test_no_block_is_forgotten() -> None:
-    known = [TRY, *SHOWN, TEST, *ON_A_SERVER, BY_HAND, CONFIGURATION, IN_SCRIPTS]
+    known = [TRY, *SHOWN, TEST, *ON_A_SERVER, BY_HAND, ELSEWHERE, CONFIGURATION, IN_SCRIPTS]
 
     assert list(blocks(README)) == [*known, WITH_HTTPX, WITH_CLIENT, LISTS]
 
@@ -121,7 +123,7 @@ def users_environment(home: Path) -> dict[str, str]:
 def test_without_systemd_the_lines_lead_to_a_token(tree: Path) -> None:
     if (reason := box_opt.hindrance()) is not None:
         pytest.skip(reason)
-    install, export, init, start, get = BY_HAND.typed("$")
+    install, export, init, start = BY_HAND.typed("$")
     user = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
     with users_home() as home, running_emulator() as emulator:
         sources = home / "sources"
@@ -137,11 +139,17 @@ def test_without_systemd_the_lines_lead_to_a_token(tree: Path) -> None:
             terminal.answer("username", f"{USERNAME}\n")
             terminal.answer("password (hidden): ", f"{PASSWORD}\n")
             terminal.answer("ready> ", f"{start}\n")
-            terminal.answer("event=token_obtained", f"{get} && kill %1 && wait && exit\n")
+            terminal.read_until("event=token_obtained")
+            with Terminal(shell, users_environment(home)) as another:
+                for line in [*ELSEWHERE.typed("$"), "exit"]:
+                    another.answer("ready> ", f"{line}\n")
+                got = another.end()
+            terminal.answer("", INTERRUPT)
+            terminal.answer("ready> ", "exit $?\n")
             status = terminal.end()
 
-        assert status == 0, terminal.shown
-        assert re.search(r"^[\w.-]{100,}\r$", terminal.shown, re.MULTILINE), terminal.shown
+        assert (status, got) == (0, 0), terminal.shown + another.shown
+        assert re.search(r"^[\w.-]{100,}\r$", another.shown, re.MULTILINE), another.shown
         assert emulator.state().logins == 2, "init's, and the daemon's"
 
 

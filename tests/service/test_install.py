@@ -114,7 +114,7 @@ def test_a_program_below_roots_home_is_refused_and_one_to_use_is_named(machine: 
     assert (done.returncode, done.stdout) == (SYSTEM, "")
     assert f"the service's user can't run {ROOTS_HOME}/venv/bin/python" in done.stderr
     assert "/root, which the service can't see" in done.stderr
-    assert "/usr/bin/python3 -m venv /opt/openfit-tokend" in done.stderr
+    assert "/usr/bin/python3 -m venv --clear /opt/openfit-tokend" in done.stderr
     assert unit(machine) == before
 
 

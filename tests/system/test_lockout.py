@@ -94,6 +94,8 @@ def test_operators_who_insist_six_times_cost_three_at_most_and_are_told_when_to_
         assert [type(each) for each in told] == [LoginRejected] * 2 + [BudgetSpent] * 4
         for error in told[2:]:
             assert error.retry_after == pytest.approx(900, abs=30)
+            assert "openfit-tokend reload" in str(error)
+            assert "the daemon logs in by itself when the wait is over" in str(error)
         assert failed_logins(emulator) == 3
         status = daemon.profile_status("p0")
         assert status["logins_left"] == 0

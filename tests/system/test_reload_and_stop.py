@@ -1,6 +1,8 @@
 """Reload and stop: what is going on goes on, what is refused is said, what waits is told."""
 
 import signal
+import subprocess
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 
@@ -76,6 +78,31 @@ def test_another_schedule_moves_the_next_refresh_and_nothing_else() -> None:
         # 5 to 5.5 minutes before the end, and then 10 to 11:
         assert -360.1 <= after["refresh_at"] - before["refresh_at"] <= -269.9
         assert emulator.state().token_requests == 1
+
+
+@pytest.mark.parametrize("rest", ["", "refresh_befor = 1\n"])
+@pytest.mark.parametrize("named_by", ["option", "variable"])
+def test_the_daemon_is_found_by_its_configuration_faulty_as_that_may_be(
+    rest: str, named_by: str
+) -> None:
+    with one_daemon() as (emulator, daemon):
+        daemon.write_config(f'socket = "{daemon.socket}"\n', profile(emulator.url), rest)
+        option, variable = ["--config", str(daemon.config)], "/nowhere/config.toml"
+        if named_by == "variable":
+            option, variable = [], str(daemon.config)
+
+        done = subprocess.run(
+            [sys.executable, "-m", "openfit_tokend", "reload", *option],
+            capture_output=True,
+            check=False,
+            text=True,
+            timeout=60,
+            env=daemon.environment
+            | {"OPENFIT_TOKEN_SOCKET": "", "OPENFIT_TOKEND_CONFIG": variable},
+        )
+
+        assert done.returncode == (CONFIG_REJECTED if rest else 0), done.stderr
+        assert ("refresh_befor" in done.stderr) == bool(rest), "the daemon says what is wrong"
 
 
 def test_a_faulty_file_is_refused_whole_and_named_in_the_log_and_the_status() -> None:

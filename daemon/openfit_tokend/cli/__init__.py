@@ -104,7 +104,7 @@ def _run(arguments: list[str]) -> int:  # noqa: PLR0911 -- one for each command
         case "reload":
             from openfit_tokend.cli.reload import reload
 
-            return reload(options.socket)
+            return reload(options.config, options.socket)
         case "completion":
             from openfit_token.cli.completion import script
 
@@ -173,6 +173,7 @@ def parser() -> argparse.ArgumentParser:
     )
 
     reload = commands.add_parser("reload", help="let the running daemon read its configuration")
+    _add_config(reload)
     _add_socket(reload)
 
     init = commands.add_parser(

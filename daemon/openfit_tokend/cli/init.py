@@ -11,13 +11,16 @@ from typing import Final
 
 import platformdirs
 
+from openfit_token import paths
 from openfit_token.errors import ConfigRejected, TokenError
-from openfit_tokend.cli.check import check
+from openfit_tokend.cli.check import EX_CANTCREAT, EX_OSERR, check
 from openfit_tokend.cli.complaints import complain
+from openfit_tokend.cli.run import socket_path
 from openfit_tokend.core import settings_fields as fields
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.settings_parser import ENVIRONMENTS
 from openfit_tokend.core.settings_table import Wrong
+from openfit_tokend.io.listener import SocketUnusable
 from openfit_tokend.io.secrets import MAX_SECRET_FILE, password_from
 from openfit_tokend.io.state import StateFile, state_path
 from openfit_tokend.setup import configuration, service, units
@@ -58,6 +61,7 @@ def init(given: Given) -> int:
         where = configuration.place()
         now = configuration.present(where)
         _refuse_taken(given, now, where)
+        now = _with_socket(now, where)
         values = _values(given) | dict([where.source(given.profile)])
         password = _password(given)
         text = configuration.with_profile(now, where, given.profile, values)
@@ -70,7 +74,7 @@ def init(given: Given) -> int:
     except TokenError as error:
         return complain(error)
     if _daemon_runs(where):
-        _say_next(where, runs=True)
+        _say_next(where, now.settings.socket, runs=True)
         return 0
     status = (
         check(str(where.config), network=False, login=True, only=given.profile)
@@ -78,9 +82,9 @@ def init(given: Given) -> int:
         else 0
     )
     if status != 0:
-        print(f"\nto correct it: {_again(given)}", file=sys.stderr)
+        print(f"\n{_correction(given, status)}", file=sys.stderr)
         return status
-    _say_next(where, runs=False)
+    _say_next(where, now.settings.socket, runs=False)
     return 0
 
 
@@ -211,21 +215,44 @@ def _daemon_runs(where: Place) -> bool:
     return StateFile(path).is_locked()
 
 
-def _again(given: Given) -> str:
+def _with_socket(now: Present, where: Place) -> Present:
+    """Name a place for the socket where there is none otherwise."""
+    try:
+        socket_path(None, now.settings)
+    except SocketUnusable:
+        # A unit of the user's, or how the daemon was started, says where it is.
+        elsewhere = _users_unit().exists() or _daemon_runs(where)
+        return now if elsewhere else configuration.with_socket(now, where)
+    return now
+
+
+def _users_unit() -> Path:
+    return platformdirs.user_config_path() / "systemd/user" / units.USER_UNITS[0]
+
+
+def _correction(given: Given, status: int) -> str:
+    """Give what to do after a check that failed: only what was asked here can be corrected here."""
+    if status in (EX_CANTCREAT, EX_OSERR):
+        return "the configuration is written; mend that, then: openfit-tokend check"
     profile = [] if given.profile == DEFAULT_PROFILE else ["--profile", given.profile]
-    return shlex.join(["openfit-tokend", "init", "--replace", *profile])
+    again = shlex.join(["openfit-tokend", "init", "--replace", *profile])
+    return f"to correct it: {again}"
 
 
-def _say_next(where: Place, *, runs: bool) -> None:
+def _say_next(where: Place, socket: str | None, *, runs: bool) -> None:
+    """Say what to do next. `socket`: what the configuration says, if no unit says otherwise."""
     systemctl = "systemctl" if where.for_service else "systemctl --user"
-    unit = platformdirs.user_config_path() / "systemd/user" / units.USER_UNITS[0]
+    by_unit = where.for_service or _users_unit().exists()
     print("\nnext:")
     if where.for_service and runs:
         print("  systemctl restart openfit-tokend     (a new credential needs it; tokens are kept)")
     elif runs:
         print("  openfit-tokend reload")
-    elif where.for_service or unit.exists():
+    elif by_unit:
         print(f"  {systemctl} enable --now openfit-tokend.socket openfit-tokend")
     else:
-        print("  openfit-tokend run     (or openfit-tokend install --user, for a systemd service)")
+        install = "install" if os.geteuid() == 0 else "install --user"
+        print(f"  openfit-tokend run     (or openfit-tokend {install}, for a systemd service)")
+    if not by_unit and socket is not None and socket not in paths.candidates():
+        print(f"  export {paths.VARIABLE}={shlex.quote(socket)}")
     print("  openfit-token get")

@@ -103,6 +103,11 @@ def include_pattern(main: Source) -> str | None:
     return Table(main, (), main.table, []).optional("include", fields.include)
 
 
+def socket_path(main: Source) -> str | None:
+    """Give the socket that the main file names; None also if that is faulty, as `parse` will say."""
+    return Table(main, (), main.table, []).optional("socket", fields.socket_path)
+
+
 def parse(
     main: Source, included: Sequence[Source] = (), *, complete: bool = True
 ) -> Settings | tuple[Fault, ...]:

@@ -1,7 +1,9 @@
 """`openfit-tokend emulator`: the emulator as a program."""
 
 import argparse
+import errno
 import signal
+import ssl
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -97,6 +99,8 @@ def main(argv: Sequence[str]) -> int:
         )
     except ValueError as error:
         parser.error(str(error))
+    if options.tls_key and not options.tls_cert:
+        parser.error("--tls-key needs --tls-cert beside it: https takes both")
     place = Place(
         host=options.host, port=options.port, tls_cert=options.tls_cert, tls_key=options.tls_key
     )
@@ -108,10 +112,7 @@ def main(argv: Sequence[str]) -> int:
                 try:
                     url = await tasks.start(serve, emulator, place)
                 except OSError as error:
-                    where = f"{options.host} port {options.port}"
-                    where += f" with {options.tls_cert}" if options.tls_cert else ""
-                    why = error.strerror or str(error)
-                    return _say(parser, SYSTEM, f"can't serve at {where}: {why}")
+                    return _say(parser, SYSTEM, _hindrance(error, options))
                 if _print(_greeting(url, options)):
                     await anext(signals)
                 else:
@@ -120,6 +121,23 @@ def main(argv: Sequence[str]) -> int:
         return status
 
     return anyio.run(run)
+
+
+def _hindrance(error: OSError, options: _Options) -> str:
+    """Say why it can't serve. OpenSSL doesn't say which file it couldn't read."""
+    files = [path for path in (options.tls_cert, options.tls_key) if path is not None]
+    for path in files:
+        try:
+            path.open("rb").close()
+        except OSError as unreadable:
+            return f"can't read {path}: {unreadable.strerror}"
+    if isinstance(error, ssl.SSLError):
+        return f"no PEM certificate with its key: {' and '.join(map(str, files))}"
+    where = f"{options.host} port {options.port}"
+    if error.errno == errno.EADDRINUSE:
+        taken = f"{error.strerror} (choose another --port; 0 takes any that is free)"
+        return f"can't serve at {where}: {taken}"
+    return f"can't serve at {where}: {error.strerror or error}"
 
 
 def _print(text: str) -> bool:

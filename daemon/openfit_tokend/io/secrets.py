@@ -51,7 +51,8 @@ async def read_password(source: PasswordSource | None) -> Secret:
     match source:
         case None:
             raise SecretUnavailable(
-                "no password is stored for this profile", "openfit-token login --ask"
+                "no password is stored for this profile",
+                "openfit-token login --ask; name the --profile, if there are several",
             )
         case PasswordFile(path):
             what = f"password_file {path}"

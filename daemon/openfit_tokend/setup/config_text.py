@@ -32,6 +32,14 @@ def added(text: str, name: str, values: Mapping[str, str], default: str | None) 
     return f"{first}{before}{section(name, values)}"
 
 
+def with_socket(text: str, path: str) -> str:
+    """Give a valid text with the socket's path, which it didn't have, before all other keys."""
+    line = f"socket = {_quoted(path)}\n"
+    if not text.strip() or text.startswith(HEAD):
+        return f"{HEAD}{line}{text.removeprefix(HEAD)}"
+    return f"{line}\n{text}"
+
+
 def replaced(text: str, name: str, values: Mapping[str, str]) -> str:
     """Give a valid text with another table in the place of the profile's own. As `added`."""
     places = lines(text)

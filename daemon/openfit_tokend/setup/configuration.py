@@ -8,16 +8,21 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
+from openfit_tokend.core import settings_fields as fields
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.settings import Settings
 from openfit_tokend.core.settings_parser import parse
-from openfit_tokend.core.settings_table import Source
+from openfit_tokend.core.settings_table import Source, Wrong
 from openfit_tokend.io import config_file
 from openfit_tokend.setup import config_text, service
 from openfit_tokend.setup.failure import SetupFailed
 from openfit_tokend.setup.tree import Done, Owner, Tree
 from openfit_tokend.setup.units import CREDENTIALS
+
+_BESIDE: Final = ".socket.4194304"
+"""The longest name that the daemon makes beside its socket: its process's number is in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,25 @@ def present(where: Place) -> Present:
         return Present("", Settings(profiles={}))
     settings = config_file.load(where.config)
     return Present((Tree().read(where.config) or b"").decode("utf-8-sig"), settings)
+
+
+def with_socket(now: Present, where: Place) -> Present:
+    """Name a place for the socket, in a directory of its own beside the configuration.
+
+    Raises:
+        SetupFailed: no socket can have such a path.
+    """
+    path = where.config.parent / "run" / "socket"
+    try:
+        fields.socket_path(str(path.with_name(_BESIDE)))
+    except Wrong as wrong:
+        raise SetupFailed(
+            f"XDG_RUNTIME_DIR is not set, and the socket can't be beside {where.config}: its path"
+            f" {wrong}",
+            "set XDG_RUNTIME_DIR to a directory of your own, with a short path",
+        ) from None
+    text = config_text.with_socket(now.text, str(path))
+    return Present(text, replace(now.settings, socket=str(path)))
 
 
 def with_profile(now: Present, where: Place, name: str, values: Mapping[str, str]) -> str:

@@ -25,7 +25,7 @@ TRIAL_TIME: Final = 60.0
 
 _ADVICE: Final = (
     "use one that every user can run:\n"
-    "  /usr/bin/python3 -m venv /opt/openfit-tokend\n"
+    "  /usr/bin/python3 -m venv --clear /opt/openfit-tokend\n"
     "  /opt/openfit-tokend/bin/pip install openfit-tokend\n"
     "  /opt/openfit-tokend/bin/openfit-tokend install"
 )

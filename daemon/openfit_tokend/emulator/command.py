@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import os
 import signal
 import ssl
 import sys
@@ -135,7 +136,7 @@ def _hindrance(error: OSError, options: _Options) -> str:
         return f"no PEM certificate with its key: {' and '.join(map(str, files))}"
     where = f"{options.host} port {options.port}"
     if error.errno == errno.EADDRINUSE:
-        taken = f"{error.strerror} (choose another --port; 0 takes any that is free)"
+        taken = f"{os.strerror(errno.EADDRINUSE)} (choose another --port; 0 takes any that is free)"
         return f"can't serve at {where}: {taken}"
     return f"can't serve at {where}: {error.strerror or error}"
 

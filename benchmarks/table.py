@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -48,6 +49,10 @@ class Effort:
     """Of each load."""
     starts: int
     """Of each command; a fifth as many of each server."""
+
+
+SETTLE: Final = 0.5
+"""Seconds for the kernel between one server and the next."""
 
 
 def measure(effort: Effort) -> None:
@@ -97,17 +102,18 @@ def _note(figures: Figures, column: str, peer: Peer, figure: float) -> None:
 
 def _one_round(figures: Figures, loads: Loads, peer: Peer, seconds: float) -> None:
     server = peer.server
+    if server.keeps:
+        kept = loads.run(server, "kept", seconds)
+        _note(figures, KEPT, peer, kept.p50)
+        _note(figures, KEPT_CPU, peer, kept.cpu)
+        crowd = loads.run(server, "many", seconds, 64)
+        _note(figures, RATE, peer, crowd.seconds / crowd.count * 1e6)  # shown as their inverse
+        _note(figures, RATE_CPU, peer, crowd.cpu)
+    # Last: for a second or so what many closed connections leave in the kernel slows what follows.
     fresh = loads.run(server, "fresh", seconds)
     _note(figures, FRESH, peer, fresh.p50)
     _note(figures, FRESH_CPU, peer, fresh.cpu)
-    if not server.keeps:
-        return
-    kept = loads.run(server, "kept", seconds)
-    _note(figures, KEPT, peer, kept.p50)
-    _note(figures, KEPT_CPU, peer, kept.cpu)
-    crowd = loads.run(server, "many", seconds, 64)
-    _note(figures, RATE, peer, crowd.seconds / crowd.count * 1e6)  # shown as their inverse
-    _note(figures, RATE_CPU, peer, crowd.cpu)
+    time.sleep(SETTLE)
 
 
 def _idle_share(loads: Loads, server: Server, before: float) -> float:

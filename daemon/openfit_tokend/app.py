@@ -77,7 +77,7 @@ class Daemon:
         self.stopping = False
         self._config_path = config_path
         self._settings = settings
-        self._place = _place(settings)  # as it is in force
+        self._in_force = _place(settings)
         self._listener = listener
         self._alarm = Alarm()
         self._endpoint = Endpoint()
@@ -295,7 +295,7 @@ class Daemon:
                 self._add(profile, tools)
         self._calls.shortcut.forget()  # what it learned meanwhile may have been answered by the old
         log.info("reloaded", profiles=len(self.keepers))
-        if _place(settings) != self._place:
+        if _place(settings) != self._in_force:
             log.warning("restart_needed", reason="socket, socket_mode or socket_group changed")
 
 

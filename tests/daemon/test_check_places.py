@@ -42,8 +42,8 @@ def test_the_socket_to_be_looked_at_may_be_named_as_for_run(
 @pytest.mark.parametrize(
     ("mode", "directory_mode", "kept_out"),
     [
-        ("0660", 0o700, "doesn't let the socket's group through"),
-        ("0666", 0o710, "lets not everybody through"),
+        ("0660", 0o700, "socket_mode lets the group in, but"),
+        ("0666", 0o710, "socket_mode lets everybody in, but"),
         ("0660", 0o710, None),
         ("0666", 0o711, None),
         ("0600", 0o700, None),

@@ -23,6 +23,24 @@ async def with_queue(body: Body) -> None:
         services.cancel_scope.cancel()
 
 
+async def begins_behind_those_that_hang(server: str) -> None:
+    """Start as many as may run at SERVER, which hang, and one at this server; await that it begins."""
+    begun = anyio.Event()
+
+    async def begin() -> None:
+        begun.set()
+
+    async def body(logins: Queue) -> None:
+        for _ in range(AT_ONCE):
+            logins.start(SERVER, anyio.sleep_forever)
+        logins.start(server, begin)
+
+        with anyio.fail_after(5):
+            await begun.wait()
+
+    await with_queue(body)
+
+
 async def test_logins_begin_in_their_order_and_only_so_many_at_once() -> None:
     begun, ends = list[int](), [anyio.Event() for _ in range(AT_ONCE + 2)]
 
@@ -45,40 +63,15 @@ async def test_logins_begin_in_their_order_and_only_so_many_at_once() -> None:
 
 
 async def test_each_server_has_a_line_of_its_own() -> None:
-    begun = anyio.Event()
-
-    async def begin() -> None:
-        begun.set()
-
-    async def body(logins: Queue) -> None:
-        for _ in range(AT_ONCE):
-            logins.start(SERVER, anyio.sleep_forever)
-        logins.start(OTHER, begin)
-
-        with anyio.fail_after(5):
-            await begun.wait()
-
-    await with_queue(body)
+    await begins_behind_those_that_hang(OTHER)
 
 
 async def test_logins_that_hang_hold_up_the_next_one_for_a_moment_only(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(queue, "HOLD", 0.05)
-    begun = anyio.Event()
 
-    async def begin() -> None:
-        begun.set()
-
-    async def body(logins: Queue) -> None:
-        for _ in range(AT_ONCE):
-            logins.start(SERVER, anyio.sleep_forever)
-        logins.start(SERVER, begin)
-
-        with anyio.fail_after(5):
-            await begun.wait()
-
-    await with_queue(body)
+    await begins_behind_those_that_hang(SERVER)
 
 
 async def test_one_that_hung_and_ended_makes_room_once(monkeypatch: pytest.MonkeyPatch) -> None:

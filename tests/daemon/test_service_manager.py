@@ -382,7 +382,7 @@ async def test_a_profile_that_nobody_wakes_starves_the_watchdog(
 
             await async_await_that(lambda: "profile main should have been" in daemon.log())
             fed = manager.count("WATCHDOG=1")
-            await anyio.sleep(0.3)
+            await anyio.sleep(0.3)  # what is to be seen is that nothing comes
             assert manager.count("WATCHDOG=1") == fed
 
 

@@ -164,9 +164,9 @@ def who_is_kept_out(directory: Path, mode: int | None, group: str | None) -> str
         return None
     of_group = status.st_mode & 0o010 and (gid is None or gid == status.st_gid)
     if mode & 0o006 and not status.st_mode & 0o001:
-        return f"{directory} lets not everybody through, as socket_mode would"
+        return f"socket_mode lets everybody in, but {directory} doesn't"
     if mode & 0o060 and not of_group and not status.st_mode & 0o001:
-        return f"{directory} doesn't let the socket's group through, as socket_mode would"
+        return f"socket_mode lets the group in, but {directory} doesn't"
     return None
 
 

@@ -27,15 +27,16 @@ from openfit_tokend.io.regular_file import Unusable, judge_owner, read
 
 MAX_PASSWORD: Final = 100
 """Characters: IdentityServer refuses longer ones, and counts them as failures."""
+CREDENTIALS: Final = "/etc/openfit-tokend/credentials"
+"""The directory whose files the shipped unit passes on as credentials."""
+CREDENTIAL: Final = "password_"
+"""What the shipped unit's LoadCredential puts before such a file's name."""
 MAX_SECRET_FILE: Final = 4096
 """Bytes: ten times what 100 characters can take. A larger file is the wrong one."""
 
 _taken: Final[dict[str, Secret]] = {}
 """What was in variables of the environment, by their names. It is there no more."""
 
-_CREDENTIALS: Final = "/etc/openfit-tokend/credentials"
-_SHIPPED: Final = "password_"
-"""What the shipped unit's LoadCredential puts before the name of a file of that directory."""
 _RESTART: Final = "then systemctl restart openfit-tokend"
 
 
@@ -123,10 +124,10 @@ async def _content(what: str, read_it: Callable[[], bytes]) -> bytes:
 
 async def _credential(what: str, name: str) -> bytes:
     directory = os.environ.get("CREDENTIALS_DIRECTORY")
-    # The shipped unit passes each file of that directory on, as password_ and the file's name.
-    shipped = name.startswith(_SHIPPED)
-    file = f"{_CREDENTIALS}/{name.removeprefix(_SHIPPED)}"
-    load = f"write it to {file}" if shipped else f"put LoadCredential={name}:{file} into the unit"
+    file = f"{CREDENTIALS}/{name.removeprefix(CREDENTIAL)}"
+    load = f"put LoadCredential={name}:{file} into the unit"
+    if name.startswith(CREDENTIAL):
+        load = f"write it to {file}"
     if not directory:
         raise SecretUnavailable(
             f"{what}: $CREDENTIALS_DIRECTORY is not set: no credential was passed by systemd",

@@ -15,7 +15,7 @@ from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.settings import Settings
 from openfit_tokend.core.settings_parser import parse
 from openfit_tokend.core.settings_table import Source, Wrong
-from openfit_tokend.io import config_file
+from openfit_tokend.io import config_file, secrets
 from openfit_tokend.setup import config_text, service
 from openfit_tokend.setup.failure import SetupFailed
 from openfit_tokend.setup.tree import Done, Owner, Tree
@@ -43,7 +43,7 @@ class Place:
     def source(self, profile: str) -> tuple[str, str]:
         """Give the key, and its value, by which the configuration names that file."""
         if self.for_service:
-            return "password_credential", f"{service.CREDENTIAL}{profile}"
+            return "password_credential", f"{secrets.CREDENTIAL}{profile}"
         return "password_file", f"{profile}.password"
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Final
 
+from openfit_tokend.io import secrets
 from openfit_tokend.setup.failure import SetupFailed
 from openfit_tokend.setup.units import CONFIG_DIRECTORY, CREDENTIALS, SYSTEM_UNITS
 
@@ -25,8 +26,6 @@ CONFIG: Final = CONFIG_DIRECTORY / "config.toml"
 STATE: Final = Path("/var/lib/openfit-tokend")
 RUNTIME: Final = Path("/run/openfit-tokend")
 """Where the sockets are."""
-CREDENTIAL: Final = "password_"
-"""What the unit's LoadCredential puts before a file's name."""
 SOCKET_UNIT: Final = "openfit-tokend.socket"
 UNIT_PLACES: Final = (
     "/etc/systemd/system",
@@ -117,7 +116,7 @@ def _credentials(user: pwd.struct_passwd) -> Generator[Path]:
     try:
         for secret in CREDENTIALS.iterdir() if CREDENTIALS.is_dir() else ():
             if stat.S_ISREG(secret.lstat().st_mode):
-                copy = directory / f"{CREDENTIAL}{secret.name}"
+                copy = directory / f"{secrets.CREDENTIAL}{secret.name}"
                 with secret.open("rb") as file:
                     copy.write_bytes(file.read(MAX_SECRET + 1))
                 copy.chmod(0o400)  # whatever the umask: nobody else gets into the directory

@@ -5,6 +5,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
+from openfit_tokend.io import secrets
 from openfit_tokend.setup.failure import SetupFailed
 from openfit_tokend.setup.program import Program
 
@@ -31,7 +32,7 @@ SYSTEM_UNITS: Final = (
 USER_UNITS: Final = ("openfit-tokend.service", "openfit-tokend.socket")
 EXAMPLE: Final = "config.toml.example"
 CONFIG_DIRECTORY: Final = Path("/etc/openfit-tokend")
-CREDENTIALS: Final = CONFIG_DIRECTORY / "credentials"
+CREDENTIALS: Final = Path(secrets.CREDENTIALS)
 
 SYSTEM_PARTS: Final = (
     *(Part(f"system/{name}", f"etc/systemd/system/{name}") for name in SYSTEM_UNITS),

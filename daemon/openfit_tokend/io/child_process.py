@@ -55,14 +55,15 @@ async def started(
     """
     environment = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
     try:
-        process = await anyio.open_process(
-            argv,
-            stdin=DEVNULL,
-            stdout=PIPE if wants_output else DEVNULL,
-            cwd="/",
-            env=environment | dict(extra or {}),
-            start_new_session=True,
-        )
+        with anyio.CancelScope(shield=True):  # else one that has just begun is left behind
+            process = await anyio.open_process(
+                argv,
+                stdin=DEVNULL,
+                stdout=PIPE if wants_output else DEVNULL,
+                cwd="/",
+                env=environment | dict(extra or {}),
+                start_new_session=True,
+            )
     except FileNotFoundError:
         hint = "write its absolute path, or set $PATH where the daemon is started"
         raise Unstartable("there is no such program", hint) from None

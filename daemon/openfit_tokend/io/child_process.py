@@ -54,6 +54,7 @@ async def started(
         Unstartable: there is no such program, or it may not be run.
     """
     environment = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
+    process: Process | None = None
     try:
         with anyio.CancelScope(shield=True):  # else one that has just begun is left behind
             process = await anyio.open_process(
@@ -74,6 +75,7 @@ async def started(
     except OSError as error:
         reason = f"can't be started: {error.strerror}"
         raise Unstartable(reason, "run it by hand as the daemon's user") from None
+    assert process is not None  # noqa: S101 -- a shield swallows nothing
     try:
         yield process
     finally:

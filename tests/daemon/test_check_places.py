@@ -135,5 +135,5 @@ def test_a_login_that_is_advised_is_the_profiles_own(
     (place / "state").mkdir()
     with (place / "state" / "ledger.lock").open("w") as running:
         fcntl.flock(running, fcntl.LOCK_EX)
-        check(config, network=False, login=True, only="etl", socket=str(place / "run" / "s"))
+        check(config, network=False, login=True, just_stored="etl", socket=str(place / "run" / "s"))
     assert "fix: openfit-token login --profile etl\n" in capsys.readouterr().out

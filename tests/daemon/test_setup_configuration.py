@@ -108,7 +108,9 @@ def test_a_socket_that_could_not_be_made_there_is_refused_with_the_reason(tmp_pa
     assert "107 bytes" in caught.value.message
 
 
-def test_a_replaced_profile_takes_its_comments_along_and_no_others(tmp_path: Path) -> None:
+def test_a_replaced_profile_keeps_what_is_not_asked_for_and_all_comments_above_others(
+    tmp_path: Path,
+) -> None:
     text = with_profile(tmp_path, BY_HAND, "main")
 
     kept = BY_HAND.splitlines()
@@ -118,7 +120,7 @@ def test_a_replaced_profile_takes_its_comments_along_and_no_others(tmp_path: Pat
         'environment = "test"',
         'client_id = "new"',
         'username = "new"',
-        *kept[8:],
+        *kept[7:],
     ]
 
 

@@ -137,7 +137,7 @@ def test_without_systemd_the_lines_lead_to_a_token(tree: Path) -> None:
             terminal.answer("api_url", f"{emulator.url}\n")
             terminal.answer("client_id", f"{CLIENT_ID}\n")
             terminal.answer("username", f"{USERNAME}\n")
-            terminal.answer("password (hidden): ", f"{PASSWORD}\n")
+            terminal.answer("(hidden): ", f"{PASSWORD}\n")
             terminal.answer("ready> ", f"{start}\n")
             terminal.read_until("event=token_obtained")
             with Terminal(shell, users_environment(home)) as another:

@@ -55,7 +55,7 @@ def set_up(box: Box, emulator: RunningEmulator) -> None:
         terminal.answer("api_url", f"{emulator.url}/api\n")
         terminal.answer("client_id", f"{CLIENT_ID}\n")
         terminal.answer("username", f"{USERNAME}\n")
-        terminal.answer("password (hidden): ", f"{PASSWORD}\n")
+        terminal.answer("(hidden): ", f"{PASSWORD}\n")
         assert terminal.end() == 0, terminal.shown
     for command in (enable, *second.typed("#")):
         box.run("sh", "-c", command)

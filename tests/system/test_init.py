@@ -1,5 +1,6 @@
 """`openfit-tokend init`, as a person or a script uses it."""
 
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 
 from daemons import NOBODY, RunningDaemon, await_that, needs_root, prepared_daemon, profile
 from emulators import CLIENT_ID, PASSWORD, USERNAME, RunningEmulator, running_emulator
+from openfit_tokend.core.budget import WINDOW
 from openfit_tokend.io import config_file
 from terminals import Terminal
 
@@ -108,7 +110,7 @@ def test_a_person_is_asked_for_what_is_needed_and_one_login_is_tried(
     terminal.answer("api_url", f"{emulator.url}\n")
     terminal.answer("client_id", f"{CLIENT_ID}\n")
     terminal.answer("username", f"{USERNAME}\n")
-    terminal.answer("password (hidden): ", f"{PASSWORD}\n")
+    terminal.answer(f"password of {USERNAME} (hidden): ", f"{PASSWORD}\n")
 
     assert terminal.end() == 0
     assert PASSWORD not in terminal.shown
@@ -121,7 +123,7 @@ def test_a_person_is_asked_for_what_is_needed_and_one_login_is_tried(
 def test_a_person_who_leaves_leaves_nothing(emulator: RunningEmulator, place: Path) -> None:
     terminal = at_terminal(place, *answers(emulator))
 
-    terminal.answer("password (hidden): ", "\x03")  # Ctrl-C
+    terminal.answer("(hidden): ", "\x03")  # Ctrl-C
 
     assert terminal.end() == INTERRUPTED
     assert not place.parent.exists()
@@ -139,7 +141,7 @@ def test_an_existing_profile_is_replaced_for_a_person_who_says_yes_alone(
 
     terminal = at_terminal(place, *answers(emulator), "--username", "another", "--no-login")
     terminal.answer("Replace it? [y/N] ", "y\n")
-    terminal.answer("password (hidden): ", "another\n")
+    terminal.answer("(hidden): ", "another\n")
 
     assert terminal.end() == 0
     assert config_file.load(place).profiles["main"].identity.username == "another"
@@ -212,6 +214,94 @@ def test_a_rejected_password_is_said_and_sent_once_also_by_a_second_try(place: P
         assert init(place, *answers(emulator), "--replace").returncode == 0
 
 
+def reject_three(place: Path, emulator: RunningEmulator) -> None:
+    """Have three wrong passwords rejected, as one who mistypes does."""
+    for number in range(3):
+        done = init(place, *answers(emulator), "--replace", stdin=f"wrong {number}")
+        assert done.returncode == REJECTED
+
+
+def test_the_right_password_after_too_many_wrong_ones_is_stored_and_the_daemon_logs_in_by_itself(
+    place: Path,
+) -> None:
+    with running_emulator() as emulator:
+        reject_three(place, emulator)
+
+        done = init(place, *answers(emulator), "--replace")
+
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "stored; the daemon logs in by itself in 15 min" in done.stdout
+        assert "  openfit-tokend run " in done.stdout
+        assert emulator.state().login_requests == 3
+
+        let_a_window_pass(place.parent.parent / "state" / "ledger.json")
+        with prepared_daemon() as daemon:
+            daemon.config, daemon.state = place, place.parent.parent / "state" / "ledger.json"
+            daemon.start()
+            daemon.await_state("fresh")
+
+
+def let_a_window_pass(ledger: Path) -> None:
+    """Have all that a ledger says be a quarter of an hour older."""
+    state = json.loads(ledger.read_text())
+    (account,) = state["accounts"]
+    account["entries"] = [[at - WINDOW, clear] for at, clear in account["entries"]]
+    account["announced"] -= WINDOW
+    account["refused_sent"] -= WINDOW
+    ledger.write_text(json.dumps(state))
+
+
+def test_a_password_that_was_rejected_before_is_kept_for_who_is_sure_of_it(place: Path) -> None:
+    """The account may have been locked, and rejected the right one."""
+    with running_emulator() as emulator:
+        init(place, *answers(emulator), stdin="wrong")
+
+        again = init(place, *answers(emulator), "--replace", stdin="wrong")
+
+        assert again.returncode == REJECTED
+        assert "not sent: this password was rejected before" in again.stdout
+        assert "start the daemon, then: openfit-token login --profile main" in again.stdout
+
+
+def test_who_replaces_a_profile_is_offered_its_values_and_keeps_what_is_not_asked_for(
+    emulator: RunningEmulator, place: Path
+) -> None:
+    init(place, "--no-login", *answers(emulator))
+    place.write_text(
+        place.read_text().replace(
+            f'username = "{USERNAME}"',
+            'username = "another"\nallow_users = [  # not everybody\n  "root",\n]',
+        )
+    )
+    terminal = at_terminal(place, "--replace", "--no-login")
+
+    terminal.answer("[custom]: ", "\n")
+    terminal.answer(f"id_server (https://..., the token server) [{emulator.url}]: ", "\n")
+    terminal.answer(f"[{emulator.url}]: ", "\n")
+    terminal.answer(f"[{CLIENT_ID}]: ", "\n")
+    terminal.answer("username (of the login) [another]: ", f"{USERNAME}\n")
+    terminal.answer(f"password of {USERNAME} (hidden): ", "another\n")
+
+    assert terminal.end() == 0
+    found = config_file.load(place).profiles["main"]
+    assert found.identity.username == USERNAME
+    assert found.allow_users == ("root",)
+    assert 'allow_users = [  # not everybody\n  "root",\n]' in place.read_text()
+
+
+def test_a_script_that_replaces_a_profile_gives_what_changes_alone(
+    emulator: RunningEmulator, place: Path
+) -> None:
+    init(place, "--no-login", *answers(emulator), stdin="an old one")
+    before = place.read_bytes()
+
+    done = init(place, "--replace", "--yes", "--no-login", stdin="a new one")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert place.read_bytes() == before
+    assert (place.parent / "main.password").read_text() == "a new one\n"
+
+
 def test_another_profile_is_added_and_only_its_login_is_tried(
     emulator: RunningEmulator, place: Path
 ) -> None:
@@ -224,6 +314,7 @@ def test_another_profile_is_added_and_only_its_login_is_tried(
     done = init(place, *answers(emulator), "--profile", "etl.x")
 
     assert done.returncode == 0
+    assert "default_profile = main" in done.stdout, "it says what else it wrote"
     assert by_hand.strip() in place.read_text()
     assert mode(place) == 0o640
     found = config_file.load(place)
@@ -334,7 +425,8 @@ def test_beside_a_running_daemon_no_login_is_spent(emulator: RunningEmulator) ->
         done = init_beside(daemon, *answers(emulator), "--profile", "etl")
 
         assert done.returncode == 0
-        assert "  openfit-tokend reload\n" in done.stdout
+        assert "no login tried: a daemon has this configuration" in done.stdout
+        assert "  openfit-tokend reload\n  openfit-token login --profile etl  " in done.stdout
         assert emulator.state().token_requests == requests
         assert daemon.run("openfit-tokend", "reload").returncode == 0
         daemon.await_state("fresh", name="etl")
@@ -357,7 +449,7 @@ def test_a_stop_in_the_middle_of_the_login_leaves_both_files_whole(
 ) -> None:
     emulator.fault("hang=20@*")
     terminal = at_terminal(place, *answers(emulator))
-    terminal.answer("password (hidden): ", f"{PASSWORD}\n")
+    terminal.answer("(hidden): ", f"{PASSWORD}\n")
     await_that(place.exists)
     terminal.answer("main: secret", "\x03")  # Ctrl-C
 

@@ -216,6 +216,14 @@ def _add_answers(parser: argparse.ArgumentParser) -> None:
     add("--client-id", metavar="ID", help="as given by OpenFIT's support")
     add("--username", metavar="NAME", help="of the login")
     add("--password-file", metavar="FILE", help="where the password is; -: on standard input")
-    add("--yes", action="store_true", help="ask nothing: what isn't given is an error")
-    add("--replace", action="store_true", help="replace a profile of this name")
+    add(
+        "--yes",
+        action="store_true",
+        help="ask nothing: what isn't given and has no default is an error",
+    )
+    add(
+        "--replace",
+        action="store_true",
+        help="change a profile of this name; its values are the defaults",
+    )
     add("--no-login", action="store_true", help="don't try to log in")

@@ -5,6 +5,7 @@ import sys
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from functools import partial
+from math import ceil
 from pathlib import Path
 from typing import Final, final
 
@@ -43,19 +44,19 @@ def check(
     *,
     network: bool,
     login: bool,
-    only: str | None = None,
+    just_stored: str | None = None,
     socket: str | None = None,
 ) -> int:
     """Print a verdict for each thing looked at; give the exit status of the first that failed.
 
-    `only` names the one profile to look at, `socket` is what `run` is given. What root asks of the system's service is looked at as
-    the service would: with its rights, its credentials and its ledger.
+    `just_stored` names the one profile to look at, since an operator has just stored its password; `socket` is what `run` is given.
+    What root asks of the system's service is looked at as the service would: with its rights, its credentials and its ledger.
     """
     try:
         path = config_file.locate(config)
     except ConfigRejected as error:
         return complain(error)
-    look = partial(_look, path, only, socket, network=network, login=login)
+    look = partial(_look, path, just_stored, socket, network=network, login=login)
     if service.is_meant(path):
         return service.in_its_place(partial(look, socket_is_systemds=socket is None))
     return look(socket_is_systemds=False)
@@ -63,7 +64,7 @@ def check(
 
 def _look(  # noqa: PLR0913 -- one for each option
     path: Path,
-    only: str | None,
+    just_stored: str | None,
     socket: str | None,
     *,
     network: bool,
@@ -76,8 +77,8 @@ def _look(  # noqa: PLR0913 -- one for each option
         return complain(error)
     report = _Report()
     report.ok("config", f"{path}, {_many(len(settings.profiles), 'profile')}")
-    if only is not None:
-        settings = replace(settings, profiles={only: settings.profiles[only]})
+    if just_stored is not None:
+        settings = replace(settings, profiles={just_stored: settings.profiles[just_stored]})
     if socket_is_systemds:
         report.ok("socket", f"is made by systemd: {service.SOCKET_UNIT}")
     else:
@@ -88,7 +89,15 @@ def _look(  # noqa: PLR0913 -- one for each option
         name = next(iter(settings.profiles)) if len(settings.profiles) == 1 else "NAME"
         report.fail("login", what, _login(name), EX_USAGE)
         login = False
-    profiles = partial(_check_profiles, path, settings, report, network=network, login=login)
+    profiles = partial(
+        _check_profiles,
+        path,
+        settings,
+        report,
+        network=network,
+        login=login,
+        stored=just_stored is not None,
+    )
     anyio.run(profiles, backend="asyncio")
     report.end(login=login)
     return report.status
@@ -177,8 +186,8 @@ def _user() -> str:
     return user_name(os.geteuid())
 
 
-async def _check_profiles(
-    path: Path, settings: Settings, report: _Report, *, network: bool, login: bool
+async def _check_profiles(  # noqa: PLR0913 -- one for each option
+    path: Path, settings: Settings, report: _Report, *, network: bool, login: bool, stored: bool
 ) -> None:
     endpoint = Endpoint()
     for profile in settings.profiles.values():
@@ -189,7 +198,9 @@ async def _check_profiles(
     if login:
         accounts = Accounts(StateFile(state_path(path)))
         for profile in settings.profiles.values():
-            await _check_login(endpoint, accounts, profile, report)
+            if stored:
+                accounts.announce(profile.account)
+            await _check_login(endpoint, accounts, profile, report, stored=stored)
     await endpoint.close()
 
 
@@ -237,7 +248,7 @@ def _skew(date: str | None) -> float | None:
 
 
 async def _check_login(
-    endpoint: Endpoint, accounts: Accounts, profile: Profile, report: _Report
+    endpoint: Endpoint, accounts: Accounts, profile: Profile, report: _Report, *, stored: bool
 ) -> None:
     what = f"{profile.name}: login"
     try:
@@ -247,9 +258,8 @@ async def _check_login(
     attempt = await accounts.admit(profile.account, password, insisted=False)
     assert attempt is not None  # noqa: S101 -- nobody announces another secret here
     if isinstance(attempt, OverBudget):
-        text = "not sent: this password, or too many, were rejected before"
-        fix = f"make sure of the password, then: {_login(profile.name)}"
-        report.fail(what, text, fix, EX_NOPERM)
+        await accounts.write()
+        _report_unsent(attempt, profile.name, report, stored=stored)
         return
     kind: Kind | None = Kind.UNCERTAIN
     try:
@@ -275,6 +285,22 @@ async def _check_login(
         await endpoint.revoke(profile, reply.meaning.refresh_token)
     else:
         report.warn(what, "brings no refresh token", "scope needs offline_access")
+
+
+def _report_unsent(refused: OverBudget, name: str, report: _Report, *, stored: bool) -> None:
+    """Report a login that the ledger doesn't allow: a new password is kept for the daemon to try."""
+    what = f"{name}: login"
+    if refused.known:
+        text = "not sent: this password was rejected before"
+        fix = f"store the right one; or, if it is right after all, start the daemon, then: {_login(name)}"
+        report.fail(what, text, fix, EX_NOPERM)
+        return
+    minutes = ceil((refused.until - clock.boot()) / 60)
+    why = "too many logins were rejected, and one more might lock the account"
+    if stored:
+        report.warn(what, f"stored; the daemon logs in by itself in {minutes} min: {why}", None)
+    else:
+        report.fail(what, f"not sent: {why}", f"try again in {minutes} min", EX_NOPERM)
 
 
 def _login(name: str) -> str:

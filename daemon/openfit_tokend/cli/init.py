@@ -3,7 +3,7 @@
 import os
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from getpass import getpass
 from pathlib import Path
@@ -62,29 +62,34 @@ def init(given: Given) -> int:
         now = configuration.present(where)
         _refuse_taken(given, now, where)
         now = _with_socket(now, where)
-        values = _values(given) | dict([where.source(given.profile)])
-        password = _password(given)
+        asked = _values(given, configuration.values_of(now, given.profile))
+        password = _password(given, asked["username"])
+        values = asked | dict([where.source(given.profile)])
+        default = configuration.new_default(now, given.profile)
         text = configuration.with_profile(now, where, given.profile, values)
         for path, done in configuration.store(where, given.profile, text, password).items():
             print(f"{done:<14} {path}", flush=True)
+        if default is not None:
+            print(
+                f"               default_profile = {default}: who names no profile keeps that one"
+            )
     except ConfigRejected as error:
         complain(error)
         print("  mend it first; openfit-tokend check tells whether it is right", file=sys.stderr)
         return error.exit_status
     except TokenError as error:
         return complain(error)
-    if _daemon_runs(where):
-        _say_next(where, now.settings.socket, runs=True)
-        return 0
-    status = (
-        check(str(where.config), network=False, login=True, only=given.profile)
-        if given.login
-        else 0
-    )
-    if status != 0:
-        print(f"\n{_correction(given, status)}", file=sys.stderr)
-        return status
-    _say_next(where, now.settings.socket, runs=False)
+    runs = _daemon_runs(where)
+    if runs:
+        print(
+            "no login tried: a daemon has this configuration, and it alone counts rejected logins"
+        )
+    elif given.login:
+        status = check(str(where.config), network=False, login=True, just_stored=given.profile)
+        if status != 0:
+            print(f"\n{_correction(given, status)}", file=sys.stderr)
+            return status
+    _say_next(where, given.profile, now.settings.socket, runs=runs)
     return 0
 
 
@@ -116,21 +121,28 @@ class _Question:
         return f"--{self.key.replace('_', '-')}"
 
 
-def _values(given: Given) -> dict[str, str]:
-    """Give the profile's keys, all but the password's."""
+def _values(given: Given, before: Mapping[str, str]) -> dict[str, str]:
+    """Return the profile's keys, all but the password's; those of `before` are the defaults."""
     environment = _Question(
-        "environment", "production, test or custom", _environment, default="production"
+        "environment",
+        "production, test or custom",
+        _environment,
+        before.get("environment", "production"),
     )
     values = {"environment": _value(given, environment, given.environment)}
     if values["environment"] == CUSTOM:
-        id_server = _Question("id_server", "https://..., the token server", fields.url)
-        api_url = _Question("api_url", "https://..., the API", fields.url)
+        id_server = _Question(
+            "id_server", "https://..., the token server", fields.url, before.get("id_server")
+        )
+        api_url = _Question("api_url", "https://..., the API", fields.url, before.get("api_url"))
         values["id_server"] = _value(given, id_server, given.id_server)
         values["api_url"] = _value(given, api_url, given.api_url)
     elif given.id_server or given.api_url:
         raise _Unusable("--id-server and --api-url go with --environment custom only")
-    client_id = _Question("client_id", "as given by OpenFIT's support", fields.name)
-    username = _Question("username", "of the login", fields.name)
+    client_id = _Question(
+        "client_id", "as given by OpenFIT's support", fields.name, before.get("client_id")
+    )
+    username = _Question("username", "of the login", fields.name, before.get("username"))
     values["client_id"] = _value(given, client_id, given.client_id)
     values["username"] = _value(given, username, given.username)
     return values
@@ -163,8 +175,8 @@ def _environment(value: object) -> str:
     return given
 
 
-def _password(given: Given) -> Secret:
-    """Give the password: from the file, from standard input, or typed in without echo."""
+def _password(given: Given, username: str) -> Secret:
+    """Return the password: from the file, from standard input, or typed in without echo."""
     if given.password_file == "-":  # noqa: S105 -- no password, a place
         return _judged("the password on standard input", sys.stdin.buffer.read(MAX_SECRET_FILE + 1))
     if given.password_file is not None:
@@ -172,7 +184,7 @@ def _password(given: Given) -> Secret:
     if not _may_ask(given):
         raise _Unusable("--password-file is missing", "--password-file - reads standard input")
     try:
-        return _judged("the password", getpass("password (hidden): ").encode())
+        return _judged("the password", getpass(f"password of {username} (hidden): ").encode())
     except EOFError:
         raise _no_answer() from None
 
@@ -239,7 +251,7 @@ def _correction(given: Given, status: int) -> str:
     return f"to correct it: {again}"
 
 
-def _say_next(where: Place, socket: str | None, *, runs: bool) -> None:
+def _say_next(where: Place, profile: str, socket: str | None, *, runs: bool) -> None:
     """Say what to do next. `socket`: what the configuration says, if no unit says otherwise."""
     systemctl = "systemctl" if where.for_service else "systemctl --user"
     by_unit = where.for_service or _users_unit().exists()
@@ -255,4 +267,7 @@ def _say_next(where: Place, socket: str | None, *, runs: bool) -> None:
         print(f"  openfit-tokend run     (or openfit-tokend {install}, for a systemd service)")
     if not by_unit and socket is not None and socket not in paths.candidates():
         print(f"  export {paths.VARIABLE}={shlex.quote(socket)}")
-    print("  openfit-token get")
+    named = "" if profile == DEFAULT_PROFILE else f" --profile {profile}"
+    if runs:
+        print(f"  openfit-token login{named}     (proves the password now, not when it is needed)")
+    print(f"  openfit-token get{named}")

@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from itertools import pairwise
 from typing import Final
 
 from openfit_tokend.io.toml_lines import lines
@@ -40,8 +41,8 @@ def with_socket(text: str, path: str) -> str:
     return f"{line}\n{text}"
 
 
-def replaced(text: str, name: str, values: Mapping[str, str]) -> str:
-    """Give a valid text with another table in the place of the profile's own. As `added`."""
+def replaced(text: str, name: str, values: Mapping[str, str], kept: Collection[str] = ()) -> str:
+    """Return a valid text with these values in the profile's own table, and of the others those `kept`. As `added`."""
     places = lines(text)
     start = places.get(("profiles", name), 0)
     if not start:  # it is in an inline table
@@ -51,7 +52,15 @@ def replaced(text: str, name: str, values: Mapping[str, str]) -> str:
     end = min(after, default=len(all_lines) + 1) - 1
     while end > start and _ASIDE.fullmatch(all_lines[end - 1].rstrip("\r\n")):
         end -= 1  # a comment above the next table belongs to that one
-    return "".join([*all_lines[: start - 1], section(name, values), *all_lines[end:]])
+    own = {line: key[2] for key, line in places.items() if len(key) > 2 and start < line <= end}  # noqa: PLR2004 -- a key of the profile
+    begins = sorted(own)
+    stay = [
+        line.rstrip("\r\n") + "\n"
+        for first, last in pairwise([*begins, end + 1])
+        if own[first] in kept
+        for line in all_lines[first - 1 : last - 1]
+    ]
+    return "".join([*all_lines[: start - 1], section(name, values), *stay, *all_lines[end:]])
 
 
 def _quoted(text: str) -> str:

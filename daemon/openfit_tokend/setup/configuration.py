@@ -8,7 +8,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 from openfit_tokend.core import settings_fields as fields
 from openfit_tokend.core.secret import Secret
@@ -21,6 +21,8 @@ from openfit_tokend.setup.failure import SetupFailed
 from openfit_tokend.setup.tree import Done, Owner, Tree
 from openfit_tokend.setup.units import CREDENTIALS
 
+ASKED: Final = ("environment", "id_server", "api_url", "client_id", "username")
+"""The keys that `init` asks for, beside the password."""
 _BESIDE: Final = ".socket.4194304"
 """The longest name that the daemon makes beside its socket: its process's number is in it."""
 
@@ -105,25 +107,48 @@ def with_socket(now: Present, where: Place) -> Present:
     return Present(text, replace(now.settings, socket=str(path)))
 
 
+def values_of(now: Present, name: str) -> Mapping[str, str]:
+    """Return what the main file says of a profile, as far as `init` asks for it."""
+    return {
+        key: value
+        for key, value in _table(now.text, name).items()
+        if key in ASKED and isinstance(value, str)
+    }
+
+
+def new_default(now: Present, name: str) -> str | None:
+    """Return which profile becomes the default one, if this one is added.
+
+    The one that clients got without naming it stays the one they get.
+    """
+    profiles = now.settings.profiles
+    alone = len(profiles) == 1 and now.settings.default_profile is None and name not in profiles
+    return next(iter(profiles)) if alone else None
+
+
 def with_profile(now: Present, where: Place, name: str, values: Mapping[str, str]) -> str:
-    """Give the text with the profile in it, added or in the place of the one of that name.
+    """Return the text with the profile in it: added, or with these values in the one of that name.
+
+    Such a profile keeps all that isn't asked for, so that nobody's rights change by the way.
 
     Raises:
         SetupFailed: that can't be done without changing more.
     """
     before = _main_settings(now.text, where)
     profiles, default = now.settings.profiles, now.settings.default_profile
+    kept: dict[str, object] = {}
     if name in before.profiles:
-        text = config_text.replaced(now.text, name, values)
+        kept = {k: v for k, v in _table(now.text, name).items() if not _is_asked(k)}
+        text = config_text.replaced(now.text, name, values, kept)
     elif name in profiles:
         raise SetupFailed(f"profile {name} is in a file that is included", "change it there")
     else:
-        # The one that clients got without naming it stays the one they get.
-        new_default = next(iter(profiles)) if len(profiles) == 1 and default is None else None
-        default = default or new_default
-        text = config_text.added(now.text, name, values, new_default)
+        new = new_default(now, name)
+        default = default or new
+        text = config_text.added(now.text, name, values, new)
     section = config_text.section(name, values)
-    wanted = {**before.profiles, **_main_settings(section, where).profiles}
+    told = _parsed({"profiles": {name: {**kept, **values}}}, where)
+    wanted = {**before.profiles, **told.profiles}
     if not _says(text, where, replace(before, default_profile=default, profiles=wanted)):
         raise SetupFailed(
             f"{where.config} is written in a way that can't be changed here",
@@ -156,8 +181,24 @@ def store(where: Place, name: str, text: str, password: Secret | None) -> dict[P
 
 def _main_settings(text: str, where: Place) -> Settings:
     """Give what one text says by itself; of an empty one nothing is missed."""
-    parsed = parse(Source(str(where.config), tomllib.loads(text)), complete=False)
+    return _parsed(tomllib.loads(text), where)
+
+
+def _parsed(table: Mapping[str, object], where: Place) -> Settings:
+    parsed = parse(Source(str(where.config), table), complete=False)
     return Settings(profiles={}) if isinstance(parsed, tuple) else parsed
+
+
+def _table(text: str, name: str) -> Mapping[str, object]:
+    """Return a profile's table as the main file has it; without one, an empty one."""
+    # The text was parsed and judged before: `profiles` is a table of tables.
+    profiles = cast("Mapping[str, Mapping[str, object]]", tomllib.loads(text).get("profiles", {}))
+    return profiles.get(name, {})
+
+
+def _is_asked(key: str) -> bool:
+    """Return whether `init` asks for what a profile's key says: of the password, by any source."""
+    return key in ASKED or key.startswith("password")
 
 
 def _says(text: str, where: Place, wanted: Settings) -> bool:

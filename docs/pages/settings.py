@@ -6,6 +6,7 @@ from typing import Final
 
 from openfit_tokend.core import settings_fields as fields
 from openfit_tokend.core import settings_parser as parser
+from openfit_tokend.io.child_process import ENVIRONMENT
 from openfit_tokend.io.config_file import MAX_INCLUDED, MAX_SIZE
 from openfit_tokend.io.secrets import MAX_PASSWORD, MAX_SECRET_FILE
 
@@ -27,6 +28,10 @@ def span(seconds: float) -> str:
         if seconds % size == 0 and seconds >= size:
             return f"{seconds / size:g}{unit}"
     return f"{seconds:g}s"
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 _NONE: Final = "none"
@@ -124,8 +129,17 @@ PROFILE: Final[Mapping[str, Setting]] = {
     "password_command": Setting(
         _COMMAND,
         _NONE,
-        "The password is what the command prints. No shell runs it.",
+        "The password is what the command prints. No shell runs it. Of the daemon's environment it gets"
+        f" {_listed(ENVIRONMENT)}, and what `password_environment` names.",
         '["pass", "show", "openfit"]',
+    ),
+    "password_environment": Setting(
+        f"a list of at most {fields.MAX_ITEMS} names of environment variables",
+        _NONE,
+        "Variables of the daemon's environment that `password_command` keeps: where a secret manager is, and"
+        " how to log in to it. Set them where the daemon is started; in a unit, by `Environment=` or"
+        " `EnvironmentFile=`.",
+        '["VAULT_ADDR", "VAULT_TOKEN"]',
     ),
     "password_env": Setting(
         "the name of an environment variable",

@@ -353,6 +353,10 @@ def test_units_multiply(number: int, unit: str) -> None:
         ({"password_credential": "main"}, PasswordCredential("main")),
         ({"password_command": ["/bin/cat", " "]}, PasswordCommand(("/bin/cat", " "))),
         ({"password_command": ["pass"]}, PasswordCommand(("pass",))),
+        (
+            {"password_command": ["op"], "password_environment": ["OP_SERVICE_ACCOUNT_TOKEN"]},
+            PasswordCommand(("op",), ("OP_SERVICE_ACCOUNT_TOKEN",)),
+        ),
         ({"password_env": "MAIN_2"}, PasswordEnv("MAIN_2")),
         ({"password_keyring": "openfit"}, PasswordKeyring("openfit", "u")),
         ({}, None),
@@ -370,6 +374,13 @@ def test_a_second_source_of_the_password_is_one_too_many() -> None:
     found = faults(password_env="A", password_command=["x"], password_file="/a")
 
     assert found == [("password_command", text), ("password_env", text)]
+
+
+def test_only_a_command_is_given_variables() -> None:
+    text = "goes with password_command only"
+
+    for source in ({}, {"password_env": "A"}, {"password_file": "/a"}):
+        assert faults(password_environment=["B"], **source) == [("password_environment", text)]
 
 
 def test_a_password_in_the_file_is_refused_and_never_repeated() -> None:
@@ -424,6 +435,20 @@ VARIABLE = 'must be the name of an environment variable, such as "OPENFIT_PASSWO
 )
 def test_a_source_that_can_not_work_is_refused(key: str, value: object, text: str) -> None:
     assert faults(**{key: value}) == [(key, text)]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("VAULT_ADDR", 'must be a list of texts, such as ["…"], not text'),
+        (["VAULT_ADDR", "VAULT_ADDR=x"], f"item 2 {VARIABLE}"),
+        (["A"] * 101, "must not have more than 100 items"),
+    ],
+)
+def test_what_a_command_keeps_is_named_by_variables(value: object, text: str) -> None:
+    assert faults(password_command=["op"], password_environment=value) == [
+        ("password_environment", text)
+    ]
 
 
 @pytest.mark.parametrize("path", ["/run/.hidden", "/run/..a/b..", "/a"])

@@ -387,18 +387,40 @@ class TestCommand:
             monkeypatch.setenv(name, "C")
 
         names = "sorted(os.environ.keys() - {'PWD', '_'})"
-        output = await output_of(python(f"import os; print(*{names})").argv)
+        output = await output_of(python(f"import os; print(*{names})"))
 
         assert b"LC_ALL" in output.split()
         assert {b"OPENFIT_PASSWORD", b"NOTIFY_SOCKET", b"LISTEN_FDS", b"LC_SECRET"}.isdisjoint(
             output.split()
         )
 
+    async def test_it_keeps_the_variables_that_the_profile_names(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("VAULT_ADDR", "https://vault.example.org")
+        monkeypatch.delenv("VAULT_NAMESPACE", raising=False)
+        code = 'echo "$VAULT_ADDR${VAULT_NAMESPACE-, no other}"'
+        command = PasswordCommand(("/bin/sh", "-c", code), ("VAULT_ADDR", "VAULT_NAMESPACE"))
+
+        assert await output_of(command) == b"https://vault.example.org, no other\n"
+
+    async def test_a_failure_names_the_variables_that_are_not_set(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("VAULT_ADDR", "https://vault.example.org")
+        monkeypatch.delenv("VAULT_TOKEN", raising=False)
+
+        _, hint = await refusal(PasswordCommand(("false",), ("VAULT_ADDR", "VAULT_TOKEN")))
+
+        assert hint == (
+            "run it by hand as the daemon's user; not set where the daemon was started: VAULT_TOKEN"
+        )
+
     async def test_it_is_given_no_descriptor_but_its_input_output_and_errors(self) -> None:
         passed = os.dup(1)
         os.set_inheritable(passed, True)  # noqa: FBT003 -- the system call's own form
         try:
-            output = await output_of(python("import os; print(os.listdir('/proc/self/fd'))").argv)
+            output = await output_of(python("import os; print(os.listdir('/proc/self/fd'))"))
         finally:
             os.close(passed)
 
@@ -407,7 +429,7 @@ class TestCommand:
     async def test_it_has_a_session_of_its_own(self) -> None:
         code = "import os; print(os.getsid(0) == os.getpgid(0) == os.getpid())"
 
-        assert await output_of(python(code).argv) == b"True\n"
+        assert await output_of(python(code)) == b"True\n"
 
     async def test_a_child_left_in_the_background_is_not_waited_for(self, tmp_path: Path) -> None:
         fifo = tmp_path / "fifo"  # opened for reading, it holds the child as long as we like
@@ -483,7 +505,7 @@ class TestCommand:
         command = shell(f"echo hunter2; echo waiting >&2; cat {shlex.quote(str(fifo))}; :")
 
         with pytest.raises(SecretUnavailable) as caught:
-            await output_of(command.argv, time_limit=1.0)
+            await output_of(command, time_limit=1.0)
 
         assert caught.value.message == (
             "password_command /bin/sh: took longer than 1 s and was killed: waiting"

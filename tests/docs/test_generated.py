@@ -55,7 +55,9 @@ def test_each_example_of_a_profile_is_taken(key: str) -> None:
         name: PROFILE[name].example for name in ("id_server", "api_url")
     }
 
-    parsed("", NEEDED | (custom if key in custom else {}) | {key: _example(key)})
+    command = {"password_command": '["op"]'} if key == "password_environment" else {}
+
+    parsed("", NEEDED | (custom if key in custom else {}) | command | {key: _example(key)})
 
 
 def _example(key: str) -> str:

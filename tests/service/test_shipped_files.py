@@ -76,6 +76,8 @@ def test_each_key_of_the_example_that_is_commented_out_is_valid_too(shipped: Pat
         changed = text.replace(line, line.removeprefix("#"))
         if key.startswith("password_"):
             changed = changed.replace("\npassword_credential", "\n#password_credential")
+        if key == "password_environment":
+            changed = changed.replace("#password_command", "password_command")
         if key in {"id_server", "api_url"}:
             changed = changed.replace('"production"', '"custom"')
             changed = changed.replace("#id_server", "id_server").replace("#api_url", "api_url")

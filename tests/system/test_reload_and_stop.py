@@ -9,9 +9,9 @@ from contextlib import contextmanager
 import pytest
 
 from daemons import RunningDaemon, await_that, profile, running_daemon
-from emulators import RunningEmulator, running_emulator
+from emulators import PASSWORD, RunningEmulator, running_emulator
 from failures import outcome
-from openfit_token.errors import ConfigRejected, LoggedOut, NoSuchProfile
+from openfit_token.errors import ConfigRejected, LoggedOut, NoSuchProfile, SecretUnavailable
 from openfit_tokend.emulator.identity import Rules
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
@@ -78,6 +78,23 @@ def test_another_schedule_moves_the_next_refresh_and_nothing_else() -> None:
         # 5 to 5.5 minutes before the end, and then 10 to 11:
         assert -360.1 <= after["refresh_at"] - before["refresh_at"] <= -269.9
         assert emulator.state().token_requests == 1
+
+
+def test_a_command_is_given_the_variables_that_a_reload_names(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OPENFIT_TEST_SECRET", PASSWORD)
+    command = """["sh", "-c", 'printf %s "$OPENFIT_TEST_SECRET"']"""
+    with running_emulator() as emulator:
+        without = profile(emulator.url, password_file="", password_command=command)
+        named = f'{without}password_environment = ["OPENFIT_TEST_SECRET"]\n'
+        with running_daemon(without) as daemon:
+            error = outcome(lambda: daemon.call("get_token"))
+            assert isinstance(error, SecretUnavailable)
+            daemon.write_config(named)
+            daemon.call("reload")
+
+            daemon.await_state("fresh")
 
 
 @pytest.mark.parametrize("rest", ["", "refresh_befor = 1\n"])

@@ -23,9 +23,10 @@ class PasswordCredential:
 
 @dataclass(frozen=True, slots=True)
 class PasswordCommand:
-    """The password is what a command prints."""
+    """The password is what a command prints. `environment`: variables of ours that it keeps."""
 
     argv: tuple[str, ...]
+    environment: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

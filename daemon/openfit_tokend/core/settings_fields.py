@@ -4,7 +4,7 @@ Messages say what is expected and never repeat the value: it may be a secret in 
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final, cast
 from urllib.parse import SplitResult, urlsplit
@@ -106,6 +106,11 @@ def variable(value: object) -> str:
     return given
 
 
+def variables(value: object) -> tuple[str, ...]:
+    """Return the names of environment variables."""
+    return _each(variable, value)
+
+
 def credential(value: object) -> str:
     """Give the name of a systemd credential."""
     given = text(value, 255)
@@ -177,13 +182,17 @@ def duration(value: object, least: float, most: float) -> float:
 
 
 def texts(value: object) -> tuple[str, ...]:
-    """Give a list of texts."""
+    """Return a list of texts."""
+    return _each(text, value)
+
+
+def _each(parse: Callable[[object], str], value: object) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise Wrong(f'must be a list of texts, such as ["…"], not {kind(value)}')
     items = cast("Sequence[object]", value)
     if len(items) > MAX_ITEMS:
         raise Wrong(f"must not have more than {MAX_ITEMS} items")
-    return tuple(_item(number, item) for number, item in enumerate(items, 1))
+    return tuple(_item(parse, number, item) for number, item in enumerate(items, 1))
 
 
 def argv(value: object) -> tuple[str, ...]:
@@ -245,9 +254,9 @@ def _address(host: str) -> IPv4Address | IPv6Address | None:
         return None
 
 
-def _item(number: int, item: object) -> str:
+def _item(parse: Callable[[object], str], number: int, item: object) -> str:
     try:
-        return text(item)
+        return parse(item)
     except Wrong as wrong:
         raise Wrong(f"item {number} {wrong}") from None
 

@@ -73,6 +73,7 @@ PROFILE_KEYS: Final = (
     "client_id",
     "username",
     *PASSWORD_KEYS,
+    "password_environment",
     "refresh_before",
     "refresh_token_lifetime",
     "scope",
@@ -242,6 +243,9 @@ def _password(table: Table, username: str) -> PasswordSource | None:
     path = table.optional("password_file", partial(fields.path, directory=table.source.directory))
     credential = table.optional("password_credential", fields.credential)
     argv = table.optional("password_command", fields.argv)
+    kept = table.optional("password_environment", fields.variables)
+    if "password_command" not in table.values:
+        table.refuse({"password_environment": "goes with password_command only"})
     variable = table.optional("password_env", fields.variable)
     service = table.optional("password_keyring", fields.name)
     if path is not None:
@@ -249,7 +253,7 @@ def _password(table: Table, username: str) -> PasswordSource | None:
     if credential is not None:
         return PasswordCredential(credential)
     if argv is not None:
-        return PasswordCommand(argv)
+        return PasswordCommand(argv, kept or ())
     if variable is not None:
         return PasswordEnv(variable)
     return None if service is None else PasswordKeyring(service, username)

@@ -1,11 +1,13 @@
 """Runs the command that prints a password: bounded in time and output."""
 
+import os
 from typing import Final
 
 import anyio
 from anyio.abc import ByteReceiveStream, Process
 
 from openfit_token.errors import SecretUnavailable
+from openfit_tokend.core.settings import PasswordCommand
 from openfit_tokend.io.child_process import (
     LINGER,
     Unstartable,
@@ -22,8 +24,8 @@ MAX_OUTPUT: Final = 4096
 """Bytes: ten times what a password of 100 characters can take."""
 
 
-async def output_of(argv: tuple[str, ...], time_limit: float = TIME_LIMIT) -> bytes:
-    """Run the command, without a shell and with nothing to read, and give what it prints.
+async def output_of(command: PasswordCommand, time_limit: float = TIME_LIMIT) -> bytes:
+    """Run the command, without a shell and with nothing to read, and return what it prints.
 
     When it takes too long, prints too much, or the caller is cancelled, its process group is
     killed. The output may be a secret: no error ever has it.
@@ -32,10 +34,11 @@ async def output_of(argv: tuple[str, ...], time_limit: float = TIME_LIMIT) -> by
         SecretUnavailable: it can't be started, failed, printed too much or took too long; with
             the end of its error output.
     """
-    what = f"password_command {argv[0]}"
+    what = f"password_command {command.argv[0]}"
+    kept = {name: os.environ[name] for name in command.environment if name in os.environ}
     output, complaint = bytearray(), bytearray()
     try:
-        async with started(argv) as process:
+        async with started(command.argv, kept) as process:
             with anyio.fail_after(time_limit):
                 status = await _finish(process, output, complaint)
     except Unstartable as refused:
@@ -52,10 +55,17 @@ async def output_of(argv: tuple[str, ...], time_limit: float = TIME_LIMIT) -> by
         )
     if status != 0:
         raise SecretUnavailable(
-            f"{what}: {ending(status)}{_told(complaint, output)}",
-            "run it by hand as the daemon's user",
+            f"{what}: {ending(status)}{_told(complaint, output)}", _remedy(command.environment)
         )
     return bytes(output)
+
+
+def _remedy(environment: tuple[str, ...]) -> str:
+    by_hand = "run it by hand as the daemon's user"
+    unset = [name for name in environment if name not in os.environ]
+    if not unset:
+        return by_hand
+    return f"{by_hand}; not set where the daemon was started: {', '.join(unset)}"
 
 
 async def _finish(process: Process, output: bytearray, complaint: bytearray) -> int:

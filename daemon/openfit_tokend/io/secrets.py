@@ -61,9 +61,9 @@ async def read_password(source: PasswordSource | None) -> Secret:
         case PasswordCredential(name):
             what = f"password_credential {name}"
             raw = await _credential(what, name)
-        case PasswordCommand(argv):
-            what = f"password_command {argv[0]}"
-            raw = await output_of(argv)
+        case PasswordCommand():
+            what = f"password_command {source.argv[0]}"
+            raw = await output_of(source)
         case PasswordEnv(name):
             what = f"password_env {name}"
             raw = _variable(what, name)

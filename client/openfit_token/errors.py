@@ -62,14 +62,14 @@ class NoSuchMethod(TokenError):
 
 
 class NoSuchProfile(TokenError):
-    """No profile of this name; the hint lists those the caller may use."""
+    """No profile of this name that the caller may use; the hint lists those it may."""
 
     code = "NO_SUCH_PROFILE"
     exit_status = 78
 
 
 class NotAllowed(TokenError):
-    """The caller's user and groups may not do this."""
+    """The caller's user and groups may not do this, or may use no profile at all."""
 
     code = "NOT_ALLOWED"
     exit_status = 77

@@ -118,7 +118,7 @@ def test_a_caller_may_use_what_its_uid_groups_and_the_lists_say_and_sees_no_more
     with wire_of(daemon, uid, *groups) as wire:
         for _ in range(2):  # the second time the same bytes may go the short way
             codes = {name: wire.call("get_token", profile=name).code for name in ALL}
-            assert codes == {n: None if n in usable else "NOT_ALLOWED" for n in ALL}
+            assert codes == {n: None if n in usable else "NO_SUCH_PROFILE" for n in ALL}
         hello, status = wire.call("hello").result, wire.call("status").result
         unknown = wire.call("get_token", profile="none")
 
@@ -128,7 +128,38 @@ def test_a_caller_may_use_what_its_uid_groups_and_the_lists_say_and_sees_no_more
     assert list(status["profiles"]) == usable
     assert unknown.code == "NO_SUCH_PROFILE"
     assert unknown.error is not None
-    assert unknown.error["hint"] == f"there are: {', '.join(sorted(usable))}"
+    assert unknown.error["hint"].startswith(f"there are: {', '.join(sorted(usable))}")
+
+
+@pytest.mark.parametrize("method", ["get_token", "refresh", "refuse", "status", "subscribe"])
+@pytest.mark.parametrize("lists", [{"mine": f'allow_users = ["{NOBODYS_NAME}"]'}, {}])
+def test_a_guess_is_answered_alike_whether_there_is_a_profile_of_that_name_or_not(
+    emulator: RunningEmulator, method: str, lists: dict[str, str]
+) -> None:
+    more = {"id": "0123456789abcdef"} if method == "refuse" else {}
+    with (
+        open_daemon(*tables(emulator, secret='allow_users = ["root"]', **lists)) as daemon,
+        wire_of(daemon, NOBODY) as nobody,
+    ):
+        real, guessed = (
+            nobody.call(method, profile=name, **more).error for name in ("secret", "public")
+        )
+
+    assert real is not None
+    assert str(real).replace("secret", "public") == str(guessed)
+
+
+def test_who_lost_the_right_to_a_profile_is_told_what_is_left_and_whom_to_ask(
+    daemon: RunningDaemon,
+) -> None:
+    error = call_as(daemon, NOBODY, profile="roots").error
+
+    assert error is not None
+    assert error["message"] == f"there is no profile 'roots' that you (uid {NOBODY}) may use"
+    assert error["hint"] == (
+        "there are: mine, open; for another, the administrator can name you in its"
+        " allow_users or allow_groups"
+    )
 
 
 def test_no_method_lets_a_stranger_at_a_profile_of_others(daemon: RunningDaemon) -> None:
@@ -146,11 +177,10 @@ def test_no_method_lets_a_stranger_at_a_profile_of_others(daemon: RunningDaemon)
             }.items()
         }
 
-    assert {answer.code for answer in answers.values()} == {"NOT_ALLOWED"}
-    error = answers["get_token"].error
-    assert error is not None
-    assert error["message"] == f"you (uid {NOBODY}) may not use profile roots"
-    assert "root" not in error["hint"]
+    assert {method: answer.code for method, answer in answers.items()} == {
+        **dict.fromkeys(("get_token", "refresh", "refuse", "status"), "NO_SUCH_PROFILE"),
+        **dict.fromkeys(("login", "logout"), "NOT_ALLOWED"),
+    }
     assert daemon.call("get_token", profile="roots")["id"] == held
 
 
@@ -163,7 +193,7 @@ def test_bytes_that_were_answered_for_one_user_are_judged_anew_for_another(
             root.send(asked)
             assert root.answer().code is None
             stranger.send(asked)
-            assert stranger.answer().code == "NOT_ALLOWED"
+            assert stranger.answer().code == "NO_SUCH_PROFILE"
 
 
 async def test_only_profiles_without_lists_are_answered_the_short_way(
@@ -278,7 +308,7 @@ def test_of_a_caller_in_more_than_256_groups_only_the_main_one_counts(
     many = [1, *range(5000, 5255)]
 
     assert call_as(daemon, 12345, *many, profile="ours").code is None
-    assert call_as(daemon, 12345, *many, 6000, profile="ours").code == "NOT_ALLOWED"
+    assert call_as(daemon, 12345, *many, 6000, profile="ours").code == "NO_SUCH_PROFILE"
 
 
 def test_a_refusal_is_logged_and_counted_by_user_and_a_flood_of_them_fills_no_disk(
@@ -289,7 +319,7 @@ def test_a_refusal_is_logged_and_counted_by_user_and_a_flood_of_them_fills_no_di
         wire_of(daemon, NOBODY) as nobody,
     ):
         for _ in range(5 * BURST):
-            assert nobody.call("get_token", profile="roots").code == "NOT_ALLOWED"
+            assert nobody.call("get_token", profile="roots").code == "NO_SUCH_PROFILE"
         status = daemon.call("status")
 
         line = daemon.await_log("call_refused", "profile=roots", "method=get_token")

@@ -203,7 +203,10 @@ def test_the_profile_that_is_meant_is_looked_up_as_the_daemon_would(
             found = examine(doctor, daemon)
             assert (found.status, found.troubles) == (78, [("FAIL", "profile")])
             assert found.of("profile").text == "there is no profile 'c' (named by $OPENFIT_PROFILE)"
-            assert found.of("profile").fix == "name one of these: a, b"
+            assert (
+                found.of("profile").fix
+                == "name one of these: a, b; or ask the administrator for it"
+            )
 
             monkeypatch.setenv("OPENFIT_PROFILE", "b")
             found = examine(doctor, daemon)

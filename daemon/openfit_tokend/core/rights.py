@@ -1,7 +1,13 @@
 """Who may do what: the ids that a configuration's names came to, against a caller's own."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
+
+from openfit_token.errors import NoSuchProfile, NotAllowed, TokenError
+
+_MAX_LIST: Final = 1000
+"""Characters of a list of profiles that still help."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,3 +54,41 @@ def may_use(rights: Rights, profile: str, who: Who) -> bool:
         or not allowed.groups.isdisjoint(who.groups)
         or is_operator(rights, who)
     )
+
+
+def no_such_profile(shown: str | None, names: Iterable[str]) -> NoSuchProfile:
+    """Return the error for a name that no profile has, or for none where there are several.
+
+    Args:
+        shown: the name, fit to be shown; None: none was given.
+        names: the profiles that the caller may use.
+    """
+    if shown is None:
+        return NoSuchProfile("there are several profiles, and none is the default", _list(names))
+    return NoSuchProfile(f"there is no profile {shown}", _list(names))
+
+
+def not_yours(uid: int, shown: str | None, usable: Iterable[str]) -> TokenError:
+    """Return the error for a profile that a caller may not use, whether there is one or not.
+
+    It depends on what the caller may use, and on nothing else: so a guess confirms no name.
+
+    Args:
+        uid: the caller's.
+        shown: the name, fit to be shown; None: none was given.
+        usable: the profiles that the caller may use.
+    """
+    names = list(usable)
+    ask = "the administrator can name you in its allow_users or allow_groups"
+    if shown is None or not names:
+        return NotAllowed(f"you (uid {uid}) may not use any profile", ask)
+    return NoSuchProfile(
+        f"there is no profile {shown} that you (uid {uid}) may use",
+        f"{_list(names)}; for another, {ask}",
+    )
+
+
+def _list(names: Iterable[str]) -> str:
+    known = sorted(names)
+    listed = f"there are: {', '.join(known)}"
+    return listed if len(listed) < _MAX_LIST else f"there are {len(known)}"

@@ -10,7 +10,6 @@ from openfit_token.errors import (
     BadRequest,
     Internal,
     NoSuchMethod,
-    NoSuchProfile,
     NotAllowed,
     Stopping,
     TokenError,
@@ -27,7 +26,14 @@ from openfit_token.protocol import (
 from openfit_tokend import __version__
 from openfit_tokend.core.answers import Call, Get, Refuse, Renew, answer, login_call, token_for
 from openfit_tokend.core.events import NewTokenWanted, Woken
-from openfit_tokend.core.rights import Rights, Who, is_operator, may_use
+from openfit_tokend.core.rights import (
+    Rights,
+    Who,
+    is_operator,
+    may_use,
+    no_such_profile,
+    not_yours,
+)
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import AccessToken
 from openfit_tokend.io import audit, clock
@@ -150,12 +156,15 @@ class Calls:
             audit.token_handed_out(caller.peer, keeper.profile.name, access, now)
         return Encoded(keeper.hand_out(access, now))
 
-    def refusal(self, caller: Caller, keeper: Keeper) -> NotAllowed | None:
-        """Give the error of a caller who may not use a profile, if so; it is logged, and counted."""
+    def refusal(self, caller: Caller, keeper: Keeper) -> TokenError | None:
+        """Return the error of a caller who may not use a profile, if so; it is logged, and counted."""
         name, rights = keeper.profile.name, self._house.rights
-        if name not in rights.allowed or may_use(rights, name, who(caller.sock, caller.peer)):
+        if name not in rights.allowed:
             return None
-        return self._refuse_profile(caller, "wait", name)
+        asking = who(caller.sock, caller.peer)
+        if may_use(rights, name, asking):
+            return None
+        return self._refuse_profile(caller, "wait", name, self._usable(asking))
 
     # The methods
 
@@ -257,23 +266,20 @@ class Calls:
     # What they share
 
     def _keeper(self, caller: Caller, method: str, params: Params) -> Keeper:
-        """Give the keeper of the profile that a call is for, if the caller may use it."""
+        """Return the keeper of the profile that a call is for, if the caller may use it."""
         house = self._house
         keepers, default, rights = house.keepers, house.default_profile, house.rights
         name = _text(params, "profile") if params else None
-        if not rights.allowed:
+        asking = who(caller.sock, caller.peer) if rights.allowed else None
+        if asking is None or is_operator(rights, asking):
             return keeper_of(keepers, default, name)
-        asking = who(caller.sock, caller.peer)
-        if name in keepers:
-            if may_use(rights, name, asking):
-                return keepers[name]
-            raise self._refuse_profile(caller, method, name)
-        if name is None and default is not None and may_use(rights, default, asking):
-            return keepers[default]
+        meant = default if name is None else name
+        if meant in keepers and may_use(rights, meant, asking):
+            return keepers[meant]
         usable = self._usable(asking)
-        if not usable:
-            raise self._refuse_profile(caller, method, None)
-        return keeper_of(usable, None, name)
+        if name is None and usable:
+            return keeper_of(usable, None, None)
+        raise self._refuse_profile(caller, method, name, usable)
 
     def _usable(self, asking: Who) -> dict[str, Keeper]:
         """Give the profiles that a caller may use."""
@@ -282,19 +288,19 @@ class Calls:
             return keepers
         return {name: keeper for name, keeper in keepers.items() if may_use(rights, name, asking)}
 
-    def _refuse_profile(self, caller: Caller, method: str, name: str | None) -> NotAllowed:
-        """Note that a caller may not use a profile (None: any), and give what it is told.
+    def _refuse_profile(
+        self, caller: Caller, method: str, name: str | None, usable: Mapping[str, Keeper]
+    ) -> TokenError:
+        """Note that a caller may not use a profile (None: any), and return what it is told.
 
-        It isn't told who may: that is the log's and the configuration's.
+        That depends on what the caller may use, and on nothing else: so nobody learns whether
+        there is a profile of a name that was guessed. The log says which one was meant.
         """
-        peer = caller.peer
-        self._refused[peer.uid] += 1
-        audit.call_refused(peer, method, name)
-        what = "any profile" if name is None else f"profile {name}"
-        return NotAllowed(
-            f"you (uid {peer.uid}) may not use {what}",
-            "ask the administrator: its allow_users or allow_groups would have to name you",
-        )
+        peer, is_one = caller.peer, name in self._house.keepers
+        if is_one or not usable:
+            self._refused[peer.uid] += 1
+            audit.call_refused(peer, method, name if is_one else None)
+        return not_yours(peer.uid, None if name is None else _shown(name), usable)
 
     def _await(
         self, caller: Caller, keeper: Keeper, call: Get | Refuse | Renew, wait: float
@@ -356,13 +362,7 @@ def keeper_of(keepers: Mapping[str, Keeper], default: str | None, name: str | No
             (name,) = keepers
     keeper = None if name is None else keepers.get(name)
     if keeper is None:
-        there_are = f"there are: {', '.join(sorted(keepers))}"
-        raise NoSuchProfile(
-            "there are several profiles, and none is the default"
-            if name is None
-            else f"there is no profile {_shown(name)}",
-            there_are if len(there_are) < 1000 else f"there are {len(keepers)}",  # noqa: PLR2004 -- characters that still help
-        )
+        raise no_such_profile(None if name is None else _shown(name), keepers)
     return keeper
 
 

@@ -162,7 +162,8 @@ def _not_yours(option: str | None, hello: Answer, error: NoSuchProfile | NotAllo
         return fail("profile", text, fix, error.exit_status)
     names = cast("list[object]", hello.get("profiles") or [])
     there = _some([str(name) for name in names]) or "none is yours"
-    return fail("profile", text, f"name one of these: {there}", error.exit_status)
+    fix = f"name one of these: {there}; or ask the administrator for it"
+    return fail("profile", text, fix, error.exit_status)
 
 
 def _named_by(option: str | None) -> str | None:

@@ -101,7 +101,10 @@ def connect(given: str | None = None) -> socket:
 def _refuse_stranger(connection: socket, path: str) -> None:
     """Raise DaemonUntrusted unless the peer is root, the caller, or rules the socket's directory."""
     _, peer, _ = unpack("iII", connection.getsockopt(SOL_SOCKET, SO_PEERCRED, 12))
-    if peer in (0, os.geteuid()):
+    if peer == 0:
+        return
+    _refuse_ambiguous(peer, path)
+    if peer == os.geteuid():
         return
     # A link is resolved, since its own directory says nothing of who may put a socket at its end.
     directory = os.path.dirname(os.path.realpath(path))  # noqa: PTH120 -- pathlib costs 9 ms
@@ -112,6 +115,21 @@ def _refuse_stranger(connection: socket, path: str) -> None:
         f"user {user_name(peer)} listens at {path}: neither root, nor you, nor the only one who can"
         f" write to {directory}",
         "if that user is right, the socket belongs into a directory which only that user can write to",
+    )
+
+
+def _refuse_ambiguous(peer: int, path: str) -> None:
+    """Raise DaemonUntrusted if the number of the peer's user doesn't say who that is."""
+    from openfit_token.identity import may_be_anybody  # noqa: PLC0415 -- root's daemon needs none of it
+
+    if not may_be_anybody("uid", peer):
+        return
+    who = f"user {user_name(peer)} (uid {peer})"
+    raise DaemonUntrusted(
+        f"{who} listens at {path}, and in this user namespace that is anybody who isn't mapped",
+        "run as another user than that, daemon and client"
+        if peer == os.geteuid()
+        else "let the daemon run as a user whom this user namespace maps",
     )
 
 

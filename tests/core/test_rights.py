@@ -2,13 +2,21 @@
 
 import pytest
 
-from openfit_tokend.core.rights import Allowed, Rights, Who, is_operator, may_use
+from openfit_tokend.core.rights import (
+    Allowed,
+    Ambiguous,
+    Rights,
+    Who,
+    identify,
+    is_operator,
+    may_use,
+)
 from openfit_tokend.core.settings import Settings
 from openfit_tokend.core.settings_names import Mention, Name, mentions, rights, unknown
 from openfit_tokend.core.settings_parser import parse
 from openfit_tokend.core.settings_table import Fault, Source
 
-ALICE, BOB, ETL, ADMINS = 1000, 1001, 2000, 2001
+ALICE, BOB, ETL, ADMINS, NOBODY = 1000, 1001, 2000, 2001, 65534
 RIGHTS = Rights(
     frozenset({ADMINS}),
     {"main": Allowed(frozenset({ALICE}), frozenset({ETL})), "locked": Allowed()},
@@ -51,6 +59,28 @@ def test_an_operator_is_the_owner_or_in_an_admin_group() -> None:
     assert is_operator(RIGHTS, caller(BOB, ADMINS))
     assert not is_operator(RIGHTS, caller(BOB, ETL))
     assert not is_operator(Rights(), caller(BOB, ADMINS))
+
+
+@pytest.mark.parametrize(
+    ("uid", "own", "who"),
+    [
+        (ALICE, BOB, Who(ALICE, frozenset({ETL}), owns=False)),
+        (0, BOB, Who(0, frozenset({ETL}), owns=True)),
+        (BOB, BOB, Who(BOB, frozenset({ETL}), owns=True)),
+        (NOBODY, BOB, Who(None, frozenset({ETL}), owns=False)),
+        (NOBODY, NOBODY, Who(None, frozenset({ETL}), owns=False)),
+    ],
+)
+def test_an_id_that_may_be_anybodys_is_nobodys(uid: int, own: int, who: Who) -> None:
+    ambiguous = Ambiguous(frozenset({NOBODY}), frozenset({NOBODY}))
+
+    assert identify(uid, frozenset({ETL, NOBODY}), own, ambiguous) == who
+
+
+def test_where_no_id_is_ambiguous_each_counts() -> None:
+    who = identify(NOBODY, frozenset({NOBODY}), NOBODY, Ambiguous())
+
+    assert who == Who(NOBODY, frozenset({NOBODY}), owns=True)
 
 
 MAIN = Source(

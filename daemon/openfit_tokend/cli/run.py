@@ -17,12 +17,14 @@ from openfit_tokend.io import config_file, log
 from openfit_tokend.io.driver import ServingLoop
 from openfit_tokend.io.listener import AdoptedListener, Listener, SocketUnusable
 from openfit_tokend.io.own_process import close_process
+from openfit_tokend.io.peers import ambiguous
 from openfit_tokend.io.secrets import take_variables
 from openfit_tokend.io.service_manager import Passed, Service, take_over
 from openfit_tokend.io.state import StateFile, state_path
 
 EX_OSERR: Final = 71
 EX_CANTCREAT: Final = 73
+EX_CONFIG: Final = 78
 SWITCH: Final = 0.0005
 """Seconds after which a thread lets another one go on that waits. With Python's 5 ms a reload, or a
 thousand passwords to hash, would hold up the thread that serves; and it them."""
@@ -31,6 +33,14 @@ thousand passwords to hash, would hold up the thread that serves; and it them.""
 def run(config: str | None, socket: str | None, level: str, form: str) -> int:
     """Serve until a signal; give the exit status."""
     log.set_up(level, form)
+    if os.geteuid() in ambiguous().users:
+        log.error(
+            "user_ambiguous",
+            uid=os.geteuid(),
+            reason="in this user namespace that is also anybody who isn't mapped",
+            hint="run it as another user: in a container, as any other than nobody",
+        )
+        return EX_CONFIG
     close_process()
     service = take_over()
     try:

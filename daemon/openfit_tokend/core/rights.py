@@ -14,10 +14,19 @@ _MAX_LIST: Final = 1000
 class Who:
     """A caller, by the kernel's word."""
 
-    uid: int
+    uid: int | None
+    """None: the kernel's number may be anybody's."""
     groups: frozenset[int]
     owns: bool
     """It is root, or the daemon's own user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ambiguous:
+    """Ids that may be anybody's, since the daemon's user namespace doesn't map every id."""
+
+    users: frozenset[int] = frozenset()
+    groups: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +46,20 @@ class Rights:
     """By profile. One that isn't here has no lists: whoever can open the socket may use it."""
 
 
+def identify(uid: int, groups: frozenset[int], own: int, ambiguous: Ambiguous) -> Who:
+    """Return who has these ids, for a daemon of the user `own`."""
+    known = uid not in ambiguous.users
+    owns = known and uid in {0, own}
+    return Who(uid if known else None, groups - ambiguous.groups, owns=owns)
+
+
 def is_operator(rights: Rights, who: Who) -> bool:
-    """Tell whether a caller is an operator: root, the daemon's own user, or in `admin_groups`."""
+    """Return whether a caller is an operator: root, the daemon's own user, or in `admin_groups`."""
     return who.owns or not rights.admin_groups.isdisjoint(who.groups)
 
 
 def may_use(rights: Rights, profile: str, who: Who) -> bool:
-    """Tell whether a caller may use a profile: named by one of its lists, or an operator.
+    """Return whether a caller may use a profile: named by one of its lists, or an operator.
 
     An operator could let itself in anyhow: it can log the profile in with a password of its own.
     """

@@ -4,11 +4,13 @@ import os
 import struct
 from _socket import socket
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from socket import SO_PEERCRED, SOL_SOCKET
 from typing import Final, NamedTuple
 
-from openfit_tokend.core.rights import Who
+from openfit_token.identity import ambiguous_ids
+from openfit_tokend.core.rights import Ambiguous, Who, identify
 
 _CRED: Final = struct.Struct("iII")  # struct ucred: pid, uid, gid (unix(7))
 _SO_PEERGROUPS: Final = 59
@@ -30,17 +32,23 @@ class Peer(NamedTuple):
 
 
 def peer_of(sock: socket) -> Peer:
-    """Give who connected."""
+    """Return who connected."""
     return Peer(*_CRED.unpack(sock.getsockopt(SOL_SOCKET, SO_PEERCRED, _CRED.size)))
 
 
 def who(sock: socket, peer: Peer) -> Who:
-    """Give who connected, as rights are judged: with the groups it had then."""
-    return Who(peer.uid, groups_of(sock, peer), owns=peer.uid in {0, os.geteuid()})
+    """Return who connected, as rights are judged: with the groups it had then."""
+    return identify(peer.uid, groups_of(sock, peer), os.geteuid(), ambiguous())
+
+
+@cache
+def ambiguous() -> Ambiguous:
+    """Return the ids that may be anybody's here. The daemon never leaves its user namespace."""
+    return Ambiguous(ambiguous_ids("uid"), ambiguous_ids("gid"))
 
 
 def groups_of(sock: socket, peer: Peer) -> frozenset[int]:
-    """Give the groups of who connected, supplementary ones included: see _GROUPS_BYTES."""
+    """Return the groups of who connected, supplementary ones included: see _GROUPS_BYTES."""
     try:
         raw = sock.getsockopt(SOL_SOCKET, _SO_PEERGROUPS, _GROUPS_BYTES)
     except OSError:  # more groups than fit, or an older kernel: the main one is known

@@ -13,7 +13,6 @@ from openfit_tokend.core.schedule import (
     expires,
     late_pause,
     margin,
-    refresh_timeout,
     retry_pause,
     spacing,
     worn,
@@ -114,16 +113,6 @@ def test_a_refresh_token_is_worn_at_four_fifths_of_its_life() -> None:
     assert worn(50.0, 850.0, policy)
 
 
-@pytest.mark.parametrize(
-    ("lifetime", "seconds"),
-    [(None, 60.0), (8.0, 10.0), (100.0, 12.5), (480.0, 60.0), (3600.0, 60.0)],
-)
-def test_a_refresh_may_take_half_the_margin_but_10_s_at_least_and_60_s_at_most(
-    lifetime: float | None, seconds: float
-) -> None:
-    assert refresh_timeout(lifetime, POLICY) == seconds
-
-
 def test_also_in_a_long_margin_tries_are_10_s_apart_towards_its_end() -> None:
     assert late_pause(0.0, 86400.0, Policy(refresh_before=7200.0)) == 10.0
 
@@ -202,8 +191,3 @@ def test_the_longest_pause_while_a_token_lives_is_never_less_than_a_second(
 @given(st.integers(0, 10**6))
 def test_the_spacing_is_10_s_to_10_minutes_and_never_shrinks(refusals: int) -> None:
     assert 10.0 <= spacing(refusals) <= spacing(refusals + 1) <= 600.0
-
-
-@given(st.none() | LIFETIMES, POLICIES)
-def test_a_refresh_may_take_10_s_to_a_minute(lifetime: float | None, policy: Policy) -> None:
-    assert 10.0 <= refresh_timeout(lifetime, policy) <= 60.0

@@ -23,7 +23,7 @@ HIDDEN = Secret(TEXT)
 SESSION = replace(
     fresh(), access=replace(access(), value=HIDDEN), refresh=replace(refresh(), value=HIDDEN)
 )
-REQUESTING = replace(SESSION, doing=Requesting(Refresh(HIDDEN, 60.0)))
+REQUESTING = replace(SESSION, doing=Requesting(Refresh(HIDDEN)))
 
 VALUES = [
     HIDDEN,
@@ -34,7 +34,7 @@ VALUES = [
     Granted(1, 0.0, replace(grant(), access_token=HIDDEN, refresh_token=HIDDEN)),
     Failed(1, Kind.UNCERTAIN, problem()),
     NewTokenWanted("an id"),
-    Send(1, Refresh(HIDDEN, 60.0)),
+    Send(1, Refresh(HIDDEN)),
     Revoke(HIDDEN),
     LoginEnded(1, problem()),
     Get(),

@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from openfit_tokend.core.events import Kind
+from openfit_tokend.core.schedule import Policy
 from simulation.faults import Fault
-from simulation.plan import Act, Deed, Plan, hard_plan, long_plan
+from simulation.plan import DAY, Act, Deed, Plan, hard_plan, long_plan
 from simulation.promises.promise import Broken
 from simulation.shrink import Failure, failure_of, shrunk, told
 from simulation.story import Story
@@ -63,6 +64,28 @@ def test_without_faults_there_is_no_gap_and_no_needless_request() -> None:
     assert world.witness.steps.gaps == 0
     assert world.witness.requests < 2 * 300.0 / 10.0
     assert world.server.lockouts == 0
+
+
+@pytest.mark.parametrize("slowest", [14.0, 29.0])
+def test_a_server_that_answers_as_slowly_as_it_can_in_time_or_too_late_costs_no_session(
+    slowest: float,
+) -> None:
+    """A token of a minute is replaced 15 s before its end."""
+    plan = quiet()
+    plan = replace(
+        plan,
+        duration=3000.0,
+        traits=replace(plan.traits, lifetime=60, life=DAY),
+        policy=Policy(),
+        latency=(slowest - 3.0, slowest),
+        calm=False,
+    )
+    world = World(plan)
+
+    world.run()
+
+    held = [keeper.session.refresh for keeper in world.daemon.keepers]
+    assert all(token is not None and token.since < 60.0 for token in held), held
 
 
 def test_a_run_is_decided_by_its_seed() -> None:

@@ -17,12 +17,10 @@ from openfit_tokend.core.events import (
     Send,
     Woken,
 )
-from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import (
     Bar,
     Idle,
     Login,
-    Refresh,
     RefreshToken,
     Requesting,
     Session,
@@ -59,22 +57,6 @@ def test_a_token_that_has_ended_is_dropped_before_a_login_is_sent() -> None:
 
     assert after == replace(fresh(), doing=Requesting(Login(insisted=True)), access=None, number=2)
     assert effects == (Send(2, Login(insisted=True)),)
-
-
-def test_without_an_access_token_a_refresh_may_take_the_whole_time_out() -> None:
-    session = Session(Idle(10.0), access(lifetime=8.0), refresh(), number=1)
-
-    _, effects = step(session, Woken(), moment(20.0), POLICY)
-
-    assert effects == (Send(2, Refresh(Secret("r1"), 60.0)),)
-
-
-def test_a_short_token_shortens_the_refresh() -> None:
-    session = Session(Idle(6.0), access(lifetime=8.0), refresh(), number=1)
-
-    _, effects = step(session, Woken(), moment(6.0), POLICY)
-
-    assert effects == (Send(2, Refresh(Secret("r1"), 10.0)),)
 
 
 # Idle, Woken: before due unchanged, at due choose

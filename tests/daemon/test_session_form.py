@@ -1,5 +1,6 @@
 """A session as bytes: what was kept comes back, and nothing else is taken for it."""
 
+import struct
 from dataclasses import fields, replace
 from hashlib import sha256
 from math import inf
@@ -102,7 +103,7 @@ def test_each_error_comes_back_with_all_it_tells(kind: type) -> None:
     [
         Requesting(Login(insisted=True), login_after=True),
         Requesting(Login()),
-        Requesting(Refresh(Secret("r"), 12.0), login_after=True),
+        Requesting(Refresh(Secret("r")), login_after=True),
         Stopped(),
     ],
 )
@@ -110,6 +111,16 @@ def test_what_was_being_done_comes_back(doing: Requesting | Stopped) -> None:
     session = replace(refreshing(), doing=doing, wanted=True, refusals=4, refused_at=3.0)
 
     assert decoded(encoded(kept(session))).session == session
+
+
+def test_a_refresh_that_a_daemon_of_version_1_had_under_way_comes_back() -> None:
+    written = encoded(kept(replace(refreshing(), doing=Requesting(Refresh(Secret("r"))))))
+    old = written[34:].replace(
+        b"\xa7refresh\xa1r", b"\xa7refresh\xa1r\xcb" + struct.pack(">d", 10.0)
+    )
+    old = old.replace(b"\x93\xa7refresh", b"\x94\xa7refresh")
+
+    assert decoded(summed((1).to_bytes(2) + old)) == decoded(written)
 
 
 @pytest.mark.parametrize("value", ["\ud800", "\0", "\n", "𝄞", "x" * 70_000, ""])
@@ -124,9 +135,9 @@ def test_a_new_field_must_be_given_its_place_in_the_form() -> None:
     counts = {kind: len(fields(kind)) for kind in (Session, AccessToken, RefreshToken)}
     more = {kind: len(fields(kind)) for kind in (Bar, Problem, Login, Refresh, Requesting)}
 
-    assert VERSION == 1
+    assert VERSION == 2
     assert counts == {Session: 11, AccessToken: 9, RefreshToken: 4}  # `expires` is derived
-    assert more == {Bar: 3, Problem: 5, Login: 1, Refresh: 2, Requesting: 2}
+    assert more == {Bar: 3, Problem: 5, Login: 1, Refresh: 1, Requesting: 2}
     assert [each.name for each in fields(Memory)] == ["proven", "lost", "rejected"]
     assert [each.name for each in fields(Policy)] == ["refresh_before", "refresh_token_lifetime"]
 

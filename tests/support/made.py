@@ -30,7 +30,7 @@ PROFILE = Profile(
     api_url="http://localhost",
     policy=POLICY,
 )
-REFRESH = Refresh(Secret("r1"), 60.0)
+REFRESH = Refresh(Secret("r1"))
 """The usual request to refresh the usual session."""
 
 

@@ -32,19 +32,17 @@ def choose(session: Session, now: float, policy: Policy) -> Step:
     """Send what is best, or wait for the bar."""
     token, bar = session.refresh, session.bar
     if token is not None and (barred(session, now) or not doubtful(token, now, policy)):
-        return send_refresh(session, policy)
+        return send_refresh(session)
     if bar is None or now >= bar.until:
         return send(session, Login())
     waiting = Stopped() if bar.until == inf else Idle(max(bar.until, session.ended + PAUSE))
     return replace(session, doing=waiting, error=bar.error), ()
 
 
-def send_refresh(session: Session, policy: Policy) -> Step:
+def send_refresh(session: Session) -> Step:
     """Use the refresh token."""
     assert session.refresh is not None  # the callers looked
-    lifetime = session.access.lifetime if session.access is not None else None
-    timeout = schedule.refresh_timeout(lifetime, policy)
-    return send(session, Refresh(session.refresh.value, timeout))
+    return send(session, Refresh(session.refresh.value))
 
 
 def send(session: Session, request: Login | Refresh) -> Step:

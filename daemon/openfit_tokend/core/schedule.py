@@ -22,7 +22,8 @@ MAX_BACKOFF: Final = 60.0
 MAX_RETRY_AFTER: Final = 600.0
 """Seconds of a server's Retry-After that are honoured."""
 REQUEST_TIMEOUT: Final = 60.0
-"""Seconds for a whole request: the token server may have to start first."""
+"""Seconds for a whole request: the token server may have to start first. Shorter for none: a refresh
+that is given up while the server works at it has spent its token."""
 WORN: Final = 0.8
 """The part of a refresh token's life after which a login is preferred."""
 
@@ -78,10 +79,3 @@ def spacing(refusals: int) -> float:
 def worn(since: float, now: float, policy: Policy) -> bool:
     """Tell whether a refresh token that descends from a login at `since` nears its end."""
     return now - since >= WORN * policy.refresh_token_lifetime
-
-
-def refresh_timeout(lifetime: float | None, policy: Policy) -> float:
-    """Give the seconds a whole refresh may take, by the lifetime of the token held, if any."""
-    if lifetime is None:
-        return REQUEST_TIMEOUT
-    return min(REQUEST_TIMEOUT, max(10.0, margin(lifetime, policy) / 2))

@@ -94,10 +94,9 @@ class Login:
 
 @dataclass(frozen=True, slots=True)
 class Refresh:
-    """A request with the refresh token, given up after `timeout` seconds."""
+    """A request with the refresh token."""
 
     token: Secret
-    timeout: float
 
 
 @dataclass(frozen=True, slots=True)

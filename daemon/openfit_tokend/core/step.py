@@ -318,7 +318,7 @@ def _after_login(
         case (
             Kind.GRANT_REJECTED | Kind.CLIENT_REJECTED | Kind.SECRET_UNAVAILABLE | OverBudget()
         ) if held:
-            return _carry_on(session, before, now, policy)
+            return _carry_on(session, before, now)
         case Kind.CLIENT_REJECTED:
             return replace(session, doing=Idle(mended_at(session, now))), ()
         case Kind.UNCERTAIN | Kind.UNCLEAR if not held:
@@ -334,12 +334,12 @@ def _after_login(
             assert_never(event.kind)
 
 
-def _carry_on(session: Session, before: int, now: float, policy: Policy) -> Step:
+def _carry_on(session: Session, before: int, now: float) -> Step:
     """Let the refresh token live on: a failed login must not slow the session's clients."""
     if session.access is not None and now < session.access.due and before == 0:
         rested = replace(session, attempt=0)
         return replace(rested, doing=rest(rested, now)), ()
-    return send_refresh(session, policy)
+    return send_refresh(session)
 
 
 # Orders

@@ -222,10 +222,10 @@ async def _exchange(client: httpx.AsyncClient, order: Order) -> Reply:
     profile, request = order.profile, order.request
     if isinstance(request, Login):
         assert order.password is not None  # noqa: S101 -- a login has one
-        form, limit = oauth.login_form(profile.identity, order.password), REQUEST_TIMEOUT
+        form = oauth.login_form(profile.identity, order.password)
     else:
-        form, limit = oauth.refresh_form(profile.identity, request.token), request.timeout
-    sent, way = clock.boot(), _Way()
+        form = oauth.refresh_form(profile.identity, request.token)
+    sent, way, limit = clock.boot(), _Way(), REQUEST_TIMEOUT
     try:
         with anyio.fail_after(limit):
             url = profile.identity.id_server + oauth.TOKEN_PATH

@@ -33,7 +33,7 @@ from openfit_tokend.core.settings import Identity
 Plain: TypeAlias = "bool | int | float | str | bytes | list[Plain] | None"
 """What MessagePack makes of bytes."""
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Of the form. A daemon leaves newer ones alone."""
 _SUM: Final = 32
 """Bytes of the sum."""
@@ -227,7 +227,7 @@ def _formed_doing(doing: Doing) -> object:
         case Requesting(request, login_after):
             if isinstance(request, Login):
                 return ["login", request.insisted, login_after]
-            return ["refresh", request.token.reveal, request.timeout, login_after]
+            return ["refresh", request.token.reveal, login_after]
         case Stopped():
             return ["stopped"]
         case _:
@@ -240,8 +240,8 @@ def _doing(value: Plain) -> Doing:
             return Idle(_number(due))
         case ["login", insisted, login_after]:
             return Requesting(Login(_flag(insisted)), _flag(login_after))
-        case ["refresh", token, timeout, login_after]:
-            return Requesting(Refresh(_secret(token), _number(timeout)), _flag(login_after))
+        case ["refresh", token, *_, login_after]:  # version 1: a time-out between them
+            return Requesting(Refresh(_secret(token)), _flag(login_after))
         case ["stopped"]:
             return Stopped()
         case _:

@@ -11,6 +11,7 @@ from random import Random
 from typing import Final
 
 from openfit_tokend.core.events import Kind
+from openfit_tokend.core.schedule import REQUEST_TIMEOUT
 
 _PAGE: Final = b"<!DOCTYPE html><title>Service</title><p>hush-page"
 
@@ -109,7 +110,7 @@ class Fate:
     retry_after: str | None = None
 
 
-def fate(rng: Random, fault: Fault | None, took: float, timeout: float, wall: float) -> Fate:
+def fate(rng: Random, fault: Fault | None, took: float, wall: float) -> Fate:
     """Give what a fault makes of a request that would take `took` seconds."""
     if fault is None:
         return Fate(None, took, took / 2)
@@ -119,12 +120,12 @@ def fate(rng: Random, fault: Fault | None, took: float, timeout: float, wall: fl
     if fault is Fault.SLOW:
         ends = rng.uniform(1.0, 70.0)
     elif fault is Fault.REFUSED:
-        ends = rng.choice((took / 2, took / 2, min(timeout, 10.0)))
+        ends = rng.choice((took / 2, took / 2, 10.0))
     elif means.slow:
         ends = inf
     acts_at = ends * rng.random() if ends < inf else took
     if fault is Fault.ACTS_LATE:
-        acts_at = timeout + rng.uniform(0.0, 30.0)
+        acts_at = REQUEST_TIMEOUT + rng.uniform(0.0, 30.0)
     said = _retry_after(rng, wall) if means.retry_after else None
     return Fate(fault, ends, acts_at if acts else None, said)
 

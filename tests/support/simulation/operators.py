@@ -54,7 +54,7 @@ class Operators:
         fault = drawn if happens and drawn in plan.faults else None
         if now < self._outage_until:
             fault = self._outage
-        return fate(rng, fault, took, one.timeout, 1.7e9 + now)
+        return fate(rng, fault, took, 1.7e9 + now)
 
     def mend(self) -> None:
         """Let the weather clear, give every account a new password, reload."""

@@ -143,6 +143,7 @@ def hard_plan(seed: int) -> Plan:
     policy = Policy(
         refresh_before=rng.choice((300.0, 300.0, 4.0)), refresh_token_lifetime=traits.life
     )
+    margin = min(policy.refresh_before, lifetime / 4, 25.0)  # twice of it is within a time-out
     deeds = list(Deed)
     often = rng.choices(deeds, k=rng.randint(1, 6))  # each run has its favourites: storms
     count = rng.randint(0, 14)
@@ -157,7 +158,7 @@ def hard_plan(seed: int) -> Plan:
         fault_rate=rng.choice((0.0, 0.05, 0.2, 0.5)),
         faults=frozenset(Fault),
         pause=rng.choice((0.0, 2.0, 10.0)) * (20.0 if slow else 1.0),
-        latency=rng.choice(((0.01, 0.2), (0.05, 0.9), (0.0, 0.0))),
+        latency=rng.choice(((0.01, 0.2), (0.05, 0.9), (0.0, 0.0), (margin, 2.0 * margin))),
         slots=16,
         collisions=rng.random() < 0.05,
         acts=tuple(sorted(acts, key=lambda act: act.at)),

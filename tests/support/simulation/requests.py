@@ -51,7 +51,6 @@ class Request:
     waited: bool = False
     """It waited for another login of the account."""
     sent: float = inf
-    timeout: float = REQUEST_TIMEOUT
     fate: Fate | None = None
     said: tuple[int, bytes] | None = None
     """The server's own answer, once it acted."""
@@ -104,7 +103,6 @@ class Requests:
         keeper.under_way.append(one)
         self._alive[one] = None
         if isinstance(request, Refresh):
-            one.timeout = request.timeout
             self._later(0.0, self._line_up, one)
         else:
             takes = 0.0 if one.given is not None else keeper.fates.choice((0.001, 0.001, 0.5))
@@ -183,11 +181,11 @@ class Requests:
         world.witness.sent(one)
         if fate.acts is not None:
             world.at(now + fate.acts, lambda: self._act(one))
-        if fate.ends < one.timeout:
+        if fate.ends < REQUEST_TIMEOUT:
             self._later(fate.ends, self._answered, one)
         else:
             timed_out = partial(self._timed_out, one)
-            world.at(now + one.timeout, timed_out, Clock.LOOP)
+            world.at(now + REQUEST_TIMEOUT, timed_out, Clock.LOOP)
 
     def _act(self, one: Request) -> None:
         world = self._world

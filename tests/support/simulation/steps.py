@@ -203,8 +203,6 @@ class Steps:
         now, event = self._world.now, taken.event
         if isinstance(send.request, Refresh):
             one = taken.keeper.under_way[-1]
-            token = seen.token if seen.token and now < seen.token.expires else None
-            waiting.ends_by_its_timeout(one, token, taken.keeper.policy.refresh_before)
             refreshes.unanswered_only(one, seen)
             began = self._world.server.began(send.request.token.reveal)
             refreshes.worn_out_only_when_barred(taken, began, now)

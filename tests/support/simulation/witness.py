@@ -77,6 +77,8 @@ class Witness:
     def ended(self, one: Request, event: Granted | Failed) -> None:
         """Take note of what a request brought."""
         self.steps.answer = one
+        if one.fate is not None and one.sent + one.fate.ends > self._world.now:
+            refreshes.waited_for(one, self.steps.seen[one.keeper.name], self._world.now)
         if one.attempt is not None:
             kind = event.kind if isinstance(event, Failed) else None
             assert not isinstance(kind, OverBudget)  # it was sent

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from openfit_tokend.core.events import Granted, LogoutOrdered, Revoke
 from openfit_tokend.core.session import Refresh
-from simulation.promises.promise import promise
+from simulation.promises.promise import A_LITTLE, promise
 from simulation.requests import Request
 from simulation.seen import Seen
 
@@ -20,6 +20,15 @@ def unanswered_only(one: Request, seen: Seen) -> str | None:
     if value in seen.spent:
         return f"{value} was answered before, or given up"
     return f"{value} is not the newest: {seen.held}" if value != seen.held else None
+
+
+@promise(6)
+def waited_for(one: Request, seen: Seen, now: float) -> str | None:
+    """A refresh isn't given up while its old token lives, or not before a minute has passed."""
+    token = seen.token
+    if token is None or now >= min(token.expires, one.sent + 60.0 - A_LITTLE):
+        return None
+    return f"{one} is given up after {now - one.sent:.1f} s, {token.expires - now:.1f} s before"
 
 
 @promise(6)

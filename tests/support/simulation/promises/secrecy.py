@@ -49,7 +49,7 @@ def classified(one: Request, event: Granted | Failed) -> str | None:
         return None
     fault = one.fate.fault
     got = event.kind if isinstance(event, Failed) else None
-    if one.fate.ends >= one.timeout:
+    if one.fate.ends >= 60.0:
         wanted: object = Kind.UNCERTAIN
     elif fault is not None and fault.value.kind is not None:
         wanted = fault.value.kind

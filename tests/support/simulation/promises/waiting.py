@@ -8,7 +8,7 @@ from openfit_tokend.core.events import Failed, Granted, Kind, LoginOrdered, Send
 from openfit_tokend.core.session import Idle, Login, Refresh, Requesting, Stopped
 from simulation.promises.promise import A_LITTLE, promise
 from simulation.requests import Request
-from simulation.seen import Seen, Token
+from simulation.seen import Seen
 
 if TYPE_CHECKING:  # the shell is what is watched
     from simulation.daemon import Keeper, Taken
@@ -113,12 +113,3 @@ def wishes_are_kept(taken: "Taken", seen: Seen, now: float) -> str | None:
     if after.doing.due <= max(now, seen.ended + longest) + 1.0 + A_LITTLE:
         return None
     return f"somebody waits, but the next request is at {after.doing.due:.3f}"
-
-
-@promise(8)
-def ends_by_its_timeout(one: Request, token: Token | None, refresh_before: float) -> str | None:
-    """Every request ends by its time-out: 60 s, refreshes of short tokens sooner."""
-    assert isinstance(one.request, Refresh)
-    margin = 1e9 if token is None else min(refresh_before, token.lifetime / 4)
-    most = min(60.0, max(10.0, margin / 2))
-    return f"{one.request.timeout} s, not {most}" if one.request.timeout != most else None

@@ -446,7 +446,7 @@ class TestCommand:
             shell("echo hunter2; echo 'gpg: \033[1mno key' >&2; echo last >&2; exit 3")
         )
 
-        assert message == "password_command /bin/sh: ended with status 3: gpg: [1mno key last"
+        assert message == "password_command /bin/sh: ended with status 3: gpg: \\x1b[1mno key last"
         assert hint == "run it by hand as the daemon's user"
 
     async def test_a_long_complaint_is_cut_at_its_beginning(self) -> None:

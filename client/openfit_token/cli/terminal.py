@@ -6,6 +6,7 @@ from contextlib import suppress
 from math import ceil, isfinite
 
 from openfit_token.errors import TokenError
+from openfit_token.one_line import one_line
 
 _MINUTE = 60
 _HOUR = 3600
@@ -20,16 +21,8 @@ class WrongUsage(TokenError):
 
 
 def printable(text: object) -> str:
-    """Give a text with all that isn't printable, in this locale too, as visible escapes."""
-    shown = "".join(
-        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode()
-        for char in str(text)
-    )
-    return shown.encode(_encoding(), "backslashreplace").decode(_encoding())
-
-
-def _encoding() -> str:
-    return getattr(sys.stdout, "encoding", None) or "ascii"
+    """Return a text as one line that standard output can take, in this locale too."""
+    return one_line(text, getattr(sys.stdout, "encoding", None) or "ascii")
 
 
 def duration(seconds: float) -> str:

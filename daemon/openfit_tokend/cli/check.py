@@ -11,6 +11,7 @@ from typing import Final, final
 
 import anyio
 
+from openfit_token.cli.terminal import printable
 from openfit_token.errors import ConfigRejected, SecretUnavailable
 from openfit_token.paths import user_name
 from openfit_tokend.cli.complaints import complain
@@ -130,9 +131,9 @@ class _Report:
         print(f"{counts}.{'' if login else ' No login was attempted.'}", flush=True)
 
     def _say(self, verdict: str, what: str, text: str, fix: str | None = None) -> None:
-        print(f"{verdict} {what:<14} {text}")
+        print(f"{verdict} {printable(what):<14} {printable(text)}")
         if fix:
-            print(f"       fix: {fix}")
+            print(f"       fix: {printable(fix)}")
         sys.stdout.flush()
 
 

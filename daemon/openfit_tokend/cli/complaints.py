@@ -2,13 +2,17 @@
 
 import sys
 
+from openfit_token.cli.terminal import printable
 from openfit_token.errors import TokenError
 
 
 def complain(error: TokenError) -> int:
-    """Print an error, every line of it by itself, and what to do; give the exit status."""
+    """Print an error, every line of it by itself, and what to do; return the exit status.
+
+    The lines are a configuration's faults. A daemon that is asked may have sent anything else.
+    """
     for line in error.message.splitlines():
-        print(f"openfit-tokend: {line}", file=sys.stderr)
+        print(f"openfit-tokend: {printable(line)}", file=sys.stderr)
     if error.hint:
-        print(f"  {error.hint}", file=sys.stderr)
+        print(f"  {printable(error.hint)}", file=sys.stderr)
     return error.exit_status

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from math import inf
 from typing import Final
 
+from openfit_token.one_line import one_line
 from openfit_tokend.core.session import (
     Idle,
     Session,
@@ -47,7 +48,7 @@ def in_words(profiles: Sequence[Named], now: float, shown: Callable[[float], str
 def _standing(named: Named, now: float, shown: Callable[[float], str]) -> str:
     name, session = named
     word = state(session, now)
-    text = f"{_plain(name, MAX_NAME)} {_WORDS.get(word, word)}"
+    text = f"{_cut(name, MAX_NAME)} {_WORDS.get(word, word)}"
     if isinstance(session.doing, Idle) and live(session, now):
         text += f", next refresh {shown(session.doing.due)}"
     elif isinstance(session.doing, Idle) and session.attempt:
@@ -65,7 +66,7 @@ def _troubled(profiles: Iterable[Named], now: float) -> list[str]:
     """Name the first profiles that aren't well."""
     ill = [(each, word) for each in profiles if (word := state(each[1], now)) not in _WELL]
     named = [
-        f"{_plain(name, MAX_NAME)} {_WORDS.get(word, word)}{_reason(session)}"
+        f"{_cut(name, MAX_NAME)} {_WORDS.get(word, word)}{_reason(session)}"
         for (name, session), word in ill[:NAMED]
     ]
     more = len(ill) - len(named)
@@ -79,10 +80,10 @@ def _next_refresh(profiles: Iterable[Named]) -> float:
 
 def _reason(session: Session) -> str:
     problem = last_error(session)
-    return "" if problem is None else f": {_plain(problem.message, MAX_REASON)}"
+    return "" if problem is None else f": {_cut(problem.message, MAX_REASON)}"
 
 
-def _plain(text: str, most: int) -> str:
-    """Give a text as one printable line: a line feed would begin another assignment."""
-    line = "".join(c if c.isprintable() else " " for c in text)
+def _cut(text: str, most: int) -> str:
+    """Return a text as one line, cut: a line feed would begin another assignment."""
+    line = one_line(text)
     return line if len(line) <= most else f"{line[: most - 1]}…"

@@ -10,6 +10,8 @@ from typing import Final
 import anyio
 from anyio.abc import ByteReceiveStream, Process
 
+from openfit_token.one_line import one_line
+
 LINGER: Final = 1.0
 """Seconds in which the pipes are read on after the command's end: a child that it left in the
 background (an agent, a shared connection) may hold them open for ever."""
@@ -106,9 +108,8 @@ def ending(status: int) -> str:
 
 
 def shown(complaint: bytearray) -> str:
-    """Give the end of an error output as one printable line, behind a colon; "" if there is none."""
-    printed = complaint.decode(errors="replace")
-    text = " ".join("".join(c if c.isprintable() else " " for c in printed).split())
+    """Return the end of an error output as one line, behind a colon; "" if there is none."""
+    text = one_line(" ".join(complaint.decode(errors="replace").split()))
     if len(text) > MAX_COMPLAINT:
         text = f"… {text[-MAX_COMPLAINT:]}"
     return f": {text}" if text else ""

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 import platformdirs
 
 from openfit_token.errors import ConfigRejected
+from openfit_token.one_line import one_line
 from openfit_tokend.core.settings import Settings
 from openfit_tokend.core.settings_names import mentions, rights, unknown
 from openfit_tokend.core.settings_parser import include_pattern, parse, socket_path
@@ -72,7 +73,7 @@ def load(path: Path) -> Settings:
         main = _read(str(path.absolute()))
     except _Broken as broken:
         hint = "openfit-tokend init writes one" if _is_absent(path) else None
-        raise ConfigRejected(str(broken), hint) from None
+        raise ConfigRejected(one_line(broken), hint) from None
     files, unread = _read_included(main)
     included = [file.source for file in files]
     parsed = parse(main.source, included, complete=not unread)
@@ -83,7 +84,7 @@ def load(path: Path) -> Settings:
         faults += parsed
     elif not faults and not unread:
         return replace(parsed, rights=rights(parsed, ids))
-    raise ConfigRejected("\n".join((*_report((main, *files), faults), *unread)))
+    raise ConfigRejected("\n".join(map(one_line, (*_report((main, *files), faults), *unread))))
 
 
 def socket_of(path: Path) -> str | None:

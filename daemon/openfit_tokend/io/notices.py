@@ -12,6 +12,7 @@ from typing import Final, final
 import anyio
 from anyio.abc import Process
 
+from openfit_token.one_line import one_line
 from openfit_tokend.core.notices import Condition, Notice, is_due, notice
 from openfit_tokend.core.session import Session
 from openfit_tokend.core.settings import Profile
@@ -138,21 +139,19 @@ async def _finish(process: Process, complaint: bytearray) -> int:
 
 
 def environment(profile: str, notice: Notice) -> Mapping[str, str]:
-    """Give the variables that tell a command what happened. No token, no secret is among them."""
+    """Return the variables that tell a command what happened. No token, no secret is among them.
+
+    Each is one line: a NUL can't be in an environment, and a newline would forge mails.
+    """
     problem = notice.problem
     return {
         "OPENFIT_PROFILE": profile,
         "OPENFIT_EVENT": notice.condition,
         "OPENFIT_STATE": notice.state,
         "OPENFIT_CODE": "" if problem is None else problem.kind.code,
-        "OPENFIT_MESSAGE": "" if problem is None else _plain(problem.message),
-        "OPENFIT_HINT": "" if problem is None else _plain(problem.hint or ""),
+        "OPENFIT_MESSAGE": "" if problem is None else one_line(problem.message[:MAX_TEXT]),
+        "OPENFIT_HINT": "" if problem is None else one_line((problem.hint or "")[:MAX_TEXT]),
     }
-
-
-def _plain(text: str) -> str:
-    """Give one printable line: a NUL can't be in an environment, a newline forges mails."""
-    return "".join(c if c.isprintable() else " " for c in text[:MAX_TEXT])
 
 
 def _log_failure(

@@ -132,6 +132,8 @@ def set_up(journald: Journald, monkeypatch: pytest.MonkeyPatch) -> Iterator[Call
                 log.set_up("info", form, journald.path)
 
         yield set_up
+        for handler in logger.handlers:
+            handler.close()
 
 
 class TestJournal:
@@ -303,6 +305,7 @@ def test_json_stays_json_on_stderr(journald: Journald, set_up: Callable[..., Non
     set_up("json")
 
     log.info("token_obtained", profile="main")
+    log.flush()
 
     (line,) = journald.lines()
     fields = json.loads(line)
@@ -321,6 +324,7 @@ def test_a_stderr_that_is_not_journalds_gets_plain_lines(
     set_up()
 
     log.info("token_obtained", profile="main")
+    log.flush()
 
     (line,) = journald.lines()
     assert re.fullmatch(r"time=\S+ level=info event=token_obtained profile=main", line)

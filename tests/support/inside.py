@@ -7,11 +7,11 @@ async with daemon_inside(tmp_path, profile(emulator.url)) as daemon:
 import logging
 import signal
 import sys
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from socket import socket
-from typing import Any, cast
+from typing import Any, TextIO, cast
 
 import anyio
 import pytest
@@ -66,6 +66,7 @@ class DaemonInside:
 
     def log(self) -> str:
         """Give what was logged."""
+        log.flush()
         return self._log.read_text()
 
 
@@ -90,10 +91,12 @@ async def daemon_inside(
     (directory / "password").chmod(0o600)
     config = directory / "config.toml"
     config.write_text("\n".join(tables).replace('"password"', f'"{directory}/password"'))
-    with pytest.MonkeyPatch.context() as patch, (directory / "log").open("w") as written:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        (directory / "log").open("w") as written,
+        _log_to(written, patch),
+    ):
         patch.setenv("STATE_DIRECTORY", str(directory / "state"))
-        patch.setattr(sys, "stderr", written)
-        _log_to_stderr(patch)
         listener = Listener(directory / "run" / "socket", 0o600, None)
         ledger = StateFile(state_path(config))
         daemon = Daemon(config, config_file.load(config), listener, ledger, credential, service)
@@ -119,10 +122,18 @@ async def daemon_inside(
                         await ended.wait()
 
 
-def _log_to_stderr(patch: pytest.MonkeyPatch) -> None:
+@contextmanager
+def _log_to(stderr: TextIO, patch: pytest.MonkeyPatch) -> Generator[None]:
+    patch.setattr(sys, "stderr", stderr)
     logger = logging.getLogger("openfit_tokend")
     for name in ("level", "propagate"):
         patch.setattr(logger, name, getattr(logger, name))
     patch.setattr(logger, "handlers", list(logger.handlers))
     patch.setattr(logging, "raiseExceptions", logging.raiseExceptions)
     log.set_up("info", "text")
+    try:
+        yield
+    finally:
+        log.flush()
+        for handler in logger.handlers:
+            handler.close()

@@ -134,7 +134,7 @@ def _serve(
 
 async def _run_and_leave(daemon: Daemon) -> None:
     await daemon.run()
-    sys.stderr.flush()
+    log.flush()
     # All is written and said. A thread that a name server or a disk holds must not keep us.
     os._exit(0)
 

@@ -8,7 +8,7 @@ from openfit_tokend.io import log
 from openfit_tokend.io.peers import Peer, program_of, unit_of
 
 BURST: Final = 20
-"""Lines of one kind about one user in log.LIMIT seconds; the next one says how many are missing."""
+"""Lines of one kind about one user in log_limits.PERIOD seconds."""
 
 
 def operator_call(peer: Peer, method: str, profile: str | None = None) -> None:

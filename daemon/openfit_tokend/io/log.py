@@ -5,27 +5,32 @@ Where stderr leads to journald, an event goes to its own socket, with each field
 Levels: DEBUG each hand-out, INFO each token replacement and each operator's call, WARNING what
 heals by itself, ERROR what needs a person. Values come from settings and servers, so that they are
 quoted: nothing that is logged can begin a line of its own.
+
+Whoever reads the log, or doesn't, holds nobody up: what finds no room is counted, and the next event
+that finds some says how many were `lost`.
 """
 
 import json
 import logging
 import os
-import select
+import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from datetime import UTC, datetime
-from math import inf
-from typing import Final, TextIO
+from typing import Final
 
+from openfit_tokend.core import log_limits
+from openfit_tokend.core.log_limits import Window
 from openfit_tokend.io import clock, journal
+from openfit_tokend.io.line_writer import LineWriter
 
 LEVELS: Final = ("debug", "info", "warning", "error")
 FORMATS: Final = ("text", "json")
 
-LIMIT: Final = 10.0
-"""Seconds between two lines of one kind that the same client provoked."""
-_MAX_KEYS: Final = 1000
-_limits: dict[tuple[str, object], tuple[float, int]] = {}
+_FLUSH_TIME: Final = 1.0
+"""Seconds in which the last lines can be written when the daemon ends."""
+_limits: dict[str, Window] = {}
+"""By event."""
 
 _LOGGER: Final = logging.getLogger("openfit_tokend")
 _PRIORITIES: Final = {
@@ -36,6 +41,7 @@ _PRIORITIES: Final = {
     logging.CRITICAL: 2,
 }
 """syslog's number for each level: what journald reads from `<N>` at the beginning of a line."""
+_AT_ONCE: Final = int(socket.MSG_DONTWAIT)
 _MAX_LINE: Final = 32 * 1024
 """Characters of a line that journald gets by stderr: a socket that has room takes so much at once."""
 
@@ -43,16 +49,19 @@ _MAX_LINE: Final = 32 * 1024
 def set_up(level: str, form: str, journal_socket: str = journal.SOCKET) -> None:
     """Let events of this level and above go out. Call once, before anything is logged."""
     logging.raiseExceptions = False  # a full disk behind stderr must not end a daemon
-    handler: logging.Handler = logging.StreamHandler(sys.stderr)
-    if form == "json":
-        handler.setFormatter(_Json())
-    elif _is_journal(sys.stderr.fileno()):
-        handler = _Journal(journal_socket, sys.stderr)
+    stderr = sys.stderr.fileno()
+    if form != "json" and _is_journal(stderr):
+        _LOGGER.handlers[:] = [_Journal(journal_socket, stderr)]
     else:
-        handler.setFormatter(_Text())
-    _LOGGER.handlers[:] = [handler]
+        _LOGGER.handlers[:] = [_Lines(_json_line if form == "json" else _text_line, stderr)]
     _LOGGER.setLevel(level.upper())
     _LOGGER.propagate = False
+
+
+def flush() -> None:
+    """Wait until what was logged is written, but not for a reader who doesn't read."""
+    for handler in _LOGGER.handlers:
+        handler.flush()
 
 
 def debug(event: str, **fields: object) -> None:
@@ -77,34 +86,28 @@ def error(event: str, **fields: object) -> None:
 
 
 def shows(level: int) -> bool:
-    """Tell whether events of this level of `logging` go out."""
+    """Return whether events of this level of `logging` go out."""
     return _LOGGER.isEnabledFor(level)
 
 
-def limited(event: str, key: object, **fields: object) -> None:
-    """Log a warning that a client can provoke: at once, and then once in LIMIT seconds for each key.
+def limited(event: str, key: Hashable, **fields: object) -> None:
+    """Log a warning that others can provoke, within the limits of `admit`.
 
-    The next line says how many were suppressed. So a flood can't fill the disk.
+    The next line says how many were suppressed.
     """
     suppressed = admit(event, key)
     if suppressed is not None:
         warning(event, **fields, suppressed=suppressed or None)
 
 
-def admit(event: str, key: object, burst: int = 1) -> int | None:
-    """Tell whether one more line may be logged: `burst` in LIMIT seconds for each event and key.
+def admit(event: str, key: Hashable, burst: int = 1) -> int | None:
+    """Return how many lines of an event were suppressed before this one; None: it is to be, too.
 
-    Gives how many were suppressed before it; None: this one is to be suppressed.
+    `key`: who provokes it. See `log_limits.admit`.
     """
-    now = clock.boot()
-    if len(_limits) > _MAX_KEYS:
-        _limits.clear()
-    until, seen = _limits.get((event, key), (-inf, 0))
-    if now < until:
-        _limits[event, key] = (until, seen + 1)
-        return 0 if seen < burst else None
-    _limits[event, key] = (now + LIMIT, 1)
-    return max(0, seen - burst)
+    window = _limits.get(event, Window())
+    _limits[event], suppressed = log_limits.admit(window, key, burst, clock.boot())
+    return suppressed
 
 
 def exception(event: str, **fields: object) -> None:
@@ -142,54 +145,94 @@ def _text(event: str, fields: Mapping[str, object]) -> str:
     return " ".join(f"{name}={_quoted(value)}" for name, value in named.items())
 
 
-class _Text(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        text = _text(record.getMessage(), _fields(record))
-        return f"time={_time(record)} level={record.levelname.lower()} {text}"
+def _text_line(record: logging.LogRecord, fields: Mapping[str, object]) -> str:
+    text = _text(record.getMessage(), fields)
+    return f"time={_time(record)} level={record.levelname.lower()} {text}"
 
 
-class _Journal(logging.Handler):
-    """Tells journald: by its socket, else by stderr, else never; but never waits for it."""
+def _json_line(record: logging.LogRecord, fields: Mapping[str, object]) -> str:
+    about = {"time": _time(record), "level": record.levelname.lower(), "event": record.getMessage()}
+    return json.dumps({**about, **fields}, default=str)
 
-    def __init__(self, path: str, stderr: TextIO) -> None:
+
+class _Bounded(logging.Handler):
+    """Hands events on without waiting for anybody, and counts those that found no room."""
+
+    def __init__(self) -> None:
         super().__init__()
-        self._path = path
-        self._stderr = stderr
-        self._lost = 0  # events that neither way took, since the last one that went out
+        self._dropped = 0  # since the start
+        self._said = 0  # of these
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self._tell(record)
+            lost = self.lost()
+            more = {"lost": lost - self._said} if lost > self._said else {}
+            if self.take(record, _fields(record) | more):
+                self._said = lost
+            else:
+                self._dropped += 1
         except Exception:  # noqa: BLE001 -- a fault of ours in a log line must not end what it tells of
             self.handleError(record)
 
-    def _tell(self, record: logging.LogRecord) -> None:
-        event, fields = record.getMessage(), _fields(record)
-        if self._lost:
-            fields["lost"] = self._lost
+    def lost(self) -> int:
+        """Return the number of events that were lost since the start."""
+        return self._dropped
+
+    def take(self, record: logging.LogRecord, fields: Mapping[str, object]) -> bool:
+        """Hand an event on, and return whether there was room for it."""
+        raise NotImplementedError
+
+
+class _Lines(_Bounded):
+    """Writes lines to stderr, wherever that leads."""
+
+    def __init__(
+        self, form: Callable[[logging.LogRecord, Mapping[str, object]], str], stderr: int
+    ) -> None:
+        super().__init__()
+        self._form = form
+        self._writer = LineWriter(stderr)
+
+    def take(self, record: logging.LogRecord, fields: Mapping[str, object]) -> bool:
+        line = f"{self._form(record, fields)}\n"
+        return self._writer.put(line.encode(errors="backslashreplace"))
+
+    def lost(self) -> int:
+        return self._dropped + self._writer.failed
+
+    def flush(self) -> None:
+        self._writer.flush(_FLUSH_TIME)
+
+    def close(self) -> None:
+        self._writer.close()
+        super().close()
+
+
+class _Journal(_Bounded):
+    """Tells journald: by its socket, else by stderr, else never."""
+
+    def __init__(self, path: str, stderr: int) -> None:
+        super().__init__()
+        self._path = path
+        self._stderr = socket.socket(fileno=stderr)  # for MSG_DONTWAIT: it may be others' too
+
+    def take(self, record: logging.LogRecord, fields: Mapping[str, object]) -> bool:
+        event = record.getMessage()
         priority, text = _PRIORITIES[record.levelno], _text(event, fields)
         plain = {name: _plain(value) for name, value in fields.items()}
         sent = journal.send(journal.entry(priority, event, text, plain), self._path)
-        self._lost = 0 if sent or self._write(f"<{priority}>{text}") else self._lost + 1
+        return sent or self._send(f"<{priority}>{text[:_MAX_LINE]}\n")
 
-    def _write(self, line: str) -> bool:
-        """Write to stderr if that has room, as it mostly has; a line may be cut."""
-        writable = select.poll()
-        writable.register(self._stderr, select.POLLOUT)
+    def _send(self, line: str) -> bool:
         try:
-            if writable.poll(0) != [(self._stderr.fileno(), select.POLLOUT)]:
-                return False
-            self._stderr.write(f"{line[:_MAX_LINE]}\n")
-            self._stderr.flush()
+            self._stderr.send(line.encode(errors="backslashreplace"), _AT_ONCE)
         except OSError:
             return False
         return True
 
-
-class _Json(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        fields = {"time": _time(record), "level": record.levelname.lower()}
-        return json.dumps({**fields, "event": record.getMessage(), **_fields(record)}, default=str)
+    def close(self) -> None:
+        self._stderr.detach()  # it stays the process's
+        super().close()
 
 
 def _plain(value: object) -> str:

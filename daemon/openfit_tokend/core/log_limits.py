@@ -1,0 +1,35 @@
+"""How many lines of the log others may provoke: a flood of them fills no disk."""
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field, replace
+from math import inf
+from typing import Final
+
+PERIOD: Final = 10.0
+"""Seconds in which the lines of one event are counted."""
+MOST: Final = 100
+"""Lines of one event in PERIOD seconds, whoever provokes them: one person can have many uids."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What was logged of one event within PERIOD seconds."""
+
+    until: float = -inf
+    lines: Mapping[Hashable, int] = field(default_factory=dict[Hashable, int])
+    """How many, by who provoked them."""
+    suppressed: int = 0
+    """Lines that were left out since the last one that was logged."""
+
+
+def admit(window: Window, key: Hashable, burst: int, now: float) -> tuple[Window, int | None]:
+    """Return whether one more line may be logged: `burst` of each key, and MOST of all.
+
+    The result is the window with it, and how many were suppressed before it; None: it is too.
+    """
+    if now >= window.until:
+        window = Window(now + PERIOD, suppressed=window.suppressed)
+    said = window.lines.get(key, 0)
+    if said >= burst or sum(window.lines.values()) >= MOST:
+        return replace(window, suppressed=window.suppressed + 1), None
+    return Window(window.until, {**window.lines, key: said + 1}), window.suppressed

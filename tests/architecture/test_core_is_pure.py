@@ -15,7 +15,7 @@ SOURCES = sorted(
     for part in ("client", "daemon", "docs", "tests", "benchmarks")
     for path in (ROOT / part).rglob("*.py")
 )
-OURS = re.compile(r"openfit_tokend\.core(\.\w+)*|openfit_token\.(errors|one_line)")
+OURS = re.compile(r"openfit_tokend\.core(\.\w+)*|openfit_token\.(errors|one_line|profile_name)")
 PURE = frozenset(
     {
         "bisect",

@@ -21,7 +21,15 @@ from processes import environment
 pytestmark = pytest.mark.system
 
 PATIENCE = 10.0
-HELLO = {"profiles": ["main", "etl", "$(touch pwned)"]}
+HELLO = {"profiles": ["main", "etl"]}
+TERMINAL = {
+    "bash": (("--norc", "-i"), "source script.bash"),
+    "zsh": (
+        ("-f", "-i", "-V"),
+        "autoload -Uz compinit && compinit -u -D; source script.zsh",
+    ),
+}
+"""What an interactive shell is started with, and what it needs to hear first."""
 COMMANDS = (
     *("get", "refresh", "refuse", "exec", "login", "logout", "status", "doctor", "completion"),
 )
@@ -111,9 +119,34 @@ def test_profiles_are_asked_of_the_daemon_at_each_completion(
         assert complete("openfit-token --profile m") == {"mine"}
 
 
-def test_a_profiles_name_is_never_run(scripts: Path, complete: Complete) -> None:
-    with FakeDaemon(scripts / "s", always(HELLO)):
-        assert len(complete("openfit-token get --profile ")) == 3
+def test_only_what_a_profile_may_be_called_is_offered(scripts: Path, complete: Complete) -> None:
+    """Who answers chooses the words: a shell would run `$(...)` as soon as the line is entered."""
+    hostile = [
+        "main$(id)",
+        "$(id)",
+        "`id`",
+        "main;id",
+        "-x",
+        "a b",
+        "a\nb",
+        "é",
+        "",
+        7,
+        None,
+        "n" * 65,
+    ]
+    with FakeDaemon(scripts / "s", always({"profiles": [*hostile, "main", "e-t.l_1"]})) as daemon:
+        assert complete("openfit-token get --profile ") == {"main", "e-t.l_1"}
+        daemon.behaviour = always({"profiles": "main"})
+        assert complete("openfit-token get --profile ") == set()
+
+
+@pytest.mark.parametrize("shell", [pytest.param(name, marks=needs(name)) for name in TERMINAL])
+def test_a_completed_line_that_is_entered_runs_no_profiles_name(scripts: Path, shell: str) -> None:
+    named = always({"profiles": ["main$(touch${IFS}pwned)"]})
+    with FakeDaemon(scripts / "s", named), Terminal(scripts, shell) as terminal:
+        assert terminal.types("openfit-token get --profile mai\t", "--profile mai", keep=True)
+        assert terminal.types("\necho do''ne\n", "done", keep=True)
 
     assert not (scripts / "pwned").exists()
 
@@ -124,20 +157,24 @@ def test_exec_completes_commands(complete: Complete) -> None:
 
 @pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh is not installed")
 def test_zsh_completes_too(scripts: Path) -> None:
-    with FakeDaemon(scripts / "s", always({"profiles": ["mainly"]})), Zsh(scripts) as zsh:
+    with (
+        FakeDaemon(scripts / "s", always({"profiles": ["mainly"]})),
+        Terminal(scripts, "zsh") as zsh,
+    ):
         assert zsh.types("openfit-token sta\t", "openfit-token status")
         assert zsh.types("openfit-token get --format hea\t", "--format header")
         assert zsh.types("openfit-token login --profile mai\t", "--profile mainly")
         assert zsh.types("openfit-token exec -- whoa\t", "exec -- whoami")
 
 
-class Zsh:
-    """An interactive zsh on a terminal of its own."""
+class Terminal:
+    """An interactive shell on a terminal of its own."""
 
-    def __init__(self, scripts: Path) -> None:
+    def __init__(self, scripts: Path, shell: str) -> None:
+        options, ready = TERMINAL[shell]
         self._ours, theirs = pty.openpty()
         self._process = subprocess.Popen(
-            [shutil.which("zsh") or "", "-f", "-i", "-V"],
+            [shutil.which(shell) or "", *options],
             cwd=scripts,
             env=environment_of(scripts) | {"PS1": "> "},
             stdin=theirs,
@@ -146,18 +183,18 @@ class Zsh:
             start_new_session=True,
         )
         os.close(theirs)
-        ready = "autoload -Uz compinit && compinit -u -D; source script.zsh; echo rea''dy\n"
-        assert self.types(ready, "ready")
+        assert self.types(f"{ready}; echo rea''dy\n", "ready")
 
-    def types(self, keys: str, shown: str) -> bool:
-        """Type, and await what is to be shown then; the line is thrown away."""
+    def types(self, keys: str, shown: str, *, keep: bool = False) -> bool:
+        """Type, and await what is to be shown then; the line is thrown away unless to `keep`."""
         os.write(self._ours, keys.encode())
         seen = b""
         while shown.encode() not in seen:
             if not select.select([self._ours], [], [], PATIENCE)[0]:
                 return False
             seen += os.read(self._ours, 4096)
-        os.write(self._ours, b"\x15")  # Ctrl-U
+        if not keep:
+            os.write(self._ours, b"\x15")  # Ctrl-U
         return True
 
     def __enter__(self) -> Self:

@@ -15,6 +15,7 @@ from openfit_token.cli.output import put
 from openfit_token.connection import Connection
 from openfit_token.errors import TokenError
 from openfit_token.paths import connect
+from openfit_token.profile_name import is_profile_name
 
 _PATIENCE: Final = 1.0
 """Seconds. Somebody has pressed a key and waits."""
@@ -27,16 +28,22 @@ def completion(parser: ArgumentParser, shell: str) -> int:
 
 
 def profiles(socket: str | None) -> int:
-    """Print the names of the profiles, one a line; none where the daemon can't be asked now."""
+    """Print the names of the profiles, one a line; none where the daemon can't be asked now.
+
+    Only what a profile may be called: a shell puts it into a command line, and would run more.
+    """
     with suppress(TokenError, OSError):
         connection = Connection(connect(socket))
         try:
             hello = calls.fields(ask(connection, calls.hello(), _PATIENCE))
         finally:
             connection.close()
-        names = cast("list[object]", hello.get("profiles") or [])
-        put("".join(f"{name}\n" for name in names if str(name).isprintable()))
+        put("".join(f"{name}\n" for name in _list(hello.get("profiles")) if is_profile_name(name)))
     return 0
+
+
+def _list(value: object) -> list[object]:
+    return cast("list[object]", value) if isinstance(value, list) else []
 
 
 def script(parser: ArgumentParser, shell: str, default: str | None = "get") -> str:

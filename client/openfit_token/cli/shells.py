@@ -63,7 +63,6 @@ def _bash_values(prog: str, option: Option) -> Iterable[str]:
             yield f"        {option.flag}) words='{' '.join(option.words)}' ;;"
         case "profile":
             yield f"        {option.flag})"
-            yield "            # Not by compgen -W, which would expand what a name holds."
             yield "            while IFS= read -r name; do"
             yield '                [[ $name == "$current"* ]] && COMPREPLY+=("$name")'
             yield f"            done < <({prog} profiles 2>/dev/null)"

@@ -11,7 +11,7 @@ from typing import Final
 
 import platformdirs
 
-from openfit_token import paths
+from openfit_token import paths, profile_name
 from openfit_token.errors import ConfigRejected, TokenError
 from openfit_tokend.cli.check import EX_CANTCREAT, EX_OSERR, check
 from openfit_tokend.cli.complaints import complain
@@ -95,8 +95,8 @@ def init(given: Given) -> int:
 
 def _refuse_taken(given: Given, now: Present, where: Place) -> None:
     """Let an existing profile be replaced by those alone who say so."""
-    if not fields.is_profile_name(given.profile):
-        raise _Unusable(f"--profile: {fields.PROFILE_NAME_RULE}")
+    if not profile_name.is_profile_name(given.profile):
+        raise _Unusable(f"--profile: {profile_name.RULE}")
     if given.profile not in now.settings.profiles or given.replace:
         return
     question = f"{where.config} has a profile {given.profile} already. Replace it? [y/N] "

@@ -22,16 +22,10 @@ MAX_ITEMS: Final = 100
 MAX_SOCKET_PATH: Final = 107
 """Bytes: what `sockaddr_un` holds, less the final NUL (unix(7))."""
 MAX_PORT: Final = 65535
-PROFILE_NAME_RULE: Final = (
-    "a profile's name must be of A-Z a-z 0-9 _ . - only, begin with a letter or digit,"
-    " and not be longer than 64 characters"
-)
-"""It stands in logs, and in the names of credentials."""
 
 _UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smhd])")
 _SOCKET_MODE: Final = re.compile(r"0?6[026][026]")
-_PROFILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SCOPE: Final = re.compile(r"[!#-\[\]-~]+(?: [!#-\[\]-~]+)*")  # RFC 6749 section 3.3
 _HOST: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
@@ -92,11 +86,6 @@ def scope(value: object) -> str:
     if not _SCOPE.fullmatch(given := text(value, MAX_SCOPE)):
         raise Wrong('must be scopes with one blank between them, such as "OpenFitApi"')
     return given
-
-
-def is_profile_name(name: str) -> bool:
-    """Tell whether a profile may be called so: see PROFILE_NAME_RULE."""
-    return _PROFILE_NAME.fullmatch(name) is not None
 
 
 def variable(value: object) -> str:

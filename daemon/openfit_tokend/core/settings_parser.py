@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
+from openfit_token import profile_name
 from openfit_tokend.core import settings_fields as fields
 from openfit_tokend.core.schedule import Policy
 from openfit_tokend.core.settings import (
@@ -160,8 +161,8 @@ def _profiles(
         tables = Table(source, (), source.table, faults).optional("profiles", fields.table) or {}
         within = Table(source, ("profiles",), tables, faults)
         for name in tables:
-            if not fields.is_profile_name(name):
-                within.note(fields.PROFILE_NAME_RULE, name)
+            if not profile_name.is_profile_name(name):
+                within.note(profile_name.RULE, name)
             if name in defined:
                 within.note(f"is defined in {defined[name]} too: keep one of them", name)
             defined.setdefault(name, source.path)

@@ -5,6 +5,7 @@ fails; each problem that is one of them says so.
 """
 
 from collections.abc import Iterator
+from shlex import quote
 from typing import Final
 
 from openfit_token.calls import fields
@@ -86,7 +87,7 @@ def _message(error: Answer, now: float) -> str:
 
 
 def _fix(name: str, profile: Answer, error: Answer, now: float) -> str:
-    login = f"openfit-token login --profile {name}"
+    login = f"openfit-token login --profile {quote(name)}"  # somebody will paste it
     code = "LOGGED_OUT" if profile.get("state") == "logged_out" else error.get("code")
     match code:
         case "LOGIN_REJECTED":

@@ -15,6 +15,7 @@ from anyio.lowlevel import checkpoint
 from openfit_token.errors import ConfigRejected, Internal, NoSuchProfile
 from openfit_tokend import __version__
 from openfit_tokend.core.answers import LoginEnded
+from openfit_tokend.core.rights import Rights
 from openfit_tokend.core.settings import Profile, Settings
 from openfit_tokend.io import clock, config_file, log
 from openfit_tokend.io.accounts import Accounts
@@ -27,6 +28,7 @@ from openfit_tokend.io.endpoint import Endpoint
 from openfit_tokend.io.keeper import Keeper, Tools
 from openfit_tokend.io.listener import AdoptedListener, Listener
 from openfit_tokend.io.notices import Notices
+from openfit_tokend.io.profiles import Profiles
 from openfit_tokend.io.queue import Queue
 from openfit_tokend.io.server import Server
 from openfit_tokend.io.service_manager import NO_SERVICE, Service, ServiceManager
@@ -68,13 +70,9 @@ class Daemon:
         `credential`, the listening socket at which systemd asks for units. `service`: what the
         service manager handed over; its sockets are given apart.
         """
-        self.keepers: dict[str, Keeper] = {}
-        self.default_profile = settings.default_profile
-        self.rights = settings.rights
+        self.profiles = Profiles(settings.rights)
         self.socket_path = os.fsencode(listener.path).decode(errors="replace")
         self.started_at = clock.boot()
-        self.config_error: str | None = None
-        self.stopping = False
         self._config_path = config_path
         self._settings = settings
         self._in_force = _place(settings)
@@ -82,13 +80,13 @@ class Daemon:
         self._alarm = Alarm()
         self._endpoint = Endpoint()
         self._accounts = Accounts(ledger)
-        self._calls = Calls(self)
+        self._calls = Calls(self, self.profiles)
         self._server = Server(self._calls, self._alarm)
-        self._credentials = CredentialServer(self, credential)
+        self._credentials = CredentialServer(self.profiles, credential)
         self._manager = ServiceManager(service.notify_socket, self._alarm)
         self._sessions = StoredSessions(service, self._manager, settings.profiles)
-        self._standing = Standing(self, self._manager, self._alarm)
-        self._watchdog = Watchdog(self, self._endpoint, self._server, listener)
+        self._standing = Standing(self.profiles, self._endpoint, self._manager, self._alarm)
+        self._watchdog = Watchdog(self.profiles, self._endpoint, self._server, listener)
         self._watchdog_limit = service.watchdog
         self._notices = Notices()
         self._token_files = TokenFiles(self._alarm, outlive=service.has_store)
@@ -104,11 +102,6 @@ class Daemon:
     def connections(self) -> int:
         """Give the number of clients connected."""
         return self._server.connections
-
-    @property
-    def under_way(self) -> int:
-        """Give the number of requests that were sent and have no answer yet."""
-        return self._endpoint.under_way
 
     def reload(self, reply: Reply) -> None:
         """Read the configuration anew and say how that went. Many calls may share one reading."""
@@ -132,7 +125,8 @@ class Daemon:
                 services.start_soon(self._notices.run)
                 services.start_soon(self._token_files.run)
                 for profile in self._settings.profiles.values():
-                    self._add(profile, tools)
+                    self._add(profile, self._settings.rights, tools)
+                self.profiles.show(self._settings)
                 self._standing.begin()
                 services.start_soon(
                     self._watchdog.run, self._manager, self._alarm, self._watchdog_limit
@@ -142,7 +136,7 @@ class Daemon:
                     version=__version__,
                     socket=self.socket_path,
                     config=self._config_path,
-                    profiles=len(self.keepers),
+                    profiles=len(self.profiles.keepers),
                 )
                 await stop.wait()
                 self._begin_to_stop()
@@ -172,8 +166,9 @@ class Daemon:
         self._server.close()
         self._listener.close()
 
-    def _add(self, profile: Profile, tools: Tools) -> None:
-        keeper = self.keepers[profile.name] = Keeper(profile, tools, self._changed)
+    def _add(self, profile: Profile, rights: Rights, tools: Tools) -> None:
+        keeper = Keeper(profile, rights, tools, self._changed)
+        self.profiles.add(keeper)
         self._notices.recall(profile, keeper.told)
         self._follow(keeper)
 
@@ -186,14 +181,14 @@ class Daemon:
 
     def _follow(self, keeper: Keeper) -> None:
         """Bring what lies outside of the daemon to what a keeper has come to."""
-        if self.keepers.get(keeper.profile.name) is not keeper:
+        if self.profiles.keepers.get(keeper.profile.name) is not keeper:
             return  # it is being made, or was removed
         self._token_files.changed(keeper.profile, keeper.session)
-        if not self.stopping:
+        if not self.profiles.stopping:
             self._notices.changed(keeper.profile, keeper.session)
 
     def _remove(self, name: str) -> None:
-        keeper = self.keepers.pop(name)
+        keeper = self.profiles.keepers.pop(name)
         keeper.remove()
         self._sessions.forget(name)
         gone = NoSuchProfile(f"profile {name} was removed from the configuration")
@@ -221,10 +216,10 @@ class Daemon:
 
     def _begin_to_stop(self) -> None:
         """Begin nothing new. Live tokens are served to the end."""
-        self.stopping = True
+        self.profiles.stopping = True
         if isinstance(self._listener, AdoptedListener):
             self._server.stop_accepting()
-        for keeper in self.keepers.values():
+        for keeper in self.profiles.keepers.values():
             keeper.retire()
         self._server.waiting.answer_all(stopping())
         for reply in self._reload_replies:
@@ -257,13 +252,13 @@ class Daemon:
             settings = await anyio.to_thread.run_sync(
                 config_file.load, self._config_path, abandon_on_cancel=True
             )
-            if self.stopping:
+            if self.profiles.stopping:
                 return stopping()
             await self._apply(settings, tools)
         except ConfigRejected as error:
             log.error("reload_refused", faults=error.message, hint="the old configuration stays")
-            self.config_error = _shortened(error.message)
-            return ConfigRejected(self.config_error, error.hint)
+            self.profiles.config_error = _shortened(error.message)
+            return ConfigRejected(self.profiles.config_error, error.hint)
         except Exception:  # noqa: BLE001 -- a fault of ours must not end the sessions
             log.exception("internal_fault", method="reload")
             return Internal("a fault of the daemon", "its log has the details")
@@ -272,29 +267,30 @@ class Daemon:
     async def _apply(self, settings: Settings, tools: Tools) -> None:
         """Take over what changed; a profile that didn't keeps its session.
 
-        Clients are served between SLICE profiles and the next, those still to come as before.
+        Clients are served between SLICE profiles and the next; what holds then: `Profiles`.
         """
-        self._settings = settings
-        self.rights, self.default_profile = settings.rights, settings.default_profile
-        self.config_error = None
+        profiles = self.profiles
         self._endpoint.forget_trust()
-        self._calls.shortcut.forget()
-        self._server.following.review(self._calls.refusal)
-        self._server.waiting.review(self._calls.refusal)  # before a keeper has news for them
-        for name in self.keepers.keys() - settings.profiles.keys():
-            self._remove(name)
-        for count, (name, profile) in enumerate(settings.profiles.items(), 1):
+        profiles.expect(settings.rights)
+        for count, profile in enumerate(settings.profiles.values(), 1):
             if count % SLICE == 0:
                 await checkpoint()
-                if self.stopping:
-                    return
-            if name in self.keepers:
-                self.keepers[name].reconfigure(profile)
-                self._follow(self.keepers[name])
+            if profiles.stopping:
+                return  # keepers that were retired can't take anything over
+            keeper = profiles.keepers.get(profile.name)
+            if keeper is None:
+                self._add(profile, settings.rights, tools)
             else:
-                self._add(profile, tools)
-        self._calls.shortcut.forget()  # what it learned meanwhile may have been answered by the old
-        log.info("reloaded", profiles=len(self.keepers))
+                profiles.change(keeper, profile)
+                self._server.waiting.changed(keeper, None)  # who may not use it any more is told so
+                self._server.following.changed(keeper)
+                self._follow(keeper)
+        profiles.show(settings)
+        for count, name in enumerate(profiles.keepers.keys() - settings.profiles.keys(), 1):
+            if count % SLICE == 0 and not profiles.stopping:
+                await checkpoint()
+            self._remove(name)
+        log.info("reloaded", profiles=len(profiles.keepers))
         if _place(settings) != self._in_force:
             log.warning("restart_needed", reason="socket, socket_mode or socket_group changed")
 

@@ -125,7 +125,7 @@ async def test_a_wait_ends_by_the_clock_that_counts_a_suspend(
     monkeypatch.setattr(alarm, "WATCH", 0.2)
     with running_emulator("hang=20@login:*") as emulator:
         async with daemon_inside(tmp_path, profile(emulator.url)) as daemon:
-            keeper = daemon.daemon.keepers["main"]
+            keeper = daemon.daemon.profiles.keepers["main"]
 
             async def suspend_once_it_waits() -> None:
                 await async_await_that(lambda: keeper.waiting == 1)

@@ -112,13 +112,15 @@ async def token_of(daemon: DaemonInside, name: str | None = None) -> bytes:
 
 async def until_waiting(daemon: DaemonInside, count: int) -> None:
     """Await that so many units wait for their credential."""
-    await async_await_that(lambda: daemon.daemon.keepers["main"].waiting == count, daemon.log)
+    await async_await_that(
+        lambda: daemon.daemon.profiles.keepers["main"].waiting == count, daemon.log
+    )
 
 
 async def begin_to_stop(daemon: DaemonInside) -> None:
     """Tell it to stop; a second signal then lets it not wait for a request under way."""
     signal.raise_signal(signal.SIGTERM)
-    await async_await_that(lambda: daemon.daemon.stopping)
+    await async_await_that(lambda: daemon.daemon.profiles.stopping)
 
 
 def was_refused(credential: bytes) -> bool:

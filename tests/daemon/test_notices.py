@@ -365,8 +365,8 @@ async def test_an_outage_is_told_once_and_its_end_once_and_a_stop_not_at_all(
             async with daemon.client() as tokens:
                 held = await tokens.get_token()
 
-            keeper = daemon.daemon.keepers["main"]
-            daemon.daemon.stopping, keeper.session = True, DOWN
+            keeper = daemon.daemon.profiles.keepers["main"]
+            daemon.daemon.profiles.stopping, keeper.session = True, DOWN
             daemon.daemon._follow(keeper)  # pyright: ignore[reportPrivateUsage] -- no other way tells
             await anyio.sleep(0.5)  # what is to be seen is that nothing comes
 

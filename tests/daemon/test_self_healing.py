@@ -140,7 +140,7 @@ async def test_a_login_that_ended_in_a_fault_of_ours_counts_as_one_that_may_be_r
     monkeypatch.setattr(oauth, "meaning", raising(1000, oauth.meaning))
     with running_emulator() as emulator:
         async with daemon_inside(tmp_path, profile(emulator.url)) as daemon:
-            counters = daemon.daemon.keepers["main"].counters
+            counters = daemon.daemon.profiles.keepers["main"].counters
             await async_await_that(lambda: counters.uncertain == 2, daemon.log)
 
             status = await daemon.profile_status()
@@ -190,7 +190,7 @@ async def test_a_fault_in_the_answer_to_one_who_waits_closes_that_client_only(
     with running_emulator("slow=0.5@login:1") as emulator:
         async with daemon_inside(tmp_path, profile(emulator.url)) as daemon:
             with Wire(daemon.socket) as unlucky, Wire(daemon.socket) as other:
-                main = daemon.daemon.keepers["main"]
+                main = daemon.daemon.profiles.keepers["main"]
                 unlucky.ask("get_token", wait=60)
                 await async_await_that(lambda: main.waiting == 1)
                 other.ask("get_token", wait=60)

@@ -26,9 +26,10 @@ from openfit_tokend.io import config_file, standing, watchdog
 from openfit_tokend.io.alarm import Alarm
 from openfit_tokend.io.endpoint import Endpoint
 from openfit_tokend.io.listener import Listener
+from openfit_tokend.io.profiles import Profiles
 from openfit_tokend.io.server import Server
 from openfit_tokend.io.service_manager import NO_SERVICE, Service, ServiceManager, take_over
-from openfit_tokend.io.watchdog import House, Watchdog
+from openfit_tokend.io.watchdog import Watchdog
 from service_managers import LAUNCHER, Manager, managed_daemon
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
@@ -376,7 +377,7 @@ async def test_a_profile_that_nobody_wakes_starves_the_watchdog(
     with running_emulator() as emulator:
         async with daemon_inside(tmp_path, profile(emulator.url), service=service) as daemon:
             await async_await_that(lambda: manager.count("WATCHDOG=1") >= 1)
-            daemon.daemon.keepers["main"].retire()
+            daemon.daemon.profiles.keepers["main"].retire()
 
             daemon.clocks.suspend(3600.0)
 
@@ -405,7 +406,7 @@ async def test_a_full_listen_queue_is_waited_for_without_work(place: Path) -> No
         first.connect(str(path))
         full = SimpleNamespace(is_full=True, path=path, keepers={}, stopping=False)
         watching = Watchdog(
-            cast("House", full), Endpoint(), cast("Server", full), cast("Listener", full)
+            cast("Profiles", full), Endpoint(), cast("Server", full), cast("Listener", full)
         )
         fed: list[None] = []
         teller = SimpleNamespace(feed_watchdog=lambda: fed.append(None))

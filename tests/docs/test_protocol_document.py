@@ -9,8 +9,10 @@ from typing import cast
 import pytest
 
 from daemons import RunningDaemon
+from openfit_tokend.core.rights import Rights
 from openfit_tokend.core.session import State
 from openfit_tokend.io.calls import Calls, House
+from openfit_tokend.io.profiles import Profiles
 
 TEXT = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
 METHOD = re.compile(r"^### (\w+)\n\n`\{([\w, ]*)\}`", re.MULTILINE)
@@ -38,7 +40,7 @@ def test_each_method_is_there_with_its_parameters() -> None:
     told = {name: set(params.split(", ")) - {""} for name, params in METHOD.findall(TEXT)}
     nobody = cast("House", None)  # no method is called
 
-    methods = Calls(nobody)._methods  # pyright: ignore[reportPrivateUsage] -- there is no other list of them
+    methods = Calls(nobody, Profiles(Rights()))._methods  # pyright: ignore[reportPrivateUsage] -- there is no other list of them
     assert told == {name: set(params) for name, (_, params) in methods.items()}
 
 

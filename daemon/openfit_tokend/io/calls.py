@@ -1,7 +1,6 @@
 """What each method does. Parameters are judged here, once; answers are made here."""
 
 import os
-from collections import Counter
 from collections.abc import Callable, Mapping
 from math import inf, isfinite
 from typing import TYPE_CHECKING, Final, Protocol, final
@@ -10,7 +9,6 @@ from openfit_token.errors import (
     BadRequest,
     Internal,
     NoSuchMethod,
-    NotAllowed,
     Stopping,
     TokenError,
 )
@@ -26,32 +24,20 @@ from openfit_token.protocol import (
 from openfit_tokend import __version__
 from openfit_tokend.core.answers import Call, Get, Refuse, Renew, answer, login_call, token_for
 from openfit_tokend.core.events import NewTokenWanted, Woken
-from openfit_tokend.core.rights import (
-    Rights,
-    Who,
-    is_operator,
-    may_use,
-    no_such_profile,
-    not_yours,
-)
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import AccessToken
 from openfit_tokend.io import audit, clock
 from openfit_tokend.io.connection import Park, User
 from openfit_tokend.io.following import Follow
 from openfit_tokend.io.keeper import Keeper
-from openfit_tokend.io.peers import who
+from openfit_tokend.io.peers import Caller
+from openfit_tokend.io.profiles import Profiles, shown
 from openfit_tokend.io.secrets import MAX_PASSWORD
-from openfit_tokend.io.server import Caller
-from openfit_tokend.io.shortcut import Shortcut
 from openfit_tokend.io.status import status_of
 from openfit_tokend.io.waiting import Later, Reply
 
 if TYPE_CHECKING:
     from openfit_token.protocol import Value
-
-MAX_SHOWN: Final = 64
-"""Characters of a caller's own words that an error repeats."""
 
 REFUSED: Final = "the last reload was refused: operators are told why"
 """What callers are told of a faulty configuration."""
@@ -60,16 +46,11 @@ Params = Mapping[str, object]
 
 
 class House(Protocol):
-    """What the methods need to know of the daemon."""
+    """What the methods need to know of the daemon, beside its profiles."""
 
-    keepers: dict[str, Keeper]
-    default_profile: str | None
-    rights: Rights
     socket_path: str
     started_at: float
     """CLOCK_BOOTTIME."""
-    config_error: str | None
-    stopping: bool
 
     @property
     def users(self) -> Mapping[int, User]:
@@ -90,10 +71,11 @@ class House(Protocol):
 class Calls:
     """The methods of the protocol, by name."""
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: House, profiles: Profiles) -> None:
         self._house = house
-        self.shortcut = Shortcut()
-        self._refused: Counter[int] = Counter()  # calls that a uid might not make
+        self._profiles = profiles
+        self.shortcut = profiles.shortcut
+        self.refusal = profiles.refusal
         self._audited = audit.is_detailed()  # then each token goes the long way, and is logged
         self._methods: dict[str, tuple[Callable[[Caller, Params], object], frozenset[str]]] = {
             "get_token": (self._get_token, frozenset({"profile", "min_ttl", "wait"})),
@@ -116,11 +98,11 @@ class Calls:
         known = self._methods.get(method)
         if known is None:
             raise NoSuchMethod(
-                f"there is no method {_shown(method)}", f"there are {', '.join(self._methods)}"
+                f"there is no method {shown(method)}", f"there are {', '.join(self._methods)}"
             )
         do, names = known
         if not names.issuperset(params):
-            unknown = ", ".join(_shown(name) for name in params if name not in names)
+            unknown = ", ".join(shown(name) for name in params if name not in names)
             raise BadRequest(
                 f"{method} has no parameter {unknown}",
                 f"it takes {', '.join(sorted(names)) or 'none'}",
@@ -135,7 +117,6 @@ class Calls:
         """
         if self._audited:
             return
-        house = self._house
         try:
             request = parse_request(message)
             if request is None or request[1] != "get_token":
@@ -143,9 +124,8 @@ class Calls:
             params = parse_params(request[2])
             if params.keys() <= {"profile", "wait"}:
                 _wait(params)
-                name = _text(params, "profile")
-                keeper = keeper_of(house.keepers, house.default_profile, name)
-                if keeper.profile.name not in house.rights.allowed:
+                keeper = self._profiles.find_for_all(_text(params, "profile"))
+                if keeper is not None:
                     self.shortcut.remember(data, keeper)
         except (TokenError, Malformed):
             return  # the usual way will say so
@@ -156,16 +136,6 @@ class Calls:
             audit.token_handed_out(caller.peer, keeper.profile.name, access, now)
         return Encoded(keeper.hand_out(access, now))
 
-    def refusal(self, caller: Caller, keeper: Keeper) -> TokenError | None:
-        """Return the error of a caller who may not use a profile, if so; it is logged, and counted."""
-        name, rights = keeper.profile.name, self._house.rights
-        if name not in rights.allowed:
-            return None
-        asking = who(caller.sock, caller.peer)
-        if may_use(rights, name, asking):
-            return None
-        return self._refuse_profile(caller, "wait", name, self._usable(asking))
-
     # The methods
 
     def _hello(self, caller: Caller, _params: Params) -> object:
@@ -175,7 +145,7 @@ class Calls:
             "protocol": PROTOCOL,
             "pid": os.getpid(),
             "uptime": clock.boot() - self._house.started_at,
-            "profiles": list(self._usable(who(caller.sock, caller.peer))),
+            "profiles": list(self._profiles.usable(caller)),
         }
 
     def _get_token(self, caller: Caller, params: Params) -> object:
@@ -222,22 +192,22 @@ class Calls:
         return Later(lambda reply: keeper.order_logout(lambda kept: reply({} if kept else unkept)))
 
     def _reload(self, caller: Caller, _params: Params) -> object:
-        self._judge_operator(caller, "reload")
+        self._judge_time()
+        self._profiles.judge_operator(caller, "reload")
         audit.operator_call(caller.peer, "reload")
         return Later(self._house.reload)
 
     def _status(self, caller: Caller, params: Params) -> object:
-        house, now = self._house, clock.boot()
-        one, asking = _text(params, "profile"), who(caller.sock, caller.peer)
+        house, profiles, now = self._house, self._profiles, clock.boot()
+        one, operator = _text(params, "profile"), profiles.is_operator(caller)
         keepers = (
-            self._usable(asking) if one is None else {one: self._keeper(caller, "status", params)}
+            profiles.usable(caller) if one is None else {one: profiles.find(caller, "status", one)}
         )
-        operator = is_operator(house.rights, asking)
         clients = {
             str(uid): {
                 "connections": user.connections,
                 "requests": user.requests,
-                "refused": self._refused[uid],
+                "refused": profiles.refused[uid],
             }
             for uid, user in house.users.items()
         }
@@ -250,7 +220,8 @@ class Calls:
             "connections": house.connections,
             "requests": sum(user.requests for user in house.users.values()),
             # It names profiles and users: of others, too.
-            "config_error": house.config_error and (house.config_error if operator else REFUSED),
+            "config_error": profiles.config_error
+            and (profiles.config_error if operator else REFUSED),
             "profiles": {
                 name: status_of(keeper, now, operator=operator) for name, keeper in keepers.items()
             },
@@ -259,48 +230,14 @@ class Calls:
 
     def _subscribe(self, caller: Caller, params: Params) -> object:
         keeper = self._keeper(caller, "subscribe", params)
-        operator = is_operator(self._house.rights, who(caller.sock, caller.peer))
+        operator = self._profiles.is_operator(caller)
         status = status_of(keeper, clock.boot(), operator=operator)
         return Follow(keeper, {"profile": keeper.profile.name, **status})
 
     # What they share
 
     def _keeper(self, caller: Caller, method: str, params: Params) -> Keeper:
-        """Return the keeper of the profile that a call is for, if the caller may use it."""
-        house = self._house
-        keepers, default, rights = house.keepers, house.default_profile, house.rights
-        name = _text(params, "profile") if params else None
-        asking = who(caller.sock, caller.peer) if rights.allowed else None
-        if asking is None or is_operator(rights, asking):
-            return keeper_of(keepers, default, name)
-        meant = default if name is None else name
-        if meant in keepers and may_use(rights, meant, asking):
-            return keepers[meant]
-        usable = self._usable(asking)
-        if name is None and usable:
-            return keeper_of(usable, None, None)
-        raise self._refuse_profile(caller, method, name, usable)
-
-    def _usable(self, asking: Who) -> dict[str, Keeper]:
-        """Give the profiles that a caller may use."""
-        rights, keepers = self._house.rights, self._house.keepers
-        if not rights.allowed:
-            return keepers
-        return {name: keeper for name, keeper in keepers.items() if may_use(rights, name, asking)}
-
-    def _refuse_profile(
-        self, caller: Caller, method: str, name: str | None, usable: Mapping[str, Keeper]
-    ) -> TokenError:
-        """Note that a caller may not use a profile (None: any), and return what it is told.
-
-        That depends on what the caller may use, and on nothing else: so nobody learns whether
-        there is a profile of a name that was guessed. The log says which one was meant.
-        """
-        peer, is_one = caller.peer, name in self._house.keepers
-        if is_one or not usable:
-            self._refused[peer.uid] += 1
-            audit.call_refused(peer, method, name if is_one else None)
-        return not_yours(peer.uid, None if name is None else _shown(name), usable)
+        return self._profiles.find(caller, method, _text(params, "profile") if params else None)
 
     def _await(
         self, caller: Caller, keeper: Keeper, call: Get | Refuse | Renew, wait: float
@@ -329,50 +266,20 @@ class Calls:
                 raise error
 
     def _operated(self, caller: Caller, method: str, params: Params) -> Keeper:
-        self._judge_operator(caller, method)
+        self._judge_time()
+        self._profiles.judge_operator(caller, method)
         keeper = self._keeper(caller, method, params)
         audit.operator_call(caller.peer, method, keeper.profile.name)
         return keeper
 
     def _judge_time(self) -> None:
-        if self._house.stopping:
+        if self._profiles.stopping:
             raise stopping()
-
-    def _judge_operator(self, caller: Caller, method: str) -> None:
-        self._judge_time()
-        if is_operator(self._house.rights, who(caller.sock, caller.peer)):
-            return
-        self._refused[caller.peer.uid] += 1
-        audit.call_refused(caller.peer, method)
-        raise NotAllowed(
-            f"{method} is for operators: root, the daemon's user and admin_groups",
-            "ask the administrator, or use sudo",
-        )
-
-
-def keeper_of(keepers: Mapping[str, Keeper], default: str | None, name: str | None) -> Keeper:
-    """Give the keeper of a profile; of the default one, or of the only one, where none is named.
-
-    Raises:
-        NoSuchProfile: there is none.
-    """
-    if name is None:
-        name = default
-        if name is None and len(keepers) == 1:
-            (name,) = keepers
-    keeper = None if name is None else keepers.get(name)
-    if keeper is None:
-        raise no_such_profile(None if name is None else _shown(name), keepers)
-    return keeper
 
 
 def stopping() -> Stopping:
     """Give what a caller is told who would have to wait while the daemon ends."""
     return Stopping("the daemon is shutting down", "ask again: it may be restarting", 1.0)
-
-
-def _shown(words: str) -> str:
-    return repr(words if len(words) <= MAX_SHOWN else f"{words[:MAX_SHOWN]}...")
 
 
 def _text(params: Params, name: str) -> str | None:

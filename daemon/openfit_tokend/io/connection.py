@@ -3,8 +3,9 @@
 from _socket import AF_UNIX, MSG_DONTWAIT, SOCK_STREAM, socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, cast, final
+from typing import Final, Protocol, cast, final
 
+from openfit_token.errors import TokenError
 from openfit_token.protocol import Decoder
 from openfit_tokend.core.answers import Call
 from openfit_tokend.io.alarm import Entry
@@ -133,3 +134,23 @@ class Connection:
         unread = 0 if self.closed else len(self.outgoing)
         self.user.unread += unread - self.unread
         self.unread = unread
+
+
+Judge = Callable[[Connection, Keeper], TokenError | None]
+"""Returns the error of a connection's peer that may not use a keeper's profile any more, if so."""
+
+
+class Door(Protocol):
+    """Where what comes unasked, or later, goes out to a client."""
+
+    def respond(self, connection: Connection, msgid: int, result: object, *, waited: bool) -> None:
+        """Send an answer; `waited`: to a parked call, which may not leave much unread."""
+        ...
+
+    def tell(self, connection: Connection, notification: bytes) -> None:
+        """Send bytes that answer nothing."""
+        ...
+
+    def drop(self, connection: Connection) -> None:
+        """Close a connection, and so forget what it is owed and what it follows."""
+        ...

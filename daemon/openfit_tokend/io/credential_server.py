@@ -18,7 +18,7 @@ import socket
 from dataclasses import dataclass
 from resource import RLIMIT_NOFILE, getrlimit
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, epoll
-from typing import Final, Protocol, final
+from typing import Final, final
 
 from anyio import move_on_after, sleep, wait_readable
 
@@ -26,9 +26,10 @@ from openfit_token.errors import NoSuchProfile, TokenError
 from openfit_tokend.core.events import NewTokenWanted, Woken
 from openfit_tokend.core.session import live, state
 from openfit_tokend.io import clock, log
-from openfit_tokend.io.calls import keeper_of, stopping
+from openfit_tokend.io.calls import stopping
 from openfit_tokend.io.keeper import Keeper
 from openfit_tokend.io.peers import peer_of, program_of
+from openfit_tokend.io.profiles import Profiles
 
 NAME: Final = "openfit"
 """The credential of the default profile; NAME.PROFILE is another's."""
@@ -52,14 +53,6 @@ _AT_ONCE: Final = int(socket.MSG_DONTWAIT)
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 
 
-class House(Protocol):
-    """What is to be known of the daemon."""
-
-    keepers: dict[str, Keeper]
-    default_profile: str | None
-    stopping: bool
-
-
 @dataclass(eq=False, slots=True)
 class _Unit:
     """A unit that starts. `keeper`: whose token it waits for; None: it is being answered."""
@@ -75,11 +68,11 @@ class _Unit:
 class CredentialServer:
     """All connections of the credential socket. Does nothing where there is no such socket."""
 
-    def __init__(self, house: House, listener: socket.socket | None) -> None:
+    def __init__(self, profiles: Profiles, listener: socket.socket | None) -> None:
         """Take a listening socket over: it is closed when `run` ends."""
         descriptors, _hard = getrlimit(RLIMIT_NOFILE)
         self._room = min(MAX_UNITS, max(1, descriptors // SHARE))
-        self._house = house
+        self._profiles = profiles
         self._listener = listener
         self._units: dict[int, _Unit] = {}
         self._epoll = epoll()
@@ -137,7 +130,7 @@ class CredentialServer:
         return able
 
     def _accept(self, listener: socket.socket) -> bool:
-        if self._house.stopping:
+        if self._profiles.stopping:
             self._room = 0  # who comes now is the next daemon's
         self._mind_listener()
         try:
@@ -211,7 +204,7 @@ class CredentialServer:
                 f"a credential of this socket is called {NAME} or {NAME}.PROFILE",
                 f"LoadCredential={NAME}.PROFILE:SOCKET",
             )
-        return keeper_of(self._house.keepers, self._house.default_profile, profile if dot else None)
+        return self._profiles.find_for_root(profile if dot else None)
 
     def _waiting(self) -> list[_Unit]:
         return [unit for unit in self._units.values() if unit.keeper is not None]

@@ -4,18 +4,14 @@ Whoever doesn't read is told the newest once it does, not all: a connection reme
 profiles have news for it.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, final
+from typing import final
 
 from openfit_token.protocol import encode_notification
 from openfit_tokend.core.session import live, state
 from openfit_tokend.io import clock
-from openfit_tokend.io.connection import Connection
+from openfit_tokend.io.connection import Connection, Door, Judge
 from openfit_tokend.io.keeper import Keeper
-
-Judge = Callable[[Connection, Keeper], object | None]
-"""Gives why a connection's peer may not use a keeper's profile; None: it may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,24 +22,13 @@ class Follow:
     result: object
 
 
-class Door(Protocol):
-    """Where notifications go out."""
-
-    def tell(self, connection: Connection, notification: bytes) -> None:
-        """Send bytes that answer nothing."""
-        ...
-
-    def drop(self, connection: Connection) -> None:
-        """Close a connection, and so forget what it follows."""
-        ...
-
-
 @final
 class Following:
     """Who follows which profile."""
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, door: Door, judge: Judge) -> None:
         self._door = door
+        self._judge = judge
         self._followers: dict[Keeper, set[Connection]] = {}
         self._told: dict[Keeper, tuple[str, int]] = {}
 
@@ -56,7 +41,13 @@ class Following:
         self._told.setdefault(keeper, _standing(keeper))
 
     def changed(self, keeper: Keeper) -> None:
-        """Tell whoever follows a profile, if what it is told of changed."""
+        """Tell whoever follows a profile, if what it is told of changed.
+
+        Close who may not use it any more.
+        """
+        for connection in list(self._followers.get(keeper, ())):
+            if self._judge(connection, keeper) is not None:
+                self._door.drop(connection)
         followers = self._followers.get(keeper)
         if not followers:
             return
@@ -73,24 +64,22 @@ class Following:
                 self._door.tell(connection, notification)
 
     def news(self, connection: Connection) -> bytes:
-        """Give what a connection couldn't be told while it didn't read."""
+        """Give what a connection couldn't be told while it didn't read.
+
+        Of what it may not use any more it is told nothing; it is closed when that changes.
+        """
         if connection.news is None:
             return b""
         untold = [keeper for keeper, waits in connection.news.items() if waits]
         connection.news = dict.fromkeys(connection.news, False)
-        return b"".join(map(_notification, untold))
+        return b"".join(
+            _notification(keeper) for keeper in untold if self._judge(connection, keeper) is None
+        )
 
     def removed(self, keeper: Keeper) -> None:
         """Close who follows a profile that is no more: asking again tells them why."""
         for connection in list(self._followers.get(keeper, ())):
             self._door.drop(connection)
-
-    def review(self, judge: Judge) -> None:
-        """Close who follows what it may not use any more."""
-        for keeper, followers in list(self._followers.items()):
-            for connection in list(followers):
-                if judge(connection, keeper) is not None:
-                    self._door.drop(connection)
 
     def forget(self, connection: Connection) -> None:
         """Tell a connection nothing more."""

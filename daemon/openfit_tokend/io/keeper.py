@@ -33,6 +33,7 @@ from openfit_tokend.core.events import (
 )
 from openfit_tokend.core.notices import Condition, told_before
 from openfit_tokend.core.oauth import Failure
+from openfit_tokend.core.rights import Rights
 from openfit_tokend.core.schedule import MAX_BACKOFF, REQUEST_TIMEOUT
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import (
@@ -106,8 +107,10 @@ class Tools:
 class Keeper:
     """One profile: its session, its timer, its requests."""
 
-    def __init__(self, profile: Profile, tools: Tools, changed: Listener) -> None:
+    def __init__(self, profile: Profile, rights: Rights, tools: Tools, changed: Listener) -> None:
         self.profile = profile
+        self.rights = rights
+        """Those of the configuration that `profile` is of. Who asks them is `Profiles`."""
         self.counters = Counters()
         self.handout: Handout = NONE
         self.waiting = 0
@@ -224,9 +227,10 @@ class Keeper:
         self.feed(LogoutOrdered())
         self._tools.tasks.start_soon(self._write_and_tell, done)
 
-    def reconfigure(self, profile: Profile) -> None:
+    def reconfigure(self, profile: Profile, rights: Rights) -> None:
         """Take over what a reload brought; an unchanged profile keeps its session."""
-        old, self.profile = self.profile, profile
+        assert not self.stopping  # noqa: S101 -- it would serve the old session by the new rights
+        old, self.profile, self.rights = self.profile, profile, rights
         self.handout = NONE
         if profile.identity != old.identity:
             self._password = None  # it was another user's, or for another server

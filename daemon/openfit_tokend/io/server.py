@@ -35,7 +35,7 @@ from openfit_tokend.io.alarm import Alarm
 from openfit_tokend.io.connection import BATCH, Connection, Park, User, accept
 from openfit_tokend.io.following import Follow, Following
 from openfit_tokend.io.keeper import Keeper
-from openfit_tokend.io.peers import Peer, peer_of
+from openfit_tokend.io.peers import Caller, peer_of
 from openfit_tokend.io.shortcut import Shortcut
 from openfit_tokend.io.waiting import Later, Waiting
 
@@ -65,20 +65,6 @@ ACCEPT_PAUSE: Final = 0.1
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 
 
-class Caller(Protocol):
-    """Who made a request, over which connection."""
-
-    @property
-    def peer(self) -> Peer:
-        """Give the process that connected."""
-        ...
-
-    @property
-    def sock(self) -> socket:
-        """Give the connection's socket, to ask the kernel about its other end."""
-        ...
-
-
 class Methods(Protocol):
     """What the server needs to know of the methods."""
 
@@ -97,6 +83,10 @@ class Methods(Protocol):
         """Give the result that hands out a token to a caller."""
         ...
 
+    def refusal(self, caller: Caller, keeper: Keeper) -> TokenError | None:
+        """Return the error of a caller who may not use a keeper's profile any more, if so."""
+        ...
+
     def note(self, data: bytes, message: "Value") -> None:
         """Take notice of a request's bytes, for the short way."""
         ...
@@ -110,8 +100,8 @@ class Server:
         descriptors, _hard = getrlimit(RLIMIT_NOFILE)
         self._capacity = max(1, descriptors - RESERVE)
         self.users: dict[int, User] = {}
-        self.waiting = Waiting(self, methods.token, alarm)
-        self.following = Following(self)
+        self.waiting = Waiting(self, methods.refusal, methods.token, alarm)
+        self.following = Following(self, methods.refusal)
         self._methods = methods
         self._shortcut = methods.shortcut
         self._alarm = alarm

@@ -2,12 +2,13 @@
 
 from datetime import UTC, datetime
 from math import inf
-from typing import Final, Protocol, final
+from typing import Final, final
 
 from openfit_tokend.core.summary import in_words
 from openfit_tokend.io import clock
 from openfit_tokend.io.alarm import Alarm
-from openfit_tokend.io.keeper import Keeper
+from openfit_tokend.io.endpoint import Endpoint
+from openfit_tokend.io.profiles import Profiles
 from openfit_tokend.io.service_manager import ServiceManager
 
 READY_TIME: Final = 10.0
@@ -19,25 +20,15 @@ MARGIN: Final = 10.0
 _DAY: Final = 86400.0
 
 
-class House(Protocol):
-    """What is to be known of the daemon."""
-
-    keepers: dict[str, Keeper]
-    config_error: str | None
-    stopping: bool
-
-    @property
-    def under_way(self) -> int:
-        """Give the number of requests that were sent and have no answer yet."""
-        ...
-
-
 @final
 class Standing:
     """What the service manager was told last."""
 
-    def __init__(self, house: House, manager: ServiceManager, alarm: Alarm) -> None:
-        self._house = house
+    def __init__(
+        self, profiles: Profiles, endpoint: Endpoint, manager: ServiceManager, alarm: Alarm
+    ) -> None:
+        self._profiles = profiles
+        self._endpoint = endpoint
         self._manager = manager
         self._alarm = alarm
         self._begun = False
@@ -57,7 +48,7 @@ class Standing:
         """Tell of a change: at once, or as soon as PACE allows."""
         if not self._begun:
             return
-        if not self._ready and all(keeper.answered for keeper in self._house.keepers.values()):
+        if not self._ready and all(keeper.answered for keeper in self._profiles.keepers.values()):
             self._be_ready()
         if not self._telling:
             self._telling = True
@@ -65,12 +56,12 @@ class Standing:
 
     def reloading(self) -> None:
         """Tell that a reload begins. Before the daemon is ready it is a part of the start."""
-        if self._ready and not self._house.stopping:
+        if self._ready and not self._profiles.stopping:
             self._manager.reloading()
 
     def reloaded(self) -> None:
         """Tell that a reload has ended, well or not."""
-        if self._ready and not self._house.stopping:
+        if self._ready and not self._profiles.stopping:
             self._tell()
             self._manager.ready()
 
@@ -78,12 +69,12 @@ class Standing:
         """Tell that the daemon ends, and may need so many seconds for requests under way."""
         if self._begun:
             self._manager.stopping()
-            if self._house.under_way:
+            if self._endpoint.under_way:
                 self._manager.extend(time + MARGIN)
             self._tell()
 
     def _be_ready(self) -> None:
-        if not self._ready and not self._house.stopping:
+        if not self._ready and not self._profiles.stopping:
             self._ready = True
             self._tell()  # first, so that it can be read once the start is complete
             self._manager.ready()
@@ -96,14 +87,14 @@ class Standing:
             self._manager.status(text)
 
     def _in_words(self) -> str:
-        house, now = self._house, clock.boot()
-        if house.stopping:
-            left = house.under_way
+        profiles, now = self._profiles, clock.boot()
+        if profiles.stopping:
+            left = self._endpoint.under_way
             are = "request is" if left == 1 else "requests are"
             return f"stopping: {left} {are} being finished" if left else "stopping"
-        profiles = [(name, keeper.session) for name, keeper in house.keepers.items()]
-        text = in_words(profiles, now, lambda moment: _shown(moment, now))
-        return f"{text}; the last reload was refused" if house.config_error else text
+        sessions = [(name, keeper.session) for name, keeper in profiles.keepers.items()]
+        text = in_words(sessions, now, lambda moment: _shown(moment, now))
+        return f"{text}; the last reload was refused" if profiles.config_error else text
 
 
 def _shown(moment: float, now: float) -> str:

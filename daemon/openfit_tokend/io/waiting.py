@@ -6,22 +6,20 @@ Later is answered by what it began. A closed connection drops its entries.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, final
+from typing import final
 
 from openfit_token.errors import TokenError
 from openfit_tokend.core.answers import LoginEnded, answer
 from openfit_tokend.core.session import AccessToken
 from openfit_tokend.io import clock, log
 from openfit_tokend.io.alarm import Alarm
-from openfit_tokend.io.connection import Connection, Owed, Park
+from openfit_tokend.io.connection import Connection, Door, Judge, Owed, Park
 from openfit_tokend.io.keeper import Keeper
 
 Reply = Callable[[object], None]
 """Answers a call later: with its result, or with a TokenError."""
 HandOut = Callable[[Connection, Keeper, AccessToken, float], object]
 """Gives the result that hands out a keeper's token now."""
-Judge = Callable[[Connection, Keeper], TokenError | None]
-"""Gives the error of a caller that may not use a keeper's profile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,24 +29,13 @@ class Later:
     begin: Callable[[Reply], None]
 
 
-class Door(Protocol):
-    """Where answers go out."""
-
-    def respond(self, connection: Connection, msgid: int, result: object, *, waited: bool) -> None:
-        """Send an answer; `waited`: to a parked call, which may not leave much unread."""
-        ...
-
-    def drop(self, connection: Connection) -> None:
-        """Close a connection, and so forget what it is owed."""
-        ...
-
-
 @final
 class Waiting:
     """All answers that are owed."""
 
-    def __init__(self, door: Door, token: HandOut, alarm: Alarm) -> None:
+    def __init__(self, door: Door, judge: Judge, token: HandOut, alarm: Alarm) -> None:
         self._door = door
+        self._judge = judge
         self._token = token
         self._alarm = alarm
         self._parked: dict[Keeper, dict[Owed, None]] = {}
@@ -68,7 +55,7 @@ class Waiting:
         later.begin(lambda result: self._deliver(owed, result))
 
     def changed(self, keeper: Keeper, ended: LoginEnded | None) -> None:
-        """Answer whoever waits for this keeper and can be answered now."""
+        """Answer whoever waits for this keeper and can be answered now, or may not use it any more."""
         now = clock.boot()
         for owed in list(self._parked.get(keeper, ())):
             try:
@@ -76,14 +63,6 @@ class Waiting:
             except Exception:  # noqa: BLE001 -- a fault of ours: one client's, not the keeper's
                 log.exception("internal_fault")
                 self._door.drop(owed.connection)
-
-    def review(self, judge: Judge) -> None:
-        """Answer those who wait for what they may not use any more."""
-        for keeper, calls in list(self._parked.items()):
-            for owed in list(calls):
-                error = judge(owed.connection, keeper)
-                if error is not None:
-                    self._deliver(owed, error)
 
     def removed(self, keeper: Keeper, error: TokenError) -> None:
         """Answer whoever waits for a keeper that is no more."""
@@ -112,7 +91,8 @@ class Waiting:
     def _try(self, owed: Owed, now: float, ended: LoginEnded | None) -> None:
         park = owed.park
         assert park is not None  # noqa: S101 -- only parked calls come here
-        result = answer(park.keeper.session, park.call, park.deadline, now, ended)
+        error = self._judge(owed.connection, park.keeper)
+        result = error or answer(park.keeper.session, park.call, park.deadline, now, ended)
         if isinstance(result, AccessToken):
             self._deliver(owed, self._token(owed.connection, park.keeper, result, now))
         elif result is not None:

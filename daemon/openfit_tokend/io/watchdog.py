@@ -8,7 +8,7 @@ the log, and doesn't count: descriptors used up, a socket of the service manager
 import errno
 import os
 import socket
-from typing import Final, Protocol, final
+from typing import Final, final
 
 import anyio
 
@@ -18,8 +18,8 @@ from openfit_tokend.core.liveness import late_keepers, late_requests
 from openfit_tokend.io import clock, log
 from openfit_tokend.io.alarm import Alarm
 from openfit_tokend.io.endpoint import Endpoint
-from openfit_tokend.io.keeper import Keeper
 from openfit_tokend.io.listener import AdoptedListener, Listener
+from openfit_tokend.io.profiles import Profiles
 from openfit_tokend.io.server import Server
 from openfit_tokend.io.service_manager import ServiceManager
 
@@ -38,21 +38,18 @@ _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.E
 _GONE: Final = frozenset({errno.ENOENT, errno.ECONNREFUSED})
 
 
-class House(Protocol):
-    """What is to be known of the daemon."""
-
-    keepers: dict[str, Keeper]
-    stopping: bool
-
-
 @final
 class Watchdog:
     """Looks, and feeds."""
 
     def __init__(
-        self, house: House, endpoint: Endpoint, server: Server, listener: Listener | AdoptedListener
+        self,
+        profiles: Profiles,
+        endpoint: Endpoint,
+        server: Server,
+        listener: Listener | AdoptedListener,
     ) -> None:
-        self._house = house
+        self._profiles = profiles
         self._endpoint = endpoint
         self._server = server
         self._listener = listener
@@ -74,16 +71,16 @@ class Watchdog:
 
     async def _faults(self, patience: float) -> list[str]:
         """Say what is wrong. The alarm has called whoever was due before this goes on."""
-        if self._house.stopping:  # the loop turns; nobody is woken any more, nor welcomed
+        if self._profiles.stopping:  # the loop turns; nobody is woken any more, nor welcomed
             return []
-        sessions = [(name, keeper.session) for name, keeper in self._house.keepers.items()]
+        sessions = [(name, keeper.session) for name, keeper in self._profiles.keepers.items()]
         faults = late_keepers(sessions, clock.boot())
         faults += late_requests(self._endpoint.overruns())
         try:
             with anyio.fail_after(patience):
                 await self._greet()
         except TimeoutError:
-            if not self._server.is_full and not self._house.stopping:
+            if not self._server.is_full and not self._profiles.stopping:
                 faults.append(f"the socket didn't answer within {patience:.0f} s")
         except (OSError, EOFError, Malformed, ProtocolViolation) as error:
             faults += self._judge(error)
@@ -124,7 +121,7 @@ class Watchdog:
                 else "let the daemon's user open its own socket: is it in the socket's group?",
             )
             return []
-        if code in _EXHAUSTED or self._house.stopping:
+        if code in _EXHAUSTED or self._profiles.stopping:
             return []
         return [f"the socket didn't answer: {str(error) or type(error).__name__}"]
 

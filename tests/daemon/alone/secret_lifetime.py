@@ -163,7 +163,8 @@ async def test_a_logout_lets_go_of_both_tokens(tmp_path: Path, server: RawServer
             assert holders(refresh)
             await tokens.logout()
             await async_await_that(lambda: b"/revocation" in server.requests[-1])
-            await async_await_that(lambda: daemon.daemon.under_way == 0)
+            endpoint = daemon.daemon._endpoint  # pyright: ignore[reportPrivateUsage] -- no other way tells
+            await async_await_that(lambda: endpoint.under_way == 0)
 
             assert was_sent(server, refresh)
             assert holders(access) == []

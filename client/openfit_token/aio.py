@@ -12,7 +12,7 @@ from openfit_token import calls
 from openfit_token.changes import Change, Feed
 from openfit_token.connection import READ, SEND_FLAGS, Connection, Pool, Tries
 from openfit_token.errors import DaemonUnreachable, Stopping, TokenError
-from openfit_token.paths import connect, find
+from openfit_token.paths import connect, find, named
 from openfit_token.protocol import DEFAULT_WAIT
 from openfit_token.token import Token
 
@@ -33,7 +33,7 @@ class AsyncTokenClient:
 
     def __init__(self, profile: str | None = None, socket: str | None = None) -> None:
         self._profile = profile
-        self._path = socket
+        self._path = named(socket)  # once: a `chdir` must not lead to another daemon
         self._pool = Pool()
 
     async def get_token(self, *, min_ttl: float | None = None, wait: float = DEFAULT_WAIT) -> Token:
@@ -112,7 +112,7 @@ class AsyncTokenClient:
 
     def _connect(self) -> socket:
         """Connect to the daemon's socket, and to no other from then on: that is another's login."""
-        path = find(self._path)
+        path = find() if self._path is None else self._path
         channel = connect(path)
         self._path = path
         return channel

@@ -1,8 +1,8 @@
 """Where the daemon's socket is, and whether to trust who listens there.
 
 A token that a stranger hands out would send the caller's data to the stranger's account. So the first
-socket found is the only one tried (a daemon that is down must not turn one login into another), and
-the kernel is asked who listens.
+socket found is the only one tried (a daemon that is down must not turn one login into another), only
+those whom `trusted_path` trusts may decide where it leads, and the kernel is asked who listens.
 """
 
 import errno
@@ -13,6 +13,7 @@ from _socket import AF_UNIX, SO_PEERCRED, SOCK_STREAM, SOL_SOCKET, socket
 from struct import unpack
 
 from openfit_token.errors import DaemonUnreachable, DaemonUntrusted
+from openfit_token.trusted_path import Untrusted, group_name, judge_socket, user_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not loaded at run time: it would double the client's start
@@ -27,27 +28,41 @@ _START: "Final" = "start it: `systemctl start openfit-tokend`, or `openfit-token
 _OR_NAME: "Final" = (
     f"{_START}; one whose configuration has a `socket` is found by --socket or ${VARIABLE}"
 )
-_OTHERS_WRITE: "Final" = 0o022
-"""The mode bits that let group and others write."""
 _GROUP_WRITES: "Final" = 0o020
 
 
+def named(given: str | None = None) -> str | None:
+    """Return the absolute path that the argument names, else the variable; None: neither does.
+
+    Raises:
+        DaemonUnreachable: it is relative to a working directory that is gone.
+    """
+    path = os.environ.get(VARIABLE) or None if given is None else given
+    if not path or path.startswith("/"):
+        return path
+    try:
+        return f"{os.getcwd()}/{path}"  # noqa: PTH109 -- pathlib costs 9 ms
+    except OSError as error:
+        reason = f"can't find {path}: the working directory is gone ({error.strerror})"
+        raise DaemonUnreachable(reason, "name the socket by its absolute path") from error
+
+
 def candidates(given: str | None = None) -> list[str]:
-    """Give the paths where the socket may be, best first. A given path is the only one."""
-    chosen = os.environ.get(VARIABLE) or None if given is None else given
-    if chosen is not None:
-        return [chosen]
-    return usual()
+    """Return the absolute paths where the socket may be, best first. A named one is the only one."""
+    path = named(given)
+    return usual() if path is None else [path]
 
 
 def usual() -> list[str]:
-    """Give the paths where it may be when nothing names one: the user's own, the machine's."""
-    runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}"
+    """Return the paths where it may be when nothing names one: the user's own, the machine's."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR") or ""
+    if not runtime.startswith("/"):  # which its specification wants to be ignored
+        runtime = f"/run/user/{os.geteuid()}"
     return [f"{runtime}/openfit-tokend/socket", SYSTEM_SOCKET]
 
 
 def find(given: str | None = None) -> str:
-    """Give the first path that exists.
+    """Return the first path that exists, absolute.
 
     A path that may not be looked at counts as one that exists: going on could lead to another
     daemon's login.
@@ -70,14 +85,18 @@ def find(given: str | None = None) -> str:
 
 
 def connect(given: str | None = None) -> socket:
-    """Give a non-blocking connection to the daemon, whose owner can be trusted. Never waits.
+    """Return a non-blocking connection to the daemon, whose owner can be trusted. Never waits.
 
     Raises:
         DaemonUnreachable: there is no socket, nobody listens, or it may not be opened.
-        DaemonUntrusted: the listener is neither root, nor the caller, nor the directory's owner.
+        DaemonUntrusted: others can decide who listens there, or the listener is neither root, nor the
+            caller, nor the user of a service.
         BlockingIOError: the daemon's queue of connections is full. Try again in a moment.
     """
-    path = find(given)
+    path = named(given)
+    if path is None:
+        path = find()
+    trusted = _judge(path)
     try:
         connection = socket(AF_UNIX, SOCK_STREAM)
     except OSError as error:
@@ -85,7 +104,7 @@ def connect(given: str | None = None) -> socket:
     try:
         connection.settimeout(0)
         connection.connect(path)
-        _refuse_stranger(connection, path)
+        _refuse_stranger(connection, path, trusted)
     except BlockingIOError:
         connection.close()
         raise
@@ -98,24 +117,36 @@ def connect(given: str | None = None) -> socket:
     return connection
 
 
-def _refuse_stranger(connection: socket, path: str) -> None:
-    """Raise DaemonUntrusted unless the peer is root, the caller, or rules the socket's directory."""
+def _judge(path: str) -> set[int]:
+    """Return who may listen at a path; whoever else could is refused before they learn of us."""
+    own = path == usual()[0]
+    try:
+        return judge_socket(path, service=not own)
+    except Untrusted as error:
+        hint = error.remedy
+        if own and "XDG_RUNTIME_DIR" in os.environ:
+            hint = (
+                "if XDG_RUNTIME_DIR is another user's (`su` keeps it): unset it, or use `su -`;"
+                f" else {hint}"
+            )
+        raise DaemonUntrusted(f"{path} can't be trusted: {error}", hint) from error
+    except OSError as error:
+        raise _unreachable(path, error) from error
+
+
+def _refuse_stranger(connection: socket, path: str, trusted: set[int]) -> None:
+    """Raise DaemonUntrusted unless the peer is one of those who may listen there."""
     _, peer, _ = unpack("iII", connection.getsockopt(SOL_SOCKET, SO_PEERCRED, 12))
     if peer == 0:
         return
     _refuse_ambiguous(peer, path)
-    if peer == os.geteuid():
-        return
-    # A link is resolved, since its own directory says nothing of who may put a socket at its end.
-    directory = os.path.dirname(os.path.realpath(path))  # noqa: PTH120 -- pathlib costs 9 ms
-    found = os.stat(directory)  # noqa: PTH116 -- pathlib costs 9 ms
-    if found.st_uid == peer and not found.st_mode & _OTHERS_WRITE:
-        return
-    raise DaemonUntrusted(
-        f"user {user_name(peer)} listens at {path}: neither root, nor you, nor the only one who can"
-        f" write to {directory}",
-        "if that user is right, the socket belongs into a directory which only that user can write to",
-    )
+    if peer not in trusted:
+        raise DaemonUntrusted(
+            f"user {user_name(peer)} listens at {path}: neither root, nor you, nor the owner of the"
+            " directory",
+            "if that user is right, the socket belongs in a directory of that user's which nobody else"
+            " can write to",
+        )
 
 
 def _refuse_ambiguous(peer: int, path: str) -> None:
@@ -188,23 +219,3 @@ def _look_at(path: str) -> os.stat_result | None:
         return os.stat(path)  # noqa: PTH116 -- pathlib costs 9 ms
     except OSError:
         return None
-
-
-def user_name(uid: int) -> str:
-    """Give a user's name, or the number where there is none."""
-    from pwd import getpwuid  # noqa: PLC0415 -- needed only where something went wrong
-
-    try:
-        return getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
-
-
-def group_name(gid: int) -> str:
-    """Give a group's name, or the number where there is none."""
-    from grp import getgrgid  # noqa: PLC0415 -- needed only where something went wrong
-
-    try:
-        return getgrgid(gid).gr_name
-    except KeyError:
-        return str(gid)

@@ -54,8 +54,9 @@ _CLIENT: Final = """\
 Without a command it is `openfit-token get`. `--profile` and `--socket` may stand before the command too.
 
 Without `--socket` the socket is the one that `$OPENFIT_TOKEN_SOCKET` names, else the first that exists of the
-user's own, `$XDG_RUNTIME_DIR/openfit-tokend/socket`, and the machine's, `/run/openfit-tokend/socket`. Who listens
-there must be root, the caller, or the owner of a directory that nobody else can write to.
+user's own, `$XDG_RUNTIME_DIR/openfit-tokend/socket`, and the machine's, `/run/openfit-tokend/socket`. All directories
+and links on the way must belong to root or the caller, and be nobody else's to write; but the last directory of a socket
+that is named, or the machine's, may be a service's user's. Who listens there must be root, the caller, or that user.
 """
 _CLIENT_MORE: Final = """\
 ## See also

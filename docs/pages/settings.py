@@ -45,7 +45,8 @@ TOP: Final[Mapping[str, Setting]] = {
         f"an absolute path, at most {fields.MAX_SOCKET_PATH} bytes",
         "root: `/run/openfit-tokend/socket`; else `$XDG_RUNTIME_DIR/openfit-tokend/socket`",
         "Where the daemon listens. `--socket` goes before it, and a socket that systemd passes before"
-        " both. A reload doesn't move it. Where a user has no `$XDG_RUNTIME_DIR`, `openfit-tokend init` writes one."
+        " both. A reload doesn't move it. Where a user has no `$XDG_RUNTIME_DIR`, `openfit-tokend init` writes one"
+        " below the configuration's directory. Its directory must be root's or the daemon's user's, and nobody else's to write."
         " A client finds it elsewhere than at the default by `--socket` or `$OPENFIT_TOKEN_SOCKET`.",
         '"/run/openfit-tokend/socket"',
     ),

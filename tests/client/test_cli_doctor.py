@@ -219,24 +219,29 @@ def test_a_directory_that_keeps_the_caller_out_is_named(place: Path, doctor: Exa
 def test_a_stranger_who_listens_is_not_trusted_until_the_directory_is_that_users(
     place: Path, doctor: Examine
 ) -> None:
-    place.chmod(0o777)
-    daemon = FakeDaemon(place / "s", well())
+    place.chmod(0o755)
+    (run := place / "run").mkdir()
+    run.chmod(0o777)
+    daemon = FakeDaemon(run / "s", well())
     with as_stranger():
         daemon.start()
     try:
         found = doctor("--socket", daemon.path)
         assert (found.status, found.troubles) == (77, [("FAIL", "owner")])
-        assert "only that user can write to" in found.of("owner").fix
+        assert found.of("owner").fix == f"chmod go-w {run}"
 
-        place.chmod(0o755)
-        os.chown(place, NOBODY, NOBODY)
+        run.chmod(0o755)
+        found = doctor("--socket", daemon.path)
+        assert (found.status, found.troubles) == (77, [("FAIL", "owner")])
+        assert "a directory of that user's" in found.of("owner").fix
+
+        os.chown(run, NOBODY, NOBODY)
         found = doctor("--socket", daemon.path)
     finally:
         daemon.stop()
-        os.chown(place, 0, 0)
 
     assert found.status == 0
-    assert "who alone rules the directory" in found.of("owner").text
+    assert "nobody, whose directory it is, listens there" in found.of("owner").text
 
 
 # The daemon's answer

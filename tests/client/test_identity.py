@@ -31,10 +31,11 @@ except DaemonUntrusted as error:
 
 
 @contextmanager
-def listening(place: Path, uid: int) -> Generator[Path]:
-    """Listen as a user who alone can write to the directory. The kernel notes who called listen()."""
-    path = place / "s"
-    os.chown(place, uid, -1)
+def listening(place: Path, uid: int, owner: int | None = None) -> Generator[Path]:
+    """Listen in a directory of an `owner`, else of the user. The kernel notes who called listen()."""
+    path = place / "run/s"
+    path.parent.mkdir()
+    os.chown(path.parent, uid if owner is None else owner, -1)
     with socket(AF_UNIX) as sock:
         sock.bind(str(path))
         path.chmod(0o666)
@@ -55,10 +56,8 @@ def told(path: Path, maps: str, uid: int) -> list[str]:
 
 
 @needs_namespaces
-def test_a_listener_that_may_be_anybody_is_not_believed_even_in_a_directory_of_its_own(
-    place: Path,
-) -> None:
-    with listening(place, UNMAPPED) as path:
+def test_a_listener_that_may_be_anybody_is_not_believed(place: Path) -> None:
+    with listening(place, UNMAPPED, owner=0) as path:
         message, hint = told(path, f"0 0 1000,{NOBODY} {NOBODY} 1", uid=0)
 
     assert (
@@ -68,11 +67,24 @@ def test_a_listener_that_may_be_anybody_is_not_believed_even_in_a_directory_of_i
 
 
 @needs_namespaces
+@pytest.mark.parametrize("owner", [UNMAPPED, NOBODY])
+@pytest.mark.parametrize("uid", [0, NOBODY])
+def test_a_directory_whose_owner_may_be_anybody_is_nobodys_own_and_no_services(
+    place: Path, owner: int, uid: int
+) -> None:
+    with listening(place, 0, owner) as path:
+        message, hint = told(path, f"0 0 1000,{NOBODY} {NOBODY} 1", uid)
+
+    assert f"{path.parent} belongs to nobody (uid {NOBODY}), and in this user namespace" in message
+    assert "whom this user namespace maps" in hint
+
+
+@needs_namespaces
 @pytest.mark.parametrize("daemon", [UNMAPPED, NOBODY])
 def test_a_client_whose_own_number_may_be_anybody_does_not_take_it_for_itself_and_says_what_to_do(
     place: Path, daemon: int
 ) -> None:
-    with listening(place, daemon) as path:
+    with listening(place, daemon, owner=0) as path:
         message, hint = told(path, f"0 0 1000,{NOBODY} {NOBODY} 1", uid=NOBODY)
 
     assert f"(uid {NOBODY}) listens at {path}" in message

@@ -3,6 +3,7 @@
 import grp
 import os
 import pwd
+import shutil
 import socket
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -10,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from openfit_token import paths
+from daemons import needs_root
+from fake_daemon import FakeDaemon, always, token_fields
+from openfit_token import AsyncTokenClient, TokenClient, paths
 from openfit_token.errors import DaemonUnreachable, DaemonUntrusted
+from others import EVE, being, theirs
 
 NOBODY = 65534
 STRANGERS = 54321
@@ -19,18 +23,6 @@ STRANGERS = 54321
 
 LOADED_FOR_NOBODY = (grp, pwd)
 """Loaded now, since nobody may not read every interpreter's library."""
-
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
-
-
-@contextmanager
-def being(uid: int) -> Generator[None]:
-    """Be another user for the kernel, until the end of the block."""
-    os.seteuid(uid)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 @contextmanager
@@ -129,25 +121,32 @@ def test_a_path_that_is_too_long_is_named(place: Path) -> None:
         paths.connect(str(path))
 
 
-def test_our_own_daemon_is_trusted_anywhere(place: Path) -> None:
+def test_even_our_own_daemon_is_not_trusted_where_others_can_replace_it(place: Path) -> None:
     place.chmod(0o777)
 
-    with listener(place / "s"):
-        paths.connect(str(place / "s")).close()
+    with (
+        listener(place / "s"),
+        pytest.raises(DaemonUntrusted, match=f"{place} can be written to by"),
+    ):
+        paths.connect(str(place / "s"))
 
 
 @needs_root
-def test_the_one_user_who_can_write_to_the_directory_is_trusted(place: Path) -> None:
+def test_the_owner_of_a_named_sockets_directory_is_trusted(place: Path) -> None:
     os.chown(place, NOBODY, -1)
     place.chmod(0o750)
-
-    with listener(place / "s", NOBODY):
-        paths.connect(str(place / "s")).close()
+    (directory := place.parent / f"{place.name}-root").mkdir()
+    try:
+        place = place.rename(directory / "s")  # /tmp is sticky: there it would be anybody's
+        with listener(place / "s", NOBODY):
+            paths.connect(str(place / "s")).close()
+    finally:
+        shutil.rmtree(directory)
 
 
 @needs_root
 def test_root_is_trusted_by_all(place: Path) -> None:
-    place.chmod(0o777)
+    place.chmod(0o755)
 
     with listener(place / "s"):
         (place / "s").chmod(0o666)
@@ -157,24 +156,26 @@ def test_root_is_trusted_by_all(place: Path) -> None:
 
 @needs_root
 @pytest.mark.parametrize(
-    ("owner", "mode"),
+    ("owner", "mode", "said"),
     [
-        (NOBODY, 0o777),
-        (NOBODY, 0o770),
-        (NOBODY, 0o1777),
-        (0, 0o1777),  # as /tmp
-        (0, 0o755),
+        (0, 0o755, "nobody listens at"),
+        (EVE, 0o755, "nobody listens at"),
+        (NOBODY, 0o777, "can be written to by everybody"),
+        (NOBODY, 0o770, "can be written to by the group"),
+        (NOBODY, 0o1777, "belongs to nobody"),
+        (0, 0o1777, "belongs to nobody"),  # as /tmp
     ],
 )
-def test_a_stranger_is_not_trusted(place: Path, owner: int, mode: int) -> None:
-    os.chown(place, owner, -1)
-    place.chmod(mode)
+def test_a_stranger_is_not_trusted(place: Path, owner: int, mode: int, said: str) -> None:
+    (place / "run").mkdir()
+    path = place / "run/s"
 
-    with (
-        listener(place / "s", NOBODY),
-        pytest.raises(DaemonUntrusted, match=f"listens at {place}/s: neither root, nor you"),
-    ):
-        paths.connect(str(place / "s"))
+    with listener(path, NOBODY):
+        os.chown(path, NOBODY, NOBODY)
+        os.chown(place / "run", owner, NOBODY)
+        (place / "run").chmod(mode)
+        with pytest.raises(DaemonUntrusted, match=said):
+            paths.connect(str(path))
 
 
 @needs_root
@@ -187,6 +188,110 @@ def test_a_link_doesnt_lend_its_directorys_trust(place: Path) -> None:
 
     with listener(place / "open/s", NOBODY), pytest.raises(DaemonUntrusted):
         paths.connect(str(place / "safe/s"))
+
+
+@needs_root
+def test_a_runtime_directory_that_su_left_us_leads_to_nobody(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.chmod(0o755)
+    runtime = theirs(place / "eve", 0o700)
+    theirs(runtime / "openfit-tokend", 0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+    evil = FakeDaemon(runtime / "openfit-tokend/socket", always(token_fields("evil")))
+    with being(EVE):
+        evil.start()
+
+    with TokenClient() as client:
+        with pytest.raises(DaemonUntrusted) as caught:
+            client.login("secret")
+        with pytest.raises(DaemonUntrusted):
+            client.get_token()
+    evil.stop()
+
+    assert evil.accepted == 0
+    assert caught.value.message == (
+        f"{runtime}/openfit-tokend/socket can't be trusted: {runtime} belongs to {EVE}, not to root"
+    )
+    assert caught.value.hint is not None
+    assert "unset it, or use `su -`" in caught.value.hint
+
+
+@needs_root
+def test_nor_does_a_directory_there_that_another_user_made(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(place))
+    theirs(place / "openfit-tokend")
+    with listener(place / "openfit-tokend/socket", EVE), pytest.raises(DaemonUntrusted):
+        paths.connect()
+
+
+@needs_root
+@pytest.mark.parametrize("by", ["option", "variable"])
+def test_a_named_socket_that_is_squatted_in_tmp_gets_no_password(
+    by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    squatted = theirs(Path(f"/tmp/oft-squatted-{os.getpid()}"))  # noqa: S108 -- what it is about
+    evil = FakeDaemon(squatted / "socket", always(token_fields("evil")))
+    monkeypatch.setenv("OPENFIT_TOKEN_SOCKET", "" if by == "option" else evil.path)
+    try:
+        with being(EVE):
+            evil.start()
+        client = TokenClient(socket=evil.path if by == "option" else None)
+        with pytest.raises(DaemonUntrusted, match=f"{squatted} belongs to {EVE}"):
+            client.login("secret")
+        evil.stop()
+    finally:
+        shutil.rmtree(squatted)
+
+    assert evil.accepted == 0
+
+
+@pytest.mark.parametrize("by", ["option", "variable"])
+def test_a_relative_path_is_that_of_the_directory_in_which_the_client_was_made(
+    place: Path, by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENFIT_TOKEN_SOCKET", "" if by == "option" else "s")
+    for name in ("one", "other"):
+        (place / name).mkdir()
+    with (
+        FakeDaemon(place / "one/s", always(token_fields("one"))),
+        FakeDaemon(place / "other/s", always(token_fields("other"))) as other,
+    ):
+        monkeypatch.chdir(place / "one")
+        client = TokenClient(socket="s" if by == "option" else None)
+        client.close()  # so that each call makes a connection
+        monkeypatch.chdir(place / "other")
+
+        assert [client.get_token().access_token for _ in range(2)] == ["token-one"] * 2
+        assert other.accepted == 0
+
+
+async def test_so_it_is_for_an_async_client(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with FakeDaemon(place / "s", always(token_fields())):
+        monkeypatch.chdir(place)
+        async with AsyncTokenClient(socket="s") as client:
+            monkeypatch.chdir("/")
+
+            assert (await client.get_token()).access_token == "token-a"
+
+
+def test_a_relative_path_in_a_directory_that_is_gone_says_so(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (place / "gone").mkdir()
+    monkeypatch.chdir(place / "gone")
+    (place / "gone").rmdir()
+
+    with pytest.raises(DaemonUnreachable, match="the working directory is gone"):
+        TokenClient(socket="s")
+
+
+def test_a_relative_runtime_directory_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "run")
+
+    assert paths.usual()[0] == f"/run/user/{os.geteuid()}/openfit-tokend/socket"
 
 
 @needs_root

@@ -15,6 +15,7 @@ from openfit_tokend.core.rights import Allowed, Rights
 from openfit_tokend.core.settings import PasswordFile
 from openfit_tokend.io.config_file import MAX_SIZE, load, locate
 from openfit_tokend.io.toml_lines import lines
+from others import group_of_others
 
 PROFILE = 'environment = "test"\nclient_id = "c"\nusername = "u"\n'
 MAIN = f"[profiles.main]\n{PROFILE}"
@@ -272,7 +273,7 @@ def test_a_file_that_everybody_may_write_is_refused(config: Path) -> None:
     write(config, MAIN, 0o602)
 
     assert rejection(config) == [
-        "config.toml: may be written by everybody: chmod o-w config.toml",
+        "config.toml: can be written to by everybody (mode 0602): chmod go-w config.toml",
     ]
 
 
@@ -283,10 +284,49 @@ def test_a_file_of_another_user_is_refused(config: Path) -> None:
 
     assert rejection(config) == [
         (
-            "config.toml: belongs to 54321, neither to root nor to the daemon's user:"
-            " chown root config.toml"
+            "config.toml: belongs to 54321, not to root:"
+            " chown root config.toml, or name a place in a directory of your own"
         )
     ]
+
+
+def test_a_group_that_may_write_it_is_not_trusted_with_it(config: Path) -> None:
+    write(config, MAIN, 0o640)
+    os.chown(config, -1, group_of_others())
+    assert list(load(config).profiles) == ["main"]
+
+    config.chmod(0o660)
+
+    (line,) = rejection(config)
+    assert line.startswith("config.toml: can be written to by the group ")
+    assert line.endswith(" (mode 0660): chmod go-w config.toml")
+
+
+def test_nor_is_a_group_that_may_write_to_its_directory(config: Path) -> None:
+    write(config, MAIN)
+    directory = config.parent
+    os.chown(directory, -1, group_of_others())
+    directory.chmod(0o2775)
+
+    with pytest.raises(ConfigRejected) as caught:
+        load(config)
+
+    assert caught.value.message.startswith(
+        f"{config}: is reached through {directory}, which can be written to by the group "
+    )
+    assert caught.value.message.endswith(f" (mode 2775): chmod go-w {directory}")
+
+
+def test_the_directory_of_included_files_is_judged_too(config: Path) -> None:
+    write(config, f'include = "conf.d/*.toml"\n{MAIN}')
+    (config.parent / "conf.d").mkdir()
+    write(config.parent / "conf.d/more.toml", "")
+    (config.parent / "conf.d").chmod(0o777)
+
+    (line,) = rejection(config)
+
+    assert line.startswith("conf.d/more.toml: is reached through ")
+    assert "conf.d, which can be written to by everybody (mode 0777): chmod go-w " in line
 
 
 @needs_user
@@ -365,7 +405,9 @@ class TestIncluded:
         write(config, f'include = "more.toml"\n{MAIN}')
         write(config.parent / "more.toml", "", 0o666)
 
-        assert rejection(config) == ["more.toml: may be written by everybody: chmod o-w more.toml"]
+        assert rejection(config) == [
+            "more.toml: can be written to by everybody (mode 0666): chmod go-w more.toml"
+        ]
 
     def test_very_many_files_are_refused(self, config: Path) -> None:
         write(config, f'include = "conf.d/*"\n{MAIN}')

@@ -15,7 +15,8 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from daemons import NOBODY, needs_root
-from openfit_tokend.io.listener import Listener, SocketUnusable
+from openfit_tokend.io.listener import Listener, SocketUnusable, judge_place
+from others import EVE, group_of_others, theirs
 
 STARTS = """
 import sys, signal
@@ -364,21 +365,48 @@ def test_a_strangers_directory_is_refused(place: Path) -> None:
     (place / "run").mkdir()
     os.chown(place / "run", NOBODY, NOBODY)
 
-    with pytest.raises(SocketUnusable, match=f"belongs to uid {NOBODY}"):
+    with pytest.raises(SocketUnusable, match=f"{place}/run belongs to nobody, not to root"):
         Listener(place / "run" / "socket", 0o600, None)
 
 
 @pytest.mark.parametrize(
-    ("mode", "hint"), [(0o720, "chmod go-w"), (0o702, "chmod go-w"), (0o1777, "one of its own")]
+    ("mode", "hint"),
+    [(0o720, "chmod go-w"), (0o702, "chmod go-w"), (0o1777, "a directory of your own")],
 )
 def test_a_directory_that_others_can_write_to_is_refused(mode: int, hint: str, place: Path) -> None:
     (place / "run").mkdir()
+    os.chown(place / "run", -1, group_of_others())
     (place / "run").chmod(mode)
 
-    with pytest.raises(SocketUnusable, match="others can write") as caught:
+    with pytest.raises(SocketUnusable, match=f"{place}/run can be written to by") as caught:
         Listener(place / "run" / "socket", 0o600, None)
 
     assert hint in caught.value.hint
+
+
+@needs_root
+def test_a_directory_below_a_strangers_is_refused_and_none_is_made_there(place: Path) -> None:
+    theirs(place / "eve")
+    (place / "eve/run").mkdir(mode=0o700)
+
+    for path in (place / "eve/run/socket", place / "eve/made/socket"):
+        with pytest.raises(SocketUnusable, match=f"{place}/eve belongs to {EVE}") as caught:
+            Listener(path, 0o600, None)
+        with pytest.raises(SocketUnusable, match=f"{place}/eve belongs to {EVE}"):
+            judge_place(path, None)
+        assert "your own" in caught.value.hint
+
+    assert os.listdir(place / "eve") == ["run"]  # noqa: PTH208 -- names
+
+
+def test_a_new_directory_right_below_tmp_is_made_and_is_our_own() -> None:
+    directory = Path(f"/tmp/oft-listener-{os.getpid()}")  # noqa: S108 -- what it is about
+    listener = Listener(directory / "socket", 0o600, None)
+    try:
+        assert connects(directory / "socket")
+    finally:
+        listener.close()
+        directory.rmdir()
 
 
 def test_a_missing_directory_above_the_last_is_refused(place: Path) -> None:

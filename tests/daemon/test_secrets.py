@@ -194,8 +194,21 @@ class TestFile:
         os.chown(secret, ALIEN, -1)
 
         assert await refusal(PasswordFile(str(secret))) == (
-            f"password_file {secret}: belongs to {ALIEN}, neither to root nor to the daemon's user",
-            f"chown root {secret}",
+            f"password_file {secret}: belongs to {ALIEN}, not to root",
+            f"chown root {secret}, or name a place in a directory of your own",
+        )
+
+    async def test_one_that_others_could_replace_is_refused(
+        self, secret: Path, tmp_path: Path
+    ) -> None:
+        change(tmp_path, mode=0o777)
+
+        assert await refusal(PasswordFile(str(secret))) == (
+            (
+                f"password_file {secret}: is reached through {tmp_path},"
+                " which can be written to by everybody (mode 0777)"
+            ),
+            f"chmod go-w {tmp_path}",
         )
 
     @needs_user

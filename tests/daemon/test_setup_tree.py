@@ -89,6 +89,23 @@ def test_no_symlink_is_followed_neither_a_file_nor_a_directory(tmp_path: Path) -
     assert (outside / "system/a.service").read_text() == "mine"
 
 
+@pytest.mark.parametrize("where", ["", "etc", "etc/systemd"])
+def test_nothing_is_written_where_others_could_exchange_it(tmp_path: Path, where: str) -> None:
+    (tmp_path / "etc/systemd/system").mkdir(parents=True)
+    wrong = tmp_path / where
+    wrong.chmod(0o777)
+    path = Path("/etc/systemd/system/x.service")
+
+    with pytest.raises(SetupFailed, match=r"^won't make ") as caught:
+        Tree(tmp_path).put(path, b"x", 0o644)
+    with pytest.raises(SetupFailed):
+        Tree(tmp_path).make(path.parent, 0o755)
+
+    assert caught.value.message.endswith(f": {wrong} can be written to by everybody (mode 0777)")
+    assert caught.value.hint == f"chmod go-w {wrong}"
+    assert not Tree(tmp_path).outside(path).exists()
+
+
 def test_a_masked_unit_stays_masked(tmp_path: Path) -> None:
     tree = Tree(tmp_path)
     tree.make(TARGET.parent, 0o755)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import stat
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Any, cast
 
 import pytest
 
-from daemons import needs_root
+from daemons import needs_root, prepared_daemon, profile
+from openfit_token.trusted_path import Untrusted
 from openfit_tokend.core.budget import (
     LIMIT,
     WINDOW,
@@ -22,6 +24,7 @@ from openfit_tokend.core.budget import (
 from openfit_tokend.core.settings import Account, Identity
 from openfit_tokend.io import clock
 from openfit_tokend.io.state import LATE, State, StateFile, state_path
+from others import EVE, theirs
 
 ACCOUNT = Account("https://ids.example.org", "service@example.org")
 IDENTITY = Identity("https://ids.example.org", "client", "api", "Service@example.org")
@@ -305,3 +308,67 @@ def test_an_owner_of_another_user_is_no_hindrance_for_root(file: StateFile) -> N
     file.save(state(Ledger(clear=2)))
 
     assert file.path.stat().st_uid == 0
+
+
+def test_a_link_in_place_of_the_new_file_is_not_followed(file: StateFile, tmp_path: Path) -> None:
+    (precious := tmp_path / "precious").write_text("precious")
+    file.save(state(Ledger(clear=1)))
+    file.path.with_suffix(".new").symlink_to(precious)
+
+    file.save(state(Ledger(clear=2)))
+
+    assert precious.read_text() == "precious"
+    assert file.load() == state(Ledger(clear=2))
+
+
+def test_a_link_in_place_of_the_lock_is_not_followed(file: StateFile, tmp_path: Path) -> None:
+    file.save(state(Ledger()))
+    file.path.with_suffix(".lock").symlink_to(tmp_path / "elsewhere")
+
+    file.lock()
+
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("above", [False, True])
+def test_where_others_can_write_nothing_is_read_written_or_locked(
+    above: bool,  # noqa: FBT001 -- a parameter of pytest's
+    file: StateFile,
+    warnings: pytest.LogCaptureFixture,
+) -> None:
+    file.save(state(Ledger(clear=1)))
+    before = file.path.read_bytes()
+    wrong = file.path.parent.parent if above else file.path.parent
+    wrong.chmod(0o777)
+    reason = f"{wrong} can be written to by everybody (mode 0777)"
+
+    with pytest.raises(Untrusted, match=re.escape(reason)):
+        file.lock()
+    with pytest.raises(PermissionError, match=re.escape(f"{reason}: chmod go-w {wrong}")):
+        file.save(state(Ledger(clear=2)))
+    assert logins_left(file.load().unknown, clock.boot()) == LIMIT - 2
+
+    assert [record.getMessage() for record in warnings.records] == ["state_unreadable"]
+    assert file.path.read_bytes() == before
+    assert os.listdir(file.path.parent) == ["ledger.json"]  # noqa: PTH208 -- names
+
+
+@needs_root
+@pytest.mark.system
+def test_a_daemon_whose_state_others_rule_does_not_start_and_writes_nothing() -> None:
+    with prepared_daemon(profile("http://127.0.0.1:1")) as daemon:
+        theirs(daemon.state.parent)
+        (precious := daemon.directory / "precious").write_text("precious")
+        daemon.state.with_suffix(".new").symlink_to(precious)
+        daemon.state.with_suffix(".lock").symlink_to(precious)
+
+        done = daemon.run("openfit-tokend", "run", "--config", str(daemon.config))
+        checked = daemon.run("openfit-tokend", "check", "--config", str(daemon.config))
+
+        assert done.returncode == 71
+        assert "state_untrusted" in done.stderr
+        assert f"{daemon.state.parent} belongs to {EVE}, not to root" in done.stderr
+        assert f"chown root {daemon.state.parent}" in done.stderr
+        assert checked.returncode == 71
+        assert f"others could exchange the ledger: {daemon.state.parent} belongs" in checked.stdout
+        assert precious.read_text() == "precious"

@@ -7,7 +7,6 @@ import stat
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event, Thread
@@ -29,6 +28,7 @@ from openfit_tokend.io.alarm import Alarm
 from openfit_tokend.io.regular_file import Unusable
 from openfit_tokend.io.token_file import remove, write
 from openfit_tokend.io.token_files import TokenFiles
+from others import group_of_others
 
 OLD, NEW = Secret("old" * 2000), Secret("new" * 3000)
 
@@ -117,11 +117,12 @@ class TestFile:
 
     @pytest.mark.parametrize("mode", [0o775, 0o757, 0o1777])
     def test_a_directory_that_others_can_write_to_is_refused(self, place: Path, mode: int) -> None:
+        os.chown(place.parent, -1, group_of_others())
         place.parent.chmod(mode)
 
-        reason = "others can write to its directory, and so exchange it"
-        assert refusal(lambda: write(TokenFile(str(place)), OLD)) == reason
-        assert refusal(lambda: remove(str(place))) == reason
+        reason = f"its directory isn't safe: {place.parent} can be written to by "
+        assert refusal(lambda: write(TokenFile(str(place)), OLD)).startswith(reason)
+        assert refusal(lambda: remove(str(place))).startswith(reason)
         assert beside(place) == []
 
     @needs_root
@@ -129,18 +130,25 @@ class TestFile:
         os.chown(place.parent, NOBODY, -1)
 
         assert refusal(lambda: write(TokenFile(str(place)), OLD)).startswith(
-            "its directory belongs to "
+            f"its directory isn't safe: {place.parent} belongs to nobody"
         )
 
-    def test_no_symlink_is_followed_to_its_directory(self, place: Path, tmp_path: Path) -> None:
-        (tmp_path / "link").symlink_to(place.parent)
-        (place.parent / "below").mkdir()
+    @needs_root
+    def test_another_users_symlink_is_not_followed_to_its_directory(
+        self, place: Path, tmp_path: Path
+    ) -> None:
+        link = tmp_path / "link"
+        link.symlink_to(place.parent)
+        file = TokenFile(f"{link}/main")
+        write(file, OLD)
+        assert place.read_text() == OLD.reveal
 
-        for path in (tmp_path / "link" / "main", tmp_path / "link" / "below" / "main"):
-            assert refusal(partial(write, TokenFile(str(path)), OLD)) == (
-                f"{tmp_path}/link is no directory, or a symbolic link, which isn't followed"
-            )
-        assert beside(place) == ["below"]
+        os.chown(link, NOBODY, -1, follow_symlinks=False)
+
+        assert refusal(lambda: write(file, NEW)).startswith(
+            f"its directory isn't safe: {link} belongs to nobody"
+        )
+        assert place.read_text() == OLD.reveal
 
     def test_an_absent_directory_is_told_so(self, tmp_path: Path) -> None:
         file = TokenFile(f"{tmp_path}/none/main")

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -13,7 +14,7 @@ import anyio
 
 from openfit_token.cli.terminal import printable
 from openfit_token.errors import ConfigRejected, SecretUnavailable
-from openfit_token.paths import user_name
+from openfit_token.trusted_path import Untrusted, judge_directory, user_name
 from openfit_tokend.cli.complaints import complain
 from openfit_tokend.cli.run import socket_path
 from openfit_tokend.core.events import Kind, OverBudget
@@ -84,7 +85,7 @@ def _look(  # noqa: PLR0913 -- one for each option
         report.ok("socket", f"is made by systemd: {service.SOCKET_UNIT}")
     else:
         _check_socket(socket, settings, report)
-    _check_state(state_path(path).parent, report)
+    login = _check_state(state_path(path).parent, report) and login
     if login and not StateFile(state_path(path)).lock():
         what = "a daemon runs with this configuration, and counts"
         name = next(iter(settings.profiles)) if len(settings.profiles) == 1 else "NAME"
@@ -158,17 +159,28 @@ def _check_socket(option: str | None, settings: Settings, report: _Report) -> No
         report.fail("socket", text, fix, EX_CANTCREAT)
 
 
-def _check_state(directory: Path, report: _Report) -> None:
+def _check_state(directory: Path, report: _Report) -> bool:
+    """Report on the state's directory; return whether it may be used."""
+    try:
+        with suppress(FileNotFoundError):
+            judge_directory(str(directory))
+    except Untrusted as untrusted:
+        text = f"others could exchange the ledger: {untrusted}"
+        report.fail("state", text, untrusted.remedy, EX_OSERR)
+        return False
+    except OSError:
+        pass  # nor can it be written
     if _can_make(directory / "ledger.json"):
         if _has_room(directory):
             report.ok("state", str(directory))
         else:
             text = f"no room is left at {directory}"
             report.warn("state", text, "a restart would forget rejected logins and logouts")
-        return
+        return True
     text = f"{_user()} can't write to {directory}: rejected logins would be forgotten"
     fix = "check as the daemon's user; chown it, or name another by STATE_DIRECTORY"
     report.fail("state", text, fix, EX_OSERR)
+    return True
 
 
 def _can_make(path: Path) -> bool:

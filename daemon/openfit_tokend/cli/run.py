@@ -10,6 +10,7 @@ from typing import Final
 import anyio
 
 from openfit_token.errors import ConfigRejected
+from openfit_token.trusted_path import Untrusted
 from openfit_tokend.app import Daemon
 from openfit_tokend.cli.complaints import complain
 from openfit_tokend.core.settings import Settings
@@ -107,7 +108,12 @@ def _serve(
     service: Service,
 ) -> int:
     ledger = StateFile(state_path(path))
-    if not ledger.lock():
+    try:
+        mine = ledger.lock()
+    except Untrusted as untrusted:
+        log.error("state_untrusted", path=ledger.path, reason=untrusted, hint=untrusted.remedy)
+        return EX_OSERR
+    if not mine:
         log.error(
             "state_in_use",
             path=ledger.path,
@@ -151,11 +157,11 @@ def socket_path(option: str | None, settings: Settings) -> Path:
     if os.geteuid() == 0:
         return Path("/run/openfit-tokend/socket")
     runtime = os.environ.get("XDG_RUNTIME_DIR")
-    if not runtime:
+    if not runtime or not Path(runtime).is_absolute():
         raise SocketUnusable(
             "there is no place for the socket: XDG_RUNTIME_DIR is not set",
-            "name one with --socket, or `socket` in the configuration, and tell the clients:"
-            " OPENFIT_TOKEN_SOCKET",
+            "name one with --socket, or `socket` in the configuration, in a directory of your own such"
+            " as ~/.config/openfit-tokend/run, and tell the clients: OPENFIT_TOKEN_SOCKET",
         )
     return Path(runtime) / "openfit-tokend" / "socket"
 

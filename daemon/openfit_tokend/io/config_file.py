@@ -3,13 +3,10 @@
 import json
 import os
 import re
-import shlex
-import stat
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -22,7 +19,7 @@ from openfit_tokend.core.settings_names import mentions, rights, unknown
 from openfit_tokend.core.settings_parser import include_pattern, parse, socket_path
 from openfit_tokend.core.settings_table import MAX_SHOWN, Fault, Source
 from openfit_tokend.io.names import look_up
-from openfit_tokend.io.regular_file import Unusable, judge_owner, read
+from openfit_tokend.io.regular_file import Unusable, judge, read
 from openfit_tokend.io.toml_lines import lines
 
 APP: Final = "openfit-tokend"
@@ -111,7 +108,7 @@ def _is_absent(path: Path) -> bool:
 def _read(path: str) -> _File:
     """Read one file; raise _Broken if it can't be trusted, read or parsed."""
     try:
-        text = read(path, MAX_SIZE, partial(_judge, path)).decode("utf-8-sig")
+        text = read(path, MAX_SIZE, judge).decode("utf-8-sig")
         return _File(Source(path, tomllib.loads(text)), text)
     except Unusable as unusable:
         raise _Broken(f"{path}: {unusable.reason}: {unusable.remedy}") from None
@@ -122,12 +119,6 @@ def _read(path: str) -> _File:
         raise _Broken(f"{path}: is nested too deeply: a table in a table is enough") from None
     except ValueError as error:  # tomllib's own, and int's for numbers of thousands of digits
         raise _Broken(_syntax_fault(path, str(error))) from None
-
-
-def _judge(path: str, status: os.stat_result) -> None:
-    judge_owner(path, status)
-    if status.st_mode & stat.S_IWOTH:
-        raise Unusable("may be written by everybody", f"chmod o-w {shlex.quote(path)}")
 
 
 def _syntax_fault(path: str, message: str) -> str:

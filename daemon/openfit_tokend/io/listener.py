@@ -11,10 +11,12 @@ import grp
 import os
 import socket
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, final
 
+from openfit_token.trusted_path import Untrusted, group_name, judge_directory
 from openfit_tokend.io.peers import peer_of
 
 BACKLOG: Final = 4096
@@ -58,7 +60,6 @@ class Listener:
         gid = _gid(group)
         try:
             _make_directory(path.parent, mode, gid)
-            _judge_directory(path.parent)
             self._lock = _lock(path)
             try:
                 _judge_place(path)
@@ -127,7 +128,7 @@ class AdoptedListener:
         given = {
             "socket": path is not None and path != self.path,
             "socket_mode": mode is not None and mode != stat.S_IMODE(status.st_mode),
-            "socket_group": group is not None and group != _group_name(status.st_gid),
+            "socket_group": group is not None and group != group_name(status.st_gid),
         }
         return [name for name, differs in given.items() if differs]
 
@@ -141,13 +142,14 @@ def judge_place(path: Path, group: str | None) -> bool:
     _gid(group)
     if len(os.fsencode(path)) > MAX_PATH:
         raise SocketUnusable(f"the socket's path is too long: {path}", "choose a shorter one")
-    if not path.parent.exists():
-        if not path.parent.parent.is_dir():
-            raise SocketUnusable(
-                f"there is no directory {path.parent.parent}", "make it, or name another place"
-            )
-        return False
-    _judge_directory(path.parent)
+    try:
+        _judge_directory(path.parent)
+    except FileNotFoundError:  # what is there of the path is safe
+        if path.parent.parent.is_dir():
+            return False
+        raise SocketUnusable(
+            f"there is no directory {path.parent.parent}", "make it, or name another place"
+        ) from None
     try:
         _judge_place(path)
     except SocketTaken:
@@ -181,13 +183,6 @@ def _gid(group: str | None) -> int | None:
         ) from None
 
 
-def _group_name(gid: int) -> str:
-    try:
-        return grp.getgrgid(gid).gr_name
-    except KeyError:
-        return str(gid)
-
-
 def _path_of(sock: socket.socket) -> Path:
     listens = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
     if (sock.family, sock.type) != (socket.AF_UNIX, socket.SOCK_STREAM) or not listens:
@@ -206,29 +201,24 @@ def _unfit(what: str) -> SocketUnusable:
 
 
 def _make_directory(directory: Path, mode: int, gid: int | None) -> None:
-    """Make the last directory of the path alone, for those who may use the socket."""
-    if directory.exists():
+    """Have the last directory of the path, judged; make it for those who may use the socket."""
+    with suppress(FileNotFoundError):
+        _judge_directory(directory)
         return
     directory.mkdir(mode=0o700)
     if gid is not None:
         os.chown(directory, -1, gid)
     directory.chmod(0o700 | (0o050 if mode & 0o060 else 0) | (0o005 if mode & 0o006 else 0))
+    _judge_directory(directory)
 
 
 def _judge_directory(directory: Path) -> None:
-    status = directory.stat()
-    if status.st_uid not in {0, os.geteuid()}:
+    try:
+        judge_directory(os.fspath(directory))
+    except Untrusted as untrusted:
         raise SocketUnusable(
-            f"the socket's directory {directory} belongs to uid {status.st_uid}",
-            "it must be root's or the daemon's own, else its owner could answer in our place",
-        )
-    if status.st_mode & 0o022:
-        raise SocketUnusable(
-            f"others can write to the socket's directory {directory}",
-            f"name one of its own, such as {directory}/openfit-tokend/socket"
-            if status.st_mode & stat.S_ISVTX  # never advise to change /tmp
-            else f"chmod go-w {directory}, or name a directory of its own",
-        )
+            f"others could answer at a socket in {directory}: {untrusted}", untrusted.remedy
+        ) from None
 
 
 def _lock_path(path: Path) -> Path:

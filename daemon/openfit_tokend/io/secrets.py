@@ -1,6 +1,5 @@
 """Reads a profile's password from where it is kept, each time one is needed."""
 
-import grp
 import os
 import shlex
 import stat
@@ -12,6 +11,7 @@ from typing import Final, assert_never
 from anyio import fail_after, to_thread
 
 from openfit_token.errors import SecretUnavailable
+from openfit_token.trusted_path import group_name
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.settings import (
     PasswordCommand,
@@ -23,7 +23,7 @@ from openfit_tokend.core.settings import (
 )
 from openfit_tokend.io.password_command import TIME_LIMIT, output_of
 from openfit_tokend.io.password_keyring import from_keyring
-from openfit_tokend.io.regular_file import Unusable, judge_owner, read
+from openfit_tokend.io.regular_file import Unusable, judge, read
 
 MAX_PASSWORD: Final = 100
 """Characters: IdentityServer refuses longer ones, and counts them as failures."""
@@ -151,8 +151,7 @@ def _variable(what: str, name: str) -> bytes:
 
 
 def _read_file(path: str) -> bytes:
-    judge = _accept if _is_credential(path) else partial(_judge, path)
-    return read(path, MAX_SECRET_FILE, judge)
+    return read(path, MAX_SECRET_FILE, _accept if _is_credential(path) else _judge)
 
 
 def _read_credential(path: str) -> bytes:
@@ -173,27 +172,20 @@ def _is_credential(path: str) -> bool:
     return Path(real).is_relative_to(os.path.realpath(directory))
 
 
-def _accept(_status: os.stat_result) -> None:
+def _accept(_path: str, _status: os.stat_result) -> None:
     pass
 
 
 def _judge(path: str, status: os.stat_result) -> None:
-    """Refuse a file whose owner could be anybody, or that others can read or write."""
-    judge_owner(path, status)
+    """Refuse a file that others can read, write or replace; the daemon's own group may read it."""
     mode, quoted = stat.S_IMODE(status.st_mode), shlex.quote(path)
     group_may, others_may = mode & 0o060, mode & 0o006
     if not others_may and (not group_may or status.st_gid == os.getegid()):
+        judge(path, status)
         return
-    who = "everybody" if others_may else f"its group, {_group(status.st_gid)}, which is not mine,"
+    group = group_name(status.st_gid)
+    who = "everybody" if others_may else f"its group, {group}, which is not mine,"
     reason = f"{who} may read or write it (mode {mode:04o})"
     if status.st_uid == os.geteuid():
         raise Unusable(reason, f"chmod 600 {quoted}")
-    raise Unusable(reason, f"chgrp {_group(os.getegid())} {quoted} && chmod 640 {quoted}")
-
-
-def _group(gid: int) -> str:
-    """Give the group's name, or the number of one without."""
-    try:
-        return grp.getgrgid(gid).gr_name
-    except KeyError:
-        return str(gid)
+    raise Unusable(reason, f"chgrp {group_name(os.getegid())} {quoted} && chmod 640 {quoted}")

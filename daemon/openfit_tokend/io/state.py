@@ -12,13 +12,16 @@ import json
 import os
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from errno import EPERM
 from math import inf, isfinite
 from pathlib import Path
 from typing import Final, cast
 
 import platformdirs
 
+from openfit_token.trusted_path import Untrusted, judge_directory
 from openfit_tokend.core.budget import LIMIT, WINDOW, Entry, Fingerprint, Ledger
 from openfit_tokend.core.settings import Account, Identity
 from openfit_tokend.io import clock, log
@@ -50,9 +53,9 @@ def state_path(config_path: Path) -> Path:
     """
     given = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
     if given:
-        return Path(given) / "ledger.json"
+        return Path(given).absolute() / "ledger.json"
     which = hashlib.sha256(os.fsencode(config_path)).hexdigest()[:12]
-    return platformdirs.user_state_path("openfit-tokend") / f"ledger-{which}.json"
+    return platformdirs.user_state_path("openfit-tokend").absolute() / f"ledger-{which}.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +68,12 @@ class StateFile:
         """Give the state; a file that is not there is an empty one, a damaged one is said."""
         fresh = State(salt=secrets.token_bytes(16))
         try:
+            judge_directory(str(self.path.parent))
             text = self.path.read_bytes()
         except FileNotFoundError:
             return fresh
+        except Untrusted as untrusted:
+            return self._damaged(fresh, str(untrusted))
         except OSError as error:
             return self._damaged(fresh, error.strerror or "can't be read")
         try:
@@ -81,9 +87,13 @@ class StateFile:
         Raises:
             OSError: it can't be written.
         """
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            self._make_directory()
+        except Untrusted as untrusted:
+            raise PermissionError(EPERM, f"{untrusted}: {untrusted.remedy}") from None
         beside = self.path.with_suffix(".new")
-        fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        beside.unlink(missing_ok=True)  # of a daemon that was killed
+        fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(fd, "w") as file:
             file.write(json.dumps(formed(state)))  # `dump` would do it in Python
             file.flush()
@@ -99,12 +109,14 @@ class StateFile:
         """Keep other daemons off the file while this process lives; False: one has it already.
 
         Two that count in one file would forget each other's rejections.
+
+        Raises:
+            Untrusted: others could exchange the file.
         """
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = os.open(
-                self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
-            )
+            self._make_directory()
+            lock = os.open(self.path.with_suffix(".lock"), flags, 0o600)
         except OSError:
             return True  # nor can it be written then, which is said when it is tried
         try:
@@ -129,6 +141,15 @@ class StateFile:
         finally:
             os.close(lock)
         return False
+
+    def _make_directory(self) -> None:
+        """Have the directory, and those above it, so that nobody else can write there."""
+        directory = self.path.parent
+        with suppress(FileNotFoundError):
+            judge_directory(str(directory))
+            return
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        judge_directory(str(directory))
 
     def _damaged(self, fresh: State, reason: str) -> State:
         log.warning(

@@ -1,7 +1,7 @@
 """One file with an access token in it: replaced as a whole, readable by one group, gone in time.
 
 Nobody but root and the daemon's user may be able to exchange it: so its directory is judged each
-time, and held open while its names are used. No symlink is followed on the way there.
+time, and held open while its names are used.
 """
 
 import grp
@@ -13,13 +13,14 @@ from contextlib import contextmanager, suppress
 from pathlib import PurePosixPath
 from typing import Final
 
+from openfit_token.trusted_path import Untrusted, judge_directory, user_name
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.settings import TokenFile
-from openfit_tokend.io.regular_file import Unusable, judge_owner, user
+from openfit_tokend.io.regular_file import Unusable
 
 MODE: Final = 0o640
 
-_DIRECTORY: Final = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_DIRECTORY: Final = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -72,11 +73,10 @@ def _names(path: str) -> tuple[str, str]:
 
 @contextmanager
 def _directory(path: str) -> Generator[int]:
-    """Give the file's directory, opened and judged. Turn the system's errors into Unusable."""
+    """Give the file's directory, judged and opened. Turn the system's errors into Unusable."""
     try:
-        descriptor = _open_directory(path)
+        descriptor = _open_directory(str(PurePosixPath(path).parent))
         try:
-            _judge_directory(str(PurePosixPath(path).parent), os.fstat(descriptor))
             yield descriptor
         finally:
             os.close(descriptor)
@@ -86,33 +86,17 @@ def _directory(path: str) -> Generator[int]:
 
 
 def _open_directory(path: str) -> int:
-    root, *parts = PurePosixPath(path).parent.parts
-    descriptor, walked = os.open(root, _DIRECTORY), root
-    for part in parts:
-        within, walked = descriptor, f"{walked.rstrip('/')}/{part}"
-        try:
-            descriptor = os.open(part, _DIRECTORY, dir_fd=within)
-        except FileNotFoundError:
-            remedy = f"make it: install -d -o {user(os.geteuid())} -m 0750 {shlex.quote(walked)}"
-            raise Unusable(f"there is no directory {walked}", remedy) from None
-        except NotADirectoryError:
-            reason = f"{walked} is no directory, or a symbolic link, which isn't followed"
-            raise Unusable(reason, "write the path as it really is") from None
-        finally:
-            os.close(within)
-    return descriptor
-
-
-def _judge_directory(path: str, status: os.stat_result) -> None:
     try:
-        judge_owner(path, status)
-    except Unusable as unusable:
-        raise Unusable(f"its directory {unusable.reason}", unusable.remedy) from None
-    if status.st_mode & 0o022:
-        remedy = f"chmod go-w {shlex.quote(path)}"
-        if status.st_mode & stat.S_ISVTX:  # never advise to change /tmp
-            remedy = "name a directory of its own"
-        raise Unusable("others can write to its directory, and so exchange it", remedy)
+        judge_directory(path)
+        return os.open(path, _DIRECTORY)
+    except Untrusted as untrusted:
+        raise Unusable(f"its directory isn't safe: {untrusted}", untrusted.remedy) from None
+    except FileNotFoundError:
+        owner, quoted = user_name(os.geteuid()), shlex.quote(path)
+        remedy = f"make it: install -d -o {owner} -m 0750 {quoted}"
+        raise Unusable(f"there is no directory {path}", remedy) from None
+    except NotADirectoryError:
+        raise Unusable(f"{path} is no directory", "name a file in a directory") from None
 
 
 def _judge_present(path: str, name: str, directory: int) -> bool:
@@ -138,5 +122,7 @@ def _give_to_group(group: str | None, descriptor: int, directory: int) -> None:
     except KeyError:
         raise Unusable(f"there is no group {group}", "correct socket_group") from None
     except PermissionError:
-        remedy = f"add {user(os.geteuid())} to it, or: chgrp {group} and chmod g+s the directory"
+        remedy = (
+            f"add {user_name(os.geteuid())} to it, or: chgrp {group} and chmod g+s the directory"
+        )
         raise Unusable(f"may not be given to the group {group}", remedy) from None

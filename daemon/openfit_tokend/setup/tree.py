@@ -13,6 +13,7 @@ from enum import StrEnum, unique
 from pathlib import Path
 from typing import Final, NamedTuple, final
 
+from openfit_token.trusted_path import Untrusted, judge_directory, judge_step
 from openfit_tokend.setup.failure import SetupFailed
 
 MAX_FILE: Final = 1024 * 1024
@@ -109,11 +110,11 @@ class Tree:
             SetupFailed: it can't be made.
         """
         with self._doing("make", path):
-            at = os.open(self.root, _DIRECTORY)
+            at = self._open_root()
             try:
-                for name in path.parts[1:-1]:
-                    at, _ = _enter(at, name, 0o755)
-                at, done = _enter(at, path.name, mode)
+                done = Done.KEPT
+                for directory in reversed([path, *path.parents[:-1]]):
+                    at, done = self._enter(at, directory, mode if directory == path else 0o755)
             finally:
                 os.close(at)
             return done
@@ -125,46 +126,61 @@ class Tree:
                 os.rmdir(path.name, dir_fd=parent)
         except FileNotFoundError:
             return Done.ABSENT
-        except OSError:
+        except (OSError, Untrusted):
             return Done.KEPT
         return Done.REMOVED
 
     @contextmanager
     def _parent(self, path: Path) -> Generator[int]:
         """Give the directory of a file as a descriptor."""
-        at = os.open(self.root, _DIRECTORY)
+        at = self._open_root()
         try:
-            for name in path.parts[1:-1]:
-                below = os.open(name, _DIRECTORY, dir_fd=at)
-                os.close(at)
-                at = below
+            for directory in reversed(path.parents[:-1]):
+                at = self._open(at, directory)
             yield at
         finally:
             os.close(at)
+
+    def _open_root(self) -> int:
+        judge_directory(str(self.root))
+        return os.open(self.root, _DIRECTORY)
+
+    def _open(self, above: int, path: Path) -> int:
+        """Exchange a directory's descriptor for that of one below it, which is judged."""
+        below = os.open(path.name, _DIRECTORY, dir_fd=above)
+        try:
+            judge_step(str(self.outside(path)), os.fstat(below))
+        except BaseException:
+            os.close(below)
+            raise
+        os.close(above)
+        return below
+
+    def _enter(self, above: int, path: Path, mode: int) -> tuple[int, Done]:
+        """As `_open`; a directory that is missing is made."""
+        try:
+            os.mkdir(path.name, 0o700, dir_fd=above)
+            done = Done.MADE
+        except FileExistsError:
+            done = Done.KEPT
+        below = self._open(above, path)
+        if done is Done.MADE:
+            os.fchmod(below, mode)
+        return below, done
 
     @contextmanager
     def _doing(self, what: str, path: Path) -> Generator[None]:
         try:
             yield
+        except Untrusted as untrusted:
+            raise SetupFailed(
+                f"won't {what} {self.outside(path)}: {untrusted}", untrusted.remedy
+            ) from None
         except OSError as error:
             raise SetupFailed(
                 f"can't {what} {self.outside(path)}: {error.strerror}",
                 "its directories must be yours or root's, and no symlinks",
             ) from error
-
-
-def _enter(at: int, name: str, mode: int) -> tuple[int, Done]:
-    """Exchange a directory's descriptor for that of one below it, which is made if it is missing."""
-    try:
-        os.mkdir(name, 0o700, dir_fd=at)
-        done = Done.MADE
-    except FileExistsError:
-        done = Done.KEPT
-    below = os.open(name, _DIRECTORY, dir_fd=at)
-    os.close(at)
-    if done is Done.MADE:
-        os.fchmod(below, mode)
-    return below, done
 
 
 def _regular(parent: int, name: str) -> os.stat_result | None:

@@ -13,6 +13,7 @@ from openfit_token import paths
 from openfit_token.cli.doctor.verdict import Verdict, fail, ok, warn
 from openfit_token.connection import Connection
 from openfit_token.errors import DaemonUnreachable, DaemonUntrusted
+from openfit_token.trusted_path import group_name, user_name
 
 _START = "start the daemon there: `systemctl start openfit-tokend`, or `openfit-tokend run`"
 
@@ -59,7 +60,6 @@ def connected(path: str) -> Generator[Verdict, None, Connection | None]:
     try:
         channel = paths.connect(path)
     except DaemonUntrusted as error:
-        yield ok("rights", _rights(path))
         yield fail("owner", error.message, error.hint or "", error.exit_status)
         return None
     except DaemonUnreachable as error:
@@ -128,7 +128,7 @@ def _not_connected(path: str, error: DaemonUnreachable) -> Verdict:
 
 def _rights(path: str) -> str:
     found = Path(path).stat()
-    owners = f"{paths.user_name(found.st_uid)}:{paths.group_name(found.st_gid)}"
+    owners = f"{user_name(found.st_uid)}:{group_name(found.st_gid)}"
     return f"you may open it ({owners}, mode {stat.S_IMODE(found.st_mode):04o})"
 
 
@@ -136,5 +136,5 @@ def _listener(channel: socket) -> str:
     _, uid, _ = unpack("iII", channel.getsockopt(SOL_SOCKET, SO_PEERCRED, 12))
     if uid == 0:
         return "root"
-    name = paths.user_name(uid)
-    return f"{name}, you," if uid == os.geteuid() else f"{name}, who alone rules the directory,"
+    name = user_name(uid)
+    return f"{name}, you," if uid == os.geteuid() else f"{name}, whose directory it is,"

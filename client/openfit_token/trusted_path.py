@@ -1,0 +1,257 @@
+"""Whether a path can be trusted: whether root and the caller alone decide what it leads to.
+
+The model is OpenSSH's StrictModes. Each component of the path counts, from "/" down, and each symbolic
+link with all that it points to:
+
+1. It belongs to root or to the caller, and the owner's number says who that is (see `identity`).
+2. Nobody else can write to it. A group counts as somebody else, unless it is the private group of
+   root or of the caller, without other members and without an ACL.
+3. A sticky directory (/tmp) may be open to others: they can't replace in it what isn't theirs. What
+   lies in it still has to satisfy rule 1.
+
+What has been judged can be changed by root and the caller alone. So it is still as it was judged when
+the path is used, and whoever goes down from "/" leaves no race behind.
+"""
+
+import os
+from errno import ELOOP
+from stat import S_ISLNK, S_ISVTX
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing is not loaded at run time: it would double the client's start
+    from typing import Final
+
+MAX_LINKS: "Final" = 40
+"""Symbolic links on the way: as many as the kernel follows."""
+
+_GROUP_WRITES: "Final" = 0o020
+_ALL_WRITE: "Final" = 0o002
+_OTHERS_WRITE: "Final" = _GROUP_WRITES | _ALL_WRITE
+_ACL: "Final" = "system.posix_acl_access"
+"""The attribute of a file that has an ACL. Its group's bits are then those of all that the ACL names."""
+
+
+class Untrusted(Exception):
+    """Somebody else can decide what a path leads to.
+
+    Attributes:
+        place: the component that is wrong.
+        reason: what is wrong with it, as the end of a sentence that begins with the place.
+        remedy: what to do.
+    """
+
+    def __init__(self, place: str, reason: str, remedy: str) -> None:
+        super().__init__(place, reason, remedy)
+        self.place = place
+        self.reason = reason
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.place} {self.reason}"
+
+
+def judge_socket(path: str, *, service: bool) -> set[int]:
+    """Return the users who may listen at an absolute path: root, the caller, and maybe a service's.
+
+    With `service`, the directory that the socket lies in may belong to any user, provided that all above
+    it is safe: who made it that user's decided that they listen there.
+
+    Raises:
+        Untrusted: somebody else could listen there.
+        OSError: the path leads nowhere, or can't be followed.
+    """
+    _, _, owner = _follow(path, service=service)
+    return {0, _caller(), owner}
+
+
+def judge_directory(path: str) -> None:
+    """Raise Untrusted unless the caller can keep files in a directory. The path is absolute.
+
+    A sticky directory is refused: others could take the files' names before.
+
+    Raises:
+        Untrusted: somebody else can decide what is in it.
+        OSError: the path leads nowhere, or can't be followed. If it is a FileNotFoundError, what is
+            there of the path is safe.
+    """
+    place, status, _ = _follow(path)
+    judge_status(place, status)
+
+
+def judge_file(path: str, status: os.stat_result) -> None:
+    """Raise Untrusted unless an opened file can be trusted, and the absolute path that led to it.
+
+    Raises:
+        Untrusted: somebody else can write to it, or replace it.
+        OSError: the path leads nowhere any more.
+    """
+    _follow(path)
+    judge_status(path, status)
+
+
+def judge_status(place: str, status: os.stat_result) -> None:
+    """Raise Untrusted unless a file or directory is root's or the caller's, and theirs to write."""
+    if judge_step(place, status):
+        remedy = "name a place in a directory of your own"  # never advise to change /tmp
+        raise Untrusted(place, _open_to(_writer(place, status), status), remedy)
+
+
+def judge_step(place: str, status: os.stat_result, service: int = 0) -> bool:
+    """Judge one component of a path; return whether others can make files in it, and only that.
+
+    Raises:
+        Untrusted: it belongs neither to root nor to the caller (nor to the user `service`), or others
+            can write to it.
+    """
+    if status.st_uid not in {0, _caller(), service}:
+        raise _foreign(place, status)
+    if S_ISLNK(status.st_mode) or (writer := _writer(place, status)) is None:
+        return False
+    if status.st_mode & S_ISVTX:
+        return True
+    raise Untrusted(place, _open_to(writer, status), f"chmod go-w {_quoted(place)}")
+
+
+def user_name(uid: int) -> str:
+    """Return a user's name, or the number where there is none."""
+    from pwd import getpwuid  # noqa: PLC0415 -- needed only where something is wrong
+
+    try:
+        return getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def group_name(gid: int) -> str:
+    """Return a group's name, or the number where there is none."""
+    from grp import getgrgid  # noqa: PLC0415 -- needed only where something is wrong
+
+    try:
+        return getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)
+
+
+def _follow(path: str, *, service: bool = False) -> tuple[str, os.stat_result, int]:
+    """Judge the way to what a path leads to, as the kernel goes it; return what is there.
+
+    That is its path without links, its status, and the owner of its directory, who may be anybody if
+    it is a `service`.
+    """
+    names, links, me = _names(path), 0, _caller()
+    at, owner, shared = "/", 0, False
+    while True:
+        name = names.pop()
+        if name == "/":
+            here = name
+        elif name == "..":
+            here = at.rpartition("/")[0] or "/"
+        else:
+            here = f"{at}/{name}" if at != "/" else f"/{name}"
+        status = os.lstat(here)
+        if S_ISLNK(status.st_mode):
+            judge_step(here, status)
+            links += 1
+            if links > MAX_LINKS:
+                raise OSError(ELOOP, os.strerror(ELOOP), path)
+            names += _names(os.readlink(here))  # noqa: PTH115 -- pathlib costs 9 ms
+        elif names:
+            of_service = service and len(names) == 1 and not shared
+            at, owner, shared = here, status.st_uid, False
+            if owner not in {0, me} or status.st_mode & _OTHERS_WRITE:  # mostly not so: it's quick
+                shared = judge_step(here, status, _who(owner) if of_service else 0)
+        elif shared and status.st_uid not in {0, me}:
+            raise _foreign(here, status)
+        else:
+            return here, status, owner
+
+
+def _names(path: str) -> list[str]:
+    """Return the components of a path, the first one last."""
+    names = [name for name in reversed(path.split("/")) if name not in {"", "."}]
+    return [*names, "/"] if path.startswith("/") else names
+
+
+def _caller() -> int:
+    """Return the caller's number, or root's where the caller's may be anybody's."""
+    return _who(os.geteuid())
+
+
+def _who(uid: int) -> int:
+    if uid == 0:
+        return 0
+    from openfit_token.identity import may_be_anybody  # noqa: PLC0415 -- root needs none of it
+
+    return 0 if may_be_anybody("uid", uid) else uid
+
+
+def _foreign(place: str, status: os.stat_result) -> Untrusted:
+    user, owner = os.geteuid(), status.st_uid
+    if _who(owner) != owner:
+        return Untrusted(
+            place,
+            f"belongs to {user_name(owner)} (uid {owner}), and in this user namespace that is anybody who"
+            " isn't mapped",
+            "name a place of a user whom this user namespace maps, and run as such a user",
+        )
+    nor = f"neither to root nor to {user_name(user)}" if user else "not to root"
+    chown = f"chown {'-h ' if S_ISLNK(status.st_mode) else ''}{user_name(user)} {_quoted(place)}"
+    return Untrusted(
+        place,
+        f"belongs to {user_name(owner)}, {nor}",
+        f"{chown}, or name a place in a directory of your own",
+    )
+
+
+def _open_to(writer: str | None, status: os.stat_result) -> str:
+    return f"can be written to by {writer} (mode {status.st_mode & 0o7777:04o})"
+
+
+def _writer(place: str, status: os.stat_result) -> str | None:
+    """Name who else can write; None: nobody."""
+    if status.st_mode & _ALL_WRITE:
+        return "everybody"
+    if not status.st_mode & _GROUP_WRITES or _is_private(place, status.st_gid):
+        return None
+    return f"the group {group_name(status.st_gid)}"
+
+
+def _is_private(place: str, gid: int) -> bool:
+    """Return whether what a group may do is up to root or the caller alone.
+
+    By the names, as useradd(8) makes private groups: to look for users whose primary group it is would
+    mean to read all accounts. In a container without an account, by the numbers.
+    """
+    from grp import getgrgid  # noqa: PLC0415 -- needed only where a group can write, which is rare
+    from pwd import getpwuid  # noqa: PLC0415 -- same
+
+    from openfit_token.identity import may_be_anybody  # noqa: PLC0415 -- same
+
+    if may_be_anybody("gid", gid):
+        return False
+    try:
+        group = getgrgid(gid)
+    except KeyError:
+        return gid in {0, _caller()} and not _has_acl(place)
+    for uid in (0, _caller()):
+        try:
+            user = getpwuid(uid).pw_name
+        except KeyError:
+            continue
+        if group.gr_name == user and set(group.gr_mem) <= {user}:
+            return not _has_acl(place)
+    return False
+
+
+def _has_acl(place: str) -> bool:
+    try:
+        os.getxattr(place, _ACL, follow_symlinks=False)
+    except OSError:
+        return False  # it has none, or its file system knows none
+    return True
+
+
+def _quoted(path: str) -> str:
+    from shlex import quote  # noqa: PLC0415 -- loads re, and is needed only where something is wrong
+
+    return quote(path)

@@ -30,6 +30,7 @@ from openfit_tokend.io.listener import AdoptedListener, Listener
 from openfit_tokend.io.notices import Notices
 from openfit_tokend.io.profiles import Profiles
 from openfit_tokend.io.queue import Queue
+from openfit_tokend.io.secrets import Passwords
 from openfit_tokend.io.server import Server
 from openfit_tokend.io.service_manager import NO_SERVICE, Service, ServiceManager
 from openfit_tokend.io.standing import Standing
@@ -88,6 +89,7 @@ class Daemon:
         self._standing = Standing(self.profiles, self._endpoint, self._manager, self._alarm)
         self._watchdog = Watchdog(self.profiles, self._endpoint, self._server, listener)
         self._watchdog_limit = service.watchdog
+        self._passwords = Passwords()
         self._notices = Notices()
         self._token_files = TokenFiles(self._alarm, outlive=service.has_store)
         self._reload_wanted = anyio.Event()
@@ -117,7 +119,13 @@ class Daemon:
             async with anyio.create_task_group() as requests:
                 logins = Queue(requests, self._alarm)
                 tools = Tools(
-                    self._endpoint, self._accounts, self._alarm, self._sessions, requests, logins
+                    self._endpoint,
+                    self._accounts,
+                    self._alarm,
+                    self._sessions,
+                    requests,
+                    logins,
+                    self._passwords,
                 )
                 services.start_soon(self._reload_when_wanted, tools)
                 self._serve()

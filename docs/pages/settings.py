@@ -131,7 +131,8 @@ PROFILE: Final[Mapping[str, Setting]] = {
         _COMMAND,
         _NONE,
         "The password is what the command prints. No shell runs it. Of the daemon's environment it gets"
-        f" {_listed(ENVIRONMENT)}, and what `password_environment` names.",
+        f" {_listed(ENVIRONMENT)}, and what `password_environment` names. None of its output gets into the"
+        " log: a shell's trace may hold the password.",
         '["pass", "show", "openfit"]',
     ),
     "password_environment": Setting(
@@ -238,7 +239,7 @@ def passwords() -> str:
     sources = ", ".join(f"`{key}`" for key in parser.PASSWORD_KEYS)
     return (
         f"One of {sources}; or none, and an operator's `openfit-token login --ask` brings it. A password has"
-        f" 1 to {MAX_PASSWORD} characters."
+        f" 1 to {MAX_PASSWORD} characters, none of them a control character."
     )
 
 

@@ -12,7 +12,10 @@ _LIMITS: Final = (
     ("arrays and maps in one another, in a request", f"{protocol.MAX_NESTING}"),
     ("msgid", f"0 to {protocol.MAX_MSGID:,}"),
     ("`wait`", f"0 to {protocol.MAX_WAIT:g} s; {protocol.DEFAULT_WAIT:g} s where it isn't given"),
-    ("a password given with `login`", f"1 to {secrets.MAX_PASSWORD} characters"),
+    (
+        "a password given with `login`",
+        f"1 to {secrets.MAX_PASSWORD} characters, no control character",
+    ),
     ("calls of one connection that wait", f"{connection.MAX_PARKED}; then it isn't read"),
     (
         "unread answers of a connection whose call has waited",

@@ -7,7 +7,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from openfit_tokend.io.child_process import started
+from openfit_tokend.io.child_process import Commands
 
 
 def children() -> set[str]:
@@ -20,7 +20,7 @@ async def test_one_that_is_cancelled_while_it_starts_is_buried(turns: int) -> No
     before = children()
 
     async def run() -> None:
-        async with started(("sleep", "60")):
+        async with Commands().started(("sleep", "60"), {}, heard="stdout"):
             await anyio.sleep_forever()
 
     async with anyio.create_task_group() as tasks:

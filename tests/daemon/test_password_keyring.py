@@ -19,8 +19,9 @@ from file_keyring import FileKeyring
 from openfit_token.errors import SecretUnavailable
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.settings import PasswordKeyring
+from openfit_tokend.io.blocking_calls import BlockingCalls
 from openfit_tokend.io.password_keyring import from_keyring
-from openfit_tokend.io.secrets import read_password
+from openfit_tokend.io.secrets import Passwords
 
 SOURCE = PasswordKeyring("openfit", USERNAME)
 
@@ -67,12 +68,12 @@ class Silent(FileKeyring):
 
 async def refusal() -> tuple[str, str | None]:
     with pytest.raises(SecretUnavailable) as caught:
-        await read_password(SOURCE)
+        await Passwords().read(SOURCE)
     return caught.value.message, caught.value.hint
 
 
 async def test_the_password_is_what_the_keyring_has_for_the_profiles_user() -> None:
-    assert await read_password(SOURCE) == Secret(PASSWORD)
+    assert await Passwords().read(SOURCE) == Secret(PASSWORD)
 
 
 async def test_a_keyring_without_it_says_how_to_put_it_there() -> None:
@@ -129,13 +130,13 @@ async def test_a_keyring_that_fails_is_told_without_its_words(
 
 
 async def test_one_that_does_not_answer_is_given_up_and_never_asked_by_two_threads() -> None:
-    silent = Silent()
+    silent, calls = Silent(), BlockingCalls("keyring", at_once=1)
     keyring.set_keyring(silent)
     try:
         with anyio.fail_after(10):
             for _ in range(2):
                 with pytest.raises(SecretUnavailable, match=r"no answer within 0.2 s"):
-                    await from_keyring("openfit", USERNAME, time_limit=0.2)
+                    await from_keyring(calls, "openfit", USERNAME, time_limit=0.2)
         assert silent.asked == 1
     finally:
         silent.gone.set()

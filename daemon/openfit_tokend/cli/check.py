@@ -26,7 +26,7 @@ from openfit_tokend.io import clock, config_file
 from openfit_tokend.io.accounts import Accounts
 from openfit_tokend.io.endpoint import Endpoint, Order, Probe
 from openfit_tokend.io.listener import SocketUnusable, judge_place, who_is_kept_out
-from openfit_tokend.io.secrets import read_password
+from openfit_tokend.io.secrets import Passwords
 from openfit_tokend.io.state import StateFile, state_path
 from openfit_tokend.setup import service
 
@@ -202,9 +202,9 @@ def _user() -> str:
 async def _check_profiles(  # noqa: PLR0913 -- one for each option
     path: Path, settings: Settings, report: _Report, *, network: bool, login: bool, stored: bool
 ) -> None:
-    endpoint = Endpoint()
+    endpoint, passwords = Endpoint(), Passwords()
     for profile in settings.profiles.values():
-        await _check_secret(profile, report)
+        await _check_secret(passwords, profile, report)
     if network:
         for profile in _one_each_server(settings):
             await _check_network(endpoint, profile, report)
@@ -213,17 +213,17 @@ async def _check_profiles(  # noqa: PLR0913 -- one for each option
         for profile in settings.profiles.values():
             if stored:
                 accounts.announce(profile.account)
-            await _check_login(endpoint, accounts, profile, report, stored=stored)
+            await _check_login(endpoint, accounts, passwords, profile, report, stored=stored)
     await endpoint.close()
 
 
-async def _check_secret(profile: Profile, report: _Report) -> None:
+async def _check_secret(passwords: Passwords, profile: Profile, report: _Report) -> None:
     what = f"{profile.name}: secret"
     if profile.password is None:
         report.warn(what, "none is stored", f"{_login(profile.name)} --ask, once it runs")
         return
     try:
-        await read_password(profile.password)
+        await passwords.read(profile.password)
     except SecretUnavailable as error:
         report.fail(what, error.message, error.hint, EX_CONFIG)
     else:
@@ -260,12 +260,18 @@ def _skew(date: str | None) -> float | None:
         return None
 
 
-async def _check_login(
-    endpoint: Endpoint, accounts: Accounts, profile: Profile, report: _Report, *, stored: bool
+async def _check_login(  # noqa: PLR0913 -- the parts of a daemon that a login takes
+    endpoint: Endpoint,
+    accounts: Accounts,
+    passwords: Passwords,
+    profile: Profile,
+    report: _Report,
+    *,
+    stored: bool,
 ) -> None:
     what = f"{profile.name}: login"
     try:
-        password = await read_password(profile.password)
+        password = await passwords.read(profile.password)
     except SecretUnavailable:
         return  # said already
     attempt = await accounts.admit(profile.account, password, insisted=False)

@@ -32,7 +32,7 @@ from openfit_tokend.io.following import Follow
 from openfit_tokend.io.keeper import Keeper
 from openfit_tokend.io.peers import Caller
 from openfit_tokend.io.profiles import Profiles, shown
-from openfit_tokend.io.secrets import MAX_PASSWORD
+from openfit_tokend.io.secrets import fault_of
 from openfit_tokend.io.status import status_of
 from openfit_tokend.io.waiting import Later, Reply
 
@@ -175,8 +175,8 @@ class Calls:
 
     def _login(self, caller: Caller, params: Params) -> object:
         password = _text(params, "password")
-        if password is not None and not 0 < len(password) <= MAX_PASSWORD:
-            raise BadRequest(f"a password has 1 to {MAX_PASSWORD} characters", "nothing was sent")
+        if password is not None and (fault := fault_of(password)) is not None:
+            raise BadRequest(f"the password {fault[0]}", "nothing was sent")
         wait = _wait(params)
         keeper = self._operated(caller, "login", params)
         keeper.order_login(None if password is None else Secret(password))

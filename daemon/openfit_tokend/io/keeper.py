@@ -65,7 +65,7 @@ from openfit_tokend.io.problems import (
     void_problem,
 )
 from openfit_tokend.io.queue import Queue
-from openfit_tokend.io.secrets import read_password
+from openfit_tokend.io.secrets import Passwords
 from openfit_tokend.io.session_form import Kept
 from openfit_tokend.io.stored_sessions import StoredSessions
 
@@ -101,6 +101,7 @@ class Tools:
     sessions: StoredSessions
     tasks: TaskGroup
     logins: Queue
+    passwords: Passwords
 
 
 @final
@@ -306,7 +307,7 @@ class Keeper:
         given = self._password
         try:
             while True:
-                password = given or await read_password(sender.password)
+                password = given or await self._tools.passwords.read(sender.password)
                 if self._is_void(number):  # or it would ask for a place in the account's ledger
                     return Failed(number, Kind.TRANSIENT, void_problem())
                 event = await self._log_in_with(sender, number, request, password)

@@ -10,21 +10,13 @@ from math import inf
 from typing import Final, final
 
 import anyio
-from anyio.abc import Process
 
 from openfit_token.one_line import one_line
 from openfit_tokend.core.notices import Condition, Notice, is_due, notice
 from openfit_tokend.core.session import Session
 from openfit_tokend.core.settings import Profile
 from openfit_tokend.io import clock, log
-from openfit_tokend.io.child_process import (
-    LINGER,
-    Unstartable,
-    collect_end,
-    ending,
-    shown,
-    started,
-)
+from openfit_tokend.io.child_process import Commands, Unstartable, ending
 
 TIME_LIMIT: Final = 30.0
 """Seconds for one command: to send a message takes less, and nobody waits for it."""
@@ -34,6 +26,10 @@ MAX_COMMANDS: Final = 8
 """Commands at once: when one server takes a thousand profiles down, they are told in turn."""
 MAX_TEXT: Final = 1000
 """Characters of a message or hint: they may hold what a server said."""
+MAX_COMPLAINT: Final = 300
+"""Characters of the command's last error lines that stand in the log."""
+_KEPT: Final = 4096
+"""Bytes of the error output that are kept: its end, where the reason stands."""
 
 
 @final
@@ -59,6 +55,7 @@ class Notices:
         self._due: list[tuple[str, _Teller]] = []
         self._word = anyio.Event()
         self._room = anyio.CapacityLimiter(MAX_COMMANDS)
+        self._commands = Commands()
 
     async def run(self) -> None:
         """Run commands until cancelled; one that still runs then is killed."""
@@ -102,40 +99,42 @@ class Notices:
                     newest = teller.newest
                     if newest is not None and is_due(teller.told, newest):
                         teller.told, teller.begun = newest.condition, clock.boot()
-                        await _run(teller.argv, name, newest)
+                        await self._run(teller.argv, name, newest)
         except Exception:  # noqa: BLE001 -- a fault of ours: a notice is missing, the sessions live
             log.exception("internal_fault", profile=name)
         finally:
             teller.busy = False
 
+    async def _run(self, argv: tuple[str, ...], profile: str, notice: Notice) -> None:
+        """Run a command to its end; what goes wrong is logged, and that is all.
 
-async def _run(argv: tuple[str, ...], profile: str, notice: Notice) -> None:
-    """Run a command to its end; what goes wrong is logged, and that is all."""
-    complaint = bytearray()
-    try:
-        async with started(argv, environment(profile, notice), wants_output=False) as process:
-            with anyio.fail_after(TIME_LIMIT):
-                status = await _finish(process, complaint)
-    except Unstartable as refused:
-        _log_failure(argv, profile, notice, refused.reason, refused.remedy)
-    except TimeoutError:
-        reason = f"took longer than {TIME_LIMIT:g} s and was killed{shown(complaint)}"
-        _log_failure(argv, profile, notice, reason, "let it leave the rest to the background")
-    else:
+        The end of its error output is logged too: it was given no secret, and it is a program that
+        somebody wrote to be told by.
+        """
+        complaint, status = bytearray(), None
+
+        def take(chunk: bytes) -> bool:
+            complaint.extend(chunk)
+            del complaint[:-_KEPT]
+            return True
+
+        said = environment(profile, notice)
+        try:
+            async with self._commands.started(argv, said, heard="stderr") as running:
+                with anyio.move_on_after(TIME_LIMIT):
+                    status = await running.finish(take)
+        except Unstartable as refused:
+            _log_failure(argv, profile, notice, refused.reason, refused.remedy)
+            return
         if status == 0:
             log.info("notified", profile=profile, told=notice.condition, command=argv[0])
             return
-        reason = f"{ending(status)}{shown(complaint)}"
-        _log_failure(argv, profile, notice, reason, "run it by hand as the daemon's user")
-
-
-async def _finish(process: Process, complaint: bytearray) -> int:
-    assert process.stderr is not None  # noqa: S101 -- it was started so
-    async with anyio.create_task_group() as readers:
-        readers.start_soon(collect_end, process.stderr, complaint)
-        await process.wait()
-        readers.cancel_scope.deadline = anyio.current_time() + LINGER
-    return await process.wait()
+        if status is None:
+            reason = f"took longer than {TIME_LIMIT:g} s and {running.fate()}"
+            hint = "let it leave the rest to the background"
+        else:
+            reason, hint = ending(status), "run it by hand as the daemon's user"
+        _log_failure(argv, profile, notice, f"{reason}{_shown(complaint)}", hint)
 
 
 def environment(profile: str, notice: Notice) -> Mapping[str, str]:
@@ -152,6 +151,14 @@ def environment(profile: str, notice: Notice) -> Mapping[str, str]:
         "OPENFIT_MESSAGE": "" if problem is None else one_line(problem.message[:MAX_TEXT]),
         "OPENFIT_HINT": "" if problem is None else one_line((problem.hint or "")[:MAX_TEXT]),
     }
+
+
+def _shown(complaint: bytearray) -> str:
+    """Return the end of an error output as one line, behind a colon; "" if there is none."""
+    text = one_line(" ".join(complaint.decode(errors="replace").split()))
+    if len(text) > MAX_COMPLAINT:
+        text = f"… {text[-MAX_COMPLAINT:]}"
+    return f": {text}" if text else ""
 
 
 def _log_failure(

@@ -1,21 +1,21 @@
 """Asks the keyring of the daemon's user (Secret Service, KWallet, ...) for a password."""
 
-from threading import Lock
+from functools import partial
 from typing import Final
 
-from anyio import fail_after, to_thread
-
 from openfit_token.errors import SecretUnavailable
+from openfit_tokend.io.blocking_calls import BlockingCalls
 
 TIME_LIMIT: Final = 30.0
 """Seconds. A locked keyring asks on somebody's screen, and nobody sits there."""
+_SCREEN: Final = "screen"
+"""The one key of all calls: a keyring that asks does so on a screen, one question at a time."""
 
-_asking: Final = Lock()
-"""Held by the one thread that asks. One that hangs can't be ended: it must not get company."""
 
-
-async def from_keyring(service: str, username: str, time_limit: float = TIME_LIMIT) -> bytes:
-    """Give what is kept for a user name under a service.
+async def from_keyring(
+    calls: BlockingCalls, service: str, username: str, time_limit: float = TIME_LIMIT
+) -> bytes:
+    """Return what is kept for a user name under a service.
 
     The package `keyring` is looked for and loaded only here, in a thread.
 
@@ -25,14 +25,13 @@ async def from_keyring(service: str, username: str, time_limit: float = TIME_LIM
     """
     what = f"password_keyring {service}"
     try:
-        with fail_after(time_limit):
-            password = await to_thread.run_sync(
-                _ask, what, service, username, time_limit, abandon_on_cancel=True
-            )
+        password = await calls.run(_SCREEN, partial(_ask, what, service, username), time_limit)
     except TimeoutError:
         raise SecretUnavailable(
             f"{what}: no answer within {time_limit:g} s", "unlock the keyring of the daemon's user"
         ) from None
+    except OSError as error:
+        raise SecretUnavailable(f"{what}: can't be asked: {error.strerror}") from None
     if password is None:
         raise SecretUnavailable(
             f"{what}: has nothing for {username}",
@@ -41,16 +40,7 @@ async def from_keyring(service: str, username: str, time_limit: float = TIME_LIM
     return password.encode()
 
 
-def _ask(what: str, service: str, username: str, time_limit: float) -> str | None:
-    if not _asking.acquire(timeout=time_limit):
-        raise TimeoutError
-    try:
-        return _answer(what, service, username)
-    finally:
-        _asking.release()
-
-
-def _answer(what: str, service: str, username: str) -> str | None:
+def _ask(what: str, service: str, username: str) -> str | None:
     try:
         import keyring  # noqa: PLC0415 -- an extra, and slow to load: only who names one needs it
         from keyring.errors import KeyringLocked, NoKeyringError  # noqa: PLC0415 -- the same

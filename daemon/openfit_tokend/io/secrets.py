@@ -6,9 +6,8 @@ import stat
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Final, assert_never
-
-from anyio import fail_after, to_thread
+from typing import Final, assert_never, final
+from unicodedata import category
 
 from openfit_token.errors import SecretUnavailable
 from openfit_token.trusted_path import group_name
@@ -21,6 +20,8 @@ from openfit_tokend.core.settings import (
     PasswordKeyring,
     PasswordSource,
 )
+from openfit_tokend.io.blocking_calls import BlockingCalls
+from openfit_tokend.io.child_process import Commands
 from openfit_tokend.io.password_command import TIME_LIMIT, output_of
 from openfit_tokend.io.password_keyring import from_keyring
 from openfit_tokend.io.regular_file import Unusable, judge, read
@@ -40,43 +41,82 @@ _taken: Final[dict[str, Secret]] = {}
 _RESTART: Final = "then systemctl restart openfit-tokend"
 
 
-async def read_password(source: PasswordSource | None) -> Secret:
-    """Give the password as it is now. One newline at its end is cut off, nothing else.
+@final
+class Passwords:
+    """Reads passwords. A source that hangs keeps nobody from another one."""
 
-    May wait for a file system, or 30 s for a command or a keyring. Can be cancelled: the command is
-    killed.
+    def __init__(self) -> None:
+        self._files = BlockingCalls("password_file")
+        self._keyring = BlockingCalls("password_keyring", at_once=1)
+        self._commands = Commands()
 
-    Raises:
-        SecretUnavailable: it can't be read, others could read it too, or no server would take it.
-    """
-    match source:
-        case None:
+    async def read(self, source: PasswordSource | None) -> Secret:
+        """Return the password as it is now. One newline at its end is cut off, nothing else.
+
+        May wait 30 s for a file system, a command or a keyring. Can be cancelled: the command is
+        killed.
+
+        Raises:
+            SecretUnavailable: it can't be read, others could read it too, or no server would take
+                it.
+        """
+        match source:
+            case None:
+                raise SecretUnavailable(
+                    "no password is stored for this profile",
+                    "openfit-token login --ask; name the --profile, if there are several",
+                )
+            case PasswordFile(path):
+                what = f"password_file {path}"
+                raw = await self._content(what, path, partial(_read_file, path))
+            case PasswordCredential(name):
+                what = f"password_credential {name}"
+                raw = await self._credential(what, name)
+            case PasswordCommand():
+                what = f"password_command {source.argv[0]}"
+                raw = await output_of(source, self._commands)
+            case PasswordEnv(name):
+                what = f"password_env {name}"
+                raw = _variable(what, name)
+            case PasswordKeyring(service, username):
+                what = f"password_keyring {service}"
+                raw = await from_keyring(self._keyring, service, username)
+            case _:
+                assert_never(source)
+        return password_from(what, raw)
+
+    async def _credential(self, what: str, name: str) -> bytes:
+        directory = os.environ.get("CREDENTIALS_DIRECTORY")
+        file = f"{CREDENTIALS}/{name.removeprefix(CREDENTIAL)}"
+        load = f"put LoadCredential={name}:{file} into the unit"
+        if name.startswith(CREDENTIAL):
+            load = f"write it to {file}"
+        if not directory:
             raise SecretUnavailable(
-                "no password is stored for this profile",
-                "openfit-token login --ask; name the --profile, if there are several",
+                f"{what}: $CREDENTIALS_DIRECTORY is not set: no credential was passed by systemd",
+                f"{load}, {_RESTART}: a daemon that is started by hand has none",
             )
-        case PasswordFile(path):
-            what = f"password_file {path}"
-            raw = await _content(what, partial(_read_file, path))
-        case PasswordCredential(name):
-            what = f"password_credential {name}"
-            raw = await _credential(what, name)
-        case PasswordCommand():
-            what = f"password_command {source.argv[0]}"
-            raw = await output_of(source)
-        case PasswordEnv(name):
-            what = f"password_env {name}"
-            raw = _variable(what, name)
-        case PasswordKeyring(service, username):
-            what = f"password_keyring {service}"
-            raw = await from_keyring(service, username)
-        case _:
-            assert_never(source)
-    return password_from(what, raw)
+        path = f"{directory}/{name}"
+        try:
+            return await self._content(what, path, partial(_read_credential, path))
+        except SecretUnavailable as error:
+            hint = f"{load} (a changed one is seen after a restart only), {_RESTART}"
+            raise SecretUnavailable(error.message, hint) from None
+
+    async def _content(self, what: str, path: str, read_it: Callable[[], bytes]) -> bytes:
+        try:
+            return await self._files.run(path, read_it, TIME_LIMIT)
+        except TimeoutError:
+            reason = f"no answer within {TIME_LIMIT:.0f} s"
+            raise SecretUnavailable(f"{what}: {reason}", "its file system hangs") from None
+        except OSError as error:
+            raise SecretUnavailable(f"{what}: can't be read: {error.strerror}") from None
+        except Unusable as unusable:
+            raise SecretUnavailable(f"{what}: {unusable.reason}", unusable.remedy) from None
 
 
 def take_variables(sources: Iterable[PasswordSource | None]) -> None:
-    """Take the passwords that are in variables out of the environment; `read_password` has them."""
+    """Take the passwords that are in variables out of the environment; `Passwords` has them."""
     for source in sources:
         if isinstance(source, PasswordEnv):
             _take(source.name)
@@ -90,7 +130,7 @@ def _take(name: str) -> Secret | None:
 
 
 def password_from(what: str, raw: bytes) -> Secret:
-    """Judge what was read. The errors tell nothing of it.
+    """Judge what was read, less one newline at its end. The errors tell nothing of it.
 
     Raises:
         SecretUnavailable: no server would take it.
@@ -99,45 +139,27 @@ def password_from(what: str, raw: bytes) -> Secret:
         password = raw.removesuffix(b"\n").decode()
     except UnicodeDecodeError:
         raise SecretUnavailable(f"{what}: is not UTF-8", "save it with this encoding") from None
-    if not password:
-        raise SecretUnavailable(f"{what}: is empty", "put the password there")
-    if "\0" in password:
-        raise SecretUnavailable(f"{what}: has a NUL byte in it", "save it as plain UTF-8 text")
-    if len(password) > MAX_PASSWORD:
-        raise SecretUnavailable(
-            f"{what}: is longer than {MAX_PASSWORD} characters, which the server refuses",
-            "look whether the password, and nothing else, is there",
-        )
+    if fault := fault_of(password):
+        raise SecretUnavailable(f"{what}: {fault[0]}", fault[1])
     return Secret(password)
 
 
-async def _content(what: str, read_it: Callable[[], bytes]) -> bytes:
-    try:
-        with fail_after(TIME_LIMIT):
-            return await to_thread.run_sync(read_it, abandon_on_cancel=True)
-    except TimeoutError:
-        reason = f"no answer within {TIME_LIMIT:.0f} s"
-        raise SecretUnavailable(f"{what}: {reason}", "its file system hangs") from None
-    except Unusable as unusable:
-        raise SecretUnavailable(f"{what}: {unusable.reason}", unusable.remedy) from None
-
-
-async def _credential(what: str, name: str) -> bytes:
-    directory = os.environ.get("CREDENTIALS_DIRECTORY")
-    file = f"{CREDENTIALS}/{name.removeprefix(CREDENTIAL)}"
-    load = f"put LoadCredential={name}:{file} into the unit"
-    if name.startswith(CREDENTIAL):
-        load = f"write it to {file}"
-    if not directory:
-        raise SecretUnavailable(
-            f"{what}: $CREDENTIALS_DIRECTORY is not set: no credential was passed by systemd",
-            f"{load}, {_RESTART}: a daemon that is started by hand has none",
+def fault_of(password: str) -> tuple[str, str] | None:
+    """Return why no server would take this password and what to do about it; None: one might."""
+    if not password:
+        return "is empty", "put the password there"
+    if password.endswith("\r"):
+        reason = "ends with a carriage return (\\r): it was saved with Windows line endings"
+        return reason, "save it with Unix line endings, as by: sed -i 's/\\r$//' FILE"
+    if any(category(character) == "Cc" for character in password):
+        reason = "has a control character in it, such as a line break"
+        return reason, "the password has to be there alone, as one line of plain UTF-8 text"
+    if len(password) > MAX_PASSWORD:
+        return (
+            f"is longer than {MAX_PASSWORD} characters, which the server refuses",
+            "look whether the password, and nothing else, is there",
         )
-    try:
-        return await _content(what, partial(_read_credential, f"{directory}/{name}"))
-    except SecretUnavailable as error:
-        hint = f"{load} (a changed one is seen after a restart only), {_RESTART}"
-        raise SecretUnavailable(error.message, hint) from None
+    return None
 
 
 def _variable(what: str, name: str) -> bytes:

@@ -1,0 +1,59 @@
+"""A disk that hangs: who needs it is told so, and nobody else notices."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from daemons import profile
+from emulators import PASSWORD, RunningEmulator, running_emulator
+from hung_disk import HungDisk, hung_disk
+from inside import daemon_inside
+from openfit_token.errors import SecretUnavailable
+from openfit_tokend.io import blocking_calls, secrets
+
+MORE = 48
+"""Profiles whose passwords are on the dead disk: more than a pool has threads."""
+
+
+@pytest.fixture
+def emulator() -> Iterator[RunningEmulator]:
+    with running_emulator() as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def disk() -> Iterator[HungDisk]:
+    """A disk with all files that are called `dead`."""
+    with hung_disk("dead") as disk:
+        yield disk
+
+
+async def test_passwords_on_a_dead_disk_hold_up_no_other_profile_and_cost_a_thread_each(
+    tmp_path: Path, emulator: RunningEmulator, disk: HungDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(secrets, "TIME_LIMIT", 5.0)
+    monkeypatch.setattr(blocking_calls, "PATIENCE", 0.2)
+    (tmp_path / "dead").write_text(PASSWORD)
+    (tmp_path / "dead").chmod(0o600)
+    dead = profile(emulator.url, "dead", password_file=f'"{tmp_path}/dead"')
+    more = [
+        profile(
+            f"http://127.0.0.{number // 12 + 2}", f"dead{number}", password_file=f'"{number}/dead"'
+        )
+        for number in range(MORE)
+    ]
+    async with daemon_inside(tmp_path, dead, *more, profile(emulator.url)) as daemon:
+        async with daemon.client("main") as tokens:
+            assert (await tokens.get_token(wait=4.0)).expires_in > 0
+        async with daemon.client("dead") as tokens:
+            with pytest.raises(SecretUnavailable, match="no answer within 5 s"):
+                await tokens.login()
+            monkeypatch.setattr(secrets, "TIME_LIMIT", 0.1)
+            for _ in range(5):
+                with pytest.raises(SecretUnavailable, match="no answer within 0 s"):
+                    await tokens.login()
+            assert disk.asked <= MORE + 1
+
+            disk.mend()
+            await tokens.login()

@@ -7,7 +7,8 @@
      │   ├─ Unavailable  TimedOut  MinTtl
      │   └─ Overloaded  Stopping  ConfigRejected  Internal
      └─ met on the way to it (no code on the wire)
-         └─ DaemonUnreachable  DaemonUntrusted  ProtocolViolation
+         ├─ DaemonUnreachable  DaemonUntrusted  ProtocolViolation
+         └─ ForeignOrigin
 
 The daemon raises and sends the very same classes, so there is one table of errors, this one.
 """
@@ -175,6 +176,12 @@ class ProtocolViolation(TokenError):
     """The peer sent what the protocol doesn't allow."""
 
     exit_status = 76
+
+
+class ForeignOrigin(TokenError):
+    """A request goes elsewhere than the token is good for: nothing was sent."""
+
+    exit_status = 64
 
 
 BY_CODE = {

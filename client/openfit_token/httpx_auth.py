@@ -7,7 +7,7 @@
 It is for AsyncClient too, on asyncio and on trio.
 """
 
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Iterable
 from http import HTTPStatus
 
 import httpx
@@ -15,6 +15,7 @@ import httpx
 from openfit_token.aio import AsyncTokenClient
 from openfit_token.errors import TokenError
 from openfit_token.held import Get, Question
+from openfit_token.origin import origin
 from openfit_token.protocol import DEFAULT_WAIT
 from openfit_token.supply import Supply, now
 from openfit_token.token import Token
@@ -26,15 +27,22 @@ class OpenFitAuth(Supply, httpx.Auth):
     A request whose body can't be read a second time isn't repeated: the 401 is its answer, and the
     next request has a new token. So is a 401 to the second token. Threads and tasks may share it.
 
-    A redirect to another host or port, or to http, goes without the token: httpx sees to it.
+    A token goes to the origin of its `api_url`, and to those that are named as `origins`. A request
+    that is sent elsewhere raises ForeignOrigin before anything is sent; one that is redirected
+    elsewhere goes there without the token, as httpx does it.
 
     Requests raise a TokenError where the daemon gives no token.
     """
 
     def __init__(
-        self, profile: str | None = None, *, socket: str | None = None, wait: float = DEFAULT_WAIT
+        self,
+        profile: str | None = None,
+        *,
+        socket: str | None = None,
+        wait: float = DEFAULT_WAIT,
+        origins: Iterable[str] = (),
     ) -> None:
-        super().__init__(profile, socket=socket, wait=wait)
+        super().__init__(profile, socket=socket, wait=wait, origins=origins)
         self._async_client = AsyncTokenClient(profile, socket)
         self._async_client.close()  # keeps no connection, as the other one
 
@@ -47,22 +55,28 @@ class OpenFitAuth(Supply, httpx.Auth):
     ) -> Generator[httpx.Request, httpx.Response, None]:
         """Send a request with the token (httpx calls this)."""
         token = self._token()
-        response = yield _signed(request, token)
+        response = yield self._signed(request, token)
         if _was_refused(response, token):
             self._held.refuse(token)
             if _can_be_repeated(response.request):
-                yield _signed(response.request, self._token(refused=token))
+                yield self._signed(response.request, self._token(refused=token))
 
     async def async_auth_flow(
         self, request: httpx.Request
     ) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """Send a request with the token (httpx calls this)."""
         token = await self._async_token()
-        response = yield _signed(request, token)
+        response = yield self._signed(request, token)
         if _was_refused(response, token):
             self._held.refuse(token)
             if _can_be_repeated(response.request):
-                yield _signed(response.request, await self._async_token(refused=token))
+                yield self._signed(response.request, await self._async_token(refused=token))
+
+    def _signed(self, request: httpx.Request, token: Token) -> httpx.Request:
+        url = request.url
+        self._origins.judge(origin(url.scheme, url.raw_host.decode("ascii"), url.port), token)
+        request.headers["Authorization"] = token.authorization
+        return request
 
     async def _async_token(self, refused: Token | None = None) -> Token:
         found = self._held.look(now(), refused)
@@ -80,11 +94,6 @@ class OpenFitAuth(Supply, httpx.Auth):
         if isinstance(question, Get):
             return await self._async_client.get_token(wait=question.wait)
         return await self._async_client.refuse(question.id, wait=question.wait)
-
-
-def _signed(request: httpx.Request, token: Token) -> httpx.Request:
-    request.headers["Authorization"] = token.authorization
-    return request
 
 
 def _was_refused(response: httpx.Response, token: Token) -> bool:

@@ -8,15 +8,27 @@ with requests.Session() as session:
 
 from functools import partial
 from http import HTTPStatus
-from typing import Any
+from typing import Any, final
 
 from requests import PreparedRequest, Response
 from requests.auth import AuthBase
 from requests.exceptions import UnrewindableBodyError
 from requests.utils import rewind_body
+from urllib3.util import parse_url
 
+from openfit_token.origin import origin
 from openfit_token.supply import Supply
 from openfit_token.token import Token
+
+
+@final
+class _Sent:
+    """The token that a request had when it was last sent; those it is redirected to share it."""
+
+    __slots__ = ("token",)
+
+    def __init__(self, token: Token) -> None:
+        self.token = token
 
 
 class OpenFitAuth(Supply, AuthBase):
@@ -25,7 +37,9 @@ class OpenFitAuth(Supply, AuthBase):
     A request whose body can't be read a second time isn't repeated: the 401 is its answer, and the
     next request has a new token. So is a 401 to the second token. Threads may share it.
 
-    A redirect to another host or port, or to http, goes without the token: requests sees to it.
+    A token goes to the origin of its `api_url`, and to those that are named as `origins`. A request
+    that is sent elsewhere raises ForeignOrigin before anything is sent; one that is redirected
+    elsewhere goes there without the token, as requests does it.
 
     Requests raise a TokenError where the daemon gives no token.
     """
@@ -33,27 +47,43 @@ class OpenFitAuth(Supply, AuthBase):
     def __call__(self, r: PreparedRequest) -> PreparedRequest:
         """Put the token into a request that is about to be sent (requests calls this)."""
         token = self._token()
-        r.headers["Authorization"] = token.authorization
-        r.register_hook("response", partial(self._repeat, token))
+        self._sign(r, token)
+        r.register_hook("response", partial(self._repeat, _Sent(token)))
         return r
 
-    def _repeat(self, token: Token, response: Response, **options: Any) -> Response:  # noqa: ANN401 -- requests' own, passed on
-        """Give the answer to use: this one, or the one to the repeated request."""
-        # Redirected to another host it had no token, and a repeated one has another: not ours.
-        sent = response.request.headers.get("Authorization")
-        if response.status_code != HTTPStatus.UNAUTHORIZED or sent != token.authorization:
+    def _sign(self, request: PreparedRequest, token: Token) -> None:
+        url = parse_url(request.url or "")  # with what requests itself finds the host
+        self._origins.judge(origin(url.scheme or "", url.host or "", url.port), token)
+        request.headers["Authorization"] = token.authorization
+
+    def _repeat(self, sent: _Sent, response: Response, **options: Any) -> Response:  # noqa: ANN401 -- requests' own, passed on
+        """Return the answer to use: this one, or the one to the repeated request."""
+        request, refused = response.request, sent.token
+        # Redirected to another host it had no token: that 401 is not ours.
+        had = request.headers.get("Authorization")
+        if response.status_code != HTTPStatus.UNAUTHORIZED or had != refused.authorization:
             return response
-        self._held.refuse(token)
-        again = response.request.copy()
-        if not isinstance(again.body, str | bytes | None):
-            try:
-                rewind_body(again)
-            except UnrewindableBodyError:
-                return response
+        self._held.refuse(refused)
+        if not _can_be_repeated(request):
+            return response
         _ = response.content  # read to its end, so that its connection can be used again
         response.close()
-        again.headers["Authorization"] = self._token(refused=token).authorization
-        repeated: Response = response.connection.send(again, **options)
+        token = self._token(refused)
+        response.request = request.copy()
+        # This one gets the new token, since it is what requests copies for a redirect.
+        self._sign(request, token)
+        sent.token = token
+        repeated: Response = response.connection.send(request, **options)
         repeated.history.append(response)
-        repeated.request = again
         return repeated
+
+
+def _can_be_repeated(request: PreparedRequest) -> bool:
+    """Return whether the body is bytes, or a file that could be set back to where it was."""
+    if isinstance(request.body, str | bytes | None):
+        return True
+    try:
+        rewind_body(request)
+    except UnrewindableBodyError:
+        return False
+    return True

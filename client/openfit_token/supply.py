@@ -1,5 +1,6 @@
 """What the HTTP adapters have in common: where their tokens come from."""
 
+from collections.abc import Iterable
 from time import (
     CLOCK_BOOTTIME,
     clock_gettime,
@@ -8,6 +9,7 @@ from time import (
 from openfit_token.blocking import TokenClient
 from openfit_token.errors import TokenError
 from openfit_token.held import Get, Held, Question
+from openfit_token.origin import Origins
 from openfit_token.protocol import DEFAULT_WAIT
 from openfit_token.token import Token
 
@@ -19,12 +21,23 @@ class Supply:
         profile: whose token; left out: the daemon's default, or the only one.
         socket: the daemon's socket; left out: see `openfit_token.paths`.
         wait: seconds to wait for a token while the daemon holds none that would do.
+        origins: where tokens may go beside the API, such as "https://gateway.example.org"; http is
+            for loopback alone. Without them a token goes to the origin of its `api_url`.
+
+    Raises:
+        ValueError: one of `origins` is none.
     """
 
     def __init__(
-        self, profile: str | None = None, *, socket: str | None = None, wait: float = DEFAULT_WAIT
+        self,
+        profile: str | None = None,
+        *,
+        socket: str | None = None,
+        wait: float = DEFAULT_WAIT,
+        origins: Iterable[str] = (),
     ) -> None:
         self._held = Held(wait)
+        self._origins = Origins(origins)
         self._client = TokenClient(profile, socket)
         # It is asked once in a token's life: a connection that is kept would only be left open.
         self._client.close()

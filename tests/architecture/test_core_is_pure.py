@@ -15,7 +15,9 @@ SOURCES = sorted(
     for part in ("client", "daemon", "docs", "tests", "benchmarks")
     for path in (ROOT / part).rglob("*.py")
 )
-OURS = re.compile(r"openfit_tokend\.core(\.\w+)*|openfit_token\.(errors|one_line|profile_name)")
+OURS = re.compile(
+    r"openfit_tokend\.core(\.\w+)*|openfit_token\.(errors|one_line|origin|profile_name)"
+)
 PURE = frozenset(
     {
         "bisect",

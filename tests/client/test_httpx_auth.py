@@ -13,7 +13,7 @@ import pytest
 
 from api import Api, Seen, running_api, tls
 from fake_daemon import FakeDaemon, always, failing, token_fields
-from openfit_token.errors import DaemonUnreachable, LoggedOut, Unavailable
+from openfit_token.errors import DaemonUnreachable, ForeignOrigin, LoggedOut, Unavailable
 from openfit_token.held import Held
 from openfit_token.httpx_auth import OpenFitAuth
 from openfit_token.testing import Daemon, Emulator
@@ -24,7 +24,7 @@ THREADS = 50
 
 @contextmanager
 def blocking(daemon: FakeDaemon, api: Api) -> Generator[httpx.Client]:
-    auth = OpenFitAuth(socket=daemon.path)
+    auth = OpenFitAuth(socket=daemon.path, origins=[api.url])
     with httpx.Client(
         auth=auth, base_url=api.url, trust_env=False, follow_redirects=True
     ) as client:
@@ -68,7 +68,7 @@ def test_each_request_has_the_token_and_the_daemon_is_asked_once(
 
 
 async def test_async_requests_have_it_too(daemon: FakeDaemon, api: Api) -> None:
-    auth = OpenFitAuth(socket=daemon.path)
+    auth = OpenFitAuth(socket=daemon.path, origins=[api.url])
     async with httpx.AsyncClient(auth=auth, base_url=api.url, trust_env=False) as client:
         answers = [(await client.get("/echo")).status_code for _ in range(5)]
 
@@ -129,7 +129,7 @@ def test_an_error_of_the_daemon_is_raised_as_what_it_is(daemon: FakeDaemon, api:
 
 async def test_so_it_is_in_async_programs(daemon: FakeDaemon, api: Api) -> None:
     daemon.remove()
-    auth = OpenFitAuth(socket=daemon.path)
+    auth = OpenFitAuth(socket=daemon.path, origins=[api.url])
     async with httpx.AsyncClient(auth=auth, base_url=api.url, trust_env=False) as client:
         with pytest.raises(DaemonUnreachable):
             await client.get("/echo")
@@ -154,7 +154,7 @@ def test_a_401_has_the_very_token_replaced_and_the_request_repeated_once(
 
 async def test_async_requests_are_repeated_too(daemon: FakeDaemon, api: Api) -> None:
     api.refused = {A}
-    auth = OpenFitAuth(socket=daemon.path)
+    auth = OpenFitAuth(socket=daemon.path, origins=[api.url])
     async with httpx.AsyncClient(auth=auth, base_url=api.url, trust_env=False) as client:
         answer = await client.post("/echo", content=b"whole")
 
@@ -172,7 +172,7 @@ def test_a_second_401_is_the_answer(daemon: FakeDaemon, api: Api) -> None:
 
 
 async def test_so_it_is_for_async_requests(daemon: FakeDaemon, api: Api) -> None:
-    auth = OpenFitAuth(socket=daemon.path)
+    auth = OpenFitAuth(socket=daemon.path, origins=[api.url])
     async with httpx.AsyncClient(auth=auth, base_url=api.url, trust_env=False) as client:
         assert (await client.get("/refuse")).status_code == 401
 
@@ -204,7 +204,7 @@ async def test_so_it_is_for_tasks(
 ) -> None:
     monkeypatch.setattr(Held, "refuse", not_at_all)
     api.refused = {A}
-    auth = OpenFitAuth(socket=daemon.path)
+    auth = OpenFitAuth(socket=daemon.path, origins=[api.url])
     async with httpx.AsyncClient(auth=auth, base_url=api.url, trust_env=False) as client:
         assert (await client.get("/echo")).status_code == 200
 
@@ -227,7 +227,7 @@ async def test_an_async_stream_is_not_repeated(daemon: FakeDaemon, api: Api) -> 
         yield b"one"
 
     api.refused = {A}
-    auth = OpenFitAuth(socket=daemon.path)
+    auth = OpenFitAuth(socket=daemon.path, origins=[api.url])
     async with httpx.AsyncClient(auth=auth, base_url=api.url, trust_env=False) as client:
         assert (await client.post("/echo", content=chunks())).status_code == 401
         assert (await client.get("/echo")).status_code == 200
@@ -282,7 +282,7 @@ def test_a_redirect_to_another_host_goes_without_the_token_and_its_401_is_not_ou
 
 
 async def test_so_it_does_in_async_programs(daemon: FakeDaemon, api: Api) -> None:
-    auth = OpenFitAuth(socket=daemon.path)
+    auth = OpenFitAuth(socket=daemon.path, origins=[api.url])
     with running_api() as other:
         async with httpx.AsyncClient(auth=auth, trust_env=False, follow_redirects=True) as client:
             await client.get(f"{api.url}/hop", params={"to": f"{other.url}/echo"})
@@ -297,7 +297,7 @@ def test_a_redirect_from_https_to_http_goes_without_the_token(
     with (
         running_api(served) as secure,
         httpx.Client(
-            auth=OpenFitAuth(socket=daemon.path),
+            auth=OpenFitAuth(socket=daemon.path, origins=[secure.url]),
             verify=ssl.create_default_context(cafile=trusted),
             follow_redirects=True,
         ) as client,
@@ -319,11 +319,54 @@ def test_what_was_done_before_a_redirect_is_not_repeated(daemon: FakeDaemon, api
     ]
 
 
+def test_a_redirect_of_a_repeated_request_has_the_new_token(daemon: FakeDaemon, api: Api) -> None:
+    api.refused = {A}
+    with blocking(daemon, api) as client:
+        client.get("/hop", params={"to": "/echo"})
+
+    assert api.tokens == [A, B, B]
+
+
+# Where a token may go
+
+
+def test_who_asks_another_origin_is_told_so_and_nothing_is_sent(
+    daemon: FakeDaemon, api: Api
+) -> None:
+    with (
+        running_api() as other,
+        blocking(daemon, api) as client,
+        pytest.raises(ForeignOrigin, match="this request goes to http"),
+    ):
+        client.get(f"{other.url}/echo")
+
+    assert other.seen == []
+
+
+async def test_so_it_is_in_async_programs_too(daemon: FakeDaemon, api: Api) -> None:
+    auth = OpenFitAuth(socket=daemon.path, origins=[api.url])
+    with running_api() as other:
+        async with httpx.AsyncClient(auth=auth, trust_env=False) as client:
+            with pytest.raises(ForeignOrigin):
+                await client.get(f"{other.url}/echo")
+
+    assert other.seen == []
+
+
+def test_a_token_goes_to_the_origin_of_its_api_url_without_more_words(
+    daemon: FakeDaemon, api: Api
+) -> None:
+    daemon.behaviour = always(token_fields("a", api_url=f"{api.url}/base"))
+    httpx.get(f"{api.url}/echo", auth=OpenFitAuth(socket=daemon.path), trust_env=False)
+
+    assert api.tokens == [A]
+
+
 # Secrets, crowds
 
 
 def test_the_token_shows_in_no_text(daemon: FakeDaemon, api: Api) -> None:
-    auth = OpenFitAuth(socket=daemon.path)
+    auth = OpenFitAuth(socket=daemon.path, origins=[api.url])
     with httpx.Client(auth=auth, trust_env=False) as client:
         answer = client.get(f"{api.url}/echo")
 

@@ -15,7 +15,7 @@ from requests.adapters import HTTPAdapter
 
 from api import Api, Seen, running_api, tls
 from fake_daemon import FakeDaemon, always, failing, token_fields
-from openfit_token.errors import LoggedOut, Unavailable
+from openfit_token.errors import ForeignOrigin, LoggedOut, Unavailable
 from openfit_token.held import Held
 from openfit_token.requests_auth import OpenFitAuth
 from openfit_token.testing import Daemon, Emulator
@@ -26,9 +26,9 @@ THREADS = 50
 
 
 @pytest.fixture
-def session(daemon: FakeDaemon) -> Iterator[requests.Session]:
+def session(daemon: FakeDaemon, api: Api) -> Iterator[requests.Session]:
     with requests.Session() as session:
-        session.auth = OpenFitAuth(socket=daemon.path)
+        session.auth = OpenFitAuth(socket=daemon.path, origins=[api.url])
         session.trust_env = False
         yield session
 
@@ -90,7 +90,10 @@ def test_a_401_has_the_very_token_replaced_and_the_request_repeated_once(
     answer = session.post(f"{api.url}/echo", data=b"whole")
 
     assert (answer.status_code, answer.content) == (200, b"whole")
-    assert [each.status_code for each in answer.history] == [401]
+    assert [
+        (each.status_code, each.request.headers["Authorization"]) for each in answer.history
+    ] == [(401, f"Bearer {A}")]
+    assert answer.request.headers["Authorization"] == f"Bearer {B}"
     assert api.seen == [Seen("POST", "/echo", A, b"whole"), Seen("POST", "/echo", B, b"whole")]
     assert daemon.calls[1:] == [("refuse", {"id": "id-a", "wait": 30.0})]
     assert api.connections == 1
@@ -197,18 +200,76 @@ def test_a_redirect_of_a_repeated_request_goes_without_the_token_too(
 def test_a_redirect_of_a_repeated_request_on_the_same_host_succeeds(
     daemon: FakeDaemon, api: Api, session: requests.Session
 ) -> None:
-    """requests goes on with the first token, which costs a 401, but no second replacement."""
+    """And with the token that the repeated one had: the refused one is never sent again."""
     api.refused = {A}
-
     assert session.get(f"{api.url}/hop", params={"to": "/echo"}).status_code == 200
+
+    assert api.tokens == [A, B, B]
     assert [method for method, _ in daemon.calls] == ["get_token", "refuse"]
 
 
+def test_a_redirect_of_a_redirect_keeps_the_new_token_too(
+    api: Api, session: requests.Session
+) -> None:
+    api.refused = {A}
+    session.get(f"{api.url}/hop", params={"to": "/hop?to=/echo"})
+
+    assert api.tokens == [A, B, B, B]
+
+
+def test_a_prepared_request_that_is_sent_again_and_again_follows_its_tokens(
+    daemon: FakeDaemon, api: Api, session: requests.Session
+) -> None:
+    prepared = session.prepare_request(requests.Request("GET", f"{api.url}/echo"))
+    api.refused = {A}
+    session.send(prepared)
+    api.refused = {A, B}
+    daemon.behaviour = always(token_fields("c"))
+
+    assert session.send(prepared).status_code == 200
+    assert api.tokens == [A, B, B, "token-c"]
+
+
+# Where a token may go
+
+
+def test_who_asks_another_origin_is_told_so_and_nothing_is_sent(
+    session: requests.Session,
+) -> None:
+    with running_api() as other, pytest.raises(ForeignOrigin, match="this request goes to http"):
+        session.get(f"{other.url}/echo")
+
+    assert other.seen == []
+
+
+def test_a_token_goes_to_the_origin_of_its_api_url_without_more_words(
+    daemon: FakeDaemon, api: Api
+) -> None:
+    daemon.behaviour = always(token_fields("a", api_url=f"{api.url}/base"))
+    requests.get(f"{api.url}/echo", auth=OpenFitAuth(socket=daemon.path), timeout=20)
+
+    assert api.tokens == [A]
+
+
+def test_a_repeated_request_gets_no_token_that_is_for_another_api(
+    daemon: FakeDaemon, api: Api
+) -> None:
+    """The profile was given another environment meanwhile."""
+    daemon.script = [always(token_fields("a", api_url=api.url))]
+    daemon.behaviour = always(token_fields("b"))
+    api.refused = {A}
+    with pytest.raises(ForeignOrigin):
+        requests.get(f"{api.url}/echo", auth=OpenFitAuth(socket=daemon.path), timeout=20)
+
+    assert api.tokens == [A]
+
+
 def test_a_redirect_from_https_to_http_goes_without_the_token(
-    api: Api, session: requests.Session, tmp_path: Path
+    daemon: FakeDaemon, api: Api, session: requests.Session, tmp_path: Path
 ) -> None:
     served, trusted = tls(tmp_path)
     with running_api(served) as secure:
+        session.auth = OpenFitAuth(socket=daemon.path, origins=[secure.url])
         to = {"to": f"{api.url}/echo"}
         session.get(f"{secure.url}/hop", params=to, verify=str(trusted))
 
@@ -232,7 +293,7 @@ def test_what_was_done_before_a_redirect_is_not_repeated(
 
 
 def test_the_token_shows_in_no_text(daemon: FakeDaemon, api: Api) -> None:
-    auth = OpenFitAuth(socket=daemon.path)
+    auth = OpenFitAuth(socket=daemon.path, origins=[api.url])
     answer = requests.get(f"{api.url}/echo", auth=auth, timeout=20)
 
     assert A not in f"{auth} {vars(auth)} {vars(vars(auth)['_held'])} {answer!r} {answer.request!r}"

@@ -9,6 +9,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final, cast
 from urllib.parse import SplitResult, urlsplit
 
+from openfit_token.origin import PORTS, is_loopback
 from openfit_tokend.core.settings_table import Wrong
 
 MAX_NAME: Final = 100
@@ -31,7 +32,6 @@ _SCOPE: Final = re.compile(r"[!#-\[\]-~]+(?: [!#-\[\]-~]+)*")  # RFC 6749 sectio
 _HOST: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
 _URL_PATH: Final = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%-]*)*")  # RFC 3986 section 3.3
 _OWN_FILE: Final = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[^/]+)+")
-_PORTS: Final = {"https": 443, "http": 80}
 _BAD_HOST: Final = f"must be a URL with a valid host, and a port from 1 to {MAX_PORT} if any"
 _WILDCARDS: Final = frozenset("*?[")
 
@@ -207,12 +207,12 @@ def url(value: object) -> str:
     host = parts.hostname or ""
     _check_url(parts, host, port)
     place = f"[{host}]" if ":" in host else host
-    number = "" if port in {None, _PORTS[parts.scheme]} else f":{port}"
+    number = "" if port in {None, PORTS[parts.scheme]} else f":{port}"
     return f"{parts.scheme}://{place}{number}{parts.path.rstrip('/')}"
 
 
 def _check_url(parts: SplitResult, host: str, port: int | None) -> None:
-    if parts.scheme not in _PORTS:
+    if parts.scheme not in PORTS:
         raise Wrong("must be a URL that begins with https://")
     if "@" in parts.netloc:
         raise Wrong("must be a URL without user and password")
@@ -220,7 +220,7 @@ def _check_url(parts: SplitResult, host: str, port: int | None) -> None:
         raise Wrong(_BAD_HOST)
     if not _URL_PATH.fullmatch(parts.path):
         raise Wrong("must be a URL whose path has plain characters only")
-    if parts.scheme == "http" and not _is_loopback(host):
+    if parts.scheme == "http" and not is_loopback(host):
         raise Wrong("must begin with https:// (http:// is for localhost, 127.0.0.0/8 and ::1)")
 
 
@@ -229,11 +229,6 @@ def _is_host(host: str, netloc: str) -> bool:
         address = _address(host)
         return address is not None and address.version == 6 and "%" not in host  # noqa: PLR2004 -- IPv6
     return _HOST.fullmatch(host) is not None
-
-
-def _is_loopback(host: str) -> bool:
-    address = _address(host)
-    return host == "localhost" if address is None else address.is_loopback
 
 
 def _address(host: str) -> IPv4Address | IPv6Address | None:

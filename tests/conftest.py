@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import sys
 
 import pytest
@@ -12,6 +13,10 @@ from xdist.scheduler import LoadScopeScheduling  # pyright: ignore[reportMissing
 settings.register_profile("ci", derandomize=True, deadline=None, max_examples=200)
 settings.register_profile("dev", deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts a job in the background so, and each program would inherit it: Ctrl-C is tested.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MAY_BE_SKIPPED = ("root may read everything", "needs root", "needs Python 3.")
 """Reasons that no installed package can mend."""

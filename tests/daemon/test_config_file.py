@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from daemons import needs_root
 from openfit_token.errors import ConfigRejected
 from openfit_tokend.core.rights import Allowed, Rights
 from openfit_tokend.core.settings import PasswordFile
@@ -20,7 +21,6 @@ from others import group_of_others
 PROFILE = 'environment = "test"\nclient_id = "c"\nusername = "u"\n'
 MAIN = f"[profiles.main]\n{PROFILE}"
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 needs_user = pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 
 

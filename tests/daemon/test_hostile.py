@@ -20,6 +20,7 @@ from daemons import (
     Wire,
     await_that,
     needs_root,
+    needs_root_to_look,
     pack,
     prepared_daemon,
     profile,
@@ -102,6 +103,7 @@ def wires_of(uid: int, daemon: RunningDaemon, count: int, stack: ExitStack) -> l
 # What is sent
 
 
+@needs_root_to_look
 def test_descriptors_that_are_passed_are_closed_and_the_request_is_served(
     daemon: RunningDaemon,
 ) -> None:

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import anyio
 import pytest
 
-from daemons import NOBODY, as_stranger
+from daemons import NOBODY, as_stranger, needs_root
 from hung_disk import hung_disk
 from openfit_token.errors import SecretUnavailable
 from openfit_tokend.core.secret import Secret
@@ -37,7 +37,6 @@ CONTROL = "has a control character in it, such as a line break"
 ALONE = "the password has to be there alone, as one line of plain UTF-8 text"
 WINDOWS = "ends with a carriage return (\\r): it was saved with Windows line endings"
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 needs_user = pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 
 

@@ -71,7 +71,8 @@ def test_it_serves_tokens(commands: Path) -> None:
         daemon.python = commands / "python"
         daemon.start()
         got = daemon.run("openfit-token", "get")
-        checked = daemon.run("openfit-tokend", "check", "--config", str(daemon.config))
+        own = ("--config", str(daemon.config), "--socket", str(daemon.socket))
+        checked = daemon.run("openfit-tokend", "check", *own)
 
         assert (got.returncode, got.stderr) == (0, "")
         assert got.stdout == f"{daemon.call('get_token')['access_token']}\n"

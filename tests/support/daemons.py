@@ -36,6 +36,9 @@ Fields = dict[str, Any]
 """A map off the wire: what is in it is what the tests are about."""
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: to be another user")
+needs_root_to_look = pytest.mark.skipif(
+    os.geteuid() != 0, reason="needs root: to look into a daemon, which nobody else may"
+)
 
 
 def await_that(holds: Callable[[], bool], told: Callable[[], object] = str) -> None:

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,9 +46,9 @@ def build(tree: Path, directory: Path) -> Built:
 
 
 def unpack(sdist: Path, directory: Path) -> Path:
-    """Unpack an sdist, and give the tree that was in it."""
-    with tarfile.open(sdist) as archive:
-        archive.extractall(directory, filter="data")
+    """Unpack an sdist, and return the tree that was in it."""
+    # Not with tarfile: Debian 12's has no `filter`, and later ones want one.
+    done("tar", "--extract", "--no-same-owner", f"--file={sdist}", f"--directory={directory}")
     return directory / sdist.name.removesuffix(".tar.gz")
 
 

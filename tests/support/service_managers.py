@@ -81,12 +81,22 @@ class Manager:
         self._reads.clear()
 
     def fill(self) -> None:
-        """Let the queue be full."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+        """Let the queue be full, however long it is (net.unix.max_dgram_qlen)."""
+        while self._fill_from_one():
+            pass
+
+    def _fill_from_one(self) -> bool:
+        """Send from one socket until it may send no more; return whether it could send at all.
+
+        Of a long queue one socket fills a part only, since it may have but so much under way.
+        """
+        sent = False
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other, suppress(BlockingIOError):
             other.settimeout(0)
-            with suppress(BlockingIOError):
-                while True:
-                    other.sendto(b"STATUS=of another", self.address)
+            while True:
+                other.sendto(b"STATUS=of another", self.address)
+                sent = True
+        return sent
 
     def go_on(self) -> None:
         """Read again."""

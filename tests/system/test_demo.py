@@ -71,16 +71,36 @@ def ended(process: Text) -> Ended:
 
 
 def processes(tmp: Path) -> Iterator[tuple[int, str]]:
-    """Give the processes that were started with this temporary directory, with their commands."""
-    for directory in Path("/proc").iterdir():
-        if directory.name.isdigit():
-            try:
-                environment = (directory / "environ").read_bytes().split(b"\0")
-                command = (directory / "cmdline").read_bytes()
-            except OSError:
-                continue  # it ended, or isn't ours
-            if f"TMPDIR={tmp}".encode() in environment:
-                yield int(directory.name), command.replace(b"\0", b" ").decode()
+    """Return the processes that were started with this temporary directory, with their commands.
+
+    And those of their group: root alone may read the daemon's environment.
+    """
+    running = {int(each.name): each for each in Path("/proc").iterdir() if each.name.isdigit()}
+    started = {
+        pid
+        for pid, directory in running.items()
+        if f"TMPDIR={tmp}".encode() in content(directory / "environ").split(b"\0")
+    }
+    groups = {group(pid) for pid in started} - {group(os.getpid()), None}
+    for pid, directory in running.items():
+        if pid in started or group(pid) in groups:
+            yield pid, content(directory / "cmdline").replace(b"\0", b" ").decode()
+
+
+def group(pid: int) -> int | None:
+    """Return the process's group; None: it ended."""
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return None
+
+
+def content(file: Path) -> bytes:
+    """Return what a file of /proc says; nothing if its process ended, or isn't ours."""
+    try:
+        return file.read_bytes()
+    except OSError:
+        return b""
 
 
 def left_behind(tmp: Path) -> list[object]:

@@ -23,17 +23,11 @@ REJECTED = 77
 CONFIG_REJECTED = 78
 INTERRUPTED = 130
 
-AS_STRANGER = f"""
-import os
-import anyio._backends._asyncio, encodings.idna, encodings.utf_8_sig, stringprep
-import openfit_tokend.cli.init
-from openfit_tokend.cli import main
-os.setgroups([])
-os.setegid({NOBODY})
-os.seteuid({NOBODY})
-main()
-"""
-"""Loads all first: a stranger may not be able to read the interpreter's directory."""
+AS_STRANGER = (
+    "setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups",
+    "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search",
+)  # fmt: skip
+"""Runs a command as another user, who may read all files: the interpreter may lie in /root."""
 
 Completed = subprocess.CompletedProcess[str]
 
@@ -349,7 +343,7 @@ def init_as_stranger(place: Path, *options: str, **variables: str) -> Completed:
     without = ("XDG_RUNTIME_DIR", "OPENFIT_TOKEN_SOCKET")
     kept = {name: value for name, value in environment(place).items() if name not in without}
     return subprocess.run(
-        [sys.executable, "-c", AS_STRANGER, "init", *options, "--password-file", "-"],
+        [*AS_STRANGER, *command(*options, "--password-file", "-")],
         input=PASSWORD,
         capture_output=True,
         check=False,

@@ -8,7 +8,6 @@ from socket import socket
 from typing import Final, final
 
 import anyio
-import anyio.to_thread
 from anyio.abc import TaskStatus
 from anyio.lowlevel import checkpoint
 
@@ -20,6 +19,7 @@ from openfit_tokend.core.settings import Profile, Settings
 from openfit_tokend.io import clock, config_file, log
 from openfit_tokend.io.accounts import Accounts
 from openfit_tokend.io.alarm import Alarm
+from openfit_tokend.io.blocking_calls import BlockingCalls
 from openfit_tokend.io.calls import Calls, stopping
 from openfit_tokend.io.connection import User
 from openfit_tokend.io.credential_server import CredentialServer
@@ -75,6 +75,7 @@ class Daemon:
         self.socket_path = os.fsencode(listener.path).decode(errors="replace")
         self.started_at = clock.boot()
         self._config_path = config_path
+        self._loading = BlockingCalls("configuration", at_once=1)
         self._settings = settings
         self._in_force = _place(settings)
         self._listener = listener
@@ -256,10 +257,7 @@ class Daemon:
     async def _read_anew(self, tools: Tools) -> object:
         """Give the answer to a reload: what became of it."""
         try:
-            # A name server that hangs must not hold up the daemon's end.
-            settings = await anyio.to_thread.run_sync(
-                config_file.load, self._config_path, abandon_on_cancel=True
-            )
+            settings = await config_file.load_in_time(self._loading, self._config_path)
             if self.profiles.stopping:
                 return stopping()
             await self._apply(settings, tools)

@@ -1,5 +1,7 @@
 """A disk that hangs: who needs it is told so, and nobody else notices."""
 
+import grp
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,8 +11,8 @@ from daemons import profile
 from emulators import PASSWORD, RunningEmulator, running_emulator
 from hung_disk import HungDisk, hung_disk
 from inside import daemon_inside
-from openfit_token.errors import SecretUnavailable
-from openfit_tokend.io import blocking_calls, secrets
+from openfit_token.errors import ConfigRejected, SecretUnavailable
+from openfit_tokend.io import blocking_calls, config_file, secrets
 
 MORE = 48
 """Profiles whose passwords are on the dead disk: more than a pool has threads."""
@@ -57,3 +59,57 @@ async def test_passwords_on_a_dead_disk_hold_up_no_other_profile_and_cost_a_thre
 
             disk.mend()
             await tokens.login()
+
+
+async def test_a_reload_with_a_dead_include_is_refused_in_time_and_done_once_it_is_mended(
+    tmp_path: Path, emulator: RunningEmulator, disk: HungDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config_file, "LOAD_TIME", 0.3)
+    config = tmp_path / "config.toml"
+    async with (
+        daemon_inside(tmp_path, profile(emulator.url)) as daemon,
+        daemon.client("main") as tokens,
+    ):
+        config.write_text(f'include = "dead"\n{config.read_text()}')
+        (tmp_path / "dead").write_text(profile(emulator.url, "other", password_file=""))
+        for _ in range(3):
+            with pytest.raises(ConfigRejected, match="no answer within 0 s from its disk"):
+                await tokens.reload()
+        assert disk.asked == 1
+        assert (await tokens.get_token()).expires_in > 0
+
+        disk.mend()
+        monkeypatch.undo()
+        await tokens.reload()
+        assert await daemon.profile_status("other")
+
+
+async def test_a_reload_whose_groups_have_no_answer_is_refused_in_time(
+    tmp_path: Path, emulator: RunningEmulator, disk: HungDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with (
+        daemon_inside(tmp_path, profile(emulator.url)) as daemon,
+        daemon.client("main") as tokens,
+    ):
+        monkeypatch.setattr(config_file, "LOAD_TIME", 0.3)
+        monkeypatch.setattr(grp, "getgrnam", lambda _name: disk.open())  # as NSS does, in LDAP
+        config = tmp_path / "config.toml"
+        config.write_text(f'admin_groups = ["far-away"]\n{config.read_text()}')
+
+        with pytest.raises(ConfigRejected, match="or to a question for a user or group"):
+            await tokens.reload()
+
+
+async def test_a_fifo_to_be_included_is_refused_at_once(
+    tmp_path: Path, emulator: RunningEmulator
+) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    config = tmp_path / "config.toml"
+    async with (
+        daemon_inside(tmp_path, profile(emulator.url)) as daemon,
+        daemon.client("main") as tokens,
+    ):
+        config.write_text(f'include = "fifo"\n{config.read_text()}')
+
+        with pytest.raises(ConfigRejected, match="is not a regular file"):
+            await tokens.reload()

@@ -18,6 +18,7 @@ from openfit_tokend.core.settings import Settings
 from openfit_tokend.core.settings_names import mentions, rights, unknown
 from openfit_tokend.core.settings_parser import include_pattern, parse, socket_path
 from openfit_tokend.core.settings_table import MAX_SHOWN, Fault, Source
+from openfit_tokend.io.blocking_calls import BlockingCalls
 from openfit_tokend.io.names import look_up
 from openfit_tokend.io.regular_file import Unusable, judge, read
 from openfit_tokend.io.toml_lines import lines
@@ -27,6 +28,8 @@ MAX_SIZE: Final = 1024 * 1024
 """Bytes of one file: some 4,000 profiles."""
 MAX_INCLUDED: Final = 4096
 """Files: four times the profiles that are supported."""
+LOAD_TIME: Final = 30.0
+"""Seconds that a reload waits for the disk, and for users and groups that are in the network."""
 
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -82,6 +85,24 @@ def load(path: Path) -> Settings:
     elif not faults and not unread:
         return replace(parsed, rights=rights(parsed, ids))
     raise ConfigRejected("\n".join(map(one_line, (*_report((main, *files), faults), *unread))))
+
+
+async def load_in_time(calls: BlockingCalls, path: Path) -> Settings:
+    """Do as `load` while clients are served: in a thread, and for LOAD_TIME at most.
+
+    Raises:
+        ConfigRejected: as `load` does, or it took too long.
+    """
+    try:
+        return await calls.run(str(path), lambda: load(path), LOAD_TIME)
+    except TimeoutError:
+        raise ConfigRejected(
+            f"{path}: no answer within {LOAD_TIME:.0f} s from its disk, from that of an included file,"
+            " or to a question for a user or group",
+            "look which of them hangs; reload again once that is mended",
+        ) from None
+    except OSError as error:
+        raise ConfigRejected(f"{path}: can't be read: {error.strerror}") from None
 
 
 def socket_of(path: Path) -> str | None:

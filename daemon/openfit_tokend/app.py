@@ -2,7 +2,6 @@
 
 import os
 import signal
-from collections.abc import Mapping
 from pathlib import Path
 from socket import socket
 from typing import Final, final
@@ -21,7 +20,6 @@ from openfit_tokend.io.accounts import Accounts
 from openfit_tokend.io.alarm import Alarm
 from openfit_tokend.io.blocking_calls import BlockingCalls
 from openfit_tokend.io.calls import Calls, stopping
-from openfit_tokend.io.connection import User
 from openfit_tokend.io.credential_server import CredentialServer
 from openfit_tokend.io.driver import running_loop
 from openfit_tokend.io.endpoint import Endpoint
@@ -37,6 +35,7 @@ from openfit_tokend.io.standing import Standing
 from openfit_tokend.io.state import StateFile
 from openfit_tokend.io.stored_sessions import StoredSessions
 from openfit_tokend.io.token_files import TokenFiles
+from openfit_tokend.io.users import Users
 from openfit_tokend.io.waiting import Reply
 from openfit_tokend.io.watchdog import Watchdog
 
@@ -84,6 +83,7 @@ class Daemon:
         self._accounts = Accounts(ledger)
         self._calls = Calls(self, self.profiles)
         self._server = Server(self._calls, self._alarm)
+        self.users.subordinates = settings.subordinates
         self._credentials = CredentialServer(self.profiles, credential)
         self._manager = ServiceManager(service.notify_socket, self._alarm)
         self._sessions = StoredSessions(service, self._manager, settings.profiles)
@@ -97,8 +97,8 @@ class Daemon:
         self._reload_replies: list[Reply] = []
 
     @property
-    def users(self) -> Mapping[int, User]:
-        """Give what each uid did."""
+    def users(self) -> Users:
+        """Return what each user did."""
         return self._server.users
 
     @property
@@ -277,6 +277,7 @@ class Daemon:
         """
         profiles = self.profiles
         self._endpoint.forget_trust()
+        self.users.subordinates = settings.subordinates
         profiles.expect(settings.rights)
         for count, profile in enumerate(settings.profiles.values(), 1):
             if count % SLICE == 0:

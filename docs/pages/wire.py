@@ -5,7 +5,7 @@ from typing import Final
 from openfit_token import errors, protocol
 from openfit_token.errors import TokenError
 from openfit_tokend.core.schedule import RECENT
-from openfit_tokend.io import connection, listener, secrets, server
+from openfit_tokend.io import connection, listener, secrets, server, users
 
 _LIMITS: Final = (
     ("a request", f"{protocol.MAX_REQUEST // 1024} KiB"),
@@ -26,8 +26,8 @@ _LIMITS: Final = (
         f"{server.MAX_UNREAD_USER // 1024 // 1024} MiB; who makes it more is closed",
     ),
     (
-        "connections of a user",
-        f"{server.MAX_CONNECTIONS:,}, root {server.MAX_CONNECTIONS_ROOT:,}; at most half of the descriptors",
+        "connections of a user, subordinate uids included",
+        f"{users.MAX_CONNECTIONS:,}, root {users.MAX_CONNECTIONS_ROOT:,}; at most half of the descriptors",
     ),
     ("connections that wait to be accepted", f"{listener.BACKLOG:,}, as far as the system allows"),
     ("replacements that clients ask for", f"one each {RECENT:g} s and profile"),

@@ -29,7 +29,8 @@ from daemons import (
 from emulators import RunningEmulator, running_emulator
 from fuzz.attack import Attack
 from openfit_token.errors import BY_CODE
-from openfit_tokend.io.server import MAX_CONNECTIONS, RESERVE
+from openfit_tokend.io.server import RESERVE
+from openfit_tokend.io.users import MAX_CONNECTIONS, RESERVE_OWN
 
 pytestmark = pytest.mark.system
 
@@ -291,29 +292,52 @@ def test_thousands_of_connections_of_one_user_end_at_a_limit_and_leave_another_i
 
 
 @needs_root
-def test_when_all_places_are_taken_clients_are_served_nothing_is_burnt_and_it_recovers(
+def test_when_all_places_are_taken_who_has_the_most_loses_an_idle_one_and_nobody_is_kept_out(
     narrow: RunningDaemon,
 ) -> None:
     with ExitStack() as stack:
-        half = PLACES // 2
-        wires = [
-            *wires_of(NOBODY, narrow, half, stack),
-            *wires_of(12345, narrow, 1, stack),
-            *wires_of(0, narrow, half - 1, stack),
-        ]
-        assert [wire.call("hello").code for wire in wires] == [None] * PLACES
-        waiting = stack.enter_context(narrow.wire())
-        waiting.ask("hello")
+        heavy = wires_of(NOBODY, narrow, 30, stack)
+        light = wires_of(12345, narrow, PLACES - RESERVE_OWN - 30, stack)
+        assert {wire.call("hello").code for wire in heavy + light} == {None}
+        asked = request(7, "get_token")
+        heavy[0].send(asked[:-1])
 
-        narrow.await_log("accepting_paused", "as many clients as descriptors allow")
+        (newcomer,) = wires_of(777, narrow, 1, stack)
+        assert newcomer.call("get_token").code is None
+        assert heavy[1].has_ended()
+        assert f"uid={NOBODY}" in narrow.await_log("connections_used_up")
+
+        (one_more,) = wires_of(NOBODY, narrow, 1, stack)
+        assert one_more.answer().code == "OVERLOADED"
+        heavy[0].send(asked[-1:])
+        left = [heavy[0], *heavy[2:], *light, newcomer]
+        assert heavy[0].answer().code is None
+        assert {wire.call("get_token").code for wire in left} == {None}
+
+        own = wires_of(0, narrow, RESERVE_OWN, stack)
+        assert {wire.call("hello").code for wire in own + left} == {None}
+        assert narrow.call("refresh")["profile"] == "main"
+        assert heavy[0].has_ended()  # idle by now
         assert is_idle(narrow)
-        assert [wire.call("get_token").code for wire in wires] == [None] * PLACES
-        assert waiting.is_silent()
-
-        wires[0].close()
-        assert waiting.answer().code is None
     narrow.await_connections(1)
-    assert narrow.call("refresh")["profile"] == "main"
+
+
+@needs_root
+def test_uids_that_fill_all_places_and_are_never_idle_keep_out_neither_root_nor_others(
+    narrow: RunningDaemon,
+) -> None:
+    with ExitStack() as stack:
+        crowd = [
+            wire
+            for uid in (100_001, 100_002, 100_003)
+            for wire in wires_of(uid, narrow, PLACES // 2, stack)
+        ]
+        for wire in crowd:
+            with suppress(BrokenPipeError):  # those that found no place
+                wire.send(request(1, "get_token")[:-1])
+        for uid in (0, 777, NOBODY):
+            (wire,) = wires_of(uid, narrow, 1, stack)
+            assert wire.call("get_token").code is None
 
 
 @needs_root

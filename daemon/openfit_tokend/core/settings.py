@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from openfit_tokend.core.rights import Rights
 from openfit_tokend.core.schedule import Policy
+from openfit_tokend.core.subordinate_ids import SubordinateIds
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,8 @@ class Settings:
 
     `socket_mode` None: 0600, or what the socket unit says.
 
-    `rights`: what its names of users and groups came to; whoever reads the files looks them up.
+    `rights`, `subordinates`: what names of users and groups come to on this machine; whoever reads
+    the files looks them up.
     """
 
     profiles: Mapping[str, Profile]
@@ -121,3 +123,5 @@ class Settings:
     socket_group: str | None = None
     admin_groups: tuple[str, ...] = ()
     rights: Rights = field(default_factory=Rights)
+    # Not compared: it is the machine's, whatever the files say.
+    subordinates: SubordinateIds = field(default_factory=SubordinateIds, compare=False)

@@ -6,6 +6,7 @@ from typing import Final
 from openfit_tokend.core.session import AccessToken
 from openfit_tokend.io import log
 from openfit_tokend.io.peers import Peer, program_of, unit_of
+from openfit_tokend.io.users import Caller
 
 BURST: Final = 20
 """Lines of one kind about one user in log_limits.PERIOD seconds."""
@@ -16,21 +17,21 @@ def operator_call(peer: Peer, method: str, profile: str | None = None) -> None:
     log.info("operator_call", method=method, profile=profile, **_who(peer))
 
 
-def call_refused(peer: Peer, method: str, profile: str | None = None) -> None:
+def call_refused(caller: Caller, method: str, profile: str | None = None) -> None:
     """Log who wanted what it may not. `profile` None: the method itself, or no profile is its."""
-    missing = log.admit("call_refused", peer.uid, BURST)
+    missing = log.admit("call_refused", caller.user.uid, BURST)
     if missing is not None:
-        who = _who(peer)
+        who = _who(caller.peer)
         log.warning(
             "call_refused", method=method, profile=profile, **who, suppressed=missing or None
         )
 
 
-def token_refused(peer: Peer, profile: str, token: str) -> None:
+def token_refused(caller: Caller, profile: str, token: str) -> None:
     """Log who says that the API refused the current token."""
-    missing = log.admit("token_refused", peer.uid, BURST)
+    missing = log.admit("token_refused", caller.user.uid, BURST)
     if missing is not None:
-        who = _who(peer)
+        who = _who(caller.peer)
         log.info("token_refused", profile=profile, id=token, **who, suppressed=missing or None)
 
 
@@ -39,9 +40,10 @@ def is_detailed() -> bool:
     return log.shows(logging.DEBUG)
 
 
-def token_handed_out(peer: Peer, profile: str, access: AccessToken, now: float) -> None:
+def token_handed_out(caller: Caller, profile: str, access: AccessToken, now: float) -> None:
     """Log who got a token."""
-    missing = log.admit("token_handed_out", peer.uid, BURST)
+    peer = caller.peer
+    missing = log.admit("token_handed_out", caller.user.uid, BURST)
     if missing is not None:
         log.debug(
             "token_handed_out",

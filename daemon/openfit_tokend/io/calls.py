@@ -27,13 +27,13 @@ from openfit_tokend.core.events import NewTokenWanted, Woken
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import AccessToken
 from openfit_tokend.io import audit, clock
-from openfit_tokend.io.connection import Park, User
+from openfit_tokend.io.connection import Park
 from openfit_tokend.io.following import Follow
 from openfit_tokend.io.keeper import Keeper
-from openfit_tokend.io.peers import Caller
 from openfit_tokend.io.profiles import Profiles, shown
 from openfit_tokend.io.secrets import fault_of
 from openfit_tokend.io.status import status_of
+from openfit_tokend.io.users import Caller, Users
 from openfit_tokend.io.waiting import Later, Reply
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ class House(Protocol):
     """CLOCK_BOOTTIME."""
 
     @property
-    def users(self) -> Mapping[int, User]:
-        """Give what each uid did."""
+    def users(self) -> Users:
+        """Return what each user did."""
         ...
 
     @property
@@ -133,7 +133,7 @@ class Calls:
     def token(self, caller: Caller, keeper: Keeper, access: AccessToken, now: float) -> Encoded:
         """Give the result that hands out a token, and count it."""
         if self._audited:
-            audit.token_handed_out(caller.peer, keeper.profile.name, access, now)
+            audit.token_handed_out(caller, keeper.profile.name, access, now)
         return Encoded(keeper.hand_out(access, now))
 
     # The methods
@@ -170,7 +170,7 @@ class Calls:
         keeper = self._keeper(caller, "refuse", params)
         access = keeper.session.access
         if access is not None and access.id == refused:
-            audit.token_refused(caller.peer, keeper.profile.name, refused)
+            audit.token_refused(caller, keeper.profile.name, refused)
         return self._await(caller, keeper, Refuse(refused), wait)
 
     def _login(self, caller: Caller, params: Params) -> object:
@@ -207,9 +207,9 @@ class Calls:
             str(uid): {
                 "connections": user.connections,
                 "requests": user.requests,
-                "refused": profiles.refused[uid],
+                "refused": user.refused,
             }
-            for uid, user in house.users.items()
+            for uid, user in house.users.known.items()
         }
         return {
             "v": 1,
@@ -218,7 +218,7 @@ class Calls:
             "started_at": house.started_at + clock.wall() - now,
             "socket": house.socket_path,
             "connections": house.connections,
-            "requests": sum(user.requests for user in house.users.values()),
+            "requests": house.users.requests,
             # It names profiles and users: of others, too.
             "config_error": profiles.config_error
             and (profiles.config_error if operator else REFUSED),

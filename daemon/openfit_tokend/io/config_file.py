@@ -22,6 +22,7 @@ from openfit_tokend.io.blocking_calls import BlockingCalls
 from openfit_tokend.io.names import look_up
 from openfit_tokend.io.regular_file import Unusable, judge, read
 from openfit_tokend.io.toml_lines import lines
+from openfit_tokend.io.users import read_subordinates
 
 APP: Final = "openfit-tokend"
 MAX_SIZE: Final = 1024 * 1024
@@ -83,7 +84,8 @@ def load(path: Path) -> Settings:
     if not isinstance(parsed, Settings):
         faults += parsed
     elif not faults and not unread:
-        return replace(parsed, rights=rights(parsed, ids))
+        subordinates = read_subordinates()
+        return replace(parsed, rights=rights(parsed, ids), subordinates=subordinates)
     raise ConfigRejected("\n".join(map(one_line, (*_report((main, *files), faults), *unread))))
 
 

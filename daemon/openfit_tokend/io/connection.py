@@ -11,6 +11,7 @@ from openfit_tokend.core.answers import Call
 from openfit_tokend.io.alarm import Entry
 from openfit_tokend.io.keeper import Keeper
 from openfit_tokend.io.peers import Peer
+from openfit_tokend.io.users import User
 
 READ_SIZE: Final = 256
 """Bytes read of one connection in one pass: some twenty requests, less than a millisecond's work."""
@@ -39,16 +40,6 @@ def accept(listener: socket) -> socket:
     """
     fd, _address = _accept(listener)
     return socket(AF_UNIX, SOCK_STREAM, 0, fd)
-
-
-@dataclass(slots=True)
-class User:
-    """What one uid does here."""
-
-    connections: int = 0
-    requests: int = 0
-    unread: int = 0
-    """Bytes of answers that couldn't be sent yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +91,11 @@ class Connection:
     def has_news(self) -> bool:
         """Tell whether there is something it wasn't told yet."""
         return self.news is not None and True in self.news.values()
+
+    @property
+    def is_idle(self) -> bool:
+        """Return whether nothing is under way: its client can connect anew whenever it likes."""
+        return not (self.owed or self.news or self.outgoing or self.decoder)
 
     @property
     def is_free(self) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from socket import SO_PEERCRED, SOL_SOCKET
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 from openfit_token.identity import ambiguous_ids
 from openfit_tokend.core.rights import Ambiguous, Who, identify
@@ -29,20 +29,6 @@ class Peer(NamedTuple):
     pid: int
     uid: int
     gid: int
-
-
-class Caller(Protocol):
-    """Who made a request, over which connection."""
-
-    @property
-    def peer(self) -> Peer:
-        """Return the process that connected."""
-        ...
-
-    @property
-    def sock(self) -> socket:
-        """Return the connection's socket, to ask the kernel about its other end."""
-        ...
 
 
 def peer_of(sock: socket) -> Peer:

@@ -10,7 +10,6 @@ A reload takes a while, and clients are served meanwhile. These rules hold at ea
 - A reload that ends half way, since the daemon stops, leaves all this as it is.
 """
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Final, final
 
@@ -26,8 +25,9 @@ from openfit_tokend.core.rights import (
 from openfit_tokend.core.settings import Profile, Settings
 from openfit_tokend.io import audit
 from openfit_tokend.io.keeper import Keeper
-from openfit_tokend.io.peers import Caller, who
+from openfit_tokend.io.peers import who
 from openfit_tokend.io.shortcut import Shortcut
+from openfit_tokend.io.users import Caller
 
 MAX_SHOWN: Final = 64
 """Characters of a caller's own words that an error repeats."""
@@ -45,8 +45,6 @@ class Profiles:
         """Why the newest configuration was refused."""
         self.stopping = False
         self.shortcut = Shortcut()
-        self.refused: Counter[int] = Counter()
-        """Calls that a uid might not make."""
         self._shown: Mapping[str, Keeper] = {}
         self._default: Keeper | None = None
         self._rights = rights
@@ -156,11 +154,11 @@ class Profiles:
         That depends on what the caller may use, and on nothing else: so nobody learns whether
         there is a profile of a name that was guessed. The log says which one was meant.
         """
-        peer, is_one = caller.peer, name in self._shown
+        is_one = name in self._shown
         if is_one or not usable:
-            self.refused[peer.uid] += 1
-            audit.call_refused(peer, method, name if is_one else None)
-        return not_yours(peer.uid, _fit(name), usable)
+            caller.user.refused += 1
+            audit.call_refused(caller, method, name if is_one else None)
+        return not_yours(caller.peer.uid, _fit(name), usable)
 
     # Operators
 
@@ -177,8 +175,8 @@ class Profiles:
         """
         if self.is_operator(caller):
             return
-        self.refused[caller.peer.uid] += 1
-        audit.call_refused(caller.peer, method)
+        caller.user.refused += 1
+        audit.call_refused(caller, method)
         raise NotAllowed(
             f"{method} is for operators: root, the daemon's user and admin_groups",
             "ask the administrator, or use sudo",

@@ -14,6 +14,7 @@ import os
 from _socket import SHUT_RD, socket
 from collections.abc import Mapping
 from contextlib import suppress
+from itertools import islice
 from resource import RLIMIT_NOFILE, getrlimit
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, epoll
 from typing import TYPE_CHECKING, Final, Protocol, final
@@ -32,11 +33,12 @@ from openfit_token.protocol import (
 from openfit_tokend.core.session import AccessToken
 from openfit_tokend.io import clock, log
 from openfit_tokend.io.alarm import Alarm
-from openfit_tokend.io.connection import BATCH, Connection, Park, User, accept
+from openfit_tokend.io.connection import BATCH, Connection, Park, accept
 from openfit_tokend.io.following import Follow, Following
 from openfit_tokend.io.keeper import Keeper
-from openfit_tokend.io.peers import Caller, peer_of
+from openfit_tokend.io.peers import peer_of
 from openfit_tokend.io.shortcut import Shortcut
+from openfit_tokend.io.users import RESERVE_OWN, Caller, User, Users
 from openfit_tokend.io.waiting import Later, Waiting
 
 if TYPE_CHECKING:
@@ -54,14 +56,13 @@ MAX_UNREAD: Final = 256 * 1024
 """Bytes of answers that a parked caller may leave unread before it is closed."""
 MAX_UNREAD_USER: Final = 16 * 1024 * 1024
 """Bytes of answers that all connections of one user may leave unread."""
-MAX_CONNECTIONS: Final = 4096
-"""Connections of one user."""
-MAX_CONNECTIONS_ROOT: Final = 16384
-"""Connections of root."""
 RESERVE: Final = 64
 """Descriptors kept for token requests, secrets and the ledger, whatever the clients do."""
+_LOOKED_AT: Final = 64
+"""Connections of a user among which an idle one is looked for, when one is to be closed."""
 ACCEPT_PAUSE: Final = 0.1
 """Seconds without accepting, when the system has no descriptor or memory left for it."""
+_MORE_ROOM: Final = "raise LimitNOFILE, or close clients"
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 
 
@@ -99,7 +100,7 @@ class Server:
     def __init__(self, methods: Methods, alarm: Alarm) -> None:
         descriptors, _hard = getrlimit(RLIMIT_NOFILE)
         self._capacity = max(1, descriptors - RESERVE)
-        self.users: dict[int, User] = {}
+        self.users = Users(self._capacity)
         self.waiting = Waiting(self, methods.refusal, methods.token, alarm)
         self.following = Following(self, methods.refusal)
         self._methods = methods
@@ -229,9 +230,6 @@ class Server:
         assert self._listener is not None  # noqa: S101 -- its descriptor was ready
         until = clock.boot() + ACCEPT_TIME
         while clock.boot() < until:
-            if len(self._connections) >= self._capacity:
-                self._pause_accepting("as many clients as descriptors allow")
-                return
             try:
                 sock = accept(self._listener)
             except BlockingIOError:
@@ -245,8 +243,7 @@ class Server:
 
     def _pause_accepting(self, reason: str) -> None:
         self._stirred = True
-        hint = "raise LimitNOFILE, or close clients"
-        log.limited("accepting_paused", None, reason=reason, hint=hint)
+        log.limited("accepting_paused", None, reason=reason, hint=_MORE_ROOM)
         self._epoll.modify(self._listener_fd, 0)
         self._alarm.at(clock.boot() + ACCEPT_PAUSE, self._resume_accepting)
 
@@ -256,20 +253,38 @@ class Server:
 
     def _welcome(self, sock: socket) -> None:
         peer = peer_of(sock)
-        user = self.users.setdefault(peer.uid, User())
+        user = self.users.of(peer.uid)
         connection = Connection(sock, peer, user)
         self._connections[sock.fileno()] = connection
         user.connections += 1
-        most = MAX_CONNECTIONS if peer.uid else MAX_CONNECTIONS_ROOT
-        most = min(most, max(1, self._capacity // 2))
-        if user.connections > most:
-            log.limited("too_many_connections", peer.uid, uid=peer.uid, most=most)
+        if user.connections > user.most:
+            log.limited("too_many_connections", user.uid, uid=user.uid, most=user.most)
             full = Overloaded(
-                f"uid {peer.uid} has {most} connections", "close some, or use one for all"
+                f"uid {user.uid} has {user.most} connections", "close some, or use one for all"
             )
             self._end(connection, encode_error(0, full))
+        elif len(self._connections) > self._capacity - RESERVE_OWN:
+            self._make_room(connection)
         # Most clients have sent their request already: the epoll is for those that haven't.
         self._handle(connection, EPOLLIN)
+
+    def _make_room(self, newcomer: Connection) -> None:
+        """Close a connection of the user who has the most, or refuse the newcomer if that is it."""
+        if newcomer.user.kept and len(self._connections) <= self._capacity:
+            return
+        heaviest = self.users.heaviest()
+        log.limited("connections_used_up", heaviest.uid, uid=heaviest.uid, hint=_MORE_ROOM)
+        if heaviest.weight > newcomer.user.weight:
+            self.drop(self._least_needed(heaviest))
+        else:
+            full = Overloaded("the daemon has as many connections as it can", "try again later")
+            self._end(newcomer, encode_error(0, full))
+
+    def _least_needed(self, user: User) -> Connection:
+        """Return the oldest idle connection of a user, or the oldest if none of the first is."""
+        theirs = (each for each in self._connections.values() if each.user is user)
+        oldest = list(islice(theirs, _LOOKED_AT))
+        return next((each for each in oldest if each.is_idle), oldest[0])
 
     def _handle(self, connection: Connection, events: int) -> None:
         try:
@@ -366,7 +381,7 @@ class Server:
         """Close the connection that makes what its user leaves unread too much."""
         connection.count_unread()
         if connection.unread and connection.user.unread > MAX_UNREAD_USER:
-            uid = connection.peer.uid
+            uid = connection.user.uid
             log.limited("too_much_unread", uid, uid=uid, most=MAX_UNREAD_USER)
             self.drop(connection)
 

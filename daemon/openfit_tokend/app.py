@@ -15,7 +15,7 @@ from openfit_tokend import __version__
 from openfit_tokend.core.answers import LoginEnded
 from openfit_tokend.core.rights import Rights
 from openfit_tokend.core.settings import Profile, Settings
-from openfit_tokend.io import clock, config_file, log
+from openfit_tokend.io import clock, config_file, log, signals
 from openfit_tokend.io.accounts import Accounts
 from openfit_tokend.io.alarm import Alarm
 from openfit_tokend.io.blocking_calls import BlockingCalls
@@ -31,6 +31,7 @@ from openfit_tokend.io.queue import Queue
 from openfit_tokend.io.secrets import Passwords
 from openfit_tokend.io.server import Server
 from openfit_tokend.io.service_manager import NO_SERVICE, Service, ServiceManager
+from openfit_tokend.io.signals import NO_TERMINAL, Terminal
 from openfit_tokend.io.standing import Standing
 from openfit_tokend.io.state import StateFile
 from openfit_tokend.io.stored_sessions import StoredSessions
@@ -63,16 +64,19 @@ class Daemon:
         ledger: StateFile,
         credential: socket | None = None,
         service: Service = NO_SERVICE,
+        terminal: Terminal = NO_TERMINAL,
     ) -> None:
         """Take settings that were loaded from a file, and a socket to serve. Nothing runs yet.
 
         The ledger's lock stays the caller's; the socket is closed when `run` ends, and so is
         `credential`, the listening socket at which systemd asks for units. `service`: what the
-        service manager handed over; its sockets are given apart.
+        service manager handed over; its sockets are given apart. `terminal`: the daemon ends
+        with it.
         """
         self.profiles = Profiles(settings.rights)
         self.socket_path = os.fsencode(listener.path).decode(errors="replace")
         self.started_at = clock.boot()
+        self._terminal = terminal
         self._config_path = config_path
         self._loading = BlockingCalls("configuration", at_once=1)
         self._settings = settings
@@ -210,12 +214,15 @@ class Daemon:
     # Stopping
 
     async def _mind_signals(self, stop: anyio.Event, *, task_status: TaskStatus[None]) -> None:
-        wanted = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-        with anyio.open_signal_receiver(*wanted) as signals:
+        with anyio.open_signal_receiver(*signals.wanted()) as arriving:
+            signals.mind_hangups()
             task_status.started()
-            async for received in signals:
-                if received == signal.SIGHUP:
+            async for received in arriving:
+                gone = received == signal.SIGHUP and self._terminal.is_gone
+                if received == signal.SIGHUP and not gone:
                     self.reload(lambda _: None)
+                elif gone and stop.is_set():
+                    continue  # several come when a terminal closes: by it, and by its shell
                 elif stop.is_set():
                     log.warning("stopping_at_once", signal=received.name)
                     self._endpoint.abandon()

@@ -23,8 +23,8 @@ _DAEMON_MORE: Final = """\
 
 | signal | does |
 | --- | --- |
-| SIGTERM, SIGINT | stop in order: token requests under way end, calls that wait are told to ask again; a second one doesn't wait |
-| SIGHUP | read the configuration anew; a faulty one is refused whole |
+| SIGTERM, SIGINT | stop in order: token requests under way end, calls that wait are told to ask again; a second one doesn't wait. A SIGINT that is ignored at the start, as in a script's background job, stays ignored |
+| SIGHUP | read the configuration anew; a faulty one is refused whole. When the terminal in which it was started has closed, and it wasn't started by nohup(1): stop in order |
 
 ## Environment
 

@@ -197,7 +197,7 @@ print(got, tried)
 def test_a_live_daemons_socket_is_never_taken(place: Path) -> None:
     path = place / "socket"
     with closing(Listener(path, 0o600, None)) as first:
-        with pytest.raises(SocketUnusable, match="another daemon listens"):
+        with pytest.raises(SocketUnusable, match=r"another daemon \(pid \d+\) listens"):
             Listener(path, 0o600, None)
 
         assert connects(path)
@@ -220,7 +220,7 @@ def test_the_socket_of_another_program_is_never_taken(place: Path) -> None:
         other.bind(os.fspath(path))
         other.listen()
 
-        with pytest.raises(SocketUnusable, match="another daemon listens"):
+        with pytest.raises(SocketUnusable, match=r"another daemon \(pid \d+\) listens"):
             Listener(path, 0o600, None)
 
         assert connects(path)

@@ -221,12 +221,16 @@ class RunningDaemon:
         self.password.touch(mode=0o600)
         self.password.write_text(password)
 
-    def start(self, *options: str, without: tuple[str, ...] = ()) -> None:
-        """Start the daemon and wait until its socket answers. `without`: modules to be missing."""
+    def start(self, *options: str, without: tuple[str, ...] = (), first: str = "") -> None:
+        """Start the daemon and wait until its socket answers.
+
+        `without`: modules to be missing. `first`: what its process does before all else.
+        """
         program = ["-m", "openfit_tokend"]
         if without:
-            hide = f"import sys; sys.modules.update(dict.fromkeys({without!r}))"
-            program = ["-c", f"{hide}; from openfit_tokend.cli import main; main()"]
+            first = f"import sys; sys.modules.update(dict.fromkeys({without!r}))"
+        if first:
+            program = ["-c", f"{first}\nfrom openfit_tokend.cli import main; main()"]
         own = ["--config", str(self.config), "--socket", str(self.socket)]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(

@@ -229,8 +229,9 @@ class ManagedDaemon(RunningDaemon):
         super().__init__(directory)
         self.manager = manager
 
-    def start(self, *options: str, without: tuple[str, ...] = ()) -> None:
+    def start(self, *options: str, without: tuple[str, ...] = (), first: str = "") -> None:
         """Start the daemon and wait until its socket answers."""
+        assert not first
         self.launch(*options, without=without)
         await_that(self._answers, self.log)
 

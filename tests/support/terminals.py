@@ -64,9 +64,18 @@ class Terminal:
         self.read_until(None)
         return self.hang_up()
 
+    @property
+    def pid(self) -> int:
+        """Return the number of the command's process."""
+        return self._process.pid
+
+    def close(self) -> None:
+        """Close the terminal, and don't wait for what runs in it."""
+        self._ours.close()
+
     def hang_up(self) -> int:
         """Close the terminal, which ends what runs in it, and give the exit status."""
-        self._ours.close()
+        self.close()
         return self._process.wait(PATIENCE)
 
     def __enter__(self) -> Self:

@@ -381,7 +381,7 @@ def test_a_second_daemon_on_the_same_socket_ends_with_exit_73(daemon: RunningDae
     )
 
     assert found.returncode == 73
-    assert "another daemon listens" in found.stderr
+    assert "another daemon (pid " in found.stderr
     assert daemon.run("openfit-token").returncode == 0
 
 

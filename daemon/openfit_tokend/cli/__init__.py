@@ -9,6 +9,7 @@ from typing import Final, NoReturn
 from openfit_token.cli.grammar import SHELLS
 from openfit_tokend import __version__
 from openfit_tokend.io.log import FORMATS, LEVELS
+from openfit_tokend.io.signals import NO_TERMINAL, hold_back_hangups
 
 EX_USAGE: Final = 64
 """Exit status for a command line that can't be understood (sysexits.h)."""
@@ -75,6 +76,7 @@ def _without_output() -> int:
 def _run(arguments: list[str]) -> int:  # noqa: PLR0911 -- one for each command
     # Each command is loaded when it is called: HTTP and the emulator are large.
     # ruff: noqa: PLC0415
+    terminal = hold_back_hangups() if arguments[:1] == ["run"] else NO_TERMINAL
     if arguments[:1] == ["emulator"]:  # its many options are its own
         from openfit_tokend.emulator.command import main as emulator
 
@@ -91,7 +93,9 @@ def _run(arguments: list[str]) -> int:  # noqa: PLR0911 -- one for each command
         case "run":
             from openfit_tokend.cli.run import run
 
-            return run(options.config, options.socket, options.log_level, options.log_format)
+            return run(
+                options.config, options.socket, options.log_level, options.log_format, terminal
+            )
         case "check":
             from openfit_tokend.cli.check import check
 

@@ -21,6 +21,7 @@ from openfit_tokend.io.own_process import close_process
 from openfit_tokend.io.peers import ambiguous
 from openfit_tokend.io.secrets import take_variables
 from openfit_tokend.io.service_manager import Passed, Service, take_over
+from openfit_tokend.io.signals import Terminal
 from openfit_tokend.io.state import StateFile, state_path
 
 EX_OSERR: Final = 71
@@ -31,8 +32,8 @@ SWITCH: Final = 0.0005
 thousand passwords to hash, would hold up the thread that serves; and it them."""
 
 
-def run(config: str | None, socket: str | None, level: str, form: str) -> int:
-    """Serve until a signal; give the exit status."""
+def run(config: str | None, socket: str | None, level: str, form: str, terminal: Terminal) -> int:
+    """Serve until a signal or the end of the terminal; return the exit status."""
     log.set_up(level, form)
     if os.geteuid() in ambiguous().users:
         log.error(
@@ -56,7 +57,7 @@ def run(config: str | None, socket: str | None, level: str, form: str) -> int:
         listener = _listener(socket, settings, service)
         try:
             credential = _adopted(service.credentials)
-            return _serve(path, settings, listener, credential, service)
+            return _serve(path, settings, listener, credential, service, terminal)
         finally:
             listener.close()
     except SocketUnusable as error:
@@ -100,12 +101,13 @@ def _adopted(passed: Sequence[Passed]) -> AdoptedListener | None:
     return AdoptedListener(passed[0].fd) if passed else None
 
 
-def _serve(
+def _serve(  # noqa: PLR0913, PLR0917 -- the parts that `run` has made
     path: Path,
     settings: Settings,
     listener: Listener | AdoptedListener,
     credential: AdoptedListener | None,
     service: Service,
+    terminal: Terminal,
 ) -> int:
     ledger = StateFile(state_path(path))
     try:
@@ -117,13 +119,14 @@ def _serve(
         log.error(
             "state_in_use",
             path=ledger.path,
+            pid=ledger.holder(),
             hint="another daemon has this configuration: use that one, or give this one another"
             " STATE_DIRECTORY",
         )
         return EX_OSERR
     try:
         asked = None if credential is None else credential.socket
-        daemon = Daemon(path, settings, listener, ledger, asked, service)
+        daemon = Daemon(path, settings, listener, ledger, asked, service, terminal)
         anyio.run(
             _run_and_leave,
             daemon,

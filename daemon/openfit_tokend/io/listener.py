@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final, final
 
 from openfit_token.trusted_path import Untrusted, group_name, judge_directory
+from openfit_tokend.io.lock_holder import holder, sign
 from openfit_tokend.io.peers import peer_of
 
 BACKLOG: Final = 4096
@@ -234,9 +235,11 @@ def _lock(path: Path) -> int:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(lock)
-            raise (_taken(path) if path.exists() else _unlisted(path)) from None
+            pid = holder(_lock_path(path))
+            raise (_taken(path, pid) if path.exists() else _unlisted(path, pid)) from None
         # Whoever held it before may have removed it after we opened it: then it locks nothing.
         if _inode(_lock_path(path)) == (os.fstat(lock).st_dev, os.fstat(lock).st_ino):
+            sign(lock)
             return lock
         os.close(lock)
 
@@ -254,9 +257,9 @@ def _judge_place(path: Path) -> None:
         raise SocketUnusable(
             f"{path} is a socket of uid {status.st_uid}", "remove it, or name another place"
         )
-    holder = _holder(path)
-    if holder is not None:
-        raise _held(path) if _is_service_manager(holder) else _taken(path)
+    pid = _holder(path)
+    if pid is not None:
+        raise _held(path) if _is_service_manager(pid) else _taken(path, pid)
 
 
 def _holder(path: Path) -> int | None:
@@ -280,16 +283,20 @@ def _is_service_manager(pid: int) -> bool:
         return False
 
 
-def _taken(path: Path) -> SocketTaken:
+def _taken(path: Path, pid: int | None) -> SocketTaken:
     return SocketTaken(
-        f"another daemon listens at {path}",
+        f"another daemon{_number(pid)} listens at {path}",
         "stop it first, or name another place with --socket",
     )
 
 
-def _unlisted(path: Path) -> SocketTaken:
+def _number(pid: int | None) -> str:
+    return f" (pid {pid})" if pid else ""  # 0: it is in another pid namespace
+
+
+def _unlisted(path: Path, pid: int | None) -> SocketTaken:
     return SocketTaken(
-        f"another daemon has {path}, though the socket's file is gone: nobody can reach it",
+        f"another daemon{_number(pid)} has {path}, though the socket's file is gone: nobody can reach it",
         "stop that daemon, then start this one; it holds the lock beside the socket"
         f" (fuser -v {_lock_path(path)} names it)",
     )

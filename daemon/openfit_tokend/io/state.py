@@ -25,6 +25,7 @@ from openfit_token.trusted_path import Untrusted, judge_directory
 from openfit_tokend.core.budget import LIMIT, WINDOW, Entry, Fingerprint, Ledger
 from openfit_tokend.core.settings import Account, Identity
 from openfit_tokend.io import clock, log
+from openfit_tokend.io.lock_holder import holder, sign
 
 VERSION: Final = 1
 """Of the file's form."""
@@ -124,7 +125,12 @@ class StateFile:
         except BlockingIOError:
             os.close(lock)
             return False
+        sign(lock)
         return True
+
+    def holder(self) -> int | None:
+        """Return the process that has the file, where `lock` says that one has; None: unknown."""
+        return holder(self.path.with_suffix(".lock"))
 
     def is_locked(self) -> bool:
         """Tell whether a daemon has the file at this moment."""

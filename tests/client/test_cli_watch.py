@@ -1,8 +1,11 @@
 """`openfit-token watch`: a line, or a command, at each new token."""
 
+import os
+import signal
 import subprocess
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,18 +27,25 @@ def daemon() -> Iterator[RunningDaemon]:
 
 
 @contextmanager
-def watching(daemon: RunningDaemon, *words: str) -> Generator[subprocess.Popen[str]]:
+def watching(
+    daemon: RunningDaemon, *words: str, alone: bool = False
+) -> Generator[subprocess.Popen[str]]:
     with subprocess.Popen(
         [*OPENFIT_TOKEN, "watch", *words],
         env=environment(OPENFIT_TOKEN_SOCKET=str(daemon.socket)),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=alone,
     ) as process:
         try:
             yield process
         finally:
             process.kill()
+
+
+in_a_terminal = partial(watching, alone=True)
+"""It and its command are one group of processes, to which a terminal would send a Ctrl-C."""
 
 
 def line(process: subprocess.Popen[str]) -> str:
@@ -124,6 +134,44 @@ def test_a_command_that_fails_is_told_and_run_again(daemon: RunningDaemon) -> No
 
         assert "next token" in process.stderr.readline()  # the hint of the first
         assert "false ended with status 1" in process.stderr.readline()
+
+
+def test_after_ctrl_c_a_command_may_clean_up(daemon: RunningDaemon, tmp_path: Path) -> None:
+    ready, cleaned = tmp_path / "ready", tmp_path / "cleaned"
+    script = (
+        f"trap 'sleep 1; touch {cleaned}; exit 0' INT; touch {ready}; while :; do sleep 0.05; done"
+    )
+    with in_a_terminal(daemon, "--", "sh", "-c", script) as process:
+        await_that(ready.exists)
+
+        os.killpg(process.pid, signal.SIGINT)
+
+        assert process.wait(PATIENCE) == -signal.SIGINT
+        assert cleaned.exists()
+
+
+def test_a_second_ctrl_c_kills_a_command_that_heeds_none(
+    daemon: RunningDaemon, tmp_path: Path
+) -> None:
+    started = tmp_path / "started"
+    script = f"trap '' INT; echo $$ > {started}; exec sleep 1000"
+    with in_a_terminal(daemon, "--", "sh", "-c", script) as process:
+        await_that(lambda: started.exists() and bool(started.read_text()))
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.stderr is not None
+        assert "waiting for sh to end; Ctrl-C again kills it" in process.stderr.readline()
+
+        os.killpg(process.pid, signal.SIGINT)
+
+        assert process.wait(PATIENCE) == -signal.SIGINT
+        await_that(lambda: not is_there(int(started.read_text())))
+
+
+def is_there(pid: int) -> bool:
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False
 
 
 def test_a_command_that_is_not_there_ends_it(daemon: RunningDaemon) -> None:

@@ -118,7 +118,8 @@ _WATCH: Final = f"""\
 The first is the token that is held already. CMD isn't given the token, but which
 it is: OPENFIT_PROFILE, OPENFIT_TOKEN_ID, OPENFIT_EXPIRES_AT. It runs to its end
 before the next is looked at; of several that came meanwhile the last counts. A
-daemon that restarts is waited for.
+daemon that restarts is waited for. After Ctrl-C CMD may clean up for 90 s; a
+second Ctrl-C kills it.
 
 examples:
   openfit-token watch --profile main

@@ -13,10 +13,13 @@ from openfit_token.changes import Change, Feed
 from openfit_token.cli.exec import not_found, unusable
 from openfit_token.cli.get import profile_of
 from openfit_token.cli.output import ReaderLeft, put
-from openfit_token.cli.terminal import complain, printable
+from openfit_token.cli.terminal import complain, printable, remark
 from openfit_token.connection import READ, SEND_FLAGS
-from openfit_token.errors import TokenError
+from openfit_token.errors import ProtocolViolation, TokenError
 from openfit_token.paths import connect, find
+
+_CLEAN_UP = 90.0
+"""Seconds that a command has to end after Ctrl-C: as many as systemd gives a service that stops."""
 
 
 class CommandFailed(TokenError):
@@ -101,11 +104,13 @@ def _tell(change: Change, words: list[str]) -> None:
         "OPENFIT_EXPIRES_AT": f"{change.expires_at or 0:.0f}",
     }
     try:
-        status = subprocess.run(words, check=False, env={**os.environ, **about}).returncode  # noqa: S603 -- it is what was ordered
+        status = _run(words, {**os.environ, **about})
     except FileNotFoundError as error:
         raise not_found("watch", words[0]) from error
     except OSError as error:
         raise unusable("watch", words[0], error) from error
+    except ValueError as error:  # what has no encoding in this locale
+        raise ProtocolViolation("the daemon's words don't fit into an environment") from error
     if status:
         what = f"by signal {-status}" if status < 0 else f"with status {status}"
         complain(
@@ -113,6 +118,25 @@ def _tell(change: Change, words: list[str]) -> None:
                 f"watch: {printable(words[0])} ended {what}", "it runs again at the next token"
             )
         )
+
+
+def _run(words: list[str], environment: dict[str, str]) -> int:
+    """Run a command to its end, and return its status.
+
+    Ctrl-C has reached the command too, since the terminal tells all that run in the foreground. So
+    it may clean up, and is killed only by a second Ctrl-C, or when it takes too long.
+    """
+    with subprocess.Popen(words, env=environment) as process:  # noqa: S603 -- it is what was ordered
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            try:
+                if process.poll() is None:
+                    remark(f"waiting for {printable(words[0])} to end; Ctrl-C again kills it")
+                process.wait(_CLEAN_UP)
+            except (KeyboardInterrupt, subprocess.TimeoutExpired):
+                process.kill()
+            raise
 
 
 def _line(change: Change) -> str:

@@ -109,15 +109,19 @@ def fields(answer: object) -> dict[str, object]:
 
 
 def token(answer: object) -> Token:
-    """Give the token of an answer, fit to be put into an HTTP header.
+    """Return the token of an answer, fit to be put into an HTTP header, a line or a variable.
+
+    No control character is in it: a line feed would let the token write headers of its own, and no
+    variable holds a NUL.
 
     Raises:
         ProtocolViolation: a field is missing or of another kind.
     """
     found = fields(answer)
     for name in _TEXTS:
-        if not isinstance(found.get(name), str):
-            raise ProtocolViolation(f"the daemon's answer is no token: {name} is no text")
+        value = found.get(name)
+        if not (isinstance(value, str) and value.isprintable()):
+            raise ProtocolViolation(f"the daemon's answer is no token: {name} is no plain text")
     for name in _NUMBERS:
         number = found.get(name)
         if not (isinstance(number, int | float) and isfinite(number)):
@@ -125,9 +129,7 @@ def token(answer: object) -> Token:
     if not isinstance(found.get("degraded"), dict | None):
         raise ProtocolViolation("the daemon's answer is no token: degraded is no error")
     given = Token({"degraded": None, **found})
-    value = given.authorization
-    if not (value.isascii() and value.isprintable() and given.access_token):
-        # A line feed in it would let the token write headers of its own.
+    if not (given.authorization.isascii() and given.access_token):
         raise ProtocolViolation("the daemon's token doesn't fit into an HTTP header")
     return given
 

@@ -4,6 +4,8 @@ No waiting here: the clients do that. `Feed` says what to send, what was told, a
 the daemon is gone.
 """
 
+from math import isfinite
+
 from openfit_token.connection import pauses, unreachable
 from openfit_token.errors import (
     DaemonUnreachable,
@@ -60,6 +62,9 @@ class Change:
             or not isinstance(state, str)
             or not isinstance(token, str | None)
             or not isinstance(expires_at, int | float | None)
+            or not isfinite(expires_at or 0.0)
+            # They become lines and variables, which a control character would break.
+            or not f"{profile}{state}{token}".isprintable()
         ):
             raise ProtocolViolation(
                 "the daemon told of a change in other words than the protocol's"

@@ -277,14 +277,14 @@ def test_a_large_status_is_read_whole(place: Path) -> None:
         (encode_result(4711, {}), "answered another call than was made"),
         (encode_result(1, token_fields()) * 2, "answered more than was asked"),
         (encode_result(1, ["token"]), "is no map"),
-        (encode_result(1, {"access_token": "a"}), "is no token: profile is no text"),
+        (encode_result(1, {"access_token": "a"}), "is no token: profile is no plain text"),
         (encode_result(1, token_fields(expires_at="soon")), "expires_at is no number"),
         (encode_result(1, token_fields(expires_at=float("inf"))), "expires_at is no number"),
         (encode_result(1, token_fields(degraded="yes")), "degraded is no error"),
         (encode_result(1, token_fields(access_token="")), "doesn't fit into an HTTP header"),
         (
             encode_result(1, token_fields(access_token="a\r\nHost: evil")),
-            "doesn't fit into an HTTP header",
+            "access_token is no plain text",
         ),
     ],
 )

@@ -83,7 +83,7 @@ def test_json_has_all_fields_and_a_version(place: Path, run: Run) -> None:
 
 
 def test_env_survives_a_shells_eval_whatever_it_holds(place: Path, run: Run) -> None:
-    nasty = """it's $(touch x) `id` "\\" \n; exit"""
+    nasty = """it's $(touch x) `id` "\\" ; exit"""
     with FakeDaemon(place / "s", always(token_fields(api_url=nasty))) as daemon:
         _, printed, _ = run("get", "--format", "env", "--socket", daemon.path)
 

@@ -13,6 +13,7 @@ from prometheus_client.openmetrics import parser as openmetrics
 from fake_daemon import FakeDaemon, always
 from openfit_token.cli import run as run_words
 from openfit_token.cli.open_metrics import STATES, exposition
+from openfit_token.one_line import one_line
 
 NOW = 1893456000.0
 COUNTERS = {
@@ -130,11 +131,11 @@ def test_the_older_text_format_reads_the_same_values() -> None:
 
 
 @given(st.text(max_size=20), st.text(max_size=20))
-def test_any_name_and_version_are_quoted(name: str, version: str) -> None:
+def test_any_name_and_version_are_quoted_and_stay_in_their_line(name: str, version: str) -> None:
     told = samples(exposition(status(**{name: PROFILE}) | {"version": version}))
 
-    assert told[of("openfit_token_logins_left", profile=name)] == 3
-    assert told[of("openfit_tokend_build_info", version=version)] == 1
+    assert told[of("openfit_token_logins_left", profile=one_line(name))] == 3
+    assert told[of("openfit_tokend_build_info", version=one_line(version))] == 1
 
 
 def test_it_is_printed_with_the_exit_status_of_the_probe(

@@ -1,8 +1,10 @@
 """The formats of a token that other programs read: JSON, a shell's variables, curl's config."""
 
 import json
+from collections.abc import Mapping
 from math import floor
 
+from openfit_token.errors import ProtocolViolation
 from openfit_token.token import Token
 
 
@@ -10,7 +12,7 @@ def formatted(token: Token, form: str) -> str:
     """Give a token in one of the formats json, env and curl."""
     match form:
         case "json":
-            return as_json(token)
+            return as_json({name: getattr(token, name) for name in Token.__slots__})
         case "env":
             return as_env(token)
         case "curl":
@@ -19,10 +21,16 @@ def formatted(token: Token, form: str) -> str:
             raise AssertionError(form)
 
 
-def as_json(token: Token) -> str:
-    """Give all that is known of a token, in one line. `v` counts incompatible changes."""
-    known = {name: getattr(token, name) for name in Token.__slots__}
-    return json.dumps({"v": 1, **known}) + "\n"
+def as_json(answer: Mapping[str, object]) -> str:
+    """Return what the daemon answered in one line of JSON. `v` counts incompatible changes.
+
+    Raises:
+        ProtocolViolation: it holds what JSON can't say: bytes, or a number that is none.
+    """
+    try:
+        return json.dumps({"v": 1, **answer}, allow_nan=False) + "\n"
+    except (TypeError, ValueError) as error:
+        raise ProtocolViolation(f"the daemon's answer doesn't fit into JSON: {error}") from error
 
 
 def as_env(token: Token) -> str:

@@ -9,6 +9,7 @@ from typing import Final
 
 from openfit_token.calls import fields
 from openfit_token.cli.status import Answer, number, profiles_of
+from openfit_token.one_line import one_line
 
 STATES: Final = (
     *("empty", "logging_in", "fresh", "refreshing", "retrying", "down", "locked", "logged_out"),
@@ -98,6 +99,5 @@ def _labels(labels: Mapping[str, str]) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Give a text as it stands in quotes, or behind HELP; what isn't valid text is replaced."""
-    valid = text.encode(errors="replace").decode()
-    return valid.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    """Return a text as it stands in quotes, or behind HELP, in one line."""
+    return one_line(text).replace("\\", "\\\\").replace('"', '\\"')

@@ -29,5 +29,7 @@ def put(text: str) -> None:
         sys.stdout.flush()
     except BrokenPipeError as error:
         raise ReaderLeft("the reader of the output left") from error
+    except UnicodeEncodeError as error:
+        raise OutputFailed("can't write the output: this locale lacks a character of it") from error
     except OSError as error:
         raise OutputFailed(f"can't write the output: {error.strerror}") from error

@@ -1,13 +1,15 @@
 """`openfit-token status`: how the daemon and its profiles are, for people, programs and probes."""
 
-import json
 from math import isfinite
 from time import time  # noqa: TID251 -- the daemon tells moments; people want "in 5 min"
+from typing import cast
 
 from openfit_token.blocking import TokenClient
 from openfit_token.calls import fields
+from openfit_token.cli.formats import as_json
 from openfit_token.cli.get import profile_of
 from openfit_token.cli.output import put
+from openfit_token.errors import ProtocolViolation
 
 WELL = 0
 NOT_NOW = 75
@@ -47,7 +49,7 @@ def shown(found: Answer, form: str) -> str:
     # ruff: noqa: PLC0415 -- a probe needs one of them
     match form:
         case "json":
-            return json.dumps({"v": 1, **found}) + "\n"
+            return as_json(found)
         case "openmetrics":
             from openfit_token.cli.open_metrics import exposition
 
@@ -74,12 +76,15 @@ def judge_profile(profile: Answer) -> int:
 
 
 def profiles_of(found: Answer) -> dict[str, Answer]:
-    """Give the profiles of a status by their names.
+    """Return the profiles of a status by their names.
 
     Raises:
         ProtocolViolation: they are none.
     """
-    return {name: fields(profile) for name, profile in fields(found.get("profiles")).items()}
+    profiles = cast("dict[object, object]", fields(found.get("profiles")))  # as it came
+    if not all(isinstance(name, str) for name in profiles):
+        raise ProtocolViolation("the daemon's answer has a profile whose name is no text")
+    return {str(name): fields(profile) for name, profile in profiles.items()}
 
 
 def number(value: object) -> float | None:

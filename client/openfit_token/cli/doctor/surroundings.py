@@ -59,7 +59,7 @@ def variables(
 ) -> Iterator[Verdict]:
     """Say whether the variables that `env` and `exec` set are still right. No value is shown."""
     token = environment.get("OPENFIT_ACCESS_TOKEN")
-    live = {each.get("id") for each in profiles.values()}
+    live = {str(each.get("id")) for each in profiles.values()}
     if token and profiles:
         if sha256(os.fsencode(token)).hexdigest()[:_ID_DIGITS] in live:
             yield ok("variables", "OPENFIT_ACCESS_TOKEN holds the current token")

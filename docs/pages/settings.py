@@ -193,7 +193,8 @@ PROFILE: Final[Mapping[str, Setting]] = {
     "token_file": Setting(
         "a path, relative to this file, without `//`, `/./` and `/../`",
         _NONE,
-        "A file that holds the access token while it lives, replaced as a whole, mode 0640. Its group is that"
+        "A file that holds the access token while it lives, replaced as a whole, mode 0640. Before the first login, in"
+        " a long outage and while the daemon is stopped or restarted there is none, so try again then. Its group is that"
         " of a setgid directory, else `socket_group`, else the daemon's; a profile with allow lists isn't"
         " given to `socket_group`. Two profiles can't share one.",
         '"/run/openfit-tokend-tokens/main"',

@@ -87,12 +87,16 @@ async def test_a_reload_with_a_dead_include_is_refused_in_time_and_done_once_it_
 async def test_a_reload_whose_groups_have_no_answer_is_refused_in_time(
     tmp_path: Path, emulator: RunningEmulator, disk: HungDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def far_away(name: str) -> grp.struct_group:  # as NSS does it, with LDAP
+        disk.open()
+        raise KeyError(name)
+
     async with (
         daemon_inside(tmp_path, profile(emulator.url)) as daemon,
         daemon.client("main") as tokens,
     ):
         monkeypatch.setattr(config_file, "LOAD_TIME", 0.3)
-        monkeypatch.setattr(grp, "getgrnam", lambda _name: disk.open())  # as NSS does, in LDAP
+        monkeypatch.setattr(grp, "getgrnam", far_away)
         config = tmp_path / "config.toml"
         config.write_text(f'admin_groups = ["far-away"]\n{config.read_text()}')
 

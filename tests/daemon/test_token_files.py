@@ -17,15 +17,18 @@ import pytest
 from daemons import NOBODY, RunningDaemon, await_that, needs_root, prepared_daemon, running_daemon
 from daemons import profile as table
 from emulators import running_emulator
-from inside import async_await_that
+from hung_disk import hung_disk
+from inside import async_await_that, daemon_inside
 from made import PROFILE, access
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import Idle, Session
 from openfit_tokend.core.settings import Profile, TokenFile
 from openfit_tokend.emulator.identity import Rules
-from openfit_tokend.io import clock, token_files
+from openfit_tokend.io import blocking_calls, clock, token_files
 from openfit_tokend.io.alarm import Alarm
+from openfit_tokend.io.blocking_calls import AT_ONCE
 from openfit_tokend.io.regular_file import Unusable
+from openfit_tokend.io.service_manager import Service
 from openfit_tokend.io.token_file import remove, write
 from openfit_tokend.io.token_files import TokenFiles
 from others import group_of_others
@@ -45,7 +48,7 @@ def beside(place: Path) -> list[str]:
     return sorted(path.name for path in place.parent.iterdir())
 
 
-def refusal(do: Callable[[], None]) -> str:
+def refusal(do: Callable[[], object]) -> str:
     with pytest.raises(Unusable) as caught:
         do()
     assert caught.value.remedy
@@ -231,9 +234,9 @@ EMPTY = Session(Idle(0.0))
 
 
 @asynccontextmanager
-async def running(*, outlive: bool = False) -> AsyncGenerator[TokenFiles]:
+async def running() -> AsyncGenerator[TokenFiles]:
     alarm = Alarm()
-    files = TokenFiles(alarm, outlive=outlive)
+    files = TokenFiles(alarm)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(alarm.run)
         tasks.start_soon(files.run)
@@ -317,16 +320,71 @@ async def test_two_profiles_may_exchange_their_files(place: Path) -> None:
         assert text(place) == "2"
 
 
-@pytest.mark.parametrize(("outlive", "left"), [(False, None), (True, "a")])
-async def test_a_stop_removes_the_files_unless_the_sessions_live_on(
-    place: Path,
-    outlive: bool,  # noqa: FBT001 -- a column of the table
-    left: str | None,
-) -> None:
-    async with running(outlive=outlive) as files:
+async def test_a_stop_removes_the_files(place: Path) -> None:
+    async with running() as files:
         files.changed(profile(place), holding("a"))
         await files.stop()
-        assert text(place) == left
+        assert text(place) is None
+
+
+async def test_any_number_of_files_on_a_dead_disk_keeps_no_other_one_from_its_token(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blocking_calls, "PATIENCE", 0.02)
+    with hung_disk(".dead.new") as disk:
+        async with running() as files:
+            for number in range(3 * AT_ONCE):
+                dead = place.parent / str(number) / "dead"
+                dead.parent.mkdir(mode=0o755)
+                files.changed(profile(dead, f"dead{number}"), holding("a"))
+            files.changed(profile(place), holding("b"))
+            await await_text(place, "b")
+            files.changed(profile(place), holding("c"))
+            await await_text(place, "c")
+            disk.mend()
+            await await_text(place.parent / "0" / "dead", "a")
+
+
+async def test_a_write_that_hangs_is_said_and_follows_what_came_meanwhile_once_it_goes_on(
+    place: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(token_files, "WRITE_TIME", 0.05)
+    monkeypatch.setattr(token_files, "STOP_TIME", 0.05)
+    dead = place.with_name("dead")
+    async with running() as files:
+        with hung_disk(".dead.new"):
+            for token in ("a", "b", "c"):
+                files.changed(profile(dead), holding(token))
+                await async_await_that(lambda: bool(troubles(caplog)))
+            assert troubles(caplog) == ["no answer within 0 s"]
+            files.changed(profile(dead), EMPTY)  # the token that is being written has died
+            with anyio.fail_after(5):
+                await files.stop()
+        await async_await_that(lambda: list(place.parent.iterdir()) == [])
+
+
+async def test_a_file_that_can_not_be_removed_is_emptied_when_its_token_is_dead(
+    place: Path,
+) -> None:
+    async with running() as files:
+        files.changed(profile(place), holding("a"))
+        await await_text(place, "a")
+        place.parent.chmod(0o777)
+        files.changed(profile(place), EMPTY)
+        await await_text(place, "")
+        place.parent.chmod(0o755)
+        files.changed(profile(place), holding("b"))
+        await await_text(place, "b")
+
+
+async def test_a_file_that_somebody_put_there_is_not_emptied(place: Path) -> None:
+    async with running() as files:
+        files.changed(profile(place), holding("a"))
+        await await_text(place, "a")
+        exchange(place)
+        files.changed(profile(place), EMPTY)
+        await files.stop()
+        assert text(place) == "precious"
 
 
 async def test_what_can_not_be_written_is_said_once_removed_and_tried_again(
@@ -351,9 +409,7 @@ async def test_what_can_not_be_written_is_said_once_removed_and_tried_again(
         files.changed(profile(place), holding("d"))
         await await_text(place, "d")
 
-    said = [r for r in caplog.records if r.getMessage() == "token_file_not_written"]
-    assert len(said) == 1
-    assert said[0].__dict__["fields"]["hint"] == "make room"
+    assert troubles(caplog) == ["can't be written: No space left on device"]
 
 
 async def test_what_can_not_be_written_is_tried_again_by_itself(
@@ -367,6 +423,23 @@ async def test_what_can_not_be_written_is_tried_again_by_itself(
         place.parent.chmod(0o755)
 
         await await_text(place, "a")
+
+
+def exchange(place: Path) -> None:
+    """Put another file there, which looks like a daemon's, where everybody may."""
+    place.parent.chmod(0o777)
+    place.rename(place.with_name("ours"))
+    place.write_text("precious")
+    place.chmod(0o640)
+
+
+def troubles(caplog: pytest.LogCaptureFixture) -> list[object]:
+    """Return the reasons that were logged."""
+    return [
+        record.__dict__["fields"]["reason"]
+        for record in caplog.records
+        if record.getMessage() == "token_file_not_written"
+    ]
 
 
 # The whole daemon
@@ -399,6 +472,17 @@ def test_the_file_follows_the_session_from_login_to_stop(place: Path) -> None:
         await_that(lambda: not place.exists())
 
         assert daemon.stop() == 0
+        assert beside(place) == []
+
+
+async def test_a_stop_leaves_no_file_though_systemd_keeps_the_sessions(
+    place: Path, tmp_path: Path
+) -> None:
+    with running_emulator() as emulator:
+        config, service = tables(emulator.url, place), Service(has_store=True)
+        async with daemon_inside(tmp_path, config, service=service):
+            await async_await_that(place.exists)
+
         assert beside(place) == []
 
 

@@ -19,13 +19,17 @@ from openfit_tokend.core.settings import TokenFile
 from openfit_tokend.io.regular_file import Unusable
 
 MODE: Final = 0o640
+Inode = tuple[int, int]
+"""Device and number of a file: its identity, wherever it is moved to."""
 
 _DIRECTORY: Final = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def write(file: TokenFile, token: Secret) -> None:
-    """Let the file hold this token and nothing else, not even a newline. May block.
+def write(file: TokenFile, token: Secret) -> Inode:
+    """Let the file hold this token and nothing else, not even a newline; return which it is.
+
+    May block.
 
     A reader finds the old token or the new one, whole. The file isn't synced: it doesn't matter
     after a crash.
@@ -45,11 +49,30 @@ def write(file: TokenFile, token: Secret) -> None:
                 content.write(token.reveal.encode())
                 _give_to_group(file.group, descriptor, directory)
                 os.fchmod(descriptor, MODE)
+                status = os.fstat(descriptor)
             os.rename(beside, name, src_dir_fd=directory, dst_dir_fd=directory)
         except BaseException:
             with suppress(OSError):
                 os.unlink(beside, dir_fd=directory)
             raise
+    return status.st_dev, status.st_ino
+
+
+def empty(path: str, inode: Inode) -> None:
+    """Let the file hold nothing, if it is this one: for what can't even be removed. May block.
+
+    Its directory may have become anybody's: so what is judged is the opened file alone.
+
+    Raises:
+        OSError: it can't be written either.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        if (status.st_dev, status.st_ino) == inode and status.st_uid == os.geteuid():
+            os.ftruncate(descriptor, 0)
+    finally:
+        os.close(descriptor)
 
 
 def remove(path: str) -> None:

@@ -1,65 +1,73 @@
 """Keeps each profile's `token_file` at what the profile holds.
 
-A file is written in a thread, one write at a time; what changes meanwhile is written next, by its
-newest state alone. So a slow disk delays nobody, and the newest token wins. A file that can't be
-kept so is removed, if that can be done: a token that isn't replaced in time is worse than none. It
-is tried again at the next change, and each RETRY.
+A file is written in a thread of its own, which follows what changes meanwhile: so the newest token
+wins, also when a disk that hung is mended, and such a disk delays no other file. A file that can't
+be kept so is removed, or at least emptied, if that can be done: a token that isn't replaced in time
+is worse than none. It is tried again at the next change, and each RETRY.
+
+The files go with the daemon (docs/decisions/0020-a-token-file-goes-with-the-daemon.md).
 """
 
+from contextlib import suppress
+from functools import partial
 from typing import Final, final
 
 import anyio
-import anyio.to_thread
 
 from openfit_tokend.core.session import AccessToken, Session, live
 from openfit_tokend.core.settings import Profile, TokenFile
 from openfit_tokend.io import clock, log
 from openfit_tokend.io.alarm import Alarm
+from openfit_tokend.io.blocking_calls import BlockingCalls
 from openfit_tokend.io.regular_file import Unusable
-from openfit_tokend.io.token_file import remove, write
+from openfit_tokend.io.token_file import Inode, empty, remove, write
 
-MAX_WRITES: Final = 8
-"""Threads at once. Those that a dead file system holds must not be all the threads there are."""
+WRITE_TIME: Final = 10.0
+"""Seconds that a write is waited for; then it is said, and tried again like one that failed."""
 RETRY: Final = 60.0
 """Seconds until a file that couldn't be kept is tried again: its token may live for another hour."""
+_LATER: Final = "it is tried again each minute"
 STOP_TIME: Final = 5.0
 """Seconds that a stop waits for the files to be removed."""
+
+
+_Wanted = tuple[TokenFile, AccessToken | None]
+"""What a file should be like."""
 
 
 @final
 class _Kept:
     """One path: what it should hold, what it does, and what was wrong with it."""
 
-    __slots__ = ("again", "busy", "done", "file", "owner", "token", "trouble")
+    __slots__ = ("again", "busy", "done", "inode", "owner", "path", "trouble", "wanted")
 
     def __init__(self, file: TokenFile, owner: str) -> None:
-        self.file = file
+        self.path = file.path
         self.owner = owner
-        self.token: AccessToken | None = None
-        self.done: tuple[TokenFile, AccessToken | None] | None = None  # at first unknown
+        self.wanted: _Wanted = (file, None)  # set as a whole: the thread reads it at any time
+        self.done: _Wanted | None = None  # at first unknown
+        self.inode: Inode | None = None  # of what was written last; the thread's own
         self.busy = False
         self.trouble: str | None = None
         self.again = False  # it will be tried again
 
-    @property
-    def wanted(self) -> tuple[TokenFile, AccessToken | None]:
-        return self.file, self.token
+    def clear(self) -> None:
+        """Want no token in it."""
+        self.wanted = (self.wanted[0], None)
 
 
 @final
 class TokenFiles:
     """The files of all profiles that have one."""
 
-    def __init__(self, alarm: Alarm, *, outlive: bool) -> None:
-        """Let the files `outlive` the daemon only where its sessions do."""
+    def __init__(self, alarm: Alarm) -> None:
         self._alarm = alarm
-        self._outlive = outlive
+        self._calls = BlockingCalls("token_file")
         self._kept: dict[str, _Kept] = {}  # by path: profiles may exchange theirs at a reload
         self._paths: dict[str, str] = {}  # by profile
         self._due: list[_Kept] = []
         self._word = anyio.Event()
         self._still = anyio.Event()  # no file is behind
-        self._room = anyio.CapacityLimiter(MAX_WRITES)
 
     async def run(self) -> None:
         """Write until cancelled."""
@@ -79,27 +87,28 @@ class TokenFiles:
         if file is not None:
             self._paths[name] = file.path
             kept = self._kept.setdefault(file.path, _Kept(file, name))
-            kept.file, kept.owner = file, name
-            kept.token = live(session, clock.boot())
+            kept.owner, kept.wanted = name, (file, live(session, clock.boot()))
             self._bring(kept)
 
     def removed(self, name: str) -> None:
         """Let a profile leave no file where it had one, unless that is another's by now."""
         path = self._paths.pop(name, None)
         if path is not None and (kept := self._kept[path]).owner == name:
-            kept.token = None
+            kept.clear()
             self._bring(kept)
 
     async def stop(self) -> None:
-        """Wait for what is being written, and have all files removed unless they outlive us."""
+        """Have all files removed: nobody would replace their tokens. Wait for that, but not long."""
         for kept in self._kept.values():
-            if not self._outlive:
-                kept.token = None
+            kept.clear()
             self._bring(kept)
         with anyio.move_on_after(STOP_TIME):
             while any(kept.busy for kept in self._kept.values()):
                 self._still = anyio.Event()
                 await self._still.wait()
+        for kept in self._kept.values():
+            if kept.busy:
+                self._note(kept, _hung(STOP_TIME))
 
     def _bring(self, kept: _Kept) -> None:
         """Have a file brought to what is wanted; where that failed, tried again."""
@@ -114,16 +123,17 @@ class TokenFiles:
 
     async def _keep(self, kept: _Kept) -> None:
         try:
-            wanted = None
-            while wanted != kept.wanted:
-                wanted = kept.wanted
-                trouble = await anyio.to_thread.run_sync(
-                    _do, *wanted, limiter=self._room, abandon_on_cancel=True
-                )
-                kept.done = wanted
+            kept.done = None
+            while kept.done != kept.wanted:
+                follow = partial(_follow, kept)
+                kept.done, trouble = await self._calls.run(kept.path, follow, WRITE_TIME)
                 self._note(kept, trouble)
+        except TimeoutError:
+            self._note(kept, _hung(WRITE_TIME))
+        except OSError as error:
+            self._note(kept, Unusable(f"can't be written: {error.strerror}", _LATER))
         except Exception:  # noqa: BLE001 -- a fault of ours: this file is behind, the sessions live
-            log.exception("internal_fault", path=kept.file.path)
+            log.exception("internal_fault", path=kept.path)
         finally:
             kept.busy = False
             self._still.set()
@@ -135,7 +145,7 @@ class TokenFiles:
             log.error(
                 "token_file_not_written",
                 profile=kept.owner,
-                path=kept.file.path,
+                path=kept.path,
                 reason=reason,
                 hint=trouble.remedy,
             )
@@ -145,22 +155,39 @@ class TokenFiles:
             self._alarm.at(clock.boot() + RETRY, lambda: self._try_again(kept))
 
 
-def _do(file: TokenFile, token: AccessToken | None) -> Unusable | None:
-    """Bring a file to where it should be; give what is wrong, if anything."""
+def _hung(seconds: float) -> Unusable:
+    return Unusable(f"no answer within {seconds:.0f} s", f"its file system hangs; {_LATER}")
+
+
+def _follow(kept: _Kept) -> tuple[_Wanted, Unusable | None]:
+    """Bring a file to what is wanted by now; return what that was, and what is wrong if anything.
+
+    A disk may have taken its time: then something else is wanted, and not only a moment later.
+    """
+    while True:
+        wanted = kept.wanted
+        trouble = _do(kept, *wanted)
+        if wanted == kept.wanted:
+            return wanted, trouble
+
+
+def _do(kept: _Kept, file: TokenFile, token: AccessToken | None) -> Unusable | None:
     try:
         if token is None:
             remove(file.path)
         else:
-            write(file, token.value)
+            kept.inode = write(file, token.value)
     except Unusable as unusable:
-        _give_up(file.path)
+        _give_up(kept)
         return unusable
     return None
 
 
-def _give_up(path: str) -> None:
-    """Remove what can't be replaced, if that is possible at least."""
-    try:
-        remove(path)
-    except Unusable:
-        return  # the reason was given
+def _give_up(kept: _Kept) -> None:
+    """Remove what can't be replaced; or empty it, if even that is impossible."""
+    with suppress(Unusable, OSError):  # the reason was given
+        try:
+            remove(kept.path)
+        except Unusable:
+            if kept.inode is not None:
+                empty(kept.path, kept.inode)

@@ -36,6 +36,7 @@ PURE = frozenset(
         "operator",
         "re",
         "typing",
+        "unicodedata",
         "urllib.parse",
     }
 )

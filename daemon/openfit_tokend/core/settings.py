@@ -2,6 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
+from ipaddress import IPv6Address, ip_address
+from unicodedata import normalize
+from urllib.parse import urlsplit
 
 from openfit_tokend.core.rights import Rights
 from openfit_tokend.core.schedule import Policy
@@ -73,10 +77,17 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Whose failed logins the token server counts: user names there have no case."""
+    """Whose failed logins the token server counts, in one spelling of the many that it may have.
+
+    Only for counting: what is sent is spelled as configured.
+    """
 
     id_server: str
     username: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "id_server", _one_server(self.id_server))
+        object.__setattr__(self, "username", _one_name(self.username))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,8 +113,8 @@ class Profile:
 
     @property
     def account(self) -> Account:
-        """Give the account whose lockout this profile shares with its siblings."""
-        return Account(self.identity.id_server, self.identity.username.casefold())
+        """Return the account whose lockout this profile shares with its siblings."""
+        return Account(self.identity.id_server, self.identity.username)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,3 +136,32 @@ class Settings:
     rights: Rights = field(default_factory=Rights)
     # Not compared: it is the machine's, whatever the files say.
     subordinates: SubordinateIds = field(default_factory=SubordinateIds, compare=False)
+
+
+def _one_name(username: str) -> str:
+    """Return a user name as IdentityServer compares it: composed (NFC), and without case."""
+    return normalize("NFC", normalize("NFC", username).casefold())
+
+
+@lru_cache
+def _one_server(url: str) -> str:
+    """Return a URL of the configuration with one name for its host, which may have several.
+
+    Raises:
+        ValueError: it is no URL.
+    """
+    parts = urlsplit(url)
+    host = _one_host((parts.hostname or "").removesuffix("."))
+    place = f"[{host}]" if ":" in host else host
+    port = "" if parts.port is None else f":{parts.port}"
+    return parts._replace(netloc=place + port).geturl()
+
+
+def _one_host(host: str) -> str:
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host
+    if isinstance(address, IPv6Address):
+        address = address.ipv4_mapped or address
+    return "localhost" if address.is_loopback else address.compressed

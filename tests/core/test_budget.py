@@ -315,9 +315,11 @@ def test_an_announcement_is_written_down() -> None:
         (clear(OLD), 2),
         (Ledger((Entry(NOW), Entry(NOW - 899.0))), 1),
         (replace(clear(NOW), clear=2), 1),
-        (clear(OLD, OLD, OLD), 0),
+        (clear(NOW, NOW, NOW), 0),
+        (clear(OLD, OLD, OLD + 1.0), 0),
+        (clear(OLD, OLD, OLD), 1),
         (Ledger((Entry(NOW),) * 4), 0),
-        (clear(OLD, OLD, OLD, OLD), 0),
+        (clear(OLD, OLD, OLD, OLD), 1),
     ],
 )
 def test_what_is_left_of_the_budget(ledger: Ledger, left: int) -> None:

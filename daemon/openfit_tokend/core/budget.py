@@ -146,8 +146,13 @@ def announce(ledger: Ledger, now: float) -> Ledger:
 
 
 def logins_left(ledger: Ledger, now: float) -> int:
-    """Give how many more logins may be rejected now."""
-    return max(0, LIMIT - max(ledger.clear, len(_young(ledger, now))))
+    """Return how many more logins may be rejected before none is sent for a time.
+
+    After three clear rejections it is one at a time, and an operator's.
+    """
+    if possible_at(ledger, now) > now:
+        return 0
+    return max(1, LIMIT - max(ledger.clear, len(_young(ledger, now))))
 
 
 def possible_at(ledger: Ledger, now: float) -> float:

@@ -123,15 +123,11 @@ def _unavailable(error: Answer) -> str:
 def _budget(name: str, profile: Answer, now: float) -> Iterator[Verdict]:
     left = number(profile.get("logins_left"))
     possible = number(profile.get("login_possible_at"))
-    if left is None or (left > 0 and possible is None):
+    if left is None or possible is None:
         return
-    text = f"{left:.0f} more logins may be rejected before the daemon sends no more"
-    if possible is not None:
-        text += f", the next is possible in {duration(possible - now)}"
-    elif left <= 0:
-        text += " by itself: the next is for you to order"
     yield warn(
         name,
-        text,
+        f"{left:.0f} more logins may be rejected before the daemon sends no more,"
+        f" the next is possible in {duration(possible - now)}",
         "make sure of user name and password first: the server locks the account soon after",
     )

@@ -120,6 +120,7 @@ class Daemon:
         stop = anyio.Event()
         async with anyio.create_task_group() as services:
             services.start_soon(self._alarm.run)
+            services.start_soon(self._accounts.keep_trying)
             await services.start(self._mind_signals, stop)  # before a client can be answered
             async with anyio.create_task_group() as requests:
                 logins = Queue(requests, self._alarm)

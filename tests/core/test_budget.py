@@ -15,14 +15,15 @@ from openfit_tokend.core.budget import (
     Fingerprint,
     Go,
     Ledger,
-    Memory,
     Wait,
     announce,
     ask,
+    doubted,
+    lacks,
     logins_left,
-    memory,
+    may_go_unwritten,
+    merged,
     possible_at,
-    recall,
     settle,
 )
 from openfit_tokend.core.events import Kind, OverBudget
@@ -354,33 +355,63 @@ def test_proven_logins_side_by_side_do_not_add_to_old_clear_rejections() -> None
     assert ask(ledger, ONE, NOW, insisted=False) == Wait()
 
 
-# What a restart would forget
+# What couldn't be written down, and what was read
 
 
-def test_the_fingerprints_that_the_file_does_not_hold_are_recalled() -> None:
-    lost, kept = Entry(1.0, lost=Fingerprint(7)), Entry(2.0, clear=True)
-    before = Ledger((lost, kept), clear=1, proven=(Fingerprint(5), Fingerprint(6)))
-    read = Ledger((Entry(1.0), kept), clear=1)
+@pytest.mark.parametrize(
+    ("insisted", "proven", "goes"),
+    [(False, (), False), (False, (TWO,), False), (True, (), True), (False, (ONE,), True)],
+)
+def test_what_could_not_be_written_down_goes_for_an_operator_or_a_password_that_was_accepted(
+    insisted: bool,  # noqa: FBT001 -- pytest names it
+    proven: tuple[Fingerprint, ...],
+    goes: bool,  # noqa: FBT001 -- pytest names it
+) -> None:
+    ledger = Ledger(under_way=(ATTEMPT,), proven=proven)
 
-    assert recall(read, memory(before, written=True)) == before
+    assert may_go_unwritten(ledger, ATTEMPT, insisted=insisted) is goes
 
 
-def test_rejected_passwords_are_recalled_if_the_file_could_not_be_written() -> None:
-    before = Ledger(rejected=(Fingerprint(5),), proven=(Fingerprint(6),))
+def test_what_is_written_lacks_an_entry_that_came_since() -> None:
+    written = Ledger((Entry(1.0), Entry(2.0, clear=True)))
 
-    assert recall(Ledger(), memory(before, written=False)) == before
-    assert recall(Ledger(), memory(before, written=True)).rejected == ()
+    assert lacks(written, replace(written, entries=(*written.entries, Entry(3.0))))
+    assert lacks(Ledger(), written)
+    assert not lacks(written, replace(written, entries=written.entries[1:], proven=(ONE,)))
 
 
-def test_a_password_that_the_file_calls_rejected_is_not_recalled_as_proven() -> None:
-    read = Ledger(rejected=(Fingerprint(5),))
+@pytest.mark.parametrize("entries", [0, 1, 2])
+def test_a_doubted_account_has_one_login_left_for_an_operator(entries: int) -> None:
+    young = tuple(Entry(NOW - 100.0) for _ in range(entries))
+    ledger = doubted(Ledger(young, announced=NOW), NOW)
 
-    assert recall(read, Memory(proven=(Fingerprint(5), Fingerprint(6)))) == Ledger(
-        rejected=(Fingerprint(5),), proven=(Fingerprint(6),)
+    assert logins_left(ledger, NOW) == 1
+    assert ask(ledger, ONE, NOW, insisted=True) == going(ledger, ONE)
+    assert ask(ledger, ONE, NOW, insisted=False) == OverBudget(NOW + WINDOW, known=False)
+    later = NOW + 10.0 * WINDOW
+    assert ask(ledger, ONE, later, insisted=False) == OverBudget(later + WINDOW, known=False)
+
+
+def test_a_doubted_account_tries_a_secret_that_is_announced_later() -> None:
+    ledger = announce(doubted(Ledger(), NOW), NOW + 1.0)
+
+    assert isinstance(ask(ledger, ONE, NOW + 2.0, insisted=False), Go)
+
+
+def test_doubt_takes_nothing_off_a_ledger() -> None:
+    full = replace(clear(NOW, NOW, NOW, NOW), rejected=(ONE,))
+
+    assert doubted(full, NOW) == replace(full, refused_sent=NOW)
+
+
+def test_two_ledgers_of_one_account_become_one_that_has_all_of_both() -> None:
+    one = Ledger((Entry(1.0), Entry(4.0)), clear=1, rejected=(ONE,), announced=5.0)
+    other = Ledger((Entry(2.0, clear=True),), 2, rejected=(TWO,), refused_sent=2.0)
+
+    assert merged(one, other) == Ledger(
+        (Entry(1.0), Entry(2.0, clear=True), Entry(4.0)),
+        clear=3,
+        rejected=(ONE, TWO),
+        announced=5.0,
+        refused_sent=2.0,
     )
-
-
-def test_of_an_entry_that_is_gone_nothing_is_recalled() -> None:
-    read = Ledger((Entry(2.0), Entry(1.0, clear=True)))
-
-    assert recall(read, Memory(lost=((1.0, Fingerprint(7)), (9.0, Fingerprint(8))))) == read

@@ -1,7 +1,9 @@
 """The ledgers of all accounts: asked before a login is sent, written down before it is sent."""
 
-import os
+import logging
 import shutil
+import threading
+from pathlib import Path
 
 import anyio
 import pytest
@@ -9,17 +11,18 @@ from anyio import to_thread
 from anyio.lowlevel import checkpoint
 
 from daemons import await_that
-from openfit_tokend.core.budget import Attempt, Entry, logins_left
+from disks import FOR_EVERYBODY, FOR_ITSELF, MOUNTED, broken
+from hung_disk import hung_disk
+from openfit_tokend.core.budget import Attempt, Entry, Ledger, Unwritten, logins_left
 from openfit_tokend.core.events import Kind, OverBudget
 from openfit_tokend.core.secret import Secret
-from openfit_tokend.core.settings import Account, Identity
+from openfit_tokend.core.settings import Account
 from openfit_tokend.io import clock
 from openfit_tokend.io.accounts import Accounts
-from openfit_tokend.io.state import StateFile
+from openfit_tokend.io.state import State, StateFile
 
 ACCOUNT = Account("https://ids.example.org", "service@example.org")
 OTHER = Account("https://ids.example.org", "other@example.org")
-IDENTITY = Identity("https://ids.example.org", "client", "api", "Service@example.org")
 PASSWORD = Secret("right horse")
 WRONG = Secret("wrong horse")
 
@@ -33,6 +36,19 @@ async def admitted(accounts: Accounts, password: Secret = PASSWORD) -> Attempt:
 async def logged_in(accounts: Accounts, kind: Kind | None, password: Secret = PASSWORD) -> None:
     accounts.settle(ACCOUNT, await admitted(accounts, password), kind)
     await accounts.write()
+
+
+async def ordered(accounts: Accounts, kind: Kind | None) -> None:
+    """Log in at an operator's word."""
+    attempt = await accounts.admit(ACCOUNT, WRONG, insisted=True)
+    assert isinstance(attempt, Attempt)
+    accounts.settle(ACCOUNT, attempt, kind)
+    await accounts.write()
+
+
+def threads(kind: str) -> list[str]:
+    """Return the blocking calls of a kind that haven't ended."""
+    return [each.name for each in threading.enumerate() if each.name == kind]
 
 
 def left(accounts: Accounts) -> int:
@@ -57,6 +73,20 @@ async def test_a_rejected_password_is_not_sent_again_after_a_restart(file: State
     assert isinstance(refused, OverBudget)
     assert refused.known
     assert isinstance(await again.admit(ACCOUNT, PASSWORD, insisted=False), Attempt)
+
+
+async def test_one_password_has_another_fingerprint_for_each_account_and_each_salt(
+    file: StateFile, tmp_path: Path
+) -> None:
+    accounts, another = Accounts(file), Accounts(StateFile(tmp_path / "another"))
+    found = set[object]()
+
+    for ledgers, account in ((accounts, ACCOUNT), (accounts, OTHER), (another, ACCOUNT)):
+        attempt = await ledgers.admit(account, WRONG, insisted=False)
+        assert isinstance(attempt, Attempt)
+        found.add(attempt.fingerprint)
+
+    assert len(found) == 3
 
 
 async def test_the_fingerprint_of_one_account_says_nothing_of_another(file: StateFile) -> None:
@@ -168,61 +198,127 @@ async def test_a_proven_password_goes_side_by_side_while_three_could_be_lost(
     assert order == ["one settled", "fourth sent"]
 
 
-async def test_logged_out_profiles_are_remembered_with_their_identity(file: StateFile) -> None:
+async def test_logged_out_profiles_are_remembered(file: StateFile) -> None:
     accounts = Accounts(file)
-    accounts.mark("main", IDENTITY)
+    accounts.mark("main", logged_out=True)
     await accounts.write()
 
     again = Accounts(file)
 
-    assert again.is_logged_out("main", IDENTITY)
-    assert not again.is_logged_out("other", IDENTITY)
-    assert not again.is_logged_out("main", Identity("https://x", "client", "api", "y"))
-    again.mark("main", None)
+    assert again.is_logged_out("main")
+    assert not again.is_logged_out("other")
+    again.mark("main", logged_out=False)
     await again.write()
-    assert not Accounts(file).is_logged_out("main", IDENTITY)
+    assert not Accounts(file).is_logged_out("main")
 
 
-@pytest.mark.parametrize("trouble", ["a file for the directory", "a directory for the file"])
-async def test_a_file_that_cannot_be_written_is_said_once_and_it_goes_on_in_memory(
-    trouble: str, file: StateFile, warnings: pytest.LogCaptureFixture
+@pytest.mark.parametrize("what", FOR_EVERYBODY + MOUNTED + FOR_ITSELF)
+async def test_while_nothing_can_be_written_only_an_operator_sends_a_password_that_may_be_wrong(
+    what: str, file: StateFile, warnings: pytest.LogCaptureFixture
 ) -> None:
     accounts = Accounts(file)
-    if trouble == "a file for the directory":
-        file.path.parent.write_text("in the way")
-    else:
-        file.path.with_suffix(".new").mkdir(parents=True)
+    with broken(what, file.path) as mend:
+        held = await accounts.admit(ACCOUNT, PASSWORD, insisted=False)
+        nothing = accounts.ledger(ACCOUNT)
+        await ordered(accounts, Kind.GRANT_REJECTED)
 
-    for kind in (Kind.UNCLEAR, Kind.UNCLEAR):
-        await logged_in(accounts, kind)
+        assert held == Unwritten()
+        assert nothing == Ledger()
+        assert left(accounts) == 2
+        assert accounts.is_behind(ACCOUNT)
+        assert [record.getMessage() for record in warnings.records] == ["state_not_written"]
 
-    assert left(accounts) == 1
-    assert [record.getMessage() for record in warnings.records] == ["state_not_written"]
+        mend()
+
+        assert await accounts.write()
+        assert not accounts.is_behind(ACCOUNT)
+        refused = await Accounts(file).admit(ACCOUNT, WRONG, insisted=False)
+        assert isinstance(refused, OverBudget)
+        assert refused.known
 
 
-async def test_when_there_is_room_again_all_is_written(file: StateFile) -> None:
+async def test_while_nothing_can_be_written_a_password_that_was_accepted_is_sent(
+    file: StateFile,
+) -> None:
     accounts = Accounts(file)
-    file.path.parent.write_text("in the way")
-    await logged_in(accounts, Kind.UNCLEAR)
-    file.path.parent.unlink()
+    await logged_in(accounts, None)
 
-    await logged_in(accounts, Kind.UNCLEAR)
+    with broken("a directory for the file", file.path):
+        await admitted(accounts)
+
+
+async def test_what_could_not_be_written_is_written_as_soon_as_it_can_be(
+    file: StateFile, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("openfit_tokend.io.accounts.RETRY", 0.05)
+    monkeypatch.setattr(logging.getLogger("openfit_tokend"), "propagate", True)
+    caplog.set_level(logging.INFO, "openfit_tokend")
+    accounts = Accounts(file)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(accounts.keep_trying)
+        for _ in range(2):  # it stays awake for the next time
+            with broken("a directory for the file", file.path):
+                await ordered(accounts, Kind.UNCLEAR)
+            await to_thread.run_sync(await_that, lambda: not accounts.is_behind(ACCOUNT))
+        tasks.cancel_scope.cancel()
 
     assert left(Accounts(file)) == 1
+    said = [record.getMessage() for record in caplog.records]
+    assert said == ["state_not_written", "state_written"] * 2
 
 
-async def test_a_full_disk_is_said_and_it_goes_on_in_memory(
-    file: StateFile, warnings: pytest.LogCaptureFixture
+async def test_a_disk_that_hangs_is_waited_for_once_and_what_came_meanwhile_is_written_too(
+    file: StateFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """/dev/full takes no byte."""
+    monkeypatch.setattr("openfit_tokend.io.accounts.WRITE_TIME", 0.2)
     accounts = Accounts(file)
-    file.path.parent.mkdir()
-    file.path.with_suffix(".new").symlink_to("/dev/full")
+    with hung_disk("ledger.new") as disk:
+        accounts.mark("one", logged_out=True)
+        assert not await accounts.write()
+        accounts.mark("other", logged_out=True)
+        monkeypatch.setattr("openfit_tokend.io.accounts.WRITE_TIME", 60.0)
+        with anyio.fail_after(5):
+            assert not await accounts.write()
+        disk.mend()
+        await to_thread.run_sync(await_that, file.path.exists)
 
-    await logged_in(accounts, Kind.UNCLEAR)
+    await to_thread.run_sync(await_that, lambda: not threads("ledger"))
+    assert await accounts.write()
 
-    assert left(accounts) == 2
-    assert [record.getMessage() for record in warnings.records] == ["state_not_written"]
+    assert Accounts(file).is_logged_out("other")
+
+
+async def test_what_changes_during_a_save_is_written_by_the_next(file: StateFile) -> None:
+    accounts = Accounts(file)
+    with hung_disk("ledger.new") as disk:
+        async with anyio.create_task_group() as tasks:
+            accounts.mark("one", logged_out=True)
+            tasks.start_soon(accounts.write)
+            await to_thread.run_sync(await_that, lambda: bool(threads("ledger")))
+            accounts.mark("other", logged_out=True)
+            disk.mend()
+        await accounts.write()
+
+    assert Accounts(file).is_logged_out("other")
+
+
+async def test_many_who_wait_for_a_failing_disk_share_one_try(file: StateFile) -> None:
+    tried = list[State]()
+
+    class Counted(StateFile):
+        def save(self, state: State) -> None:
+            tried.append(state)
+            super().save(state)
+
+    accounts = Accounts(Counted(file.path))
+    with broken("a directory for the file", file.path):
+        async with anyio.create_task_group() as tasks:
+            for number in range(100):
+                accounts.mark(f"p{number}", logged_out=True)
+                tasks.start_soon(accounts.write)
+
+    assert len(tried) <= 2
 
 
 async def test_a_state_directory_that_vanishes_is_made_anew(file: StateFile) -> None:
@@ -238,25 +334,17 @@ async def test_a_state_directory_that_vanishes_is_made_anew(file: StateFile) -> 
 async def test_a_login_that_is_cancelled_before_it_is_sent_is_not_counted(
     file: StateFile,
 ) -> None:
-    """The daemon stops while the disk is slow: a pipe stands for it, which waits for a reader."""
+    """The daemon stops while the disk is slow."""
     accounts = Accounts(file)
-    file.path.parent.mkdir()
-    slow = file.path.with_suffix(".new")
-    os.mkfifo(slow)
 
-    async with anyio.create_task_group() as writers:
-        accounts.mark("main", IDENTITY)
-        writers.start_soon(accounts.write)
+    with hung_disk("ledger.new") as disk:
         async with anyio.create_task_group() as logins:
             logins.start_soon(admitted, accounts)
-            await to_thread.run_sync(await_that, lambda: bool(accounts.ledger(ACCOUNT).under_way))
-            for _ in range(5):
-                await checkpoint()
+            await to_thread.run_sync(await_that, lambda: disk.asked == 1)
+            assert accounts.ledger(ACCOUNT).under_way
             logins.cancel_scope.cancel()
-        await to_thread.run_sync(slow.read_bytes)
 
-    assert accounts.ledger(ACCOUNT).under_way == ()
-    assert accounts.ledger(ACCOUNT).entries == ()
+    assert accounts.ledger(ACCOUNT) == Ledger()
 
 
 async def test_an_order_of_an_operator_is_written_down(file: StateFile) -> None:
@@ -271,26 +359,19 @@ async def test_an_order_of_an_operator_is_written_down(file: StateFile) -> None:
 
 async def test_a_stop_in_the_midst_of_a_write_loses_no_later_change(file: StateFile) -> None:
     accounts = Accounts(file)
-    file.path.parent.mkdir()
-    slow = file.path.with_suffix(".new")
-    os.mkfifo(slow)
-    accounts.mark("main", IDENTITY)
+    accounts.mark("main", logged_out=True)
 
-    def relieve() -> None:
-        with slow.open("rb") as pipe:
-            slow.unlink()
-            pipe.read()
-
-    async with anyio.create_task_group() as reading:
+    with hung_disk("ledger.new") as disk:
         async with anyio.create_task_group() as writing:
             writing.start_soon(accounts.write)
-            await anyio.wait_all_tasks_blocked()
-            reading.start_soon(to_thread.run_sync, relieve)
+            await to_thread.run_sync(await_that, lambda: disk.asked == 1)
             writing.cancel_scope.cancel()
-        accounts.mark("other", IDENTITY)
-        await accounts.write()
+        accounts.mark("other", logged_out=True)
+        async with anyio.create_task_group() as stopping:
+            stopping.start_soon(accounts.write)
+            disk.mend()
 
-    assert Accounts(file).is_logged_out("other", IDENTITY)
+    assert Accounts(file).is_logged_out("other")
 
 
 @pytest.mark.parametrize("turns", range(10))
@@ -298,7 +379,7 @@ async def test_a_write_that_is_cancelled_before_its_thread_began_stops_no_later_
     file: StateFile, turns: int
 ) -> None:
     accounts = Accounts(file)
-    accounts.mark("main", IDENTITY)
+    accounts.mark("main", logged_out=True)
     async with anyio.create_task_group() as writing:
         writing.start_soon(accounts.write)
         for _ in range(turns):
@@ -308,7 +389,7 @@ async def test_a_write_that_is_cancelled_before_its_thread_began_stops_no_later_
     with anyio.fail_after(2):
         await accounts.write()
 
-    assert Accounts(file).is_logged_out("main", IDENTITY)
+    assert Accounts(file).is_logged_out("main")
 
 
 async def test_many_changes_at_once_share_a_write(file: StateFile) -> None:
@@ -316,11 +397,11 @@ async def test_many_changes_at_once_share_a_write(file: StateFile) -> None:
 
     async with anyio.create_task_group() as tasks:
         for number in range(100):
-            accounts.mark(f"p{number}", IDENTITY)
+            accounts.mark(f"p{number}", logged_out=True)
             tasks.start_soon(accounts.write)
 
     again = Accounts(file)
-    assert all(again.is_logged_out(f"p{number}", IDENTITY) for number in range(100))
+    assert all(again.is_logged_out(f"p{number}") for number in range(100))
 
 
 async def test_an_entry_of_another_account_costs_nothing_here(file: StateFile) -> None:

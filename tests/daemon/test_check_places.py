@@ -107,7 +107,7 @@ def test_directories_that_arent_writable_fail_with_the_users_name(
         assert (
             f"[FAIL] socket         {socket} can't be made by nobody: its directory is not" in out
         )
-        assert f"[FAIL] state          nobody can't write to {daemon.state.parent}: rejected" in out
+        assert f"[FAIL] state          nobody can't write to {daemon.state.parent}: no login" in out
 
 
 def test_the_option_is_the_commands_too() -> None:

@@ -1,6 +1,5 @@
 """A session as bytes: what was kept comes back, and nothing else is taken for it."""
 
-import struct
 from dataclasses import fields, replace
 from hashlib import sha256
 from math import inf
@@ -13,7 +12,6 @@ from hypothesis import strategies as st
 
 from made import access, fresh, problem, refreshing
 from openfit_token.errors import BY_CODE
-from openfit_tokend.core.budget import Fingerprint, Memory
 from openfit_tokend.core.schedule import Policy
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import (
@@ -31,7 +29,6 @@ from openfit_tokend.core.settings import Identity
 from openfit_tokend.io.session_form import (
     VERSION,
     Damaged,
-    Fingerprints,
     Kept,
     Newer,
     decoded,
@@ -41,7 +38,6 @@ from openfit_tokend.io.session_form import (
 from walks import POLICIES, Taken, walks
 
 IDENTITY = Identity("https://ids.example.org", "client", "api", "user")
-NO_FINGERPRINTS = Fingerprints(b"salt", Memory())
 
 
 def kept(session: Session, profile: str = "main") -> Kept:
@@ -53,7 +49,8 @@ def kept(session: Session, profile: str = "main") -> Kept:
         policy=Policy(),
         session=session,
         last_success_at=12.5,
-        fingerprints=NO_FINGERPRINTS,
+        at=13.5,
+        unwritten=True,
     )
 
 
@@ -61,13 +58,6 @@ def summed(body: bytes) -> bytes:
     return sha256(body).digest() + body
 
 
-MEMORIES = st.builds(
-    Memory,
-    st.lists(st.builds(Fingerprint, st.integers(0, 65535)), max_size=3).map(tuple),
-    st.lists(
-        st.tuples(st.floats(0, 1e9), st.builds(Fingerprint, st.integers(0, 65535))), max_size=3
-    ).map(tuple),
-)
 OTHERS = st.builds(
     Kept,
     sequence=st.integers(0, 2**62),
@@ -77,7 +67,8 @@ OTHERS = st.builds(
     policy=POLICIES,
     session=st.just(fresh()),
     last_success_at=st.none() | st.floats(0, 1e9),
-    fingerprints=st.builds(Fingerprints, st.binary(max_size=8), MEMORIES),
+    at=st.floats(0, 1e9),
+    unwritten=st.booleans(),
 )
 
 
@@ -114,13 +105,13 @@ def test_what_was_being_done_comes_back(doing: Requesting | Stopped) -> None:
 
 
 def test_a_refresh_that_a_daemon_of_version_1_had_under_way_comes_back() -> None:
-    written = encoded(kept(replace(refreshing(), doing=Requesting(Refresh(Secret("r"))))))
-    old = written[34:].replace(
-        b"\xa7refresh\xa1r", b"\xa7refresh\xa1r\xcb" + struct.pack(">d", 10.0)
-    )
-    old = old.replace(b"\x93\xa7refresh", b"\x94\xa7refresh")
+    whole = encoded(kept(replace(refreshing(), doing=Requesting(Refresh(Secret("r"))))))
+    first: list[Any] = msgpack.unpackb(whole[34:])[:7]
+    first[5][0] = ["refresh", "r", 10.0, False]
 
-    assert decoded(summed((1).to_bytes(2) + old)) == decoded(written)
+    taken = decoded(summed((1).to_bytes(2) + msgpack.packb([*first, [b"salt", [], [], []]])))
+
+    assert taken.session == decoded(whole).session
 
 
 @pytest.mark.parametrize("value", ["\ud800", "\0", "\n", "𝄞", "x" * 70_000, ""])
@@ -135,10 +126,10 @@ def test_a_new_field_must_be_given_its_place_in_the_form() -> None:
     counts = {kind: len(fields(kind)) for kind in (Session, AccessToken, RefreshToken)}
     more = {kind: len(fields(kind)) for kind in (Bar, Problem, Login, Refresh, Requesting)}
 
-    assert VERSION == 2
+    assert VERSION == 3
     assert counts == {Session: 11, AccessToken: 9, RefreshToken: 4}  # `expires` is derived
     assert more == {Bar: 3, Problem: 5, Login: 1, Refresh: 1, Requesting: 2}
-    assert [each.name for each in fields(Memory)] == ["proven", "lost", "rejected"]
+    assert len(fields(Kept)) == 9
     assert [each.name for each in fields(Policy)] == ["refresh_before", "refresh_token_lifetime"]
 
 
@@ -219,6 +210,29 @@ def test_what_a_newer_daemon_made_is_told_from_what_is_damaged(version: int, dat
         decoded(whole)
     with pytest.raises(Damaged):
         decoded(whole[:-1])
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize(("rejected", "unwritten"), [([], False), ([7], True)])
+def test_what_earlier_versions_stored_is_taken_as_later_than_all_it_says(
+    version: int,
+    rejected: list[int],
+    unwritten: bool,  # noqa: FBT001 -- pytest names it
+) -> None:
+    fingerprints = [b"salt", [5], [[1.5, 6]], rejected]
+    first = [*plain()[:7], fingerprints]
+
+    taken = decoded(summed(version.to_bytes(2) + msgpack.packb(first)))
+
+    assert taken == replace(decoded(WHOLE), at=inf, unwritten=unwritten)
+
+
+@pytest.mark.parametrize("fingerprints", [None, [], [b"salt", [], []], ["salt", [], [], []]])
+def test_what_is_not_quite_the_first_version_is_damaged(fingerprints: object) -> None:
+    first = [*plain()[:7], fingerprints]
+
+    with pytest.raises(Damaged):
+        decoded(summed((1).to_bytes(2) + msgpack.packb(first)))
 
 
 # Whose it is

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from daemons import await_that, needs_root_to_look, profile
+from disks import FOR_EVERYBODY, broken
 from emulators import PASSWORD, RunningEmulator, running_emulator
 from failures import outcome
-from openfit_token.errors import LoggedOut, LoginRejected
+from openfit_token.errors import BudgetSpent, LoggedOut, LoginRejected
 from openfit_tokend.core.session import Idle, Refresh, Requesting, Session
 from openfit_tokend.emulator.identity import Rules
 from openfit_tokend.io.endpoint import MAX_REQUESTS
@@ -83,6 +84,20 @@ def test_the_refresh_token_stays_too_and_goes_on_being_replaced() -> None:
         assert manager.least == 1, "there was a moment without a stored session"
 
 
+def test_the_numbers_of_stored_sessions_go_on_over_a_restart() -> None:
+    """Else an older session would be taken for the newest."""
+    with running_emulator() as emulator, managed_daemon(profile(emulator.url)) as (manager, daemon):
+        daemon.start()
+        daemon.call("get_token")
+        daemon.restart()
+        before = manager.kept().sequence
+
+        daemon.call("logout")
+
+        await_that(lambda: manager.names == [f"session-{before + 1}"])
+        assert manager.kept().sequence == before + 1
+
+
 def test_a_session_is_sealed_memory() -> None:
     with running_emulator() as emulator, managed_daemon(profile(emulator.url)) as (manager, daemon):
         daemon.start()
@@ -104,20 +119,6 @@ def test_a_stored_session_is_read_and_closed() -> None:
         for each in Path(f"/proc/{daemon.pid}/fd").iterdir():
             with suppress(FileNotFoundError):  # closed since it was listed
                 assert "memfd:openfit-tokend" not in str(each.readlink())
-
-
-def test_the_passwords_that_were_accepted_are_remembered() -> None:
-    with running_emulator() as emulator, managed_daemon(profile(emulator.url)) as (manager, daemon):
-        daemon.start()
-        daemon.call("get_token")
-        proven = manager.kept().fingerprints.memory.proven
-        assert len(proven) == 1
-
-        daemon.crash()
-        daemon.call("logout")
-
-        await_that(lambda: manager.kept().session.access is None)
-        assert manager.kept().fingerprints.memory.proven == proven
 
 
 def test_a_refresh_under_way_at_a_crash_counts_as_uncertain_and_is_sent_again() -> None:
@@ -228,21 +229,23 @@ def test_a_rejected_password_is_sent_once_over_any_number_of_restarts() -> None:
         assert emulator.state().login_requests == 1
 
 
-def test_a_rejected_password_is_sent_once_though_no_state_can_be_written() -> None:
+def test_a_refresh_that_a_login_leaves_to_do_when_the_daemon_stops_counts_as_unsent() -> None:
     with (
-        running_emulator() as emulator,
-        managed_daemon(profile(emulator.url), password="wrong") as (_, daemon),
+        running_emulator("slow=4@login:2", rules=Rules(token_lifetime=4)) as emulator,
+        managed_daemon(profile(emulator.url)) as (manager, daemon),
     ):
-        daemon.state.parent.write_text("a file, where a directory should be")
         daemon.start()
-        daemon.await_state("locked")
-        daemon.await_log("state_not_written")
+        daemon.call("get_token")
+        with daemon.wire() as wire:
+            wire.ask("login", password="wrong")
+            await_that(lambda: emulator.state().login_requests == 2)
+            daemon.stop()  # the answer comes when the token is due
 
-        for begin_again in (daemon.crash, daemon.restart, daemon.crash):
-            begin_again()
-            daemon.await_state("locked")
-
-        assert emulator.state().login_requests == 1
+        session = manager.kept().session
+        assert emulator.state().refresh_requests == 0
+        assert isinstance(session.doing, Idle)
+        assert session.refresh is not None
+        assert session.refresh.lost == 0
 
 
 def test_who_was_logged_out_stays_so() -> None:
@@ -262,6 +265,52 @@ def test_who_was_logged_out_stays_so() -> None:
         assert emulator.state().login_requests == 1
 
 
+def test_a_login_that_only_the_store_knows_of_holds() -> None:
+    """The ledger can't be written, and still says that the profile is logged out."""
+    with running_emulator() as emulator, managed_daemon(profile(emulator.url)) as (_, daemon):
+        daemon.start()
+        daemon.call("get_token")
+        daemon.call("logout")
+        with broken("a directory for the file", daemon.state):
+            token = daemon.call("login")
+            for begin_again in (daemon.crash, daemon.restart):
+                begin_again()
+                assert daemon.call("get_token", wait=0)["id"] == token["id"]
+        await_that(lambda: json.loads(daemon.state.read_bytes())["logged_out"] == [])
+
+        daemon.crash()
+
+        assert daemon.call("get_token", wait=0)["id"] == token["id"]
+        assert emulator.state().login_requests == 2
+
+
+@pytest.mark.parametrize("what", FOR_EVERYBODY)
+def test_a_rejection_that_only_the_store_knows_of_leaves_the_next_login_to_an_operator(
+    what: str,
+) -> None:
+    with (
+        running_emulator() as emulator,
+        managed_daemon(profile(emulator.url), password="wrong") as (_, daemon),
+        broken(what, daemon.state) as mend,
+    ):
+        daemon.start()
+        daemon.await_state("down")
+        assert isinstance(outcome(lambda: daemon.call("login")), LoginRejected)
+        daemon.kill()
+        mend()
+
+        for begin_again in (daemon.start, daemon.crash):
+            begin_again()
+            daemon.await_log("rejections_forgotten", "username=demo@example.org")
+            assert isinstance(outcome(lambda: daemon.call("get_token")), BudgetSpent)
+        assert emulator.state().login_requests == 1
+
+        assert isinstance(outcome(lambda: daemon.call("login")), LoginRejected)
+        assert isinstance(outcome(lambda: daemon.call("login")), BudgetSpent)
+        assert emulator.state().login_requests == 2
+        assert daemon.log().count("rejections_forgotten") == 1
+
+
 def test_a_logout_that_only_the_store_knows_of_is_written_down() -> None:
     """The daemon was killed before it could write: the next `systemctl stop` empties the store."""
     with running_emulator() as emulator, managed_daemon(profile(emulator.url)) as (manager, daemon):
@@ -273,7 +322,7 @@ def test_a_logout_that_only_the_store_knows_of_is_written_down() -> None:
         daemon.state.write_bytes(ledger)
 
         daemon.start()
-        await_that(lambda: json.loads(daemon.state.read_bytes())["logged_out"].keys() == {"main"})
+        await_that(lambda: json.loads(daemon.state.read_bytes())["logged_out"] == ["main"])
         assert daemon.stop() == 0
         manager.empty()
         daemon.start()

@@ -17,6 +17,7 @@ from openfit_token.errors import ConfigRejected, SecretUnavailable
 from openfit_token.trusted_path import Untrusted, judge_directory, user_name
 from openfit_tokend.cli.complaints import complain
 from openfit_tokend.cli.run import socket_path
+from openfit_tokend.core.budget import Unwritten
 from openfit_tokend.core.events import Kind, OverBudget
 from openfit_tokend.core.oauth import TOKEN_PATH, Failure
 from openfit_tokend.core.schedule import REQUEST_TIMEOUT
@@ -175,9 +176,13 @@ def _check_state(directory: Path, report: _Report) -> bool:
             report.ok("state", str(directory))
         else:
             text = f"no room is left at {directory}"
-            report.warn("state", text, "a restart would forget rejected logins and logouts")
+            report.warn(
+                "state",
+                text,
+                "no login would be sent by itself, and a restart would forget logouts",
+            )
         return True
-    text = f"{_user()} can't write to {directory}: rejected logins would be forgotten"
+    text = f"{_user()} can't write to {directory}: no login would be sent by itself"
     fix = "check as the daemon's user; chown it, or name another by STATE_DIRECTORY"
     report.fail("state", text, fix, EX_OSERR)
     return True
@@ -276,6 +281,10 @@ async def _check_login(  # noqa: PLR0913 -- the parts of a daemon that a login t
         return  # said already
     attempt = await accounts.admit(profile.account, password, insisted=False)
     assert attempt is not None  # noqa: S101 -- nobody announces another secret here
+    if isinstance(attempt, Unwritten):
+        fix = "see state above; the password would be sent again after a restart if it is rejected"
+        report.fail(what, "not sent: the ledger can't be written", fix, EX_OSERR)
+        return
     if isinstance(attempt, OverBudget):
         await accounts.write()
         _report_unsent(attempt, profile.name, report, stored=stored)

@@ -81,6 +81,11 @@ class Wait:
     """Another login of the account is under way: ask again when it has ended."""
 
 
+@dataclass(frozen=True, slots=True)
+class Unwritten:
+    """Nothing was sent: that it was couldn't be written down, and so might be forgotten."""
+
+
 def ask(
     ledger: Ledger, fingerprint: Fingerprint, now: float, *, insisted: bool
 ) -> Go | Wait | OverBudget:
@@ -190,37 +195,44 @@ def _without(some: tuple[Fingerprint, ...], one: Fingerprint) -> tuple[Fingerpri
     return tuple(each for each in some if each != one)
 
 
-# What a restart would forget
+# What couldn't be written down, and what was read
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """The fingerprints of a ledger that the state file doesn't hold."""
+def may_go_unwritten(ledger: Ledger, attempt: Attempt, *, insisted: bool) -> bool:
+    """Return whether a login may be sent though it couldn't be written down first.
 
-    proven: tuple[Fingerprint, ...] = ()
-    lost: tuple[tuple[float, Fingerprint], ...] = ()
-    """The times of entries, and the passwords whose answers were lost then."""
-    rejected: tuple[Fingerprint, ...] = ()
-    """Rejected passwords, if the file couldn't be written."""
+    If its password is rejected, a restart may forget that, and would send it again by itself. So
+    only an operator's goes, and one whose password was accepted.
+    """
+    return insisted or attempt.fingerprint in ledger.proven
 
 
-def memory(ledger: Ledger, *, written: bool) -> Memory:
-    """Give what is to be recalled after a restart; `written`: the file has what it can hold."""
-    lost = tuple((entry.at, entry.lost) for entry in ledger.entries if entry.lost is not None)
-    return Memory(ledger.proven, lost, () if written else ledger.rejected)
+def lacks(written: Ledger, ledger: Ledger) -> bool:
+    """Return whether what is written of an account lacks a rejection, or what may be one."""
+    return any(entry not in written.entries for entry in ledger.entries)
 
 
-def recall(ledger: Ledger, memory: Memory) -> Ledger:
-    """Give a ledger that was read from the state file with what it had forgotten."""
-    lost = dict(memory.lost)
-    proven, rejected = ledger.proven, ledger.rejected
-    for fingerprint in memory.rejected:
-        rejected = _with(rejected, fingerprint)
-    for fingerprint in memory.proven:
-        if fingerprint not in rejected:  # the file may be newer
-            proven = _with(proven, fingerprint)
-    entries = tuple(
-        entry if entry.clear or entry.lost is not None else replace(entry, lost=lost.get(entry.at))
-        for entry in ledger.entries
+def doubted(ledger: Ledger, now: float) -> Ledger:
+    """Return a ledger for an account of which a rejected password was forgotten.
+
+    Nobody knows which: so nothing goes by itself, but for a secret that is announced from now on.
+    Nor how many: two of three count as spent.
+    """
+    guessed = (Entry(now),) * (LIMIT - 1 - len(_young(ledger, now)))
+    return replace(
+        ledger,
+        entries=(*ledger.entries, *guessed),
+        clear=max(LIMIT, ledger.clear),
+        refused_sent=now,
     )
-    return replace(ledger, proven=proven, rejected=rejected, entries=entries)
+
+
+def merged(one: Ledger, other: Ledger) -> Ledger:
+    """Return the ledger of an account that had two, as it was spelled in two ways."""
+    return Ledger(
+        entries=tuple(sorted(one.entries + other.entries, key=lambda entry: entry.at)),
+        clear=one.clear + other.clear,
+        rejected=one.rejected + other.rejected,
+        announced=max(one.announced, other.announced),
+        refused_sent=max(one.refused_sent, other.refused_sent),
+    )

@@ -1,7 +1,7 @@
 """What a profile holds and what it is doing; and all that can be read off these two.
 
-A Session is immutable and holds nothing that could be derived. Only `step` makes new ones. All
-moments are seconds of CLOCK_BOOTTIME.
+A Session is immutable and holds nothing that could be derived. Only `step`, and `restart` at the
+start, make new ones. All moments are seconds of CLOCK_BOOTTIME.
 """
 
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,4 @@
-"""The table: what every event makes of every session. Total, pure, the only maker of Sessions.
+"""The table: what every event makes of every session. Total, pure.
 
     Idle ── due, wished for ──> Requesting ── granted ──> Idle (until the token is due)
      ^                           │     │
@@ -410,30 +410,6 @@ def _rescheduled(session: Session, moment: Moment, policy: Policy) -> Session:
     return replace(session, doing=rest(session, moment.now))
 
 
-# A restart
-
-
-def restored(session: Session, now: float) -> Session:
-    """Give a stored session as it is after a restart. Feed it one Reconfigured then.
-
-    It was stored before its request was sent, so what was under way may have been acted upon.
-    """
-    if not isinstance(session.doing, Requesting):
-        return session
-    refresh = session.refresh
-    if refresh is not None and isinstance(session.doing.request, Refresh):
-        refresh = replace(refresh, lost=refresh.lost + 1)
-    barred_for_ever = session.bar is not None and session.bar.until == inf
-    return replace(
-        session,
-        doing=Stopped() if refresh is None and barred_for_ever else Idle(now + PAUSE),
-        refresh=refresh,
-        number=session.number + 1,
-        attempt=max(1, session.attempt),
-        error=_interrupted_problem(now),
-    )
-
-
 # What people are told
 
 
@@ -451,14 +427,5 @@ def _known_problem(now: float) -> Problem:
         LoginRejected,
         "the token server rejected this user name and password before; they aren't sent again",
         STORE_ANOTHER,
-        now,
-    )
-
-
-def _interrupted_problem(now: float) -> Problem:
-    return Problem(
-        Unavailable,
-        "the daemon was restarted before the token server's answer came",
-        "nothing needs doing: it is tried again",
         now,
     )

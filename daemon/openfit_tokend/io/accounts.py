@@ -1,11 +1,10 @@
 """The ledgers of all accounts: who may log in now, written down before it is done.
 
 One owner for all keepers, since profiles of one account share its lockout. The state file holds no
-secret. If it can't be written the daemon goes on in memory, and says so.
+secret. What can't be written stays in memory, is said, and is tried again until it is on disk.
 """
 
 import hashlib
-import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from math import inf
@@ -15,20 +14,20 @@ import anyio
 import anyio.to_thread
 
 from openfit_tokend.core import budget
-from openfit_tokend.core.budget import Attempt, Fingerprint, Go, Ledger, Wait
+from openfit_tokend.core.budget import Attempt, Fingerprint, Go, Ledger, Unwritten, Wait
 from openfit_tokend.core.events import Kind, OverBudget
 from openfit_tokend.core.secret import Secret
-from openfit_tokend.core.settings import Account, Identity
+from openfit_tokend.core.settings import Account
 from openfit_tokend.io import clock, log
-from openfit_tokend.io.session_form import Fingerprints
+from openfit_tokend.io.blocking_calls import BlockingCalls
 from openfit_tokend.io.state import State, StateFile
 
 WRITE_TIME: Final = 10.0
 """Seconds that a login waits for the disk: one that hangs must not end a session."""
+RETRY: Final = 5.0
+"""Seconds until what couldn't be written is tried again."""
 MAX_PAUSE: Final = 0.05
 """Seconds between two writes at most."""
-_LOOK: Final = 0.01
-"""Seconds between two looks whether a save has ended that nobody waits for any more."""
 _PAUSE: Final = 3
 """Between two writes, times the time of the first: a thousand logins at once share a few."""
 _SCRYPT_COST: Final = 2**9
@@ -37,32 +36,37 @@ _SCRYPT_COST: Final = 2**9
 
 @final
 class Accounts:
-    """The ledger of each account, and the marks of logged-out profiles."""
+    """The ledger of each account, and which profiles are logged out."""
 
     def __init__(self, file: StateFile) -> None:
         """Read the state file; what is damaged counts as two of three rejections."""
         self._file = file
-        self._state = file.load()
+        self._state = self._on_disk = file.load()
         self._settled: dict[Account, anyio.Event] = {}
-        self._changes = 0
-        self._written = 0
+        self._calls = BlockingCalls("ledger")
         self._writing = anyio.Lock()
+        self._changes = 0
+        self._written = 0  # of these
+        self._saves = 0  # that were begun
+        self._next_save = -inf  # CLOCK_BOOTTIME
+        self._trouble = anyio.Event()  # set: the last save failed
         # One at a time: forty threads that hash at once would leave forty arenas of memory behind.
+        # Nobody else has a place in it: what hangs elsewhere holds no login up.
         self._hashing = anyio.CapacityLimiter(1)
-        self._next_write = -inf  # CLOCK_BOOTTIME
-        self._failing = False
-        self._disk = (
-            threading.Lock()
-        )  # held by the thread that saves, perhaps one that was given up
+
+    @property
+    def saved_at(self) -> float:
+        """Return until when all is on disk; -inf: nothing of this boot is."""
+        return self._on_disk.saved_at
 
     def ledger(self, account: Account) -> Ledger:
-        """Give what is known of an account."""
-        return self._state.ledgers.get(account, self._state.unknown)
+        """Return what is known of an account."""
+        return self._state.ledger(account)
 
     async def admit(
         self, account: Account, password: Secret, *, insisted: bool
-    ) -> Attempt | OverBudget | None:
-        """Wait until a login may be sent and write it down; or say that it may not.
+    ) -> Attempt | OverBudget | Unwritten | None:
+        """Wait until a login may be sent and write it down; or say why it may not.
 
         None: while it waited an operator said that the secret may be another one: read it anew.
         Call `settle` with the attempt in any case, when the login has ended.
@@ -82,106 +86,113 @@ class Accounts:
                         return None
                 case Go(ledger, attempt):
                     self._put(account, ledger)
-                    try:
-                        await self.write()
-                    except BaseException:  # cancelled: it will not be sent
-                        self.settle(account, attempt, Kind.TRANSIENT)
-                        raise
-                    return attempt
+                    return await self._written_down(account, attempt, insisted=insisted)
 
     def settle(self, account: Account, attempt: Attempt, kind: Kind | None) -> None:
-        """Write down how a login ended (None: accepted), and let a waiting one ask again."""
+        """Note how a login ended (None: accepted), and let a waiting one ask again."""
         self._put(account, budget.settle(self.ledger(account), attempt, kind, clock.boot()))
         self._settled.pop(account, anyio.Event()).set()
 
     def announce(self, account: Account) -> None:
-        """Write down that an operator said the account's secret may be another one."""
+        """Note that an operator said the account's secret may be another one."""
         self._put(account, budget.announce(self.ledger(account), clock.boot()))
 
-    def is_logged_out(self, profile: str, identity: Identity) -> bool:
-        """Tell whether an operator logged this profile out, with this identity."""
-        return self._state.logged_out.get(profile) == identity
+    def is_logged_out(self, profile: str) -> bool:
+        """Return whether an operator logged this profile out."""
+        return profile in self._state.logged_out
 
-    def mark(self, profile: str, logged_out: Identity | None) -> bool:
+    def mark(self, profile: str, *, logged_out: bool) -> bool:
         """Note whether a profile is logged out; True: that is news, and `write` is to follow."""
-        marks = {name: who for name, who in self._state.logged_out.items() if name != profile}
-        if logged_out is not None:
-            marks[profile] = logged_out
+        marks = self._state.logged_out
+        marks = marks | {profile} if logged_out else marks - {profile}
         if marks == self._state.logged_out:
             return False
         self._change(replace(self._state, logged_out=marks))
         return True
 
-    def fingerprints(self, account: Account) -> Fingerprints:
-        """Give what the state file doesn't hold of an account's ledger."""
-        memory = budget.memory(self.ledger(account), written=not self._failing)
-        return Fingerprints(self._state.salt, memory)
+    def is_behind(self, account: Account) -> bool:
+        """Return whether the file lacks a rejection of this account, or what may be one."""
+        return budget.lacks(self._on_disk.ledger(account), self.ledger(account))
 
-    def recall(self, account: Account, fingerprints: Fingerprints) -> None:
-        """Take back what `fingerprints` gave before a restart, unless the salt is another.
+    def doubt(self, account: Account) -> None:
+        """Note that a rejection of this account was forgotten, as it couldn't be written down."""
+        self._put(account, budget.doubted(self.ledger(account), clock.boot()))
+        log.warning(
+            "rejections_forgotten",
+            username=account.username,
+            id_server=account.id_server,
+            hint="no login is sent by itself until one is ordered, or another password is stored",
+        )
 
-        A file that is gone, or never could be written, made a new one: with nothing in it yet, the
-        old one goes on.
-        """
-        if not self._state.ledgers:
-            self._state = replace(self._state, salt=fingerprints.salt)
-        ledger = self.ledger(account)
-        recalled = budget.recall(ledger, fingerprints.memory)
-        if fingerprints.salt == self._state.salt and recalled != ledger:
-            self._put(account, recalled)
-
-    async def write(self) -> None:
-        """Return when all changes until now are on disk; many callers share one write.
+    async def write(self) -> bool:
+        """Return whether all changes until now are on disk; many callers share one write.
 
         A disk that fails, or doesn't answer within WRITE_TIME, is said, and the daemon goes on in
         memory. Never raises.
         """
-        mine = self._changes
-        if self._written >= mine:
-            return
+        mine, saves = self._changes, self._saves
         async with self._writing:
-            if self._written >= mine or (self._disk.locked() and self._failing):
-                return  # nothing to do, or a disk that hangs
-            await anyio.sleep(max(0.0, self._next_write - clock.boot()))
-            began, now = clock.boot(), self._changes
-            reason = f"no answer within {WRITE_TIME:.0f} s"
-            with anyio.move_on_after(WRITE_TIME):
-                # One that was cancelled may be at it: what changed since isn't in it.
-                while self._disk.locked():  # noqa: ASYNC110 -- a thread ends it, with no way to tell the loop
-                    await anyio.sleep(_LOOK)
-                reason = await self._try_save()
-            if reason and not self._failing:
-                log.warning(
-                    "state_not_written",
-                    path=self._file.path,
-                    reason=reason,
-                    hint="logins go on, counted in memory only until this is mended",
-                )
-            self._failing = bool(reason)
-            self._written = now
+            if self._written >= mine:
+                return True
+            hangs = self._trouble.is_set() and self._calls.threads
+            if hangs or self._saves > saves:  # or one that began since then has failed
+                return False
+            await anyio.sleep(max(0.0, self._next_save - clock.boot()))
+            began = clock.boot()
+            self._saves += 1
+            changes, state = self._changes, replace(self._state, saved_at=began)
+            reason = await self._try_save(state)
+            if not reason:
+                self._written, self._on_disk = changes, state
+            self._note(reason)
             ended = clock.boot()
-            self._next_write = ended + min(MAX_PAUSE, _PAUSE * (ended - began))
+            self._next_save = ended + min(MAX_PAUSE, _PAUSE * (ended - began))
+            return not reason
 
-    async def write_anew(self) -> bool:
-        """Write as `write` does, also what couldn't be written before; False: it still can't."""
-        self._changes += 1
-        await self.write()
-        return not self._failing
+    async def keep_trying(self) -> None:
+        """Write what couldn't be written, as soon as that can be done. Never returns."""
+        while True:
+            await self._trouble.wait()
+            await anyio.sleep(RETRY)
+            await self.write()
 
-    async def _try_save(self) -> str:
-        """Save in a thread, which a disk that hangs may hold; give what is wrong, if anything."""
+    async def _written_down(
+        self, account: Account, attempt: Attempt, *, insisted: bool
+    ) -> Attempt | Unwritten:
         try:
-            await anyio.to_thread.run_sync(self._save, abandon_on_cancel=True)
+            if await self.write():
+                return attempt
+        except BaseException:  # cancelled: it will not be sent
+            self.settle(account, attempt, Kind.TRANSIENT)
+            raise
+        if budget.may_go_unwritten(self.ledger(account), attempt, insisted=insisted):
+            return attempt
+        self.settle(account, attempt, Kind.TRANSIENT)
+        return Unwritten()
+
+    async def _try_save(self, state: State) -> str:
+        """Save it in a thread, which a disk that hangs may hold; return what is wrong, if anything."""
+        try:
+            await self._calls.run("ledger", lambda: self._file.save(state), WRITE_TIME)
+        except TimeoutError:
+            return f"no answer within {WRITE_TIME:.0f} s"
         except OSError as error:
             return error.strerror or "it can't be written"
-        except RuntimeError:  # no thread could be started
-            return "the system allows no more threads"
         return ""
 
-    def _save(self) -> None:
-        """Save what there is by now: whichever thread comes last, the newest is on disk."""
-        with self._disk:
-            self._file.save(self._state)
+    def _note(self, reason: str) -> None:
+        if reason and not self._trouble.is_set():
+            log.warning(
+                "state_not_written",
+                path=self._file.path,
+                reason=reason,
+                hint="until this is mended only logins that an operator orders, or whose password"
+                " was accepted before, are sent",
+            )
+            self._trouble.set()
+        elif not reason and self._trouble.is_set():
+            log.info("state_written", path=self._file.path)
+            self._trouble = anyio.Event()
 
     def _put(self, account: Account, ledger: Ledger) -> None:
         ledgers: Mapping[Account, Ledger] = {**self._state.ledgers, account: ledger}

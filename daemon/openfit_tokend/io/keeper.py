@@ -8,6 +8,7 @@ were sent are waited for.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from typing import Protocol, final
 
 from anyio import CancelScope, get_cancelled_exc_class
@@ -33,6 +34,7 @@ from openfit_tokend.core.events import (
 )
 from openfit_tokend.core.notices import Condition, told_before
 from openfit_tokend.core.oauth import Failure
+from openfit_tokend.core.restart import begun, restored
 from openfit_tokend.core.rights import Rights
 from openfit_tokend.core.schedule import MAX_BACKOFF, REQUEST_TIMEOUT
 from openfit_tokend.core.secret import Secret
@@ -46,13 +48,11 @@ from openfit_tokend.core.session import (
     Stopped,
     is_logged_out,
     live,
-    logged_out_session,
-    new_session,
     state,
     wake_at,
 )
 from openfit_tokend.core.settings import Profile
-from openfit_tokend.core.step import restored, step
+from openfit_tokend.core.step import step
 from openfit_tokend.io import clock, log
 from openfit_tokend.io.accounts import Accounts
 from openfit_tokend.io.alarm import Alarm
@@ -62,6 +62,7 @@ from openfit_tokend.io.problems import (
     internal_problem,
     over_budget_problem,
     unsent_problem,
+    unwritten_problem,
     void_problem,
 )
 from openfit_tokend.io.queue import Queue
@@ -128,14 +129,20 @@ class Keeper:
         self._removed = False  # then the name may be another keeper's
         self._faults = 0  # of ours, since the last token
         self._password: Secret | None = None  # of `login`, until that login ends
-        now = clock.boot()
-        kept = tools.sessions.take(profile.name)
-        logged_out = tools.accounts.is_logged_out(profile.name, profile.identity)
-        self.session = logged_out_session(now) if logged_out else new_session(now)
-        self.answered = logged_out
+        now, kept, accounts = clock.boot(), tools.sessions.take(profile.name), tools.accounts
+        self.session = begun(
+            None if kept is None else kept.session,
+            -inf if kept is None else kept.at,
+            logged_out=accounts.is_logged_out(profile.name),
+            noted_at=accounts.saved_at,
+            now=now,
+        )
         self._timer = tools.alarm.at(wake_at(self.session), self._wake)
         if kept is not None:
             self._go_on(kept, now)
+        self.answered = live(self.session, now) is not None or isinstance(
+            self.session.doing, Stopped
+        )
 
     def hand_out(self, access: AccessToken, now: float) -> bytes:
         """Give the encoded result that hands out the session's live token."""
@@ -174,32 +181,29 @@ class Keeper:
             self._carry_out(effect, sender)
 
     def _go_on(self, kept: Kept, now: float) -> None:
-        """Take up the session of before a restart, as after a reload."""
+        """Take up what was kept before a restart, as after a reload."""
+        accounts, account = self._tools.accounts, self.profile.account
         self.told = told_before(kept.session, now)
-        if not self.answered or is_logged_out(kept.session):  # a logout is the file's to say too
-            self.session = restored(kept.session, now)
         self.last_success_at = kept.last_success_at
-        self._tools.accounts.recall(self.profile.account, kept.fingerprints)
-        self._set_timer(wake_at(self.session))
+        if kept.unwritten and kept.at > accounts.saved_at:
+            accounts.doubt(account)
         self._mark()
         self.feed(Reconfigured(schedule=kept.policy != self.profile.policy))
-        held = live(self.session, now) is not None
-        self.answered = held or isinstance(self.session.doing, Stopped)
         if self.session != kept.session:
             self._keep()
 
     def _mark(self) -> None:
         """Have it written down whether the profile is logged out, if that is news."""
-        out = self.profile.identity if is_logged_out(self.session) else None
-        if not self._removed and self._tools.accounts.mark(self.profile.name, out):
+        out = is_logged_out(self.session)
+        if not self._removed and self._tools.accounts.mark(self.profile.name, logged_out=out):
             self._tools.tasks.start_soon(self._tools.accounts.write)
 
     def _keep(self) -> None:
         """Let the session outlive the daemon, where there is a place for that."""
         if not self._removed:
-            fingerprints = self._tools.accounts.fingerprints(self.profile.account)
+            unwritten = self._tools.accounts.is_behind(self.profile.account)
             self._tools.sessions.keep(
-                self.profile, self.session, self.last_success_at, fingerprints
+                self.profile, self.session, self.last_success_at, unwritten=unwritten
             )
 
     def _begin_again(self) -> None:
@@ -259,9 +263,10 @@ class Keeper:
 
     def _carry_out(self, effect: Effect, sender: Profile) -> None:
         match effect:
+            case Send(number) if self.stopping:  # else it would be stored as one that was sent
+                self.feed(Failed(number, Kind.TRANSIENT, unsent_problem()), sender)
             case Send(number, request):
-                if not self.stopping:
-                    self._begin(self.profile, number, request)
+                self._begin(self.profile, number, request)
             case Revoke(token):
                 self._tools.tasks.start_soon(self._tools.endpoint.revoke, sender, token)
 
@@ -296,7 +301,7 @@ class Keeper:
             await self._tools.accounts.write()
 
     async def _write_and_tell(self, done: Callable[[bool], None]) -> None:
-        done(await self._tools.accounts.write_anew())
+        done(await self._tools.accounts.write())
 
     async def _refresh(self, sender: Profile, number: int, request: Refresh) -> Granted | Failed:
         self.counters.refreshes += 1
@@ -323,13 +328,15 @@ class Keeper:
     async def _log_in_with(
         self, sender: Profile, number: int, request: Login, password: Secret
     ) -> Granted | Failed | None:
-        """Give what a login with this password came to; None: the secret is to be read anew."""
+        """Return what a login with this password came to; None: the secret is to be read anew."""
         accounts, account = self._tools.accounts, sender.account
         admitted = await accounts.admit(account, password, insisted=request.insisted)
         if admitted is None:
             return None
         if isinstance(admitted, OverBudget):
             return Failed(number, admitted, over_budget_problem(admitted))
+        if isinstance(admitted, budget.Unwritten):
+            return Failed(number, Kind.TRANSIENT, unwritten_problem())
         self.counters.logins += 1
         kind: Kind | None = Kind.TRANSIENT  # what it is if the daemon ends before it is sent
         try:

@@ -33,6 +33,17 @@ def unsent_problem() -> Problem:
     )
 
 
+def unwritten_problem() -> Problem:
+    """Say that the ledger couldn't take the login down, and so may forget that it was rejected."""
+    return Problem(
+        Unavailable,
+        "the ledger of rejected logins can't be written, so no login is sent by itself",
+        "the daemon's log says why (state_not_written): mend that; openfit-token login sends one"
+        " all the same",
+        clock.boot(),
+    )
+
+
 def over_budget_problem(refused: OverBudget) -> Problem:
     """Say why the account's ledger lets no login be sent."""
     if refused.until == inf:

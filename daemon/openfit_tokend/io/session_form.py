@@ -6,13 +6,12 @@ version, and comes first in every version: so a newer daemon's bytes can be told
 
 from dataclasses import dataclass
 from hashlib import sha256
-from math import isnan
+from math import inf, isnan
 from typing import Final, TypeAlias, assert_never, cast
 
 import msgpack
 
 from openfit_token.errors import BY_CODE
-from openfit_tokend.core.budget import Fingerprint, Memory
 from openfit_tokend.core.schedule import Policy
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import (
@@ -33,12 +32,14 @@ from openfit_tokend.core.settings import Identity
 Plain: TypeAlias = "bool | int | float | str | bytes | list[Plain] | None"
 """What MessagePack makes of bytes."""
 
-VERSION: Final = 2
-"""Of the form. A daemon leaves newer ones alone."""
+VERSION: Final = 3
+"""Of the form. A daemon reads older ones, and leaves newer ones alone."""
 _SUM: Final = 32
 """Bytes of the sum."""
 _HEAD: Final = _SUM + 2
 """Bytes of the sum and the version."""
+_SAME: Final = 7
+"""Values that each version begins with."""
 
 
 class Damaged(ValueError):
@@ -47,17 +48,6 @@ class Damaged(ValueError):
 
 class Newer(ValueError):
     """These bytes are whole, and a newer daemon's."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fingerprints:
-    """The fingerprints of a profile's account that the state file doesn't hold.
-
-    `salt`: the one they were made with; those of another one mean nothing.
-    """
-
-    salt: bytes
-    memory: Memory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +64,10 @@ class Kept:
     """By which the token's `due` was drawn."""
     session: Session
     last_success_at: float | None
-    fingerprints: Fingerprints
+    at: float
+    """When it was so; inf: as it was stored by an earlier version, later than all that it says."""
+    unwritten: bool
+    """The ledger's file lacked a rejection of the profile's account."""
 
 
 def digest(identity: Identity) -> bytes:
@@ -98,10 +91,12 @@ def decoded(data: bytes) -> Kept:
     """
     if len(data) < _HEAD or sha256(data[_SUM:]).digest() != data[:_SUM]:
         raise Damaged
-    if int.from_bytes(data[_SUM:_HEAD]) > VERSION:
+    version = int.from_bytes(data[_SUM:_HEAD])
+    if version > VERSION:
         raise Newer
     try:
-        return _kept(_unpacked(data[_HEAD:]))
+        value = _unpacked(data[_HEAD:])
+        return _kept(value if version == VERSION else _of_this_version(value))
     except (ValueError, msgpack.UnpackException) as error:
         raise Damaged from error
 
@@ -123,7 +118,7 @@ def _unpacked(data: bytes) -> Plain:
 
 
 def _formed(kept: Kept) -> object:
-    policy, fingerprints, memory = kept.policy, kept.fingerprints, kept.fingerprints.memory
+    policy = kept.policy
     return [
         kept.sequence,
         kept.boot_id,
@@ -132,13 +127,14 @@ def _formed(kept: Kept) -> object:
         [policy.refresh_before, policy.refresh_token_lifetime],
         _formed_session(kept.session),
         kept.last_success_at,
-        [fingerprints.salt, memory.proven, memory.lost, memory.rejected],
+        kept.at,
+        kept.unwritten,
     ]
 
 
 def _kept(value: Plain) -> Kept:
     match value:
-        case [sequence, boot_id, profile, identity, policy, session, success, fingerprints]:
+        case [sequence, boot_id, profile, identity, policy, session, success, at, unwritten]:
             return Kept(
                 sequence=_whole(sequence),
                 boot_id=_text(boot_id),
@@ -147,8 +143,18 @@ def _kept(value: Plain) -> Kept:
                 policy=_policy(policy),
                 session=_session(session),
                 last_success_at=None if success is None else _number(success),
-                fingerprints=_fingerprints(fingerprints),
+                at=_number(at),
+                unwritten=_flag(unwritten),
             )
+        case _:
+            raise Damaged
+
+
+def _of_this_version(value: Plain) -> Plain:
+    """Return what an earlier version stored: the rejections it had couldn't be written down."""
+    match value:
+        case [*same, [bytes(), [*_proven], [*_lost], [*rejected]]] if len(same) == _SAME:
+            return [*same, inf, bool(rejected)]
         case _:
             raise Damaged
 
@@ -157,27 +163,6 @@ def _policy(value: Plain) -> Policy:
     match value:
         case [refresh_before, refresh_token_lifetime]:
             return Policy(_number(refresh_before), _number(refresh_token_lifetime))
-        case _:
-            raise Damaged
-
-
-def _fingerprints(value: Plain) -> Fingerprints:
-    match value:
-        case [salt, [*proven], [*lost], [*rejected]]:
-            memory = Memory(
-                tuple(map(_fingerprint, proven)),
-                tuple(map(_lost, lost)),
-                tuple(map(_fingerprint, rejected)),
-            )
-            return Fingerprints(_bytes(salt), memory)
-        case _:
-            raise Damaged
-
-
-def _lost(value: Plain) -> tuple[float, Fingerprint]:
-    match value:
-        case [at, fingerprint]:
-            return _number(at), _fingerprint(fingerprint)
         case _:
             raise Damaged
 
@@ -349,10 +334,6 @@ def _whole(value: Plain) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise Damaged
     return value
-
-
-def _fingerprint(value: Plain) -> Fingerprint:
-    return Fingerprint(_whole(value))
 
 
 def _number(value: Plain) -> float:

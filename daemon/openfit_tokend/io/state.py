@@ -22,13 +22,16 @@ from typing import Final, cast
 import platformdirs
 
 from openfit_token.trusted_path import Untrusted, judge_directory
+from openfit_tokend.core import budget
 from openfit_tokend.core.budget import LIMIT, WINDOW, Entry, Fingerprint, Ledger
-from openfit_tokend.core.settings import Account, Identity
+from openfit_tokend.core.settings import Account
 from openfit_tokend.io import clock, log
 from openfit_tokend.io.lock_holder import holder, sign
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Of the file's form."""
+READABLE: Final = (1, 2)
+"""Versions of the form that are read. The first had an identity beside each profile's name."""
 LATE: Final = 60.0
 """Seconds after a restart at which a login that was under way counts as lost: the server may
 still be at it."""
@@ -43,12 +46,19 @@ class State:
 
     salt: bytes
     ledgers: Mapping[Account, Ledger] = field(default_factory=dict[Account, Ledger])
-    logged_out: Mapping[str, Identity] = field(default_factory=dict[str, Identity])
+    logged_out: frozenset[str] = frozenset()
+    """Profiles that an operator logged out, until an operator logs them in."""
     unknown: Ledger = field(default_factory=Ledger)
+    saved_at: float = -inf
+    """CLOCK_BOOTTIME until which all that came is in it; -inf: none of this boot."""
+
+    def ledger(self, account: Account) -> Ledger:
+        """Return what is known of an account."""
+        return self.ledgers.get(account, self.unknown)
 
 
 def state_path(config_path: Path) -> Path:
-    """Give where the file is: in $STATE_DIRECTORY (systemd.exec(5)), else in the user's state.
+    """Return where the file is: in $STATE_DIRECTORY (systemd.exec(5)), else in the user's state.
 
     There each configuration has one of its own, so that two daemons of one user don't share it.
     """
@@ -66,7 +76,7 @@ class StateFile:
     path: Path
 
     def load(self) -> State:
-        """Give the state; a file that is not there is an empty one, a damaged one is said."""
+        """Return the state; a file that isn't there is an empty one, a damaged one is logged."""
         fresh = State(salt=secrets.token_bytes(16))
         try:
             judge_directory(str(self.path.parent))
@@ -84,6 +94,8 @@ class StateFile:
 
     def save(self, state: State) -> None:
         """Replace the file atomically, and have it on disk when this returns.
+
+        `state.saved_at` must be a moment of this boot.
 
         Raises:
             OSError: it can't be written.
@@ -133,7 +145,7 @@ class StateFile:
         return holder(self.path.with_suffix(".lock"))
 
     def is_locked(self) -> bool:
-        """Tell whether a daemon has the file at this moment."""
+        """Return whether a daemon has the file at this moment."""
         try:
             lock = os.open(
                 self.path.with_suffix(".lock"), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -165,11 +177,11 @@ class StateFile:
             hint="taken as two of three rejected logins; it is written anew",
         )
         now = clock.boot()
-        return State(fresh.salt, unknown=Ledger(entries=(Entry(now), Entry(now))))
+        return State(fresh.salt, unknown=Ledger(entries=(Entry(now),) * (LIMIT - 1)))
 
 
 def boot_id() -> str:
-    """Give the name of this boot of the host; "" where it can't be known."""
+    """Return the name of this boot of the host; "" where it can't be known."""
     try:
         return _BOOT_ID.read_text().strip()
     except OSError:
@@ -177,12 +189,12 @@ def boot_id() -> str:
 
 
 def formed(state: State) -> Json:
-    """Give a state as the file has it, with the clocks of this moment."""
+    """Return a state as the file has it."""
     return {
         "v": VERSION,
         "boot_id": boot_id(),
-        "boot": clock.boot(),
-        "wall": clock.wall(),
+        "boot": state.saved_at,
+        "wall": clock.wall() - (clock.boot() - state.saved_at),
         "salt": state.salt.hex(),
         "accounts": [
             {
@@ -198,23 +210,20 @@ def formed(state: State) -> Json:
             for account, ledger in state.ledgers.items()
             if ledger.matters or state.unknown.matters
         ],
-        "logged_out": {
-            name: [who.id_server, who.client_id, who.scope, who.username]
-            for name, who in state.logged_out.items()
-        },
+        "logged_out": sorted(state.logged_out),
         "unknown": [entry.at for entry in state.unknown.entries],
     }
 
 
 def parsed(value: object) -> State:
-    """Give the state of a file that `formed` made, its times in this boot's clock.
+    """Return the state of a file that `formed` made, its times in this boot's clock.
 
     Raises:
         ValueError, KeyError, TypeError, AttributeError, OverflowError: it is damaged.
     """
     # Whatever is not as `formed` made it raises one of the errors that `load` expects.
     file = cast("Json", value)
-    if file["v"] != VERSION:
+    if file["v"] not in READABLE:
         raise ValueError("another version")
     restart = _Restart(
         same_boot=file["boot_id"] == boot_id() != "",
@@ -222,17 +231,18 @@ def parsed(value: object) -> State:
         saved=_number(file["boot"]),
         now=clock.boot(),
     )
-    accounts = cast("Sequence[Json]", file["accounts"])
-    logged_out = cast("Mapping[str, Sequence[str]]", file["logged_out"])
+    ledgers: dict[Account, Ledger] = {}
+    for each in cast("Sequence[Json]", file["accounts"]):
+        account, ledger = _account(each), _ledger(each, restart)
+        other = ledgers.get(account)
+        ledgers[account] = ledger if other is None else budget.merged(other, ledger)
     unknown = cast("Sequence[object]", file["unknown"])
     return State(
         salt=bytes.fromhex(cast("str", file["salt"])),
-        ledgers={
-            Account(str(each["id_server"]), str(each["username"])): _ledger(each, restart)
-            for each in accounts
-        },
-        logged_out={name: Identity(*map(str, who)) for name, who in logged_out.items()},
+        ledgers=ledgers,
+        logged_out=_names(file["logged_out"]),
         unknown=Ledger(entries=tuple(Entry(restart.entry(_number(at))) for at in unknown)),
+        saved_at=restart.saved if restart.same_boot else -inf,
     )
 
 
@@ -247,14 +257,18 @@ class _Restart:
     now: float
 
     def moment(self, at: float) -> float:
-        """Give a moment of the file in this boot's time."""
+        """Return a moment of the file in this boot's time."""
         return at if self.same_boot else self.now - self.ago - (self.saved - at)
 
     def entry(self, at: float) -> float:
-        """Give an entry's time: after a reboot what remains of its window is 0 to a whole one."""
+        """Return an entry's time: after a reboot what remains of its window is 0 to a whole one."""
         if self.same_boot:
             return min(at, self.now + LATE)
         return min(self.now, max(self.now - WINDOW, self.moment(at)))
+
+
+def _account(each: Json) -> Account:
+    return Account(str(each["id_server"]), str(each["username"]))
 
 
 def _ledger(each: Json, restart: _Restart) -> Ledger:
@@ -263,7 +277,7 @@ def _ledger(each: Json, restart: _Restart) -> Ledger:
         for at, clear in cast("Sequence[tuple[object, object]]", each["entries"])
     ]
     lost = [Entry(restart.now + LATE)] * min(LIMIT, int(_number(each["under_way"])))
-    return Ledger(
+    ledger = Ledger(
         entries=tuple(sorted(entries + lost, key=lambda entry: entry.at)),
         clear=int(_number(each["clear"])),
         rejected=tuple(
@@ -272,6 +286,23 @@ def _ledger(each: Json, restart: _Restart) -> Ledger:
         announced=restart.moment(_hidden(each["announced"])),
         refused_sent=restart.moment(_hidden(each["refused_sent"])),
     )
+    account = _account(each)
+    if ledger.rejected and (account.id_server, account.username) != (
+        each["id_server"],
+        each["username"],
+    ):
+        # It was spelled otherwise when its passwords were hashed: none can be told any more.
+        return budget.doubted(ledger, restart.now)
+    return ledger
+
+
+def _names(value: object) -> frozenset[str]:
+    if not isinstance(value, list | dict):
+        raise TypeError("not names")
+    names = cast("Sequence[object]", value)
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError("not names")
+    return frozenset(cast("Sequence[str]", names))
 
 
 def _shown(moment: float) -> float | None:

@@ -16,11 +16,10 @@ from typing import Final, final
 
 from openfit_tokend.core.session import Session
 from openfit_tokend.core.settings import Profile
-from openfit_tokend.io import log
+from openfit_tokend.io import clock, log
 from openfit_tokend.io.service_manager import STORED_PREFIX, Passed, Service, ServiceManager
 from openfit_tokend.io.session_form import (
     Damaged,
-    Fingerprints,
     Kept,
     Newer,
     decoded,
@@ -64,9 +63,12 @@ class StoredSessions:
         profile: Profile,
         session: Session,
         last_success_at: float | None,
-        fingerprints: Fingerprints,
+        *,
+        unwritten: bool,
     ) -> None:
         """Store a session in the place of the one that is stored of its profile.
+
+        `unwritten`: the ledger's file lacks a rejection of its account.
 
         When this returns it has been sent, unless the service manager takes nothing just now: then
         it will be.
@@ -82,7 +84,8 @@ class StoredSessions:
             policy=profile.policy,
             session=session,
             last_success_at=last_success_at,
-            fingerprints=fingerprints,
+            at=clock.boot(),
+            unwritten=unwritten,
         )
         name = f"{STORED_PREFIX}{self._number}"
         older = self._names.get(profile.name)
@@ -99,7 +102,6 @@ class StoredSessions:
 
     def _sort(self, name: str, kept: Kept, profile: Profile | None) -> None:
         """Note what is of use; it comes after the older ones of its profile."""
-        self._number = max(self._number, kept.sequence)
         self.forget(kept.profile)
         self._found.pop(kept.profile, None)
         if (reason := self._useless(kept, profile)) is None:

@@ -30,6 +30,7 @@ from openfit_tokend.core.events import (
     Woken,
 )
 from openfit_tokend.core.moment import Moment
+from openfit_tokend.core.restart import restored
 from openfit_tokend.core.schedule import Policy
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import (
@@ -43,7 +44,7 @@ from openfit_tokend.core.session import (
     wake_at,
 )
 from openfit_tokend.core.settings import Account, Identity
-from openfit_tokend.core.step import restored, step
+from openfit_tokend.core.step import step
 from simulation.clocks import Clock
 from simulation.disk import Disk
 from simulation.requests import Request, Requests
@@ -81,7 +82,7 @@ class Keeper:
     @property
     def account(self) -> Account:
         """Give whose failed logins it adds to."""
-        return Account(self.identity.id_server, self.identity.username.casefold())
+        return Account(self.identity.id_server, self.identity.username)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,7 @@ class Daemon:
         old = {keeper.name: keeper for keeper in self.keepers}
         self.keepers = []
         for name, (identity, policy) in enumerate(world.operators.config):
-            out = self.disk.is_logged_out(name, identity) or name in world.plan.absent
+            out = self.disk.is_logged_out(name) or name in world.plan.absent
             fresh = logged_out_session(now) if out else new_session(now)
             before = old.get(name)
             keeper = Keeper(
@@ -163,7 +164,7 @@ class Daemon:
         told = list[tuple[Call, AccessToken | TokenError]]()
         if after != before:
             self._set_timer(keeper)
-            self.disk.mark(keeper.name, keeper.identity if is_logged_out(after) else None)
+            self.disk.mark(keeper.name, logged_out=is_logged_out(after))
             ended = ended_login(before, event, after)
             if keeper.parked and is_news(before, after):
                 told = self._answer_parked(keeper, ended)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final, final
 
 from openfit_tokend.core.budget import Ledger
-from openfit_tokend.core.settings import Account, Identity
+from openfit_tokend.core.settings import Account
 from openfit_tokend.io import state as state_file
 from openfit_tokend.io.state import State
 
@@ -37,27 +37,23 @@ class Disk:
         self._state = State(salt)
 
     def ledger(self, account: Account) -> Ledger:
-        """Give what is known of an account."""
-        return self._state.ledgers.get(account, self._state.unknown)
+        """Return what is known of an account."""
+        return self._state.ledger(account)
 
     def put(self, account: Account, ledger: Ledger) -> None:
         """Write down what is known of an account."""
         ledgers: Mapping[Account, Ledger] = {**self._state.ledgers, account: ledger}
         self._state = replace(self._state, ledgers=ledgers)
 
-    def mark(self, name: int, logged_out: Identity | None) -> None:
+    def mark(self, name: int, *, logged_out: bool) -> None:
         """Write down whether a profile is logged out."""
         marks = self._state.logged_out
-        if marks.get(str(name)) == logged_out:
-            return
-        others = {key: who for key, who in marks.items() if key != str(name)}
-        if logged_out is not None:
-            others[str(name)] = logged_out
-        self._state = replace(self._state, logged_out=others)
+        marks = marks | {str(name)} if logged_out else marks - {str(name)}
+        self._state = replace(self._state, logged_out=marks)
 
-    def is_logged_out(self, name: int, identity: Identity) -> bool:
-        """Tell whether a profile was logged out, with this identity."""
-        return self._state.logged_out.get(str(name)) == identity
+    def is_logged_out(self, name: int) -> bool:
+        """Return whether a profile was logged out."""
+        return str(name) in self._state.logged_out
 
     def save(self, now: float, *, rebooted: bool) -> str:
         """Give the file as it lies there; `rebooted`: with times of another boot's clock."""
@@ -65,6 +61,7 @@ class Disk:
         if rebooted:
             moved = {who: _moved(ledger, shift) for who, ledger in state.ledgers.items()}
             state = replace(state, ledgers=moved)
+        state = replace(state, saved_at=now + shift)
         return json.dumps(_by(state, _Clocks(now + shift, -shift), "before"))
 
     def load(self, text: str, now: float, *, rebooted: bool) -> None:

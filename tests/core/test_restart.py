@@ -7,8 +7,16 @@ import pytest
 
 from made import fresh, logging_in, problem, refresh, refreshing, relogging_in
 from openfit_token.errors import LoggedOut, LoginRejected, Unavailable
-from openfit_tokend.core.session import Bar, Idle, Problem, Session, Stopped, logged_out_session
-from openfit_tokend.core.step import restored
+from openfit_tokend.core.restart import begun, restored
+from openfit_tokend.core.session import (
+    Bar,
+    Idle,
+    Problem,
+    Session,
+    Stopped,
+    logged_out_session,
+    new_session,
+)
 
 NOW = 100.0
 INTERRUPTED = Problem(
@@ -84,3 +92,35 @@ def test_a_bar_for_a_time_stops_nothing() -> None:
     session = replace(logging_in(), bar=Bar(900.0, problem()))
 
     assert restored(session, NOW).doing == Idle(NOW + 1.0)
+
+
+# Whether a profile begins logged out: two places keep that
+
+
+OUT = logged_out_session(50.0)
+
+
+@pytest.mark.parametrize("noted_at", [9.0, 10.0, 11.0])
+def test_where_both_agree_the_stored_session_goes_on(noted_at: float) -> None:
+    assert begun(fresh(), 10.0, logged_out=False, noted_at=noted_at, now=NOW) == fresh()
+    assert begun(OUT, 10.0, logged_out=True, noted_at=noted_at, now=NOW) == OUT
+
+
+def test_a_session_stored_after_the_ledger_says_whether_it_is_logged_out() -> None:
+    assert begun(fresh(), 10.0, logged_out=True, noted_at=9.0, now=NOW) == fresh()
+    assert begun(OUT, 10.0, logged_out=False, noted_at=9.0, now=NOW) == OUT
+
+
+@pytest.mark.parametrize("noted_at", [10.0, 11.0])
+def test_a_ledger_written_after_the_session_says_whether_it_is_logged_out(noted_at: float) -> None:
+    out = begun(fresh(), 10.0, logged_out=True, noted_at=noted_at, now=NOW)
+
+    assert out == logged_out_session(NOW)
+    assert begun(OUT, 10.0, logged_out=False, noted_at=noted_at, now=NOW) == new_session(NOW)
+
+
+def test_without_a_stored_session_the_ledger_says_it() -> None:
+    out = begun(None, -inf, logged_out=True, noted_at=-inf, now=NOW)
+
+    assert out == logged_out_session(NOW)
+    assert begun(None, -inf, logged_out=False, noted_at=5.0, now=NOW) == new_session(NOW)

@@ -1,0 +1,62 @@
+"""What a start of the daemon makes of what was kept, and so the one maker of Sessions beside `step`."""
+
+from dataclasses import replace
+from math import inf
+
+from openfit_token.errors import Unavailable
+from openfit_tokend.core.schedule import PAUSE
+from openfit_tokend.core.session import (
+    Idle,
+    Problem,
+    Refresh,
+    Requesting,
+    Session,
+    Stopped,
+    is_logged_out,
+    logged_out_session,
+    new_session,
+)
+
+
+def begun(
+    stored: Session | None, stored_at: float, *, logged_out: bool, noted_at: float, now: float
+) -> Session:
+    """Return the session with which a profile begins. Feed it one Reconfigured if it was stored.
+
+    `stored`: the session that was kept, if any; `logged_out`: what the ledger's file says. Each
+    has what came until `stored_at` and `noted_at`; the newer one says whether an operator's logout
+    holds, since the older one couldn't be written any more.
+    """
+    if stored is not None and (stored_at > noted_at or is_logged_out(stored) == logged_out):
+        return restored(stored, now)
+    return logged_out_session(now) if logged_out else new_session(now)
+
+
+def restored(session: Session, now: float) -> Session:
+    """Return a stored session as it is after a restart.
+
+    It was stored before its request was sent, so what was under way may have been acted upon.
+    """
+    if not isinstance(session.doing, Requesting):
+        return session
+    refresh = session.refresh
+    if refresh is not None and isinstance(session.doing.request, Refresh):
+        refresh = replace(refresh, lost=refresh.lost + 1)
+    barred_for_ever = session.bar is not None and session.bar.until == inf
+    return replace(
+        session,
+        doing=Stopped() if refresh is None and barred_for_ever else Idle(now + PAUSE),
+        refresh=refresh,
+        number=session.number + 1,
+        attempt=max(1, session.attempt),
+        error=_interrupted_problem(now),
+    )
+
+
+def _interrupted_problem(now: float) -> Problem:
+    return Problem(
+        Unavailable,
+        "the daemon was restarted before the token server's answer came",
+        "nothing needs doing: it is tried again",
+        now,
+    )

@@ -1,0 +1,165 @@
+"""Disks that really don't take a ledger, until they are mended.
+
+with broken("a full disk", daemon.state) as mend:
+    ... daemon.await_log("state_not_written") ... mend() ...
+"""
+
+import ctypes
+import os
+import resource
+import subprocess
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from daemons import NOBODY, as_stranger, await_that
+
+_FAN_CLASS_CONTENT: Final = 0x4
+_FAN_CLOEXEC: Final = 0x1
+_FAN_MARK_ADD: Final = 0x1
+_FAN_OPEN_PERM: Final = 0x10000
+_FAN_EVENT_ON_CHILD: Final = 0x8000000
+_AT_FDCWD: Final = -100
+
+FOR_EVERYBODY: Final = ("a file for the directory", "a directory for the file")
+"""A daemon meets them whoever it is."""
+MOUNTED: Final = ("a full disk", "a read-only disk")
+"""So it does with these, which root must make."""
+FOR_ITSELF: Final = (
+    "a read-only directory",
+    "an unsearchable directory",
+    "a limit for the size of files",
+)
+"""Only the process that breaks them meets these: it stops being root, or allowed to write."""
+
+
+@contextmanager
+def broken(what: str, ledger: Path) -> Generator[Callable[[], None]]:
+    """Let the ledger be unwritable; what is given mends it, and so does the end."""
+    if what in MOUNTED and os.geteuid() != 0:
+        pytest.skip("needs root: to mount")
+    directory, new = ledger.parent, ledger.with_suffix(".new")
+    if what != "a file for the directory":
+        directory.mkdir(exist_ok=True)
+    breaking = {
+        "a file for the directory": lambda: _a_file_for(directory),
+        "a directory for the file": lambda: _a_directory_for(new),
+        "a full disk": lambda: _full(directory),
+        "a read-only disk": lambda: _read_only(directory),
+        "a read-only directory": lambda: _closed(directory, 0o500),
+        "an unsearchable directory": lambda: _closed(directory, 0o600),
+        "a limit for the size of files": _limited,
+    }[what]()
+    next(breaking)
+
+    def mend() -> None:
+        next(breaking, None)
+
+    try:
+        yield mend
+    finally:
+        for _ in breaking:
+            pass
+
+
+# Each breaks, and mends when it is asked to go on; what is left to do follows at the end.
+
+
+def _a_file_for(directory: Path) -> Iterator[None]:
+    aside = directory.with_suffix(".aside")
+    if directory.exists():
+        directory.rename(aside)
+    directory.touch()
+    yield
+    directory.unlink()
+    if aside.exists():
+        aside.rename(directory)
+
+
+def _a_directory_for(new: Path) -> Iterator[None]:
+    _between_saves(new.mkdir)
+    yield
+    new.rmdir()
+
+
+def _full(directory: Path) -> Iterator[None]:
+    _run("mount", "-t", "tmpfs", "-o", "size=64k,mode=700", "tmpfs", directory)
+    filler = directory / "filler"
+    with suppress(OSError), filler.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    yield
+    filler.unlink()
+    yield
+    _run("umount", "--lazy", directory)
+
+
+def _read_only(directory: Path) -> Iterator[None]:
+    _run("mount", "--bind", directory, directory)
+    _run("mount", "-o", "remount,ro,bind", directory)
+    yield
+    _run("umount", "--lazy", directory)
+
+
+def _closed(directory: Path, mode: int) -> Iterator[None]:
+    if os.geteuid() != 0:
+        directory.chmod(mode)
+        yield
+        directory.chmod(0o700)
+        return
+    for each in (directory, *directory.iterdir()):
+        os.chown(each, NOBODY, NOBODY)
+    for above in directory.parents:
+        if above.stat().st_mode & 0o001 == 0:
+            above.chmod(above.stat().st_mode | 0o011)
+    directory.chmod(mode)
+    with as_stranger():
+        yield
+        directory.chmod(0o700)
+        yield
+
+
+def _limited() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def _between_saves(make: Callable[[], None]) -> None:
+    """Make it where a daemon has a file while it saves."""
+
+    def is_made() -> bool:
+        try:
+            make()
+        except FileExistsError:
+            return False
+        return True
+
+    await_that(is_made)
+
+
+def _run(*command: str | Path) -> None:
+    subprocess.run(command, check=True)
+
+
+@contextmanager
+def slow(ledger: Path) -> Generator[Callable[[], None]]:
+    """Let whoever opens a file beside the ledger hang until what is given lets it go on."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.fanotify_mark.argtypes = (
+        *(ctypes.c_int, ctypes.c_uint, ctypes.c_uint64, ctypes.c_int, ctypes.c_char_p),
+    )
+    fd = libc.fanotify_init(_FAN_CLASS_CONTENT | _FAN_CLOEXEC, os.O_RDONLY)
+    if fd < 0:
+        pytest.skip("needs root: to watch files with fanotify(7)")
+    end = ExitStack()
+    end.callback(os.close, fd)  # the kernel lets all go on that wait for our word
+    with end:
+        what = _FAN_OPEN_PERM | _FAN_EVENT_ON_CHILD
+        path = os.fsencode(ledger.parent)
+        assert libc.fanotify_mark(fd, _FAN_MARK_ADD, what, _AT_FDCWD, path) == 0
+        yield end.close

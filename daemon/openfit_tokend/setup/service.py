@@ -26,6 +26,8 @@ CONFIG: Final = CONFIG_DIRECTORY / "config.toml"
 STATE: Final = Path("/var/lib/openfit-tokend")
 RUNTIME: Final = Path("/run/openfit-tokend")
 """Where the sockets are."""
+IN_MEMORY: Final = "/run"
+"""A directory that no disk ever sees."""
 SOCKET_UNIT: Final = "openfit-tokend.socket"
 UNIT_PLACES: Final = (
     "/etc/systemd/system",
@@ -35,6 +37,8 @@ UNIT_PLACES: Final = (
 )
 MAX_SECRET: Final = 4096
 """Bytes of a secret that are worth copying: what the daemon reads."""
+ENDS: Final = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+"""Signals that end a command."""
 FAULT: Final = 70
 INTERRUPTED: Final = 130
 
@@ -77,17 +81,32 @@ def in_its_place(work: Callable[[], int]) -> int:
     user = account()
     if user is None:
         raise SetupFailed(f"there is no user {ACCOUNT}", "openfit-tokend install")
-    with _credentials(user) as directory:
+    ends = {each for each in ENDS if signal.getsignal(each) is not signal.SIG_IGN}
+    with _held_back({*ends, signal.SIGCHLD}) as before, _credentials(user) as directory:
         child = os.fork()
         if child == 0:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             _be(user, directory, work)
-        try:
-            _, status = os.waitpid(child, 0)
-        except BaseException:
-            os.kill(child, signal.SIGTERM)
-            os.waitpid(child, 0)
-            raise
+        arrived: set[int] = set()
+        while os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            number = signal.sigwait({*ends, signal.SIGCHLD})
+            if number != signal.SIGCHLD:
+                arrived.add(number)
+                os.kill(child, signal.SIGTERM)
+        _, status = os.waitpid(child, 0)
+        for number in arrived:
+            signal.raise_signal(number)  # it does what it would have done, once all is cleaned up
     return os.waitstatus_to_exitcode(status)
+
+
+@contextmanager
+def _held_back(signals: set[signal.Signals]) -> Generator[set[int]]:
+    """Let signals wait, so that none can skip a clean-up; the value is the mask of before."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield {int(each) for each in before}
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _be(user: pwd.struct_passwd, credentials: Path, work: Callable[[], int]) -> None:
@@ -112,7 +131,7 @@ def _be(user: pwd.struct_passwd, credentials: Path, work: Callable[[], int]) -> 
 @contextmanager
 def _credentials(user: pwd.struct_passwd) -> Generator[Path]:
     """Give a directory, in memory, with what the unit's LoadCredential gives the service."""
-    directory = Path(mkdtemp(prefix="openfit-tokend-", dir="/run"))
+    directory = Path(mkdtemp(prefix="openfit-tokend-", dir=IN_MEMORY))
     try:
         for secret in CREDENTIALS.iterdir() if CREDENTIALS.is_dir() else ():
             if stat.S_ISREG(secret.lstat().st_mode):

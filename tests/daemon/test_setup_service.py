@@ -1,0 +1,85 @@
+"""What is done in the service's place: with its credentials, which lie in memory for so long."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from daemons import NOBODY, PATIENCE, needs_root
+
+pytestmark = needs_root
+
+# What it does is said by words: at which event of the interpreter the signal comes, and which.
+SCRIPT = """
+import os, pwd, sys
+from pathlib import Path
+from openfit_tokend.setup import service
+
+place, event, number, uid = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+service.IN_MEMORY, service.CREDENTIALS = str(place / "memory"), place / "credentials"
+service.account = lambda: pwd.getpwuid(uid)
+ours = os.getpid()
+
+def work():
+    directory = Path(os.environ["CREDENTIALS_DIRECTORY"])
+    print((directory / "password_main").read_text(), os.geteuid(), flush=True)
+    sys.stdin.read()
+    return 3
+
+def send(happened, _words):
+    if happened == event and os.getpid() == ours:
+        os.kill(ours, number)
+
+sys.addaudithook(send)
+sys.exit(service.in_its_place(work))
+"""
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory with a secret, and one for its copies."""
+    with TemporaryDirectory(prefix="oft-") as name:
+        place = Path(name)
+        place.chmod(0o711)
+        (place / "memory").mkdir(mode=0o711)
+        (place / "credentials").mkdir(mode=0o700)
+        (place / "credentials" / "main").write_text("secret")
+        yield place
+
+
+def in_its_place(place: Path, event: str, number: int = 0) -> tuple[int, str]:
+    """Work until the end of the input, or until a signal; give the exit status and the output."""
+    with subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(place), event, str(int(number)), str(NOBODY)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        said = process.stdout.readline()  # nothing, if the signal came before
+        if event == "work":
+            process.send_signal(number)
+            assert process.wait(PATIENCE)
+        process.stdin.close()
+        return process.wait(PATIENCE), said
+
+
+def test_work_has_the_services_user_and_credentials_and_leaves_none_behind(place: Path) -> None:
+    assert in_its_place(place, "nothing") == (3, f"secret {NOBODY}\n")
+    assert list((place / "memory").iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("event", ["tempfile.mkdtemp", "os.chown", "os.fork", "work", "os.rmdir"])
+def test_no_signal_leaves_a_password_behind_whenever_it_comes(
+    place: Path, event: str, number: signal.Signals
+) -> None:
+    status, _said = in_its_place(place, event, number)
+
+    assert list((place / "memory").iterdir()) == []
+    assert status == -number, "and it does what it does"

@@ -25,6 +25,7 @@ from openfit_tokend.core.session import Login
 from openfit_tokend.core.settings import Profile, Settings
 from openfit_tokend.io import clock, config_file
 from openfit_tokend.io.accounts import Accounts
+from openfit_tokend.io.driver import ServingLoop
 from openfit_tokend.io.endpoint import Endpoint, Order, Probe
 from openfit_tokend.io.listener import SocketUnusable, judge_place, who_is_kept_out
 from openfit_tokend.io.secrets import Passwords
@@ -101,7 +102,7 @@ def _look(  # noqa: PLR0913 -- one for each option
         login=login,
         stored=just_stored is not None,
     )
-    anyio.run(profiles, backend="asyncio")
+    anyio.run(profiles, backend="asyncio", backend_options={"loop_factory": ServingLoop})
     report.end(login=login)
     return report.status
 
@@ -219,7 +220,6 @@ async def _check_profiles(  # noqa: PLR0913 -- one for each option
             if stored:
                 accounts.announce(profile.account)
             await _check_login(endpoint, accounts, passwords, profile, report, stored=stored)
-    await endpoint.close()
 
 
 async def _check_secret(passwords: Passwords, profile: Profile, report: _Report) -> None:

@@ -157,7 +157,6 @@ class Daemon:
                 services.start_soon(self._abandon_in_time)
                 requests.cancel_scope.cancel()  # what was sent is shielded, and waited for here
             await self._accounts.write()
-            await self._endpoint.close()
             await self._token_files.stop()
             await self._manager.drain()
             if isinstance(self._listener, AdoptedListener):
@@ -284,7 +283,6 @@ class Daemon:
         Clients are served between SLICE profiles and the next; what holds then: `Profiles`.
         """
         profiles = self.profiles
-        self._endpoint.forget_trust()
         self.users.subordinates = settings.subordinates
         profiles.expect(settings.rights)
         for count, profile in enumerate(settings.profiles.values(), 1):

@@ -202,7 +202,8 @@ PROFILE: Final[Mapping[str, Setting]] = {
     "ca_file": Setting(
         "a path, relative to this file",
         "the system's",
-        "The certificate authorities that the token server is verified with, as PEM.",
+        "The certificate authorities that the token server is verified with, as PEM. A change is noticed at the"
+        " next request.",
         '"/etc/ssl/certs/our-ca.pem"',
     ),
     "notify_command": Setting(

@@ -4,7 +4,6 @@ import shutil
 import socket
 import subprocess
 import threading
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import anyio
@@ -22,7 +21,8 @@ from openfit_tokend.core.settings import Identity, Profile
 from openfit_tokend.emulator.server import Place
 from openfit_tokend.io import clock
 from openfit_tokend.io import endpoint as endpoint_module
-from openfit_tokend.io.endpoint import MAX_REQUESTS, Endpoint, Order, Reply
+from openfit_tokend.io.endpoint import Endpoint, Order, Reply
+from openfit_tokend.io.turns import MAX_REQUESTS
 from raw_server import RawServer, raw_server, response, sending
 
 GRANTED = b'{"access_token": "abc", "expires_in": 3600}'
@@ -36,10 +36,8 @@ SHORT = 0.3
 
 
 @pytest.fixture
-async def endpoint() -> AsyncIterator[Endpoint]:
-    endpoint = Endpoint()
-    yield endpoint
-    await endpoint.close()
+def endpoint() -> Endpoint:
+    return Endpoint()
 
 
 def profile(url: str, ca_file: str | None = None) -> Profile:

@@ -18,8 +18,8 @@ from failures import outcome
 from openfit_token.errors import BudgetSpent, LoggedOut, LoginRejected
 from openfit_tokend.core.session import Idle, Refresh, Requesting, Session
 from openfit_tokend.emulator.identity import Rules
-from openfit_tokend.io.endpoint import MAX_REQUESTS
 from openfit_tokend.io.session_form import VERSION, Kept, decoded, encoded
+from openfit_tokend.io.turns import MAX_REQUESTS
 from service_managers import Manager, managed_daemon, seals
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]

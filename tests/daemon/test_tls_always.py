@@ -1,6 +1,6 @@
 """No setting and no variable lets the daemon talk to a server that it can't verify."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -46,10 +46,8 @@ def emulator(server: Path) -> Iterator[RunningEmulator]:
 
 
 @pytest.fixture
-async def endpoint() -> AsyncIterator[Endpoint]:
-    endpoint = Endpoint()
-    yield endpoint
-    await endpoint.close()
+def endpoint() -> Endpoint:
+    return Endpoint()
 
 
 async def log_in(endpoint: Endpoint, url: str) -> Reply:

@@ -1,7 +1,8 @@
 """Where logins wait that begin by themselves, before anything of theirs exists.
 
 A thousand profiles log in when the daemon starts. As many tasks that wait for their turn would
-leave behind twice the memory that all sessions take.
+leave 11 MB behind, twice what all sessions take. The turns of `turns.py` can't do it: they are for
+requests that are ready, so that a secret that can't be read takes no turn from a refresh.
 """
 
 from collections import deque

@@ -9,7 +9,6 @@ import box as boxes
 import box_opt
 from box import Box
 from emulators import CLIENT_ID, PASSWORD, USERNAME, RunningEmulator, running_emulator
-from fenced import of_readme
 from machine import Machine
 from name_server import running_name_server
 
@@ -44,8 +43,7 @@ def emulator(box: Box) -> Generator[RunningEmulator]:
 @pytest.fixture(scope="session")
 def set_up(box: Box, emulator: RunningEmulator) -> None:
     """Set the service up as a person does who has README.md, and nothing else."""
-    first, second = of_readme("On a server", "console")
-    _, install, init, enable = first.typed("#")
+    _, install, init, enable, let_in = box_opt.SERVICE.typed("#")
     box.run("useradd", "--create-home", "alice")
     box.run("useradd", "--create-home", "bob")
     box.run("sh", "-c", install)
@@ -57,7 +55,7 @@ def set_up(box: Box, emulator: RunningEmulator) -> None:
         terminal.answer("username", f"{USERNAME}\n")
         terminal.answer("(hidden): ", f"{PASSWORD}\n")
         assert terminal.end() == 0, terminal.shown
-    for command in (enable, *second.typed("#")):
+    for command in (enable, let_in):
         box.run("sh", "-c", command)
 
 

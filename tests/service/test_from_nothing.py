@@ -2,8 +2,9 @@
 
 import pytest
 
+from box_opt import SERVICE
 from emulators import CLIENT_ID, PASSWORD, USERNAME
-from fenced import API, of_readme
+from fenced import API, README, in_section
 from machine import Machine
 
 pytestmark = [pytest.mark.service, pytest.mark.slow]
@@ -19,12 +20,14 @@ def test_three_commands_lead_from_nothing_to_a_token(machine: Machine) -> None:
 
 
 def test_a_user_of_the_group_types_what_readme_says_and_calls_the_api(machine: Machine) -> None:
-    (_, block) = of_readme("On a server", "console")
+    (status,) = SERVICE.typed("$")
+    (block,) = in_section(README, "Get a token", "bash")
+    fail, call, _run = block.text.splitlines()
     api = f"{machine.emulator.url}/api/v1/me"
 
     said = [
-        machine.box.run("sh", "-c", line.replace(API, api), user="alice").stdout
-        for line in block.typed("$")
+        machine.box.run("bash", "-c", line, user="alice").stdout
+        for line in (status, f"{fail}; {call.replace(API, api)}")
     ]
 
     assert "fresh" in said[0]

@@ -5,12 +5,13 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-from fenced import ROOT, of_readme
+from fenced import README, ROOT, in_section
 
 SYSTEM_PYTHON: Final = Path("/usr/bin/python3")
 """One that every user can run."""
 VENV: Final = "/opt/openfit-tokend"
-INSTALL, _, LINKS = of_readme("On a server", "console")[0].typed("#")[0].partition(" && ln ")
+(SERVICE,) = in_section(README, "Run it as a service", "console")
+INSTALL, _, LINKS = SERVICE.typed("#")[0].partition(" && ln ")
 _PRIVATELY: Final = ("unshare", "--mount", "--propagation=private")
 _OWN_OPT: Final = """\
 set -e

@@ -7,8 +7,10 @@ from typing import Final, NamedTuple
 
 ROOT: Final = Path(__file__).parents[2]
 README: Final = ROOT / "README.md"
+CLIENTS: Final = ROOT / "docs/clients.md"
+INSTALL: Final = ROOT / "docs/install.md"
 API: Final = "https://api.openfit.care/v1/..."
-"""The one thing that is replaced in README's commands: where the API is."""
+"""The one thing that is replaced in a document's commands: where the API is."""
 
 _FENCE: Final = re.compile(r"^```(\w+)\n(.*?)^```$|^#+ (.*?)$", re.MULTILINE | re.DOTALL)
 
@@ -37,6 +39,6 @@ def blocks(document: Path) -> Iterator[Block]:
             yield Block(section, language, text)
 
 
-def of_readme(section: str, language: str) -> list[Block]:
-    """Give the blocks of one language in a section of README.md."""
-    return [b for b in blocks(README) if (b.section, b.language) == (section, language)]
+def in_section(document: Path, section: str, language: str) -> list[Block]:
+    """Return the blocks of one language in a section of a document."""
+    return [b for b in blocks(document) if (b.section, b.language) == (section, language)]

@@ -177,6 +177,24 @@ async def test_who_waited_behind_a_rejected_login_does_not_send_the_same_passwor
     assert [isinstance(each, OverBudget) and each.known for each in outcomes] == [True] * 5
 
 
+async def test_who_waited_while_another_secret_was_announced_is_to_read_it_anew(
+    file: StateFile,
+) -> None:
+    accounts = Accounts(file)
+    first, outcomes = await admitted(accounts), list[object]()
+
+    async def second() -> None:
+        outcomes.append(await accounts.admit(ACCOUNT, PASSWORD, insisted=False))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(second)
+        await anyio.wait_all_tasks_blocked()
+        accounts.announce(ACCOUNT)
+        accounts.settle(ACCOUNT, first, Kind.GRANT_REJECTED)
+
+    assert outcomes == [None]
+
+
 async def test_a_proven_password_goes_side_by_side_while_three_could_be_lost(
     file: StateFile,
 ) -> None:

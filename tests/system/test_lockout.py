@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import pytest
 
 from daemons import Fields, RunningDaemon, await_that, prepared_daemon, profile, running_daemon
-from emulators import USERNAME, RunningEmulator, running_emulator
+from emulators import PASSWORD, USERNAME, RunningEmulator, running_emulator
 from failures import outcome, secrets_in
 from openfit_token.errors import BudgetSpent, LoginRejected, TokenError
 from openfit_tokend.emulator.identity import Rules
@@ -54,6 +54,23 @@ def await_login(emulator: RunningEmulator, number: int) -> None:
 def failed_logins(emulator: RunningEmulator) -> int:
     """Give what the token server counts against the account."""
     return emulator.state().users[USERNAME].failed
+
+
+def test_who_waits_while_an_operator_stores_another_password_sends_that_one() -> None:
+    with (
+        running_emulator("slow=1@login:1") as emulator,
+        running_daemon(
+            profile(emulator.url, "first"), profile(emulator.url, "waits"), password=WRONG
+        ) as daemon,
+    ):
+        await_login(emulator, 1)  # the other's waits for what comes of it
+        daemon.write_password(PASSWORD)
+
+        daemon.call("login", profile="first")
+
+        daemon.await_state("fresh", name="waits")
+        assert emulator.state().logins_rejected == 1
+        assert emulator.state().logins == 2
 
 
 def test_a_wrong_password_costs_one_rejection_whoever_asks_and_over_restarts() -> None:

@@ -92,7 +92,7 @@ def shell(code: str) -> PasswordCommand:
 async def test_a_profile_without_a_stored_password_is_told_how_to_log_in() -> None:
     assert await refusal(None) == (
         "no password is stored for this profile",
-        "openfit-token login --ask; name the --profile, if there are several",
+        "openfit-token login --ask --profile {profile}",
     )
 
 

@@ -5,7 +5,7 @@ import pytest
 from daemons import await_that, prepared_daemon, profile, running_daemon
 from emulators import PASSWORD, running_emulator
 from failures import outcome
-from openfit_token.errors import SecretUnavailable
+from openfit_token.errors import LoggedOut, SecretUnavailable
 from openfit_tokend.emulator.identity import Rules
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
@@ -45,3 +45,29 @@ def test_a_secret_that_vanished_ends_no_session_and_is_used_once_it_is_there_aga
 
         await_that(lambda: emulator.state().logins == 2, daemon.log)
         daemon.await_state("fresh")
+
+
+def test_a_secret_that_is_not_stored_is_logged_once_and_the_hint_names_the_profile() -> None:
+    hint = "openfit-token login --ask --profile other"
+    with (
+        running_emulator() as emulator,
+        running_daemon(
+            profile(emulator.url, notify_command=""),
+            profile(emulator.url, "other", password_file=""),
+        ) as daemon,
+    ):
+        for _ in range(3):
+            error = outcome(lambda: daemon.call("login", profile="other"))
+            assert isinstance(error, SecretUnavailable)
+            assert error.hint == hint
+        assert daemon.profile_status("other")["last_error"]["hint"] == hint
+        assert daemon.log().count("event=login_failed") == 1
+        assert f'hint="{hint}"' in daemon.await_log("event=login_failed")
+
+        daemon.call("login", profile="other", password=PASSWORD)
+        daemon.call("logout", profile="other")
+        error = outcome(lambda: daemon.call("get_token", profile="other"))
+        assert isinstance(error, LoggedOut)
+        assert error.hint == "openfit-token login --profile other lets it in again"
+        assert isinstance(outcome(lambda: daemon.call("login", profile="other")), SecretUnavailable)
+        assert daemon.log().count("event=login_failed") == 2  # a token came in between

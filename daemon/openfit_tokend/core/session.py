@@ -19,7 +19,7 @@ MAX_UNCLEAR: Final = 3
 """Uses of a refresh token that were refused without a clear word, from which a login is."""
 STORE_ANOTHER: Final = (
     "store the right password, then openfit-tokend reload (a systemd credential: systemctl restart"
-    " openfit-tokend); or openfit-token login --ask"
+    " openfit-tokend); or openfit-token login --ask --profile {profile}"
 )
 """What to do about a rejected password. Nothing that would send the same one again."""
 
@@ -29,7 +29,7 @@ class Problem:
     """Why something failed, as people are told it.
 
     `kind` is the error a caller gets; `until` is when trying again can help, where that is known
-    beforehand.
+    beforehand. `{profile}` in the hint stands for the profile's name: see `hint_for`.
     """
 
     kind: type[TokenError]
@@ -37,6 +37,11 @@ class Problem:
     hint: str | None
     at: float
     until: float | None = None
+
+
+def hint_for(profile: str, hint: str | None) -> str | None:
+    """Return a problem's hint as this profile's callers and operators are told it."""
+    return None if hint is None else hint.replace("{profile}", profile)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +178,7 @@ def logged_out_problem(now: float) -> Problem:
     return Problem(
         LoggedOut,
         "an operator logged this profile out",
-        "openfit-token login lets it in again",
+        "openfit-token login --profile {profile} lets it in again",
         now,
     )
 

@@ -22,7 +22,7 @@ from openfit_token.protocol import (
     parse_request,
 )
 from openfit_tokend import __version__
-from openfit_tokend.core.answers import Call, Get, Refuse, Renew, answer, login_call, token_for
+from openfit_tokend.core.answers import Call, Get, Refuse, Renew, login_call, token_for
 from openfit_tokend.core.events import NewTokenWanted, Woken
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import AccessToken
@@ -257,7 +257,7 @@ class Calls:
 
     def _told(self, caller: Caller, keeper: Keeper, call: Call, deadline: float) -> object:
         now = clock.boot()
-        match answer(keeper.session, call, deadline, now):
+        match keeper.answer(call, deadline, now):
             case None:
                 return Park(keeper, call, deadline)
             case AccessToken() as access:

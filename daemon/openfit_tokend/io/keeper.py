@@ -14,9 +14,9 @@ from typing import Protocol, final
 from anyio import CancelScope, get_cancelled_exc_class
 from anyio.abc import TaskGroup
 
-from openfit_token.errors import SecretUnavailable, Unavailable
+from openfit_token.errors import SecretUnavailable, TokenError, Unavailable
 from openfit_tokend.core import budget
-from openfit_tokend.core.answers import LoginEnded, ended_login, is_news
+from openfit_tokend.core.answers import Answer, Call, LoginEnded, answer, ended_login, is_news
 from openfit_tokend.core.events import (
     Effect,
     Event,
@@ -46,6 +46,7 @@ from openfit_tokend.core.session import (
     Requesting,
     Session,
     Stopped,
+    hint_for,
     is_logged_out,
     live,
     state,
@@ -127,6 +128,7 @@ class Keeper:
         self._tools = tools
         self._changed = changed
         self._removed = False  # then the name may be another keeper's
+        self._unread: str | None = None  # why the secret couldn't be read the last time, as logged
         self._faults = 0  # of ours, since the last token
         self._password: Secret | None = None  # of `login`, until that login ends
         now, kept, accounts = clock.boot(), tools.sessions.take(profile.name), tools.accounts
@@ -150,6 +152,15 @@ class Keeper:
         if now >= self.handout.until:
             self.handout = prepared(self.profile, self.session, access, now)
         return self.handout.at(now)
+
+    def answer(
+        self, call: Call, deadline: float, now: float, ended: LoginEnded | None = None
+    ) -> Answer:
+        """Return the answer to a call by what is known now, as `core.answers.answer` does."""
+        given = answer(self.session, call, deadline, now, ended)
+        if isinstance(given, TokenError):
+            given.hint = hint_for(self.profile.name, given.hint)
+        return given
 
     # What happens
 
@@ -372,7 +383,7 @@ class Keeper:
         self.answered = True
         match event:
             case Granted():
-                self._faults = 0
+                self._faults, self._unread = 0, None
                 self.counters.tokens += 1
                 self.last_success_at = clock.boot()
             case Failed(kind=kind):
@@ -383,13 +394,17 @@ class Keeper:
                 self._log_failure(request, event)
 
     def _log_failure(self, request: Login | Refresh, event: Failed) -> None:
+        unread = event.kind is Kind.SECRET_UNAVAILABLE
+        said, self._unread = self._unread, event.error.message if unread else None
+        if unread and said == self._unread:
+            return  # a state, not a failure each time
         grave = event.error.kind is not Unavailable
         (log.error if grave else log.warning)(
             "login_failed" if isinstance(request, Login) else "refresh_failed",
             profile=self.profile.name,
             code=event.error.kind.code,
             message=event.error.message,
-            hint=event.error.hint,
+            hint=hint_for(self.profile.name, event.error.hint),
         )
 
     def _log_change(self, before: Session) -> None:

@@ -13,7 +13,7 @@ import anyio
 
 from openfit_token.one_line import one_line
 from openfit_tokend.core.notices import Condition, Notice, is_due, notice
-from openfit_tokend.core.session import Session
+from openfit_tokend.core.session import Session, hint_for
 from openfit_tokend.core.settings import Profile
 from openfit_tokend.io import clock, log
 from openfit_tokend.io.child_process import Commands, Unstartable, ending
@@ -149,7 +149,9 @@ def environment(profile: str, notice: Notice) -> Mapping[str, str]:
         "OPENFIT_STATE": notice.state,
         "OPENFIT_CODE": "" if problem is None else problem.kind.code,
         "OPENFIT_MESSAGE": "" if problem is None else one_line(problem.message[:MAX_TEXT]),
-        "OPENFIT_HINT": "" if problem is None else one_line((problem.hint or "")[:MAX_TEXT]),
+        "OPENFIT_HINT": ""
+        if problem is None
+        else one_line((hint_for(profile, problem.hint) or "")[:MAX_TEXT]),
     }
 
 

@@ -64,7 +64,7 @@ class Passwords:
             case None:
                 raise SecretUnavailable(
                     "no password is stored for this profile",
-                    "openfit-token login --ask; name the --profile, if there are several",
+                    "openfit-token login --ask --profile {profile}",
                 )
             case PasswordFile(path):
                 what = f"password_file {path}"

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from math import inf
 
 from openfit_tokend.core import budget
-from openfit_tokend.core.session import Idle, Problem, degraded, last_error, live, state
+from openfit_tokend.core.session import Idle, Problem, degraded, hint_for, last_error, live, state
+from openfit_tokend.core.settings import Profile
 from openfit_tokend.io import clock
 from openfit_tokend.io.keeper import Keeper
 
@@ -38,8 +39,8 @@ def status_of(keeper: Keeper, now: float, *, operator: bool) -> Fields:
             None if began is None else began + profile.policy.refresh_token_lifetime
         ),
         "last_success_at": unix(keeper.last_success_at),
-        "degraded": _problem(degraded(session, now), epoch),
-        "last_error": _problem(last_error(session), epoch),
+        "degraded": _problem(profile, degraded(session, now), epoch),
+        "last_error": _problem(profile, last_error(session), epoch),
         "logins_left": budget.logins_left(keeper.ledger, now),
         "login_possible_at": unix(possible_at) if possible_at > now else None,
         "counters": {
@@ -56,12 +57,12 @@ def status_of(keeper: Keeper, now: float, *, operator: bool) -> Fields:
     }
 
 
-def _problem(problem: Problem | None, epoch: float) -> Fields | None:
+def _problem(profile: Profile, problem: Problem | None, epoch: float) -> Fields | None:
     if problem is None:
         return None
     return {
         "code": problem.kind.code,
         "message": problem.message,
-        "hint": problem.hint,
+        "hint": hint_for(profile.name, problem.hint),
         "at": problem.at + epoch,
     }

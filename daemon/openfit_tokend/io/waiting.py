@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import final
 
 from openfit_token.errors import TokenError
-from openfit_tokend.core.answers import LoginEnded, answer
+from openfit_tokend.core.answers import LoginEnded
 from openfit_tokend.core.session import AccessToken
 from openfit_tokend.io import clock, log
 from openfit_tokend.io.alarm import Alarm
@@ -92,7 +92,7 @@ class Waiting:
         park = owed.park
         assert park is not None  # noqa: S101 -- only parked calls come here
         error = self._judge(owed.connection, park.keeper)
-        result = error or answer(park.keeper.session, park.call, park.deadline, now, ended)
+        result = error or park.keeper.answer(park.call, park.deadline, now, ended)
         if isinstance(result, AccessToken):
             self._deliver(owed, self._token(owed.connection, park.keeper, result, now))
         elif result is not None:

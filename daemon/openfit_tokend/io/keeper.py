@@ -131,6 +131,7 @@ class Keeper:
         self._unread: str | None = None  # why the secret couldn't be read the last time, as logged
         self._faults = 0  # of ours, since the last token
         self._password: Secret | None = None  # of `login`, until that login ends
+        self._newest: CancelScope | None = None  # of the newest request; those before are void
         now, kept, accounts = clock.boot(), tools.sessions.take(profile.name), tools.accounts
         self.session = begun(
             None if kept is None else kept.session,
@@ -282,11 +283,21 @@ class Keeper:
                 self._tools.tasks.start_soon(self._tools.endpoint.revoke, sender, token)
 
     def _begin(self, sender: Profile, number: int, request: Login | Refresh) -> None:
+        """Begin a request. One before it that wasn't sent yet, whatever it waits for, ends."""
+        if self._newest is not None:
+            self._newest.cancel()
+        self._newest = CancelScope()
+        work = partial(self._request_within, self._newest, sender, number, request)
         if isinstance(request, Refresh) or request.insisted:
-            self._tools.tasks.start_soon(self._request, sender, number, request)
+            self._tools.tasks.start_soon(work)
         else:
-            login = partial(self._request, sender, number, request)
-            self._tools.logins.start(sender.identity.id_server, login)
+            self._tools.logins.start(sender.identity.id_server, work)
+
+    async def _request_within(
+        self, scope: CancelScope, sender: Profile, number: int, request: Login | Refresh
+    ) -> None:
+        with scope:
+            await self._request(sender, number, request)
 
     async def _request(self, sender: Profile, number: int, request: Login | Refresh) -> None:
         try:
@@ -298,7 +309,8 @@ class Keeper:
             log.exception("internal_fault", profile=sender.name)
             event = Failed(number, Kind.UNCERTAIN, internal_problem())
         except get_cancelled_exc_class():
-            # The daemon ends, and it wasn't sent: it must not be stored as one that may have been.
+            # It wasn't sent, and the daemon ends: it must not be stored as one that may have been.
+            # Or a newer one takes its place, and the session knows its number no more.
             self.feed(Failed(number, Kind.TRANSIENT, unsent_problem()), sender)
             raise
         with CancelScope(shield=True):

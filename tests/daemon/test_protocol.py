@@ -1,4 +1,4 @@
-"""The wire as PROTOCOL.md has it: methods, shapes, errors, bad input. A real daemon, raw sockets."""
+"""The wire as docs/protocol.md has it: methods, shapes, errors, bad input. A real daemon, raw sockets."""
 
 import math
 import os

@@ -265,6 +265,21 @@ async def test_while_nothing_can_be_written_a_password_that_was_accepted_is_sent
         await admitted(accounts)
 
 
+async def test_an_account_of_which_a_rejection_was_forgotten_is_left_to_an_operator(
+    file: StateFile, warnings: pytest.LogCaptureFixture
+) -> None:
+    accounts = Accounts(file)
+
+    accounts.doubt(ACCOUNT)
+    await accounts.write()
+
+    again = Accounts(file)
+    assert isinstance(await again.admit(ACCOUNT, PASSWORD, insisted=False), OverBudget)
+    assert isinstance(await again.admit(ACCOUNT, PASSWORD, insisted=True), Attempt)
+    assert isinstance(await again.admit(OTHER, PASSWORD, insisted=False), Attempt)
+    assert [record.getMessage() for record in warnings.records] == ["rejections_forgotten"]
+
+
 async def test_what_could_not_be_written_is_written_as_soon_as_it_can_be(
     file: StateFile, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,11 +1,15 @@
-"""Break the core in every small way, one at a time, and name the ways that no test notices.
+"""Break a module in every small way, one at a time, and name the ways that no test notices.
 
     .venv/bin/python tests/support/mutants.py step.py choice.py budget.py     # minutes each
+    .venv/bin/python tests/support/mutants.py io/accounts.py io/state.py
     .venv/bin/python tests/support/mutants.py --list step.py                  # only name them
 
-Each mutant lives in a process of its own: a module of `core/` is changed in memory, then the quick
-tests of the core run until one fails; a mutant that they let live meets the simulation. Nothing on
-disk is changed. A survivor is either a missing test, or makes no difference: say which.
+Each mutant lives in a process of its own, in which the module is changed in memory; nothing on disk
+is. For a module of `core/` the quick tests of the core run until one fails, and a mutant that they
+let live meets the simulation. A module of `io/` meets the tests named in IO_TESTS: those that use
+it in their own process, since a daemon that they start is unchanged.
+
+A survivor is either a missing test, or makes no difference: say which.
 """
 
 import argparse
@@ -26,7 +30,13 @@ from typing import Final
 import pytest
 
 ROOT: Final = Path(__file__).parents[2]
-CORE: Final = ROOT / "daemon" / "openfit_tokend" / "core"
+PACKAGE: Final = ROOT / "daemon" / "openfit_tokend"
+IO_TESTS: Final = {
+    "accounts.py": ("test_accounts.py",),
+    "session_form.py": ("test_session_form.py",),
+    "state.py": ("test_state.py", "test_accounts.py"),
+}
+"""The nearest tests of a module of `io/`."""
 SLOW_TESTS: Final = {
     "test_budget_properties.py",
     "test_rules.py",
@@ -82,8 +92,8 @@ class Mutant:
     make: Callable[[], None]
 
 
-def mutants(tree: ast.Module) -> Iterator[Mutant]:
-    """Give all mutants of a module; each changes this very tree."""
+def mutants(tree: ast.Module, *, limits: bool) -> Iterator[Mutant]:
+    """Return all mutants of a module; each changes this very tree. `limits`: constants as well."""
     decorations = {
         id(part)
         for node in ast.walk(tree)
@@ -91,6 +101,9 @@ def mutants(tree: ast.Module) -> Iterator[Mutant]:
         for decorator in node.decorator_list
         for part in ast.walk(decorator)
     }
+    if not limits:  # a second more or less makes no difference that a test could see
+        named = (node for node in tree.body if isinstance(node, ast.AnnAssign))
+        decorations.update(id(part) for node in named for part in ast.walk(node))
     for node in ast.walk(tree):
         if id(node) not in decorations:
             yield from _decisions(node)
@@ -109,6 +122,8 @@ def _decisions(node: ast.AST) -> Iterator[Mutant]:
         case ast.match_case(guard=ast.expr() as guard):
             for value in (True, False):
                 yield _replace(guard, node, "guard", ast.Constant(value))
+        case ast.Expr(value=ast.Call() | ast.Await()):
+            yield _replace(node, node, "value", ast.Constant(None))
         case _:
             pass
 
@@ -187,7 +202,10 @@ class _Changed(MetaPathFinder, Loader):
 
 
 def survives(path: Path, number: int | None) -> bool:
-    """Tell whether everything lets a mutant live; None: the true code. The quickest goes first."""
+    """Return whether everything lets a mutant live; None: the true code. The quickest goes first."""
+    if not _in_core(path):
+        nearest = [str(ROOT / "tests" / "daemon" / name) for name in IO_TESTS[path.name]]
+        return _lives(path, number, lambda: _passes(["-m", "not system", *nearest]))
     tests = (ROOT / "tests" / "core").glob("test_*.py")
     quick = sorted(str(test) for test in tests if test.name not in SLOW_TESTS)
     own = [test for test in quick if f"test_{path.stem}" in test]
@@ -199,6 +217,10 @@ def survives(path: Path, number: int | None) -> bool:
     )
 
 
+def _in_core(path: Path) -> bool:
+    return path.parent.name == "core"
+
+
 def _lives(path: Path, number: int | None, passes: Callable[[], bool]) -> bool:
     """Try it in a process of its own."""
     child = os.fork()
@@ -208,8 +230,9 @@ def _lives(path: Path, number: int | None, passes: Callable[[], bool]) -> bool:
     signal.alarm(TIMEOUT)
     tree = ast.parse(path.read_text())
     if number is not None:
-        list(mutants(tree))[number].make()
-    sys.meta_path.insert(0, _Changed(f"openfit_tokend.core.{path.stem}", path, tree))
+        list(mutants(tree, limits=_in_core(path)))[number].make()
+    module = f"openfit_tokend.{path.parent.name}.{path.stem}"
+    sys.meta_path.insert(0, _Changed(module, path, tree))
     lives = False
     try:
         with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
@@ -233,20 +256,21 @@ def main() -> int:
     """Do what the command line says."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("modules", nargs="+", help="names of files in core/")
+    parser.add_argument("modules", nargs="+", help="files of core/, or io/ with their directory")
     parser.add_argument("--list", action="store_true", help="name the mutants, try none")
     asked = parser.parse_args()
     os.environ["CI"] = "1"  # hypothesis' profile that doesn't depend on earlier runs
     os.chdir(ROOT)
     alive = 0
     for module in asked.modules:
-        every = list(mutants(ast.parse((CORE / module).read_text())))
+        path = PACKAGE / (module if "/" in module else f"core/{module}")
+        every = list(mutants(ast.parse(path.read_text()), limits=_in_core(path)))
         _say(f"{module}: {len(every)} mutants")
-        if not asked.list and not survives(CORE / module, None):
+        if not asked.list and not survives(path, None):
             _say("  a test fails without any change: mend that first")
             return 1
         for number, mutant in enumerate(every):
-            if asked.list or survives(CORE / module, number):
+            if asked.list or survives(path, number):
                 reason = EXPLAINED.get(f"{module}: {mutant.what}")
                 alive += reason is None
                 _say(f"  {module}:{mutant.line}: {mutant.what}{f' ({reason})' if reason else ''}")

@@ -14,6 +14,7 @@ from openfit_token.errors import ConfigRejected, Internal, NoSuchProfile
 from openfit_tokend import __version__
 from openfit_tokend.core.answers import LoginEnded
 from openfit_tokend.core.rights import Rights
+from openfit_tokend.core.schedule import REQUEST_TIMEOUT
 from openfit_tokend.core.settings import Profile, Settings
 from openfit_tokend.io import clock, config_file, log, signals
 from openfit_tokend.io.accounts import Accounts
@@ -44,7 +45,7 @@ MAX_FAULTS: Final = 100
 """Faults of a configuration that an answer or a status names; the log and `check` name all."""
 SLICE: Final = 25
 """Profiles that a reload takes over at once: a millisecond or so."""
-STOP_TIME: Final = 60.0
+STOP_TIME: Final = REQUEST_TIMEOUT
 """Seconds that requests under way are given when the daemon stops: as long as one may take."""
 LAST_WORD: Final = 0.1
 """Seconds in which who was still accepted, before the next daemon's turn, can send a request."""

@@ -5,10 +5,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from daemons import PATIENCE, RunningDaemon, await_that, prepared_daemon, profile
+from emulators import running_emulator
+from inside import async_await_that, daemon_inside
+from openfit_tokend import app
 from terminals import Terminal
 
 NOWHERE = profile("http://127.0.0.1:9")
@@ -33,7 +37,9 @@ def await_answers(daemon: RunningDaemon) -> None:
     assert daemon.call("hello")
 
 
-@pytest.mark.parametrize("module", ["openfit_tokend.cli.run", "httpx", "openfit_tokend.app"])
+@pytest.mark.parametrize(
+    "module", ["openfit_tokend.cli.run", "openfit_tokend.io.config_file", "openfit_tokend.app"]
+)
 def test_a_hangup_while_the_daemon_starts_is_a_reload_after_the_start(
     daemon: RunningDaemon, module: str
 ) -> None:
@@ -99,6 +105,20 @@ def test_a_sigint_that_was_ignored_at_the_start_stays_ignored(daemon: RunningDae
 
     assert daemon.stop() == 0
     assert "signal=SIGINT" not in daemon.log()
+
+
+async def test_a_stop_gives_up_a_request_that_takes_longer_than_any_may(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "STOP_TIME", 0.3)
+    with running_emulator("hang@login:1") as emulator:
+        async with daemon_inside(tmp_path, profile(emulator.url)) as daemon:
+            await async_await_that(lambda: emulator.state().login_requests == 1)
+            signal.raise_signal(signal.SIGTERM)
+
+            await async_await_that(lambda: "event=stopped" in daemon.log())
+
+            assert "event=requests_abandoned" in daemon.log()
 
 
 def test_another_start_names_the_process_that_has_the_socket(daemon: RunningDaemon) -> None:

@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -13,12 +13,15 @@ from emulators import PASSWORD, RunningEmulator, running_emulator
 from failures import outcome
 from openfit_token.errors import ConfigRejected, LoggedOut, NoSuchProfile, SecretUnavailable
 from openfit_tokend.emulator.identity import Rules
+from openfit_tokend.io import clock
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 
 HANGUPS = 200
 NOWHERE = profile("http://127.0.0.1:9")
 CONFIG_REJECTED = 78
+A_MOMENT = 4.0
+"""Seconds: many times the half second in which the last answers are sent."""
 
 
 @contextmanager
@@ -220,6 +223,37 @@ def test_a_reload_cancels_no_request_and_spends_no_refresh_token() -> None:
         assert emulator.state().refreshes_rejected == 0
 
 
+def test_a_password_that_an_operator_gave_for_one_server_is_sent_to_no_other() -> None:
+    with (
+        one_daemon("hang@refresh:1", rules=Rules(token_lifetime=2)) as (old, daemon),
+        running_emulator() as new,
+        daemon.wire() as operator,
+    ):
+        daemon.call("get_token")
+        await_that(lambda: old.state().refresh_requests == 1)
+        operator.ask("login", password="of the old one")  # waits for the refresh
+        daemon.await_log("operator_call", "method=login")
+        daemon.write_config(profile(new.url))
+
+        daemon.call("reload")
+
+        assert daemon.call("get_token")["api_url"] == f"{new.url}/api"
+        assert (new.state().logins, new.state().logins_rejected) == (1, 0)
+
+
+def test_a_session_that_nobody_waits_for_any_more_is_given_back_to_the_server_it_came_from() -> (
+    None
+):
+    with one_daemon("slow=1@login:1") as (old, daemon), running_emulator() as new:
+        await_that(lambda: old.state().login_requests == 1)
+        daemon.write_config(profile(new.url))
+
+        daemon.call("reload")
+
+        await_that(lambda: old.state().revocations == 1, daemon.log)
+        assert new.state().revocations == 0
+
+
 def test_a_profile_can_be_added_removed_and_added_again() -> None:
     with one_daemon() as (emulator, daemon):
         main, other = profile(emulator.url), profile(emulator.url, "other")
@@ -272,6 +306,19 @@ def test_a_refresh_under_way_is_finished_before_the_end() -> None:
         line = daemon.log().splitlines()[-2]
         assert "event=token_" in line  # replaced; or obtained, on a slow machine
         assert "expires_in=35" in line
+
+
+def test_a_client_that_does_not_read_its_answers_hardly_holds_up_a_stop() -> None:
+    with running_daemon(NOWHERE) as daemon, daemon.wire() as wire:
+        wire.socket.settimeout(0.5)
+        with suppress(TimeoutError):  # the answers fill the socket, and it isn't read any more
+            while True:
+                wire.ask("status")
+        before = clock.boot()
+
+        assert daemon.stop() == 0
+
+        assert clock.boot() - before < A_MOMENT
 
 
 def test_a_stop_sends_nothing_that_only_waits() -> None:

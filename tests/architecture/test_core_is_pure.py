@@ -16,7 +16,7 @@ SOURCES = sorted(
     for path in (ROOT / part).rglob("*.py")
 )
 OURS = re.compile(
-    r"openfit_tokend\.core(\.\w+)*|openfit_token\.(errors|one_line|origin|profile_name)"
+    r"openfit_tokend\.core(\.\w+)*|openfit_token\.(durations|errors|one_line|origin|profile_name)"
 )
 PURE = frozenset(
     {

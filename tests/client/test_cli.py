@@ -164,16 +164,66 @@ def test_the_common_forms_take_the_quick_look(words: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90", 90.0),
+        ("1.5", 1.5),
+        ("90s", 90.0),
+        ("2m", 120.0),
+        ("0.05h", 180.0),
+        ("0s", 0.0),
+    ],
+)
+@pytest.mark.parametrize("words", ["get", "get --format=raw --profile=p --profile=p"])
+def test_durations_have_units_and_plain_numbers_are_seconds(
+    place: Path, run: Run, text: str, seconds: float, words: str
+) -> None:
+    """Read the quick way, and by argparse: it takes the options that are given twice."""
+    with FakeDaemon(place / "s", always(token_fields())) as daemon:
+        run(*words.split(), "--socket", daemon.path, "--min-ttl", text, "--wait", text)
+
+    params = daemon.calls[0][1]
+    assert (params["min_ttl"], params["wait"]) == (seconds, seconds)
+
+
+@pytest.mark.parametrize("text", ["m", "1 m", "1.m", ".5m", "-1m", "1M", "1ms", "1m30s", "٣m", ""])
+def test_what_is_no_duration_is_said_to_be_none(run: Run, text: str) -> None:
+    status, _, err = run("get", f"--min-ttl={text}")
+
+    assert status == 64
+    assert f"{text!r} is not a duration, such as 90, 90s, 10m or 1h" in err
+
+
+@pytest.mark.parametrize(
     ("words", "complaint"),
     [
+        (
+            "get --wait 6m",
+            "argument --wait: '6m' is not a duration of at most 5m, such as 30, 30s or 2m",
+        ),
         ("get --bogus", "unrecognized arguments: --bogus"),
         ("get extra", "unrecognized arguments: extra"),
         ("get --profile", "argument --profile: expected one argument"),
-        ("get --wait 301", "argument --wait: '301' is not a number of seconds from 0 to 300"),
-        ("get --wait -1", "argument --wait: '-1' is not a number of seconds from 0 to 300"),
-        ("get --wait nan", "argument --wait: 'nan' is not a number of seconds from 0 to 300"),
-        ("get --min-ttl soon", "argument --min-ttl: 'soon' is not a number of seconds"),
-        ("get --min-ttl inf", "argument --min-ttl: 'inf' is not a number of seconds"),
+        (
+            "get --wait 301",
+            "argument --wait: '301' is not a duration of at most 5m, such as 30, 30s or 2m",
+        ),
+        (
+            "get --wait -1",
+            "argument --wait: '-1' is not a duration of at most 5m, such as 30, 30s or 2m",
+        ),
+        (
+            "get --wait nan",
+            "argument --wait: 'nan' is not a duration of at most 5m, such as 30, 30s or 2m",
+        ),
+        (
+            "get --min-ttl soon",
+            "argument --min-ttl: 'soon' is not a duration, such as 90, 90s, 10m or 1h",
+        ),
+        (
+            "get --min-ttl inf",
+            "argument --min-ttl: 'inf' is not a duration, such as 90, 90s, 10m or 1h",
+        ),
         ("get --format xml", "argument --format: 'xml' is none of raw, header, json, env, curl"),
         ("get --prof x", "unrecognized arguments: --prof x"),
         ("get --profile \udcff", r"argument --profile: '\udcff' is not valid text"),
@@ -244,7 +294,7 @@ def test_each_commands_help_shows_examples_and_exit_statuses(run: Run, command: 
 def test_the_help_of_get_says_that_env_isnt_exported(run: Run) -> None:
     _, out, _ = run("get", "--help")
 
-    assert 'set -a; eval "$(openfit-token get --min-ttl 600 --format env)"; set +a' in out
+    assert 'set -a; eval "$(openfit-token get --min-ttl 10m --format env)"; set +a' in out
 
 
 @pytest.mark.parametrize(

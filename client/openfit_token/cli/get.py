@@ -8,6 +8,7 @@ import os
 
 from openfit_token.blocking import get_token
 from openfit_token.cli.output import put
+from openfit_token.durations import seconds_of
 from openfit_token.protocol import DEFAULT_WAIT, MAX_WAIT
 
 TYPE_CHECKING = False
@@ -75,20 +76,24 @@ def quick(words: list[str]) -> Get | None:
 
 
 def seconds(text: str) -> float:
-    """Give a number of seconds. Raises ValueError if it is none, or negative, or endless."""
-    return _up_to(text, float("inf"), "a number of seconds")
+    """Return the seconds of a duration. Raises ValueError if it is none, or negative, or endless."""
+    return _up_to(text, float("inf"), "a duration, such as 90, 90s, 10m or 1h")
 
 
 def wait_seconds(text: str) -> float:
-    """Give the seconds that a call may wait. Raises ValueError as `seconds`, or above the limit."""
-    return _up_to(text, MAX_WAIT, f"a number of seconds from 0 to {MAX_WAIT:.0f}")
+    """Return the seconds that a call may wait. Raises ValueError as `seconds`, or above the limit."""
+    return _up_to(
+        text, MAX_WAIT, f"a duration of at most {MAX_WAIT / 60:.0f}m, such as 30, 30s or 2m"
+    )
 
 
 def _up_to(text: str, most: float, expected: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
+    number = seconds_of(text)
+    if number is None:
+        try:
+            number = float(text)
+        except ValueError:
+            number = -1.0
     if not 0 <= number <= most or number == float("inf"):
         raise ValueError(f"{text!r} is not {expected}")
     return number

@@ -137,17 +137,20 @@ def _command(commands: _Commands, name: str, does: str | None, *, common: bool =
 
 def _min_ttl(to: ArgumentParser) -> None:
     to.add_argument(
-        "--min-ttl", metavar="S", type=_checked(seconds), help="seconds it must still live"
+        "--min-ttl",
+        metavar="TIME",
+        type=_checked(seconds),
+        help="how long it must still live: seconds, or 90s, 10m, 1h",
     )
 
 
 def _wait(to: ArgumentParser) -> None:
     to.add_argument(
         "--wait",
-        metavar="S",
+        metavar="TIME",
         type=_checked(wait_seconds),
         default=DEFAULT_WAIT,
-        help=f"seconds to wait for a token (default {DEFAULT_WAIT:.0f})",
+        help=f"how long to wait for a token: seconds, or 2m (default {DEFAULT_WAIT:.0f})",
     )
 
 

@@ -41,7 +41,7 @@ formats:
 examples:
   TOKEN=$(openfit-token)
   openfit-token get --format curl | curl -K - https://api.openfit.care/...
-  set -a; eval "$(openfit-token get --min-ttl 600 --format env)"; set +a
+  set -a; eval "$(openfit-token get --min-ttl 10m --format env)"; set +a
 
 {STATUSES}"""
 
@@ -107,7 +107,7 @@ the token; what runs longer asks the daemon itself.
 
 examples:
   openfit-token exec -- ./nightly.sh
-  openfit-token exec --profile main --min-ttl 600 -- python3 report.py --all
+  openfit-token exec --profile main --min-ttl 10m -- python3 report.py --all
 
 exit status: CMD's own; else
   126 CMD can't be run            127 there is no CMD

@@ -9,6 +9,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final, cast
 from urllib.parse import SplitResult, urlsplit
 
+from openfit_token.durations import UNITS, seconds_of
 from openfit_token.origin import PORTS, is_loopback
 from openfit_tokend.core.settings_table import Wrong
 
@@ -24,8 +25,6 @@ MAX_SOCKET_PATH: Final = 107
 """Bytes: what `sockaddr_un` holds, less the final NUL (unix(7))."""
 MAX_PORT: Final = 65535
 
-_UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smhd])")
 _SOCKET_MODE: Final = re.compile(r"0?6[026][026]")
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SCOPE: Final = re.compile(r"[!#-\[\]-~]+(?: [!#-\[\]-~]+)*")  # RFC 6749 section 3.3
@@ -160,8 +159,8 @@ def duration(value: object, least: float, most: float) -> float:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         # Compared before it is converted: TOML has integers that no float holds, inf and nan.
         seconds = float(value) if least <= value <= most else 0.0
-    elif isinstance(value, str) and (match := _DURATION.fullmatch(value)):
-        seconds = float(match[1]) * _UNITS[match[2]]
+    elif isinstance(value, str):
+        seconds = seconds_of(value) or 0.0
     if not least <= seconds <= most:
         raise Wrong(
             f"must be from {_shown(least)} to {_shown(most)}:"
@@ -247,7 +246,5 @@ def _item(parse: Callable[[object], str], number: int, item: object) -> str:
 
 def _shown(seconds: float) -> str:
     """Write whole seconds in the largest unit that needs no fraction."""
-    unit, size = next(
-        (unit, size) for unit, size in reversed(_UNITS.items()) if seconds % size == 0
-    )
+    unit, size = next((unit, size) for unit, size in reversed(UNITS.items()) if seconds % size == 0)
     return f"{seconds / size:g} {unit}"

@@ -1,0 +1,20 @@
+"""How long something takes, as people write it: 90s, 10m, 1.5h, 30d."""
+
+UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+"""The seconds of each unit."""
+
+_DIGITS = 9
+"""Before and behind the point: more than any wait that is meant."""
+
+
+def seconds_of(text: str) -> float | None:
+    """Return the seconds of a number with a unit behind it; None: the text is something else."""
+    number, unit = text[:-1], text[-1:]
+    whole, point, fraction = number.partition(".")
+    if unit not in UNITS or not all(map(_is_number, [whole, fraction] if point else [whole])):
+        return None
+    return float(number) * UNITS[unit]
+
+
+def _is_number(digits: str) -> bool:
+    return digits.isascii() and digits.isdigit() and len(digits) <= _DIGITS

@@ -19,7 +19,6 @@ environment:
 
 MAIN: Final = f"""\
 examples:
-  curl -H "$(openfit-token get --format header)" https://api.openfit.care/...
   openfit-token get --format curl | curl -K - https://api.openfit.care/...
   openfit-token exec -- ./nightly.sh
   printf %s "$TOKEN" | openfit-token refuse     (the API said 401)

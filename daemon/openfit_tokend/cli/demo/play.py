@@ -58,7 +58,7 @@ _NEXT_STEPS: Final = """\
 Next steps, with the real OpenFIT:
   write a config     openfit-tokend init
   start the daemon   openfit-tokend run
-  use its tokens     curl -H "$(openfit-token get --format header)" ..."""
+  use its tokens     openfit-token get --format curl | curl -K - https://..."""
 
 
 class BrokenOff(Exception):

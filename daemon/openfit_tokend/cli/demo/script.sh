@@ -1,9 +1,10 @@
-# One of the demo's scripts, in shell: curl, and a header from the daemon. $1: what to ask the API for.
+# One of the demo's scripts, in shell: curl, and a config for it from the daemon, through a pipe: so no
+# list of processes shows the token. $1: what to ask the API for.
 # The demo reads its lines: "ok", or what went wrong.
 while :; do
-    status=$(curl -q --silent --show-error --noproxy '*' --max-time 10 --output /dev/null \
-        --write-out '%{http_code}' --header "$(openfit-token get --format header)" \
-        "$OPENFIT_DEMO_API/$1" 2>&1)
+    status=$(openfit-token get --format curl |
+        curl -q --silent --show-error --noproxy '*' --max-time 10 --output /dev/null \
+            --write-out '%{http_code}' --config - "$OPENFIT_DEMO_API/$1" 2>&1)
     case $status in
         200) line=ok ;;
         *) line="the API answered $(echo $status)" ;;

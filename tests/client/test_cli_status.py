@@ -40,6 +40,7 @@ def profile(state: str = "fresh", **changed: object) -> dict[str, object]:
         "expires_in": 2520.0,
         "refresh_at": NOW + 2220,
         "last_success_at": NOW - 1080,
+        "session_began_at": NOW - 266400,
         "degraded": None,
         "last_error": None,
         "logins_left": 3,
@@ -58,23 +59,23 @@ def test_all_well_is_one_line_for_each_profile() -> None:
         "openfit-tokend 0.1.0, up 3 h 12 min, /run/openfit-tokend/socket,"
         " connections 3, requests 1234\n"
         "\n"
-        "PROFILE  STATE       TOKEN LEFT  NEXT REFRESH  LAST SUCCESS  LOGINS LEFT\n"
-        "main     fresh       42 min      in 37 min     18 min ago    3\n"
-        "etl      refreshing  50 s        in 37 min     18 min ago    3\n"
+        "PROFILE  STATE       TOKEN LEFT  NEXT REFRESH  LAST SUCCESS  LAST LOGIN   LOGINS LEFT\n"
+        "main     fresh       42 min      in 37 min     18 min ago    3 d 2 h ago  3\n"
+        "etl      refreshing  50 s        in 37 min     18 min ago    3 d 2 h ago  3\n"
     )
 
 
 def test_below_a_profile_in_trouble_stands_what_happened_and_what_to_do() -> None:
     found = daemon_status(
-        main=without_token("down", refresh_at=NOW + 12, last_error=ERROR),
+        main=without_token("down", refresh_at=NOW + 12, session_began_at=None, last_error=ERROR),
         other=profile(),
     )
 
     assert described(found, NOW).splitlines()[3:] == [
-        "main     down   -           in 12 s       18 min ago    3",
+        "main     down   -           in 12 s       18 min ago    -            3",
         "  connection refused (30 s ago)",
         "  is the server up?",
-        "other    fresh  42 min      in 37 min     18 min ago    3",
+        "other    fresh  42 min      in 37 min     18 min ago    3 d 2 h ago  3",
     ]
 
 

@@ -18,11 +18,12 @@ from openfit_token.cli.status import (
 from openfit_token.cli.terminal import duration, in_colour, on_terminal, painted, printable
 
 _HEADINGS: Final = (
-    *("PROFILE", "STATE", "TOKEN LEFT", "NEXT REFRESH", "LAST SUCCESS", "LOGINS LEFT"),
+    *("PROFILE", "STATE", "TOKEN LEFT", "NEXT REFRESH", "LAST SUCCESS", "LAST LOGIN"),
+    "LOGINS LEFT",
 )
 _STATE: Final = 1
 """The column that is coloured."""
-_LEFT_OUT: Final = (4, 5, 3, 2)
+_LEFT_OUT: Final = (4, 5, 6, 3, 2)
 """The columns that a narrow window doesn't get, the first one first."""
 _GAP: Final = "  "
 _NOTHING: Final = "-"
@@ -88,6 +89,7 @@ def _row(name: str, profile: Answer, now: float) -> tuple[str, ...]:
     left = number(profile.get("expires_in"))
     refresh = number(profile.get("refresh_at"))
     success = number(profile.get("last_success_at"))
+    login = number(profile.get("session_began_at"))
     logins = profile.get("logins_left")
     return (
         printable(name),
@@ -95,6 +97,7 @@ def _row(name: str, profile: Answer, now: float) -> tuple[str, ...]:
         _NOTHING if left is None else duration(left),
         _NOTHING if refresh is None else f"in {duration(refresh - now)}",
         _NOTHING if success is None else f"{duration(now - success)} ago",
+        _NOTHING if login is None else f"{duration(now - login)} ago",
         _NOTHING if logins is None else printable(logins),
     )
 

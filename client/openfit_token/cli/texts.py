@@ -52,6 +52,9 @@ examples:
     (for node_exporter's textfile collector; the exit status tells more, so no
     && behind the first command)
 
+LAST LOGIN is when the server last accepted a password. One that was changed
+since then is unproved until the next login: `openfit-token login` proves it.
+
 exit status:
   0  all profiles are well; a refused reload alone is only told
   75 a profile has no live token, or can't replace the one it has
@@ -83,6 +86,9 @@ Each rejected password counts: at most 3 are sent, since the server locks the
 account soon after. --ask reads the password from the terminal without echo, or
 one line of standard input where that is no terminal. It is used once and
 forgotten: the session then lives on its refresh token.
+
+A session lasts for weeks, and a password that was changed meanwhile isn't tried
+before the next login. So after a change log in, while you can still mend it.
 
 examples:
   openfit-token login --profile main

@@ -96,7 +96,7 @@ class Daemon:
         self._watchdog = Watchdog(self.profiles, self._endpoint, self._server, listener)
         self._watchdog_limit = service.watchdog
         self._passwords = Passwords()
-        self._notices = Notices()
+        self._notices = Notices(self._alarm)
         self._token_files = TokenFiles(self._alarm)
         self._reload_wanted = anyio.Event()
         self._reload_replies: list[Reply] = []

@@ -1,13 +1,25 @@
 """What a profile's `notify_command` is told of, and what not."""
 
 from dataclasses import replace
+from math import inf
 
 import pytest
 from hypothesis import given
 
 from made import access, fresh, problem, refreshing
 from openfit_token.errors import ClientRejected, LoginRejected, SecretUnavailable
-from openfit_tokend.core.notices import Condition, Notice, is_due, notice, told_before
+from openfit_tokend.core.notices import (
+    MAX_PAUSE,
+    MAX_RUNS,
+    SPACING,
+    Condition,
+    Notice,
+    Told,
+    after_run,
+    due_at,
+    notice,
+    told_before,
+)
 from openfit_tokend.core.session import (
     Bar,
     Idle,
@@ -79,7 +91,47 @@ def test_what_has_not_settled_says_nothing(session: Session) -> None:
 def test_what_was_told_is_not_told_again(
     last: Condition, session: Session, condition: Condition
 ) -> None:
-    assert is_due(last, notice(session, NOW)) is (condition is not last)
+    due = due_at(Told(last), notice(session, NOW))
+
+    assert due == (inf if condition is last else -inf)
+
+
+def test_a_second_run_comes_no_sooner_than_the_spacing_after_the_first_began() -> None:
+    told = after_run(Told(), Condition.DOWN, NOW, failed=False)
+
+    assert due_at(told, notice(DOWN, NOW)) == inf
+    assert due_at(told, notice(LOCKED, NOW)) == NOW + SPACING
+
+
+def test_a_run_that_failed_is_repeated_with_a_growing_pause_for_about_a_day() -> None:
+    told, now, pauses = Told(), NOW, list[float]()
+    while now < inf:
+        told = after_run(told, Condition.DOWN, now, failed=True)
+        due = due_at(told, notice(DOWN, now))
+        pauses.append(due - now)
+        now = due
+
+    assert pauses[:5] == [10.0, 20.0, 40.0, 80.0, 160.0]
+    assert len(pauses) == MAX_RUNS
+    assert max(pauses[:-1]) == MAX_PAUSE
+    assert 20 * 3600 < sum(pauses[:-1]) < 28 * 3600
+
+
+def test_what_nobody_was_told_of_and_is_over_is_not_told() -> None:
+    told = after_run(Told(), Condition.DOWN, NOW, failed=True)
+
+    assert due_at(told, notice(fresh(), NOW)) == inf
+
+
+def test_what_came_after_a_failure_is_told_without_its_long_pause() -> None:
+    told = Told()
+    for _ in range(10):
+        told = after_run(told, Condition.DOWN, NOW, failed=True)
+
+    assert due_at(told, notice(LOCKED, NOW)) == NOW + SPACING
+    assert due_at(after_run(told, Condition.LOCKED, NOW, failed=True), notice(LOCKED, NOW)) == (
+        NOW + SPACING
+    )
 
 
 def test_a_rejected_client_that_is_tried_each_hour_is_told_once() -> None:
@@ -121,12 +173,12 @@ def test_a_logout_ends_no_alarm_but_the_login_after_it_does() -> None:
 
 def stories(*sessions: Session) -> list[Condition]:
     """Give what is told over a row of sessions."""
-    last, found = Condition.WELL, list[Condition]()
+    told, found = Told(), list[Condition]()
     for session in sessions:
         now_is = notice(session, NOW)
-        if now_is is not None and is_due(last, now_is):
-            last = now_is.condition
-            found.append(last)
+        if now_is is not None and due_at(told, now_is) < inf:
+            told = after_run(told, now_is.condition, NOW, failed=False)
+            found.append(now_is.condition)
     return found
 
 

@@ -18,10 +18,12 @@ from emulators import PASSWORD, running_emulator
 from inside import async_await_that, daemon_inside
 from made import PROFILE, access, problem
 from openfit_token.errors import LoginRejected
+from openfit_tokend.core import notices as core_notices
 from openfit_tokend.core.notices import Condition, Notice
 from openfit_tokend.core.session import Bar, Idle, Session, State, Stopped
 from openfit_tokend.core.settings import Profile
 from openfit_tokend.io import clock, notices
+from openfit_tokend.io.alarm import Alarm
 from openfit_tokend.io.notices import MAX_COMMANDS, MAX_TEXT, Notices, environment
 
 DOWN = Session(Idle(float("inf")), attempt=1, error=problem())
@@ -61,8 +63,10 @@ def noting(told: Path, name: str = "main", *, first: str = "") -> Profile:
 
 @asynccontextmanager
 async def running() -> AsyncGenerator[Notices]:
-    told = Notices()
+    alarm = Alarm()
+    told = Notices(alarm)
     async with anyio.create_task_group() as tasks:
+        tasks.start_soon(alarm.run)
         tasks.start_soon(told.run)
         yield told
         tasks.cancel_scope.cancel()
@@ -71,7 +75,7 @@ async def running() -> AsyncGenerator[Notices]:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a second command begin sooner than people could bear."""
-    monkeypatch.setattr(notices, "SPACING", 0.2)
+    monkeypatch.setattr(core_notices, "SPACING", 0.2)
 
 
 @pytest.mark.usefixtures("quick")
@@ -161,7 +165,7 @@ async def test_a_flapping_server_is_told_now_and_then_and_at_last_as_it_is(told:
 async def test_what_is_over_before_it_may_be_told_is_not_told(
     told: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(notices, "SPACING", 0.5)
+    monkeypatch.setattr(core_notices, "SPACING", 0.5)
     main = noting(told)
     async with running() as all_told:
         all_told.changed(main, DOWN)
@@ -255,6 +259,34 @@ async def test_a_failure_is_said_with_the_end_of_its_error_output(
         await async_await_that(lambda: bool(failures(caplog)))
 
     assert failures(caplog) == [reason]
+
+
+@pytest.mark.usefixtures("quick")
+async def test_one_that_failed_is_run_again_and_tells_how_things_are_by_then(
+    told: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    mended = shlex.quote(f"{told}.mended")
+    main = noting(told, first=f"test -e {mended} || exit 1;")
+    async with running() as all_told:
+        all_told.changed(main, DOWN)
+        await async_await_that(lambda: len(failures(caplog)) > 1)
+        all_told.changed(main, LOCKED)
+        os.mknod(f"{told}.mended")
+        await async_await_that(lambda: lines(told) == ["main locked"])
+        all_told.changed(main, well())
+        await async_await_that(lambda: lines(told) == ["main locked", "main recovered"])
+
+
+@pytest.mark.usefixtures("quick")
+async def test_another_command_does_not_wait_for_what_the_one_before_failed_at(
+    told: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(core_notices, "MAX_RUNS", 1)
+    async with running() as all_told:
+        all_told.changed(profile("exit 1"), DOWN)
+        await async_await_that(lambda: bool(failures(caplog)))
+        all_told.changed(noting(told), DOWN)
+        await async_await_that(lambda: lines(told) == ["main down"])
 
 
 async def test_a_program_that_is_not_there_is_said_and_nobody_else_notices(

@@ -7,11 +7,15 @@
 Between two tries a profile that is down is `logging_in` and then `down` again; a locked one with a
 live token is `refreshing` now and then. So only what has settled counts, and it is compared with
 what was told last, not with the state before: each try is no news, and the end of one is.
+
+A command that failed has told nobody: it is run again, after a pause that grows, for about a day.
+What holds by then is told, not what was missed.
 """
 
 from dataclasses import dataclass, replace
 from enum import StrEnum, unique
-from typing import assert_never
+from math import inf
+from typing import Final, assert_never
 
 from openfit_tokend.core.session import (
     Idle,
@@ -22,6 +26,13 @@ from openfit_tokend.core.session import (
     last_error,
     state,
 )
+
+SPACING: Final = 10.0
+"""Seconds from one run of a profile's command to the next, also to the first repetition."""
+MAX_PAUSE: Final = 3600.0
+"""Seconds between two runs that fail: each says so in the log."""
+MAX_RUNS: Final = 32
+"""Runs for one condition that fail: about a day, until which somebody will have looked."""
 
 
 @unique
@@ -61,9 +72,41 @@ def notice(session: Session, now: float) -> Notice | None:
             assert_never(word)
 
 
-def is_due(told: Condition, notice: Notice | None) -> bool:
-    """Tell whether a notice says something new to who was told `told` last (at first: WELL)."""
-    return notice is not None and notice.condition is not told
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """Runs of the command in a row that failed to tell of one condition."""
+
+    condition: Condition
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a profile's command has told, and when it was run last."""
+
+    condition: Condition = Condition.WELL
+    failures: Failures | None = None
+    begun: float = -inf
+
+
+def due_at(told: Told, notice: Notice | None) -> float:
+    """Return when the command is to be run; inf: there is nothing that it should tell."""
+    if notice is None or notice.condition is told.condition:
+        return inf
+    if told.failures is None or told.failures.condition is not notice.condition:
+        return told.begun + SPACING
+    if told.failures.count >= MAX_RUNS:
+        return inf
+    return told.begun + min(MAX_PAUSE, SPACING * 2.0 ** (told.failures.count - 1))
+
+
+def after_run(told: Told, condition: Condition, begun: float, *, failed: bool) -> Told:
+    """Return what is told after a run of the command for this condition."""
+    if not failed:
+        return Told(condition, None, begun)
+    again = told.failures is not None and told.failures.condition is condition
+    count = told.failures.count + 1 if told.failures is not None and again else 1
+    return Told(told.condition, Failures(condition, count), begun)
 
 
 def told_before(session: Session, now: float) -> Condition:

@@ -20,7 +20,7 @@ from anyio import BrokenResourceError, EndOfStream
 from anyio.abc import ByteStream
 from anyio.streams.tls import TLSStream
 
-from openfit_tokend.io.http_exchange import PIECE, tunnel
+from openfit_tokend.io.http_exchange import tunnel
 from openfit_tokend.io.trust import Trust
 
 CONNECT_TIMEOUT: Final = 10.0
@@ -28,7 +28,7 @@ CONNECT_TIMEOUT: Final = 10.0
 MAX_BYTES: Final = 256 * 1024
 """Bytes that one connection may bring: certificates, headers, and four times a body's."""
 MAX_READS: Final = 2048
-"""Pieces that they may come in: eight times as many as are needed for the bytes."""
+"""Pieces that they may come in: with 128 bytes in each, all may come."""
 
 _PORTS: Final = {"https": 443, "http": 80}
 _PROXY_VARIABLES: Final = frozenset({"https_proxy", "all_proxy"})
@@ -216,8 +216,8 @@ class _Bounded(ByteStream):
         self._bytes = MAX_BYTES
         self._reads = MAX_READS
 
-    async def receive(self, max_bytes: int = PIECE) -> bytes:
-        received = await self._stream.receive(min(max_bytes, PIECE))
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        received = await self._stream.receive(max_bytes)
         self._bytes -= len(received)
         self._reads -= 1
         if self._bytes < 0 or self._reads < 0:

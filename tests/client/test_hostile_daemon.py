@@ -10,9 +10,9 @@ from fake_daemon import FakeDaemon, Request, token_fields
 from openfit_token.cli import run
 
 HOSTILE: tuple[object, ...] = (
-    *(None, True, -1, 0, 2**63, 1e308, -1e308, inf, -inf, nan),
-    *("", "a\0b", "a\nb\x1b[2J", "é\u202e", "x" * 5000),
-    *(b"\xff\x00", [], ["x"], {}, {"a": 1}, {b"\xff": b"\xff"}, {1: {2: 3}}),
+    *(None, -1, 1e308, inf, nan),
+    *("a\0b", "a\nb\x1b[2J\u202e"),
+    *(b"\xff\x00", ["x"], {b"\xff": b"\xff"}, {1: {2: 3}}),
 )
 HELLO: Mapping[str, object] = {
     "name": "openfit-tokend",
@@ -103,7 +103,10 @@ def test_no_status_breaks_status(
             ends_in_words(capsys, *words, "--socket", daemon.path)
 
 
-def test_no_answer_breaks_doctor(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_answer_breaks_doctor(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")  # no systemctl: it is asked each time, and says the same
     told: list[Mapping[str, object]] = [HELLO, STATUS]
 
     def answer(request: Request) -> None:

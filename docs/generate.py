@@ -31,7 +31,7 @@ _BLOCK: Final = re.compile(r"(<!-- made: ([\w-]+) -->\n).*?(<!-- end: \2 -->)", 
 
 
 def made() -> Mapping[Path, str]:
-    """Give each file that is made, or has a block that is, as it should be."""
+    """Return each file that is made, or has a block that is, as it should be."""
     documents = {path: _filled(path.read_text()) for path in sorted(DOCS.glob("*.md"))}
     found = {path: text for path, text in documents.items() if _BLOCK.search(text)}
     pages = man_pages.pages(documents[DOCS / "configuration.md"], documents[DOCS / "protocol.md"])
@@ -39,12 +39,12 @@ def made() -> Mapping[Path, str]:
 
 
 def stale() -> list[Path]:
-    """Give the files that aren't as they should be."""
+    """Return the files that aren't as they should be."""
     return [path for path, text in made().items() if not path.exists() or path.read_text() != text]
 
 
 def main(arguments: list[str]) -> int:
-    """Write, or check; give the exit status."""
+    """Write, or check; return the exit status."""
     found = stale()
     check = arguments == ["--check"]
     for path in found:

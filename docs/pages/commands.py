@@ -8,12 +8,12 @@ from pages import roff
 
 
 def synopsis(parser: ArgumentParser) -> str:
-    """Give each command with its options, as it is typed."""
+    """Return each command with its options, as it is typed."""
     return ".PP\n".join(f"{_typed(name, each)}\n" for name, _about, each in _commands(parser))
 
 
 def commands(parser: ArgumentParser) -> str:
-    """Give what each command does, with its options and what its help says below them."""
+    """Return what each command does, with its options and what its help says below them."""
     return "".join(
         f".SS {roff.bold(name)}\n{roff.prose(_sentence(about))}\n{_options(each)}{_epilog(each)}"
         for name, about, each in _commands(parser)
@@ -21,7 +21,7 @@ def commands(parser: ArgumentParser) -> str:
 
 
 def epilog(parser: ArgumentParser) -> str:
-    """Give what the whole command's help says below its options."""
+    """Return what the whole command's help says below its options."""
     return roff.example(parser.epilog or "")
 
 

@@ -76,7 +76,7 @@ openfit-token(1), openfit-tokend(8), unix(7)
 
 
 def pages(configuration: str, protocol: str) -> Mapping[str, str]:
-    """Give each page by the name of its file; the documents are Markdown."""
+    """Return each page by the name of its file; the documents are Markdown."""
     return {
         "openfit-tokend.8": _command(
             "openfit-tokend",

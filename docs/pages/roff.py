@@ -18,43 +18,43 @@ _CODE_SIGNS: Final = {"-": r"\-", "'": r"\(aq", "`": r"\(ga", "^": r"\(ha", "~":
 
 
 def header(name: str, section: int, date: str, source: str) -> str:
-    """Give the first line of a page."""
+    """Return the first line of a page."""
     return f'.TH {name.upper()} {section} "{date}" "{source}" ""\n.nh\n'
 
 
 def section(title: str) -> str:
-    """Give a section's head."""
+    """Return a section's head."""
     return f'.SH "{_escaped(title.upper())}"\n'
 
 
 def bold(text: str) -> str:
-    """Give what is typed as it stands, such as an option."""
+    """Return what is typed as it stands, such as an option."""
     return rf"\fB{code(text)}\fR"
 
 
 def italic(text: str) -> str:
-    """Give the name of what is typed in its place."""
+    """Return the name of what is typed in its place."""
     return rf"\fI{code(text)}\fR"
 
 
 def code(text: str) -> str:
-    """Give text whose signs are to be copied as they are."""
+    """Return text whose signs are to be copied as they are."""
     return "".join(_CODE_SIGNS.get(sign, sign) for sign in _escaped(text))
 
 
 def term(tag: str, body: str) -> str:
-    """Give one item of a list of terms; both are roff already."""
+    """Return one item of a list of terms; both are roff already."""
     return f".TP\n{_line(tag)}\n{_line(body)}\n"
 
 
 def example(lines: str) -> str:
-    """Give lines that keep their form."""
+    """Return lines that keep their form."""
     body = "\n".join(_line(code(line)) for line in lines.rstrip("\n").split("\n"))
     return f".RS 4\n.EX\n{body}\n.EE\n.RE\n"
 
 
 def prose(text: str) -> str:
-    """Give text with its code, emphasis and links."""
+    """Return text with its code, emphasis and links."""
     parts: list[str] = []
     at = 0
     for match in _SPAN.finditer(text):
@@ -64,7 +64,7 @@ def prose(text: str) -> str:
 
 
 def body(markdown: str) -> str:
-    """Give a document's text; its first heading, the title, is left out."""
+    """Return a document's text; its first heading, the title, is left out."""
     parts: list[str] = []
     opened = True  # behind a head nothing more begins a paragraph
     for block in _blocks(_LEFT_OUT.sub("", markdown).split("\n")):
@@ -77,7 +77,7 @@ def body(markdown: str) -> str:
 
 
 def _blocks(lines: list[str]) -> Iterator[list[str]]:
-    """Give the lines of each block of code, head, table, item and paragraph."""
+    """Return the lines of each block of code, head, table, item and paragraph."""
     block: list[str] = []
     for line in [*lines, ""]:
         if block and block[0].startswith("```"):
@@ -94,12 +94,12 @@ def _blocks(lines: list[str]) -> Iterator[list[str]]:
 
 
 def _begins(line: str, first: str) -> bool:
-    """Tell whether a line begins a block, and doesn't go on with the one whose first line this is."""
+    """Return whether a line begins a block, and doesn't go on with the one whose first line this is."""
     return line.startswith(("#", "- ", "```")) or (line[0] == "|") != (first[0] == "|")
 
 
 def _shown(block: list[str]) -> str:
-    """Give one block as roff; "" for what isn't shown."""
+    """Return one block as roff; "" for what isn't shown."""
     match block[0].split(" ", 1):
         case [fence, *_] if fence.startswith("```"):
             return "" if "mermaid" in fence else example("\n".join(block[1:-1]))
@@ -120,7 +120,7 @@ def _paragraph(lines: list[str]) -> str:
 
 
 def _table(rows: list[str]) -> Iterator[str]:
-    """Give the rows as terms: the first cell, and the others behind it, each by its column's name."""
+    """Return the rows as terms: the first cell, and the others behind it, each by its column's name."""
     heads, _rule, *cells = ([cell.strip() for cell in row[1:-1].split("|")] for row in rows)
     for first, *others in cells:
         texts = [
@@ -143,7 +143,7 @@ def _span(match: re.Match[str]) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Give text that roff takes for nothing else."""
+    """Return text that roff takes for nothing else."""
     plain = text.replace("\\", "\\e").replace("…", "...").replace('"', "\\(dq")
     return "".join(sign if sign.isascii() else f"\\[u{ord(sign):04X}]" for sign in plain)
 

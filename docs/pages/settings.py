@@ -1,4 +1,4 @@
-"""The reference of all settings: words for each, around what the parser's own constants say."""
+"""The reference of all settings: a text for each, with the parser's own constants."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from openfit_tokend.io.secrets import MAX_PASSWORD, MAX_SECRET_FILE
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One key: what it takes, what is taken where it isn't there, what it does, an example."""
+    """One key: what it accepts, its default, what it does, an example."""
 
     takes: str
     default: str
@@ -44,35 +44,36 @@ TOP: Final[Mapping[str, Setting]] = {
     "socket": Setting(
         f"an absolute path, at most {fields.MAX_SOCKET_PATH} bytes",
         "root: `/run/openfit-tokend/socket`; else `$XDG_RUNTIME_DIR/openfit-tokend/socket`",
-        "Where the daemon listens. `--socket` goes before it, and a socket that systemd passes before"
-        " both. A reload doesn't move it. Where a user has no `$XDG_RUNTIME_DIR`, `openfit-tokend init` writes one"
-        " below the configuration's directory. Its directory must be root's or the daemon's user's, and nobody else's to write."
-        " A client finds it elsewhere than at the default by `--socket` or `$OPENFIT_TOKEN_SOCKET`.",
+        "Where the daemon listens. `--socket` overrides it, and a socket that systemd passes overrides"
+        " both. A reload doesn't move it. If there is no `$XDG_RUNTIME_DIR`, `openfit-tokend init` writes a path below"
+        " the configuration's directory. The socket's directory must belong to root or the daemon's user, and be"
+        " writable by nobody else. Clients need `--socket` or `$OPENFIT_TOKEN_SOCKET` to find a socket that isn't at"
+        " the default path.",
         '"/run/openfit-tokend/socket"',
     ),
     "socket_mode": Setting(
-        "octal in quotes; each digit 6, 2 or 0 behind the owner's 6",
+        "octal, as a string: the owner's digit is 6, the others are 6, 2 or 0",
         '`"0600"`',
-        "Who may connect, which takes the right to write. For a socket made by systemd its unit decides.",
+        "Who may connect, which needs write permission. For a socket created by systemd its unit decides.",
         '"0660"',
     ),
     "socket_group": Setting(
         "a group's name",
         "the daemon's own group",
-        "The group of the socket. For a socket made by systemd its unit decides.",
+        "The group of the socket. For a socket created by systemd its unit decides.",
         '"openfit"',
     ),
     "default_profile": Setting(
         "a profile's name",
         "the only one the caller may use",
-        "Whose token is meant where a call names no profile.",
+        "The profile that is used when a call names none.",
         '"main"',
     ),
     "admin_groups": Setting(
         _NAMES,
         _NONE,
-        "Whose members may log in, log out and reload, besides root and the daemon's own user. They may"
-        " use each profile.",
+        "Groups whose members may log in, log out and reload, besides root and the daemon's own user. They"
+        " may use every profile.",
         '["openfit-admin"]',
     ),
     "include": Setting(
@@ -80,14 +81,14 @@ TOP: Final[Mapping[str, Setting]] = {
         _NONE,
         f"More files, with `[profiles.NAME]` tables only, at most {MAX_INCLUDED:,} of them, each of at most"
         f" {MAX_SIZE // 1024 // 1024} MiB. A profile that is defined twice is an error. The directory must"
-        " be there.",
+        " exist.",
         '"conf.d/*.toml"',
     ),
     "profiles": Setting(
         "tables, `[profiles.NAME]`",
-        "needed: one at least",
-        "The profiles: see below. A name has letters, digits and `_ . -`, at most 64 of them, and begins"
-        " with a letter or digit; one with a dot is written in quotes.",
+        "needed: at least one",
+        "The profiles: see below. A name consists of at most 64 letters, digits and `_ . -`, and begins"
+        " with a letter or digit. Quote a name that contains a dot.",
         "{}",
     ),
 }
@@ -96,91 +97,91 @@ PROFILE: Final[Mapping[str, Setting]] = {
     "environment": Setting(
         '`"production"`, `"test"` or `"custom"`',
         "needed",
-        "Which OpenFIT. `custom` goes with `id_server` and `api_url`.",
+        "Which OpenFIT. `custom` needs `id_server` and `api_url`.",
         '"production"',
     ),
     "id_server": Setting(
         f"an https URL, at most {fields.MAX_TEXT} characters; http for localhost, 127.0.0.0/8 and ::1",
         "needed with `custom`, else refused",
-        "The token server. `/connect/token` is put behind it.",
+        "The token server. `/connect/token` is appended.",
         '"https://ids.example.org"',
     ),
     "api_url": Setting(
         f"an https URL, at most {fields.MAX_TEXT} characters; http for localhost, 127.0.0.0/8 and ::1",
         "needed with `custom`, else refused",
-        "The API. The daemon doesn't call it; it tells clients.",
+        "The API. The daemon doesn't call it; it passes the URL to clients.",
         '"https://api.example.org"',
     ),
-    "client_id": Setting(_NAME, "needed", "As OpenFIT's support gave it.", '"my-client"'),
-    "username": Setting(_NAME, "needed", "Of the login.", '"service@example.org"'),
+    "client_id": Setting(_NAME, "needed", "As given by OpenFIT's support.", '"my-client"'),
+    "username": Setting(_NAME, "needed", "The user name of the login.", '"service@example.org"'),
     "password_file": Setting(
         "a path, relative to this file",
         _NONE,
-        f"A file that holds the password, at most {MAX_SECRET_FILE:,} bytes, and that only the daemon's"
-        " user can read (or its own group). One newline at its end is cut off.",
+        f"A file that contains the password, at most {MAX_SECRET_FILE:,} bytes. Only the daemon's user, or its"
+        " own group, may be able to read it. One newline at its end is ignored.",
         '"main.password"',
     ),
     "password_credential": Setting(
         "the name of a systemd credential",
         _NONE,
-        "The password is that file in `$CREDENTIALS_DIRECTORY`. A changed one takes a restart of the"
-        " service, which costs no session.",
+        "The password is the content of that file in `$CREDENTIALS_DIRECTORY`. A changed one needs a restart"
+        " of the service, which costs no session.",
         '"password_main"',
     ),
     "password_command": Setting(
         _COMMAND,
         _NONE,
-        "The password is what the command prints. No shell runs it. Of the daemon's environment it gets"
-        f" {_listed(ENVIRONMENT)}, and what `password_environment` names. None of its output gets into the"
-        " log: a shell's trace may hold the password.",
+        "The password is what the command prints. No shell runs it. From the daemon's environment it gets"
+        f" {_listed(ENVIRONMENT)}, and what `password_environment` names. None of its output is logged, since a"
+        " shell's trace may contain the password.",
         '["pass", "show", "openfit"]',
     ),
     "password_environment": Setting(
         f"a list of at most {fields.MAX_ITEMS} names of environment variables",
         _NONE,
-        "Variables of the daemon's environment that `password_command` keeps: where a secret manager is, and"
-        " how to log in to it. Set them where the daemon is started; in a unit, by `Environment=` or"
-        " `EnvironmentFile=`.",
+        "Variables of the daemon's environment that are passed to `password_command`, such as the address of a"
+        " secret manager and how to log in to it. Set them where the daemon is started; in a unit, with"
+        " `Environment=` or `EnvironmentFile=`.",
         '["VAULT_ADDR", "VAULT_TOKEN"]',
     ),
     "password_env": Setting(
         "the name of an environment variable",
         _NONE,
-        "The password is that variable of the daemon, as it was at its start.",
+        "The password is the value of that variable when the daemon started.",
         '"OPENFIT_PASSWORD"',
     ),
     "password_keyring": Setting(
         _NAME,
         _NONE,
-        "The password lies in the keyring of the daemon's user, under this service and `username`. It"
-        " needs the extra `keyring`.",
+        "The password is in the keyring of the daemon's user, under this service and `username`. This needs"
+        " the extra `keyring`.",
         '"openfit"',
     ),
     "refresh_before": Setting(
         f"{_TIME}; from {span(parser.MIN_REFRESH_BEFORE)} to {span(parser.MAX_REFRESH_BEFORE)}",
         f'`"{span(parser.DEFAULT_POLICY.refresh_before)}"`',
-        "How long before its end a token is replaced; a quarter of its life if that is shorter.",
+        "How long before it expires a token is replaced; a quarter of its lifetime if that is shorter.",
         '"5m"',
     ),
     "refresh_token_lifetime": Setting(
         f"{_TIME}; from {span(parser.MIN_REFRESH_TOKEN_LIFETIME)} to"
         f" {span(parser.MAX_REFRESH_TOKEN_LIFETIME)}",
         f'`"{span(parser.DEFAULT_POLICY.refresh_token_lifetime)}"`',
-        "How long the server lets a session live from its login. At four fifths of it a new login is tried;"
-        " if that fails, the session goes on.",
+        "How long the server lets a session live after its login. After four fifths of that a new login is"
+        " tried; if it fails, the session continues.",
         '"30d"',
     ),
     "scope": Setting(
-        f"scopes with one blank between them, at most {fields.MAX_SCOPE} characters",
+        f"scopes separated by single spaces, at most {fields.MAX_SCOPE} characters",
         f'`"{parser.DEFAULT_SCOPE}"`',
-        "What a login asks for. Without `offline_access` there is no refresh token, and each token costs a"
-        " login.",
+        "The scope that a login requests. Without `offline_access` there is no refresh token, and each token"
+        " costs a login.",
         '"OpenFitApi offline_access"',
     ),
     "allow_users": Setting(
         _NAMES,
         "everyone who can open the socket",
-        "Users who may use the profile, besides operators. With `allow_groups` too, one of both lists is"
+        "Users who may use the profile, besides operators. If there is `allow_groups` too, either list is"
         " enough.",
         '["alice"]',
     ),
@@ -193,23 +194,23 @@ PROFILE: Final[Mapping[str, Setting]] = {
     "token_file": Setting(
         "a path, relative to this file, without `//`, `/./` and `/../`",
         _NONE,
-        "A file that holds the access token while it lives, replaced as a whole, mode 0640. Before the first login, in"
-        " a long outage and while the daemon is stopped or restarted there is none, so try again then. Its group is that"
-        " of a setgid directory, else `socket_group`, else the daemon's; a profile with allow lists isn't"
-        " given to `socket_group`. Two profiles can't share one.",
+        "A file that contains the access token while it is valid. It is replaced atomically, with mode 0640. Before the"
+        " first login, in a long outage and while the daemon is stopped or restarted there is none: try again later."
+        " Its group is that of a setgid directory, else `socket_group`, else the daemon's; the token of a profile with"
+        " allow lists isn't given to `socket_group`. Two profiles can't share a file.",
         '"/run/openfit-tokend-tokens/main"',
     ),
     "ca_file": Setting(
         "a path, relative to this file",
         "the system's",
-        "The certificate authorities that the token server is verified with, as PEM. A change is noticed at the"
+        "The certificate authorities that the token server is verified against, as PEM. A change is noticed at the"
         " next request.",
         '"/etc/ssl/certs/our-ca.pem"',
     ),
     "notify_command": Setting(
         _COMMAND,
         _NONE,
-        "Run when the profile is locked, down, or well again: see"
+        "A command to run when the profile is locked, down, or has recovered: see"
         " [operations](operations.md#being-called).",
         '["/usr/local/bin/page-me"]',
     ),
@@ -217,17 +218,17 @@ PROFILE: Final[Mapping[str, Setting]] = {
 
 
 def top_reference() -> str:
-    """Give the reference of the keys at the top of the main file."""
+    """Return the reference of the keys at the top of the main file."""
     return "\n\n".join(_entries(TOP, parser.TOP_KEYS))
 
 
 def profile_reference() -> str:
-    """Give the reference of a profile's keys."""
+    """Return the reference of a profile's keys."""
     return "\n\n".join(_entries(PROFILE, parser.PROFILE_KEYS))
 
 
 def environments() -> str:
-    """Give the vendor's environments and their addresses."""
+    """Return the vendor's environments and their addresses."""
     rows = ["| `environment` | token server | API |", "| --- | --- | --- |"]
     rows += [
         f"| `{name}` | `{servers.id_server}` | `{servers.api_url}` |"
@@ -237,11 +238,11 @@ def environments() -> str:
 
 
 def passwords() -> str:
-    """Name the sources of a password, and what each must be like."""
+    """Return the sources of a password, and what a password must be like."""
     sources = ", ".join(f"`{key}`" for key in parser.PASSWORD_KEYS)
     return (
-        f"One of {sources}; or none, and an operator's `openfit-token login --ask` brings it. A password has"
-        f" 1 to {MAX_PASSWORD} characters, none of them a control character."
+        f"It comes from one of {sources}; or from none, and an operator enters it with `openfit-token login"
+        f" --ask`. A password has 1 to {MAX_PASSWORD} characters, none of them a control character."
     )
 
 

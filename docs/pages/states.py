@@ -93,7 +93,7 @@ _WORDS: Final[Mapping[type[Event], Word]] = {
 
 
 def word_of(event: Event) -> Word:
-    """Give the diagram's word for an event."""
+    """Return the diagram's word for an event."""
     match event:
         case Failed(kind=Kind.GRANT_REJECTED | Kind.CLIENT_REJECTED):
             return Word.REJECTED
@@ -107,7 +107,7 @@ def word_of(event: Event) -> Word:
 
 @cache
 def edges() -> frozenset[Edge]:
-    """Give all ways from state to state."""
+    """Return all ways from state to state."""
     found: set[Edge] = set()
     begun = (new_session(0.0), logged_out_session(0.0))
     seen = {_kind(session, 0.0) for session in begun}
@@ -126,7 +126,7 @@ def edges() -> frozenset[Edge]:
 
 
 def _moments(session: Session, since: float) -> Iterator[float]:
-    """Give the moments from which on a session could answer otherwise."""
+    """Return the moments from which on a session could answer otherwise."""
     yield since
     access, bar, doing = session.access, session.bar, session.doing
     ends = [wake_at(session)]
@@ -171,7 +171,7 @@ def _failures(
 
 
 def _kind(session: Session, now: float) -> object:
-    """Give what tells a session from others in more than numbers."""
+    """Return what tells a session from others in more than numbers."""
     refresh, bar, access, doing = session.refresh, session.bar, session.access, session.doing
     request = doing if isinstance(doing, Requesting) else None
     return (
@@ -202,7 +202,7 @@ _NOT_DRAWN: Final = frozenset({Word.LOGOUT, Word.RELOAD})
 
 
 def diagram(found: frozenset[Edge]) -> str:
-    """Give the states and the ways between them, as a Mermaid diagram."""
+    """Return the states and the ways between them, as a Mermaid diagram."""
     lines = ["```mermaid", "stateDiagram-v2", "    [*] --> empty"]
     for before, after in product(State, State):
         words = [
@@ -216,7 +216,7 @@ def diagram(found: frozenset[Edge]) -> str:
 
 
 def table(found: frozenset[Edge]) -> str:
-    """Give all ways as a table: in a state, after an event, the states that may come of it."""
+    """Return all ways as a table: in a state, after an event, the states that may come of it."""
     rows = [["in", *_SHORT.values()], ["---"] * (1 + len(_SHORT))]
     for before in State:
         row = [f"`{before}`"]

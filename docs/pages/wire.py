@@ -39,7 +39,7 @@ _LIMITS: Final = (
 
 
 def error_table() -> str:
-    """Give each code of the wire with its meaning and the client's exit status."""
+    """Return each code of the wire with its meaning and the client's exit status."""
     rows = ["| code | meaning | exit |", "| --- | --- | --- |"]
     rows += [
         f"| `{code}` | {_meaning(kind)} | {kind.exit_status} |"
@@ -49,7 +49,7 @@ def error_table() -> str:
 
 
 def limit_table() -> str:
-    """Give the limits."""
+    """Return the limits."""
     rows = [
         "| what | limit |",
         "| --- | --- |",

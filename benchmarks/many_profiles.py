@@ -78,7 +78,7 @@ def measure(means: Means, effort: Effort) -> Generator[Bar]:
 
 
 def asking(server: Server, profile: str) -> Server:
-    """Give the same server, asked for another profile's token."""
+    """Return the same server, asked for another profile's token."""
     request = encode_request(1, "get_token", {"profile": profile})
     return replace(server, request=request, size=answer_size(server.path, request))
 

@@ -81,7 +81,7 @@ class Loads:
 
     @property
     def floor(self) -> str:
-        """Give the program that is the floor."""
+        """Return the program that is the floor."""
         return str(self._directory / "floor")
 
     def run(
@@ -100,7 +100,7 @@ class Loads:
 
     @staticmethod
     def parse(line: str | bytes) -> Load:
-        """Give what a run of load.c reported."""
+        """Return what a run of load.c reported."""
         return Load(**json.loads(line))
 
     @contextmanager
@@ -124,7 +124,7 @@ class Loads:
     def command(
         self, server: Server, mode: str, seconds: float, connections: int, cpu: int
     ) -> list[str]:
-        """Give the load generator's command line."""
+        """Return the load generator's command line."""
         request = self._directory / f"request-{abs(hash(server.request))}"
         if not request.exists():  # another load may be reading it
             request.write_bytes(server.request)
@@ -160,17 +160,17 @@ def prefer(pids: Sequence[int]) -> None:
 
 
 def cpu_time(pids: Sequence[int]) -> float:
-    """Give the CPU seconds that processes have used (clock_getcpuclockid(3))."""
+    """Return the CPU seconds that processes have used (clock_getcpuclockid(3))."""
     return sum(time.clock_gettime((~pid << 3) | 2) for pid in pids)
 
 
 def memory(pids: Sequence[int]) -> float:
-    """Give the resident memory of processes, in KiB."""
+    """Return the resident memory of processes, in KiB."""
     return sum(_status(f"/proc/{pid}/status", "VmRSS:") for pid in pids)
 
 
 def wake_ups(pids: Sequence[int]) -> int:
-    """Give how often the threads of processes went to sleep by themselves, and so woke."""
+    """Return how often the threads of processes went to sleep by themselves, and so woke."""
     return sum(
         _status(f"{task}/status", "voluntary_ctxt_switches:")
         for pid in pids
@@ -186,5 +186,5 @@ def _status(path: str, key: str) -> int:
 
 
 def ratio(these: Sequence[float], those: Sequence[float]) -> float:
-    """Give the median of the ratios of each round: what else ran then slowed both."""
+    """Return the median of the ratios of each round: what else ran then slowed both."""
     return statistics.median(a / b for a, b in zip(these, those, strict=True))

@@ -90,7 +90,7 @@ def floor(means: Means) -> Generator[Peer]:
 
 
 def rival(name: str) -> Callable[[Means], Generator[Peer]]:
-    """Give what runs one of the Python servers beside this file."""
+    """Return what runs one of the Python servers beside this file."""
 
     def run(means: Means) -> Generator[Peer]:
         script = Path(__file__).parent / "rivals" / f"{_RIVALS[name]}.py"
@@ -233,7 +233,7 @@ def _running(
 
 
 def _family(pid: int) -> tuple[int, ...]:
-    """Give a process and its children."""
+    """Return a process and its children."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return (pid, *map(int, children))
 

@@ -38,7 +38,7 @@ class Bare:
 
     @property
     def python(self) -> str:
-        """Give its interpreter."""
+        """Return its interpreter."""
         return str(self.bin / "python")
 
 
@@ -127,7 +127,7 @@ def first_answer(path: Path, request: bytes, *, whole: bool = False) -> bytes:
 
 
 def answer_size(path: Path, request: bytes, *, whole: bool = False) -> int:
-    """Give the bytes of a later answer: the first may number itself in more of them."""
+    """Return the bytes of a later answer: the first may number itself in more of them."""
     first_answer(path, request, whole=whole)
     return len(first_answer(path, request, whole=whole))
 

@@ -95,6 +95,6 @@ def _y(cost: float, top: float) -> float:
 
 
 def _step(most: float) -> float:
-    """Give a round distance between lines, so that there are three to six."""
+    """Return a round distance between lines, so that there are three to six."""
     unit: float = 10.0 ** int(log10(most))
     return next(unit * part for part in (0.1, 0.2, 0.5, 1, 2, 5) if most / (unit * part) <= 6)

@@ -17,10 +17,10 @@ class Bystander:
     effort: Effort
 
     def p99(self) -> float:
-        """Give its p99, in milliseconds."""
+        """Return its p99, in milliseconds."""
         seconds = self.effort.seconds * 5
         return self.loads.run(self.server, "paced", seconds, cpu=-1).p99 / 1e3
 
     def added(self, disturbed: Callable[[], float]) -> float:
-        """Give what a disturbance adds to its p99: the median of the rounds' differences."""
+        """Return what a disturbance adds to its p99: the median of the rounds' differences."""
         return median(disturbed() - self.p99() for _ in range(self.effort.rounds))

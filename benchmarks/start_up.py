@@ -14,7 +14,7 @@ WARM_UP: Final = 2
 
 
 def measure(bare: Bare, peers: Sequence[Peer], runs: int) -> dict[str, list[float]]:
-    """Give the best time of each, in milliseconds. Interleaved."""
+    """Return the best time of each, in milliseconds. Interleaved."""
     python = Peer(peers[0].server, lambda: 0.0, [bare.python, "-I", "-c", "pass"], {})
     commands = {PYTHON: python} | {peer.server.name: peer for peer in peers if peer.client}
     times: dict[str, list[float]] = {name: [] for name in commands}

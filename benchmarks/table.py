@@ -117,7 +117,7 @@ def _one_round(figures: Figures, loads: Loads, peer: Peer, seconds: float) -> No
 
 
 def _idle_share(loads: Loads, server: Server, before: float) -> float:
-    """Give the KiB that each of many idle connections takes."""
+    """Return the KiB that each of many idle connections takes."""
     with loads.beside(server, "hold", 0, server.most):
         return (memory(server.pids) - before) / server.most
 

@@ -37,7 +37,7 @@ class AsyncTokenClient:
         self._pool = Pool()
 
     async def get_token(self, *, min_ttl: float | None = None, wait: float = DEFAULT_WAIT) -> Token:
-        """Give the current token; with `min_ttl`, one that lives at least so many seconds."""
+        """Return the current token; with `min_ttl`, one that lives at least so many seconds."""
         return calls.token(await self._call(calls.get_token(self._profile, min_ttl, wait)))
 
     async def refuse(self, token: Token | str, *, wait: float = DEFAULT_WAIT) -> Token:
@@ -61,15 +61,15 @@ class AsyncTokenClient:
         calls.fields(await self._call(calls.reload()))
 
     async def hello(self) -> dict[str, object]:
-        """Give the daemon's name, version, protocol, pid, uptime and the profiles one may use."""
+        """Return the daemon's name, version, protocol, pid, uptime and the profiles one may use."""
         return calls.fields(await self._call(calls.hello()))
 
     async def status(self) -> dict[str, object]:
-        """Give the state of this client's profile; of all one may use if it has none."""
+        """Return the state of this client's profile; of all one may use if it has none."""
         return calls.fields(await self._call(calls.status(self._profile)))
 
     async def changes(self) -> AsyncGenerator[Change]:
-        """Give how the profile stands, and then each new token and each change of state. No end.
+        """Return how the profile stands, and then each new token and each change of state. No end.
 
         While the daemon is restarted it waits for it. Whoever wants the token asks `get_token`.
         """

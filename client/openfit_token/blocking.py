@@ -33,7 +33,7 @@ def get_token(
     wait: float = DEFAULT_WAIT,
     socket: str | None = None,
 ) -> "Token":
-    """Give the current token, from a connection of its own. Ask a TokenClient when asking often.
+    """Return the current token, from a connection of its own. Ask a TokenClient when asking often.
 
     Args:
         profile: whose token; left out: the daemon's default, or the only one.
@@ -79,7 +79,7 @@ class TokenClient:
         self._pool = Pool()
 
     def get_token(self, *, min_ttl: float | None = None, wait: float = DEFAULT_WAIT) -> "Token":
-        """Give the current token; with `min_ttl`, one that lives at least so many seconds.
+        """Return the current token; with `min_ttl`, one that lives at least so many seconds.
 
         Raises:
             MinTtl: even a new one doesn't.
@@ -122,7 +122,7 @@ class TokenClient:
         calls.fields(self._call(calls.reload()))
 
     def hello(self) -> dict[str, object]:
-        """Give the daemon's name, version, protocol, pid, uptime and the profiles one may use.
+        """Return the daemon's name, version, protocol, pid, uptime and the profiles one may use.
 
         >>> with TokenClient() as client:
         ...     client.hello()["profiles"]
@@ -131,11 +131,11 @@ class TokenClient:
         return calls.fields(self._call(calls.hello()))
 
     def status(self) -> dict[str, object]:
-        """Give the state of this client's profile; of all one may use if it has none."""
+        """Return the state of this client's profile; of all one may use if it has none."""
         return calls.fields(self._call(calls.status(self._profile)))
 
     def changes(self) -> "Generator[Change]":
-        """Give how the profile stands, and then each new token and each change of state. No end.
+        """Return how the profile stands, and then each new token and each change of state. No end.
 
         While the daemon is restarted it waits for it. Whoever wants the token asks `get_token`.
 

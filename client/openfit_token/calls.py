@@ -42,7 +42,7 @@ class Call:
         self.again = again
 
     def request(self, msgid: int, left: float | None = None) -> bytes:
-        """Give the bytes to send; `left` shortens the call's `wait` to these seconds."""
+        """Return the bytes to send; `left` shortens the call's `wait` to these seconds."""
         params = self.params
         if left is not None and "wait" in params:
             params = {**params, "wait": left}
@@ -50,7 +50,7 @@ class Call:
 
 
 def _patience(wait: float) -> float:
-    """Give the seconds of a `wait`. One that the daemon will refuse is refused soon enough."""
+    """Return the seconds of a `wait`. One that the daemon will refuse is refused soon enough."""
     return min(max(0.0, wait), MAX_WAIT)
 
 
@@ -98,7 +98,7 @@ def status(profile: str | None) -> Call:
 
 
 def fields(answer: object) -> dict[str, object]:
-    """Give an answer that is a map.
+    """Return an answer that is a map.
 
     Raises:
         ProtocolViolation: it is none.

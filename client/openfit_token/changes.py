@@ -101,7 +101,7 @@ class Feed:
         self._pauses = pauses()
 
     def begin(self) -> bytes:
-        """Give the bytes to send on a new connection."""
+        """Return the bytes to send on a new connection."""
         self._decoder = Decoder(MAX_ANSWER)
         self._answered = False
         return encode_request(_MSGID, "subscribe", self._params)
@@ -140,7 +140,7 @@ class Feed:
         return told
 
     def after(self, error: OSError | TokenError) -> float:
-        """Give the seconds until the next connection is to be made, after an error of this one.
+        """Return the seconds until the next connection is to be made, after an error of this one.
 
         A daemon that has been there is waited for: it may be restarting.
 
@@ -156,7 +156,7 @@ class Feed:
 
 
 def _change(message: "Value") -> Change:
-    """Give what a message of the daemon says: the answer to `subscribe`, or a notification."""
+    """Return what a message of the daemon says: the answer to `subscribe`, or a notification."""
     fields = parse_notification(message, "changed")
     if fields is None:
         msgid, error, result = parse_response(message)

@@ -39,7 +39,7 @@ _LONGEST_PAUSE: "Final" = 0.5
 
 
 def pauses() -> "Iterator[float]":
-    """Give the seconds between tries, for ever: at first they are short."""
+    """Return the seconds between tries, for ever: at first they are short."""
     pause = _FIRST_PAUSE
     while True:
         yield pause
@@ -57,7 +57,7 @@ class Connection:
         self._msgid = 0
 
     def begin(self, tries: "Tries", now: float) -> bytes:
-        """Give the bytes to send for the next try of a call."""
+        """Return the bytes to send for the next try of a call."""
         self._msgid += 1
         return tries.request(self._msgid, now)
 
@@ -111,7 +111,7 @@ class Pool:
         self.worked = False
 
     def take(self) -> Connection | None:
-        """Give a connection to use and to `keep` or close afterwards, or None to open one."""
+        """Return a connection to use and to `keep` or close afterwards, or None to open one."""
         if self._process != os.getpid():
             self.drop()  # they are our parent's: two processes would read each other's answers
             self._process = os.getpid()  # not before, or another thread would take one of them
@@ -146,7 +146,7 @@ class Pool:
 
 
 def unreachable(error: OSError) -> DaemonUnreachable:
-    """Give the error for a daemon that was connected to, or would have been, and gave no answer."""
+    """Return the error for a daemon that was connected to, or would have been, and gave no answer."""
     match error:
         case TimeoutError():
             return DaemonUnreachable(
@@ -179,7 +179,7 @@ class Tries:
         self.answer_by = self._deadline + _GRACE
 
     def kept(self) -> Connection | None:
-        """Give a kept connection, if this try may use one.
+        """Return a kept connection, if this try may use one.
 
         The daemon may have been restarted since it was last used. That costs nothing where the call
         can be sent again; all others get a new connection.
@@ -187,13 +187,13 @@ class Tries:
         return self._pool.take() if self.call.again else None
 
     def request(self, msgid: int, now: float) -> bytes:
-        """Give the bytes to send: at first as the caller said, later with the `wait` that is left."""
+        """Return the bytes to send: at first as the caller said, later with the `wait` that is left."""
         left = max(0.0, self._deadline - now) if self._sent else None
         self._sent = True
         return self.call.request(msgid, left)
 
     def after(self, error: Exception, now: float) -> float:
-        """Give the seconds to wait before the next try, after one that failed.
+        """Return the seconds to wait before the next try, after one that failed.
 
         Args:
             error: a Stopping or DaemonUnreachable, or the OSError that a system call raised;

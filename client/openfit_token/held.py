@@ -97,7 +97,7 @@ class Held:
         self._holding: _Holding | None = None
 
     def look(self, now: float, refused: Token | None = None) -> Token | Question:
-        """Give the token to send, or the question to ask for it; never the token `refused`."""
+        """Return the token to send, or the question to ask for it; never the token `refused`."""
         holding = self._holding
         if refused is not None and (holding is None or holding.token.id == refused.id):
             return Refuse(refused.id, self._wait)
@@ -117,7 +117,7 @@ class Held:
             self._holding = _Holding(token, asked)
 
     def instead_of(self, question: Question, error: TokenError, now: float) -> Token:
-        """Give the token to send when the daemon answered a question with an error.
+        """Return the token to send when the daemon answered a question with an error.
 
         Raises:
             TokenError: that error, since no token would do.

@@ -97,13 +97,13 @@ class OpenFitAuth(Supply, httpx.Auth):
 
 
 def _was_refused(response: httpx.Response, token: Token) -> bool:
-    """Tell whether this is a 401 to this very token: redirected to another host, it wasn't sent."""
+    """Return whether this is a 401 to this very token: redirected to another host, it wasn't sent."""
     sent = response.request.headers.get("Authorization")
     return response.status_code == HTTPStatus.UNAUTHORIZED and sent == token.authorization
 
 
 def _can_be_repeated(request: httpx.Request) -> bool:
-    """Tell whether the body is bytes, or a form whose files can be read from their start again."""
+    """Return whether the body is bytes, or a form whose files can be read from their start again."""
     if isinstance(request.stream, httpx.ByteStream):
         return True
     fields: list[object] | None = getattr(request.stream, "fields", None)

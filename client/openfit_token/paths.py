@@ -165,7 +165,7 @@ def _refuse_ambiguous(peer: int, path: str) -> None:
 
 
 def _unreachable(path: str, error: OSError) -> DaemonUnreachable:
-    """Give the error that tells a person why connecting failed, and what to do."""
+    """Return the error that tells a person why connecting failed, and what to do."""
     match error.errno:
         case errno.ECONNREFUSED:
             return DaemonUnreachable(f"no daemon listens at {path}: it isn't running", _START)
@@ -178,7 +178,7 @@ def _unreachable(path: str, error: OSError) -> DaemonUnreachable:
 
 
 def _forbidden(path: str) -> DaemonUnreachable:
-    """Give the error for a socket, or a directory above it, that the caller may not use."""
+    """Return the error for a socket, or a directory above it, that the caller may not use."""
     closed = path
     while (found := _look_at(closed)) is None:
         # What can't be seen is kept from us by the directory above; "/" can be seen by all.
@@ -200,7 +200,7 @@ def _forbidden(path: str) -> DaemonUnreachable:
 
 
 def _join(group: str, user: str) -> str:
-    """Give how to get into a group; who is in it already, but logged in before, needs less."""
+    """Return how to get into a group; who is in it already, but logged in before, needs less."""
     from grp import getgrnam  # noqa: PLC0415 -- needed only where something went wrong
 
     try:

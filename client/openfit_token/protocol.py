@@ -85,7 +85,7 @@ class Decoder:
 
     @property
     def is_empty(self) -> bool:
-        """Tell whether nothing that was fed is left."""
+        """Return whether nothing that was fed is left."""
         return self._unpacker is None and not self._part
 
     def feed(self, data: bytes) -> "Value | Incomplete":
@@ -128,7 +128,7 @@ class Decoder:
         return self.next()
 
     def next(self) -> "Value | Incomplete":
-        """Give the next message out of what was fed, or INCOMPLETE.
+        """Return the next message out of what was fed, or INCOMPLETE.
 
         Raises:
             Malformed: as for `feed`. The stream is lost then: close it.
@@ -151,7 +151,7 @@ class Decoder:
 
 
 def encode_request(msgid: int, method: str, params: "Mapping[str, object]") -> bytes:
-    """Give the bytes of a call. Params that are None are left out."""
+    """Return the bytes of a call. Params that are None are left out."""
     given = {name: value for name, value in params.items() if value is not None}
     return packb([REQUEST, msgid, method, [given] if given else []])
 
@@ -166,14 +166,14 @@ class Encoded:
 
 
 def encode_result(msgid: int, result: object) -> bytes:
-    """Give the bytes of an answer."""
+    """Return the bytes of an answer."""
     if isinstance(result, Encoded):
         return _HEAD.pack(0x94, RESPONSE, 0xCE, msgid, 0xC0) + result.data
     return packb([RESPONSE, msgid, None, result])
 
 
 def encode_error(msgid: int, error: TokenError) -> bytes:
-    """Give the bytes of an answer that failed."""
+    """Return the bytes of an answer that failed."""
     fields = {
         "code": error.code,
         "message": error.message,
@@ -184,12 +184,12 @@ def encode_error(msgid: int, error: TokenError) -> bytes:
 
 
 def encode_notification(method: str, fields: "Mapping[str, object]") -> bytes:
-    """Give the bytes that tell something nobody waits for."""
+    """Return the bytes that tell something nobody waits for."""
     return packb([NOTIFICATION, method, [fields]])
 
 
 def text(value: "Value") -> "Value":
-    """Give MessagePack's old `raw` strings, which arrive as bytes, as text; all else as it is."""
+    """Return MessagePack's old `raw` strings, which arrive as bytes, as text; all else as it is."""
     if isinstance(value, bytes):
         try:
             return value.decode()
@@ -199,7 +199,7 @@ def text(value: "Value") -> "Value":
 
 
 def parse_request(message: "Value") -> "tuple[int, str, Value] | None":
-    """Give msgid, method and the params as they came; None for a notification.
+    """Return msgid, method and the params as they came; None for a notification.
 
     Raises:
         Malformed: the message is none of the protocol's arrays.
@@ -223,7 +223,7 @@ def parse_request(message: "Value") -> "tuple[int, str, Value] | None":
 
 
 def parse_params(params: "Value") -> "dict[str, Value]":
-    """Give the one map of a request's params, with its keys and values as text.
+    """Return the one map of a request's params, with its keys and values as text.
 
     Raises:
         Malformed: nested deeper than the protocol allows.
@@ -253,7 +253,7 @@ def _refuse_deep(value: "Value", left: int) -> None:
 
 
 def parse_response(message: "Value") -> "tuple[int, TokenError | None, Value]":
-    """Give msgid, and the error or the result, of an answer.
+    """Return msgid, and the error or the result, of an answer.
 
     Raises:
         ProtocolViolation: the message is no answer.
@@ -268,7 +268,7 @@ def parse_response(message: "Value") -> "tuple[int, TokenError | None, Value]":
 
 
 def parse_notification(message: "Value", method: str) -> "dict[Value, Value] | None":
-    """Give what a notification says; None: the message is something else."""
+    """Return what a notification says; None: the message is something else."""
     match message:
         case [2, name, [dict(fields)]] if name == method:
             return fields

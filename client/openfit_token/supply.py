@@ -15,7 +15,7 @@ from openfit_token.token import Token
 
 
 class Supply:
-    """Give tokens to send. Threads may share it, a fork is noticed, and nothing is to be closed.
+    """Return tokens to send. Threads may share it, a fork is noticed, and nothing is to be closed.
 
     Args:
         profile: whose token; left out: the daemon's default, or the only one.
@@ -43,7 +43,7 @@ class Supply:
         self._client.close()
 
     def api_url(self) -> str:
-        """Give the URL of the API that the tokens are good for, without a trailing slash.
+        """Return the URL of the API that the tokens are good for, without a trailing slash.
 
         Raises:
             TokenError: the daemon gives no token.
@@ -51,7 +51,7 @@ class Supply:
         return self._token().api_url
 
     def _token(self, refused: Token | None = None) -> Token:
-        """Give the token to send; never the one that the API `refused`. Raises TokenError."""
+        """Return the token to send; never the one that the API `refused`. Raises TokenError."""
         found = self._held.look(now(), refused)
         if isinstance(found, Token):
             return found
@@ -70,5 +70,5 @@ class Supply:
 
 
 def now() -> float:
-    """Give the seconds of the clock that a token's life is counted with: it runs in suspend too."""
+    """Return the seconds of the clock that a token's life is counted with: it runs in suspend too."""
     return clock_gettime(CLOCK_BOOTTIME)

@@ -12,34 +12,35 @@ from anyio.lowlevel import checkpoint
 
 from openfit_token.errors import ConfigRejected, Internal, NoSuchProfile
 from openfit_tokend import __version__
+from openfit_tokend.config import config_file
+from openfit_tokend.config.passwords import Passwords
 from openfit_tokend.core.answers import LoginEnded
 from openfit_tokend.core.rights import Rights
 from openfit_tokend.core.schedule import REQUEST_TIMEOUT
 from openfit_tokend.core.settings import Profile, Settings
-from openfit_tokend.io import clock, config_file, log, signals
-from openfit_tokend.io.accounts import Accounts
-from openfit_tokend.io.alarm import Alarm
-from openfit_tokend.io.blocking_calls import BlockingCalls
-from openfit_tokend.io.calls import Calls, stopping
-from openfit_tokend.io.credential_server import CredentialServer
-from openfit_tokend.io.driver import running_loop
-from openfit_tokend.io.endpoint import Endpoint
-from openfit_tokend.io.keeper import Keeper, Tools
-from openfit_tokend.io.listener import AdoptedListener, Listener
-from openfit_tokend.io.notices import Notices
-from openfit_tokend.io.profiles import Profiles
-from openfit_tokend.io.queue import Queue
-from openfit_tokend.io.secrets import Passwords
-from openfit_tokend.io.server import Server
-from openfit_tokend.io.service_manager import NO_SERVICE, Service, ServiceManager
-from openfit_tokend.io.signals import NO_TERMINAL, Terminal
-from openfit_tokend.io.standing import Standing
-from openfit_tokend.io.state import StateFile
-from openfit_tokend.io.stored_sessions import StoredSessions
-from openfit_tokend.io.token_files import TokenFiles
-from openfit_tokend.io.users import Users
-from openfit_tokend.io.waiting import Reply
-from openfit_tokend.io.watchdog import Watchdog
+from openfit_tokend.host import clock, log, signals
+from openfit_tokend.host.alarm import Alarm
+from openfit_tokend.host.blocking_calls import BlockingCalls
+from openfit_tokend.host.service_manager import NO_SERVICE, Service, ServiceManager
+from openfit_tokend.host.signals import NO_TERMINAL, Terminal
+from openfit_tokend.keeping.endpoint import Endpoint
+from openfit_tokend.keeping.keeper import Keeper, Tools
+from openfit_tokend.keeping.queue import Queue
+from openfit_tokend.reporting.notices import Notices
+from openfit_tokend.reporting.standing import Standing
+from openfit_tokend.reporting.token_files import TokenFiles
+from openfit_tokend.reporting.watchdog import Watchdog
+from openfit_tokend.serving.calls import Calls, stopping
+from openfit_tokend.serving.credential_server import CredentialServer
+from openfit_tokend.serving.driver import running_loop
+from openfit_tokend.serving.listener import AdoptedListener, Listener
+from openfit_tokend.serving.profiles import Profiles
+from openfit_tokend.serving.server import Server
+from openfit_tokend.serving.users import Users
+from openfit_tokend.serving.waiting import Reply
+from openfit_tokend.storage.accounts import Accounts
+from openfit_tokend.storage.ledger_file import StateFile
+from openfit_tokend.storage.stored_sessions import StoredSessions
 
 MAX_FAULTS: Final = 100
 """Faults of a configuration that an answer or a status names; the log and `check` name all."""
@@ -108,7 +109,7 @@ class Daemon:
 
     @property
     def connections(self) -> int:
-        """Give the number of clients connected."""
+        """Return the number of clients connected."""
         return self._server.connections
 
     def reload(self, reply: Reply) -> None:
@@ -263,7 +264,7 @@ class Daemon:
             await self._accounts.write()
 
     async def _read_anew(self, tools: Tools) -> object:
-        """Give the answer to a reload: what became of it."""
+        """Return the answer to a reload: what became of it."""
         try:
             settings = await config_file.load_in_time(self._loading, self._config_path)
             if self.profiles.stopping:
@@ -310,7 +311,7 @@ class Daemon:
 
 
 def _shortened(faults: str) -> str:
-    """Give as many faults as an answer can carry; the log has all."""
+    """Return as many faults as an answer can carry; the log has all."""
     lines = faults.splitlines()
     more = len(lines) - MAX_FAULTS
     return faults if more <= 0 else "\n".join([*lines[:MAX_FAULTS], f"and {more} more"])

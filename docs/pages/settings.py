@@ -4,11 +4,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from openfit_tokend.core import settings_fields as fields
-from openfit_tokend.core import settings_parser as parser
-from openfit_tokend.io.child_process import ENVIRONMENT
-from openfit_tokend.io.config_file import MAX_INCLUDED, MAX_SIZE
-from openfit_tokend.io.secrets import MAX_PASSWORD, MAX_SECRET_FILE
+from openfit_tokend.config.config_file import MAX_INCLUDED, MAX_SIZE
+from openfit_tokend.config.passwords import MAX_PASSWORD, MAX_SECRET_FILE
+from openfit_tokend.core.settings import fields, parser
+from openfit_tokend.host.child_process import ENVIRONMENT
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,9 @@ from typing import Final
 
 from openfit_token import errors, protocol
 from openfit_token.errors import TokenError
+from openfit_tokend.config import passwords
 from openfit_tokend.core.schedule import RECENT
-from openfit_tokend.io import connection, listener, secrets, server, users
+from openfit_tokend.serving import connection, listener, server, users
 
 _LIMITS: Final = (
     ("a request", f"{protocol.MAX_REQUEST // 1024} KiB"),
@@ -14,7 +15,7 @@ _LIMITS: Final = (
     ("`wait`", f"0 to {protocol.MAX_WAIT:g} s; {protocol.DEFAULT_WAIT:g} s where it isn't given"),
     (
         "a password given with `login`",
-        f"1 to {secrets.MAX_PASSWORD} characters, no control character",
+        f"1 to {passwords.MAX_PASSWORD} characters, no control character",
     ),
     ("calls of one connection that wait", f"{connection.MAX_PARKED}; then it isn't read"),
     (

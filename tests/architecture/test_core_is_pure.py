@@ -71,7 +71,7 @@ def imports(tree: ast.AST) -> Iterator[str]:
 
 
 def _modules(package: str, names: list[str]) -> list[str]:
-    """Give the modules of `from package import names`: a package's names may be modules."""
+    """Return the modules of `from package import names`: a package's names may be modules."""
     if package in {"openfit_tokend", "openfit_token", "openfit_tokend.core"}:
         return [f"{package}.{each}" for each in names]
     return [package]
@@ -143,7 +143,7 @@ def test_a_reason_is_told_from_none(text: str, explained: bool, tmp_path: Path) 
 
 
 def tracked() -> list[Path]:
-    """Give the project's own texts."""
+    """Return the project's own texts."""
     parts = ("client", "daemon", "tests", "benchmarks", "docs", "systemd", ".ci")
     found = [path for part in parts for path in (ROOT / part).rglob("*")]
     found += [path for path in ROOT.iterdir() if path.suffix in {".md", ".toml"}]

@@ -21,7 +21,7 @@ SOURCES = ("client", "daemon", "docs", "systemd", "pyproject.toml", "README.md",
 
 
 def pins() -> dict[str, str]:
-    """Give the version of each name; fail at what is no pin with hashes."""
+    """Return the version of each name; fail at what is no pin with hashes."""
     text = re.sub(r"^#.*\n", "", PINNED.read_text(), flags=re.MULTILINE).replace(" \\\n   ", "")
     found: dict[str, str] = {}
     for line in text.splitlines():
@@ -32,7 +32,7 @@ def pins() -> dict[str, str]:
 
 
 def named() -> list[Requirement]:
-    """Give what pyproject.toml wants, the project itself aside."""
+    """Return what pyproject.toml wants, the project itself aside."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     extras: dict[str, list[str]] = project["project"]["optional-dependencies"]
     texts = [

@@ -28,7 +28,7 @@ def daemon() -> Iterator[RunningDaemon]:
 
 
 def restarted(daemon: RunningDaemon) -> str:
-    """Give the id of the token after a restart."""
+    """Return the id of the token after a restart."""
     daemon.stop()
     daemon.start()
     return str(daemon.call("get_token")["id"])

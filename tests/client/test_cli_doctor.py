@@ -39,7 +39,7 @@ def doctor(
 
 @pytest.fixture
 def impatient(doctor: Examine, monkeypatch: pytest.MonkeyPatch) -> Examine:
-    """Give a doctor who waits a fifth of a second for an answer."""
+    """Return a doctor who waits a fifth of a second for an answer."""
     monkeypatch.setattr(answers, "_PATIENCE", 0.2)
     return doctor
 
@@ -54,7 +54,7 @@ def well(
     profiles: object = None,
     **by_method: Behaviour,
 ) -> Behaviour:
-    """Give the behaviour of a daemon that is well, but for the changes."""
+    """Return the behaviour of a daemon that is well, but for the changes."""
     told: dict[str, object] = {
         "name": "openfit-tokend",
         "version": __version__,

@@ -64,7 +64,7 @@ def status(**profiles: object) -> dict[str, object]:
 
 
 def families(text: str) -> list[Metric]:
-    """Give what OpenMetrics' own parser reads, which is strict."""
+    """Return what OpenMetrics' own parser reads, which is strict."""
     read = cast("Read", openmetrics.text_string_to_metric_families)  # pyright: ignore[reportUnknownMemberType] -- untyped
     return list(read(text))
 

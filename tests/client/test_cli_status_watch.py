@@ -20,7 +20,7 @@ import pytest
 from fake_daemon import FakeDaemon, always
 from openfit_token.cli import run as run_words
 from openfit_token.cli.status_table import described
-from openfit_tokend.io import clock
+from openfit_tokend.host import clock
 from processes import environment
 
 pytestmark = pytest.mark.system
@@ -108,7 +108,7 @@ class Terminal:
         return (shown + text).replace(b"\r\n", b"\n")
 
     def rest(self) -> str:
-        """Give all up to the end of the process."""
+        """Return all up to the end of the process."""
         try:
             while data := os.read(self._ours, 4096):
                 self._seen += data

@@ -12,7 +12,7 @@ import pytest
 
 from daemons import PATIENCE, RunningDaemon, await_that, prepared_daemon, profile
 from emulators import running_emulator
-from openfit_tokend.io import clock
+from openfit_tokend.host import clock
 from processes import OPENFIT_TOKEN, environment
 
 pytestmark = pytest.mark.system

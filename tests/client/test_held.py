@@ -22,7 +22,7 @@ WAIT = 30.0
 
 
 def held() -> Held:
-    """Give one that holds A, which was asked for at 1000 s."""
+    """Return one that holds A, which was asked for at 1000 s."""
     held = Held(WAIT)
     held.keep(A, 1000.0)
     return held

@@ -56,7 +56,7 @@ STATUS: Mapping[str, object] = {
 
 
 def changed(whole: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
-    """Give the map with each hostile value in each place, and without each."""
+    """Return the map with each hostile value in each place, and without each."""
     for key in whole:
         yield {name: value for name, value in whole.items() if name != key}
         for value in HOSTILE:

@@ -29,7 +29,7 @@ SLOW = {
 
 
 def _loaded_by(code: str, *args: str) -> set[str]:
-    """Give the modules that code loads, beyond those the interpreter (or coverage) had."""
+    """Return the modules that code loads, beyond those the interpreter (or coverage) had."""
     program = (
         "import sys; before = set(sys.modules)\n"
         f"{code}\n"

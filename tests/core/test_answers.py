@@ -37,18 +37,18 @@ UNFULFILLED = CALLS[1:]
 
 
 def ending() -> Session:
-    """Give a session whose token lives for 50 s more, and whose next try is soon."""
+    """Return a session whose token lives for 50 s more, and whose next try is soon."""
     return replace(fresh(), access=access(sent=-3449.0), doing=Idle(105.0), ended=95.0)
 
 
 def told(given: Answer) -> tuple[type[TokenError], str, str | None, float | None]:
-    """Give what of an error goes to the caller."""
+    """Return what of an error goes to the caller."""
     assert isinstance(given, TokenError)
     return type(given), given.message, given.hint, given.retry_after
 
 
 def text(kind: type[TokenError], retry_after: float | None) -> tuple[object, ...]:
-    """Give what is told of `problem(kind)`."""
+    """Return what is told of `problem(kind)`."""
     return kind, f"this is {kind.__name__}", "do something", retry_after
 
 

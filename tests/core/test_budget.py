@@ -36,7 +36,7 @@ OLD: Final = NOW - 900.0
 
 
 def clear(*moments: float) -> Ledger:
-    """Give the ledger of an account with these clear rejections since its last accepted login."""
+    """Return the ledger of an account with these clear rejections since its last accepted login."""
     entries = tuple(Entry(at, clear=True) for at in moments)
     return Ledger(entries, clear=len(entries), refused_sent=max(moments) - 1.0)
 

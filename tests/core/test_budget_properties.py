@@ -52,7 +52,7 @@ TRIES = st.lists(
 
 
 def history(tries: list[Try]) -> list[tuple[float, Try]]:
-    """Give the answers, with their moments, of those logins that the ledger let go."""
+    """Return the answers, with their moments, of those logins that the ledger let go."""
     ledger, now = Ledger(), 0.0
     under_way: list[tuple[float, Attempt, Try]] = []
     answers: list[tuple[float, Try]] = []

@@ -172,7 +172,7 @@ def test_a_logout_ends_no_alarm_but_the_login_after_it_does() -> None:
 
 
 def stories(*sessions: Session) -> list[Condition]:
-    """Give what is told over a row of sessions."""
+    """Return what is told over a row of sessions."""
     told, found = Told(), list[Condition]()
     for session in sessions:
         now_is = notice(session, NOW)

@@ -27,19 +27,19 @@ BOTH = pytest.mark.parametrize("request_", [Login(), REFRESH], ids=["login", "re
 
 
 def ok(**fields: object) -> bytes:
-    """Give the body of a usable answer, with other fields where they are given."""
+    """Return the body of a usable answer, with other fields where they are given."""
     return json.dumps({"access_token": "a2", "expires_in": 3600, **fields}).encode()
 
 
 def granted(body: bytes, scope: str = "api") -> Grant:
-    """Give what a 200 with this body brings."""
+    """Return what a 200 with this body brings."""
     given = meaning(Login(), scope, 200, body)
     assert isinstance(given, Grant)
     return given
 
 
 def kind_of(body: bytes | None, status: int = 200) -> Kind:
-    """Give what a failure with this body means."""
+    """Return what a failure with this body means."""
     given = meaning(Login(), "api", status, body)
     assert isinstance(given, Failure)
     return given.kind

@@ -12,9 +12,9 @@ from openfit_tokend.core.rights import (
     may_use,
 )
 from openfit_tokend.core.settings import Settings
-from openfit_tokend.core.settings_names import Mention, Name, mentions, rights, unknown
-from openfit_tokend.core.settings_parser import parse
-from openfit_tokend.core.settings_table import Fault, Source
+from openfit_tokend.core.settings.names import Mention, Name, mentions, rights, unknown
+from openfit_tokend.core.settings.parser import parse
+from openfit_tokend.core.settings.table import Fault, Source
 
 ALICE, BOB, ETL, ADMINS, NOBODY = 1000, 1001, 2000, 2001, 65534
 RIGHTS = Rights(

@@ -46,7 +46,7 @@ VALUES = [
 
 
 def shown(value: object) -> str:
-    """Give all that printing and formatting make of a value."""
+    """Return all that printing and formatting make of a value."""
     return "\n".join(
         [
             repr(value),
@@ -76,7 +76,7 @@ def test_nothing_that_can_happen_shows_a_secret(walk: tuple[Taken, ...]) -> None
 
 
 def secrets(value: object) -> list[Secret]:
-    """Give every secret inside a value."""
+    """Return every secret inside a value."""
     if isinstance(value, Secret):
         return [value]
     if isinstance(value, tuple):

@@ -21,8 +21,8 @@ from openfit_tokend.core.settings import (
     Settings,
     TokenFile,
 )
-from openfit_tokend.core.settings_parser import include_pattern, parse
-from openfit_tokend.core.settings_table import Fault, Source
+from openfit_tokend.core.settings.parser import include_pattern, parse
+from openfit_tokend.core.settings.table import Fault, Source
 
 MAIN = "/etc/openfit-tokend/config.toml"
 PROFILE: dict[str, object] = {"environment": "test", "client_id": "c", "username": "u"}
@@ -39,14 +39,14 @@ def source(path: str = MAIN, /, **table: object) -> Source:
 
 
 def faults_of(main: Source, *included: Source) -> list[tuple[str, str]]:
-    """Give the faults of files, each as key and text."""
+    """Return the faults of files, each as key and text."""
     found = parse(main, included)
     assert isinstance(found, tuple)
     return [(".".join(fault.key), fault.text) for fault in found]
 
 
 def faults(**changed: object) -> list[tuple[str, str]]:
-    """Give the faults of a good profile with some keys set differently (None: left out)."""
+    """Return the faults of a good profile with some keys set differently (None: left out)."""
     profile = {key: value for key, value in (PROFILE | changed).items() if value is not None}
     return [
         (key.removeprefix("profiles.main."), text)
@@ -55,12 +55,12 @@ def faults(**changed: object) -> list[tuple[str, str]]:
 
 
 def top_faults(**keys: object) -> list[tuple[str, str]]:
-    """Give the faults of top-level keys beside a good profile."""
+    """Return the faults of top-level keys beside a good profile."""
     return faults_of(source(profiles={"main": PROFILE}, **keys))
 
 
 def profile(**changed: object) -> Profile:
-    """Give the parsed profile with some keys set differently."""
+    """Return the parsed profile with some keys set differently."""
     settings = parse(source(profiles={"main": PROFILE | changed}))
     assert isinstance(settings, Settings), settings
     return settings.profiles["main"]

@@ -21,7 +21,7 @@ YEARS = 10
 
 
 def told_if_failed(plan: Plan) -> str:
-    """Give the story of the smallest plan that fails as this one does; "" if it doesn't."""
+    """Return the story of the smallest plan that fails as this one does; "" if it doesn't."""
     failure = failure_of(plan)
     return "" if failure is None else told(shrunk(failure))
 
@@ -40,7 +40,7 @@ def test_all_promises_hold_for_a_year_of_tokens_that_live_an_hour(year: int) -> 
 
 
 def quiet(seed: int = 1) -> Plan:
-    """Give a run in which nothing happens but tokens of 16 s being replaced."""
+    """Return a run in which nothing happens but tokens of 16 s being replaced."""
     plan = hard_plan(seed)
     traits = replace(plan.traits, lifetime=16, rotates=True, gives_refresh_tokens=True)
     return replace(

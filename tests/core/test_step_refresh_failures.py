@@ -25,7 +25,7 @@ ERROR = problem(Unavailable, at=NOW)
 
 
 def after_failure(session: Session) -> Session:
-    """Give what every failure of a sent request changes, whatever its row says."""
+    """Return what every failure of a sent request changes, whatever its row says."""
     return replace(session, attempt=session.attempt + 1, error=ERROR, ended=NOW)
 
 

@@ -6,8 +6,8 @@ import httpx
 import pytest
 
 from emulators import RunningEmulator, client, running_emulator
-from openfit_tokend.io.driver import ServingLoop
-from openfit_tokend.io.state import StateFile
+from openfit_tokend.serving.driver import ServingLoop
+from openfit_tokend.storage.ledger_file import StateFile
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ def test_the_modules_that_people_call_have_examples() -> None:
 
 
 def undocumented(owner: object, module: str, name: str) -> list[str]:
-    """Give the public names of a module or class, down to methods, that have no docstring."""
+    """Return the public names of a module or class, down to methods, that have no docstring."""
     found: list[str] = []
     for each, value in vars(owner).items():
         function = value.fget if isinstance(value, property) else value

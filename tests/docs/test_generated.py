@@ -10,8 +10,8 @@ import generate
 from openfit_tokend.core.events import Failed, Granted
 from openfit_tokend.core.session import State, state
 from openfit_tokend.core.settings import Settings
-from openfit_tokend.core.settings_parser import PASSWORD_KEYS, PROFILE_KEYS, TOP_KEYS, parse
-from openfit_tokend.core.settings_table import Source
+from openfit_tokend.core.settings.parser import PASSWORD_KEYS, PROFILE_KEYS, TOP_KEYS, parse
+from openfit_tokend.core.settings.table import Source
 from pages import states
 from pages.settings import PROFILE, TOP
 from walks import Taken, walks

@@ -21,7 +21,7 @@ def name(path: Path) -> str:
 
 
 def anchors(document: Path) -> set[str]:
-    """Give the anchors that GitHub makes of the headings."""
+    """Return the anchors that GitHub makes of the headings."""
     heads = re.findall(r"^#+ (.+)$", CODE.sub("", document.read_text()), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
 

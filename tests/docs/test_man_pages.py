@@ -8,7 +8,7 @@ import pytest
 import generate
 from openfit_token.cli.parser import parser as client_parser
 from openfit_tokend.cli import parser as daemon_parser
-from openfit_tokend.core.settings_parser import PROFILE_KEYS, TOP_KEYS
+from openfit_tokend.core.settings.parser import PROFILE_KEYS, TOP_KEYS
 from pages import roff
 
 PAGES = sorted((generate.DOCS / "man").iterdir())
@@ -38,7 +38,7 @@ def test_mandoc_finds_nothing_to_complain_of(page: object) -> None:
 
 
 def shown(name: str) -> str:
-    """Give a page's text without its roff."""
+    """Return a page's text without its roff."""
     text = (generate.DOCS / "man" / name).read_text()
     return text.replace("\\fB", "").replace("\\fI", "").replace("\\fR", "").replace("\\-", "-")
 

@@ -20,7 +20,7 @@ LEVEL_OF = {
     "error": "error",
     "exception": "error",
 }
-"""The level of each function of `io/log.py`."""
+"""The level of each function of `host/log.py`."""
 EVENT = re.compile(r"^\| `(\w+)` \| ((?:debug|info|warning|error)(?:, \w+)*) \|", re.MULTILINE)
 EXPRESSION = re.compile(r"expr: (?:>-\n((?: {10}.*\n)+)|(.*)\n)")
 METRIC = re.compile(r"\b((?:openfit|node)_\w+)")
@@ -29,7 +29,7 @@ OTHERS = {"node_textfile_mtime_seconds"}
 
 
 def logged(source: str) -> Iterator[tuple[str, str]]:
-    """Give each event that a module logs, with its level."""
+    """Return each event that a module logs, with its level."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call) and node.args:
             for level in _levels(node.func):

@@ -11,8 +11,8 @@ import pytest
 from daemons import RunningDaemon
 from openfit_tokend.core.rights import Rights
 from openfit_tokend.core.session import State
-from openfit_tokend.io.calls import Calls, House
-from openfit_tokend.io.profiles import Profiles
+from openfit_tokend.serving.calls import Calls, House
+from openfit_tokend.serving.profiles import Profiles
 
 TEXT = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
 METHOD = re.compile(r"^### (\w+)\n\n`\{([\w, ]*)\}`", re.MULTILINE)
@@ -20,7 +20,7 @@ NAME = re.compile(r"`(\w+)`")
 
 
 def part(heading: str, text: str = TEXT) -> str:
-    """Give what stands below a heading, until the next of its rank."""
+    """Return what stands below a heading, until the next of its rank."""
     rank = heading.count("#")
     below = text.split(f"{heading}\n", 1)[1]
     return re.split(rf"^#{{2,{rank}}} ", below, maxsplit=1, flags=re.MULTILINE)[0]
@@ -32,7 +32,7 @@ def first_column(text: str) -> set[str]:
 
 
 def names(text: str) -> set[str]:
-    """Give all names in code, also those of maps."""
+    """Return all names in code, also those of maps."""
     return {name for code in re.findall(r"`([^`]+)`", text) for name in re.findall(r"\w+", code)}
 
 

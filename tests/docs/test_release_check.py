@@ -15,7 +15,7 @@ SCRIPT = Path(__file__).parents[2] / ".ci" / "release-check"
 
 @pytest.fixture
 def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """Give the script, with a tree of its own that is a release."""
+    """Return the script, with a tree of its own that is a release."""
     loader = importlib.machinery.SourceFileLoader("release_check", str(SCRIPT))
     monkeypatch.setattr("sys.dont_write_bytecode", True)
     spec = importlib.util.spec_from_loader("release_check", loader)

@@ -16,5 +16,5 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
 
 @pytest.fixture(scope="session")
 def tree(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the sources as they are released."""
+    """Return the sources as they are released."""
     return unpack(built.sdist, tmp_path_factory.mktemp("unpacked"))

@@ -18,7 +18,7 @@ INFO = f"{STEM}.dist-info"
 BESIDE_CODE = {
     "openfit_token/py.typed",
     "openfit_tokend/py.typed",
-    "openfit_tokend/cli/demo/script.sh",
+    "openfit_tokend/demo/script.sh",
     "openfit_tokend/systemd/config.toml.example",
     "openfit_tokend/systemd/system/openfit-tokend-credential.socket",
     "openfit_tokend/systemd/system/openfit-tokend.service",
@@ -53,7 +53,7 @@ def in_sdist(built: Built) -> set[str]:
 
 
 def sources(*parts: str) -> Iterator[Path]:
-    """Give the sources' paths in this tree."""
+    """Return the sources' paths in this tree."""
     for part in parts:
         for path in (ROOT / part).rglob("*"):
             if path.is_file() and "__pycache__" not in path.parts:
@@ -78,7 +78,7 @@ def test_the_sdist_has_all_it_takes_to_build_test_and_read_it(built: Built) -> N
 
 
 def in_systemd(built: Built) -> set[str]:
-    """Give the units' names in the sdist, where the link has become a directory."""
+    """Return the units' names in the sdist, where the link has become a directory."""
     return {name for name in in_sdist(built) if name.startswith("daemon/openfit_tokend/systemd/")}
 
 

@@ -23,8 +23,8 @@ from daemons import NOBODY
 from emulators import CLIENT_ID, PASSWORD, USERNAME, running_emulator
 from fenced import API, CLIENTS, INSTALL, README, ROOT, Block, blocks, in_section
 from openfit_token.testing import Daemon, Emulator
+from openfit_tokend.config import config_file
 from openfit_tokend.core.settings import Settings
-from openfit_tokend.io import config_file
 from packages import run
 from terminals import Terminal
 
@@ -52,7 +52,7 @@ class World(NamedTuple):
 
     @property
     def environment(self) -> dict[str, str]:
-        """Give the environment of a script on a machine where the daemon runs."""
+        """Return the environment of a script on a machine where the daemon runs."""
         return os.environ | {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "OPENFIT_TOKEN_SOCKET": str(self.daemon.socket),
@@ -123,7 +123,7 @@ def users_home() -> Generator[Path]:
 
 
 def users_environment(home: Path) -> dict[str, str]:
-    """Give what a log-in leaves one; how pip finds packages stays as it is here."""
+    """Return what a log-in leaves one; how pip finds packages stays as it is here."""
     of_pip = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
     return of_pip | {
         "PIP_PROGRESS_BAR": "off",

@@ -61,7 +61,7 @@ def set_up(box: Box, emulator: RunningEmulator) -> None:
 
 @pytest.fixture
 def machine(box: Box, emulator: RunningEmulator, set_up: None) -> Generator[Machine]:  # noqa: ARG001 -- what it did
-    """Give the machine with the service running; afterwards all is as it was."""
+    """Return the machine with the service running; afterwards all is as it was."""
     running = Machine(box, emulator)
     config = running.config.read_text()
     running.start()

@@ -28,7 +28,7 @@ def unit(machine: Machine) -> str:
 
 
 def ours(machine: Machine) -> str:
-    """Give what an administrator has there: content, owners, modes, times."""
+    """Return what an administrator has there: content, owners, modes, times."""
     find = "find /etc/openfit-tokend -type f ! -name '*.example'"
     look = f"{find} -exec stat -c '%n %U %G %a %Y' {{}} + -exec sha256sum {{}} +"
     return machine.box.run("sh", "-c", look).stdout

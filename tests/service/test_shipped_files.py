@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from openfit_tokend.config import config_file
 from openfit_tokend.core.settings import Settings
-from openfit_tokend.io import config_file
 from openfit_tokend.setup import units
 from openfit_tokend.setup.program import Program
 

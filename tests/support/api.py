@@ -52,7 +52,7 @@ class Api:
 
     @property
     def tokens(self) -> list[str | None]:
-        """Give the tokens that came, in order."""
+        """Return the tokens that came, in order."""
         return [request.token for request in self.seen]
 
 
@@ -104,7 +104,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def tls(directory: Path) -> tuple[ssl.SSLContext, Path]:
-    """Give what makes an API https, and the file of the CA that its clients have to trust."""
+    """Return what makes an API https, and the file of the CA that its clients have to trust."""
     authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     own, trusted = directory / "own.pem", directory / "ca.pem"
     authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(own))

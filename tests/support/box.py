@@ -22,7 +22,7 @@ from time import sleep
 from types import TracebackType
 from typing import Final, Self, final
 
-from openfit_tokend.io import clock
+from openfit_tokend.host import clock
 from terminals import Terminal
 
 INSIDE: Final = Path(__file__).with_name("box.sh")
@@ -59,7 +59,7 @@ Completed = subprocess.CompletedProcess[str]
 
 
 def hindrance() -> str | None:
-    """Give the reason why no box can be made here."""
+    """Return the reason why no box can be made here."""
     if os.geteuid() != 0:
         return "needs root: namespaces and a cgroup of one's own"
     if Path("/proc/self/uid_map").read_text().split() != ["0", "0", "4294967295"]:
@@ -77,7 +77,7 @@ def hindrance() -> str | None:
 
 
 def _own_cgroup() -> Path:
-    """Give the directory of this process's own cgroup (version 2)."""
+    """Return the directory of this process's own cgroup (version 2)."""
     mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
     roots = [fields[1] for fields in mounts if fields[2] == "cgroup2"]
     own = re.search(r"^0::(.*)$", Path("/proc/self/cgroup").read_text(), re.MULTILINE)
@@ -166,20 +166,20 @@ class Box:
         return Terminal([*self._enter(), *command], ENVIRONMENT, Path("/"))
 
     def home(self, user: str) -> str:
-        """Give the home of a user that `useradd --create-home` made."""
+        """Return the home of a user that `useradd --create-home` made."""
         return f"{HOMES}/{user}"
 
     def property(self, unit: str, name: str) -> str:
-        """Give a property of a unit."""
+        """Return a property of a unit."""
         return self.run("systemctl", "show", "--value", "-p", name, unit).stdout.strip()
 
     def journal(self, *options: str) -> str:
-        """Give what was logged inside."""
+        """Return what was logged inside."""
         self.run("journalctl", "--sync")
         return self.run("journalctl", "--no-pager", "-o", "cat", *options).stdout
 
     def outside(self, path: str) -> Path:
-        """Give a path inside as it is for this process."""
+        """Return a path inside as it is for this process."""
         return Path(f"/proc/{self.pid}/root{path}")
 
     def enter_network(self) -> None:

@@ -27,7 +27,7 @@ what it made of ours."""
 
 
 def hindrance() -> str | None:
-    """Give the reason why the command can't be run here as on a server."""
+    """Return the reason why the command can't be run here as on a server."""
     check = "import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))"
     try:
         trial = subprocess.run([SYSTEM_PYTHON, "-c", check], check=False, capture_output=True)

@@ -23,7 +23,7 @@ import pytest
 from emulators import CLIENT_ID, PASSWORD, USERNAME
 from openfit_token import TokenClient, TokenError
 from openfit_token.errors import BY_CODE
-from openfit_tokend.io import clock
+from openfit_tokend.host import clock
 
 PATIENCE = 20.0
 """Seconds a test waits for what must happen; only a failing test waits so long."""
@@ -58,7 +58,7 @@ class Answer(NamedTuple):
 
     @property
     def code(self) -> str | None:
-        """Give the code of the error, if it is one."""
+        """Return the code of the error, if it is one."""
         return None if self.error is None else str(self.error["code"])
 
 
@@ -108,7 +108,7 @@ class Wire:
         return {answer.msgid: answer for answer in (self.answer() for _ in range(count))}
 
     def is_silent(self) -> bool:
-        """Tell whether no answer has come by now. Half a second: enough for one that was due."""
+        """Return whether no answer has come by now. Half a second: enough for one that was due."""
         self.socket.settimeout(0.5)
         try:
             return self.socket.recv(1, socket.MSG_PEEK) == b"never"
@@ -151,22 +151,22 @@ class Wire:
 
 
 def request(msgid: int, method: str, **params: object) -> bytes:
-    """Give the bytes of a request; nil parameters are sent."""
+    """Return the bytes of a request; nil parameters are sent."""
     return pack([0, msgid, method, [params] if params else []])
 
 
 def pack(value: object) -> bytes:
-    """Give the bytes of any value."""
+    """Return the bytes of any value."""
     return msgpack.packb(value)
 
 
 def error_of(fields: Fields) -> TokenError:
-    """Give the error that a client raises for an answer's."""
+    """Return the error that a client raises for an answer's."""
     return BY_CODE[fields["code"]](fields["message"], fields["hint"], fields["retry_after"])
 
 
 def profile(url: str, name: str = "main", **changes: str) -> str:
-    """Give a profile's table of the configuration; a change is a TOML value, "" leaves it out."""
+    """Return a profile's table of the configuration; a change is a TOML value, "" leaves it out."""
     fields = {
         "environment": '"custom"',
         "id_server": f'"{url}"',
@@ -197,7 +197,7 @@ class RunningDaemon:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Give the environment of the daemon, and of commands that talk to it."""
+        """Return the environment of the daemon, and of commands that talk to it."""
         without = ("XDG_RUNTIME_DIR", "CREDENTIALS_DIRECTORY", "OPENFIT_PROFILE", "HTTP_PROXY")
         kept = {name: value for name, value in os.environ.items() if name not in without}
         return kept | {
@@ -209,7 +209,7 @@ class RunningDaemon:
 
     @property
     def pid(self) -> int:
-        """Give the process's number."""
+        """Return the process's number."""
         return self._running().pid
 
     def write_config(self, *tables: str) -> None:
@@ -243,11 +243,11 @@ class RunningDaemon:
         await_that(self._answers, self.log)
 
     def wire(self) -> Wire:
-        """Give a raw connection."""
+        """Return a raw connection."""
         return Wire(self.socket)
 
     def client(self, profile: str | None = None) -> TokenClient:
-        """Give the Python client."""
+        """Return the Python client."""
         return TokenClient(profile, str(self.socket))
 
     def call(self, method: str, **params: object) -> Fields:
@@ -263,7 +263,7 @@ class RunningDaemon:
         return answer.result or {}
 
     def profile_status(self, name: str = "main") -> Fields:
-        """Give one profile's status."""
+        """Return one profile's status."""
         return cast("Fields", self.call("status", profile=name)["profiles"][name])
 
     def await_state(self, *states: str, name: str = "main") -> Fields:
@@ -323,11 +323,11 @@ class RunningDaemon:
             self._process = None
 
     def log(self) -> str:
-        """Give what it has logged, over all its starts."""
+        """Return what it has logged, over all its starts."""
         return self._log.read_text(errors="replace")
 
     def memory(self) -> int:
-        """Give the resident bytes."""
+        """Return the resident bytes."""
         pages = Path(f"/proc/{self.pid}/statm").read_text().split()[1]
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
 

@@ -29,12 +29,12 @@ class Diagnosis(NamedTuple):
     printed: str
 
     def of(self, link: str) -> Finding:
-        """Give the first verdict on a link."""
+        """Return the first verdict on a link."""
         return next(each for each in self.findings if each.link == link)
 
     @property
     def troubles(self) -> list[tuple[str, str]]:
-        """Give the kind and link of each verdict that isn't OK."""
+        """Return the kind and link of each verdict that isn't OK."""
         return [(each.kind, each.link) for each in self.findings if each.kind != " OK "]
 
 
@@ -43,7 +43,7 @@ Examine = Callable[..., Diagnosis]
 
 
 def diagnosis(status: int, printed: str) -> Diagnosis:
-    """Give what was found, from what was printed."""
+    """Return what was found, from what was printed."""
     findings: list[Finding] = []
     *lines, summary = printed.splitlines()
     for line in lines:
@@ -57,7 +57,7 @@ def diagnosis(status: int, printed: str) -> Diagnosis:
 
 
 def doctor(capsys: pytest.CaptureFixture[str]) -> Examine:
-    """Give what runs the doctor in this process."""
+    """Return what runs the doctor in this process."""
 
     def examine(*words: str) -> Diagnosis:
         capsys.readouterr()

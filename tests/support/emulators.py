@@ -32,7 +32,7 @@ INVALID_GRANT: Final = {
 
 
 def login_form(**changes: str) -> dict[str, str]:
-    """Give the form of a login that is accepted, but for the changes; "" leaves a field out."""
+    """Return the form of a login that is accepted, but for the changes; "" leaves a field out."""
     form = {
         "grant_type": "password",
         "scope": SCOPE,
@@ -64,7 +64,7 @@ def login(web: httpx.Client) -> dict[str, str]:
 
 
 def api(web: httpx.Client, token: str) -> int:
-    """Give the status of an API call with this token."""
+    """Return the status of an API call with this token."""
     return web.get("/api/me", headers={"Authorization": f"Bearer {token}"}).status_code
 
 
@@ -150,5 +150,5 @@ def running_emulator(
 
 
 def client(emulator: RunningEmulator) -> httpx.Client:
-    """Give a client of this emulator, proxies and certificates aside."""
+    """Return a client of this emulator, proxies and certificates aside."""
     return httpx.Client(base_url=emulator.url, trust_env=False, verify=False, timeout=20)  # noqa: S501 -- loopback

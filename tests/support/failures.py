@@ -21,7 +21,7 @@ from emulators import PASSWORD, RunningEmulator, client, running_emulator
 from openfit_token import Token, TokenClient, TokenError
 from openfit_tokend.emulator.identity import Rules
 from openfit_tokend.emulator.journal import TokenRequest
-from openfit_tokend.io import clock
+from openfit_tokend.host import clock
 
 SLACK = 1.0
 """Seconds by which a busy machine may be late."""
@@ -81,7 +81,7 @@ class Reader:
 
 
 def api(web: httpx.Client, token: Token) -> int:
-    """Give the status of an API call with this token."""
+    """Return the status of an API call with this token."""
     return web.get("/api/me", headers={"Authorization": token.authorization}).status_code
 
 
@@ -117,7 +117,7 @@ class Staged:
         return self.daemon.profile_status(self.name)
 
     def requests(self, grant: str = "") -> list[TokenRequest]:
-        """Give the token requests until now, or those of one kind."""
+        """Return the token requests until now, or those of one kind."""
         return [each for each in self.emulator.state().log if grant in ("", each.grant)]
 
 
@@ -147,12 +147,12 @@ def scenes(**by_name: Scene) -> Generator[Mapping[str, Staged]]:
 
 
 def told(requests: list[TokenRequest]) -> list[tuple[str, str]]:
-    """Give what was asked and what came of it."""
+    """Return what was asked and what came of it."""
     return [(each.grant, each.outcome) for each in requests]
 
 
 def pauses(requests: list[TokenRequest]) -> list[float]:
-    """Give the seconds between the end of each request and the beginning of the next."""
+    """Return the seconds between the end of each request and the beginning of the next."""
     return [
         after.at - (before.at if before.ended is None else before.ended)
         for before, after in pairwise(requests)
@@ -160,7 +160,7 @@ def pauses(requests: list[TokenRequest]) -> list[float]:
 
 
 def outcome(call: Callable[[], object]) -> TokenError:
-    """Give the error that a call ends with."""
+    """Return the error that a call ends with."""
     try:
         call()
     except TokenError as error:
@@ -169,7 +169,7 @@ def outcome(call: Callable[[], object]) -> TokenError:
 
 
 def secrets_in(text: str) -> list[str]:
-    """Give what looks like a secret of these tests: the password, or a token of the emulator."""
+    """Return what looks like a secret of these tests: the password, or a token of the emulator."""
     hexadecimal = "0123456789ABCDEF"
     words = "".join(c if c in hexadecimal else " " for c in text).split()
     found = [word for word in words if len(word) == 64]

@@ -28,7 +28,7 @@ PATIENCE = 10.0
 
 
 def token_fields(name: str = "a", **changed: object) -> dict[str, object]:
-    """Give a token as the daemon answers it. Its expiry is one second after the end of 2029."""
+    """Return a token as the daemon answers it. Its expiry is one second after the end of 2029."""
     return {
         "profile": "main",
         "access_token": f"token-{name}",
@@ -45,7 +45,7 @@ def token_fields(name: str = "a", **changed: object) -> dict[str, object]:
 
 
 def token(name: str = "a", **changed: object) -> Token:
-    """Give the token that a client makes of those fields."""
+    """Return the token that a client makes of those fields."""
     return Token(token_fields(name, **changed))
 
 

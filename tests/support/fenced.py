@@ -23,13 +23,13 @@ class Block(NamedTuple):
     text: str
 
     def typed(self, prompt: str) -> list[str]:
-        """Give the commands behind a prompt: `#` is root's, `$` a user's."""
+        """Return the commands behind a prompt: `#` is root's, `$` a user's."""
         lines = self.text.splitlines()
         return [line[2:] for line in lines if line.startswith(f"{prompt} ")]
 
 
 def blocks(document: Path) -> Iterator[Block]:
-    """Give a document's blocks, in order."""
+    """Return a document's blocks, in order."""
     section = ""
     for language, text, title in _FENCE.findall(document.read_text()):
         if title:

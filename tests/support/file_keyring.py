@@ -21,7 +21,7 @@ class FileKeyring(KeyringBackend):
         begin()
 
     def get_password(self, service: str, username: str) -> str | None:
-        """Give what was set."""
+        """Return what was set."""
         return self._read().get(f"{service} {username}")
 
     def set_password(self, service: str, username: str, password: str) -> None:

@@ -20,10 +20,11 @@ from daemons import PATIENCE, Fields
 from emulators import PASSWORD
 from openfit_token import AsyncTokenClient
 from openfit_tokend.app import Daemon
-from openfit_tokend.io import clock, config_file, log
-from openfit_tokend.io.listener import Listener
-from openfit_tokend.io.service_manager import NO_SERVICE, Service
-from openfit_tokend.io.state import StateFile, state_path
+from openfit_tokend.config import config_file
+from openfit_tokend.host import clock, log
+from openfit_tokend.host.service_manager import NO_SERVICE, Service
+from openfit_tokend.serving.listener import Listener
+from openfit_tokend.storage.ledger_file import StateFile, state_path
 
 
 class Clocks:
@@ -55,17 +56,17 @@ class DaemonInside:
         self._log = directory / "log"
 
     def client(self, profile: str | None = None) -> AsyncTokenClient:
-        """Give the Python client."""
+        """Return the Python client."""
         return AsyncTokenClient(profile, str(self.socket))
 
     async def profile_status(self, name: str = "main") -> Fields:
-        """Give one profile's status."""
+        """Return one profile's status."""
         async with self.client(name) as tokens:
             profiles = cast("dict[str, Any]", (await tokens.status())["profiles"])
         return cast("Fields", profiles[name])
 
     def log(self) -> str:
-        """Give what was logged."""
+        """Return what was logged."""
         log.flush()
         return self._log.read_text()
 

@@ -93,7 +93,7 @@ class Machine:
 
     @property
     def pid(self) -> int:
-        """Give the daemon's number, inside; 0: none runs."""
+        """Return the daemon's number, inside; 0: none runs."""
         return int(self.box.property(UNIT, "MainPID"))
 
     def signal(self, name: str) -> None:
@@ -122,11 +122,11 @@ class Machine:
         return answer.result or {}
 
     def token(self, profile: str | None = None) -> str:
-        """Give the token that is there at this moment."""
+        """Return the token that is there at this moment."""
         return str(self.call("get_token", profile=profile, wait=0)["access_token"])
 
     def profile_status(self, name: str = "main") -> Fields:
-        """Give one profile's status."""
+        """Return one profile's status."""
         return cast("Fields", self.call("status", profile=name)["profiles"][name])
 
     @contextmanager

@@ -81,7 +81,7 @@ def grant(
 
 
 def granted(session: Session, sent: float, brought: Grant) -> Granted:
-    """Give the answer to the request that `session` has under way."""
+    """Return the answer to the request that `session` has under way."""
     return Granted(session.number, sent, brought)
 
 
@@ -91,7 +91,7 @@ def failed(
     error: Problem,
     retry_after: float | None = None,
 ) -> Failed:
-    """Give the failure of the request that `session` has under way."""
+    """Return the failure of the request that `session` has under way."""
     return Failed(session.number, kind, error, retry_after)
 
 
@@ -100,20 +100,20 @@ def fresh() -> Session:
 
 
 def refreshing() -> Session:
-    """Give the usual session while it replaces its token, on schedule."""
+    """Return the usual session while it replaces its token, on schedule."""
     return Session(Requesting(REFRESH), access(), refresh(), number=2, ended=0.0)
 
 
 def logging_in() -> Session:
-    """Give a session that holds nothing, during its first login."""
+    """Return a session that holds nothing, during its first login."""
     return Session(Requesting(Login()), number=1)
 
 
 def relogging_in() -> Session:
-    """Give the usual session during an operator's login."""
+    """Return the usual session during an operator's login."""
     return Session(Requesting(Login(insisted=True)), access(), refresh(), number=2, ended=0.0)
 
 
 def logging_in_beside_a_refresh_token() -> Session:
-    """Give a session whose login is under way since its refresh token was no good choice."""
+    """Return a session whose login is under way since its refresh token was no good choice."""
     return Session(Requesting(Login()), refresh=refresh(), number=2, attempt=3, ended=90.0)

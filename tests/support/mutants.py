@@ -1,12 +1,12 @@
 """Break a module in every small way, one at a time, and name the ways that no test notices.
 
     .venv/bin/python tests/support/mutants.py step.py choice.py budget.py     # minutes each
-    .venv/bin/python tests/support/mutants.py io/accounts.py io/state.py
+    .venv/bin/python tests/support/mutants.py storage/accounts.py storage/ledger_file.py
     .venv/bin/python tests/support/mutants.py --list step.py                  # only name them
 
 Each mutant lives in a process of its own, in which the module is changed in memory; nothing on disk
 is. For a module of `core/` the quick tests of the core run until one fails, and a mutant that they
-let live meets the simulation. A module of `io/` meets the tests named in IO_TESTS: those that use
+let live meets the simulation. A module of another room meets the tests named in ROOM_TESTS: those that use
 it in their own process, since a daemon that they start is unchanged.
 
 A survivor is either a missing test, or makes no difference: say which.
@@ -31,12 +31,12 @@ import pytest
 
 ROOT: Final = Path(__file__).parents[2]
 PACKAGE: Final = ROOT / "daemon" / "openfit_tokend"
-IO_TESTS: Final = {
-    "accounts.py": ("test_accounts.py",),
-    "session_form.py": ("test_session_form.py",),
-    "state.py": ("test_state.py", "test_accounts.py"),
+ROOM_TESTS: Final = {
+    "accounts.py": ("storage/test_accounts.py",),
+    "session_form.py": ("storage/test_session_form.py",),
+    "ledger_file.py": ("storage/test_ledger_file.py", "storage/test_accounts.py"),
 }
-"""The nearest tests of a module of `io/`."""
+"""The nearest tests of a module of another room."""
 SLOW_TESTS: Final = {
     "test_budget_properties.py",
     "test_rules.py",
@@ -204,7 +204,7 @@ class _Changed(MetaPathFinder, Loader):
 def survives(path: Path, number: int | None) -> bool:
     """Return whether everything lets a mutant live; None: the true code. The quickest goes first."""
     if not _in_core(path):
-        nearest = [str(ROOT / "tests" / "daemon" / name) for name in IO_TESTS[path.name]]
+        nearest = [str(ROOT / "tests" / "daemon" / name) for name in ROOM_TESTS[path.name]]
         return _lives(path, number, lambda: _passes(["-m", "not system", *nearest]))
     tests = (ROOT / "tests" / "core").glob("test_*.py")
     quick = sorted(str(test) for test in tests if test.name not in SLOW_TESTS)
@@ -256,7 +256,9 @@ def main() -> int:
     """Do what the command line says."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("modules", nargs="+", help="files of core/, or io/ with their directory")
+    parser.add_argument(
+        "modules", nargs="+", help="files of core/, or of another room, which is named"
+    )
     parser.add_argument("--list", action="store_true", help="name the mutants, try none")
     asked = parser.parse_args()
     os.environ["CI"] = "1"  # hypothesis' profile that doesn't depend on earlier runs

@@ -53,7 +53,7 @@ def unpack(sdist: Path, directory: Path) -> Path:
 
 
 def python(version: str) -> Path:
-    """Give a Python of this version, wherever one runs; skip the test where none does."""
+    """Return a Python of this version, wherever one runs; skip the test where none does."""
     command = (f"python{version}", "-c", "import sys; print(sys.executable)")
     try:
         ended = run(*command, PYENV_VERSION=version)  # pyenv's command runs only when it is told

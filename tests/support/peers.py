@@ -9,7 +9,7 @@ PEERS = Path(os.environ.get("OPENFIT_PEERS", Path(__file__).parents[2] / ".peers
 
 
 def peer(name: str) -> Path:
-    """Give the path of one; skip the test if it isn't installed."""
+    """Return the path of one; skip the test if it isn't installed."""
     path = PEERS / name
     if not path.exists():
         pytest.skip(f"{name} isn't installed: run .ci/install_peers")

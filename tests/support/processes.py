@@ -14,5 +14,5 @@ OPENFIT_TOKEN = [
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Give an environment in which a process finds the client as this one does."""
+    """Return an environment in which a process finds the client as this one does."""
     return os.environ | {"PYTHONPATH": str(Path(openfit_token.__file__).parents[1])} | more

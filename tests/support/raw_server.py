@@ -23,7 +23,7 @@ class RawServer:
 
     @property
     def url(self) -> str:
-        """Give where it is."""
+        """Return where it is."""
         return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
 
     def serve(self) -> None:
@@ -87,6 +87,6 @@ def sending(answer: bytes) -> Behaviour:
 
 
 def response(status: str, body: bytes = b"", *headers: str) -> bytes:
-    """Give the bytes of an answer of HTTP."""
+    """Return the bytes of an answer of HTTP."""
     head = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Connection: close", *headers]
     return "\r\n".join([*head, "", ""]).encode() + body

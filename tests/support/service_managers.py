@@ -18,8 +18,8 @@ from threading import Event, Lock, Thread
 
 from daemons import RunningDaemon, await_that
 from emulators import PASSWORD
-from openfit_tokend.io.session_form import Kept, decoded
-from openfit_tokend.io.stored_sessions import _sealed as sealed  # pyright: ignore[reportPrivateUsage] -- what the daemon stores is made the same way
+from openfit_tokend.storage.session_form import Kept, decoded
+from openfit_tokend.storage.stored_sessions import _sealed as sealed  # pyright: ignore[reportPrivateUsage] -- what the daemon stores is made the same way
 
 LAUNCHER = """
 import fcntl, os, sys
@@ -107,34 +107,34 @@ class Manager:
         await_that(lambda: self.count(word) >= times, lambda: f"no {word!r} in {self.words}")
 
     def count(self, word: str) -> int:
-        """Give the number of lines that begin so."""
+        """Return the number of lines that begin so."""
         return sum(each.startswith(word) for each in list(self.words))
 
     @property
     def status(self) -> str:
-        """Give the newest STATUS."""
+        """Return the newest STATUS."""
         found = [each for each in list(self.words) if each.startswith("STATUS=")]
         return found[-1].removeprefix("STATUS=") if found else ""
 
     @property
     def names(self) -> list[str]:
-        """Give the names of what is stored."""
+        """Return the names of what is stored."""
         with self._stored() as stored:
             return [name for name, _ in stored]
 
     @property
     def descriptors(self) -> list[int]:
-        """Give what is stored. They stay the manager's."""
+        """Return what is stored. They stay the manager's."""
         with self._stored() as stored:
             return [fd for _, fd in stored]
 
     def contents(self) -> list[bytes]:
-        """Give the bytes of all that is stored."""
+        """Return the bytes of all that is stored."""
         with self._stored() as stored:
             return [os.pread(fd, os.fstat(fd).st_size, 0) for _, fd in stored]
 
     def kept(self, profile: str = "main") -> Kept:
-        """Give the newest session that is stored of a profile."""
+        """Return the newest session that is stored of a profile."""
         all_of_them = [decoded(content) for content in self.contents()]
         return max(
             (each for each in all_of_them if each.profile == profile),
@@ -175,7 +175,7 @@ class Manager:
         self._others.append((name, fd))
 
     def passed(self) -> list[tuple[str, int]]:
-        """Give what is handed over at a start."""
+        """Return what is handed over at a start."""
         with self._stored() as stored:
             sockets = [(name, each.fileno()) for name, each in self.sockets]
             return sockets + self._others + stored
@@ -199,7 +199,7 @@ class Manager:
 
     @contextmanager
     def _stored(self) -> Generator[list[tuple[str, int]]]:
-        """Give what is stored, after all that was sent until now."""
+        """Return what is stored, after all that was sent until now."""
         with self._lock:
             with suppress(BlockingIOError):
                 while self._reads.is_set() and not self._ended.is_set():
@@ -289,5 +289,5 @@ def managed_daemon(
 
 
 def seals(fd: int) -> int:
-    """Give the seals of a memfd."""
+    """Return the seals of a memfd."""
     return fcntl.fcntl(fd, fcntl.F_GET_SEALS)

@@ -63,7 +63,7 @@ class Taken:
 
     @property
     def answers(self) -> bool:
-        """Tell whether the event is the answer that the session waits for."""
+        """Return whether the event is the answer that the session waits for."""
         return (
             isinstance(self.event, Granted | Failed)
             and isinstance(self.before.doing, Requesting)
@@ -87,7 +87,7 @@ POLICIES = st.builds(
 
 @st.composite
 def grants(draw: st.DrawFn, session: Session, asked: float, now: float) -> Granted:
-    """Give an answer with a token. Values are as new as their request, as real ones are."""
+    """Return an answer with a token. Values are as new as their request, as real ones are."""
     sent = draw(st.sampled_from([asked, now]))
     value = None if draw(st.integers(0, 4)) == 0 else f"r{session.number}"
     brought = grant(f"a{session.number}", lifetime=draw(LIFETIMES), refresh_token=value)
@@ -112,7 +112,7 @@ def failures(draw: st.DrawFn, session: Session, now: float) -> Failed:
 
 @st.composite
 def others(draw: st.DrawFn, session: Session, now: float) -> Event:
-    """Give anything but the answer that the session waits for."""
+    """Return anything but the answer that the session waits for."""
     current = session.access.id if session.access is not None else "id-of-none"
     void = draw(st.integers(0, session.number)) - 1
     choices: list[Event] = [
@@ -135,7 +135,7 @@ def others(draw: st.DrawFn, session: Session, now: float) -> Event:
 
 @st.composite
 def walks(draw: st.DrawFn) -> tuple[Taken, ...]:
-    """Give the steps of a session from its beginning."""
+    """Return the steps of a session from its beginning."""
     now = asked = draw(st.sampled_from([0.0, 1234.5, 1e8 + 0.1]))
     session = draw(st.sampled_from([new_session(now), new_session(now), logged_out_session(now)]))
     policy = draw(POLICIES)

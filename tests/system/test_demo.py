@@ -12,7 +12,7 @@ from time import sleep
 
 import pytest
 
-from openfit_tokend.io import clock
+from openfit_tokend.host import clock
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 
@@ -108,7 +108,7 @@ def left_behind(tmp: Path) -> list[object]:
 
 
 def hostile(tmp: Path) -> dict[str, str]:
-    """Give an environment that would lead the demo astray if it let it."""
+    """Return an environment that would lead the demo astray if it let it."""
     return {
         "HTTP_PROXY": "http://127.0.0.1:9",
         "ALL_PROXY": "http://127.0.0.1:9",
@@ -243,7 +243,7 @@ def test_a_terminal_sees_colours_unless_told_not_to(tmp_path: Path) -> None:
 
 
 def on_a_terminal(tmp: Path, **changes: str) -> bytes:
-    """Give what a terminal gets to see until the login."""
+    """Return what a terminal gets to see until the login."""
     ours, theirs = os.openpty()
     environment = os.environ | {"TMPDIR": str(tmp), "TERM": "xterm"} | changes
     with subprocess.Popen(DEMO, stdin=theirs, stdout=theirs, env=environment) as process:

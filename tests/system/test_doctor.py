@@ -55,7 +55,7 @@ def user(name: str) -> str:
 
 
 def table(url: str, name: str, **changes: str) -> str:
-    """Give a profile with a login, and so a budget, of its own."""
+    """Return a profile with a login, and so a budget, of its own."""
     return profile(url, name, **({"username": f'"{user(name)}"'} | changes))
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from daemons import NOBODY, RunningDaemon, await_that, needs_root, prepared_daemon, profile
 from emulators import CLIENT_ID, PASSWORD, USERNAME, RunningEmulator, running_emulator
+from openfit_tokend.config import config_file
 from openfit_tokend.core.budget import WINDOW
-from openfit_tokend.io import config_file
 from terminals import Terminal
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
@@ -40,7 +40,7 @@ def emulator() -> Generator[RunningEmulator]:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """Give where the configuration will be: in a directory that isn't there yet."""
+    """Return where the configuration will be: in a directory that isn't there yet."""
     return tmp_path / "config" / "config.toml"
 
 
@@ -61,7 +61,7 @@ def command(*options: str) -> list[str]:
 
 
 def answers(emulator: RunningEmulator) -> list[str]:
-    """Give the options that leave nothing to be asked but the password."""
+    """Return the options that leave nothing to be asked but the password."""
     return [
         "--environment", "custom", "--id-server", emulator.url, "--api-url", emulator.url,
         "--client-id", CLIENT_ID, "--username", USERNAME,
@@ -332,7 +332,7 @@ def test_a_faulty_configuration_is_left_and_its_fault_is_named(
 
 @pytest.fixture
 def strangers() -> Generator[Path]:
-    """Give where the configuration of somebody who isn't root will be: others may get there."""
+    """Return where the configuration of somebody who isn't root will be: others may get there."""
     with TemporaryDirectory() as directory:
         os.chown(directory, NOBODY, NOBODY)
         yield Path(directory) / "config" / "config.toml"

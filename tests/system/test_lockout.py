@@ -33,7 +33,7 @@ def crowd(daemon: RunningDaemon) -> set[str | None]:
 
 
 def trouble_of(token: Fields) -> object:
-    """Give the code of what keeps a token from being replaced."""
+    """Return the code of what keeps a token from being replaced."""
     return token["degraded"] and token["degraded"]["code"]
 
 
@@ -52,7 +52,7 @@ def await_login(emulator: RunningEmulator, number: int) -> None:
 
 
 def failed_logins(emulator: RunningEmulator) -> int:
-    """Give what the token server counts against the account."""
+    """Return what the token server counts against the account."""
     return emulator.state().users[USERNAME].failed
 
 

@@ -23,7 +23,7 @@ from emulators import PASSWORD, USERNAME, RunningEmulator, running_emulator
 from openfit_token import Token, TokenClient
 from openfit_tokend.core.oauth import token_id
 from openfit_tokend.emulator.identity import Rules
-from openfit_tokend.io import clock
+from openfit_tokend.host import clock
 
 pytestmark = pytest.mark.system
 

@@ -80,7 +80,7 @@ def names() -> list[str]:
 
 
 def tables(emulator: RunningEmulator, directory: Path, passwords: dict[str, str]) -> Iterator[str]:
-    """Give a profile for each fault, each of a user of its own."""
+    """Return a profile for each fault, each of a user of its own."""
     yield 'default_profile = "p0"'
     for name, password in passwords.items():
         file = directory / f"{name}.pw"

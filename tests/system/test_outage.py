@@ -124,7 +124,7 @@ def test_in_an_outage_the_live_token_is_served_and_said_to_be_degraded(
 
 
 def next_try(scene: Staged) -> float:
-    """Give the Unix time at which the daemon will ask again; first let what is under way end."""
+    """Return the Unix time at which the daemon will ask again; first let what is under way end."""
     planned: list[float | None] = [None]
 
     def known() -> bool:

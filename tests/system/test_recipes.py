@@ -38,7 +38,7 @@ ANSWERS_401 = {
 
 
 def to_try() -> Iterator[Block]:
-    """Give all blocks that are to be tested."""
+    """Return all blocks that are to be tested."""
     return (block for block in blocks(PAGE) if "untested" not in block.section)
 
 
@@ -76,7 +76,7 @@ def run(
 
 
 def command(recipe: Block, directory: Path) -> list[str]:
-    """Give how a block is run; skip the test where its program isn't installed."""
+    """Return how a block is run; skip the test where its program isn't installed."""
     first = re.search(r"^(wget|http) ", recipe.text, re.MULTILINE)
     program = directory / f"recipe.{recipe.language}"
     program.write_text(recipe.text)

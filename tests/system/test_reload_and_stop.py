@@ -13,7 +13,7 @@ from emulators import PASSWORD, RunningEmulator, running_emulator
 from failures import outcome
 from openfit_token.errors import ConfigRejected, LoggedOut, NoSuchProfile, SecretUnavailable
 from openfit_tokend.emulator.identity import Rules
-from openfit_tokend.io import clock
+from openfit_tokend.host import clock
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 

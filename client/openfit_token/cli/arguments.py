@@ -20,7 +20,7 @@ _DAEMONS_WORDS: Final = (
 
 
 def parse(words: list[str]) -> Command:
-    """Give what the command line orders. No word at all means `get`.
+    """Return what the command line orders. No word at all means `get`.
 
     Raises:
         WrongUsage: it isn't one of ours.

@@ -7,7 +7,7 @@ from openfit_token.connection import READ, SEND_FLAGS, Connection, Pool, Tries
 
 
 def ask(connection: Connection, call: Call, patience: float) -> object:
-    """Give the result of a call.
+    """Return the result of a call.
 
     Args:
         connection: from `openfit_token.paths.connect`.

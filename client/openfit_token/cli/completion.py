@@ -47,7 +47,7 @@ def _list(value: object) -> list[object]:
 
 
 def script(parser: ArgumentParser, shell: str, default: str | None = "get") -> str:
-    """Give the completions of a command for one of the shells.
+    """Return the completions of a command for one of the shells.
 
     Args:
         parser: the command's, with its subcommands.

@@ -9,7 +9,7 @@ from openfit_token.token import Token
 
 
 def formatted(token: Token, form: str) -> str:
-    """Give a token in one of the formats json, env and curl."""
+    """Return a token in one of the formats json, env and curl."""
     match form:
         case "json":
             return as_json({name: getattr(token, name) for name in Token.__slots__})
@@ -34,12 +34,12 @@ def as_json(answer: Mapping[str, object]) -> str:
 
 
 def as_env(token: Token) -> str:
-    """Give assignments that a shell's `eval` takes literally, whatever the values hold."""
+    """Return assignments that a shell's `eval` takes literally, whatever the values hold."""
     return "".join(f"{name}={_shell_quoted(value)}\n" for name, value in variables(token).items())
 
 
 def variables(token: Token) -> dict[str, str]:
-    """Give the environment variables that tell a token."""
+    """Return the environment variables that tell a token."""
     return {
         "OPENFIT_ACCESS_TOKEN": token.access_token,
         "OPENFIT_API_URL": token.api_url,
@@ -49,7 +49,7 @@ def variables(token: Token) -> dict[str, str]:
 
 
 def as_curl(token: Token) -> str:
-    """Give a config for `curl -K -`: so the token shows in no list of processes."""
+    """Return a config for `curl -K -`: so the token shows in no list of processes."""
     quoted = token.authorization.replace("\\", "\\\\").replace('"', '\\"')
     return f'header = "Authorization: {quoted}"\n'
 

@@ -100,7 +100,7 @@ def _up_to(text: str, most: float, expected: str) -> float:
 
 
 def valid_text(text: str) -> str:
-    """Give a text that can be sent. Raises ValueError for bytes that are none in this locale."""
+    """Return a text that can be sent. Raises ValueError for bytes that are none in this locale."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -109,14 +109,14 @@ def valid_text(text: str) -> str:
 
 
 def valid_format(text: str) -> str:
-    """Give the name of a format. Raises ValueError if there is no such format."""
+    """Return the name of a format. Raises ValueError if there is no such format."""
     if text not in FORMATS:
         raise ValueError(f"{text!r} is none of {', '.join(FORMATS)}")
     return text
 
 
 def profile_of(option: str | None) -> str | None:
-    """Give the profile to ask for: the option's, else the environment's, else the daemon's choice.
+    """Return the profile to ask for: the option's, else the environment's, else the daemon's choice.
 
     Raises:
         WrongUsage: the environment's can't be sent.

@@ -36,7 +36,7 @@ class Command:
 
 
 def commands_of(parser: ArgumentParser) -> list[Command]:
-    """Give the commands that the parser's help shows."""
+    """Return the commands that the parser's help shows."""
     (subparsers,) = (each for each in _actions(parser) if isinstance(each.choices, dict))
     parsers = cast("Mapping[str, ArgumentParser]", subparsers.choices)
     shown = cast("Iterable[Action]", subparsers._get_subactions())  # type: ignore[attr-defined] # noqa: SLF001 -- argparse has no public way to look into a parser

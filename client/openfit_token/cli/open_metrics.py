@@ -38,7 +38,7 @@ Sample = tuple[Mapping[str, str], float | None]
 
 
 def exposition(found: Answer) -> str:
-    """Give a status as the text of an OpenMetrics exposition."""
+    """Return a status as the text of an OpenMetrics exposition."""
     return "".join([*_of_daemon(found), *_of_profiles(profiles_of(found)), "# EOF\n"])
 
 

@@ -34,7 +34,7 @@ _Commands: TypeAlias = "_SubParsersAction[_Parser]"
 
 
 def parser() -> ArgumentParser:
-    """Give the parser of `openfit-token`."""
+    """Return the parser of `openfit-token`."""
     whole = _Parser(
         prog="openfit-token",
         description="Ask the local daemon for the current OpenFIT access token.",

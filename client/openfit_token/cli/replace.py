@@ -42,7 +42,7 @@ def refuse(
 
 
 def _valid_id(text: str) -> str:
-    """Give an id as it was typed. Not shown when it is none: it may be the token, which is secret."""
+    """Return an id as it was typed. Not shown when it is none: it may be the token, which is secret."""
     if not _ID.fullmatch(text.lower()):
         raise WrongUsage(
             f"refuse: an id has {_ID_DIGITS} hex digits, which that hasn't",
@@ -52,7 +52,7 @@ def _valid_id(text: str) -> str:
 
 
 def _id_of_input() -> str:
-    """Give the id of the token that is read from standard input."""
+    """Return the id of the token that is read from standard input."""
     given = b""
     if sys.stdin is not None and not sys.stdin.isatty():  # `<&-` makes it None
         given = sys.stdin.buffer.read(_MAX_TOKEN).strip()

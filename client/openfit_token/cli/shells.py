@@ -10,7 +10,7 @@ def _identifier(prog: str) -> str:
 
 
 def bash(prog: str, commands: Sequence[Command], lone: Sequence[Option]) -> Iterable[str]:
-    """Give the lines of the script for bash."""
+    """Return the lines of the script for bash."""
     options = {each.flag: each for one in commands for each in one.options}
     valued = [each for each in options.values() if each.takes]
     name = _identifier(prog)
@@ -72,7 +72,7 @@ def _bash_values(prog: str, option: Option) -> Iterable[str]:
 
 
 def zsh(prog: str, commands: Sequence[Command], lone: Sequence[Option]) -> Iterable[str]:
-    """Give the lines of the script for zsh."""
+    """Return the lines of the script for zsh."""
     name = _identifier(prog)
     yield f"#compdef {prog}"
     yield f"{name}_profiles() {{"
@@ -134,7 +134,7 @@ def _zsh_quoted(text: str) -> str:
 
 
 def fish(prog: str, commands: Sequence[Command], lone: Sequence[Option]) -> Iterable[str]:
-    """Give the lines of the script for fish."""
+    """Return the lines of the script for fish."""
     yield f"# fish completion for {prog}"
     yield f"complete -c {prog} -f"
     for one in commands:

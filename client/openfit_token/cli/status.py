@@ -45,7 +45,7 @@ def status(profile: str | None, socket: str | None, form: str, *, watch: bool) -
 
 
 def shown(found: Answer, form: str) -> str:
-    """Give a status in one of the forms text, json and openmetrics."""
+    """Return a status in one of the forms text, json and openmetrics."""
     # ruff: noqa: PLC0415 -- a probe needs one of them
     match form:
         case "json":
@@ -61,12 +61,12 @@ def shown(found: Answer, form: str) -> str:
 
 
 def judge(found: Answer) -> int:
-    """Give the exit status: the worst of all profiles."""
+    """Return the exit status: the worst of all profiles."""
     return max(map(judge_profile, profiles_of(found).values()), default=WELL)
 
 
 def judge_profile(profile: Answer) -> int:
-    """Give the exit status that one profile comes to."""
+    """Return the exit status that one profile comes to."""
     if profile.get("state") in ("locked", "logged_out"):
         return OPERATOR_NEEDED
     left = number(profile.get("expires_in"))
@@ -88,5 +88,5 @@ def profiles_of(found: Answer) -> dict[str, Answer]:
 
 
 def number(value: object) -> float | None:
-    """Give a number that can be reckoned with; None for all else."""
+    """Return a number that can be reckoned with; None for all else."""
     return value if isinstance(value, int | float) and isfinite(value) else None

@@ -31,13 +31,13 @@ _COLOURS: Final = {WELL: "green", NOT_NOW: "yellow", OPERATOR_NEEDED: "red"}
 
 
 def for_this_terminal(found: Answer, now: float) -> str:
-    """Give a status as standard output can show it."""
+    """Return a status as standard output can show it."""
     width = shutil.get_terminal_size().columns if on_terminal() else None
     return described(found, now, width, colours=in_colour())
 
 
 def described(found: Answer, now: float, width: int | None = None, *, colours: bool = False) -> str:
-    """Give a status as lines for people.
+    """Return a status as lines for people.
 
     Args:
         found: the daemon's answer.
@@ -81,7 +81,7 @@ def _configuration(found: Answer, width: int | None) -> list[str]:
 
 
 def config_fault(error: object) -> str:
-    """Give the text of a status's config_error: its message, or itself."""
+    """Return the text of a status's config_error: its message, or itself."""
     return error if isinstance(error, str) else str(fields(error).get("message"))
 
 
@@ -110,7 +110,7 @@ def _colour(profile: Answer) -> str:
 def _table(
     rows: Sequence[Sequence[str]], paint: Sequence[str] | None, width: int | None
 ) -> list[str]:
-    """Give rows as lines with their columns aligned; `paint`: the colour of each."""
+    """Return rows as lines with their columns aligned; `paint`: the colour of each."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     columns = _columns(widths, width)
     lines: list[str] = []
@@ -126,7 +126,7 @@ def _table(
 
 
 def _columns(widths: Sequence[int], width: int | None) -> list[int]:
-    """Give the columns that fit into a window."""
+    """Return the columns that fit into a window."""
     columns = list(range(len(widths)))
     for least in _LEFT_OUT:
         whole = sum(widths[column] for column in columns) + len(_GAP) * (len(columns) - 1)
@@ -137,7 +137,7 @@ def _columns(widths: Sequence[int], width: int | None) -> list[int]:
 
 
 def _trouble(profile: Answer, now: float) -> list[str]:
-    """Give the lines below a profile: what happened, and what to do. None if it is well."""
+    """Return the lines below a profile: what happened, and what to do. None if it is well."""
     if judge_profile(profile) == WELL and profile.get("state") != "retrying":
         return []
     error = fields(profile.get("last_error") or profile.get("degraded") or {})
@@ -157,7 +157,7 @@ def _trouble(profile: Answer, now: float) -> list[str]:
 
 
 def _wrapped(texts: Iterable[str], indent: str, width: int | None) -> list[str]:
-    """Give texts as indented lines that fit into a window. Words stay whole: some are commands."""
+    """Return texts as indented lines that fit into a window. Words stay whole: some are commands."""
     if width is None:
         return [f"{indent}{text}" for text in texts]
     wrapper = textwrap.TextWrapper(

@@ -26,7 +26,7 @@ def printable(text: object) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Give seconds in the two units that matter, rounded up to whole seconds."""
+    """Return seconds in the two units that matter, rounded up to whole seconds."""
     whole = max(0, ceil(seconds))
     if whole < 2 * _MINUTE:
         return f"{whole} s"
@@ -38,7 +38,7 @@ def duration(seconds: float) -> str:
 
 
 def complaint(error: TokenError) -> str:
-    """Give what failed and why, and in a second line what to do."""
+    """Return what failed and why, and in a second line what to do."""
     advice: list[str] = []
     if error.hint:
         advice.append(printable(error.hint))
@@ -69,15 +69,15 @@ def _tell(lines: str) -> None:
 
 
 def on_terminal() -> bool:
-    """Tell whether a person looks at standard output."""
+    """Return whether a person looks at standard output."""
     return sys.stdout is not None and sys.stdout.isatty()
 
 
 def in_colour() -> bool:
-    """Tell whether standard output is to be coloured (https://no-color.org)."""
+    """Return whether standard output is to be coloured (https://no-color.org)."""
     return on_terminal() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def painted(text: str, colour: str) -> str:
-    """Give a text in a colour, for a terminal."""
+    """Return a text in a colour, for a terminal."""
     return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m"

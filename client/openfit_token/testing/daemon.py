@@ -81,7 +81,7 @@ class Daemon:
         self.config.write_text("\n".join(["[profiles.main]", *lines, ""]))
 
     def client(self) -> TokenClient:
-        """Give a client of it. It is to be closed."""
+        """Return a client of it. It is to be closed."""
         return TokenClient(socket=str(self.socket))
 
     def start(self) -> None:
@@ -147,7 +147,7 @@ class Daemon:
         self.start()
 
     def log(self) -> str:
-        """Give what it has logged, over all its starts."""
+        """Return what it has logged, over all its starts."""
         return self._log.read_text(errors="replace")
 
     def __enter__(self) -> Self:

@@ -84,7 +84,7 @@ class Emulator:
         return self.state().refreshes
 
     def state(self) -> State:
-        """Give all that was counted."""
+        """Return all that was counted."""
         told = json.loads(self._ask("GET", "state"))
         # What our own emulator tells: a dataclass with these very fields, and more.
         return State(**{name: told[name] for name in State.__slots__})

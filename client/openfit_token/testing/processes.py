@@ -25,7 +25,7 @@ class NotStarted(Exception):
 
 
 def environment() -> dict[str, str]:
-    """Give ours, but for what would lead elsewhere."""
+    """Return ours, but for what would lead elsewhere."""
     return {name: value for name, value in os.environ.items() if not _NOT_OURS.fullmatch(name)}
 
 
@@ -40,7 +40,7 @@ def end(process: "subprocess.Popen[bytes]") -> int:
 
 
 def temporary_parent() -> str:
-    """Give a directory for temporary ones in which a socket's path is short enough."""
+    """Return a directory for temporary ones in which a socket's path is short enough."""
     usual = gettempdir()
     if len(os.fsencode(usual)) <= _LONGEST_TEMPORARY:
         return usual
@@ -48,6 +48,6 @@ def temporary_parent() -> str:
 
 
 def not_started(name: str, log: str) -> NotStarted:
-    """Give the error for a process that ended, or didn't answer."""
+    """Return the error for a process that ended, or didn't answer."""
     words = "".join(f"\n  {line}" for line in log.splitlines()[-_LOG_LINES:])
     return NotStarted(f"the {name} doesn't start{words}")

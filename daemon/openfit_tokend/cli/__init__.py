@@ -8,8 +8,8 @@ from typing import Final, NoReturn
 
 from openfit_token.cli.grammar import SHELLS
 from openfit_tokend import __version__
-from openfit_tokend.io.log import FORMATS, LEVELS
-from openfit_tokend.io.signals import NO_TERMINAL, hold_back_hangups
+from openfit_tokend.host.log import FORMATS, LEVELS
+from openfit_tokend.host.signals import NO_TERMINAL, hold_back_hangups
 
 EX_USAGE: Final = 64
 """Exit status for a command line that can't be understood (sysexits.h)."""
@@ -140,7 +140,7 @@ def _run(arguments: list[str]) -> int:  # noqa: PLR0911 -- one for each command
 
             return uninstall(user=options.user, root=options.root)
         case _:
-            from openfit_tokend.cli.demo import demo
+            from openfit_tokend.demo import demo
 
             return demo(forever=options.forever)
 
@@ -152,7 +152,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parser() -> argparse.ArgumentParser:
-    """Give the parser of `openfit-tokend`."""
+    """Return the parser of `openfit-tokend`."""
     parser = _Parser(
         prog="openfit-tokend",
         description="Keeps OpenFIT access tokens fresh and hands them out over a Unix socket.",

@@ -17,20 +17,21 @@ from openfit_token.errors import ConfigRejected, SecretUnavailable
 from openfit_token.trusted_path import Untrusted, judge_directory, user_name
 from openfit_tokend.cli.complaints import complain
 from openfit_tokend.cli.run import socket_path
+from openfit_tokend.config import config_file
+from openfit_tokend.config.passwords import Passwords
 from openfit_tokend.core.budget import Unwritten
 from openfit_tokend.core.events import Kind, OverBudget
 from openfit_tokend.core.oauth import TOKEN_PATH, Failure
 from openfit_tokend.core.schedule import REQUEST_TIMEOUT
 from openfit_tokend.core.session import Login
 from openfit_tokend.core.settings import Profile, Settings
-from openfit_tokend.io import clock, config_file
-from openfit_tokend.io.accounts import Accounts
-from openfit_tokend.io.driver import ServingLoop
-from openfit_tokend.io.endpoint import Endpoint, Order, Probe
-from openfit_tokend.io.listener import SocketUnusable, judge_place, who_is_kept_out
-from openfit_tokend.io.secrets import Passwords
-from openfit_tokend.io.state import StateFile, state_path
+from openfit_tokend.host import clock
+from openfit_tokend.keeping.endpoint import Endpoint, Order, Probe
+from openfit_tokend.serving.driver import ServingLoop
+from openfit_tokend.serving.listener import SocketUnusable, judge_place, who_is_kept_out
 from openfit_tokend.setup import service
+from openfit_tokend.storage.accounts import Accounts
+from openfit_tokend.storage.ledger_file import StateFile, state_path
 
 EX_USAGE: Final = 64
 EX_OSERR: Final = 71
@@ -190,7 +191,7 @@ def _check_state(directory: Path, report: _Report) -> bool:
 
 
 def _can_make(path: Path) -> bool:
-    """Tell whether we could make this file, and the directories above it that aren't there."""
+    """Return whether we could make this file, and the directories above it that aren't there."""
     there = next(each for each in path.parents if each.exists())
     return there.is_dir() and os.access(there, os.W_OK | os.X_OK, effective_ids=True)
 
@@ -258,7 +259,7 @@ async def _check_network(endpoint: Endpoint, profile: Profile, report: _Report) 
 
 
 def _skew(date: str | None) -> float | None:
-    """Give the seconds that a server's Date header is ahead of our wall clock."""
+    """Return the seconds that a server's Date header is ahead of our wall clock."""
     try:
         return None if date is None else parsedate_to_datetime(date).timestamp() - clock.wall()
     except (ValueError, OverflowError):
@@ -332,7 +333,7 @@ def _report_unsent(refused: OverBudget, name: str, report: _Report, *, stored: b
 
 
 def _login(name: str) -> str:
-    """Give the command that logs this profile in, whichever is the default one."""
+    """Return the command that logs this profile in, whichever is the default one."""
     return f"openfit-token login --profile {name}"
 
 

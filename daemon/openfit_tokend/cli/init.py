@@ -16,15 +16,15 @@ from openfit_token.errors import ConfigRejected, TokenError
 from openfit_tokend.cli.check import EX_CANTCREAT, EX_OSERR, check
 from openfit_tokend.cli.complaints import complain
 from openfit_tokend.cli.run import socket_path
-from openfit_tokend.core import settings_fields as fields
+from openfit_tokend.config.passwords import MAX_SECRET_FILE, password_from
 from openfit_tokend.core.secret import Secret
-from openfit_tokend.core.settings_parser import ENVIRONMENTS
-from openfit_tokend.core.settings_table import Wrong
-from openfit_tokend.io.listener import SocketUnusable
-from openfit_tokend.io.secrets import MAX_SECRET_FILE, password_from
-from openfit_tokend.io.state import StateFile, state_path
+from openfit_tokend.core.settings import fields
+from openfit_tokend.core.settings.parser import ENVIRONMENTS
+from openfit_tokend.core.settings.table import Wrong
+from openfit_tokend.serving.listener import SocketUnusable
 from openfit_tokend.setup import configuration, service, units
 from openfit_tokend.setup.configuration import Place, Present
+from openfit_tokend.storage.ledger_file import StateFile, state_path
 
 EX_USAGE: Final = 64
 UMASK: Final = 0o077
@@ -149,7 +149,7 @@ def _values(given: Given, before: Mapping[str, str]) -> dict[str, str]:
 
 
 def _value(given: Given, question: _Question, value: str | None) -> str:
-    """Give a value of the command line, else what is typed in, asked again until it is right."""
+    """Return a value of the command line, else what is typed in, asked again until it is right."""
     if value is None and not _may_ask(given):
         value = question.default
         if value is None:
@@ -222,7 +222,7 @@ def _no_answer() -> _Unusable:
 
 
 def _daemon_runs(where: Place) -> bool:
-    """Tell whether a daemon with this configuration counts the logins itself."""
+    """Return whether a daemon with this configuration counts the logins itself."""
     path = service.STATE / "ledger.json" if where.for_service else state_path(where.config)
     return StateFile(path).is_locked()
 
@@ -243,7 +243,7 @@ def _users_unit() -> Path:
 
 
 def _correction(given: Given, status: int) -> str:
-    """Give what to do after a check that failed: only what was asked here can be corrected here."""
+    """Return what to do after a check that failed: only what was asked here can be corrected here."""
     if status in (EX_CANTCREAT, EX_OSERR):
         return "the configuration is written; mend that, then: openfit-tokend check"
     profile = [] if given.profile == DEFAULT_PROFILE else ["--profile", given.profile]

@@ -37,7 +37,7 @@ class _Place(NamedTuple):
 
     @property
     def here(self) -> bool:
-        """Tell whether it is this machine's own tree, whose systemd can be told."""
+        """Return whether it is this machine's own tree, whose systemd can be told."""
         return self.tree.root == Path("/")
 
     @property
@@ -46,7 +46,7 @@ class _Place(NamedTuple):
 
     @property
     def manager_runs(self) -> bool:
-        """Tell whether there is a systemd to be told."""
+        """Return whether there is a systemd to be told."""
         if not self.here or shutil.which("systemctl") is None:
             return False
         if not self.user:
@@ -169,7 +169,7 @@ def _unit_path(place: _Place, name: str) -> Path:
 
 
 def _is_changed_example(place: _Place, part: units.Part) -> bool:
-    """Tell whether somebody made the example their own."""
+    """Return whether somebody made the example their own."""
     if part.source != units.EXAMPLE:
         return False
     content = place.tree.read(place.base / part.target)

@@ -5,7 +5,7 @@ import os
 from openfit_token import TokenClient, TokenError
 from openfit_token.paths import VARIABLE
 from openfit_tokend.cli.complaints import complain
-from openfit_tokend.io import config_file
+from openfit_tokend.config import config_file
 from openfit_tokend.setup import service
 
 

@@ -13,16 +13,17 @@ from openfit_token.errors import ConfigRejected
 from openfit_token.trusted_path import Untrusted
 from openfit_tokend.app import Daemon
 from openfit_tokend.cli.complaints import complain
+from openfit_tokend.config import config_file
+from openfit_tokend.config.passwords import take_variables
 from openfit_tokend.core.settings import Settings
-from openfit_tokend.io import config_file, log
-from openfit_tokend.io.driver import ServingLoop
-from openfit_tokend.io.listener import AdoptedListener, Listener, SocketUnusable
-from openfit_tokend.io.own_process import close_process
-from openfit_tokend.io.peers import ambiguous
-from openfit_tokend.io.secrets import take_variables
-from openfit_tokend.io.service_manager import Passed, Service, take_over
-from openfit_tokend.io.signals import Terminal
-from openfit_tokend.io.state import StateFile, state_path
+from openfit_tokend.host import log
+from openfit_tokend.host.own_process import close_process
+from openfit_tokend.host.service_manager import Passed, Service, take_over
+from openfit_tokend.host.signals import Terminal
+from openfit_tokend.serving.driver import ServingLoop
+from openfit_tokend.serving.listener import AdoptedListener, Listener, SocketUnusable
+from openfit_tokend.serving.peers import ambiguous
+from openfit_tokend.storage.ledger_file import StateFile, state_path
 
 EX_OSERR: Final = 71
 EX_CANTCREAT: Final = 73
@@ -149,7 +150,7 @@ async def _run_and_leave(daemon: Daemon) -> None:
 
 
 def socket_path(option: str | None, settings: Settings) -> Path:
-    """Give where the socket is to be.
+    """Return where the socket is to be.
 
     Raises:
         SocketUnusable: nothing says where.

@@ -79,7 +79,7 @@ Answer = AccessToken | TokenError | None
 def answer(
     session: Session, call: Call, deadline: float, now: float, ended: LoginEnded | None = None
 ) -> Answer:
-    """Give the answer to a call, by what is known now; `ended`: what has just become known."""
+    """Return the answer to a call, by what is known now; `ended`: what has just become known."""
     match call:
         case LogIn(number):
             return _login_answer(session, number, deadline, now, ended)
@@ -92,7 +92,7 @@ def answer(
 def token_for(
     session: Session, call: Get | Refuse | Renew, now: float
 ) -> AccessToken | MinTtl | None:
-    """Give the token that fulfils the call, or the error that none ever will; None: not now."""
+    """Return the token that fulfils the call, or the error that none ever will; None: not now."""
     access = live(session, now)
     if access is None:
         return None
@@ -111,7 +111,7 @@ def token_for(
 
 
 def is_news(before: Session, after: Session) -> bool:
-    """Tell whether a step may have made a waiting call answerable. Counted refusals never do.
+    """Return whether a step may have made a waiting call answerable. Counted refusals never do.
 
     Ten thousand callers that refuse one token must not be looked at ten thousand times.
     """
@@ -123,14 +123,14 @@ def _without_wishes(session: Session) -> Session:
 
 
 def login_call(session: Session) -> LogIn:
-    """Give the call of an operator whose order `session` has already taken."""
+    """Return the call of an operator whose order `session` has already taken."""
     doing = session.doing
     assert isinstance(doing, Requesting)  # every LoginOrdered ends there
     return LogIn(session.number if isinstance(doing.request, Login) else session.number + 1)
 
 
 def ended_login(before: Session, event: Event, after: Session) -> LoginEnded | None:
-    """Give the login that this step ended, unless another followed at once."""
+    """Return the login that this step ended, unless another followed at once."""
     match before.doing, event:
         case Requesting(Login()), Granted(number) | Failed(number) if number == before.number:
             pass
@@ -178,7 +178,7 @@ def _secret_missing(session: Session) -> bool:
 
 
 def _known(session: Session, now: float) -> TokenError:
-    """Give the error that explains best why there is no token that would do."""
+    """Return the error that explains best why there is no token that would do."""
     bar = None if session.bar is None else session.bar.error
     best = bar if isinstance(session.doing, Stopped) else session.error or bar
     return _unknown(session, now) if best is None else _told(best, session, now)

@@ -61,7 +61,7 @@ class Ledger:
 
     @property
     def matters(self) -> bool:
-        """Tell whether a restart may not forget it: something was rejected, or may have been.
+        """Return whether a restart may not forget it: something was rejected, or may have been.
 
         `announced` alone need not last: what is rejected from now on is sent after it.
         """
@@ -89,7 +89,7 @@ class Unwritten:
 def ask(
     ledger: Ledger, fingerprint: Fingerprint, now: float, *, insisted: bool
 ) -> Go | Wait | OverBudget:
-    """Tell whether a login with this password may be sent now. The first rule that fits decides."""
+    """Return whether a login with this password may be sent now. The first rule that fits decides."""
     known = fingerprint in ledger.rejected
     if known and not insisted:
         return OverBudget(inf, known)
@@ -161,7 +161,7 @@ def logins_left(ledger: Ledger, now: float) -> int:
 
 
 def possible_at(ledger: Ledger, now: float) -> float:
-    """Give the moment from which the budget allows a login that an operator insists on."""
+    """Return the moment from which the budget allows a login that an operator insists on."""
     young = _young(ledger, now)
     by_window = young[-LIMIT].at + WINDOW if len(young) >= LIMIT else now
     by_clear = _newest_clear(ledger) + WINDOW if ledger.clear >= LIMIT else now
@@ -174,7 +174,7 @@ def _young(ledger: Ledger, now: float) -> tuple[Entry, ...]:
 
 
 def _kept(ledger: Ledger, now: float) -> tuple[Entry, ...]:
-    """Give the entries worth keeping: the young ones, and the newest clear one for its date."""
+    """Return the entries worth keeping: the young ones, and the newest clear one for its date."""
     newest = _newest_clear(ledger)
     return tuple(
         entry

@@ -64,7 +64,7 @@ def rest(session: Session, now: float) -> Idle:
 
 
 def retry_at(session: Session, event: Failed | None, moment: Moment, policy: Policy) -> float:
-    """Give when to try again after a failure that `session` counts already."""
+    """Return when to try again after a failure that `session` counts already."""
     access, longest = session.access, inf
     if access is not None:
         longest = schedule.late_pause(access.expires - moment.now, access.lifetime, policy)
@@ -74,7 +74,7 @@ def retry_at(session: Session, event: Failed | None, moment: Moment, policy: Pol
 
 
 def mended_at(session: Session, now: float) -> float:
-    """Give when to look whether the server takes our client again. It costs no lockout count."""
+    """Return when to look whether the server takes our client again. It costs no lockout count."""
     if session.access is None:
         return now + MAX_PACE
     return now + max(60.0, min(MAX_PACE, (session.access.expires - now) / 8))

@@ -54,7 +54,7 @@ class Notice:
 
 
 def notice(session: Session, now: float) -> Notice | None:
-    """Give how a profile is, as it would be told; None: nothing has settled, what was told holds."""
+    """Return how a profile is, as it would be told; None: nothing has settled, what was told holds."""
     word = state(session, now)
     problem = last_error(session)
     match word:
@@ -110,7 +110,7 @@ def after_run(told: Told, condition: Condition, begun: float, *, failed: bool) -
 
 
 def told_before(session: Session, now: float) -> Condition:
-    """Give what must have been told last of a session that a restart interrupted.
+    """Return what must have been told last of a session that a restart interrupted.
 
     A try that was under way hides what had settled before it. A token that ended since, without a
     problem, was told of by nobody.

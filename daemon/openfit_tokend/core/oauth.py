@@ -53,7 +53,7 @@ class Failure:
 
 
 def login_form(identity: Identity, password: Secret) -> Form:
-    """Give the form of a login (RFC 6749, section 4.3.2). It holds the password: drop it soon."""
+    """Return the form of a login (RFC 6749, section 4.3.2). It holds the password: drop it soon."""
     return {
         "grant_type": "password",
         "scope": identity.scope,
@@ -64,7 +64,7 @@ def login_form(identity: Identity, password: Secret) -> Form:
 
 
 def refresh_form(identity: Identity, token: Secret) -> Form:
-    """Give the form of a refresh (RFC 6749, section 6). IdentityServer needs the client_id."""
+    """Return the form of a refresh (RFC 6749, section 6). IdentityServer needs the client_id."""
     return {
         "grant_type": "refresh_token",
         "refresh_token": token.reveal,
@@ -73,7 +73,7 @@ def refresh_form(identity: Identity, token: Secret) -> Form:
 
 
 def revocation_form(identity: Identity, token: Secret) -> Form:
-    """Give the form that revokes a refresh token (RFC 7009, section 2.1)."""
+    """Return the form that revokes a refresh token (RFC 7009, section 2.1)."""
     return {
         "token": token.reveal,
         "token_type_hint": "refresh_token",
@@ -84,7 +84,7 @@ def revocation_form(identity: Identity, token: Secret) -> Form:
 def meaning(
     request: Login | Refresh, scope: str, status: int, body: bytes | None
 ) -> Grant | Failure:
-    """Give what an answer means. `body` None: larger than MAX_BODY, or not readable.
+    """Return what an answer means. `body` None: larger than MAX_BODY, or not readable.
 
     `scope` is what was asked for: a server that grants just that needn't repeat it.
     """
@@ -109,7 +109,7 @@ def meaning(
 
 
 def retry_after(value: str | None, now: float) -> float | None:
-    """Give the seconds of a Retry-After header (RFC 9110, section 10.2.3), None if unusable.
+    """Return the seconds of a Retry-After header (RFC 9110, section 10.2.3), None if unusable.
 
     `now` is Unix seconds, for the form with a date.
     """
@@ -125,7 +125,7 @@ def retry_after(value: str | None, now: float) -> float | None:
 
 
 def token_id(access_token: str) -> str:
-    """Give the name of an access token: the first 16 hex digits of its SHA-256."""
+    """Return the name of an access token: the first 16 hex digits of its SHA-256."""
     return hashlib.sha256(access_token.encode()).hexdigest()[:16]
 
 
@@ -216,7 +216,7 @@ def _rejected(request: Login | Refresh, word: str) -> Failure:
 
 
 def _lifetime(value: object) -> float | None:
-    """Give the seconds of an expires_in, or None for one that can't be used."""
+    """Return the seconds of an expires_in, or None for one that can't be used."""
     if value is None:
         return DEFAULT_LIFETIME
     if isinstance(value, str):
@@ -232,7 +232,7 @@ def _lifetime(value: object) -> float | None:
 
 
 def _fields(body: bytes | None) -> Mapping[str, object] | None:
-    """Give the JSON object of an answer; an empty one for other JSON or nothing; None for no JSON."""
+    """Return the JSON object of an answer; an empty one for other JSON or nothing; None for no JSON."""
     if body is None:
         return None
     if not body.strip():

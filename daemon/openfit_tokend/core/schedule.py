@@ -37,23 +37,23 @@ class Policy:
 
 
 def margin(lifetime: float, policy: Policy) -> float:
-    """Give how long before its end a token is due for replacement."""
+    """Return how long before its end a token is due for replacement."""
     return min(policy.refresh_before, lifetime / 4)
 
 
 def expires(sent: float, lifetime: float) -> float:
-    """Give the moment from which a token, asked for at `sent`, isn't served any more."""
+    """Return the moment from which a token, asked for at `sent`, isn't served any more."""
     return sent + lifetime - min(GUARD, lifetime / 16)
 
 
 def due(sent: float, lifetime: float, arrival: float, chance: float, policy: Policy) -> float:
-    """Give the moment at which a token is to be replaced."""
+    """Return the moment at which a token is to be replaced."""
     early = margin(lifetime, policy) * (1 + chance / 10)
     return max(sent + lifetime - early, arrival + PAUSE)
 
 
 def late_pause(left: float, lifetime: float, policy: Policy) -> float:
-    """Give the longest pause between tries while a token has `left` seconds of its lifetime left.
+    """Return the longest pause between tries while a token has `left` seconds of its lifetime left.
 
     About 30 tries fall into a margin of 300 s, at most 10 s apart in its last quarter.
     """
@@ -61,7 +61,7 @@ def late_pause(left: float, lifetime: float, policy: Policy) -> float:
 
 
 def retry_pause(attempt: int, longest: float, retry_after: float | None, chance: float) -> float:
-    """Give the seconds until the next try, after `attempt` failures in a row.
+    """Return the seconds until the next try, after `attempt` failures in a row.
 
     The pause doubles up to MAX_BACKOFF or `longest`; a server's Retry-After outweighs both.
     """
@@ -72,10 +72,10 @@ def retry_pause(attempt: int, longest: float, retry_after: float | None, chance:
 
 
 def spacing(refusals: int) -> float:
-    """Give how long after the last request a client's wish may start one."""
+    """Return how long after the last request a client's wish may start one."""
     return min(MAX_SPACING, RECENT * 2.0 ** min(max(0, refusals - 2), 10))
 
 
 def worn(since: float, now: float, policy: Policy) -> bool:
-    """Tell whether a refresh token that descends from a login at `since` nears its end."""
+    """Return whether a refresh token that descends from a login at `since` nears its end."""
     return now - since >= WORN * policy.refresh_token_lifetime

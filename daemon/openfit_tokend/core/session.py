@@ -164,17 +164,17 @@ class State(StrEnum):
 
 
 def new_session(now: float) -> Session:
-    """Give the session of a profile that was never logged in: it does so at once."""
+    """Return the session of a profile that was never logged in: it does so at once."""
     return Session(Idle(now))
 
 
 def logged_out_session(now: float) -> Session:
-    """Give the session of a profile that an operator had logged out before a restart."""
+    """Return the session of a profile that an operator had logged out before a restart."""
     return Session(Stopped(), bar=Bar(inf, logged_out_problem(now)))
 
 
 def logged_out_problem(now: float) -> Problem:
-    """Give the reason why a logged-out profile has no token."""
+    """Return the reason why a logged-out profile has no token."""
     return Problem(
         LoggedOut,
         "an operator logged this profile out",
@@ -184,47 +184,47 @@ def logged_out_problem(now: float) -> Problem:
 
 
 def live(session: Session, now: float) -> AccessToken | None:
-    """Give the access token held, if it may still be served."""
+    """Return the access token held, if it may still be served."""
     access = session.access
     return access if access is not None and now < access.expires else None
 
 
 def barred(session: Session, now: float) -> bool:
-    """Tell whether no login may start by itself now."""
+    """Return whether no login may start by itself now."""
     return session.bar is not None and now < session.bar.until
 
 
 def is_logged_out(session: Session) -> bool:
-    """Tell whether an operator's logout holds."""
+    """Return whether an operator's logout holds."""
     return session.bar is not None and session.bar.error.kind is LoggedOut
 
 
 def client_rejected(session: Session) -> bool:
-    """Tell whether the token server last refused the client, and an operator is needed."""
+    """Return whether the token server last refused the client, and an operator is needed."""
     error = session.error
     return session.attempt > 0 and error is not None and error.kind is ClientRejected
 
 
 def refusals(session: Session, now: float) -> int:
-    """Give the refusals that still count: a quiet time forgives them."""
+    """Return the refusals that still count: a quiet time forgives them."""
     quiet = schedule.MAX_SPACING + schedule.spacing(session.refusals)
     return session.refusals if now <= session.refused_at + quiet else 0
 
 
 def doubtful(token: RefreshToken, now: float, policy: schedule.Policy) -> bool:
-    """Tell whether a login is better than using this refresh token, where one is allowed."""
+    """Return whether a login is better than using this refresh token, where one is allowed."""
     spent = token.lost >= MAX_LOST or token.unclear >= MAX_UNCLEAR
     return spent or schedule.worn(token.since, now, policy)
 
 
 def wake_at(session: Session) -> float:
-    """Give the moment of the next `Woken`; inf: none is needed."""
+    """Return the moment of the next `Woken`; inf: none is needed."""
     due = session.doing.due if isinstance(session.doing, Idle) else inf
     return min(due, session.access.expires) if session.access is not None else due
 
 
 def state(session: Session, now: float) -> State:
-    """Give the word for how things stand."""
+    """Return the word for how things stand."""
     alive = live(session, now) is not None
     match session.doing:
         case Stopped():
@@ -244,7 +244,7 @@ def state(session: Session, now: float) -> State:
 
 
 def degraded(session: Session, now: float) -> Problem | None:
-    """Give what keeps a live token from being replaced, or, where locked, will."""
+    """Return what keeps a live token from being replaced, or, where locked, will."""
     access = live(session, now)
     if access is None:
         return None
@@ -254,12 +254,12 @@ def degraded(session: Session, now: float) -> Problem | None:
 
 
 def last_error(session: Session) -> Problem | None:
-    """Give the newest problem that isn't overcome."""
+    """Return the newest problem that isn't overcome."""
     return session.error or (session.bar.error if session.bar else None)
 
 
 def without_ended(session: Session, now: float) -> Session:
-    """Give the session without an access token that has ended."""
+    """Return the session without an access token that has ended."""
     if session.access is not None and now >= session.access.expires:
         return replace(session, access=None)
     return session

@@ -83,7 +83,7 @@ LOGIN_PACE: Final = 60.0
 
 
 def step(session: Session, event: Event, moment: Moment, policy: Policy) -> Step:
-    """Give the session after an event, and what is to be done."""
+    """Return the session after an event, and what is to be done."""
     session = without_ended(session, moment.now)
     match event:
         case Woken():
@@ -261,7 +261,7 @@ def _after_refresh(session: Session, event: Failed, moment: Moment, policy: Poli
 
 
 def _another_secret_may_do(kind: Kind | OverBudget) -> bool:
-    """Tell whether a login ordered meanwhile is worth sending: it may bring another secret."""
+    """Return whether a login ordered meanwhile is worth sending: it may bring another secret."""
     match kind:
         case Kind.GRANT_REJECTED | Kind.SECRET_UNAVAILABLE | OverBudget(known=True):
             return True
@@ -270,7 +270,7 @@ def _another_secret_may_do(kind: Kind | OverBudget) -> bool:
 
 
 def _with_login_judged(session: Session, event: Failed, moment: Moment, policy: Policy) -> Session:
-    """Give the session with the bar that this failure raises.
+    """Return the session with the bar that this failure raises.
 
     While a refresh token is held the bar also keeps `choose` from preferring a login, so that
     the refresh token is tried meanwhile.
@@ -311,7 +311,7 @@ def _with_login_judged(session: Session, event: Failed, moment: Moment, policy: 
 def _after_login(
     session: Session, before: int, event: Failed, moment: Moment, policy: Policy
 ) -> Step:
-    """Give what follows; `before` is the `attempt` before this failure."""
+    """Return what follows; `before` is the `attempt` before this failure."""
     now, held = moment.now, session.refresh is not None
     retry = Idle(retry_at(session, event, moment, policy))
     match event.kind:

@@ -34,7 +34,7 @@ Named = tuple[str, Session]
 
 
 def in_words(profiles: Sequence[Named], now: float, shown: Callable[[float], str]) -> str:
-    """Give the line; `shown` gives a moment as people write it."""
+    """Return the line; `shown` gives a moment as people write it."""
     if len(profiles) <= NAMED:
         parts = [_standing(each, now, shown) for each in profiles]
     else:
@@ -57,7 +57,7 @@ def _standing(named: Named, now: float, shown: Callable[[float], str]) -> str:
 
 
 def _counted(profiles: Iterable[Named], now: float) -> str:
-    """Give how many profiles are in each state, in the order of State."""
+    """Return how many profiles are in each state, in the order of State."""
     counts = Counter(state(session, now) for _, session in profiles)
     return ", ".join(f"{counts[word]} {_WORDS.get(word, word)}" for word in State if counts[word])
 

@@ -26,7 +26,7 @@ class Claims:
 
 
 def access_token(claims: Claims) -> str:
-    """Give a text of a JWT's shape (RFC 7519), about 970 characters, new at each call."""
+    """Return a text of a JWT's shape (RFC 7519), about 970 characters, new at each call."""
     header = {"alg": "RS256", "kid": _KEY_ID, "x5t": secrets.token_urlsafe(20), "typ": "at+jwt"}
     payload = {
         "iss": claims.issuer,
@@ -48,7 +48,7 @@ def access_token(claims: Claims) -> str:
 
 
 def refresh_token() -> str:
-    """Give a new handle, as IdentityServer's: 64 hexadecimal digits."""
+    """Return a new handle, as IdentityServer's: 64 hexadecimal digits."""
     return secrets.token_hex(32).upper()
 
 

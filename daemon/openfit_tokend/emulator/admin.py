@@ -32,7 +32,7 @@ Order = Callable[[Emulator, Fields], None]
 
 
 def routes(emulator: Emulator) -> list[Route]:
-    """Give the routes of the admin endpoint."""
+    """Return the routes of the admin endpoint."""
 
     async def state(_: Request) -> Response:
         return dated(emulator, JSONResponse(asdict(emulator.state())))

@@ -23,7 +23,7 @@ Fields = Mapping[str, object]
 
 
 def instead(fault: Fault) -> Response | None:
-    """Give the answer of a fault that keeps the server from acting, or None."""
+    """Return the answer of a fault that keeps the server from acting, or None."""
     if fault.argument == "acted":
         return None
     make = _INSTEAD.get(fault.name)
@@ -31,7 +31,7 @@ def instead(fault: Fault) -> Response | None:
 
 
 def spoiled(faults: Iterable[Fault], answer: Response) -> Response:
-    """Give what the faults make of the answer of a server that has acted."""
+    """Return what the faults make of the answer of a server that has acted."""
     for fault in faults:
         if fault.name == "expires-in":
             answer = _expires_in(fault.argument, answer)
@@ -40,7 +40,7 @@ def spoiled(faults: Iterable[Fault], answer: Response) -> Response:
 
 
 def oauth_error(error: str, description: str | None = None, *, status: int = 400) -> Response:
-    """Give an error answer (RFC 6749, section 5.2)."""
+    """Return an error answer (RFC 6749, section 5.2)."""
     more = {} if description is None else {"error_description": description}
     return JSONResponse({"error": error, **more}, status, NO_STORE)
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from openfit_tokend.emulator.faults import Script, parse
 from openfit_tokend.emulator.identity import IdentityServer, Rules
 from openfit_tokend.emulator.journal import Account, Journal, State
-from openfit_tokend.io import clock
+from openfit_tokend.host import clock
 
 
 class Emulator:
@@ -33,7 +33,7 @@ class Emulator:
             self.fault(text)
 
     def elapsed(self) -> float:
-        """Give the seconds since the start."""
+        """Return the seconds since the start."""
         return self.now() - self._started
 
     def fault(self, text: str) -> None:
@@ -69,7 +69,7 @@ class Emulator:
         self.identity.rules = replace(self.identity.rules, token_lifetime=seconds)
 
     def state(self) -> State:
-        """Give the counters and the log, as they are now."""
+        """Return the counters and the log, as they are now."""
         now, journal = self.now(), self.journal
         sessions = self.identity.sessions(now)
         return State(

@@ -29,7 +29,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def routes(emulator: Emulator) -> list[Route]:
-    """Give the routes of all but the admin endpoint."""
+    """Return the routes of all but the admin endpoint."""
     return [
         Route("/connect/token", _TokenEndpoint(emulator)),
         Route("/connect/revocation", _revocation(emulator), methods=_ANY),
@@ -48,7 +48,7 @@ async def read_body(request: Request) -> bytes | None:
 
 
 def dated(emulator: Emulator, answer: Response, skew: int = 0) -> Response:
-    """Give the answer with the server's Date, `skew` seconds off."""
+    """Return the answer with the server's Date, `skew` seconds off."""
     answer.headers["Date"] = formatdate(emulator.now() + skew, usegmt=True)
     return answer
 

@@ -205,7 +205,7 @@ def parse(text: str) -> Fault:
 
 
 def expires_in(argument: str) -> object:
-    """Give what `expires-in=ARGUMENT` puts into the answer."""
+    """Return what `expires-in=ARGUMENT` puts into the answer."""
     try:
         # A parsed JSON value is as untyped as the answer it goes into.
         return json.loads(argument)
@@ -247,11 +247,11 @@ class Script:
         self._faults.clear()
 
     def texts(self) -> list[str]:
-        """Give the faults as they were written; those that waited for one request are gone."""
+        """Return the faults as they were written; those that waited for one request are gone."""
         return [fault.text for fault in self._faults]
 
     def take(self, arrival: Arrival | None, elapsed: float) -> tuple[Fault, ...]:
-        """Give the faults that meet a request (None: no token request) `elapsed` s after start."""
+        """Return the faults that meet a request (None: no token request) `elapsed` s after start."""
         met = [fault for fault in self._faults if _meets(fault.when, arrival, elapsed)]
         waiting = (i for i, fault in enumerate(self._faults) if isinstance(fault.when, Next))
         first = next(waiting, None)

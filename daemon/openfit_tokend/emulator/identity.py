@@ -111,7 +111,7 @@ class IdentityServer:
         return self._login(form, now) if grant == "password" else self._renew(form, now)
 
     def user_of(self, form: Mapping[str, str]) -> str:
-        """Give the user that a token request is about, or "" where none is known."""
+        """Return the user that a token request is about, or "" where none is known."""
         if form.get("grant_type") == "refresh_token":
             value = form.get("refresh_token", "")
             session = self._refresh.get(value) or self._spent.get(value)
@@ -120,7 +120,7 @@ class IdentityServer:
         return user.name if user else ""
 
     def bearer(self, value: str, now: float) -> str | None:
-        """Give the user of a valid access token.
+        """Return the user of a valid access token.
 
         Whole seconds, as real servers count them: with `iat` cut to a second, a token is dead
         from `iat` + lifetime on. It so lives up to a second less than `expires_in` says.
@@ -160,11 +160,11 @@ class IdentityServer:
             user.locked_until, user.failed = -math.inf, 0
 
     def users(self) -> Iterable[User]:
-        """Give the accounts, to be read only."""
+        """Return the accounts, to be read only."""
         return self._users.values()
 
     def sessions(self, now: float) -> Counter[str]:
-        """Give how many sessions of each user can still be refreshed."""
+        """Return how many sessions of each user can still be refreshed."""
         held = self._refresh.values()
         return Counter(session.user.name for session in held if self._lives(session, now))
 

@@ -88,7 +88,7 @@ class Connection(H11Protocol):
 
 
 def loopback(host: str) -> str:
-    """Give the address of a loopback host. Raises: ValueError: it isn't one."""
+    """Return the address of a loopback host. Raises: ValueError: it isn't one."""
     if host == "localhost":
         return "127.0.0.1"
     try:

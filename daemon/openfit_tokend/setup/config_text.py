@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from itertools import pairwise
 from typing import Final
 
-from openfit_tokend.io.toml_lines import lines
+from openfit_tokend.config.toml_lines import lines
 
 HEAD: Final = """\
 # openfit-tokend's configuration. All its keys: docs/configuration.md or openfit-tokend.toml(5). `openfit-tokend check` judges it.
@@ -16,7 +16,7 @@ _ASIDE: Final = re.compile(r"\s*(#.*)?")
 
 
 def section(name: str, values: Mapping[str, str]) -> str:
-    """Give a profile's table. Values are texts without control characters."""
+    """Return a profile's table. Values are texts without control characters."""
     key = name if _BARE.fullmatch(name) else _quoted(name)
     return "\n".join(
         [f"[profiles.{key}]", *(f"{each} = {_quoted(value)}" for each, value in values.items()), ""]
@@ -24,7 +24,7 @@ def section(name: str, values: Mapping[str, str]) -> str:
 
 
 def added(text: str, name: str, values: Mapping[str, str], default: str | None) -> str:
-    """Give a valid text with a profile that it didn't have; `default` becomes the default profile.
+    """Return a valid text with a profile that it didn't have; `default` becomes the default profile.
 
     Whether the result says what it should is the caller's to see: TOML has many ways to be written.
     """
@@ -34,7 +34,7 @@ def added(text: str, name: str, values: Mapping[str, str], default: str | None) 
 
 
 def with_socket(text: str, path: str) -> str:
-    """Give a valid text with the socket's path, which it didn't have, before all other keys."""
+    """Return a valid text with the socket's path, which it didn't have, before all other keys."""
     line = f"socket = {_quoted(path)}\n"
     if not text.strip() or text.startswith(HEAD):
         return f"{HEAD}{line}{text.removeprefix(HEAD)}"

@@ -10,12 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, cast
 
-from openfit_tokend.core import settings_fields as fields
+from openfit_tokend.config import config_file, passwords
 from openfit_tokend.core.secret import Secret
-from openfit_tokend.core.settings import Settings
-from openfit_tokend.core.settings_parser import parse
-from openfit_tokend.core.settings_table import Source, Wrong
-from openfit_tokend.io import config_file, secrets
+from openfit_tokend.core.settings import Settings, fields
+from openfit_tokend.core.settings.parser import parse
+from openfit_tokend.core.settings.table import Source, Wrong
 from openfit_tokend.setup import config_text, service
 from openfit_tokend.setup.failure import SetupFailed
 from openfit_tokend.setup.tree import Done, Owner, Tree
@@ -37,20 +36,20 @@ class Place:
     for_service: bool
 
     def secret(self, profile: str) -> Path:
-        """Give the file of a profile's password."""
+        """Return the file of a profile's password."""
         if self.for_service:
             return CREDENTIALS / profile
         return self.config.parent / f"{profile}.password"
 
     def source(self, profile: str) -> tuple[str, str]:
-        """Give the key, and its value, by which the configuration names that file."""
+        """Return the key, and its value, by which the configuration names that file."""
         if self.for_service:
-            return "password_credential", f"{secrets.CREDENTIAL}{profile}"
+            return "password_credential", f"{passwords.CREDENTIAL}{profile}"
         return "password_file", f"{profile}.password"
 
 
 def place() -> Place:
-    """Give the place of the system's service for root, else the user's own.
+    """Return the place of the system's service for root, else the user's own.
 
     Raises:
         SetupFailed: root asks, and the service isn't installed yet.
@@ -180,7 +179,7 @@ def store(where: Place, name: str, text: str, password: Secret | None) -> dict[P
 
 
 def _main_settings(text: str, where: Place) -> Settings:
-    """Give what one text says by itself; of an empty one nothing is missed."""
+    """Return what one text says by itself; of an empty one nothing is missed."""
     return _parsed(tomllib.loads(text), where)
 
 

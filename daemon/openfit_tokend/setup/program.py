@@ -43,7 +43,7 @@ class Program:
 
 
 def find(tree: Tree) -> Program:
-    """Give the program that runs at this moment.
+    """Return the program that runs at this moment.
 
     Raises:
         SetupFailed: it was started in a way that has no command.
@@ -93,7 +93,7 @@ def _unrunnable(reason: str) -> SetupFailed:
 
 
 def _code() -> list[Path]:
-    """Give where our own code lies: elsewhere than the interpreter's, after an editable install."""
+    """Return where our own code lies: elsewhere than the interpreter's, after an editable install."""
     return [Path(each) for module in (openfit_token, openfit_tokend) for each in module.__path__]
 
 
@@ -123,7 +123,7 @@ def _tried(command: list[str], uid: int, gid: int) -> str:
 
 
 def _closed(tree: Tree, paths: list[Path]) -> Path | None:
-    """Give the first file or directory on the way to these whose mode keeps others out."""
+    """Return the first file or directory on the way to these whose mode keeps others out."""
     for path in paths:
         for seen in _components(tree, path):
             mode = tree.outside(seen).lstat().st_mode if _is_there(tree, seen) else 0o777

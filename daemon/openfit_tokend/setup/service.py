@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Final
 
-from openfit_tokend.io import secrets
+from openfit_tokend.config import passwords
 from openfit_tokend.setup.failure import SetupFailed
 from openfit_tokend.setup.units import CONFIG_DIRECTORY, CREDENTIALS, SYSTEM_UNITS
 
@@ -44,7 +44,7 @@ INTERRUPTED: Final = 130
 
 
 def account() -> pwd.struct_passwd | None:
-    """Give the service's user, if it is there with its groups."""
+    """Return the service's user, if it is there with its groups."""
     try:
         grp.getgrnam(GROUP)
         grp.getgrnam(ACCOUNT)
@@ -54,12 +54,12 @@ def account() -> pwd.struct_passwd | None:
 
 
 def systemd_runs() -> bool:
-    """Tell whether systemd is this machine's first process (sd_booted(3))."""
+    """Return whether systemd is this machine's first process (sd_booted(3))."""
     return Path("/run/systemd/system").is_dir()
 
 
 def is_meant(config: Path) -> bool:
-    """Tell whether root, with this configuration, means the system's service, which is installed."""
+    """Return whether root, with this configuration, means the system's service, which is installed."""
     return (
         os.geteuid() == 0
         and config == CONFIG
@@ -130,12 +130,12 @@ def _be(user: pwd.struct_passwd, credentials: Path, work: Callable[[], int]) -> 
 
 @contextmanager
 def _credentials(user: pwd.struct_passwd) -> Generator[Path]:
-    """Give a directory, in memory, with what the unit's LoadCredential gives the service."""
+    """Return a directory, in memory, with what the unit's LoadCredential gives the service."""
     directory = Path(mkdtemp(prefix="openfit-tokend-", dir=IN_MEMORY))
     try:
         for secret in CREDENTIALS.iterdir() if CREDENTIALS.is_dir() else ():
             if stat.S_ISREG(secret.lstat().st_mode):
-                copy = directory / f"{secrets.CREDENTIAL}{secret.name}"
+                copy = directory / f"{passwords.CREDENTIAL}{secret.name}"
                 with secret.open("rb") as file:
                     copy.write_bytes(file.read(MAX_SECRET + 1))
                 copy.chmod(0o400)  # whatever the umask: nobody else gets into the directory

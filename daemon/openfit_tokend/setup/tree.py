@@ -51,15 +51,15 @@ class Tree:
         self.root = root.resolve()
 
     def outside(self, path: Path) -> Path:
-        """Give a path of the tree as it is for us."""
+        """Return a path of the tree as it is for us."""
         return self.root / path.relative_to("/")
 
     def inside(self, path: Path) -> Path:
-        """Give a path of ours as it is in the tree; one that lies elsewhere stays what it is."""
+        """Return a path of ours as it is in the tree; one that lies elsewhere stays what it is."""
         return Path("/", path.relative_to(self.root)) if path.is_relative_to(self.root) else path
 
     def read(self, path: Path) -> bytes | None:
-        """Give a file's content; None: it isn't there.
+        """Return a file's content; None: it isn't there.
 
         Raises:
             SetupFailed: it is no regular file, or can't be read.
@@ -132,7 +132,7 @@ class Tree:
 
     @contextmanager
     def _parent(self, path: Path) -> Generator[int]:
-        """Give the directory of a file as a descriptor."""
+        """Return the directory of a file as a descriptor."""
         at = self._open_root()
         try:
             for directory in reversed(path.parents[:-1]):

@@ -5,7 +5,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
-from openfit_tokend.io import secrets
+from openfit_tokend.config import passwords
 from openfit_tokend.setup.failure import SetupFailed
 from openfit_tokend.setup.program import Program
 
@@ -32,7 +32,7 @@ SYSTEM_UNITS: Final = (
 USER_UNITS: Final = ("openfit-tokend.service", "openfit-tokend.socket")
 EXAMPLE: Final = "config.toml.example"
 CONFIG_DIRECTORY: Final = Path("/etc/openfit-tokend")
-CREDENTIALS: Final = Path(secrets.CREDENTIALS)
+CREDENTIALS: Final = Path(passwords.CREDENTIALS)
 
 SYSTEM_PARTS: Final = (
     *(Part(f"system/{name}", f"etc/systemd/system/{name}") for name in SYSTEM_UNITS),
@@ -47,12 +47,12 @@ USER_PARTS: Final = (
 
 
 def shipped(source: str) -> str:
-    """Give a file as it came with the package."""
+    """Return a file as it came with the package."""
     return files("openfit_tokend").joinpath("systemd", source).read_text(encoding="utf-8")
 
 
 def content(part: Part, program: Program) -> bytes:
-    """Give a file with the paths of this machine's program.
+    """Return a file with the paths of this machine's program.
 
     Raises:
         SetupFailed: a path can't stand in a unit.

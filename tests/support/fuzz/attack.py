@@ -12,7 +12,7 @@ import msgpack
 from daemons import PATIENCE, RunningDaemon, as_stranger
 from fuzz.messages import Messages
 from openfit_token.errors import BY_CODE
-from openfit_tokend.io import clock
+from openfit_tokend.host import clock
 
 MOST: Final = 60
 """Messages of one connection: fewer than may be parked, so that the last one is always answered."""
@@ -81,7 +81,7 @@ class Attack:
 
     @property
     def grown(self) -> int:
-        """Give by how many bytes the daemon is larger than at the beginning."""
+        """Return by how many bytes the daemon is larger than at the beginning."""
         return self._daemon.memory() - self._memory
 
     def _talk(self, data: bytes) -> None:
@@ -125,7 +125,7 @@ def _read(sock: socket.socket) -> bytes:
 
 
 def _is_swallowed(data: bytes) -> bool:
-    """Tell whether half of another message has swallowed the last one: no answer is due then."""
+    """Return whether half of another message has swallowed the last one: no answer is due then."""
     unpacker = msgpack.Unpacker(strict_map_key=False)
     unpacker.feed(data)
     last: object = None

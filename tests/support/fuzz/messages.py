@@ -53,7 +53,7 @@ class Messages:
         )
 
     def next(self) -> bytes:
-        """Give the bytes of one message, or of what isn't one."""
+        """Return the bytes of one message, or of what isn't one."""
         return self.random.choice(self._kinds)()
 
     def _valid(self) -> bytes:
@@ -81,7 +81,7 @@ class Messages:
         return _pack(frame[: choice((4, 4, 4, 3, 2, 1, 0))])
 
     def _spoilt(self) -> bytes:
-        """Give a message with a few of its bytes changed, left out, doubled or put in."""
+        """Return a message with a few of its bytes changed, left out, doubled or put in."""
         data = bytearray(self._valid() if self.random.random() < 0.5 else self._odd_params())
         for _ in range(self.random.choice((1, 1, 1, 2, 5))):
             at, byte = self.random.randrange(len(data) + 1), self.random.randrange(256)

@@ -61,7 +61,7 @@ class Costs:
             passwords.server_window(cost, now, self._slack)
 
     def rejected_since(self, keeper: "Keeper") -> bool:
-        """Tell whether a login sent after the last announcement was clearly rejected."""
+        """Return whether a login sent after the last announcement was clearly rejected."""
         cost = self._cost(keeper.account)
         return cost.refused_sent > cost.announced
 

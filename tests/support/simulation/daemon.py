@@ -81,7 +81,7 @@ class Keeper:
 
     @property
     def account(self) -> Account:
-        """Give whose failed logins it adds to."""
+        """Return whose failed logins it adds to."""
         return Account(self.identity.id_server, self.identity.username)
 
 
@@ -268,7 +268,7 @@ class Daemon:
     # What is asked in the end
 
     def well(self) -> set[int]:
-        """Give the keepers that have a fresh token, or were logged out."""
+        """Return the keepers that have a fresh token, or were logged out."""
         return {keeper.name for keeper in self.keepers if self.running and self._is_well(keeper)}
 
     def _is_well(self, keeper: Keeper) -> bool:

@@ -8,8 +8,8 @@ from typing import Final, final
 
 from openfit_tokend.core.budget import Ledger
 from openfit_tokend.core.settings import Account
-from openfit_tokend.io import state as state_file
-from openfit_tokend.io.state import State
+from openfit_tokend.storage import ledger_file as state_file
+from openfit_tokend.storage.ledger_file import State
 
 OTHER_BOOT: Final = 12_345.5
 """Seconds by which another boot's clock differed."""
@@ -56,7 +56,7 @@ class Disk:
         return str(name) in self._state.logged_out
 
     def save(self, now: float, *, rebooted: bool) -> str:
-        """Give the file as it lies there; `rebooted`: with times of another boot's clock."""
+        """Return the file as it lies there; `rebooted`: with times of another boot's clock."""
         state, shift = self._state, OTHER_BOOT if rebooted else 0.0
         if rebooted:
             moved = {who: _moved(ledger, shift) for who, ledger in state.ledgers.items()}

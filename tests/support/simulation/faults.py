@@ -111,7 +111,7 @@ class Fate:
 
 
 def fate(rng: Random, fault: Fault | None, took: float, wall: float) -> Fate:
-    """Give what a fault makes of a request that would take `took` seconds."""
+    """Return what a fault makes of a request that would take `took` seconds."""
     if fault is None:
         return Fate(None, took, took / 2)
     means = fault.value

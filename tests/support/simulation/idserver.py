@@ -61,15 +61,15 @@ class IdServer:
         return self._refresh(form["refresh_token"], now)
 
     def api(self, token: str, now: float) -> bool:
-        """Tell whether the API takes an access token now."""
+        """Return whether the API takes an access token now."""
         return now < self._ends.get(token, 0.0)
 
     def killed(self, token: str) -> bool:
-        """Tell whether an access token died before its time."""
+        """Return whether an access token died before its time."""
         return self._ends.get(token) == 0.0
 
     def began(self, refresh_token: str) -> float | None:
-        """Give when the login was from which a refresh token descends."""
+        """Return when the login was from which a refresh token descends."""
         family = self._families.get(refresh_token)
         return None if family is None else family.began
 

@@ -37,15 +37,15 @@ class Operators:
         self._slow_until = -inf
 
     def true_passwords(self) -> dict[int, str]:
-        """Give the passwords at the beginning."""
+        """Return the passwords at the beginning."""
         return dict(self._secrets)
 
     def secret_of(self, identity: Identity) -> str:
-        """Give the password that is stored for an account."""
+        """Return the password that is stored for an account."""
         return self._secrets[_account(identity)]
 
     def fate(self, one: "Request") -> Fate:
-        """Give what the network makes of a request."""
+        """Return what the network makes of a request."""
         rng, plan, now = one.keeper.fates, self._world.plan, self._world.now
         chance, drawn, took = rng.random(), rng.choice(FAULTS), rng.uniform(*plan.latency)
         if now < self._slow_until:

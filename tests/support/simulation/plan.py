@@ -121,7 +121,7 @@ class Plan:
 
 
 def hard_plan(seed: int) -> Plan:
-    """Give a short run of short tokens, in which everything happens."""
+    """Return a short run of short tokens, in which everything happens."""
     rng = Random(seed)  # noqa: S311 -- a seed is to decide it
     lifetime = rng.choice((8, 8, 16, 16, 20, 30, 60))
     crowd = rng.random() < 0.02
@@ -166,7 +166,7 @@ def hard_plan(seed: int) -> Plan:
 
 
 def long_plan(seed: int, years: float = 1.0, lifetime: int = 3600) -> Plan:
-    """Give a long run of usual tokens: a fault every 20 requests, and what happens in a year."""
+    """Return a long run of usual tokens: a fault every 20 requests, and what happens in a year."""
     rng = Random(seed)  # noqa: S311 -- a seed is to decide it
     duration = years * YEAR
     count = int(60 * years)

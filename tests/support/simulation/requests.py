@@ -58,7 +58,7 @@ class Request:
     """The daemon that sent it is gone."""
 
     def __str__(self) -> str:
-        """Give its name for the story."""
+        """Return its name for the story."""
         what = (
             "login" if isinstance(self.request, Login) else f"refresh {self.request.token.reveal}"
         )

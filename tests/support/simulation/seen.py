@@ -26,7 +26,7 @@ class Token:
 
     @property
     def expires(self) -> float:
-        """Give the moment from which it must not be served."""
+        """Return the moment from which it must not be served."""
         return self.sent + self.lifetime - min(1.0, self.lifetime / 16)
 
 

@@ -35,7 +35,7 @@ def failure_of(plan: Plan, story: Story | None = None) -> Failure | None:
 
 
 def shrunk(failure: Failure) -> Failure:
-    """Give the smallest failure found that breaks the same rule."""
+    """Return the smallest failure found that breaks the same rule."""
     tries, smaller = 0, True
     while smaller:
         smaller = False
@@ -51,7 +51,7 @@ def shrunk(failure: Failure) -> Failure:
 
 
 def told(failure: Failure) -> str:
-    """Give a failure as people read it: its plan, its story, and what is broken."""
+    """Return a failure as people read it: its plan, its story, and what is broken."""
     story = Story()
     again = failure_of(failure.plan, story)
     broken = failure.broken if again is None else again.broken
@@ -66,7 +66,7 @@ def told(failure: Failure) -> str:
 
 
 def _smaller(failure: Failure) -> Iterator[Plan]:
-    """Give plans that are a little smaller, the boldest first."""
+    """Return plans that are a little smaller, the boldest first."""
     plan = failure.plan
     if failure.at < plan.duration:
         yield replace(plan, duration=failure.at)

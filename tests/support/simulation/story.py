@@ -34,7 +34,7 @@ class Story:
         self.lines.append((now, who, what, session))
 
     def __str__(self) -> str:
-        """Give the timeline."""
+        """Return the timeline."""
         return "\n".join(_line(*line) for line in self.lines)
 
 

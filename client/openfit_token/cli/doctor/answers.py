@@ -142,7 +142,7 @@ def _profile(connection: Connection, option: str | None, names: list[str]) -> It
 
 
 def _has_default(connection: Connection) -> bool:
-    """Tell whether the daemon has a default profile.
+    """Return whether the daemon has a default profile.
 
     Asked by a call that it refuses in any case, with or without one: so nothing happens there.
     """

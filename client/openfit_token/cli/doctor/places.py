@@ -79,14 +79,14 @@ def connected(path: str) -> Generator[Verdict, None, Connection | None]:
 
 
 def _why(given: str | None) -> str | None:
-    """Give what names the socket; None: nothing, so it is looked for."""
+    """Return what names the socket; None: nothing, so it is looked for."""
     if given is not None:
         return "--socket"
     return f"${paths.VARIABLE}" if os.environ.get(paths.VARIABLE) else None
 
 
 def _kind(path: str) -> str | None:
-    """Give what is at a path; None: nothing, or it can't be seen."""
+    """Return what is at a path; None: nothing, or it can't be seen."""
     try:
         mode = Path(path).stat().st_mode
     except OSError:
@@ -105,7 +105,7 @@ def _missing(given: str | None, why: str | None, error: DaemonUnreachable) -> Ve
 
 
 def _instead(given: str | None) -> str:
-    """Give what to do where the socket that was named is none."""
+    """Return what to do where the socket that was named is none."""
     there = [path for path in paths.usual() if _kind(path) == "socket"]
     if not there:
         return _START

@@ -26,7 +26,7 @@ _NOT_CONNECTED: Final = ("can't be reached", "no connection")
 
 
 def judgement(name: str, profile: Answer, now: float) -> Iterator[Verdict]:
-    """Give the verdicts on one profile.
+    """Return the verdicts on one profile.
 
     Args:
         name: the profile's.
@@ -53,7 +53,7 @@ def judgement(name: str, profile: Answer, now: float) -> Iterator[Verdict]:
 
 
 def cause(error: Answer) -> str | None:
-    """Give which of the vendor's four causes an error is, if it may be one."""
+    """Return which of the vendor's four causes an error is, if it may be one."""
     message = str(error.get("message"))
     match error.get("code"):
         case "CLIENT_REJECTED" if "invalid_scope" in message or "unsupported_grant" in message:

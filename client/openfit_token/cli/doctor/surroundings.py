@@ -87,7 +87,7 @@ def _ended(environment: Mapping[str, str], now: float) -> str:
 
 
 def _unit(scope: tuple[str, ...]) -> dict[str, str]:
-    """Give what systemd knows of the unit; nothing where there is no systemd."""
+    """Return what systemd knows of the unit; nothing where there is no systemd."""
     systemctl = shutil.which("systemctl")
     if systemctl is None:
         return {}

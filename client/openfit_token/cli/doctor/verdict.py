@@ -33,17 +33,17 @@ class Verdict:
 
 
 def ok(link: str, text: str) -> Verdict:
-    """Give the verdict on a link that holds."""
+    """Return the verdict on a link that holds."""
     return Verdict(" OK ", link, text)
 
 
 def warn(link: str, text: str, fix: str, cause: str | None = None) -> Verdict:
-    """Give the verdict on a link that holds, but shouldn't be left so."""
+    """Return the verdict on a link that holds, but shouldn't be left so."""
     return Verdict("WARN", link, text, fix, cause)
 
 
 def fail(link: str, text: str, fix: str, status: int, cause: str | None = None) -> Verdict:
-    """Give the verdict on a link that is broken."""
+    """Return the verdict on a link that is broken."""
     return Verdict("FAIL", link, text, fix, cause, status)
 
 

@@ -1,0 +1,1 @@
+"""What an administrator wrote: the configuration's files, and passwords where they are kept."""

@@ -1,0 +1,219 @@
+"""Finds the configuration, reads it with the files it includes, and reports every fault."""
+
+import json
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import platformdirs
+
+from openfit_token.errors import ConfigRejected
+from openfit_token.one_line import one_line
+from openfit_tokend.config.names import look_up, read_subordinates
+from openfit_tokend.config.toml_lines import lines
+from openfit_tokend.core.settings import Settings
+from openfit_tokend.core.settings.names import mentions, rights, unknown
+from openfit_tokend.core.settings.parser import include_pattern, parse, socket_path
+from openfit_tokend.core.settings.table import MAX_SHOWN, Fault, Source
+from openfit_tokend.host.blocking_calls import BlockingCalls
+from openfit_tokend.host.regular_file import Unusable, judge, read
+
+APP: Final = "openfit-tokend"
+MAX_SIZE: Final = 1024 * 1024
+"""Bytes of one file: some 4,000 profiles."""
+MAX_INCLUDED: Final = 4096
+"""Files: four times the profiles that are supported."""
+LOAD_TIME: Final = 30.0
+"""Seconds that a reload waits for the disk, and for users and groups that are in the network."""
+
+_BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
+
+
+class _File(NamedTuple):
+    source: Source
+    text: str
+
+
+class _Broken(Exception):
+    """A file has no content to be judged; the text is the whole line of the report."""
+
+
+def locate(option: str | None) -> Path:
+    """Return the absolute path of the configuration; whether there is a file is for `load` to say.
+
+    The first that is given: the option, $OPENFIT_TOKEND_CONFIG, config.toml in systemd's
+    $CONFIGURATION_DIRECTORY; else root's place below /etc, or the user's own.
+    """
+    if option is not None:
+        return Path(option).absolute()
+    if named := os.environ.get("OPENFIT_TOKEND_CONFIG"):
+        return Path(named).absolute()
+    if directories := os.environ.get("CONFIGURATION_DIRECTORY"):
+        return Path(directories.split(":")[0], "config.toml").absolute()
+    if os.geteuid() == 0:
+        return Path("/etc", APP, "config.toml")
+    return platformdirs.user_config_path(APP).absolute() / "config.toml"
+
+
+def load(path: Path) -> Settings:
+    """Read and judge the configuration with all that it includes, and look up the names in it.
+
+    May block: on the disk, and where names of users and groups come from the network.
+
+    Raises:
+        ConfigRejected: its message has every fault, one a line: `path:line: key: what is
+            expected`.
+    """
+    try:
+        main = _read(str(path.absolute()))
+    except _Broken as broken:
+        hint = "openfit-tokend init writes one" if _is_absent(path) else None
+        raise ConfigRejected(one_line(broken), hint) from None
+    files, unread = _read_included(main)
+    included = [file.source for file in files]
+    parsed = parse(main.source, included, complete=not unread)
+    named = list(mentions(main.source, included))
+    ids = look_up(mention.name for mention in named)
+    faults = unknown(named, ids)
+    if not isinstance(parsed, Settings):
+        faults += parsed
+    elif not faults and not unread:
+        subordinates = read_subordinates()
+        return replace(parsed, rights=rights(parsed, ids), subordinates=subordinates)
+    raise ConfigRejected("\n".join(map(one_line, (*_report((main, *files), faults), *unread))))
+
+
+async def load_in_time(calls: BlockingCalls, path: Path) -> Settings:
+    """Do as `load` while clients are served: in a thread, and for LOAD_TIME at most.
+
+    Raises:
+        ConfigRejected: as `load` does, or it took too long.
+    """
+    try:
+        return await calls.run(str(path), lambda: load(path), LOAD_TIME)
+    except TimeoutError:
+        raise ConfigRejected(
+            f"{path}: no answer within {LOAD_TIME:.0f} s from its disk, from that of an included file,"
+            " or to a question for a user or group",
+            "look which of them hangs; reload again once that is mended",
+        ) from None
+    except OSError as error:
+        raise ConfigRejected(f"{path}: can't be read: {error.strerror}") from None
+
+
+def socket_of(path: Path) -> str | None:
+    """Return the socket that the configuration names, whatever is wrong with the rest of it.
+
+    None: it names none, or it can't be read. May block on the disk.
+    """
+    try:
+        return socket_path(_read(str(path.absolute())).source)
+    except _Broken:
+        return None
+
+
+def _is_absent(path: Path) -> bool:
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _read(path: str) -> _File:
+    """Read one file; raise _Broken if it can't be trusted, read or parsed."""
+    try:
+        text = read(path, MAX_SIZE, judge).decode("utf-8-sig")
+        return _File(Source(path, tomllib.loads(text)), text)
+    except Unusable as unusable:
+        raise _Broken(f"{path}: {unusable.reason}: {unusable.remedy}") from None
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise _Broken(f"{path}:{line}: is not UTF-8: save it with this encoding") from None
+    except RecursionError:
+        raise _Broken(f"{path}: is nested too deeply: a table in a table is enough") from None
+    except ValueError as error:  # tomllib's own, and int's for numbers of thousands of digits
+        raise _Broken(_syntax_fault(path, str(error))) from None
+
+
+def _syntax_fault(path: str, message: str) -> str:
+    """Turn tomllib's "… (at line 3, column 5)" into our form."""
+    what, _, place = message.rpartition(" (at ")
+    line, _, column = place.rstrip(")").removeprefix("line ").partition(", ")
+    if what and line.isdigit():
+        return f"{path}:{line}: is not valid TOML: {what} ({column})"
+    return f"{path}: is not valid TOML: {message}"
+
+
+def _read_included(main: _File) -> tuple[list[_File], list[str]]:
+    """Read what the main file includes, sorted; give also the lines on what can't be read."""
+    pattern = include_pattern(main.source)
+    if pattern is None:
+        return [], []
+    files: list[_File] = []
+    unread: list[str] = []
+    try:
+        paths = _matching(Path(main.source.directory, pattern), Path(main.source.path))
+    except Unusable as unusable:
+        fault = Fault(main.source.path, ("include",), f"{unusable.reason}: {unusable.remedy}")
+        return [], _report([main], [fault])
+    for path in paths:
+        try:
+            files.append(_read(str(path)))
+        except _Broken as broken:
+            unread.append(str(broken))
+    return files, unread
+
+
+def _matching(pattern: Path, main: Path) -> list[Path]:
+    """Return the files that match, but neither hidden ones nor the main file itself.
+
+    A pattern without wildcards gives its one file, which may be absent. An absent directory is
+    refused: a reload while it isn't mounted must not drop its profiles.
+    """
+    if not any(wildcard in pattern.name for wildcard in "*?["):
+        return [pattern]
+    try:
+        names = sorted(
+            name
+            for name in os.listdir(pattern.parent)  # noqa: PTH208 -- names, without 4,096 Paths
+            if fnmatchcase(name, pattern.name) and not name.startswith(".")
+        )
+    except OSError as error:
+        reason = f"the directory {pattern.parent} can't be read ({error.strerror})"
+        raise Unusable(reason, "create it, or take this key out") from None
+    if len(names) > MAX_INCLUDED:
+        raise Unusable(f"more than {MAX_INCLUDED} files match", "put several profiles into a file")
+    return [path for name in names if (path := pattern.parent / name) != main]
+
+
+def _report(files: Iterable[_File], faults: Iterable[Fault]) -> list[str]:
+    """Return one line for each fault, in the order of files and lines."""
+    by_path: dict[str, list[tuple[int, str]]] = {file.source.path: [] for file in files}
+    places = {file.source.path: lines(file.text) for file in files}
+    for fault in faults:
+        line = _line(places[fault.path], fault.key)
+        where = f"{fault.path}:{line}" if line else fault.path
+        by_path[fault.path].append((line, f"{where}: {_dotted(fault.key)}: {fault.text}"))
+    return [text for found in by_path.values() for _, text in sorted(found)]
+
+
+def _line(places: Mapping[tuple[str, ...], int], key: tuple[str, ...]) -> int:
+    """Return the line of the key, else of the table it is in or is missing from, else 0."""
+    for length in range(len(key), 0, -1):
+        if line := places.get(key[:length]):
+            return line
+    return 0
+
+
+def _dotted(key: tuple[str, ...]) -> str:
+    """Write a key as TOML does, its parts quoted where they have to be, and cut where very long."""
+    shown = (part[:MAX_SHOWN] for part in key)
+    return ".".join(part if _BARE.fullmatch(part) else json.dumps(part) for part in shown)

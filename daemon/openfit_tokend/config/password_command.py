@@ -1,0 +1,67 @@
+"""Runs the command that prints a password: bounded in time and output."""
+
+import os
+from typing import Final
+
+import anyio
+
+from openfit_token.errors import SecretUnavailable
+from openfit_tokend.core.settings import PasswordCommand
+from openfit_tokend.host.child_process import Commands, Unstartable, ending
+
+TIME_LIMIT: Final = 30.0
+"""Seconds for the whole command; it may have to unlock something, but nobody sits there."""
+MAX_OUTPUT: Final = 4096
+"""Bytes: ten times what a password of 100 characters can take."""
+
+
+async def output_of(
+    command: PasswordCommand, commands: Commands, time_limit: float = TIME_LIMIT
+) -> bytes:
+    """Run the command, without a shell and with nothing to read, and return what it prints.
+
+    When it takes too long, prints too much, or the caller is cancelled, its process group is
+    killed. No error repeats its output, nor its error output: that may hold the secret too, as a
+    shell's trace does.
+
+    Raises:
+        SecretUnavailable: it can't be started, failed, printed too much or took too long.
+    """
+    what = f"password_command {command.argv[0]}"
+    kept = {name: os.environ[name] for name in command.environment if name in os.environ}
+    output, status = bytearray(), None
+
+    def take(chunk: bytes) -> bool:
+        output.extend(chunk)
+        if len(output) <= MAX_OUTPUT:
+            return True
+        running.kill()
+        return False
+
+    try:
+        async with commands.started(command.argv, kept, heard="stdout") as running:
+            with anyio.move_on_after(time_limit):
+                status = await running.finish(take)
+    except Unstartable as refused:
+        raise SecretUnavailable(f"{what}: {refused.reason}", refused.remedy) from None
+    if len(output) > MAX_OUTPUT:
+        raise SecretUnavailable(
+            f"{what}: printed more than {MAX_OUTPUT} bytes and {running.fate()}",
+            "it has to print the password and nothing else",
+        )
+    if status is None:
+        raise SecretUnavailable(
+            f"{what}: took longer than {time_limit:g} s and {running.fate()}",
+            "run it by hand as the daemon's user; it must not ask for anything",
+        )
+    if status != 0:
+        raise SecretUnavailable(f"{what}: {ending(status)}", _remedy(command.environment))
+    return bytes(output)
+
+
+def _remedy(environment: tuple[str, ...]) -> str:
+    by_hand = "run it by hand as the daemon's user"
+    unset = [name for name in environment if name not in os.environ]
+    if not unset:
+        return by_hand
+    return f"{by_hand}; not set where the daemon was started: {', '.join(unset)}"

@@ -1,0 +1,64 @@
+"""Asks the keyring of the daemon's user (Secret Service, KWallet, ...) for a password."""
+
+from functools import partial
+from typing import Final
+
+from openfit_token.errors import SecretUnavailable
+from openfit_tokend.host.blocking_calls import BlockingCalls
+
+TIME_LIMIT: Final = 30.0
+"""Seconds. A locked keyring asks on somebody's screen, and nobody sits there."""
+_SCREEN: Final = "screen"
+"""The one key of all calls: a keyring that asks does so on a screen, one question at a time."""
+
+
+async def from_keyring(
+    calls: BlockingCalls, service: str, username: str, time_limit: float = TIME_LIMIT
+) -> bytes:
+    """Return what is kept for a user name under a service.
+
+    The package `keyring` is looked for and loaded only here, in a thread.
+
+    Raises:
+        SecretUnavailable: it isn't installed, there is no keyring, it is locked, has nothing of that
+            name, or doesn't answer.
+    """
+    what = f"password_keyring {service}"
+    try:
+        password = await calls.run(_SCREEN, partial(_ask, what, service, username), time_limit)
+    except TimeoutError:
+        raise SecretUnavailable(
+            f"{what}: no answer within {time_limit:g} s", "unlock the keyring of the daemon's user"
+        ) from None
+    except OSError as error:
+        raise SecretUnavailable(f"{what}: can't be asked: {error.strerror}") from None
+    if password is None:
+        raise SecretUnavailable(
+            f"{what}: has nothing for {username}",
+            "as the daemon's user: keyring set SERVICE USERNAME",
+        )
+    return password.encode()
+
+
+def _ask(what: str, service: str, username: str) -> str | None:
+    try:
+        import keyring  # noqa: PLC0415 -- an extra, and slow to load: only who names one needs it
+        from keyring.errors import KeyringLocked, NoKeyringError  # noqa: PLC0415 -- the same
+    except ImportError:
+        hint = "pip install 'openfit-tokend[keyring]'"
+        raise SecretUnavailable(f"{what}: the package keyring isn't installed", hint) from None
+    try:
+        return keyring.get_password(service, username)
+    except NoKeyringError:
+        raise SecretUnavailable(
+            f"{what}: the daemon's user has no keyring",
+            "a service has none as a rule: password_credential or password_file serve there",
+        ) from None
+    except KeyringLocked:
+        hint = "unlock it where the daemon's user is logged in"
+        raise SecretUnavailable(f"{what}: is locked", hint) from None
+    except Exception as error:  # noqa: BLE001 -- a keyring is other people's code; its texts may tell secrets
+        raise SecretUnavailable(
+            f"{what}: failed with {type(error).__name__}",
+            "as the daemon's user: keyring get SERVICE USERNAME",
+        ) from None

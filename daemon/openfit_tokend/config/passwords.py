@@ -1,0 +1,213 @@
+"""Reads a profile's password from where it is kept, each time one is needed."""
+
+import os
+import shlex
+import stat
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Final, assert_never, final
+from unicodedata import category
+
+from openfit_token.errors import SecretUnavailable
+from openfit_token.trusted_path import group_name
+from openfit_tokend.config.password_command import TIME_LIMIT, output_of
+from openfit_tokend.config.password_keyring import from_keyring
+from openfit_tokend.core.secret import Secret
+from openfit_tokend.core.settings import (
+    PasswordCommand,
+    PasswordCredential,
+    PasswordEnv,
+    PasswordFile,
+    PasswordKeyring,
+    PasswordSource,
+)
+from openfit_tokend.host.blocking_calls import BlockingCalls
+from openfit_tokend.host.child_process import Commands
+from openfit_tokend.host.regular_file import Unusable, judge, read
+
+MAX_PASSWORD: Final = 100
+"""Characters: IdentityServer refuses longer ones, and counts them as failures."""
+CREDENTIALS: Final = "/etc/openfit-tokend/credentials"
+"""The directory whose files the shipped unit passes on as credentials."""
+CREDENTIAL: Final = "password_"
+"""What the shipped unit's LoadCredential puts before such a file's name."""
+MAX_SECRET_FILE: Final = 4096
+"""Bytes: ten times what 100 characters can take. A larger file is the wrong one."""
+
+_taken: Final[dict[str, Secret]] = {}
+"""What was in variables of the environment, by their names. It is there no more."""
+
+_RESTART: Final = "then systemctl restart openfit-tokend"
+
+
+@final
+class Passwords:
+    """Reads passwords. A source that hangs keeps nobody from another one."""
+
+    def __init__(self) -> None:
+        self._files = BlockingCalls("password_file")
+        self._keyring = BlockingCalls("password_keyring", at_once=1)
+        self._commands = Commands()
+
+    async def read(self, source: PasswordSource | None) -> Secret:
+        """Return the password as it is now. One newline at its end is cut off, nothing else.
+
+        May wait 30 s for a file system, a command or a keyring. Can be cancelled: the command is
+        killed.
+
+        Raises:
+            SecretUnavailable: it can't be read, others could read it too, or no server would take
+                it.
+        """
+        match source:
+            case None:
+                raise SecretUnavailable(
+                    "no password is stored for this profile",
+                    "openfit-token login --ask --profile {profile}",
+                )
+            case PasswordFile(path):
+                what = f"password_file {path}"
+                raw = await self._content(what, path, partial(_read_file, path))
+            case PasswordCredential(name):
+                what = f"password_credential {name}"
+                raw = await self._credential(what, name)
+            case PasswordCommand():
+                what = f"password_command {source.argv[0]}"
+                raw = await output_of(source, self._commands)
+            case PasswordEnv(name):
+                what = f"password_env {name}"
+                raw = _variable(what, name)
+            case PasswordKeyring(service, username):
+                what = f"password_keyring {service}"
+                raw = await from_keyring(self._keyring, service, username)
+            case _:
+                assert_never(source)
+        return password_from(what, raw)
+
+    async def _credential(self, what: str, name: str) -> bytes:
+        directory = os.environ.get("CREDENTIALS_DIRECTORY")
+        file = f"{CREDENTIALS}/{name.removeprefix(CREDENTIAL)}"
+        load = f"put LoadCredential={name}:{file} into the unit"
+        if name.startswith(CREDENTIAL):
+            load = f"write it to {file}"
+        if not directory:
+            raise SecretUnavailable(
+                f"{what}: $CREDENTIALS_DIRECTORY is not set: no credential was passed by systemd",
+                f"{load}, {_RESTART}: a daemon that is started by hand has none",
+            )
+        path = f"{directory}/{name}"
+        try:
+            return await self._content(what, path, partial(_read_credential, path))
+        except SecretUnavailable as error:
+            hint = f"{load} (a changed one is seen after a restart only), {_RESTART}"
+            raise SecretUnavailable(error.message, hint) from None
+
+    async def _content(self, what: str, path: str, read_it: Callable[[], bytes]) -> bytes:
+        try:
+            return await self._files.run(path, read_it, TIME_LIMIT)
+        except TimeoutError:
+            reason = f"no answer within {TIME_LIMIT:.0f} s"
+            raise SecretUnavailable(f"{what}: {reason}", "its file system hangs") from None
+        except OSError as error:
+            raise SecretUnavailable(f"{what}: can't be read: {error.strerror}") from None
+        except Unusable as unusable:
+            raise SecretUnavailable(f"{what}: {unusable.reason}", unusable.remedy) from None
+
+
+def take_variables(sources: Iterable[PasswordSource | None]) -> None:
+    """Take the passwords that are in variables out of the environment; `Passwords` has them."""
+    for source in sources:
+        if isinstance(source, PasswordEnv):
+            _take(source.name)
+
+
+def _take(name: str) -> Secret | None:
+    value = os.environ.pop(name, None)
+    if value is not None:
+        _taken[name] = Secret(value)
+    return _taken.get(name)
+
+
+def password_from(what: str, raw: bytes) -> Secret:
+    """Judge what was read, less one newline at its end. The errors tell nothing of it.
+
+    Raises:
+        SecretUnavailable: no server would take it.
+    """
+    try:
+        password = raw.removesuffix(b"\n").decode()
+    except UnicodeDecodeError:
+        raise SecretUnavailable(f"{what}: is not UTF-8", "save it with this encoding") from None
+    if fault := fault_of(password):
+        raise SecretUnavailable(f"{what}: {fault[0]}", fault[1])
+    return Secret(password)
+
+
+def fault_of(password: str) -> tuple[str, str] | None:
+    """Return why no server would take this password and what to do about it; None: one might."""
+    if not password:
+        return "is empty", "put the password there"
+    if password.endswith("\r"):
+        reason = "ends with a carriage return (\\r): it was saved with Windows line endings"
+        return reason, "save it with Unix line endings, as by: sed -i 's/\\r$//' FILE"
+    if any(category(character) == "Cc" for character in password):
+        reason = "has a control character in it, such as a line break"
+        return reason, "the password has to be there alone, as one line of plain UTF-8 text"
+    if len(password) > MAX_PASSWORD:
+        return (
+            f"is longer than {MAX_PASSWORD} characters, which the server refuses",
+            "look whether the password, and nothing else, is there",
+        )
+    return None
+
+
+def _variable(what: str, name: str) -> bytes:
+    value = _take(name)
+    if value is None:
+        raise SecretUnavailable(
+            f"{what}: this variable is not set in the daemon's environment",
+            "set it where the daemon is started, and start it again",
+        )
+    return os.fsencode(value.reveal)
+
+
+def _read_file(path: str) -> bytes:
+    return read(path, MAX_SECRET_FILE, _accept if _is_credential(path) else _judge)
+
+
+def _read_credential(path: str) -> bytes:
+    if not _is_credential(path):
+        raise Unusable("is a symlink that leads out of $CREDENTIALS_DIRECTORY", "name a real file")
+    return read(path, MAX_SECRET_FILE, _accept)
+
+
+def _is_credential(path: str) -> bool:
+    """Return whether the file lies below $CREDENTIALS_DIRECTORY, whose modes are systemd's business.
+
+    Of systemd 257 they are root's, with an ACL for the service's user, which looks like 0440.
+    """
+    directory = os.environ.get("CREDENTIALS_DIRECTORY")
+    if not directory:
+        return False
+    real = os.path.realpath(path)  # Path.resolve raises on a loop of symlinks
+    return Path(real).is_relative_to(os.path.realpath(directory))
+
+
+def _accept(_path: str, _status: os.stat_result) -> None:
+    pass
+
+
+def _judge(path: str, status: os.stat_result) -> None:
+    """Refuse a file that others can read, write or replace; the daemon's own group may read it."""
+    mode, quoted = stat.S_IMODE(status.st_mode), shlex.quote(path)
+    group_may, others_may = mode & 0o060, mode & 0o006
+    if not others_may and (not group_may or status.st_gid == os.getegid()):
+        judge(path, status)
+        return
+    group = group_name(status.st_gid)
+    who = "everybody" if others_may else f"its group, {group}, which is not mine,"
+    reason = f"{who} may read or write it (mode {mode:04o})"
+    if status.st_uid == os.geteuid():
+        raise Unusable(reason, f"chmod 600 {quoted}")
+    raise Unusable(reason, f"chgrp {group_name(os.getegid())} {quoted} && chmod 640 {quoted}")

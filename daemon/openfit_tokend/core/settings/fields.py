@@ -1,0 +1,250 @@
+"""Parsers of single values of the configuration: `object` in, our types out, or Wrong.
+
+Messages say what is expected and never repeat the value: it may be a secret in the wrong place.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Final, cast
+from urllib.parse import SplitResult, urlsplit
+
+from openfit_token.durations import UNITS, seconds_of
+from openfit_token.origin import PORTS, is_loopback
+from openfit_tokend.core.settings.table import Wrong
+
+MAX_NAME: Final = 100
+"""Characters of a user name or client_id: IdentityServer refuses longer ones, and counts them."""
+MAX_SCOPE: Final = 300
+"""Characters: IdentityServer's limit."""
+MAX_TEXT: Final = 2000
+"""Characters of a URL, a path or an argument: beyond any in use, and half of PATH_MAX."""
+MAX_ITEMS: Final = 100
+"""Items of a list: groups, or arguments of a command."""
+MAX_SOCKET_PATH: Final = 107
+"""Bytes: what `sockaddr_un` holds, less the final NUL (unix(7))."""
+MAX_PORT: Final = 65535
+
+_SOCKET_MODE: Final = re.compile(r"0?6[026][026]")
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SCOPE: Final = re.compile(r"[!#-\[\]-~]+(?: [!#-\[\]-~]+)*")  # RFC 6749 section 3.3
+_HOST: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
+_URL_PATH: Final = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%-]*)*")  # RFC 3986 section 3.3
+_OWN_FILE: Final = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[^/]+)+")
+_BAD_HOST: Final = f"must be a URL with a valid host, and a port from 1 to {MAX_PORT} if any"
+_WILDCARDS: Final = frozenset("*?[")
+
+
+def kind(value: object) -> str:
+    """Name the type of a TOML value, as its author thinks of it."""
+    match value:
+        case bool():
+            return "true or false"
+        case int() | float():
+            return "a number"
+        case str():
+            return "text"
+        case list():
+            return "a list"
+        case dict():
+            return "a table"
+        case _:
+            return "a date or time"
+
+
+def table(value: object) -> Mapping[str, object]:
+    """Return a table."""
+    if not isinstance(value, dict):
+        raise Wrong(f"must be a table, not {kind(value)}")
+    return cast("dict[str, object]", value)  # TOML's keys are text
+
+
+def text(value: object, limit: int = MAX_TEXT) -> str:
+    """Return text that isn't empty and can be printed."""
+    if not isinstance(value, str):
+        raise Wrong(f'must be text in quotes, such as "…", not {kind(value)}')
+    if not value:
+        raise Wrong("must not be empty")
+    if not value.isprintable():
+        raise Wrong("must not contain control or invisible characters")
+    if len(value) > limit:
+        raise Wrong(f"must not be longer than {limit} characters")
+    return value
+
+
+def name(value: object) -> str:
+    """Return a name that the server compares letter by letter: so no blank slips in at an end."""
+    given = text(value, MAX_NAME)
+    if given != given.strip():
+        raise Wrong("must not begin or end with a blank")
+    return given
+
+
+def scope(value: object) -> str:
+    """Return OAuth scopes."""
+    if not _SCOPE.fullmatch(given := text(value, MAX_SCOPE)):
+        raise Wrong('must be scopes with one blank between them, such as "OpenFitApi"')
+    return given
+
+
+def variable(value: object) -> str:
+    """Return the name of an environment variable."""
+    if not _VARIABLE.fullmatch(given := text(value)):
+        raise Wrong('must be the name of an environment variable, such as "OPENFIT_PASSWORD"')
+    return given
+
+
+def variables(value: object) -> tuple[str, ...]:
+    """Return the names of environment variables."""
+    return _each(variable, value)
+
+
+def credential(value: object) -> str:
+    """Return the name of a systemd credential."""
+    given = text(value, 255)
+    if "/" in given or given in {".", ".."}:
+        raise Wrong("must be the plain name of a credential, as in LoadCredential=NAME:FILE")
+    return given
+
+
+def path(value: object, directory: str) -> str:
+    """Return an absolute path; a relative one begins at `directory`."""
+    given = text(value)
+    if given.startswith("~"):
+        raise Wrong("must be written out: ~ is not expanded here")
+    return given if given.startswith("/") else f"{directory}/{given}"
+
+
+def own_file(value: object, directory: str) -> str:
+    """Return the absolute path of a file that the daemon writes, in its one plain form."""
+    given = path(value, directory)
+    if not _OWN_FILE.fullmatch(given):
+        raise Wrong("must be the path of a file, without //, /./ and /../ in it")
+    return given
+
+
+def socket_path(value: object) -> str:
+    """Return the absolute path of a Unix socket."""
+    given = text(value)
+    if not given.startswith("/") or given.endswith("/"):
+        raise Wrong("must be the absolute path of a socket file")
+    if len(given.encode()) > MAX_SOCKET_PATH:
+        raise Wrong(f"must not be longer than {MAX_SOCKET_PATH} bytes: the system's limit")
+    return given
+
+
+def include(value: object) -> str:
+    """Return the path of the files to include; its last part may have wildcards."""
+    directory, _, pattern = path(value, ".").rpartition("/")
+    if _WILDCARDS.intersection(directory):
+        raise Wrong("must have its wildcards in the last part, after the last /")
+    if not pattern:
+        raise Wrong('must name files, such as "conf.d/*.toml", not a directory')
+    return text(value)
+
+
+def socket_mode(value: object) -> int:
+    """Return the mode of a socket: to connect takes the right to write, so reading alone is void."""
+    if not isinstance(value, str) or not _SOCKET_MODE.fullmatch(value):
+        raise Wrong(
+            'must be octal in quotes: "0600", "0660" or "0666"'
+            " (to connect takes the right to write; to execute means nothing)"
+        )
+    return int(value, 8)
+
+
+def duration(value: object, least: float, most: float) -> float:
+    """Return seconds between `least` and `most`: a number, or text with a unit."""
+    seconds = 0.0
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        # Compared before it is converted: TOML has integers that no float holds, inf and nan.
+        seconds = float(value) if least <= value <= most else 0.0
+    elif isinstance(value, str):
+        seconds = seconds_of(value) or 0.0
+    if not least <= seconds <= most:
+        raise Wrong(
+            f"must be from {_shown(least)} to {_shown(most)}:"
+            ' seconds as a number, or text such as "90s", "5m", "1h", "30d"'
+        )
+    return seconds
+
+
+def texts(value: object) -> tuple[str, ...]:
+    """Return a list of texts."""
+    return _each(text, value)
+
+
+def _each(parse: Callable[[object], str], value: object) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise Wrong(f'must be a list of texts, such as ["…"], not {kind(value)}')
+    items = cast("Sequence[object]", value)
+    if len(items) > MAX_ITEMS:
+        raise Wrong(f"must not have more than {MAX_ITEMS} items")
+    return tuple(_item(parse, number, item) for number, item in enumerate(items, 1))
+
+
+def argv(value: object) -> tuple[str, ...]:
+    """Return a command: its program, then its arguments."""
+    given = texts(value)
+    if not given:
+        raise Wrong('must be a program and its arguments, such as ["pass", "show", "openfit"]')
+    if "/" in given[0] and not given[0].startswith("/"):
+        raise Wrong("must begin with an absolute path, or with a name to be found in $PATH")
+    return given
+
+
+def url(value: object) -> str:
+    """Return an address in its one plain form: lower case but for the path, no slash at the end."""
+    given = text(value)
+    if "?" in given or "#" in given:
+        raise Wrong("must be a URL without query and fragment (? and #)")
+    try:
+        parts = urlsplit(given)
+        port = parts.port
+    except ValueError:
+        raise Wrong(_BAD_HOST) from None
+    host = parts.hostname or ""
+    _check_url(parts, host, port)
+    place = f"[{host}]" if ":" in host else host
+    number = "" if port in {None, PORTS[parts.scheme]} else f":{port}"
+    return f"{parts.scheme}://{place}{number}{parts.path.rstrip('/')}"
+
+
+def _check_url(parts: SplitResult, host: str, port: int | None) -> None:
+    if parts.scheme not in PORTS:
+        raise Wrong("must be a URL that begins with https://")
+    if "@" in parts.netloc:
+        raise Wrong("must be a URL without user and password")
+    if not _is_host(host, parts.netloc) or port == 0 or parts.netloc.endswith(":"):
+        raise Wrong(_BAD_HOST)
+    if not _URL_PATH.fullmatch(parts.path):
+        raise Wrong("must be a URL whose path has plain characters only")
+    if parts.scheme == "http" and not is_loopback(host):
+        raise Wrong("must begin with https:// (http:// is for localhost, 127.0.0.0/8 and ::1)")
+
+
+def _is_host(host: str, netloc: str) -> bool:
+    if "[" in netloc:
+        address = _address(host)
+        return address is not None and address.version == 6 and "%" not in host  # noqa: PLR2004 -- IPv6
+    return _HOST.fullmatch(host) is not None
+
+
+def _address(host: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None
+
+
+def _item(parse: Callable[[object], str], number: int, item: object) -> str:
+    try:
+        return parse(item)
+    except Wrong as wrong:
+        raise Wrong(f"item {number} {wrong}") from None
+
+
+def _shown(seconds: float) -> str:
+    """Write whole seconds in the largest unit that needs no fraction."""
+    unit, size = next((unit, size) for unit, size in reversed(UNITS.items()) if seconds % size == 0)
+    return f"{seconds / size:g} {unit}"

@@ -1,0 +1,83 @@
+"""The users and groups that a configuration names: where each stands, and what its id gives.
+
+Looking them up is not the core's: it says which names there are, is given the ids, and says what
+they come to.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from openfit_tokend.core.rights import Allowed, Rights
+from openfit_tokend.core.settings import Settings, fields
+from openfit_tokend.core.settings.table import Fault, Source, Table
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A user or a group."""
+
+    kind: Literal["user", "group"]
+    name: str
+
+
+Ids = Mapping[Name, int]
+"""The ids of those that exist."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """A name in its place."""
+
+    path: str
+    key: tuple[str, ...]
+    name: Name
+
+
+def mentions(main: Source, included: Sequence[Source] = ()) -> Iterator[Mention]:
+    """Return all names in the files, whatever else is wrong there: `parse` says that."""
+    yield from _at(Table(main, (), main.table, []), main, (), "admin_groups", "group")
+    for source in (main, *included):
+        tables = Table(source, (), source.table, []).optional("profiles", fields.table) or {}
+        within = Table(source, ("profiles",), tables, [])
+        for profile in tables:
+            key = ("profiles", profile)
+            table = Table(source, key, within.optional(profile, fields.table) or {}, [])
+            yield from _at(table, source, key, "allow_users", "user")
+            yield from _at(table, source, key, "allow_groups", "group")
+
+
+def _at(
+    table: Table, source: Source, within: tuple[str, ...], key: str, kind: Literal["user", "group"]
+) -> Iterator[Mention]:
+    for name in table.optional(key, fields.texts) or ():
+        yield Mention(source.path, (*within, key), Name(kind, name))
+
+
+def unknown(found: Iterable[Mention], ids: Ids) -> tuple[Fault, ...]:
+    """Return the faults: names that nobody has."""
+    return tuple(
+        Fault(
+            each.path,
+            each.key,
+            f"there is no {each.name.kind} {each.name.name}: add it, or take it out",
+        )
+        for each in found
+        if each.name not in ids
+    )
+
+
+def rights(settings: Settings, ids: Ids) -> Rights:
+    """Return what the names of settings come to. All have their ids: `unknown` found none."""
+
+    def of(kind: Literal["user", "group"], names: Iterable[str] | None) -> frozenset[int]:
+        return frozenset(ids[Name(kind, name)] for name in names or ())
+
+    return Rights(
+        of("group", settings.admin_groups),
+        {
+            name: Allowed(of("user", profile.allow_users), of("group", profile.allow_groups))
+            for name, profile in settings.profiles.items()
+            if profile.allow_users is not None or profile.allow_groups is not None
+        },
+    )

@@ -1,0 +1,277 @@
+"""From the tables of TOML files to Settings, or to every fault in them."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Final, NamedTuple
+
+from openfit_token import profile_name
+from openfit_tokend.core.schedule import Policy
+from openfit_tokend.core.settings import (
+    Identity,
+    PasswordCommand,
+    PasswordCredential,
+    PasswordEnv,
+    PasswordFile,
+    PasswordKeyring,
+    PasswordSource,
+    Profile,
+    Settings,
+    TokenFile,
+    fields,
+)
+from openfit_tokend.core.settings.table import Fault, Source, Table, Wrong
+
+DEFAULT_SCOPE: Final = "OpenFitApi offline_access"
+DEFAULT_POLICY: Final = Policy()
+
+MIN_REFRESH_BEFORE: Final = 2.0
+"""Seconds. A token isn't served in its last second, and a request takes time: less would mean gaps."""
+MAX_REFRESH_BEFORE: Final = 86400.0
+"""Seconds. A quarter of a token's life caps it anyhow; more than a day is a slip of the unit."""
+MIN_REFRESH_TOKEN_LIFETIME: Final = 3600.0
+"""Seconds. Each lifetime costs a login: below an hour it's days or hours written as seconds."""
+MAX_REFRESH_TOKEN_LIFETIME: Final = 3650 * 86400.0
+"""Seconds. Ten years: for a server whose refresh tokens don't end."""
+
+
+class Servers(NamedTuple):
+    """The two addresses of an environment."""
+
+    id_server: str
+    api_url: str
+
+
+ENVIRONMENTS: Final[Mapping[str, Servers]] = {
+    "production": Servers("https://ids.openfit.care", "https://api.openfit.care"),
+    "test": Servers(
+        "https://of-identity-internal.azurewebsites.net",
+        "https://of-api-internal.azurewebsites.net",
+    ),
+}
+"""The vendor's own. An environment beside these is `custom`."""
+
+PASSWORD_KEYS: Final = (
+    "password_file",
+    "password_credential",
+    "password_command",
+    "password_env",
+    "password_keyring",
+)
+
+TOP_KEYS: Final = (
+    "socket",
+    "socket_mode",
+    "socket_group",
+    "default_profile",
+    "admin_groups",
+    "include",
+    "profiles",
+)
+PROFILE_KEYS: Final = (
+    "environment",
+    "id_server",
+    "api_url",
+    "client_id",
+    "username",
+    *PASSWORD_KEYS,
+    "password_environment",
+    "refresh_before",
+    "refresh_token_lifetime",
+    "scope",
+    "allow_users",
+    "allow_groups",
+    "token_file",
+    "ca_file",
+    "notify_command",
+)
+
+_REFUSED_IN_PROFILE: Final[Mapping[str, str]] = {
+    **dict.fromkeys(TOP_KEYS, "belongs at the top of the main file, before its first [table]"),
+    "password": f"a password doesn't belong in this file: use one of {', '.join(PASSWORD_KEYS)}",
+}
+_REFUSED_AT_TOP: Final[Mapping[str, str]] = dict.fromkeys(
+    (*PROFILE_KEYS, "password"), "belongs in a profile, below [profiles.NAME]"
+)
+_REFUSED_IN_INCLUDED: Final[Mapping[str, str]] = {
+    **_REFUSED_AT_TOP,
+    **dict.fromkeys(
+        TOP_KEYS[:-1], "belongs in the main file: an included one has only [profiles.NAME] tables"
+    ),
+}
+
+
+def include_pattern(main: Source) -> str | None:
+    """Return which files the main one includes; None also if that is faulty, as `parse` will say."""
+    return Table(main, (), main.table, []).optional("include", fields.include)
+
+
+def socket_path(main: Source) -> str | None:
+    """Return the socket that the main file names; None also if that is faulty, as `parse` will say."""
+    return Table(main, (), main.table, []).optional("socket", fields.socket_path)
+
+
+def parse(
+    main: Source, included: Sequence[Source] = (), *, complete: bool = True
+) -> Settings | tuple[Fault, ...]:
+    """Return the settings, or all faults.
+
+    `complete` False tells that a file couldn't be read: what may stand in it isn't missed.
+    """
+    faults: list[Fault] = []
+    top = Table(main, (), main.table, faults)
+    socket = top.optional("socket", fields.socket_path)
+    socket_mode = top.optional("socket_mode", fields.socket_mode)
+    socket_group = top.optional("socket_group", fields.name)
+    admin_groups = top.optional("admin_groups", fields.texts)
+    default = top.optional("default_profile", fields.name)
+    top.optional("include", fields.include)
+    top.refuse(_REFUSED_AT_TOP)
+    top.refuse_unknown(TOP_KEYS, _REFUSED_AT_TOP)
+    for source in included:
+        table = Table(source, (), source.table, faults)
+        table.refuse(_REFUSED_IN_INCLUDED)
+        table.refuse_unknown(("profiles",), _REFUSED_IN_INCLUDED)
+
+    defined, profiles = _profiles((main, *included), faults, socket_group)
+    if complete and not any(source.table.get("profiles") for source in (main, *included)):
+        top.note("at least one [profiles.NAME] table is needed", "profiles")
+    if complete and default is not None and defined and default not in defined:
+        top.note(f"must be one of the profiles: {_some(defined)}", "default_profile")
+
+    if faults:
+        return tuple(faults)
+    return Settings(
+        profiles=profiles,
+        default_profile=default,
+        socket=socket,
+        socket_mode=socket_mode,
+        socket_group=socket_group,
+        admin_groups=admin_groups or (),
+    )
+
+
+def _profiles(
+    sources: Sequence[Source], faults: list[Fault], socket_group: str | None
+) -> tuple[dict[str, str], dict[str, Profile]]:
+    """Return in which file each profile was first defined, and those without a fault."""
+    defined: dict[str, str] = {}
+    profiles: dict[str, Profile] = {}
+    writers: dict[str, str] = {}
+    for source in sources:
+        tables = Table(source, (), source.table, faults).optional("profiles", fields.table) or {}
+        within = Table(source, ("profiles",), tables, faults)
+        for name in tables:
+            if not profile_name.is_profile_name(name):
+                within.note(profile_name.RULE, name)
+            if name in defined:
+                within.note(f"is defined in {defined[name]} too: keep one of them", name)
+            defined.setdefault(name, source.path)
+            values = within.optional(name, fields.table)
+            if values is None:
+                continue
+            table = Table(source, ("profiles", name), values, faults)
+            profile = _profile(name, table, socket_group)
+            if profile is None:
+                continue
+            profiles.setdefault(name, profile)
+            path = None if profile.token_file is None else profile.token_file.path
+            if path is not None and (writer := writers.setdefault(path, name)) != name:
+                table.note(f"is the file of profile {writer} already", "token_file")
+    return defined, profiles
+
+
+def _profile(name: str, table: Table, socket_group: str | None) -> Profile | None:
+    """Return one profile; None if a fault of it was noted."""
+    environment = table.required("environment", _environment, '"production", "test" or "custom"')
+    servers = _servers(table, environment)
+    client_id = table.required("client_id", fields.name, '"…", as given by OpenFIT\'s support')
+    username = table.required("username", fields.name, '"…", the name of the login')
+    scope = table.optional("scope", fields.scope) or DEFAULT_SCOPE
+    password = _password(table, username or "")
+    ca_file = table.optional("ca_file", partial(fields.path, directory=table.source.directory))
+    policy = _policy(table)
+    users = table.optional("allow_users", fields.texts)
+    groups = table.optional("allow_groups", fields.texts)
+    token_file = table.optional(
+        "token_file", partial(fields.own_file, directory=table.source.directory)
+    )
+    notify_command = table.optional("notify_command", fields.argv)
+    table.refuse(_REFUSED_IN_PROFILE)
+    table.refuse_unknown(PROFILE_KEYS, _REFUSED_IN_PROFILE)
+    if environment is None or servers is None or client_id is None or username is None:
+        return None
+    return Profile(
+        name=name,
+        environment=environment,
+        identity=Identity(servers.id_server, client_id, scope, username),
+        api_url=servers.api_url,
+        password=password,
+        ca_file=ca_file,
+        policy=policy,
+        allow_users=users,
+        allow_groups=groups,
+        token_file=None
+        if token_file is None
+        else TokenFile(token_file, socket_group if users is None and groups is None else None),
+        notify_command=notify_command,
+    )
+
+
+def _environment(value: object) -> str:
+    if value == "custom" or (isinstance(value, str) and value in ENVIRONMENTS):
+        return str(value)
+    raise Wrong('must be "production", "test" or "custom"')
+
+
+def _servers(table: Table, environment: str | None) -> Servers | None:
+    if environment == "custom":
+        id_server = table.required("id_server", fields.url, '"https://…", the token server')
+        api_url = table.required("api_url", fields.url, '"https://…", the API')
+        return Servers(id_server, api_url) if id_server and api_url else None
+    if environment is None:  # a fault already: then these two are judged by themselves
+        table.optional("id_server", fields.url)
+        table.optional("api_url", fields.url)
+        return None
+    only_custom = f'goes with environment = "custom" only: "{environment}" has its own'
+    table.refuse({"id_server": only_custom, "api_url": only_custom})
+    return ENVIRONMENTS[environment]
+
+
+def _password(table: Table, username: str) -> PasswordSource | None:
+    given = [key for key in PASSWORD_KEYS if key in table.values]
+    for key in given[1:]:
+        table.note(f"is one source too many: {given[0]} is there already", key)
+    path = table.optional("password_file", partial(fields.path, directory=table.source.directory))
+    credential = table.optional("password_credential", fields.credential)
+    argv = table.optional("password_command", fields.argv)
+    kept = table.optional("password_environment", fields.variables)
+    if "password_command" not in table.values:
+        table.refuse({"password_environment": "goes with password_command only"})
+    variable = table.optional("password_env", fields.variable)
+    service = table.optional("password_keyring", fields.name)
+    if path is not None:
+        return PasswordFile(path)
+    if credential is not None:
+        return PasswordCredential(credential)
+    if argv is not None:
+        return PasswordCommand(argv, kept or ())
+    if variable is not None:
+        return PasswordEnv(variable)
+    return None if service is None else PasswordKeyring(service, username)
+
+
+def _policy(table: Table) -> Policy:
+    before = partial(fields.duration, least=MIN_REFRESH_BEFORE, most=MAX_REFRESH_BEFORE)
+    lifetime = partial(
+        fields.duration, least=MIN_REFRESH_TOKEN_LIFETIME, most=MAX_REFRESH_TOKEN_LIFETIME
+    )
+    return Policy(
+        table.optional("refresh_before", before) or DEFAULT_POLICY.refresh_before,
+        table.optional("refresh_token_lifetime", lifetime) or DEFAULT_POLICY.refresh_token_lifetime,
+    )
+
+
+def _some(names: Mapping[str, object], most: int = 10) -> str:
+    """Name the profiles there are, or the first ones of very many."""
+    shown = list(names)[:most]
+    return ", ".join(shown) + (", …" if len(names) > most else "")

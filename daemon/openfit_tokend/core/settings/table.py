@@ -1,0 +1,103 @@
+"""The tables of a configuration: their keys are taken one by one, and every fault is noted.
+
+A parser of one value is a function from `object`: it gives the parsed value or raises Wrong.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Final, TypeVar, final
+
+T = TypeVar("T")
+
+MAX_SHOWN: Final = 80
+"""Characters of an unknown key that a message shows: enough to find it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One file's content as tomllib gives it. `path` is absolute."""
+
+    path: str
+    table: Mapping[str, object]
+
+    @property
+    def directory(self) -> str:
+        """Return where the relative paths in this file begin."""
+        return self.path.rpartition("/")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong: in which file, at which key, and what is expected there."""
+
+    path: str
+    key: tuple[str, ...]
+    text: str
+
+
+class Wrong(Exception):
+    """A value isn't what its key takes; the text says what the key takes, never the value."""
+
+
+@final
+class Table:
+    """One table of a file: hands out parsed values, and notes what is wrong with the others.
+
+    `faults` is shared by all tables of a configuration and only ever grows.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        key: tuple[str, ...],
+        values: Mapping[str, object],
+        faults: list[Fault],
+    ) -> None:
+        self.source = source
+        self.values = values
+        self._key = key
+        self._faults = faults
+
+    def note(self, text: str, *key: str) -> None:
+        """Note a fault of this table, or of a key in it."""
+        self._faults.append(Fault(self.source.path, (*self._key, *key), text))
+
+    def optional(self, key: str, parse: Callable[[object], T]) -> T | None:
+        """Return the parsed value; None if it is absent, or faulty and noted."""
+        if key not in self.values:
+            return None
+        try:
+            return parse(self.values[key])
+        except Wrong as wrong:
+            self.note(str(wrong), key)
+            return None
+
+    def required(self, key: str, parse: Callable[[object], T], example: str) -> T | None:
+        """Return the parsed value; None if it is absent or faulty, either of which is noted."""
+        if key not in self.values:
+            self.note(f"is missing: write {key} = {example}", key)
+            return None
+        return self.optional(key, parse)
+
+    def refuse(self, reasons: Mapping[str, str]) -> None:
+        """Note each key present that has a reason against it."""
+        for key in self.values:
+            if key in reasons:
+                self.note(reasons[key], key)
+
+    def refuse_unknown(self, known: Collection[str], refused: Collection[str]) -> None:
+        """Note each key that is neither known nor refused for a reason of its own."""
+        for key in self.values:
+            if key not in known and key not in refused:
+                self.note(_unknown(key, self.values[key], known), key)
+
+
+def _unknown(key: str, value: object, known: Collection[str]) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415 -- 0.25 MB, for a faulty file alone
+
+    near = get_close_matches(key[:MAX_SHOWN], known, n=1)
+    if near:
+        return f'unknown key; did you mean "{near[0]}"?'
+    if isinstance(value, dict):
+        return 'unknown table; a name with a dot in it needs quotes: "a.b"'
+    return f"unknown key; known here are {', '.join(sorted(known))}"

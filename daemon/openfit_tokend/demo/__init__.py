@@ -1,0 +1,77 @@
+"""`openfit-tokend demo`: a token server, the daemon and several scripts, with nothing to configure.
+
+stage.py     the processes and their directory, which all vanish at the end
+observed.py  what the daemon's status and the server's counters say
+play.py      what happens, in acts that wait for what is seen, never for a fixed time
+promises.py  what must have held, judged from what was recorded
+screen.py    lines for people
+script.py, script.sh   the scripts, as a user would write them
+"""
+
+import signal
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
+from types import FrameType
+from typing import Final, NoReturn
+
+from openfit_token.cli.output import OutputFailed, ReaderLeft
+from openfit_tokend.demo.play import Play
+from openfit_tokend.demo.promises import kept
+from openfit_tokend.demo.screen import Screen
+from openfit_tokend.demo.stage import NotStaged, Stage
+
+BROKEN: Final = 1
+"""Exit status when a promise was broken."""
+EX_OSERR: Final = 71
+_NEEDED: Final = ("starlette", "uvicorn")
+
+
+def demo(*, forever: bool) -> int:
+    """Show it all; give the exit status. `forever`: go on after the last act, until Ctrl-C.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C before the last act was over. Nothing is left behind.
+        SystemExit: the same with SIGTERM or SIGHUP.
+    """
+    missing = [name for name in _NEEDED if find_spec(name) is None]
+    if missing:
+        what = f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
+        return _say(EX_OSERR, f"{what}: run pip install 'openfit-tokend[demo]'")
+    try:
+        with _ended_by_signals(), Stage() as stage:
+            promises = Play(stage, Screen()).run(forever=forever)
+            return 0 if kept(promises) else BROKEN
+    except NotStaged as error:
+        return _say(EX_OSERR, str(error))
+    except OutputFailed as error:
+        # Closed, it isn't tried again at the interpreter's end, with a traceback.
+        with suppress(OSError, AttributeError):
+            sys.stdout.close()
+        left = isinstance(error, ReaderLeft)  # `demo | head` is nobody's mistake
+        return error.exit_status if left else _say(error.exit_status, error.message)
+
+
+def _say(status: int, why: str) -> int:
+    if sys.stderr is not None:  # `2>&-` closed it
+        with suppress(OSError):
+            sys.stderr.write(f"openfit-tokend demo: {why}\n")
+            sys.stderr.flush()
+    return status
+
+
+@contextmanager
+def _ended_by_signals() -> Generator[None]:
+    """Let SIGTERM and SIGHUP unwind the stack as Ctrl-C does, so that all is cleaned up."""
+
+    def end(number: int, _frame: FrameType | None) -> NoReturn:
+        sys.exit(128 + number)  # as a shell has it
+
+    wanted = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(each, end) for each in wanted]
+    try:
+        yield
+    finally:
+        for each, handler in zip(wanted, before, strict=True):
+            signal.signal(each, handler)

@@ -1,0 +1,157 @@
+"""What the demo promises, judged from what it recorded. Pure."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from openfit_tokend.demo.observed import Counters
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """A token that took another's place; `early` seconds before that one's end."""
+
+    early: float
+    by_schedule: bool
+    """It came when it was due: no outage delayed it."""
+    after_password_change: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """The token server's outage, as it was seen. `seconds` is 0.0 if it didn't come to its end."""
+
+    seconds: float = 0.0
+    failed_requests: int = 0
+    calls: int = 0
+    """API calls that the scripts made meanwhile."""
+    told: bool = False
+    """The daemon's status said so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """All that was recorded."""
+
+    calls: tuple[int, ...]
+    """Calls of the API that went well, of each script."""
+    failures: tuple[str, ...]
+    """The others: the script's name, and what went wrong."""
+    replacements: tuple[Replacement, ...]
+    outage: Outage
+    server: Counters
+    broken_off: str | None
+    """Why the play ended before its last act; None: it didn't."""
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """A promise, whether it was kept, and the figures that show it."""
+
+    text: str
+    kept: bool
+    figures: str
+
+
+def judge(facts: Facts) -> tuple[Promise, ...]:
+    """Return every promise; one that nothing was seen of counts as broken."""
+    promises = (
+        _calls(facts),
+        _login(facts),
+        _schedule(facts),
+        _one_at_a_time(facts),
+        _outage(facts),
+        _password(facts),
+    )
+    if facts.broken_off is None:
+        return promises
+    return (
+        *promises,
+        Promise("all of it was shown to the end", kept=False, figures=facts.broken_off),
+    )
+
+
+def kept(promises: Iterable[Promise]) -> bool:
+    """Return whether all of them were."""
+    return all(promise.kept for promise in promises)
+
+
+def _calls(facts: Facts) -> Promise:
+    failed = len(facts.failures)
+    figures = (
+        f"{sum(facts.calls)} calls by {len(facts.calls)} scripts went well, {failed} failed;"
+        f" the API answered 401 {_times(facts.server.api_refused)}"
+    )
+    if failed:
+        figures += f"; the first: {facts.failures[0]}"
+    if not all(facts.calls):
+        figures += "; a script made none at all"
+    fine = not failed and not facts.server.api_refused and bool(facts.calls) and all(facts.calls)
+    return Promise("no API call failed", kept=fine, figures=figures)
+
+
+def _login(facts: Facts) -> Promise:
+    server = facts.server
+    return Promise(
+        "one login served all scripts",
+        kept=server.login_requests == server.logins == 1,
+        figures=f"the password was sent {_times(server.login_requests)}; no script knows it",
+    )
+
+
+def _schedule(facts: Facts) -> Promise:
+    early = [each.early for each in facts.replacements]
+    on_time = [each for each in facts.replacements if each.by_schedule]
+    figures = f"{len(early)} replaced"
+    if early:
+        figures += f", at least {min(early):.1f} s before"
+    if not on_time:
+        figures += "; none on schedule"
+    return Promise(
+        "each token was replaced before its end",
+        kept=bool(on_time) and all(each > 0 for each in early),
+        figures=figures,
+    )
+
+
+def _one_at_a_time(facts: Facts) -> Promise:
+    server = facts.server
+    return Promise(
+        "one token request at a time",
+        kept=server.most_at_once == 1,
+        figures=(
+            f"{server.token_requests} token requests for {sum(facts.calls)} API calls,"
+            f" at most {server.most_at_once} at once"
+        ),
+    )
+
+
+def _outage(facts: Facts) -> Promise:
+    outage = facts.outage
+    figures = (
+        f"{outage.seconds:.1f} s; failed token requests: {outage.failed_requests};"
+        f" API calls that went well meanwhile: {outage.calls}"
+    )
+    if not outage.told:
+        figures += "; the status didn't tell"
+    survived = any(not each.by_schedule for each in facts.replacements)
+    if not survived:
+        figures += "; no new token came after it"
+    real = outage.seconds > 0 and outage.failed_requests > 0 and outage.calls > 0
+    return Promise(
+        "the token server's outage was met, and no script noticed",
+        kept=real and outage.told and survived,
+        figures=figures,
+    )
+
+
+def _password(facts: Facts) -> Promise:
+    since = sum(each.after_password_change for each in facts.replacements)
+    return Promise(
+        "the password was changed, and the session went on",
+        kept=since > 0,
+        figures=f"{since} tokens came since then, without it",
+    )
+
+
+def _times(count: int) -> str:
+    return {0: "never", 1: "once"}.get(count, f"{count} times")

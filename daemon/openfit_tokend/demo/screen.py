@@ -1,0 +1,90 @@
+"""Lines for people: at most 80 columns, coloured on a terminal only, plain ASCII where need be."""
+
+import os
+import sys
+from textwrap import wrap
+from typing import Final
+
+from openfit_token.cli.output import put
+from openfit_tokend.demo.promises import Promise
+from openfit_tokend.host import clock
+
+COLUMNS: Final = 80
+_LABEL: Final = 19
+"""Columns of a timeline's line before its text: the time, and who acts."""
+_SPECIAL: Final = "✓✗…█░"
+_PLAIN: Final = str.maketrans({"✓": "ok", "✗": "NO", "…": "..", "█": "#", "░": "."})
+_COLOURS: Final = {
+    "bold": "1",
+    "dim": "2",
+    "red": "31",
+    "green": "32",
+    "yellow": "33",
+    "cyan": "36",
+}
+
+
+class Screen:
+    """Standard output. Every line is written at once.
+
+    All methods raise OutputFailed when it is full, closed, or left by its reader.
+    """
+
+    def __init__(self) -> None:
+        self._began = clock.boot()
+        self._coloured = _is_terminal() and not os.environ.get("NO_COLOR")
+        self._ascii = not _can_show(_SPECIAL)
+
+    def text(self, text: str = "", colour: str = "") -> None:
+        """Print lines as they are; one that is too long is wrapped."""
+        for line in text.split("\n"):
+            for part in wrap(line, COLUMNS, subsequent_indent="  ") or [""]:
+                self._put(self._painted(part, colour))
+
+    def event(self, who: str, text: str, colour: str = "") -> None:
+        """Print a line of the timeline: when, who, what."""
+        first, *more = wrap(self._plain(text), COLUMNS - _LABEL)
+        time = self._painted(f"{clock.boot() - self._began:6.1f} s", "dim")
+        self._put(f"{time}  {who:<8} {self._painted(first, colour)}")
+        for line in more:
+            self._put(" " * _LABEL + self._painted(line, colour))
+
+    def gauge(self, share: float, cells: int) -> str:
+        """Return a bar that is full at 1 and empty at 0."""
+        full = max(0, min(cells, round(share * cells)))
+        return self._plain("█" * full + "░" * (cells - full))
+
+    def promise(self, promise: Promise) -> None:
+        """Print a line of the summary: the mark, the promise, the figures."""
+        mark = self._plain("✓" if promise.kept else "✗")
+        colour = "green" if promise.kept else "red"
+        self._put(f"  {self._painted(f'{mark:<2}', colour)} {self._painted(promise.text, 'bold')}")
+        for line in wrap(self._plain(promise.figures), COLUMNS - 5):
+            self._put(f"     {line}")
+
+    def _plain(self, text: str) -> str:
+        text = text.translate(_PLAIN) if self._ascii else text
+        return text if _can_show(text) else text.encode("ascii", "backslashreplace").decode()
+
+    def _painted(self, text: str, colour: str) -> str:
+        if not (self._coloured and colour):
+            return text
+        return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m"
+
+    def _put(self, line: str) -> None:
+        put(f"{line}\n")
+
+
+def _is_terminal() -> bool:
+    out = sys.stdout
+    if out is None:  # `>&-` closed it
+        return False
+    return out.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def _can_show(text: str) -> bool:
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""The machine: clock, timers, log, processes, threads, signals, the service manager."""

@@ -1,0 +1,83 @@
+"""Reads small files that the daemon has to be able to trust.
+
+What is judged is the opened file, so that nobody can exchange it in between, and the way to it.
+"""
+
+import os
+import stat
+from collections.abc import Callable
+from typing import Final
+
+from openfit_token.trusted_path import Untrusted, judge_file, user_name
+
+_FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
+"""Without O_NONBLOCK the opening of a FIFO would wait for a writer, for ever."""
+
+
+Judge = Callable[[str, os.stat_result], None]
+"""Looks at the path, owner and mode of an opened file before it is read; raises Unusable against it."""
+
+
+class Unusable(Exception):
+    """A file can't be used. Never holds its content.
+
+    Attributes:
+        reason: why, as the end of a sentence that begins with the file.
+        remedy: what to do.
+    """
+
+    def __init__(self, reason: str, remedy: str) -> None:
+        super().__init__(reason, remedy)
+        self.reason = reason
+        self.remedy = remedy
+
+
+def read(path: str, limit: int, judge: Judge) -> bytes:
+    """Return the content of a regular file of at most `limit` bytes. Symlinks are followed.
+
+    Raises:
+        Unusable: the file is absent, may not be read, is no regular file, is too large, or was
+            judged so.
+    """
+    try:
+        descriptor = os.open(path, _FLAGS)
+        try:
+            return _read(descriptor, path, limit, judge)
+        finally:
+            os.close(descriptor)
+    except FileNotFoundError:
+        raise Unusable("does not exist", "create it, or correct the path") from None
+    except PermissionError:
+        remedy = f"let the user {user_name(os.geteuid())} read it, and search its directories"
+        raise Unusable("may not be read by the daemon", remedy) from None
+    except OSError as error:
+        raise Unusable(f"can't be read: {error.strerror}", "look at the path") from None
+
+
+def _read(descriptor: int, path: str, limit: int, judge: Judge) -> bytes:
+    status = os.fstat(descriptor)
+    if stat.S_ISDIR(status.st_mode):
+        raise Unusable("is a directory", "name a file")
+    if not stat.S_ISREG(status.st_mode):
+        raise Unusable("is not a regular file", "name a file, not a pipe or device")
+    judge(path, status)
+    with open(descriptor, "rb", closefd=False) as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise Unusable(f"is larger than {limit} bytes", "look whether it is the right file")
+    return content
+
+
+def judge(path: str, status: os.stat_result) -> None:
+    """Refuse an opened file that anybody but root and the daemon's user can write to or replace.
+
+    Raises:
+        Unusable: that is so; OSError: its path leads nowhere any more.
+    """
+    try:
+        judge_file(path, status)
+    except Untrusted as untrusted:
+        reason = untrusted.reason
+        if untrusted.place != path:
+            reason = f"is reached through {untrusted.place}, which {reason}"
+        raise Unusable(reason, untrusted.remedy) from None

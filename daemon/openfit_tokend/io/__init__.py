@@ -1,1 +1,0 @@
-"""The outside world, one file for each part of it."""

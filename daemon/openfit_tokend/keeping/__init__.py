@@ -1,0 +1,1 @@
+"""One profile's life: its keeper, and the token endpoint that it asks."""

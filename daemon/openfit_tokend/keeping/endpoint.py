@@ -1,0 +1,213 @@
+"""The token endpoint over HTTP: one request, one meaning. It never raises for the network's sake.
+
+Nothing is retried here: the core owns retries. Nothing of one request is left for the next, no
+connection, no cookie.
+"""
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final, final
+from urllib.parse import urlencode, urlsplit
+
+import anyio
+import h11
+
+from openfit_token.errors import Unavailable
+from openfit_tokend.core import oauth
+from openfit_tokend.core.events import Grant, Kind
+from openfit_tokend.core.schedule import REQUEST_TIMEOUT
+from openfit_tokend.core.secret import Secret
+from openfit_tokend.core.session import Login, Refresh
+from openfit_tokend.core.settings import Profile
+from openfit_tokend.host import clock, log
+from openfit_tokend.keeping.connecting import NotSent, Route, TooMuch, reason
+from openfit_tokend.keeping.http_exchange import Answer, Target, ask
+from openfit_tokend.keeping.trust import READ_TIME, Trust
+from openfit_tokend.keeping.turns import Turns
+
+REVOKE_TIMEOUT: Final = 10.0
+"""Seconds for a revocation, which is best effort."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """A token request to be sent.
+
+    `password` is a login's; `deadline` (CLOCK_BOOTTIME) is when it is needed; `is_void` is asked when
+    its turn has come: then it isn't sent.
+    """
+
+    profile: Profile
+    request: Login | Refresh
+    password: Secret | None
+    deadline: float
+    is_void: Callable[[], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a request brought. `sent`: when it really went out."""
+
+    sent: float
+    meaning: Grant | oauth.Failure
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What a token server says to a GET. `date`: its Date header."""
+
+    status: int
+    date: str | None
+
+
+@final
+class Endpoint:
+    """Sends forms to token servers."""
+
+    def __init__(self) -> None:
+        self._trust = Trust()
+        self._turns: dict[str, Turns] = {}
+        self._under_way: dict[anyio.CancelScope, float] = {}  # until when, on the loop's clock
+
+    async def request(self, order: Order) -> Reply:
+        """Send a login or a refresh, and return what came of it.
+
+        It queues behind others of the same server, the soonest deadline first. The time-out counts
+        from its turn. Until then it can be cancelled; once it is sent only `abandon` ends it, since
+        the token server gives up the old refresh token before it stores the new one.
+        """
+        profile = order.profile
+        try:
+            # Not within its turn: who waits for a file must keep no others from the server.
+            route = await self._route(profile)
+        except NotSent as error:
+            return Reply(clock.boot(), _failure(error.message, error.hint))
+        turns = self._turns.setdefault(profile.identity.id_server, Turns())
+        async with turns.turn(order.deadline):
+            sent = clock.boot()
+            if order.is_void():
+                return Reply(sent, _failure("the request isn't needed any more", None))
+            reply = Reply(sent, _no_answer("the daemon ended before the answer came"))
+            with self._kept(REQUEST_TIMEOUT):
+                reply = await _exchange(route, order)
+            return reply  # noqa: RET504 -- `abandon` ends the block without it
+
+    async def revoke(self, profile: Profile, token: Secret) -> None:
+        """Ask for a refresh token to be revoked; whether it was is not known."""
+        form = oauth.revocation_form(profile.identity, token)
+        with self._kept(REVOKE_TIMEOUT), anyio.move_on_after(REVOKE_TIMEOUT):
+            try:
+                route = await self._route(profile)
+                await _ask(route, profile, "POST", oauth.REVOCATION_PATH, form)
+            except Exception:  # noqa: BLE001 -- best effort: the token ends by itself
+                log.debug("revocation_failed", profile=profile.name)
+
+    async def probe(self, profile: Profile) -> Probe | oauth.Failure:
+        """Look whether a token endpoint is there, without a login: a GET, which it refuses."""
+        try:
+            with anyio.fail_after(REQUEST_TIMEOUT):
+                route = await self._route(profile)
+                answer = await _ask(route, profile, "GET", oauth.TOKEN_PATH, {})
+        except Exception as error:  # noqa: BLE001 -- each is one reason why it isn't reached
+            return _lost(error)
+        return Probe(answer.status, answer.headers.get("date"))
+
+    @property
+    def under_way(self) -> int:
+        """Return the number of requests that were sent and have no answer yet."""
+        return len(self._under_way)
+
+    def overruns(self) -> list[float]:
+        """Return for each request under way the seconds since it had to end; negative: it has time.
+
+        A host that was suspended meanwhile doesn't count: the loop's clock stood still then.
+        """
+        now = anyio.current_time()
+        return [now - until for until in self._under_way.values()]
+
+    def abandon(self) -> None:
+        """Break off what is under way: only for the daemon's end, when its time is over."""
+        for scope in self._under_way:
+            scope.cancel()
+
+    @contextmanager
+    def _kept(self, limit: float) -> Generator[None]:
+        """Let nobody but `abandon` cancel what is in this block; it takes so many seconds at most."""
+        with anyio.CancelScope(shield=True) as scope:
+            self._under_way[scope] = anyio.current_time() + limit
+            try:
+                yield
+            finally:
+                del self._under_way[scope]
+
+    async def _route(self, profile: Profile) -> Route:
+        """Find the way to a profile's server.
+
+        Raises:
+            NotSent: there is none.
+        """
+        try:
+            return await Route.find(profile.identity.id_server, profile.ca_file, self._trust)
+        except OSError as error:
+            slow = isinstance(error, TimeoutError)
+            why = f"no answer within {READ_TIME:.0f} s" if slow else reason(error)
+            if profile.ca_file is None:
+                what, hint = "the system's CA certificates", "check SSL_CERT_FILE and SSL_CERT_DIR"
+            else:
+                what, hint = profile.ca_file, "ca_file names a PEM file that the daemon may read"
+            raise NotSent(f"no CA certificates in {what}: {why}", hint) from None
+
+
+async def _exchange(route: Route, order: Order) -> Reply:
+    profile, request = order.profile, order.request
+    if isinstance(request, Login):
+        assert order.password is not None  # noqa: S101 -- a login has one
+        form = oauth.login_form(profile.identity, order.password)
+    else:
+        form = oauth.refresh_form(profile.identity, request.token)
+    sent = clock.boot()
+    try:
+        with anyio.fail_after(REQUEST_TIMEOUT):
+            answer = await _ask(route, profile, "POST", oauth.TOKEN_PATH, form)
+    except Exception as error:  # noqa: BLE001 -- whatever it is, the answer is lost
+        return Reply(sent, _lost(error))
+    said = oauth.meaning(request, profile.identity.scope, answer.status, answer.body)
+    return Reply(sent, said, oauth.retry_after(answer.headers.get("retry-after"), clock.wall()))
+
+
+async def _ask(route: Route, profile: Profile, method: str, path: str, form: oauth.Form) -> Answer:
+    url = urlsplit(profile.identity.id_server)
+    async with route.connected() as stream:
+        # From here on the form may have been sent.
+        return await ask(
+            stream, Target(method, url.netloc, url.path + path), urlencode(form).encode()
+        )
+
+
+def _lost(error: Exception) -> oauth.Failure:
+    """Return what it means that a request ended so."""
+    match error:
+        case NotSent(message=message, hint=hint):
+            return _failure(message, hint)
+        case TimeoutError():
+            return _no_answer(f"no answer within {REQUEST_TIMEOUT:.0f} s")
+        case TooMuch():
+            return _no_answer("the token server's answer is too long, or in too many pieces")
+        case h11.RemoteProtocolError():
+            return _no_answer("the token server broke off its answer, or it isn't HTTP")
+        case anyio.BrokenResourceError() | OSError():
+            return _no_answer("the connection broke before the answer came")
+        case _:
+            return _no_answer(f"the request failed ({type(error).__name__})")
+
+
+def _failure(message: str, hint: str | None) -> oauth.Failure:
+    return oauth.Failure(Kind.TRANSIENT, Unavailable, message, hint)
+
+
+def _no_answer(what: str) -> oauth.Failure:
+    return oauth.Failure(
+        Kind.UNCERTAIN, Unavailable, what, "nothing needs doing: it is tried again"
+    )

@@ -1,0 +1,457 @@
+"""Lives for one profile: feeds what happens to the core's `step`, and carries out what it says.
+
+The session is read by the server at any time and written only in `feed`, which never awaits. Each
+request is a task of its own; when the daemon ends, those not yet sent are dropped, and those that
+were sent are waited for.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from math import inf
+from typing import Protocol, final
+
+from anyio import CancelScope, get_cancelled_exc_class
+from anyio.abc import TaskGroup
+
+from openfit_token.errors import SecretUnavailable, TokenError, Unavailable
+from openfit_tokend.config.passwords import Passwords
+from openfit_tokend.core import budget
+from openfit_tokend.core.answers import Answer, Call, LoginEnded, answer, ended_login, is_news
+from openfit_tokend.core.events import (
+    Effect,
+    Event,
+    Failed,
+    Grant,
+    Granted,
+    Kind,
+    LoginOrdered,
+    LogoutOrdered,
+    OverBudget,
+    Reconfigured,
+    Revoke,
+    Send,
+    Woken,
+)
+from openfit_tokend.core.notices import Condition, told_before
+from openfit_tokend.core.oauth import Failure
+from openfit_tokend.core.restart import begun, restored
+from openfit_tokend.core.rights import Rights
+from openfit_tokend.core.schedule import MAX_BACKOFF, REQUEST_TIMEOUT
+from openfit_tokend.core.secret import Secret
+from openfit_tokend.core.session import (
+    AccessToken,
+    Login,
+    Problem,
+    Refresh,
+    Requesting,
+    Session,
+    Stopped,
+    hint_for,
+    is_logged_out,
+    live,
+    state,
+    wake_at,
+)
+from openfit_tokend.core.settings import Profile
+from openfit_tokend.core.step import step
+from openfit_tokend.host import clock, log
+from openfit_tokend.host.alarm import Alarm
+from openfit_tokend.keeping.endpoint import Endpoint, Order, Reply
+from openfit_tokend.keeping.handout import NONE, Handout, prepared
+from openfit_tokend.keeping.problems import (
+    internal_problem,
+    over_budget_problem,
+    unsent_problem,
+    unwritten_problem,
+    void_problem,
+)
+from openfit_tokend.keeping.queue import Queue
+from openfit_tokend.storage.accounts import Accounts
+from openfit_tokend.storage.session_form import Kept
+from openfit_tokend.storage.stored_sessions import StoredSessions
+
+
+class Listener(Protocol):
+    """Who is told that a session changed."""
+
+    def __call__(self, keeper: "Keeper", ended: LoginEnded | None) -> None:
+        """Look at whoever waits for this keeper; `ended`: a login that came to its end."""
+        ...
+
+
+@dataclass(slots=True)
+class Counters:
+    """What happened to a profile since the daemon's start. The names are the protocol's."""
+
+    tokens: int = 0
+    logins: int = 0
+    refreshes: int = 0
+    rejected_refreshes: int = 0
+    uncertain: int = 0
+    failures: int = 0
+    served: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What all keepers share."""
+
+    endpoint: Endpoint
+    accounts: Accounts
+    alarm: Alarm
+    sessions: StoredSessions
+    tasks: TaskGroup
+    logins: Queue
+    passwords: Passwords
+
+
+@final
+class Keeper:
+    """One profile: its session, its timer, its requests."""
+
+    def __init__(self, profile: Profile, rights: Rights, tools: Tools, changed: Listener) -> None:
+        self.profile = profile
+        self.rights = rights
+        """Those of the configuration that `profile` is of. Who asks them is `Profiles`."""
+        self.counters = Counters()
+        self.handout: Handout = NONE
+        self.waiting = 0
+        """Calls parked for this profile; the server counts them."""
+        self.answered = False
+        """The profile had a first answer, of whatever kind."""
+        self.last_success_at: float | None = None
+        self.stopping = False
+        """The daemon, or this profile, is ending: nothing new is begun."""
+        self.told = Condition.WELL
+        """What `notify_command` was told last before a restart."""
+        self._tools = tools
+        self._changed = changed
+        self._removed = False  # then the name may be another keeper's
+        self._unread: str | None = None  # why the secret couldn't be read the last time, as logged
+        self._faults = 0  # of ours, since the last token
+        self._password: Secret | None = None  # of `login`, until that login ends
+        self._newest: CancelScope | None = None  # of the newest request; those before are void
+        now, kept, accounts = clock.boot(), tools.sessions.take(profile.name), tools.accounts
+        self.session = begun(
+            None if kept is None else kept.session,
+            -inf if kept is None else kept.at,
+            logged_out=accounts.is_logged_out(profile.name),
+            noted_at=accounts.saved_at,
+            now=now,
+        )
+        self._timer = tools.alarm.at(wake_at(self.session), self._wake)
+        if kept is not None:
+            self._go_on(kept, now)
+        self.answered = live(self.session, now) is not None or isinstance(
+            self.session.doing, Stopped
+        )
+
+    def hand_out(self, access: AccessToken, now: float) -> bytes:
+        """Return the encoded result that hands out the session's live token."""
+        self.counters.served += 1
+        if now >= self.handout.until:
+            self.handout = prepared(self.profile, self.session, access, now)
+        return self.handout.at(now)
+
+    def answer(
+        self, call: Call, deadline: float, now: float, ended: LoginEnded | None = None
+    ) -> Answer:
+        """Return the answer to a call by what is known now, as `core.answers.answer` does."""
+        given = answer(self.session, call, deadline, now, ended)
+        if isinstance(given, TokenError):
+            given.hint = hint_for(self.profile.name, given.hint)
+        return given
+
+    # What happens
+
+    def feed(self, event: Event, sender: Profile | None = None) -> None:
+        """Let the core decide what an event means, and do it. Never raises.
+
+        `sender`: the profile as it was when the request was sent that this event answers.
+        """
+        if self.stopping and not isinstance(event, Granted | Failed):
+            return
+        try:
+            self._take(event, sender or self.profile)
+        except Exception:  # noqa: BLE001 -- a fault of ours: only this profile begins again
+            log.exception("internal_fault", profile=self.profile.name)
+            self._begin_again()
+
+    def _take(self, event: Event, sender: Profile) -> None:
+        before = self.session
+        self.session, effects = step(before, event, clock.moment(), self.profile.policy)
+        if self.session != before:
+            self._set_timer(wake_at(self.session))
+            self.handout = NONE
+            self._mark()
+            self._log_change(before)
+            if is_news(before, self.session):
+                self._keep()  # before anything is sent
+                self._changed(self, ended_login(before, event, self.session))
+        for effect in effects:
+            self._carry_out(effect, sender)
+
+    def _go_on(self, kept: Kept, now: float) -> None:
+        """Take up what was kept before a restart, as after a reload."""
+        accounts, account = self._tools.accounts, self.profile.account
+        self.told = told_before(kept.session, now)
+        self.last_success_at = kept.last_success_at
+        if kept.unwritten and kept.at > accounts.saved_at:
+            accounts.doubt(account)
+        self._mark()
+        self.feed(Reconfigured(schedule=kept.policy != self.profile.policy))
+        if self.session != kept.session:
+            self._keep()
+
+    def _mark(self) -> None:
+        """Have it written down whether the profile is logged out, if that is news."""
+        out = is_logged_out(self.session)
+        if not self._removed and self._tools.accounts.mark(self.profile.name, logged_out=out):
+            self._tools.tasks.start_soon(self._tools.accounts.write)
+
+    def _keep(self) -> None:
+        """Let the session outlive the daemon, where there is a place for that."""
+        if not self._removed:
+            unwritten = self._tools.accounts.is_behind(self.profile.account)
+            self._tools.sessions.keep(
+                self.profile, self.session, self.last_success_at, unwritten=unwritten
+            )
+
+    def _begin_again(self) -> None:
+        """Go on after a fault of ours, as after a restart, and more slowly with each."""
+        now = clock.boot()
+        self._faults += 1
+        self.session, self.handout = restored(self.session, now), NONE
+        self._set_timer(max(wake_at(self.session), now + min(MAX_BACKOFF, 2.0**self._faults)))
+
+    def _set_timer(self, moment: float) -> None:
+        self._tools.alarm.cancel(self._timer)
+        self._timer = self._tools.alarm.at(moment, self._wake)
+
+    def order_login(self, password: Secret | None) -> None:
+        """Log in at an operator's word, with this password or else the stored one, read anew."""
+        self._password = password  # the newest order counts, also one for the stored password
+        self._tools.accounts.announce(self.profile.account)
+        self.feed(LoginOrdered())
+
+    def order_logout(self, done: Callable[[bool], None]) -> None:
+        """Forget both tokens at an operator's word, and stay out.
+
+        `done` is called once that is on disk, with True, or can't be written down, with False.
+        """
+        self._password = None
+        self.feed(LogoutOrdered())
+        self._tools.tasks.start_soon(self._write_and_tell, done)
+
+    def reconfigure(self, profile: Profile, rights: Rights) -> None:
+        """Take over what a reload brought; an unchanged profile keeps its session."""
+        assert not self.stopping  # noqa: S101 -- it would serve the old session by the new rights
+        old, self.profile, self.rights = self.profile, profile, rights
+        self.handout = NONE
+        if profile.identity != old.identity:
+            self._password = None  # it was another user's, or for another server
+        self._tools.accounts.announce(profile.account)
+        self.feed(
+            Reconfigured(
+                identity=profile.identity != old.identity, schedule=profile.policy != old.policy
+            )
+        )
+
+    def retire(self) -> None:
+        """Begin nothing new: the daemon ends. What is under way ends, and is written down."""
+        self._tools.alarm.cancel(self._timer)
+        self.stopping = True
+
+    def remove(self) -> None:
+        """Retire for good: the profile is gone from the configuration."""
+        self._removed = True
+        self.retire()
+
+    # What is to be done
+
+    def _wake(self) -> None:
+        self.feed(Woken())
+
+    def _carry_out(self, effect: Effect, sender: Profile) -> None:
+        match effect:
+            case Send(number) if self.stopping:  # else it would be stored as one that was sent
+                self.feed(Failed(number, Kind.TRANSIENT, unsent_problem()), sender)
+            case Send(number, request):
+                self._begin(self.profile, number, request)
+            case Revoke(token):
+                self._tools.tasks.start_soon(self._tools.endpoint.revoke, sender, token)
+
+    def _begin(self, sender: Profile, number: int, request: Login | Refresh) -> None:
+        """Begin a request. One before it that wasn't sent yet, whatever it waits for, ends."""
+        if self._newest is not None:
+            self._newest.cancel()
+        self._newest = CancelScope()
+        work = partial(self._request_within, self._newest, sender, number, request)
+        if isinstance(request, Refresh) or request.insisted:
+            self._tools.tasks.start_soon(work)
+        else:
+            self._tools.logins.start(sender.identity.id_server, work)
+
+    async def _request_within(
+        self, scope: CancelScope, sender: Profile, number: int, request: Login | Refresh
+    ) -> None:
+        with scope:
+            await self._request(sender, number, request)
+
+    async def _request(self, sender: Profile, number: int, request: Login | Refresh) -> None:
+        try:
+            if isinstance(request, Refresh):
+                event = await self._refresh(sender, number, request)
+            else:
+                event = await self._log_in(sender, number, request)
+        except Exception:  # noqa: BLE001 -- a fault of ours: only this profile tries again
+            log.exception("internal_fault", profile=sender.name)
+            event = Failed(number, Kind.UNCERTAIN, internal_problem())
+        except get_cancelled_exc_class():
+            # It wasn't sent, and the daemon ends: it must not be stored as one that may have been.
+            # Or a newer one takes its place, and the session knows its number no more.
+            self.feed(Failed(number, Kind.TRANSIENT, unsent_problem()), sender)
+            raise
+        with CancelScope(shield=True):
+            if isinstance(event, Failed) and isinstance(request, Login):
+                await self._tools.accounts.write()  # who is told of a rejection may rely on it
+            if not self._is_void(number):
+                self._count(request, event)
+            self.feed(event, sender)
+            if not _login_to_come(self.session):
+                self._password = None  # the login it was given for wasn't needed any more
+            await self._tools.accounts.write()
+
+    async def _write_and_tell(self, done: Callable[[bool], None]) -> None:
+        done(await self._tools.accounts.write())
+
+    async def _refresh(self, sender: Profile, number: int, request: Refresh) -> Granted | Failed:
+        self.counters.refreshes += 1
+        reply = await self._tools.endpoint.request(self._order(sender, number, request, None))
+        return _event(number, reply)
+
+    async def _log_in(self, sender: Profile, number: int, request: Login) -> Granted | Failed:
+        given = self._password
+        try:
+            while True:
+                password = given or await self._tools.passwords.read(sender.password)
+                if self._is_void(number):  # or it would ask for a place in the account's ledger
+                    return Failed(number, Kind.TRANSIENT, void_problem())
+                event = await self._log_in_with(sender, number, request, password)
+                if event is not None:
+                    return event
+        except SecretUnavailable as error:
+            unread = Problem(SecretUnavailable, error.message, error.hint, clock.boot())
+            return Failed(number, Kind.SECRET_UNAVAILABLE, unread)
+        finally:
+            if self._password is given:  # else a newer one came meanwhile
+                self._password = None
+
+    async def _log_in_with(
+        self, sender: Profile, number: int, request: Login, password: Secret
+    ) -> Granted | Failed | None:
+        """Return what a login with this password came to; None: the secret is to be read anew."""
+        accounts, account = self._tools.accounts, sender.account
+        admitted = await accounts.admit(account, password, insisted=request.insisted)
+        if admitted is None:
+            return None
+        if isinstance(admitted, OverBudget):
+            return Failed(number, admitted, over_budget_problem(admitted))
+        if isinstance(admitted, budget.Unwritten):
+            return Failed(number, Kind.TRANSIENT, unwritten_problem())
+        self.counters.logins += 1
+        kind: Kind | None = Kind.TRANSIENT  # what it is if the daemon ends before it is sent
+        try:
+            order = self._order(sender, number, request, password)
+            reply = await self._tools.endpoint.request(order)
+            kind = reply.meaning.kind if isinstance(reply.meaning, Failure) else None
+        except Exception:
+            kind = Kind.UNCERTAIN  # a fault of ours: it may have been sent
+            raise
+        finally:
+            accounts.settle(account, admitted, kind)
+        return _event(number, reply)
+
+    def _order(
+        self, sender: Profile, number: int, request: Login | Refresh, password: Secret | None
+    ) -> Order:
+        access = self.session.access
+        return Order(
+            profile=sender,
+            request=request,
+            password=password,
+            deadline=clock.boot() + REQUEST_TIMEOUT if access is None else access.expires,
+            is_void=lambda: self._is_void(number),
+        )
+
+    def _is_void(self, number: int) -> bool:
+        """Return whether nobody waits for a request any more: it needn't be sent, nor be told of."""
+        return self._removed or number != self.session.number
+
+    # What is to be known
+
+    def _count(self, request: Login | Refresh, event: Granted | Failed) -> None:
+        self.answered = True
+        match event:
+            case Granted():
+                self._faults, self._unread = 0, None
+                self.counters.tokens += 1
+                self.last_success_at = clock.boot()
+            case Failed(kind=kind):
+                self.counters.failures += 1
+                self.counters.uncertain += kind is Kind.UNCERTAIN
+                if isinstance(request, Refresh) and kind is Kind.GRANT_REJECTED:
+                    self.counters.rejected_refreshes += 1
+                self._log_failure(request, event)
+
+    def _log_failure(self, request: Login | Refresh, event: Failed) -> None:
+        unread = event.kind is Kind.SECRET_UNAVAILABLE
+        said, self._unread = self._unread, event.error.message if unread else None
+        if unread and said == self._unread:
+            return  # a state, not a failure each time
+        grave = event.error.kind is not Unavailable
+        (log.error if grave else log.warning)(
+            "login_failed" if isinstance(request, Login) else "refresh_failed",
+            profile=self.profile.name,
+            code=event.error.kind.code,
+            message=event.error.message,
+            hint=hint_for(self.profile.name, event.error.hint),
+        )
+
+    def _log_change(self, before: Session) -> None:
+        after, now = self.session, clock.boot()
+        new = after.access is not None and after.access is not before.access
+        if new and after.access is not None:
+            log.info(
+                "token_replaced" if before.access else "token_obtained",
+                profile=self.profile.name,
+                id=after.access.id,
+                expires_in=after.access.expires - now,
+                refresh_in=after.access.due - now,
+            )
+        was, now_is = state(before, now), state(after, now)
+        if was is not now_is:
+            log.debug("state_changed", profile=self.profile.name, state=now_is, was=was)
+
+    @property
+    def ledger(self) -> budget.Ledger:
+        """Return what the profile's account may still cost."""
+        return self._tools.accounts.ledger(self.profile.account)
+
+
+def _login_to_come(session: Session) -> bool:
+    match session.doing:
+        case Requesting(request, login_after):
+            return login_after or isinstance(request, Login)
+        case _:
+            return False
+
+
+def _event(number: int, reply: Reply) -> Granted | Failed:
+    match reply.meaning:
+        case Grant():
+            return Granted(number, reply.sent, reply.meaning)
+        case Failure(kind, error, message, hint):
+            problem = Problem(error, message, hint, clock.boot())
+            return Failed(number, kind, problem, reply.retry_after)

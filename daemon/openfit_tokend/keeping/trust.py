@@ -1,0 +1,81 @@
+"""Whom TLS trusts: certificate authorities, read in threads, since a file system may hang."""
+
+import os
+import ssl
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final, final
+
+from openfit_tokend.host.blocking_calls import BlockingCalls
+
+READ_TIME: Final = 10.0
+"""Seconds that a request waits for its certificate authorities."""
+MAX_KEPT: Final = 32
+"""Contexts that are kept: one takes 2 MB, and 50 ms to make."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A context, and what the places that it was read from were then."""
+
+    source: tuple[object, ...]
+    context: ssl.SSLContext
+
+
+@final
+class Trust:
+    """TLS contexts. One is kept as long as its files stay as they are."""
+
+    def __init__(self) -> None:
+        self._reading = BlockingCalls("trust")
+        self._kept: dict[str | None, _Kept] = {}
+
+    async def context(self, ca_file: str | None) -> ssl.SSLContext:
+        """Return a context that trusts a CA file, or without one what the system trusts.
+
+        Raises:
+            TimeoutError: it can't be read within READ_TIME.
+            OSError: it can't be read, or has no certificates.
+        """
+        read = partial(_read, ca_file, self._kept.pop(ca_file, None))
+        kept = await self._reading.share(ca_file or "", read, READ_TIME)
+        self._kept[ca_file] = kept
+        if len(self._kept) > MAX_KEPT:
+            del self._kept[next(iter(self._kept))]  # the one that was used longest ago
+        return kept.context
+
+
+def _read(ca_file: str | None, kept: _Kept | None) -> _Kept:
+    file, directories = (ca_file, []) if ca_file is not None else _system_places()
+    places = directories if file is None else [file, *directories]
+    source = tuple((place, _identity(Path(place).stat())) for place in places)
+    if kept is not None and kept.source == source:
+        return kept
+    # Not `cadata`: that is read without letting other threads run.
+    context = ssl.create_default_context(cafile=file, capath=":".join(directories) or None)
+    context.set_alpn_protocols(["http/1.1"])
+    return _Kept(source, context)
+
+
+def _identity(status: os.stat_result) -> tuple[int, ...]:
+    """Return what changes when a file does: the change time, too, which nobody can set back."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _system_places() -> tuple[str | None, list[str]]:
+    """Return $SSL_CERT_FILE and $SSL_CERT_DIR, else the system's, else certifi's file.
+
+    One that the environment names is taken as it is, so that a FIFO isn't passed over.
+    """
+    paths = ssl.get_default_verify_paths()
+    file = os.environ.get(paths.openssl_cafile_env, paths.openssl_cafile)
+    directories = os.environ.get(paths.openssl_capath_env, paths.openssl_capath).split(":")
+    found = [each for each in directories if Path(each).exists()]
+    if Path(file).exists():
+        return file, found
+    if found:
+        return None, found
+    import certifi  # noqa: PLC0415 -- few need it
+
+    return certifi.where(), []

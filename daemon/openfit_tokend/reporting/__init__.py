@@ -1,0 +1,1 @@
+"""What the daemon tells others unasked: systemd, token files, notices."""

@@ -1,0 +1,103 @@
+"""Tells the service manager whether the daemon is ready, and in words how things stand."""
+
+from datetime import UTC, datetime
+from math import inf
+from typing import Final, final
+
+from openfit_tokend.core.summary import in_words
+from openfit_tokend.host import clock
+from openfit_tokend.host.alarm import Alarm
+from openfit_tokend.host.service_manager import ServiceManager
+from openfit_tokend.keeping.endpoint import Endpoint
+from openfit_tokend.serving.profiles import Profiles
+
+READY_TIME: Final = 10.0
+"""Seconds from the start until the daemon is called ready, though a profile had no answer yet."""
+PACE: Final = 1.0
+"""Seconds at least between two texts, however often things change."""
+MARGIN: Final = 10.0
+"""Seconds asked for the stop beside those that a request may take."""
+_DAY: Final = 86400.0
+
+
+@final
+class Standing:
+    """What the service manager was told last."""
+
+    def __init__(
+        self, profiles: Profiles, endpoint: Endpoint, manager: ServiceManager, alarm: Alarm
+    ) -> None:
+        self._profiles = profiles
+        self._endpoint = endpoint
+        self._manager = manager
+        self._alarm = alarm
+        self._begun = False
+        self._ready = False
+        self._text: str = ""  # as it was told last
+        self._told_at = -inf
+        self._telling = False  # it is due already
+
+    def begin(self) -> None:
+        """Begin to tell: the socket is served, and every profile is there."""
+        if self._manager.is_there:
+            self._begun = True
+            self._alarm.at(clock.boot() + READY_TIME, self._be_ready)
+            self.changed()
+
+    def changed(self) -> None:
+        """Tell of a change: at once, or as soon as PACE allows."""
+        if not self._begun:
+            return
+        if not self._ready and all(keeper.answered for keeper in self._profiles.keepers.values()):
+            self._be_ready()
+        if not self._telling:
+            self._telling = True
+            self._alarm.at(max(clock.boot(), self._told_at + PACE), self._tell)
+
+    def reloading(self) -> None:
+        """Tell that a reload begins. Before the daemon is ready it is a part of the start."""
+        if self._ready and not self._profiles.stopping:
+            self._manager.reloading()
+
+    def reloaded(self) -> None:
+        """Tell that a reload has ended, well or not."""
+        if self._ready and not self._profiles.stopping:
+            self._tell()
+            self._manager.ready()
+
+    def stopping(self, time: float) -> None:
+        """Tell that the daemon ends, and may need so many seconds for requests under way."""
+        if self._begun:
+            self._manager.stopping()
+            if self._endpoint.under_way:
+                self._manager.extend(time + MARGIN)
+            self._tell()
+
+    def _be_ready(self) -> None:
+        if not self._ready and not self._profiles.stopping:
+            self._ready = True
+            self._tell()  # first, so that it can be read once the start is complete
+            self._manager.ready()
+
+    def _tell(self) -> None:
+        self._telling = False
+        text = self._in_words()
+        if text != self._text:
+            self._text, self._told_at = text, clock.boot()
+            self._manager.status(text)
+
+    def _in_words(self) -> str:
+        profiles, now = self._profiles, clock.boot()
+        if profiles.stopping:
+            left = self._endpoint.under_way
+            are = "request is" if left == 1 else "requests are"
+            return f"stopping: {left} {are} being finished" if left else "stopping"
+        sessions = [(name, keeper.session) for name, keeper in profiles.keepers.items()]
+        text = in_words(sessions, now, lambda moment: _shown(moment, now))
+        return f"{text}; the last reload was refused" if profiles.config_error else text
+
+
+def _shown(moment: float, now: float) -> str:
+    """Return a moment as the wall clock will show it: the hour, with the day if that is far away."""
+    local = datetime.fromtimestamp(clock.wall() + moment - now, UTC).astimezone()
+    return local.strftime("%H:%M" if moment - now < _DAY else "%Y-%m-%d %H:%M")

@@ -1,0 +1,193 @@
+"""Keeps each profile's `token_file` at what the profile holds.
+
+A file is written in a thread of its own, which follows what changes meanwhile: so the newest token
+wins, also when a disk that hung is mended, and such a disk delays no other file. A file that can't
+be kept so is removed, or at least emptied, if that can be done: a token that isn't replaced in time
+is worse than none. It is tried again at the next change, and each RETRY.
+
+The files go with the daemon (docs/decisions/0020-a-token-file-goes-with-the-daemon.md).
+"""
+
+from contextlib import suppress
+from functools import partial
+from typing import Final, final
+
+import anyio
+
+from openfit_tokend.core.session import AccessToken, Session, live
+from openfit_tokend.core.settings import Profile, TokenFile
+from openfit_tokend.host import clock, log
+from openfit_tokend.host.alarm import Alarm
+from openfit_tokend.host.blocking_calls import BlockingCalls
+from openfit_tokend.host.regular_file import Unusable
+from openfit_tokend.reporting.token_file import Inode, empty, remove, write
+
+WRITE_TIME: Final = 10.0
+"""Seconds that a write is waited for; then it is said, and tried again like one that failed."""
+RETRY: Final = 60.0
+"""Seconds until a file that couldn't be kept is tried again: its token may live for another hour."""
+_LATER: Final = "it is tried again each minute"
+STOP_TIME: Final = 5.0
+"""Seconds that a stop waits for the files to be removed."""
+
+
+_Wanted = tuple[TokenFile, AccessToken | None]
+"""What a file should be like."""
+
+
+@final
+class _Kept:
+    """One path: what it should hold, what it does, and what was wrong with it."""
+
+    __slots__ = ("again", "busy", "done", "inode", "owner", "path", "trouble", "wanted")
+
+    def __init__(self, file: TokenFile, owner: str) -> None:
+        self.path = file.path
+        self.owner = owner
+        self.wanted: _Wanted = (file, None)  # set as a whole: the thread reads it at any time
+        self.done: _Wanted | None = None  # at first unknown
+        self.inode: Inode | None = None  # of what was written last; the thread's own
+        self.busy = False
+        self.trouble: str | None = None
+        self.again = False  # it will be tried again
+
+    def clear(self) -> None:
+        """Want no token in it."""
+        self.wanted = (self.wanted[0], None)
+
+
+@final
+class TokenFiles:
+    """The files of all profiles that have one."""
+
+    def __init__(self, alarm: Alarm) -> None:
+        self._alarm = alarm
+        self._calls = BlockingCalls("token_file")
+        self._kept: dict[str, _Kept] = {}  # by path: profiles may exchange theirs at a reload
+        self._paths: dict[str, str] = {}  # by profile
+        self._due: list[_Kept] = []
+        self._word = anyio.Event()
+        self._still = anyio.Event()  # no file is behind
+
+    async def run(self) -> None:
+        """Write until cancelled."""
+        async with anyio.create_task_group() as writes:
+            while True:
+                await self._word.wait()
+                self._word = anyio.Event()
+                due, self._due = self._due, []
+                for kept in due:
+                    writes.start_soon(self._keep, kept)
+
+    def changed(self, profile: Profile, session: Session) -> None:
+        """Look at a profile that may have changed, or has come. Never waits, never raises."""
+        file, name = profile.token_file, profile.name
+        if self._paths.get(name) != (None if file is None else file.path):
+            self.removed(name)
+        if file is not None:
+            self._paths[name] = file.path
+            kept = self._kept.setdefault(file.path, _Kept(file, name))
+            kept.owner, kept.wanted = name, (file, live(session, clock.boot()))
+            self._bring(kept)
+
+    def removed(self, name: str) -> None:
+        """Let a profile leave no file where it had one, unless that is another's by now."""
+        path = self._paths.pop(name, None)
+        if path is not None and (kept := self._kept[path]).owner == name:
+            kept.clear()
+            self._bring(kept)
+
+    async def stop(self) -> None:
+        """Have all files removed: nobody would replace their tokens. Wait for that, but not long."""
+        for kept in self._kept.values():
+            kept.clear()
+            self._bring(kept)
+        with anyio.move_on_after(STOP_TIME):
+            while any(kept.busy for kept in self._kept.values()):
+                self._still = anyio.Event()
+                await self._still.wait()
+        for kept in self._kept.values():
+            if kept.busy:
+                self._note(kept, _hung(STOP_TIME))
+
+    def _bring(self, kept: _Kept) -> None:
+        """Have a file brought to what is wanted; where that failed, tried again."""
+        if not kept.busy and (kept.wanted != kept.done or kept.trouble is not None):
+            kept.busy = True
+            self._due.append(kept)
+            self._word.set()
+
+    def _try_again(self, kept: _Kept) -> None:
+        kept.again = False
+        self._bring(kept)
+
+    async def _keep(self, kept: _Kept) -> None:
+        try:
+            kept.done = None
+            while kept.done != kept.wanted:
+                follow = partial(_follow, kept)
+                kept.done, trouble = await self._calls.run(kept.path, follow, WRITE_TIME)
+                self._note(kept, trouble)
+        except TimeoutError:
+            self._note(kept, _hung(WRITE_TIME))
+        except OSError as error:
+            self._note(kept, Unusable(f"can't be written: {error.strerror}", _LATER))
+        except Exception:  # noqa: BLE001 -- a fault of ours: this file is behind, the sessions live
+            log.exception("internal_fault", path=kept.path)
+        finally:
+            kept.busy = False
+            self._still.set()
+
+    def _note(self, kept: _Kept, trouble: Unusable | None) -> None:
+        """Log what is wrong with a file, once, and let it be tried again."""
+        reason = None if trouble is None else trouble.reason
+        if trouble is not None and reason != kept.trouble:
+            log.error(
+                "token_file_not_written",
+                profile=kept.owner,
+                path=kept.path,
+                reason=reason,
+                hint=trouble.remedy,
+            )
+        kept.trouble = reason
+        if trouble is not None and not kept.again:
+            kept.again = True
+            self._alarm.at(clock.boot() + RETRY, lambda: self._try_again(kept))
+
+
+def _hung(seconds: float) -> Unusable:
+    return Unusable(f"no answer within {seconds:.0f} s", f"its file system hangs; {_LATER}")
+
+
+def _follow(kept: _Kept) -> tuple[_Wanted, Unusable | None]:
+    """Bring a file to what is wanted by now; return what that was, and what is wrong if anything.
+
+    A disk may have taken its time: then something else is wanted, and not only a moment later.
+    """
+    while True:
+        wanted = kept.wanted
+        trouble = _do(kept, *wanted)
+        if wanted == kept.wanted:
+            return wanted, trouble
+
+
+def _do(kept: _Kept, file: TokenFile, token: AccessToken | None) -> Unusable | None:
+    try:
+        if token is None:
+            remove(file.path)
+        else:
+            kept.inode = write(file, token.value)
+    except Unusable as unusable:
+        _give_up(kept)
+        return unusable
+    return None
+
+
+def _give_up(kept: _Kept) -> None:
+    """Remove what can't be replaced; or empty it, if even that is impossible."""
+    with suppress(Unusable, OSError):  # the reason was given
+        try:
+            remove(kept.path)
+        except Unusable:
+            if kept.inode is not None:
+                empty(kept.path, kept.inode)

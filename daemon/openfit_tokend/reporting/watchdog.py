@@ -1,0 +1,139 @@
+"""Feeds the service manager's watchdog, as long as the daemon really lives.
+
+Three things are looked at each time: that the event loop turns, that no profile and no request is
+long behind, and that the socket answers a client: ourselves. What a restart can't mend is said in
+the log, and doesn't count: descriptors used up, a socket of the service manager's that is gone.
+"""
+
+import errno
+import os
+import socket
+from typing import Final, final
+
+import anyio
+
+from openfit_token.errors import ProtocolViolation
+from openfit_token.protocol import Decoder, Incomplete, Malformed, encode_request, parse_response
+from openfit_tokend.core.liveness import late_keepers, late_requests
+from openfit_tokend.host import clock, log
+from openfit_tokend.host.alarm import Alarm
+from openfit_tokend.host.service_manager import ServiceManager
+from openfit_tokend.keeping.endpoint import Endpoint
+from openfit_tokend.serving.listener import AdoptedListener, Listener
+from openfit_tokend.serving.profiles import Profiles
+from openfit_tokend.serving.server import Server
+
+MAX_INTERVAL: Final = 60.0
+"""Seconds between two looks at most: as often as an idle daemon wakes anyway."""
+MAX_ANSWER: Final = 1024 * 1024
+"""Bytes of the answer to `hello`: many times the names of 1,000 profiles."""
+MAX_NAMES: Final = 64 * 1024
+"""Items of a list in it, as many as our clients allow."""
+READ: Final = 65536
+"""Bytes read at once."""
+PAUSE: Final = 0.1
+"""Seconds until a full listen queue is tried again: it has no event for that."""
+
+_EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
+_GONE: Final = frozenset({errno.ENOENT, errno.ECONNREFUSED})
+
+
+@final
+class Watchdog:
+    """Looks, and feeds."""
+
+    def __init__(
+        self,
+        profiles: Profiles,
+        endpoint: Endpoint,
+        server: Server,
+        listener: Listener | AdoptedListener,
+    ) -> None:
+        self._profiles = profiles
+        self._endpoint = endpoint
+        self._server = server
+        self._listener = listener
+
+    async def run(self, manager: ServiceManager, alarm: Alarm, limit: float | None) -> None:
+        """Feed the watchdog thrice within `limit` seconds; None: it wants nothing."""
+        if limit is None:
+            return
+        interval = min(MAX_INTERVAL, limit / 3)
+        while True:
+            look = anyio.Event()
+            alarm.at(clock.boot() + interval, look.set)
+            await look.wait()
+            faults = await self._faults(interval)
+            if not faults:
+                manager.feed_watchdog()
+            for fault in faults:
+                log.error("watchdog_not_fed", reason=fault)
+
+    async def _faults(self, patience: float) -> list[str]:
+        """Say what is wrong. The alarm has called whoever was due before this goes on."""
+        if self._profiles.stopping:  # the loop turns; nobody is woken any more, nor welcomed
+            return []
+        sessions = [(name, keeper.session) for name, keeper in self._profiles.keepers.items()]
+        faults = late_keepers(sessions, clock.boot())
+        faults += late_requests(self._endpoint.overruns())
+        try:
+            with anyio.fail_after(patience):
+                await self._greet()
+        except TimeoutError:
+            if not self._server.is_full and not self._profiles.stopping:
+                faults.append(f"the socket didn't answer within {patience:.0f} s")
+        except (OSError, EOFError, Malformed, ProtocolViolation) as error:
+            faults += self._judge(error)
+        return faults
+
+    async def _greet(self) -> None:
+        """Ask our own socket for an answer, of whatever kind."""
+        with socket.socket(socket.AF_UNIX) as ours:
+            ours.settimeout(0)
+            await self._connect(ours)
+            ours.send(encode_request(0, "hello", {}))
+            decoder = Decoder(MAX_ANSWER, MAX_NAMES)
+            message = decoder.feed(await _received(ours))
+            while isinstance(message, Incomplete):
+                message = decoder.feed(await _received(ours))
+            parse_response(message)
+
+    async def _connect(self, ours: socket.socket) -> None:
+        while True:
+            try:
+                ours.connect(os.fspath(self._listener.path))
+            except BlockingIOError:  # the listen queue is full
+                await anyio.sleep(PAUSE)
+            else:
+                return
+
+    def _judge(self, error: Exception) -> list[str]:
+        code = error.errno if isinstance(error, OSError) else None
+        gone = code in _GONE and isinstance(self._listener, AdoptedListener)
+        if gone or code in {errno.EACCES, errno.EPERM}:
+            log.limited(
+                "socket_not_reached",
+                None,
+                socket=self._listener.path,
+                reason=errno.errorcode.get(code or 0),
+                hint="systemctl restart openfit-tokend.socket"
+                if gone
+                else "let the daemon's user open its own socket: is it in the socket's group?",
+            )
+            return []
+        if code in _EXHAUSTED or self._profiles.stopping:
+            return []
+        return [f"the socket didn't answer: {str(error) or type(error).__name__}"]
+
+
+async def _received(sock: socket.socket) -> bytes:
+    """Await what is sent.
+
+    Raises:
+        EOFError: it was the end.
+    """
+    await anyio.wait_readable(sock)
+    data = sock.recv(READ)
+    if not data:
+        raise EOFError("it was closed")
+    return data

@@ -1,0 +1,1 @@
+"""Clients: the loop that answers them, their connections, and what each method does."""

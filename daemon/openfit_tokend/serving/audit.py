@@ -1,0 +1,61 @@
+"""Who did what, for the log. A flood of one user's calls can't fill the disk: its lines are limited."""
+
+import logging
+from typing import Final
+
+from openfit_tokend.core.session import AccessToken
+from openfit_tokend.host import log
+from openfit_tokend.serving.peers import Peer, program_of, unit_of
+from openfit_tokend.serving.users import Caller
+
+BURST: Final = 20
+"""Lines of one kind about one user in log_limits.PERIOD seconds."""
+
+
+def operator_call(peer: Peer, method: str, profile: str | None = None) -> None:
+    """Log what an operator ordered."""
+    log.info("operator_call", method=method, profile=profile, **_who(peer))
+
+
+def call_refused(caller: Caller, method: str, profile: str | None = None) -> None:
+    """Log who wanted what it may not. `profile` None: the method itself, or no profile is its."""
+    missing = log.admit("call_refused", caller.user.uid, BURST)
+    if missing is not None:
+        who = _who(caller.peer)
+        log.warning(
+            "call_refused", method=method, profile=profile, **who, suppressed=missing or None
+        )
+
+
+def token_refused(caller: Caller, profile: str, token: str) -> None:
+    """Log who says that the API refused the current token."""
+    missing = log.admit("token_refused", caller.user.uid, BURST)
+    if missing is not None:
+        who = _who(caller.peer)
+        log.info("token_refused", profile=profile, id=token, **who, suppressed=missing or None)
+
+
+def is_detailed() -> bool:
+    """Return whether each token handed out is to be logged."""
+    return log.shows(logging.DEBUG)
+
+
+def token_handed_out(caller: Caller, profile: str, access: AccessToken, now: float) -> None:
+    """Log who got a token."""
+    peer = caller.peer
+    missing = log.admit("token_handed_out", caller.user.uid, BURST)
+    if missing is not None:
+        log.debug(
+            "token_handed_out",
+            profile=profile,
+            id=access.id,
+            expires_in=access.expires - now,
+            uid=peer.uid,
+            pid=peer.pid,
+            unit=unit_of(peer),
+            suppressed=missing or None,
+        )
+
+
+def _who(peer: Peer) -> dict[str, object]:
+    return {"uid": peer.uid, "pid": peer.pid, "program": program_of(peer)}

@@ -1,0 +1,307 @@
+"""What each method does. Parameters are judged here, once; answers are made here."""
+
+import os
+from collections.abc import Callable, Mapping
+from math import inf, isfinite
+from typing import TYPE_CHECKING, Final, Protocol, final
+
+from openfit_token.errors import (
+    BadRequest,
+    Internal,
+    NoSuchMethod,
+    Stopping,
+    TokenError,
+)
+from openfit_token.protocol import (
+    DEFAULT_WAIT,
+    MAX_WAIT,
+    PROTOCOL,
+    Encoded,
+    Malformed,
+    parse_params,
+    parse_request,
+)
+from openfit_tokend import __version__
+from openfit_tokend.config.passwords import fault_of
+from openfit_tokend.core.answers import Call, Get, Refuse, Renew, login_call, token_for
+from openfit_tokend.core.events import NewTokenWanted, Woken
+from openfit_tokend.core.secret import Secret
+from openfit_tokend.core.session import AccessToken
+from openfit_tokend.host import clock
+from openfit_tokend.keeping.keeper import Keeper
+from openfit_tokend.serving import audit
+from openfit_tokend.serving.connection import Park
+from openfit_tokend.serving.following import Follow
+from openfit_tokend.serving.profiles import Profiles, shown
+from openfit_tokend.serving.status import status_of
+from openfit_tokend.serving.users import Caller, Users
+from openfit_tokend.serving.waiting import Later, Reply
+
+if TYPE_CHECKING:
+    from openfit_token.protocol import Value
+
+REFUSED: Final = "the last reload was refused: operators are told why"
+"""What callers are told of a faulty configuration."""
+
+Params = Mapping[str, object]
+
+
+class House(Protocol):
+    """What the methods need to know of the daemon, beside its profiles."""
+
+    socket_path: str
+    started_at: float
+    """CLOCK_BOOTTIME."""
+
+    @property
+    def users(self) -> Users:
+        """Return what each user did."""
+        ...
+
+    @property
+    def connections(self) -> int:
+        """Return the number of clients connected."""
+        ...
+
+    def reload(self, reply: Reply) -> None:
+        """Read the configuration anew and say how that went."""
+        ...
+
+
+@final
+class Calls:
+    """The methods of the protocol, by name."""
+
+    def __init__(self, house: House, profiles: Profiles) -> None:
+        self._house = house
+        self._profiles = profiles
+        self.shortcut = profiles.shortcut
+        self.refusal = profiles.refusal
+        self._audited = audit.is_detailed()  # then each token goes the long way, and is logged
+        self._methods: dict[str, tuple[Callable[[Caller, Params], object], frozenset[str]]] = {
+            "get_token": (self._get_token, frozenset({"profile", "min_ttl", "wait"})),
+            "hello": (self._hello, frozenset()),
+            "login": (self._login, frozenset({"profile", "wait", "password"})),
+            "logout": (self._logout, frozenset({"profile"})),
+            "refresh": (self._refresh, frozenset({"profile", "wait"})),
+            "refuse": (self._refuse, frozenset({"profile", "id", "wait"})),
+            "reload": (self._reload, frozenset()),
+            "status": (self._status, frozenset({"profile"})),
+            "subscribe": (self._subscribe, frozenset({"profile"})),
+        }
+
+    def call(self, caller: Caller, method: str, params: Params) -> object:
+        """Return a method's result, a Park, a Later or a Follow.
+
+        Raises:
+            TokenError: what the caller is answered instead.
+        """
+        known = self._methods.get(method)
+        if known is None:
+            raise NoSuchMethod(
+                f"there is no method {shown(method)}", f"there are {', '.join(self._methods)}"
+            )
+        do, names = known
+        if not names.issuperset(params):
+            unknown = ", ".join(shown(name) for name in params if name not in names)
+            raise BadRequest(
+                f"{method} has no parameter {unknown}",
+                f"it takes {', '.join(sorted(names)) or 'none'}",
+            )
+        return do(caller, params)
+
+    def note(self, data: bytes, message: "Value") -> None:
+        """Remember the bytes of a request that plainly asks for a token, for the short way.
+
+        That doesn't ask who is asking: so it is for a profile that is the same one for everybody, and
+        has no lists.
+        """
+        if self._audited:
+            return
+        try:
+            request = parse_request(message)
+            if request is None or request[1] != "get_token":
+                return
+            params = parse_params(request[2])
+            if params.keys() <= {"profile", "wait"}:
+                _wait(params)
+                keeper = self._profiles.find_for_all(_text(params, "profile"))
+                if keeper is not None:
+                    self.shortcut.remember(data, keeper)
+        except (TokenError, Malformed):
+            return  # the usual way will say so
+
+    def token(self, caller: Caller, keeper: Keeper, access: AccessToken, now: float) -> Encoded:
+        """Return the result that hands out a token, and count it."""
+        if self._audited:
+            audit.token_handed_out(caller, keeper.profile.name, access, now)
+        return Encoded(keeper.hand_out(access, now))
+
+    # The methods
+
+    def _hello(self, caller: Caller, _params: Params) -> object:
+        return {
+            "name": "openfit-tokend",
+            "version": __version__,
+            "protocol": PROTOCOL,
+            "pid": os.getpid(),
+            "uptime": clock.boot() - self._house.started_at,
+            "profiles": list(self._profiles.usable(caller)),
+        }
+
+    def _get_token(self, caller: Caller, params: Params) -> object:
+        keeper = self._keeper(caller, "get_token", params)
+        if not params:  # the most common call is answered by what is held, where that will do
+            now = clock.boot()
+            access = keeper.session.access
+            if access is not None and now < access.expires and now < access.due:
+                return self.token(caller, keeper, access, now)
+        call = Get(_number(params, "min_ttl", inf))
+        return self._await(caller, keeper, call, _wait(params))
+
+    def _refresh(self, caller: Caller, params: Params) -> object:
+        keeper = self._keeper(caller, "refresh", params)
+        return self._await(caller, keeper, Renew(clock.boot()), _wait(params))
+
+    def _refuse(self, caller: Caller, params: Params) -> object:
+        refused = _text(params, "id")
+        if refused is None:
+            raise BadRequest("refuse needs the id of the token", "id: as the token's answer had it")
+        wait = _wait(params)
+        keeper = self._keeper(caller, "refuse", params)
+        access = keeper.session.access
+        if access is not None and access.id == refused:
+            audit.token_refused(caller, keeper.profile.name, refused)
+        return self._await(caller, keeper, Refuse(refused), wait)
+
+    def _login(self, caller: Caller, params: Params) -> object:
+        password = _text(params, "password")
+        if password is not None and (fault := fault_of(password)) is not None:
+            raise BadRequest(f"the password {fault[0]}", "nothing was sent")
+        wait = _wait(params)
+        keeper = self._operated(caller, "login", params)
+        keeper.order_login(None if password is None else Secret(password))
+        return Park(keeper, login_call(keeper.session), clock.boot() + wait)
+
+    def _logout(self, caller: Caller, params: Params) -> object:
+        keeper = self._operated(caller, "logout", params)
+        unkept = Internal(
+            f"{keeper.profile.name} is logged out, but that can't be written down:"
+            " after a restart it may log in again",
+            "the daemon's log says why; mend that, and log out once more",
+        )
+        return Later(lambda reply: keeper.order_logout(lambda kept: reply({} if kept else unkept)))
+
+    def _reload(self, caller: Caller, _params: Params) -> object:
+        self._judge_time()
+        self._profiles.judge_operator(caller, "reload")
+        audit.operator_call(caller.peer, "reload")
+        return Later(self._house.reload)
+
+    def _status(self, caller: Caller, params: Params) -> object:
+        house, profiles, now = self._house, self._profiles, clock.boot()
+        one, operator = _text(params, "profile"), profiles.is_operator(caller)
+        keepers = (
+            profiles.usable(caller) if one is None else {one: profiles.find(caller, "status", one)}
+        )
+        clients = {
+            str(uid): {
+                "connections": user.connections,
+                "requests": user.requests,
+                "refused": user.refused,
+            }
+            for uid, user in house.users.known.items()
+        }
+        return {
+            "v": 1,
+            "version": __version__,
+            "pid": os.getpid(),
+            "started_at": house.started_at + clock.wall() - now,
+            "socket": house.socket_path,
+            "connections": house.connections,
+            "requests": house.users.requests,
+            # It names profiles and users: of others, too.
+            "config_error": profiles.config_error
+            and (profiles.config_error if operator else REFUSED),
+            "profiles": {
+                name: status_of(keeper, now, operator=operator) for name, keeper in keepers.items()
+            },
+            **({"clients": clients} if operator else {}),
+        }
+
+    def _subscribe(self, caller: Caller, params: Params) -> object:
+        keeper = self._keeper(caller, "subscribe", params)
+        operator = self._profiles.is_operator(caller)
+        status = status_of(keeper, clock.boot(), operator=operator)
+        return Follow(keeper, {"profile": keeper.profile.name, **status})
+
+    # What they share
+
+    def _keeper(self, caller: Caller, method: str, params: Params) -> Keeper:
+        return self._profiles.find(caller, method, _text(params, "profile") if params else None)
+
+    def _await(
+        self, caller: Caller, keeper: Keeper, call: Get | Refuse | Renew, wait: float
+    ) -> object:
+        """Return the token that fulfils a call; or let one be got, and the call wait for it."""
+        now = clock.boot()
+        access = token_for(keeper.session, call, now)
+        if access is None:
+            self._judge_time()
+            keeper.feed(NewTokenWanted(call.id if isinstance(call, Refuse) else None))
+            return self._told(caller, keeper, call, now + wait)
+        if isinstance(access, TokenError):
+            raise access
+        if now >= access.due:
+            keeper.feed(Woken())  # in time anyway, unless the host was suspended
+        return self.token(caller, keeper, access, now)
+
+    def _told(self, caller: Caller, keeper: Keeper, call: Call, deadline: float) -> object:
+        now = clock.boot()
+        match keeper.answer(call, deadline, now):
+            case None:
+                return Park(keeper, call, deadline)
+            case AccessToken() as access:
+                return self.token(caller, keeper, access, now)
+            case error:
+                raise error
+
+    def _operated(self, caller: Caller, method: str, params: Params) -> Keeper:
+        self._judge_time()
+        self._profiles.judge_operator(caller, method)
+        keeper = self._keeper(caller, method, params)
+        audit.operator_call(caller.peer, method, keeper.profile.name)
+        return keeper
+
+    def _judge_time(self) -> None:
+        if self._profiles.stopping:
+            raise stopping()
+
+
+def stopping() -> Stopping:
+    """Return what a caller is told who would have to wait while the daemon ends."""
+    return Stopping("the daemon is shutting down", "ask again: it may be restarting", 1.0)
+
+
+def _text(params: Params, name: str) -> str | None:
+    value = params.get(name)
+    if value is None or isinstance(value, str):
+        return value
+    raise BadRequest(f"{name} is a string")
+
+
+def _number(params: Params, name: str, most: float) -> float | None:
+    value = params.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise BadRequest(f"{name} is a number of seconds")
+    if not isfinite(value) or not 0 <= value <= most:
+        bounds = "0 or more" if most == inf else f"0 to {most:.0f}"
+        raise BadRequest(f"{name} is {bounds} seconds")
+    return float(value)
+
+
+def _wait(params: Params) -> float:
+    wait = _number(params, "wait", MAX_WAIT)
+    return DEFAULT_WAIT if wait is None else wait

@@ -1,0 +1,339 @@
+"""Makes the socket, and takes it away.
+
+At no moment can somebody connect whom the mode doesn't let: the socket is made with no rights, then
+given to its group, then its mode, then listened to, and only then does it get its name. A lock
+file beside it says that a daemon lives, so that a live one's socket is never taken, not even in a
+race, and a dead one's always is.
+"""
+
+import fcntl
+import grp
+import os
+import socket
+import stat
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, final
+
+from openfit_token.trusted_path import Untrusted, group_name, judge_directory
+from openfit_tokend.host.lock_holder import holder, sign
+from openfit_tokend.serving.peers import peer_of
+
+BACKLOG: Final = 4096
+"""Connections that may wait to be accepted: a client with a time-out is refused beyond."""
+DEFAULT_MODE: Final = 0o600
+"""Of the socket: it is the daemon's user's alone."""
+MAX_PATH: Final = 107
+"""Bytes of a Unix socket's path (unix(7))."""
+
+
+@dataclass
+class SocketUnusable(Exception):
+    """The socket can't be made. Says why and what to do."""
+
+    message: str
+    hint: str
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})"
+
+
+class SocketTaken(SocketUnusable):
+    """Somebody listens there already."""
+
+
+@final
+class Listener:
+    """A listening socket in the file system, and the lock that says it is ours."""
+
+    def __init__(self, path: Path, mode: int | None, group: str | None) -> None:
+        """Make the directory if it is missing, and the socket.
+
+        Raises:
+            SocketUnusable: another daemon lives there, or the place isn't safe, or not writable.
+        """
+        self.path = path
+        mode = DEFAULT_MODE if mode is None else mode
+        beside = path.with_name(f".{path.name}.{os.getpid()}")
+        if len(os.fsencode(beside)) > MAX_PATH:
+            raise SocketUnusable(f"the socket's path is too long: {path}", "choose a shorter one")
+        gid = _gid(group)
+        try:
+            _make_directory(path.parent, mode, gid)
+            self._lock = _lock(path)
+            try:
+                _judge_place(path)
+                self.socket = _listen(beside, mode, gid)
+                beside.replace(path)
+            except BaseException:
+                os.close(self._lock)
+                raise
+        except OSError as error:
+            raise SocketUnusable(
+                f"the socket {path} can't be made: {error.strerror}",
+                "check the directory's rights, or name another place with --socket",
+            ) from error
+        self._made = _inode(path)
+
+    def close(self) -> None:
+        """Stop listening, and remove the socket if it is still the one that was made.
+
+        A second time it does nothing.
+        """
+        if self.socket.fileno() < 0:
+            return
+        self.socket.close()
+        if _inode(self.path) == self._made:
+            self.path.unlink(missing_ok=True)
+        _lock_path(self.path).unlink(missing_ok=True)
+        os.close(self._lock)
+
+
+@final
+class AdoptedListener:
+    """A listening socket of the service manager's: its unit decides where it is, and for whom.
+
+    It is never removed, nor changed: it stays in the service manager's hands, and whoever connects
+    while no daemon runs is the next one's.
+    """
+
+    def __init__(self, fd: int) -> None:
+        """Take over a descriptor; it is closed if it is of no use.
+
+        Raises:
+            SocketUnusable: it isn't a listening Unix stream socket with a path.
+        """
+        try:
+            self.socket = socket.socket(fileno=fd)
+        except OSError as error:
+            os.close(fd)
+            raise _unfit("no socket") from error
+        try:
+            self.path = _path_of(self.socket)
+        except BaseException:
+            self.socket.close()
+            raise
+        self.socket.settimeout(0)
+
+    def close(self) -> None:
+        """Stop listening here. A second time it does nothing."""
+        self.socket.close()
+
+    def differences(self, path: Path | None, mode: int | None, group: str | None) -> list[str]:
+        """Name the settings that say something else of the socket than its unit; None: none is."""
+        try:
+            status = self.path.stat()
+        except OSError:  # its name is gone: the watchdog says so, and what to do
+            return []
+        given = {
+            "socket": path is not None and path != self.path,
+            "socket_mode": mode is not None and mode != stat.S_IMODE(status.st_mode),
+            "socket_group": group is not None and group != group_name(status.st_gid),
+        }
+        return [name for name, differs in given.items() if differs]
+
+
+def judge_place(path: Path, group: str | None) -> bool:
+    """Look whether a socket could be made; True: a daemon lives there already.
+
+    Raises:
+        SocketUnusable: it couldn't.
+    """
+    _gid(group)
+    if len(os.fsencode(path)) > MAX_PATH:
+        raise SocketUnusable(f"the socket's path is too long: {path}", "choose a shorter one")
+    try:
+        _judge_directory(path.parent)
+    except FileNotFoundError:  # what is there of the path is safe
+        if path.parent.parent.is_dir():
+            return False
+        raise SocketUnusable(
+            f"there is no directory {path.parent.parent}", "make it, or name another place"
+        ) from None
+    try:
+        _judge_place(path)
+    except SocketTaken:
+        return True
+    return False
+
+
+def who_is_kept_out(directory: Path, mode: int | None, group: str | None) -> str | None:
+    """Say whom a directory that is there already keeps from a socket that its mode opens to them."""
+    mode, gid = DEFAULT_MODE if mode is None else mode, _gid(group)
+    try:
+        status = directory.stat()
+    except OSError:  # it will be made as it should be
+        return None
+    of_group = status.st_mode & 0o010 and (gid is None or gid == status.st_gid)
+    if mode & 0o006 and not status.st_mode & 0o001:
+        return f"socket_mode lets everybody in, but {directory} doesn't"
+    if mode & 0o060 and not of_group and not status.st_mode & 0o001:
+        return f"socket_mode lets the group in, but {directory} doesn't"
+    return None
+
+
+def _gid(group: str | None) -> int | None:
+    if group is None:
+        return None
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError:
+        raise SocketUnusable(
+            f"there is no group {group}", f"groupadd --system {group}, or change socket_group"
+        ) from None
+
+
+def _path_of(sock: socket.socket) -> Path:
+    listens = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    if (sock.family, sock.type) != (socket.AF_UNIX, socket.SOCK_STREAM) or not listens:
+        raise _unfit("no listening Unix stream socket")
+    path: object = sock.getsockname()
+    if not isinstance(path, str) or not path:
+        raise _unfit("a socket without a path")
+    return Path(path)
+
+
+def _unfit(what: str) -> SocketUnusable:
+    return SocketUnusable(
+        f"the service manager passed {what}",
+        "write ListenStream=, an absolute path, and no Accept= into the socket unit",
+    )
+
+
+def _make_directory(directory: Path, mode: int, gid: int | None) -> None:
+    """Have the last directory of the path, judged; make it for those who may use the socket."""
+    with suppress(FileNotFoundError):
+        _judge_directory(directory)
+        return
+    directory.mkdir(mode=0o700)
+    if gid is not None:
+        os.chown(directory, -1, gid)
+    directory.chmod(0o700 | (0o050 if mode & 0o060 else 0) | (0o005 if mode & 0o006 else 0))
+    _judge_directory(directory)
+
+
+def _judge_directory(directory: Path) -> None:
+    try:
+        judge_directory(os.fspath(directory))
+    except Untrusted as untrusted:
+        raise SocketUnusable(
+            f"others could answer at a socket in {directory}: {untrusted}", untrusted.remedy
+        ) from None
+
+
+def _lock_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.lock")
+
+
+def _lock(path: Path) -> int:
+    """Lock the file beside the socket for as long as this process lives."""
+    while True:
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        lock = os.open(_lock_path(path), flags, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            pid = holder(_lock_path(path))
+            raise (_taken(path, pid) if path.exists() else _unlisted(path, pid)) from None
+        # Whoever held it before may have removed it after we opened it: then it locks nothing.
+        if _inode(_lock_path(path)) == (os.fstat(lock).st_dev, os.fstat(lock).st_ino):
+            sign(lock)
+            return lock
+        os.close(lock)
+
+
+def _judge_place(path: Path) -> None:
+    """Let only nothing, or a dead socket of root or ours, be replaced."""
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(status.st_mode):
+        kind = "a directory" if stat.S_ISDIR(status.st_mode) else "no socket"
+        raise SocketUnusable(f"{path} is there, and is {kind}", "name another place")
+    if status.st_uid not in {0, os.geteuid()}:
+        raise SocketUnusable(
+            f"{path} is a socket of uid {status.st_uid}", "remove it, or name another place"
+        )
+    pid = _holder(path)
+    if pid is not None:
+        raise _held(path) if _is_service_manager(pid) else _taken(path, pid)
+
+
+def _holder(path: Path) -> int | None:
+    """Return the process that began to listen there; 0: it can't be known, None: nobody listens."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(0)
+        try:
+            probe.connect(os.fspath(path))
+        except (ConnectionRefusedError, FileNotFoundError):
+            return None
+        except BlockingIOError:  # its queue is full: it lives
+            return 0
+        return peer_of(probe).pid
+
+
+def _is_service_manager(pid: int) -> bool:
+    """Return whether a process is systemd's, the system's or a user's. Only words depend on it."""
+    try:
+        return pid == 1 or Path(f"/proc/{pid}/comm").read_text() == "systemd\n"
+    except OSError:
+        return False
+
+
+def _taken(path: Path, pid: int | None) -> SocketTaken:
+    return SocketTaken(
+        f"another daemon{_number(pid)} listens at {path}",
+        "stop it first, or name another place with --socket",
+    )
+
+
+def _number(pid: int | None) -> str:
+    return f" (pid {pid})" if pid else ""  # 0: it is in another pid namespace
+
+
+def _unlisted(path: Path, pid: int | None) -> SocketTaken:
+    return SocketTaken(
+        f"another daemon{_number(pid)} has {path}, though the socket's file is gone: nobody can reach it",
+        "stop that daemon, then start this one; it holds the lock beside the socket"
+        f" (fuser -v {_lock_path(path)} names it)",
+    )
+
+
+def _held(path: Path) -> SocketTaken:
+    return SocketTaken(
+        f"systemd holds the socket {path}: it belongs to a socket unit",
+        "start the service instead (systemctl start openfit-tokend), or name another place with"
+        " --socket",
+    )
+
+
+def _listen(path: Path, mode: int, gid: int | None) -> socket.socket:
+    path.unlink(missing_ok=True)  # ours, from a crash: the lock says nobody else is here
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        umask = os.umask(0o777)
+        try:
+            sock.bind(os.fspath(path))
+        finally:
+            os.umask(umask)
+        if gid is not None:
+            os.chown(path, -1, gid)
+        path.chmod(mode)
+        sock.settimeout(0)
+        sock.listen(BACKLOG)
+    except BaseException:
+        sock.close()
+        path.unlink(missing_ok=True)
+        raise
+    return sock
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino

@@ -1,0 +1,192 @@
+"""The profiles that are served, and who may use them: the one thing that every answer asks.
+
+A reload takes a while, and clients are served meanwhile. These rules hold at each moment of it:
+
+- A profile changes together with its rights, as one (`change`).
+- Whoever uses a profile needs the rights that this profile has now, and those of the newest
+  configuration. So nobody gets a token that one of them forbids.
+- Which profiles there are, which is the default and who is an operator change at once, when every
+  profile has changed (`show`). So whatever both configurations have is there all the time.
+- A reload that ends half way, since the daemon stops, leaves all this as it is.
+"""
+
+from collections.abc import Mapping
+from typing import Final, final
+
+from openfit_token.errors import NotAllowed, TokenError
+from openfit_tokend.core.rights import (
+    Rights,
+    Who,
+    is_operator,
+    may_use,
+    no_such_profile,
+    not_yours,
+)
+from openfit_tokend.core.settings import Profile, Settings
+from openfit_tokend.keeping.keeper import Keeper
+from openfit_tokend.serving import audit
+from openfit_tokend.serving.peers import who
+from openfit_tokend.serving.shortcut import Shortcut
+from openfit_tokend.serving.users import Caller
+
+MAX_SHOWN: Final = 64
+"""Characters of a caller's own words that an error repeats."""
+
+
+@final
+class Profiles:
+    """All keepers, and what decides who is answered from which."""
+
+    def __init__(self, rights: Rights) -> None:
+        """Begin without profiles; `rights` are those of the configuration that is to be shown."""
+        self.keepers: dict[str, Keeper] = {}
+        """All that live, also those that a reload has yet to show or to remove."""
+        self.config_error: str | None = None
+        """Why the newest configuration was refused."""
+        self.stopping = False
+        self.shortcut = Shortcut()
+        self._shown: Mapping[str, Keeper] = {}
+        self._default: Keeper | None = None
+        self._rights = rights
+        self._newest = rights
+
+    # What changes them
+
+    def expect(self, rights: Rights) -> None:
+        """Ask for these rights too from now on: a newer configuration is about to come."""
+        self.shortcut.forget()
+        self._newest = rights
+
+    def add(self, keeper: Keeper) -> None:
+        """Take a keeper in. Nobody may ask for it yet: see `show`."""
+        self.keepers[keeper.profile.name] = keeper
+
+    def change(self, keeper: Keeper, profile: Profile) -> None:
+        """Return a keeper what the expected configuration says, and its rights with it."""
+        self.shortcut.forget()
+        keeper.reconfigure(profile, self._newest)
+
+    def show(self, settings: Settings) -> None:
+        """Serve the profiles of a configuration, and no others. All of them are there."""
+        self.shortcut.forget()
+        self._shown = {name: self.keepers[name] for name in settings.profiles}
+        name = settings.default_profile
+        if name is None and len(self._shown) == 1:
+            (name,) = self._shown
+        self._default = None if name is None else self._shown[name]
+        self._rights = self._newest
+        self.config_error = None
+
+    # Whose answer a caller gets
+
+    def find(self, caller: Caller, method: str, name: str | None) -> Keeper:
+        """Return the keeper of the profile that a call is for.
+
+        Without a name it is the default one; or the only one that the caller may use.
+
+        Raises:
+            NoSuchProfile: there is none, as far as the caller may know.
+            NotAllowed: the caller may use no profile at all.
+        """
+        keeper = self._default if name is None else self._shown.get(name)
+        if keeper is not None and self._may_use(caller, keeper):
+            return keeper
+        usable = self.usable(caller)
+        if name is None and len(usable) == 1:
+            (keeper,) = usable.values()
+            return keeper
+        hidden = self._rights.allowed or self._newest.allowed
+        if (name is None and usable) or not hidden or self.is_operator(caller):
+            raise no_such_profile(_fit(name), usable)
+        raise self._refusal(caller, method, name, usable)
+
+    def find_for_root(self, name: str | None) -> Keeper:
+        """Return the keeper of a profile, or of the default one, for who may use all.
+
+        Raises:
+            NoSuchProfile: there is none.
+        """
+        keeper = self._default if name is None else self._shown.get(name)
+        if keeper is None:
+            raise no_such_profile(_fit(name), self._shown)
+        return keeper
+
+    def find_for_all(self, name: str | None) -> Keeper | None:
+        """Return the keeper that answers this name, or none, whoever asks; None: that depends."""
+        keeper = self._default if name is None else self._shown.get(name)
+        return keeper if keeper is not None and self._is_open(keeper) else None
+
+    def usable(self, caller: Caller) -> Mapping[str, Keeper]:
+        """Return the profiles that a caller may use."""
+        asking = who(caller.sock, caller.peer)
+        return {
+            name: keeper
+            for name, keeper in self._shown.items()
+            if self._is_open(keeper) or self._lists(keeper, asking)
+        }
+
+    def refusal(self, caller: Caller, keeper: Keeper) -> TokenError | None:
+        """Return the error of a caller who waits for a profile that it may not use any more.
+
+        This is logged, and counted.
+        """
+        if self._may_use(caller, keeper):
+            return None
+        return self._refusal(caller, "wait", keeper.profile.name, self.usable(caller))
+
+    def _may_use(self, caller: Caller, keeper: Keeper) -> bool:
+        return self._is_open(keeper) or self._lists(keeper, who(caller.sock, caller.peer))
+
+    def _is_open(self, keeper: Keeper) -> bool:
+        """Return whether the profile has no lists, so that nobody is asked who it is."""
+        name = keeper.profile.name
+        return name not in keeper.rights.allowed and name not in self._newest.allowed
+
+    def _lists(self, keeper: Keeper, asking: Who) -> bool:
+        name = keeper.profile.name
+        return may_use(keeper.rights, name, asking) and may_use(self._newest, name, asking)
+
+    def _refusal(
+        self, caller: Caller, method: str, name: str | None, usable: Mapping[str, Keeper]
+    ) -> TokenError:
+        """Note that a caller may not use a profile (None: any), and return what it is told.
+
+        That depends on what the caller may use, and on nothing else: so nobody learns whether
+        there is a profile of a name that was guessed. The log says which one was meant.
+        """
+        is_one = name in self._shown
+        if is_one or not usable:
+            caller.user.refused += 1
+            audit.call_refused(caller, method, name if is_one else None)
+        return not_yours(caller.peer.uid, _fit(name), usable)
+
+    # Operators
+
+    def is_operator(self, caller: Caller) -> bool:
+        """Return whether a caller is an operator."""
+        asking = who(caller.sock, caller.peer)
+        return is_operator(self._rights, asking) and is_operator(self._newest, asking)
+
+    def judge_operator(self, caller: Caller, method: str) -> None:
+        """Return if a caller is an operator.
+
+        Raises:
+            NotAllowed: it isn't; this is logged, and counted.
+        """
+        if self.is_operator(caller):
+            return
+        caller.user.refused += 1
+        audit.call_refused(caller, method)
+        raise NotAllowed(
+            f"{method} is for operators: root, the daemon's user and admin_groups",
+            "ask the administrator, or use sudo",
+        )
+
+
+def _fit(name: str | None) -> str | None:
+    return None if name is None else shown(name)
+
+
+def shown(words: str) -> str:
+    """Return a caller's own words as an error repeats them."""
+    return repr(words if len(words) <= MAX_SHOWN else f"{words[:MAX_SHOWN]}...")

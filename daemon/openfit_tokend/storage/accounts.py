@@ -1,0 +1,210 @@
+"""The ledgers of all accounts: who may log in now, written down before it is done.
+
+One owner for all keepers, since profiles of one account share its lockout. The state file holds no
+secret. What can't be written stays in memory, is said, and is tried again until it is on disk.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+from math import inf
+from typing import Final, final
+
+import anyio
+import anyio.to_thread
+
+from openfit_tokend.core import budget
+from openfit_tokend.core.budget import Attempt, Fingerprint, Go, Ledger, Unwritten, Wait
+from openfit_tokend.core.events import Kind, OverBudget
+from openfit_tokend.core.secret import Secret
+from openfit_tokend.core.settings import Account
+from openfit_tokend.host import clock, log
+from openfit_tokend.host.blocking_calls import BlockingCalls
+from openfit_tokend.storage.ledger_file import State, StateFile
+
+WRITE_TIME: Final = 10.0
+"""Seconds that a login waits for the disk: one that hangs must not end a session."""
+RETRY: Final = 5.0
+"""Seconds until what couldn't be written is tried again."""
+MAX_PAUSE: Final = 0.05
+"""Seconds between two writes at most."""
+_PAUSE: Final = 3
+"""Between two writes, times the time of the first: a thousand logins at once share a few."""
+_SCRYPT_COST: Final = 2**9
+"""scrypt's n: half a MiB and a millisecond. What protects is that 16 bits name no password."""
+
+
+@final
+class Accounts:
+    """The ledger of each account, and which profiles are logged out."""
+
+    def __init__(self, file: StateFile) -> None:
+        """Read the state file; what is damaged counts as two of three rejections."""
+        self._file = file
+        self._state = self._on_disk = file.load()
+        self._settled: dict[Account, anyio.Event] = {}
+        self._calls = BlockingCalls("ledger")
+        self._writing = anyio.Lock()
+        self._changes = 0
+        self._written = 0  # of these
+        self._saves = 0  # that were begun
+        self._next_save = -inf  # CLOCK_BOOTTIME
+        self._trouble = anyio.Event()  # set: the last save failed
+        # One at a time: forty threads that hash at once would leave forty arenas of memory behind.
+        # Nobody else has a place in it: what hangs elsewhere holds no login up.
+        self._hashing = anyio.CapacityLimiter(1)
+
+    @property
+    def saved_at(self) -> float:
+        """Return until when all is on disk; -inf: nothing of this boot is."""
+        return self._on_disk.saved_at
+
+    def ledger(self, account: Account) -> Ledger:
+        """Return what is known of an account."""
+        return self._state.ledger(account)
+
+    async def admit(
+        self, account: Account, password: Secret, *, insisted: bool
+    ) -> Attempt | OverBudget | Unwritten | None:
+        """Wait until a login may be sent and write it down; or say why it may not.
+
+        None: while it waited an operator said that the secret may be another one: read it anew.
+        Call `settle` with the attempt in any case, when the login has ended.
+        """
+        announced = self.ledger(account).announced
+        fingerprint = await anyio.to_thread.run_sync(
+            self._fingerprint, account, password, limiter=self._hashing
+        )
+        while True:
+            asked = budget.ask(self.ledger(account), fingerprint, clock.boot(), insisted=insisted)
+            match asked:
+                case OverBudget():
+                    return asked
+                case Wait():
+                    await self._settled.setdefault(account, anyio.Event()).wait()
+                    if self.ledger(account).announced > announced:
+                        return None
+                case Go(ledger, attempt):
+                    self._put(account, ledger)
+                    return await self._written_down(account, attempt, insisted=insisted)
+
+    def settle(self, account: Account, attempt: Attempt, kind: Kind | None) -> None:
+        """Note how a login ended (None: accepted), and let a waiting one ask again."""
+        self._put(account, budget.settle(self.ledger(account), attempt, kind, clock.boot()))
+        self._settled.pop(account, anyio.Event()).set()
+
+    def announce(self, account: Account) -> None:
+        """Note that an operator said the account's secret may be another one."""
+        self._put(account, budget.announce(self.ledger(account), clock.boot()))
+
+    def is_logged_out(self, profile: str) -> bool:
+        """Return whether an operator logged this profile out."""
+        return profile in self._state.logged_out
+
+    def mark(self, profile: str, *, logged_out: bool) -> bool:
+        """Note whether a profile is logged out; True: that is news, and `write` is to follow."""
+        marks = self._state.logged_out
+        marks = marks | {profile} if logged_out else marks - {profile}
+        if marks == self._state.logged_out:
+            return False
+        self._change(replace(self._state, logged_out=marks))
+        return True
+
+    def is_behind(self, account: Account) -> bool:
+        """Return whether the file lacks a rejection of this account, or what may be one."""
+        return budget.lacks(self._on_disk.ledger(account), self.ledger(account))
+
+    def doubt(self, account: Account) -> None:
+        """Note that a rejection of this account was forgotten, as it couldn't be written down."""
+        self._put(account, budget.doubted(self.ledger(account), clock.boot()))
+        log.warning(
+            "rejections_forgotten",
+            username=account.username,
+            id_server=account.id_server,
+            hint="no login is sent by itself until one is ordered, or another password is stored",
+        )
+
+    async def write(self) -> bool:
+        """Return whether all changes until now are on disk; many callers share one write.
+
+        A disk that fails, or doesn't answer within WRITE_TIME, is said, and the daemon goes on in
+        memory. Never raises.
+        """
+        mine, saves = self._changes, self._saves
+        async with self._writing:
+            if self._written >= mine:
+                return True
+            hangs = self._trouble.is_set() and self._calls.threads
+            if hangs or self._saves > saves:  # or one that began since then has failed
+                return False
+            await anyio.sleep(max(0.0, self._next_save - clock.boot()))
+            began = clock.boot()
+            self._saves += 1
+            changes, state = self._changes, replace(self._state, saved_at=began)
+            reason = await self._try_save(state)
+            if not reason:
+                self._written, self._on_disk = changes, state
+            self._note(reason)
+            ended = clock.boot()
+            self._next_save = ended + min(MAX_PAUSE, _PAUSE * (ended - began))
+            return not reason
+
+    async def keep_trying(self) -> None:
+        """Write what couldn't be written, as soon as that can be done. Never returns."""
+        while True:
+            await self._trouble.wait()
+            await anyio.sleep(RETRY)
+            await self.write()
+
+    async def _written_down(
+        self, account: Account, attempt: Attempt, *, insisted: bool
+    ) -> Attempt | Unwritten:
+        try:
+            if await self.write():
+                return attempt
+        except BaseException:  # cancelled: it will not be sent
+            self.settle(account, attempt, Kind.TRANSIENT)
+            raise
+        if budget.may_go_unwritten(self.ledger(account), attempt, insisted=insisted):
+            return attempt
+        self.settle(account, attempt, Kind.TRANSIENT)
+        return Unwritten()
+
+    async def _try_save(self, state: State) -> str:
+        """Save it in a thread, which a disk that hangs may hold; return what is wrong, if anything."""
+        try:
+            await self._calls.run("ledger", lambda: self._file.save(state), WRITE_TIME)
+        except TimeoutError:
+            return f"no answer within {WRITE_TIME:.0f} s"
+        except OSError as error:
+            return error.strerror or "it can't be written"
+        return ""
+
+    def _note(self, reason: str) -> None:
+        if reason and not self._trouble.is_set():
+            log.warning(
+                "state_not_written",
+                path=self._file.path,
+                reason=reason,
+                hint="until this is mended only logins that an operator orders, or whose password"
+                " was accepted before, are sent",
+            )
+            self._trouble.set()
+        elif not reason and self._trouble.is_set():
+            log.info("state_written", path=self._file.path)
+            self._trouble = anyio.Event()
+
+    def _put(self, account: Account, ledger: Ledger) -> None:
+        ledgers: Mapping[Account, Ledger] = {**self._state.ledgers, account: ledger}
+        self._change(replace(self._state, ledgers=ledgers))
+
+    def _change(self, state: State) -> None:
+        self._state = state
+        self._changes += 1
+
+    def _fingerprint(self, account: Account, password: Secret) -> Fingerprint:
+        salt = self._state.salt + account.id_server.encode() + account.username.encode()
+        digest = hashlib.scrypt(
+            password.reveal.encode(), salt=salt, n=_SCRYPT_COST, r=8, p=1, dklen=2
+        )
+        return Fingerprint(int.from_bytes(digest))

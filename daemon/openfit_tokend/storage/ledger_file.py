@@ -1,0 +1,319 @@
+"""The state file: what must not be forgotten over a restart, and is no secret.
+
+It holds the times of rejected logins, 16 bits of a salted hash of each rejected password, and
+which profiles an operator logged out. Times are CLOCK_BOOTTIME; the file says of which boot, and
+what the wall clock showed, so that after a reboot the remaining waits are known, at most a whole
+window.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from errno import EPERM
+from math import inf, isfinite
+from pathlib import Path
+from typing import Final, cast
+
+import platformdirs
+
+from openfit_token.trusted_path import Untrusted, judge_directory
+from openfit_tokend.core import budget
+from openfit_tokend.core.budget import LIMIT, WINDOW, Entry, Fingerprint, Ledger
+from openfit_tokend.core.settings import Account
+from openfit_tokend.host import clock, log
+from openfit_tokend.host.lock_holder import holder, sign
+
+VERSION: Final = 2
+"""Of the file's form."""
+READABLE: Final = (1, 2)
+"""Versions of the form that are read. The first had an identity beside each profile's name."""
+LATE: Final = 60.0
+"""Seconds after a restart at which a login that was under way counts as lost: the server may
+still be at it."""
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+
+Json = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the file holds. `unknown`: the ledger of an account it doesn't name."""
+
+    salt: bytes
+    ledgers: Mapping[Account, Ledger] = field(default_factory=dict[Account, Ledger])
+    logged_out: frozenset[str] = frozenset()
+    """Profiles that an operator logged out, until an operator logs them in."""
+    unknown: Ledger = field(default_factory=Ledger)
+    saved_at: float = -inf
+    """CLOCK_BOOTTIME until which all that came is in it; -inf: none of this boot."""
+
+    def ledger(self, account: Account) -> Ledger:
+        """Return what is known of an account."""
+        return self.ledgers.get(account, self.unknown)
+
+
+def state_path(config_path: Path) -> Path:
+    """Return where the file is: in $STATE_DIRECTORY (systemd.exec(5)), else in the user's state.
+
+    There each configuration has one of its own, so that two daemons of one user don't share it.
+    """
+    given = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
+    if given:
+        return Path(given).absolute() / "ledger.json"
+    which = hashlib.sha256(os.fsencode(config_path)).hexdigest()[:12]
+    return platformdirs.user_state_path("openfit-tokend").absolute() / f"ledger-{which}.json"
+
+
+@dataclass(frozen=True, slots=True)
+class StateFile:
+    """Reads and writes the file, whole each time."""
+
+    path: Path
+
+    def load(self) -> State:
+        """Return the state; a file that isn't there is an empty one, a damaged one is logged."""
+        fresh = State(salt=secrets.token_bytes(16))
+        try:
+            judge_directory(str(self.path.parent))
+            text = self.path.read_bytes()
+        except FileNotFoundError:
+            return fresh
+        except Untrusted as untrusted:
+            return self._damaged(fresh, str(untrusted))
+        except OSError as error:
+            return self._damaged(fresh, error.strerror or "can't be read")
+        try:
+            return parsed(json.loads(text))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
+            return self._damaged(fresh, "not a ledger of this version")
+
+    def save(self, state: State) -> None:
+        """Replace the file atomically, and have it on disk when this returns.
+
+        `state.saved_at` must be a moment of this boot.
+
+        Raises:
+            OSError: it can't be written.
+        """
+        try:
+            self._make_directory()
+        except Untrusted as untrusted:
+            raise PermissionError(EPERM, f"{untrusted}: {untrusted.remedy}") from None
+        beside = self.path.with_suffix(".new")
+        beside.unlink(missing_ok=True)  # of a daemon that was killed
+        fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(fd, "w") as file:
+            file.write(json.dumps(formed(state)))  # `dump` would do it in Python
+            file.flush()
+            os.fsync(fd)
+        beside.replace(self.path)
+        directory = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)  # else a power cut could bring back the file before
+        finally:
+            os.close(directory)
+
+    def lock(self) -> bool:
+        """Keep other daemons off the file while this process lives; False: one has it already.
+
+        Two that count in one file would forget each other's rejections.
+
+        Raises:
+            Untrusted: others could exchange the file.
+        """
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            self._make_directory()
+            lock = os.open(self.path.with_suffix(".lock"), flags, 0o600)
+        except OSError:
+            return True  # nor can it be written then, which is said when it is tried
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            return False
+        sign(lock)
+        return True
+
+    def holder(self) -> int | None:
+        """Return the process that has the file, where `lock` says that one has; None: unknown."""
+        return holder(self.path.with_suffix(".lock"))
+
+    def is_locked(self) -> bool:
+        """Return whether a daemon has the file at this moment."""
+        try:
+            lock = os.open(
+                self.path.with_suffix(".lock"), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+            )
+        except OSError:
+            return False
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(lock)
+        return False
+
+    def _make_directory(self) -> None:
+        """Have the directory, and those above it, so that nobody else can write there."""
+        directory = self.path.parent
+        with suppress(FileNotFoundError):
+            judge_directory(str(directory))
+            return
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        judge_directory(str(directory))
+
+    def _damaged(self, fresh: State, reason: str) -> State:
+        log.warning(
+            "state_unreadable",
+            path=self.path,
+            reason=reason,
+            hint="taken as two of three rejected logins; it is written anew",
+        )
+        now = clock.boot()
+        return State(fresh.salt, unknown=Ledger(entries=(Entry(now),) * (LIMIT - 1)))
+
+
+def boot_id() -> str:
+    """Return the name of this boot of the host; "" where it can't be known."""
+    try:
+        return _BOOT_ID.read_text().strip()
+    except OSError:
+        return ""  # then each start counts as a reboot
+
+
+def formed(state: State) -> Json:
+    """Return a state as the file has it."""
+    return {
+        "v": VERSION,
+        "boot_id": boot_id(),
+        "boot": state.saved_at,
+        "wall": clock.wall() - (clock.boot() - state.saved_at),
+        "salt": state.salt.hex(),
+        "accounts": [
+            {
+                "id_server": account.id_server,
+                "username": account.username,
+                "entries": [[entry.at, entry.clear] for entry in ledger.entries],
+                "clear": ledger.clear,
+                "under_way": len(ledger.under_way),
+                "rejected": ledger.rejected,
+                "announced": _shown(ledger.announced),
+                "refused_sent": _shown(ledger.refused_sent),
+            }
+            for account, ledger in state.ledgers.items()
+            if ledger.matters or state.unknown.matters
+        ],
+        "logged_out": sorted(state.logged_out),
+        "unknown": [entry.at for entry in state.unknown.entries],
+    }
+
+
+def parsed(value: object) -> State:
+    """Return the state of a file that `formed` made, its times in this boot's clock.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError, OverflowError: it is damaged.
+    """
+    # Whatever is not as `formed` made it raises one of the errors that `load` expects.
+    file = cast("Json", value)
+    if file["v"] not in READABLE:
+        raise ValueError("another version")
+    restart = _Restart(
+        same_boot=file["boot_id"] == boot_id() != "",
+        ago=clock.wall() - _number(file["wall"]),
+        saved=_number(file["boot"]),
+        now=clock.boot(),
+    )
+    ledgers: dict[Account, Ledger] = {}
+    for each in cast("Sequence[Json]", file["accounts"]):
+        account, ledger = _account(each), _ledger(each, restart)
+        other = ledgers.get(account)
+        ledgers[account] = ledger if other is None else budget.merged(other, ledger)
+    unknown = cast("Sequence[object]", file["unknown"])
+    return State(
+        salt=bytes.fromhex(cast("str", file["salt"])),
+        ledgers=ledgers,
+        logged_out=_names(file["logged_out"]),
+        unknown=Ledger(entries=tuple(Entry(restart.entry(_number(at))) for at in unknown)),
+        saved_at=restart.saved if restart.same_boot else -inf,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Restart:
+    """How the file's times are to be read now."""
+
+    same_boot: bool
+    ago: float
+    """Seconds since the file was written, by the wall clock."""
+    saved: float
+    now: float
+
+    def moment(self, at: float) -> float:
+        """Return a moment of the file in this boot's time."""
+        return at if self.same_boot else self.now - self.ago - (self.saved - at)
+
+    def entry(self, at: float) -> float:
+        """Return an entry's time: after a reboot what remains of its window is 0 to a whole one."""
+        if self.same_boot:
+            return min(at, self.now + LATE)
+        return min(self.now, max(self.now - WINDOW, self.moment(at)))
+
+
+def _account(each: Json) -> Account:
+    return Account(str(each["id_server"]), str(each["username"]))
+
+
+def _ledger(each: Json, restart: _Restart) -> Ledger:
+    entries = [
+        Entry(restart.entry(_number(at)), clear=bool(clear))
+        for at, clear in cast("Sequence[tuple[object, object]]", each["entries"])
+    ]
+    lost = [Entry(restart.now + LATE)] * min(LIMIT, int(_number(each["under_way"])))
+    ledger = Ledger(
+        entries=tuple(sorted(entries + lost, key=lambda entry: entry.at)),
+        clear=int(_number(each["clear"])),
+        rejected=tuple(
+            Fingerprint(int(_number(one))) for one in cast("Sequence[object]", each["rejected"])
+        ),
+        announced=restart.moment(_hidden(each["announced"])),
+        refused_sent=restart.moment(_hidden(each["refused_sent"])),
+    )
+    account = _account(each)
+    if ledger.rejected and (account.id_server, account.username) != (
+        each["id_server"],
+        each["username"],
+    ):
+        # It was spelled otherwise when its passwords were hashed: none can be told any more.
+        return budget.doubted(ledger, restart.now)
+    return ledger
+
+
+def _names(value: object) -> frozenset[str]:
+    if not isinstance(value, list | dict):
+        raise TypeError("not names")
+    names = cast("Sequence[object]", value)
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError("not names")
+    return frozenset(cast("Sequence[str]", names))
+
+
+def _shown(moment: float) -> float | None:
+    return None if moment == -inf else moment
+
+
+def _hidden(moment: object) -> float:
+    return -inf if moment is None else _number(moment)
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        raise TypeError("not a number")
+    return float(value)

@@ -1,0 +1,342 @@
+"""A session as bytes: the form in which it outlives the daemon.
+
+SHA-256 of all that follows, the form's version in two bytes, MessagePack. The sum covers the
+version, and comes first in every version: so a newer daemon's bytes can be told from damaged ones.
+"""
+
+from dataclasses import dataclass
+from hashlib import sha256
+from math import inf, isnan
+from typing import Final, TypeAlias, assert_never, cast
+
+import msgpack
+
+from openfit_token.errors import BY_CODE
+from openfit_tokend.core.schedule import Policy
+from openfit_tokend.core.secret import Secret
+from openfit_tokend.core.session import (
+    AccessToken,
+    Bar,
+    Doing,
+    Idle,
+    Login,
+    Problem,
+    Refresh,
+    RefreshToken,
+    Requesting,
+    Session,
+    Stopped,
+)
+from openfit_tokend.core.settings import Identity
+
+Plain: TypeAlias = "bool | int | float | str | bytes | list[Plain] | None"
+"""What MessagePack makes of bytes."""
+
+VERSION: Final = 3
+"""Of the form. A daemon reads older ones, and leaves newer ones alone."""
+_SUM: Final = 32
+"""Bytes of the sum."""
+_HEAD: Final = _SUM + 2
+"""Bytes of the sum and the version."""
+_SAME: Final = 7
+"""Values that each version begins with."""
+
+
+class Damaged(ValueError):
+    """These bytes are no session, or not all of it."""
+
+
+class Newer(ValueError):
+    """These bytes are whole, and a newer daemon's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """What is kept of a profile. Moments are seconds of CLOCK_BOOTTIME, of the boot it names."""
+
+    sequence: int
+    """Of all that is kept, whatever profile: the highest is the newest."""
+    boot_id: str
+    profile: str
+    identity: bytes
+    """Its digest: the session is dropped if the configuration says another."""
+    policy: Policy
+    """By which the token's `due` was drawn."""
+    session: Session
+    last_success_at: float | None
+    at: float
+    """When it was so; inf: as it was stored by an earlier version, later than all that it says."""
+    unwritten: bool
+    """The ledger's file lacked a rejection of the profile's account."""
+
+
+def digest(identity: Identity) -> bytes:
+    """Return the digest of an identity."""
+    parts = [identity.id_server, identity.client_id, identity.scope, identity.username]
+    return sha256(_packed(parts)).digest()
+
+
+def encoded(kept: Kept) -> bytes:
+    """Return the bytes. They hold the tokens: they must not leave memory."""
+    body = VERSION.to_bytes(2) + _packed(_formed(kept))
+    return sha256(body).digest() + body
+
+
+def decoded(data: bytes) -> Kept:
+    """Return what `encoded` was given.
+
+    Raises:
+        Damaged: these aren't such bytes.
+        Newer: they are, of a form that this daemon doesn't know.
+    """
+    if len(data) < _HEAD or sha256(data[_SUM:]).digest() != data[:_SUM]:
+        raise Damaged
+    version = int.from_bytes(data[_SUM:_HEAD])
+    if version > VERSION:
+        raise Newer
+    try:
+        value = _unpacked(data[_HEAD:])
+        return _kept(value if version == VERSION else _of_this_version(value))
+    except (ValueError, msgpack.UnpackException) as error:
+        raise Damaged from error
+
+
+# A token is whatever JSON can say, so also what UTF-8 can't.
+
+
+def _packed(value: object) -> bytes:
+    packed: bytes = msgpack.packb(value, unicode_errors="surrogatepass")
+    return packed
+
+
+def _unpacked(data: bytes) -> Plain:
+    value: object = msgpack.unpackb(data, unicode_errors="surrogatepass", strict_map_key=True)
+    return cast("Plain", value)  # maps, which nothing below takes, apart
+
+
+# Values to plain lists: what stands where is known to the two functions of a pair
+
+
+def _formed(kept: Kept) -> object:
+    policy = kept.policy
+    return [
+        kept.sequence,
+        kept.boot_id,
+        kept.profile,
+        kept.identity,
+        [policy.refresh_before, policy.refresh_token_lifetime],
+        _formed_session(kept.session),
+        kept.last_success_at,
+        kept.at,
+        kept.unwritten,
+    ]
+
+
+def _kept(value: Plain) -> Kept:
+    match value:
+        case [sequence, boot_id, profile, identity, policy, session, success, at, unwritten]:
+            return Kept(
+                sequence=_whole(sequence),
+                boot_id=_text(boot_id),
+                profile=_text(profile),
+                identity=_bytes(identity),
+                policy=_policy(policy),
+                session=_session(session),
+                last_success_at=None if success is None else _number(success),
+                at=_number(at),
+                unwritten=_flag(unwritten),
+            )
+        case _:
+            raise Damaged
+
+
+def _of_this_version(value: Plain) -> Plain:
+    """Return what an earlier version stored: the rejections it had couldn't be written down."""
+    match value:
+        case [*same, [bytes(), [*_proven], [*_lost], [*rejected]]] if len(same) == _SAME:
+            return [*same, inf, bool(rejected)]
+        case _:
+            raise Damaged
+
+
+def _policy(value: Plain) -> Policy:
+    match value:
+        case [refresh_before, refresh_token_lifetime]:
+            return Policy(_number(refresh_before), _number(refresh_token_lifetime))
+        case _:
+            raise Damaged
+
+
+def _formed_session(session: Session) -> object:
+    return [
+        _formed_doing(session.doing),
+        None if session.access is None else _formed_access(session.access),
+        None if session.refresh is None else _formed_refresh(session.refresh),
+        session.number,
+        session.attempt,
+        None if session.error is None else _formed_problem(session.error),
+        None if session.bar is None else _formed_bar(session.bar),
+        session.wanted,
+        session.refusals,
+        session.refused_at,
+        session.ended,
+    ]
+
+
+def _session(value: Plain) -> Session:
+    match value:
+        case [
+            doing, access, refresh, number, attempt, error, bar, wanted, refusals, refused_at, ended
+        ]:  # fmt: skip
+            return Session(
+                doing=_doing(doing),
+                access=None if access is None else _access(access),
+                refresh=None if refresh is None else _refresh(refresh),
+                number=_whole(number),
+                attempt=_whole(attempt),
+                error=None if error is None else _problem(error),
+                bar=None if bar is None else _bar(bar),
+                wanted=_flag(wanted),
+                refusals=_whole(refusals),
+                refused_at=_number(refused_at),
+                ended=_number(ended),
+            )
+        case _:
+            raise Damaged
+
+
+def _formed_doing(doing: Doing) -> object:
+    match doing:
+        case Idle(due):
+            return ["idle", due]
+        case Requesting(request, login_after):
+            if isinstance(request, Login):
+                return ["login", request.insisted, login_after]
+            return ["refresh", request.token.reveal, login_after]
+        case Stopped():
+            return ["stopped"]
+        case _:
+            assert_never(doing)
+
+
+def _doing(value: Plain) -> Doing:
+    match value:
+        case ["idle", due]:
+            return Idle(_number(due))
+        case ["login", insisted, login_after]:
+            return Requesting(Login(_flag(insisted)), _flag(login_after))
+        case ["refresh", token, *_, login_after]:  # version 1: a time-out between them
+            return Requesting(Refresh(_secret(token)), _flag(login_after))
+        case ["stopped"]:
+            return Stopped()
+        case _:
+            raise Damaged
+
+
+def _formed_access(access: AccessToken) -> object:
+    return [
+        access.value.reveal,
+        access.id,
+        access.scope,
+        access.number,
+        access.sent,
+        access.lifetime,
+        access.obtained,
+        access.due,
+    ]
+
+
+def _access(value: Plain) -> AccessToken:
+    match value:
+        case [token, name, scope, number, sent, lifetime, obtained, due]:
+            return AccessToken(
+                value=_secret(token),
+                id=_text(name),
+                scope=_text(scope),
+                number=_whole(number),
+                sent=_number(sent),
+                lifetime=_number(lifetime),
+                obtained=_number(obtained),
+                due=_number(due),
+            )
+        case _:
+            raise Damaged
+
+
+def _formed_refresh(refresh: RefreshToken) -> object:
+    return [refresh.value.reveal, refresh.since, refresh.lost, refresh.unclear]
+
+
+def _refresh(value: Plain) -> RefreshToken:
+    match value:
+        case [token, since, lost, unclear]:
+            return RefreshToken(_secret(token), _number(since), _whole(lost), _whole(unclear))
+        case _:
+            raise Damaged
+
+
+def _formed_bar(bar: Bar) -> object:
+    return [bar.until, _formed_problem(bar.error), bar.count]
+
+
+def _bar(value: Plain) -> Bar:
+    match value:
+        case [until, error, count]:
+            return Bar(_number(until), _problem(error), _whole(count))
+        case _:
+            raise Damaged
+
+
+def _formed_problem(problem: Problem) -> object:
+    return [problem.kind.code, problem.message, problem.hint, problem.at, problem.until]
+
+
+def _problem(value: Plain) -> Problem:
+    match value:
+        case [str() as code, message, hint, at, until] if code in BY_CODE:
+            return Problem(
+                BY_CODE[code],
+                _text(message),
+                None if hint is None else _text(hint),
+                _number(at),
+                None if until is None else _number(until),
+            )
+        case _:
+            raise Damaged
+
+
+# Single values
+
+
+def _text(value: Plain) -> str:
+    if not isinstance(value, str):
+        raise Damaged
+    return value
+
+
+def _secret(value: Plain) -> Secret:
+    return Secret(_text(value))
+
+
+def _bytes(value: Plain) -> bytes:
+    if not isinstance(value, bytes):
+        raise Damaged
+    return value
+
+
+def _flag(value: Plain) -> bool:
+    if not isinstance(value, bool):
+        raise Damaged
+    return value
+
+
+def _whole(value: Plain) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise Damaged
+    return value
+
+
+def _number(value: Plain) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or isnan(value):
+        raise Damaged
+    return float(value)

@@ -1,0 +1,184 @@
+"""`openfit-tokend emulator` as a process: what it prints, and how it ends."""
+
+import os
+import signal
+import subprocess
+import sys
+import tomllib
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+import trustme
+
+import openfit_token
+import openfit_tokend
+
+RUN = "import sys; from openfit_tokend.emulator.command import main; sys.exit(main(sys.argv[1:]))"
+WITHOUT_EXTRA = f"import sys; sys.modules['starlette'] = None; {RUN}"
+PATH = os.pathsep.join(
+    str(Path(str(m.__file__)).parents[1]) for m in (openfit_token, openfit_tokend)
+)
+ENVIRONMENT = {**os.environ, "PYTHONPATH": PATH}
+
+pytestmark = pytest.mark.system
+
+
+@contextmanager
+def emulator(*options: str) -> Generator[subprocess.Popen[str]]:
+    argv = [sys.executable, "-c", RUN, "--port", "0", *options]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(argv, env=ENVIRONMENT, stdout=pipe, stderr=pipe, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def refusal(*options: str, code: str = RUN) -> tuple[int, str]:
+    """Return the exit status and the text of an emulator that doesn't begin."""
+    argv = [sys.executable, "-c", code, "--port", "0", *options]
+    ended = subprocess.run(
+        argv, env=ENVIRONMENT, capture_output=True, text=True, timeout=20, check=False
+    )
+    assert ended.stdout == ""
+    return ended.returncode, ended.stderr
+
+
+def greeting(process: subprocess.Popen[str], lines: int = 11) -> list[str]:
+    assert process.stdout is not None
+    return [process.stdout.readline().rstrip("\n") for _ in range(lines)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_silently(number: signal.Signals) -> None:
+    with emulator() as process:
+        greeting(process)
+
+        process.send_signal(number)
+        out, err = process.communicate(timeout=20)
+
+    assert (process.returncode, out, err) == (0, "", "")
+
+
+def test_it_says_where_it_listens_and_how_to_use_it() -> None:
+    with emulator("--token-lifetime", "7") as process:
+        first, *rest = greeting(process)
+        profile = tomllib.loads("\n".join(rest[1:]))["profiles"]["emulator"]
+        form = {
+            "grant_type": "password",
+            "scope": profile["scope"],
+            "client_id": profile["client_id"],
+            "username": profile["username"],
+            "password": profile["password_command"][1],
+        }
+
+        answer = httpx.post(f"{profile['id_server']}/connect/token", data=form, trust_env=False)
+
+        assert profile["id_server"] in first
+        assert profile["api_url"] == f"{profile['id_server']}/api"
+        assert answer.json()["expires_in"] == 7
+
+
+def test_a_password_that_was_given_is_not_shown() -> None:
+    with emulator("--username", 'a"b', "--password", "sesame", "--user", "c:other") as process:
+        text = "\n".join(greeting(process))
+
+    assert 'username = "a\\"b"' in text
+    assert "sesame" not in text
+    assert "other" not in text
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--host", "0.0.0.0"], "'0.0.0.0' is no loopback address"),  # noqa: S104 -- refused
+        (["--fault", "rest@2"], "there is no fault 'rest'; did you mean reset?"),
+        (["--token-lifetime", "0"], "'0' is not a whole number from 1"),
+        (["--port", "65536"], "'65536' is not a whole number from 0 to 65535"),
+        (["--user", "name"], "write NAME:PASSWORD"),
+        (["--tokenlifetime", "5"], "unrecognized arguments"),
+        (["--tls-key", "/nowhere/key.pem"], "--tls-key needs --tls-cert beside it"),
+    ],
+)
+def test_a_wrong_option_is_named_with_exit_64(options: list[str], said: str) -> None:
+    status, text = refusal(*options)
+
+    assert status == 64
+    assert said in text
+    assert text.startswith("openfit-tokend emulator: ")
+    assert text.count("\n") == 1
+
+
+def test_without_the_extra_it_names_what_to_install() -> None:
+    status, text = refusal(code=WITHOUT_EXTRA)
+
+    assert status == 71
+    assert text == (
+        "openfit-tokend emulator: starlette is missing: run pip install 'openfit-tokend[demo]'\n"
+    )
+
+
+def test_a_port_that_is_taken_is_said_with_exit_71() -> None:
+    with emulator() as process:
+        url = greeting(process)[0].split()[4].rstrip(".")
+
+        status, text = refusal("--port", url.rpartition(":")[2])
+
+    assert status == 71
+    assert "Address already in use (choose another --port; 0 takes any that is free)" in text
+    assert text.count("\n") == 1
+
+
+def test_a_certificate_that_is_missing_is_said_with_exit_71() -> None:
+    status, text = refusal("--tls-cert", "/nowhere/cert.pem")
+
+    assert status == 71
+    assert text == (
+        "openfit-tokend emulator: can't read /nowhere/cert.pem: No such file or directory\n"
+    )
+
+
+def test_a_key_that_is_missing_is_said_with_exit_71(tmp_path: Path) -> None:
+    certificate = tmp_path / "cert.pem"
+    trustme.CA().issue_cert("127.0.0.1").cert_chain_pems[0].write_to_path(str(certificate))
+
+    status, text = refusal("--tls-cert", str(certificate), "--tls-key", "/nowhere/key.pem")
+
+    assert status == 71
+    assert text == (
+        "openfit-tokend emulator: can't read /nowhere/key.pem: No such file or directory\n"
+    )
+
+
+@pytest.mark.parametrize("key", [[], ["--tls-key", "key.pem"]])
+def test_files_without_a_certificate_and_its_key_are_named_with_exit_71(
+    key: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("cert.pem", "key.pem"):
+        Path(name).write_text("nothing of the kind\n")
+
+    status, text = refusal("--tls-cert", "cert.pem", *key)
+
+    assert status == 71
+    named = " and ".join(["cert.pem", *key[1:]])
+    assert text == f"openfit-tokend emulator: no PEM certificate with its key: {named}\n"
+
+
+def test_a_full_disk_is_said_with_exit_74() -> None:
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-c", RUN, "--port", "0"],
+            env=ENVIRONMENT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+
+    assert ended.returncode == 74
+    assert ended.stderr == "openfit-tokend emulator: can't write to the standard output\n"

@@ -1,0 +1,60 @@
+"""The one timer, on a loop whose time passes only while it sleeps."""
+
+import asyncio  # noqa: TID251 -- the loop itself is what is looked at
+from selectors import EpollSelector, SelectorKey
+
+import anyio
+import pytest
+
+from openfit_tokend.host import clock
+from openfit_tokend.host.alarm import Alarm
+
+MINUTE = 60.0
+FAR = 1000.0
+
+
+class Sleeper(EpollSelector):
+    """Sleeps in no time, and remembers how long each sleep was meant to be."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.sleeps = list[float]()
+
+    def select(self, timeout: float | None = None) -> list[tuple[SelectorKey, int]]:
+        if timeout:
+            self.now += timeout
+            self.sleeps.append(timeout)
+        return super().select(0)
+
+
+class DreamLoop(asyncio.SelectorEventLoop):
+    """A loop whose clock is its sleeper's."""
+
+    def __init__(self, sleeper: Sleeper) -> None:
+        self._sleeper = sleeper
+        super().__init__(sleeper)
+
+    def time(self) -> float:
+        return self._sleeper.now
+
+
+def test_it_looks_at_the_clocks_once_a_minute_though_nothing_is_due(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """So a moment that passed while the host slept is noticed that soon."""
+    sleeper = Sleeper()
+    monkeypatch.setattr(clock, "boot", lambda: sleeper.now)
+
+    async def wait() -> None:
+        alarm, due = Alarm(), anyio.Event()
+        alarm.at(FAR, due.set)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(alarm.run)
+            await due.wait()
+            tasks.cancel_scope.cancel()
+
+    anyio.run(wait, backend_options={"loop_factory": lambda: DreamLoop(sleeper)})
+
+    assert sleeper.now == pytest.approx(FAR)
+    assert max(sleeper.sleeps) == pytest.approx(MINUTE)

@@ -1,0 +1,143 @@
+"""The certificate authorities: read when they are needed, and anew when they changed, by nobody else's time."""
+
+import os
+from pathlib import Path
+
+import pytest
+import trustme
+
+from daemons import profile, running_daemon
+from emulators import RunningEmulator, running_emulator
+from inside import async_await_that, daemon_inside
+from openfit_tokend.emulator.server import Place
+from openfit_tokend.keeping import trust
+from openfit_tokend.keeping.trust import MAX_KEPT, Trust
+from openfit_tokend.keeping.turns import MAX_REQUESTS
+
+
+def written(ca: trustme.CA, path: Path) -> Path:
+    ca.cert_pem.write_to_path(str(path))
+    return path
+
+
+def place(ca: trustme.CA, path: Path) -> Place:
+    ca.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(path))
+    return Place(tls_cert=path)
+
+
+@pytest.fixture
+def ca() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def fifo(tmp_path: Path) -> Path:
+    """A file that can be opened, and then nothing comes."""
+    os.mkfifo(tmp_path / "fifo")
+    return tmp_path / "fifo"
+
+
+async def test_a_file_that_stays_as_it_is_is_read_once(ca: trustme.CA, tmp_path: Path) -> None:
+    file, asked = str(written(ca, tmp_path / "ca.pem")), Trust()
+
+    assert await asked.context(file) is await asked.context(file)
+
+
+async def test_a_file_that_changed_is_read_anew(ca: trustme.CA, tmp_path: Path) -> None:
+    file, asked = written(ca, tmp_path / "ca.pem"), Trust()
+    before = (await asked.context(str(file))).get_ca_certs(binary_form=True)
+
+    written(trustme.CA(), file)
+
+    after = (await asked.context(str(file))).get_ca_certs(binary_form=True)
+    assert len(before) == len(after) == 1
+    assert before != after
+
+
+async def test_so_is_what_the_environment_names(
+    ca: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, asked = written(ca, tmp_path / "ca.pem"), Trust()
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    context = await asked.context(None)
+    assert await asked.context(None) is context
+
+    written(trustme.CA(), file)
+
+    assert await asked.context(None) is not context
+
+
+async def test_contexts_of_files_that_nobody_names_any_more_are_let_go_of(
+    ca: trustme.CA, tmp_path: Path
+) -> None:
+    asked = Trust()
+    files = [str(written(ca, tmp_path / f"{number}.pem")) for number in range(MAX_KEPT + 1)]
+    contexts = [await asked.context(file) for file in files]
+
+    assert await asked.context(files[1]) is contexts[1]
+    assert await asked.context(files[0]) is not contexts[0]
+
+
+def test_a_ca_file_that_hangs_holds_up_its_own_profile_alone(
+    fifo: Path, emulator: RunningEmulator
+) -> None:
+    hanging = profile("https://127.0.0.1:9", "hanging", ca_file=f'"{fifo}"')
+    with running_daemon(hanging, profile(emulator.url, "well")) as daemon:
+        assert daemon.call("get_token", profile="well")["profile"] == "well"
+        assert daemon.profile_status("hanging")["state"] == "logging_in"
+
+        assert daemon.stop() == 0
+
+
+def test_so_does_a_store_of_the_system_that_hangs(
+    fifo: Path, emulator: RunningEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(fifo))
+    with running_daemon(
+        profile("https://127.0.0.1:9", "hanging"), profile(emulator.url, "well")
+    ) as daemon:
+        assert daemon.call("get_token", profile="well")["profile"] == "well"
+
+        assert daemon.stop() == 0
+
+
+def test_profiles_whose_ca_file_hangs_take_no_turn_of_their_server(
+    fifo: Path, ca: trustme.CA, tmp_path: Path
+) -> None:
+    file = written(ca, tmp_path / "ca.pem")
+    with running_emulator(place=place(ca, tmp_path / "server.pem")) as server:
+        hanging = [
+            profile(server.url, f"p{number}", ca_file=f'"{fifo}"', username=f'"user-{number}"')
+            for number in range(MAX_REQUESTS + 1)
+        ]
+        with running_daemon(*hanging, profile(server.url, "well", ca_file=f'"{file}"')) as daemon:
+            assert daemon.call("get_token", profile="well", wait=8)["profile"] == "well"
+
+
+async def test_a_file_that_hangs_is_given_up_in_time_and_is_no_login(
+    fifo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trust, "READ_TIME", 0.1)
+    async with daemon_inside(
+        tmp_path, profile("https://127.0.0.1:9", ca_file=f'"{fifo}"')
+    ) as daemon:
+        await async_await_that(lambda: "login_failed" in daemon.log(), daemon.log)
+
+        assert f"no CA certificates in {fifo}: no answer within" in daemon.log()
+        assert (await daemon.profile_status())["logins_left"] == 3
+
+
+def test_a_ca_file_that_is_mended_is_noticed_at_the_next_try(
+    ca: trustme.CA, tmp_path: Path
+) -> None:
+    file = written(trustme.CA(), tmp_path / "ca.pem")
+    with (
+        running_emulator(place=place(ca, tmp_path / "server.pem")) as server,
+        running_daemon(profile(server.url, ca_file=f'"{file}"')) as daemon,
+    ):
+        daemon.await_log("login_failed", "certificate can't be trusted")
+
+        written(ca, file)
+
+        assert daemon.call("get_token")["profile"] == "main"
+        assert "reloaded" not in daemon.log()

@@ -1,0 +1,404 @@
+"""Who may use which profile: real sockets of real users, against a real daemon."""
+
+import grp
+import os
+import pwd
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from daemons import (
+    NOBODY,
+    Answer,
+    RunningDaemon,
+    Wire,
+    needs_root,
+    prepared_daemon,
+    profile,
+    request,
+    running_daemon,
+)
+from emulators import RunningEmulator, running_emulator
+from inside import daemon_inside
+from openfit_tokend.keeping import handout
+from openfit_tokend.serving.audit import BURST
+from openfit_tokend.serving.peers import unit_in
+
+pytestmark = needs_root
+
+LISTED, ADMIN, OTHER = (grp.getgrgid(gid).gr_name for gid in (1, 2, 3))
+NOBODYS_NAME = pwd.getpwuid(NOBODY).pw_name
+ALL = ["open", "mine", "ours", "roots", "closed"]
+
+
+@contextmanager
+def being(uid: int, *groups: int) -> Generator[None]:
+    """Be another user, with these groups beside its own."""
+    before = os.getgroups()
+    os.setgroups(groups)
+    os.setegid(uid)
+    os.seteuid(uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        os.setgroups(before)
+
+
+def wire_of(daemon: RunningDaemon, uid: int, *groups: int) -> Wire:
+    """Return a connection that this user made."""
+    with being(uid, *groups):
+        return daemon.wire()
+
+
+def call_as(
+    daemon: RunningDaemon, uid: int, *groups: int, method: str = "get_token", **params: object
+) -> Answer:
+    with wire_of(daemon, uid, *groups) as wire:
+        return wire.call(method, **params)
+
+
+def tables(emulator: RunningEmulator, *top: str, **lists: str) -> list[str]:
+    """Return a configuration of profiles with these lists, whose socket everybody may open."""
+    shown = ['socket_mode = "0666"', *top]
+    return shown + [
+        profile(emulator.url, name) + (f"{line}\n" if line else "") for name, line in lists.items()
+    ]
+
+
+@contextmanager
+def open_daemon(*config: str, level: str = "info") -> Generator[RunningDaemon]:
+    with prepared_daemon(*config) as daemon:
+        daemon.directory.chmod(0o711)
+        daemon.start("--log-level", level)
+        yield daemon
+
+
+@pytest.fixture(scope="module")
+def emulator() -> Iterator[RunningEmulator]:
+    with running_emulator() as emulator:
+        yield emulator
+
+
+@pytest.fixture(scope="module")
+def daemon(emulator: RunningEmulator) -> Iterator[RunningDaemon]:
+    config = tables(
+        emulator,
+        f'admin_groups = ["{ADMIN}"]',
+        open="",
+        mine=f'allow_users = ["{NOBODYS_NAME}"]',
+        ours=f'allow_users = ["root"]\nallow_groups = ["{LISTED}"]',
+        roots='allow_users = ["root"]',
+        closed="allow_users = []",
+    )
+    with open_daemon(*config) as daemon:
+        for name in ALL:
+            daemon.await_state("fresh", name=name)
+        yield daemon
+
+
+@pytest.mark.parametrize(
+    ("uid", "groups", "usable"),
+    [
+        (NOBODY, (), ["open", "mine"]),
+        (NOBODY, (1,), ["open", "mine", "ours"]),
+        (NOBODY, (3,), ["open", "mine"]),
+        (12345, (), ["open"]),
+        (12345, (1,), ["open", "ours"]),
+        (12345, (2,), ALL),
+        (0, (), ALL),
+    ],
+)
+def test_a_caller_may_use_what_its_uid_groups_and_the_lists_say_and_sees_no_more(
+    daemon: RunningDaemon, uid: int, groups: tuple[int, ...], usable: list[str]
+) -> None:
+    with wire_of(daemon, uid, *groups) as wire:
+        for _ in range(2):  # the second time the same bytes may go the short way
+            codes = {name: wire.call("get_token", profile=name).code for name in ALL}
+            assert codes == {n: None if n in usable else "NO_SUCH_PROFILE" for n in ALL}
+        hello, status = wire.call("hello").result, wire.call("status").result
+        unknown = wire.call("get_token", profile="none")
+
+    assert hello is not None
+    assert hello["profiles"] == usable
+    assert status is not None
+    assert list(status["profiles"]) == usable
+    assert unknown.code == "NO_SUCH_PROFILE"
+    assert unknown.error is not None
+    assert unknown.error["hint"].startswith(f"there are: {', '.join(sorted(usable))}")
+
+
+@pytest.mark.parametrize("method", ["get_token", "refresh", "refuse", "status", "subscribe"])
+@pytest.mark.parametrize("lists", [{"mine": f'allow_users = ["{NOBODYS_NAME}"]'}, {}])
+def test_a_guess_is_answered_alike_whether_there_is_a_profile_of_that_name_or_not(
+    emulator: RunningEmulator, method: str, lists: dict[str, str]
+) -> None:
+    more = {"id": "0123456789abcdef"} if method == "refuse" else {}
+    with (
+        open_daemon(*tables(emulator, secret='allow_users = ["root"]', **lists)) as daemon,
+        wire_of(daemon, NOBODY) as nobody,
+    ):
+        real, guessed = (
+            nobody.call(method, profile=name, **more).error for name in ("secret", "public")
+        )
+
+    assert real is not None
+    assert str(real).replace("secret", "public") == str(guessed)
+
+
+def test_who_lost_the_right_to_a_profile_is_told_what_is_left_and_whom_to_ask(
+    daemon: RunningDaemon,
+) -> None:
+    error = call_as(daemon, NOBODY, profile="roots").error
+
+    assert error is not None
+    assert error["message"] == f"there is no profile 'roots' that you (uid {NOBODY}) may use"
+    assert error["hint"] == (
+        "there are: mine, open; for another, the administrator can name you in its"
+        " allow_users or allow_groups"
+    )
+
+
+def test_no_method_lets_a_stranger_at_a_profile_of_others(daemon: RunningDaemon) -> None:
+    held = daemon.call("get_token", profile="roots")["id"]
+    with wire_of(daemon, NOBODY) as wire:
+        answers = {
+            method: wire.call(method, profile="roots", **more)
+            for method, more in {
+                "get_token": {"min_ttl": 1},
+                "refresh": {},
+                "refuse": {"id": held},
+                "status": {},
+                "login": {"password": "guessed"},
+                "logout": {},
+            }.items()
+        }
+
+    assert {method: answer.code for method, answer in answers.items()} == {
+        **dict.fromkeys(("get_token", "refresh", "refuse", "status"), "NO_SUCH_PROFILE"),
+        **dict.fromkeys(("login", "logout"), "NOT_ALLOWED"),
+    }
+    assert daemon.call("get_token", profile="roots")["id"] == held
+
+
+def test_bytes_that_were_answered_for_one_user_are_judged_anew_for_another(
+    daemon: RunningDaemon,
+) -> None:
+    asked = request(1, "get_token", profile="roots")
+    with daemon.wire() as root, wire_of(daemon, NOBODY) as stranger:
+        for _ in range(3):
+            root.send(asked)
+            assert root.answer().code is None
+            stranger.send(asked)
+            assert stranger.answer().code == "NO_SUCH_PROFILE"
+
+
+async def test_only_profiles_without_lists_are_answered_the_short_way(
+    emulator: RunningEmulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handout, "FRESH", 60.0)
+    config = tables(emulator, open="", roots='allow_users = ["root"]')
+    async with daemon_inside(tmp_path, *config) as daemon:
+        shortcut = daemon.daemon._calls.shortcut  # pyright: ignore[reportPrivateUsage] -- no other way tells
+        for name, known in (("open", True), ("roots", False)):
+            async with daemon.client(name) as tokens:
+                await tokens.get_token()
+            asked = request(1, "get_token", profile=name, wait=30.0)
+            assert (shortcut.answer(asked) is not None) is known
+
+
+def test_without_a_name_a_caller_gets_the_only_profile_it_may_use(
+    emulator: RunningEmulator,
+) -> None:
+    lists = {"roots": 'allow_users = ["root"]', "mine": f'allow_users = ["{NOBODYS_NAME}"]'}
+    with (
+        open_daemon(*tables(emulator, **lists)) as daemon,
+        daemon.wire() as root,
+        wire_of(daemon, NOBODY) as nobody,
+        wire_of(daemon, 12345) as stranger,
+    ):
+        for _ in range(2):
+            assert root.call("get_token").code == "NO_SUCH_PROFILE"  # it may use two
+            assert (nobody.call("get_token").result or {})["profile"] == "mine"
+            assert stranger.call("get_token").code == "NOT_ALLOWED"
+            assert stranger.call("get_token", profile="none").code == "NOT_ALLOWED"
+
+
+def test_a_default_profile_is_none_for_who_may_not_use_it(emulator: RunningEmulator) -> None:
+    lists = {"roots": 'allow_users = ["root"]', "mine": f'allow_users = ["{NOBODYS_NAME}"]'}
+    with (
+        open_daemon(*tables(emulator, 'default_profile = "roots"', **lists)) as daemon,
+        daemon.wire() as root,
+        wire_of(daemon, NOBODY) as nobody,
+        wire_of(daemon, 12345) as stranger,
+    ):
+        for _ in range(2):
+            assert (root.call("get_token").result or {})["profile"] == "roots"
+            assert (nobody.call("get_token").result or {})["profile"] == "mine"
+            assert stranger.call("get_token").code == "NOT_ALLOWED"
+
+
+def test_who_waits_when_a_reload_takes_the_right_away_is_told_so_and_others_wait_on() -> None:
+    with (
+        running_emulator("slow=1@login:1") as emulator,
+        open_daemon(*tables(emulator, main="")) as daemon,
+        wire_of(daemon, NOBODY) as nobody,
+        wire_of(daemon, NOBODY, 1) as member,
+    ):
+        nobody.ask("get_token", wait=60)
+        member.ask("get_token", wait=60)
+        daemon.await_waiting(2)
+
+        daemon.write_config(*tables(emulator, main=f'allow_groups = ["{LISTED}"]'))
+        daemon.call("reload")
+
+        assert nobody.answer().code == "NOT_ALLOWED"
+        assert daemon.profile_status()["counters"]["waiting"] == 1
+        assert member.answer().code is None
+
+
+def test_a_reload_gives_and_takes_rights_on_kept_connections(emulator: RunningEmulator) -> None:
+    listed = tables(emulator, main='allow_users = ["root"]')
+    with open_daemon(*tables(emulator, main="")) as daemon, wire_of(daemon, NOBODY) as nobody:
+        for config, code in ((listed, "NOT_ALLOWED"), (tables(emulator, main=""), None)):
+            nobody.call("get_token")
+            nobody.call("get_token")  # the short way, where there is one
+            daemon.write_config(*config)
+            daemon.call("reload")
+            assert nobody.call("get_token").code == code
+
+
+def test_only_operators_are_told_what_is_wrong_with_a_configuration(
+    emulator: RunningEmulator,
+) -> None:
+    """It may name profiles and users that a caller knows nothing of."""
+    with open_daemon(*tables(emulator, open="")) as daemon:
+        daemon.write_config(*tables(emulator, open="", payroll='allow_users = ["not-a-user"]'))
+        assert daemon.run("openfit-tokend", "reload").returncode == 78
+
+        told = call_as(daemon, NOBODY, method="status").result or {}
+
+        assert told["config_error"] == "the last reload was refused: operators are told why"
+        assert "payroll" not in str(told)
+        assert "payroll" in daemon.call("status")["config_error"]
+
+
+def test_an_admin_group_gives_an_operators_rights_until_a_reload_takes_it_away(
+    emulator: RunningEmulator,
+) -> None:
+    config = tables(emulator, f'admin_groups = ["{ADMIN}"]', main="")
+    with open_daemon(*config) as daemon, wire_of(daemon, NOBODY, 2) as wire:
+        assert wire.call("login").code is None
+        assert "clients" in (wire.call("status").result or {})
+        assert wire.call("reload").code is None
+        daemon.await_log("operator_call", "method=login", f"uid={NOBODY}", "profile=main")
+        daemon.await_log("operator_call", "method=reload", f"uid={NOBODY}", f"pid={os.getpid()}")
+
+        daemon.write_config(*tables(emulator, f'admin_groups = ["{OTHER}"]', main=""))
+        assert wire.call("reload").code is None
+        assert wire.call("reload").code == "NOT_ALLOWED"
+
+
+def test_of_a_caller_in_more_than_256_groups_only_the_main_one_counts(
+    daemon: RunningDaemon,
+) -> None:
+    many = [1, *range(5000, 5255)]
+
+    assert call_as(daemon, 12345, *many, profile="ours").code is None
+    assert call_as(daemon, 12345, *many, 6000, profile="ours").code == "NO_SUCH_PROFILE"
+
+
+def test_a_refusal_is_logged_and_counted_by_user_and_a_flood_of_them_fills_no_disk(
+    emulator: RunningEmulator,
+) -> None:
+    with (
+        open_daemon(*tables(emulator, open="", roots='allow_users = ["root"]')) as daemon,
+        wire_of(daemon, NOBODY) as nobody,
+    ):
+        for _ in range(5 * BURST):
+            assert nobody.call("get_token", profile="roots").code == "NO_SUCH_PROFILE"
+        status = daemon.call("status")
+
+        line = daemon.await_log("call_refused", "profile=roots", "method=get_token")
+        assert f"uid={NOBODY} pid={os.getpid()} program=" in line
+        assert daemon.log().count("call_refused") == BURST
+        assert status["clients"][str(NOBODY)]["refused"] == 5 * BURST
+        assert status["clients"]["0"]["refused"] == 0
+
+
+def test_who_refuses_a_token_is_logged_if_it_is_the_current_one(emulator: RunningEmulator) -> None:
+    with open_daemon(*tables(emulator, main="")) as daemon, wire_of(daemon, NOBODY) as nobody:
+        token = daemon.call("get_token")["id"]
+        nobody.call("refuse", id="another")
+        nobody.ask("refuse", id=token)
+
+        line = daemon.await_log("token_refused", f"uid={NOBODY}", f"pid={os.getpid()}")
+        assert f"profile=main id={token}" in line
+        assert "level=info" in line
+        assert daemon.log().count("token_refused") == 1
+
+
+def test_each_token_handed_out_is_logged_at_debug_to_whomever_and_however_it_went() -> None:
+    with (
+        running_emulator("slow=0.5@login:1") as emulator,
+        open_daemon(*tables(emulator, main=""), level="debug") as daemon,
+        wire_of(daemon, NOBODY) as waiting,
+        daemon.wire() as root,
+    ):
+        waiting.ask("get_token", wait=60)
+        token = waiting.answer().result or {}
+        for _ in range(3):  # none goes the short way
+            root.call("get_token")
+
+        assert len(handed_out(daemon, 0)) == 3
+        (line,) = handed_out(daemon, NOBODY)
+        assert f"profile=main id={token['id']} expires_in=" in line
+        assert f"uid={NOBODY} pid={os.getpid()}" in line
+        assert "level=debug" in line
+        assert token["access_token"] not in daemon.log()
+
+
+def handed_out(daemon: RunningDaemon, uid: int) -> list[str]:
+    lines = daemon.log().splitlines()
+    return [each for each in lines if "token_handed_out" in each and f"uid={uid} " in each]
+
+
+def test_a_flood_of_tokens_handed_out_fills_no_disk(emulator: RunningEmulator) -> None:
+    with open_daemon(*tables(emulator, main=""), level="debug") as daemon:
+        daemon.await_state("fresh")
+        with daemon.wire() as wire:
+            for _ in range(5 * BURST):
+                wire.call("get_token")
+
+        assert len(handed_out(daemon, 0)) == BURST
+
+
+def test_at_info_no_token_handed_out_is_logged(emulator: RunningEmulator) -> None:
+    with running_daemon(profile(emulator.url)) as daemon:
+        daemon.call("get_token")
+        daemon.call("get_token")
+
+        assert "token_handed_out" not in daemon.log()
+
+
+@pytest.mark.parametrize(
+    ("lines", "unit"),
+    [
+        (["0::/system.slice/etl.service"], "etl.service"),
+        (["0::/system.slice/docker.service/payload"], "docker.service"),
+        (
+            ["0::/user.slice/user-1000.slice/user@1000.service/app.slice/sync.service"],
+            "sync.service",
+        ),
+        (["0::/user.slice/user-1000.slice/session-3.scope"], "session-3.scope"),
+        (["12:cpu:/x.service", "1:name=systemd:/system.slice/etl.service", "0::/"], "etl.service"),
+        (["0::/"], None),
+        (["rubbish"], None),
+        ([], None),
+    ],
+)
+def test_the_unit_is_the_innermost_in_the_cgroups_path(lines: list[str], unit: str | None) -> None:
+    assert unit_in(lines) == unit

@@ -48,11 +48,15 @@ def test_what_cannot_be_imported_wants_an_extra_and_nothing_warns(commands: Path
 
 
 @pytest.mark.parametrize("command", ["demo", "emulator"])
-def test_a_command_that_wants_an_extra_says_which(commands: Path, command: str) -> None:
+def test_a_command_that_wants_an_extra_says_how_to_get_it_from_where_it_came(
+    built: Built, commands: Path, command: str
+) -> None:
     ended = run(commands / "openfit-tokend", command)
 
     assert (ended.returncode, ended.stdout) == (OS_ERROR, "")
-    assert ended.stderr.endswith("missing: run pip install 'openfit-tokend[demo]'\n")
+    assert ended.stderr.endswith(
+        f"missing: run pip install 'openfit-tokend[demo] @ {built.wheel.as_uri()}'\n"
+    )
 
 
 def test_man_pages_are_where_man_looks_beside_a_directory_of_the_path(commands: Path) -> None:

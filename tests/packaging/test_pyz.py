@@ -148,5 +148,14 @@ def test_nothing_compiled_and_no_test_is_in_it_and_licences_are(pyz: Path) -> No
     assert not any("testing" in name for name in names)
 
 
+def test_it_is_made_from_a_fresh_clone_as_the_documents_say(tree: Path, pyz: Path) -> None:
+    assert "`.ci/build-pyz` builds it" in (ROOT / "docs/install.md").read_text()
+
+    done(".ci/build-pyz", directory=tree, PATH="/usr/bin:/bin")
+
+    with zipfile.ZipFile(pyz) as ours, zipfile.ZipFile(tree / "dist/openfit-token.pyz") as theirs:
+        assert {*theirs.namelist()} == {*ours.namelist()}
+
+
 def test_the_same_sources_make_the_same_bytes(pyz: Path, tmp_path: Path) -> None:
     assert build(tmp_path / "again.pyz").read_bytes() == pyz.read_bytes()

@@ -85,6 +85,8 @@ def test_the_first_command_shows_the_demo(tree: Path) -> None:
     ended = run(BASH, "-c", TRY.text, directory=tree, PYTHONIOENCODING="utf-8")
 
     assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "  write a config     .venv/bin/openfit-tokend init\n" in ended.stdout
+    assert " .venv/bin/openfit-token get --format curl | curl -K - " in ended.stdout
     printed = {without_figures(line) for line in ended.stdout.splitlines()}
     assert [each for each in SHOWN.text.splitlines() if without_figures(each) not in printed] == []
 

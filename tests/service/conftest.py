@@ -29,7 +29,7 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Generator[Box]:
     (files / "etc").mkdir(parents=True)
     (files / "etc/resolv.conf").write_text("nameserver 127.0.0.1\n")
     with Box(files, box_opt.make(directory)) as booted, running_name_server(booted.enter_network):
-        booted.run("sh", "-c", f"ln {box_opt.LINKS}")
+        booted.run("sh", "-c", box_opt.LINKS)
         yield booted
 
 
@@ -43,10 +43,10 @@ def emulator(box: Box) -> Generator[RunningEmulator]:
 @pytest.fixture(scope="session")
 def set_up(box: Box, emulator: RunningEmulator) -> None:
     """Set the service up as a person does who has README.md, and nothing else."""
-    _, install, init, enable, let_in = box_opt.SERVICE.typed("#")
+    _, _, init, enable, let_in = box_opt.SERVICE.typed("#")
     box.run("useradd", "--create-home", "alice")
     box.run("useradd", "--create-home", "bob")
-    box.run("sh", "-c", install)
+    box.run("sh", "-c", box_opt.UNITS)
     with box.terminal("sh", "-c", init) as terminal:
         terminal.answer("environment", "custom\n")
         terminal.answer("id_server", f"{emulator.url}\n")

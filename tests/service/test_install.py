@@ -1,5 +1,9 @@
 """`install` and `uninstall`: what they put, what they never touch, what they refuse."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
+from threading import Event, Thread
+
 import pytest
 
 from box import Box, Completed
@@ -20,11 +24,22 @@ IMAGE = [
     "/etc/systemd/system/openfit-tokend.socket -rw-r--r--",
     "/etc/sysusers.d/openfit-tokend.conf -rw-r--r--",
     "/etc/tmpfiles.d/openfit-tokend.conf -rw-r--r--",
+    "/usr/local/share/man/man1/openfit-token.1 -rw-r--r--",
+    "/usr/local/share/man/man5/openfit-tokend.toml.5 -rw-r--r--",
+    "/usr/local/share/man/man7/openfit-tokend-protocol.7 -rw-r--r--",
+    "/usr/local/share/man/man8/openfit-tokend.8 -rw-r--r--",
 ]
+OF_A_VERSION = f"1s|{VENV}[^/]*|%s|"
+"""Has the copy of a script, in another directory, run that one's interpreter."""
 
 
 def unit(machine: Machine) -> str:
     return machine.box.outside(f"/etc/systemd/system/{UNIT}").read_text()
+
+
+def box_prefix(machine: Machine) -> str:
+    """Return the directory of the version that is in use."""
+    return machine.box.run("readlink", VENV).stdout.strip()
 
 
 def ours(machine: Machine) -> str:
@@ -36,10 +51,15 @@ def ours(machine: Machine) -> str:
 
 def copied(box: Box, place: str) -> Completed:
     """Copy the program to another place, and have it install itself from there."""
-    box.run("cp", "-a", VENV, place)
-    script = f"{place}/bin/openfit-tokend"
-    box.run("sed", "-i", f"1s|{VENV}|{place}|", script)
-    return box.run(script, "install", check=False)
+    copy(box, place)
+    return box.run(f"{place}/bin/openfit-tokend", "install", check=False)
+
+
+def copy(box: Box, place: str) -> None:
+    """Copy the program to another place, with both of its commands."""
+    box.run("cp", "-aT", f"{VENV}/", place)
+    scripts = [f"{place}/bin/{name}" for name in ("openfit-token", "openfit-tokend")]
+    box.run("sed", "-i", OF_A_VERSION % place, *scripts)
 
 
 def test_a_second_install_changes_nothing_and_says_so(machine: Machine) -> None:
@@ -49,6 +69,59 @@ def test_a_second_install_changes_nothing_and_says_so(machine: Machine) -> None:
 
     assert all(line.startswith("there already") for line in said.splitlines()), said
     assert (ours(machine), machine.pid) == (before, pid)
+
+
+def test_the_units_start_the_program_by_the_link_and_man_finds_its_pages(machine: Machine) -> None:
+    assert f"\nExecStart={VENV}/bin/openfit-tokend run\n" in unit(machine)
+    assert f"\nExecPaths=/usr {VENV} -/bin " in unit(machine)
+    found = machine.box.run("man", "-w", "openfit-token").stdout.strip()
+    page = machine.box.run("realpath", found).stdout
+    assert page == "/usr/local/share/man/man1/openfit-token.1\n"
+
+
+def test_an_upgrade_beside_the_old_version_fails_no_call(machine: Machine) -> None:
+    """In /srv, since the box's /opt can't be written to; as docs/operations.md has it."""
+    box, link = machine.box, "/srv/openfit-tokend"
+    copy(box, f"{link}-1")
+    box.run("ln", "-s", f"{link}-1", link)
+    try:
+        box.run("sh", "-c", f"{link}/bin/openfit-tokend install && systemctl restart {UNIT}")
+        with machine.asking() as asked, getting(box, f"{link}/bin/openfit-token") as failures:
+            copy(box, f"{link}-2")
+            box.run("ln", "-sfT", f"{link}-2", link)
+            said = box.run(f"{link}/bin/openfit-tokend", "install").stdout.partition("\n\n")[0]
+            machine.systemctl("restart")
+            box.run(f"{link}/bin/openfit-token", "get")
+
+        assert all(line.startswith("there already") for line in said.splitlines()), said
+        running = box.run("readlink", f"/proc/{machine.pid}/cwd", f"/proc/{machine.pid}/exe").stdout
+        command = box.run("cat", f"/proc/{machine.pid}/cmdline").stdout
+        assert f"{link}-2/bin/python" in command, f"{command} {running}"
+        assert (asked.library_failures, asked.script_failures, failures) == ([], [], [])
+    finally:
+        box.run("openfit-tokend", "install")
+        machine.systemctl("restart")
+
+
+@contextmanager
+def getting(box: Box, command: str) -> Generator[list[str]]:
+    """Have the client's command run again and again; what it says when it fails is given."""
+    failures: list[str] = []
+    stop = Event()
+
+    def get() -> None:
+        while not stop.is_set():
+            done = box.run(command, "get", check=False)
+            if done.returncode:
+                failures.append(done.stderr)
+
+    thread = Thread(target=get)
+    thread.start()
+    try:
+        yield failures
+    finally:
+        stop.set()
+        thread.join()
 
 
 def test_a_unit_that_was_changed_is_as_shipped_again_and_drop_ins_stay(machine: Machine) -> None:
@@ -97,6 +170,7 @@ def test_uninstall_takes_back_what_install_put_and_leaves_what_is_not_its_own(
         assert [line for line in said.splitlines() if line.startswith("left")] == [
             "left           /etc/openfit-tokend",
             "left           /var/lib/openfit-tokend",
+            f"left           {box_prefix(machine)}, this program itself",
             "left           user openfit-tokend, group openfit",
         ]
     finally:
@@ -114,7 +188,7 @@ def test_a_program_below_roots_home_is_refused_and_one_to_use_is_named(machine: 
     assert (done.returncode, done.stdout) == (SYSTEM, "")
     assert f"the service's user can't run {ROOTS_HOME}/venv/bin/python" in done.stderr
     assert "/root, which the service can't see" in done.stderr
-    assert "/usr/bin/python3 -m venv --clear /opt/openfit-tokend" in done.stderr
+    assert "/usr/bin/python3 -m venv /opt/openfit-tokend-" in done.stderr
     assert unit(machine) == before
 
 
@@ -138,9 +212,9 @@ def test_a_program_whose_packages_others_cannot_read_is_refused_too(machine: Mac
     box.run(
         "sh",
         "-c",
-        f"cp -a {VENV} /srv/half && chmod -R go-r /srv/half/lib/python3*/site-packages/anyio",
+        f"cp -aT {VENV}/ /srv/half && chmod -R go-r /srv/half/lib/python3*/site-packages/anyio",
     )
-    box.run("sed", "-i", f"1s|{VENV}|/srv/half|", "/srv/half/bin/openfit-tokend")
+    box.run("sed", "-i", OF_A_VERSION % "/srv/half", "/srv/half/bin/openfit-tokend")
 
     done = box.run("/srv/half/bin/openfit-tokend", "install", check=False)
 

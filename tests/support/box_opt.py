@@ -11,18 +11,19 @@ SYSTEM_PYTHON: Final = Path("/usr/bin/python3")
 """One that every user can run."""
 VENV: Final = "/opt/openfit-tokend"
 (SERVICE,) = in_section(README, "Run it as a service", "console")
-INSTALL, _, LINKS = SERVICE.typed("#")[0].partition(" && ln ")
+INSTALL, *_AND_THEN = SERVICE.typed("#")
+LINKS, _, UNITS = _AND_THEN[0].partition(" && ")
 _PRIVATELY: Final = ("unshare", "--mount", "--propagation=private")
 _OWN_OPT: Final = """\
 set -e
 mount -t tmpfs tmpfs "$0/layers"
 mkdir "$0/layers/upper" "$0/layers/work"
 mount -t overlay overlay -o "lowerdir=/opt,upperdir=$0/layers/upper,workdir=$0/layers/work" /opt
-[ ! -e "$2" ] || mount -t tmpfs tmpfs "$2"
+rm -rf "$2" "$2"-*
 sh -c "$1"
-cp -a "$2" "$0/opt"
+cp -a "$2" "$2"-* "$0/opt"
 """
-"""Runs a command that sees /opt as it is here, but for our directory, and writes to it in vain; keeps
+"""Runs a command that sees /opt as it is here, but for our directories, and writes to it in vain; keeps
 what it made of ours."""
 
 
@@ -38,17 +39,17 @@ def hindrance() -> str | None:
     return None
 
 
-def make(directory: Path) -> Path:
-    """Run the command in this tree, with a new directory as what it writes to /opt; give that."""
+def make(directory: Path, command: str = INSTALL) -> Path:
+    """Run a command in this tree, with a new directory as what it writes to /opt; give that."""
     for name in ("opt", "layers"):
         (directory / name).mkdir()
     done = subprocess.run(
-        [*_PRIVATELY, "sh", "-c", _OWN_OPT, directory, INSTALL, VENV],
+        [*_PRIVATELY, "sh", "-c", _OWN_OPT, directory, command, VENV],
         check=False,
         capture_output=True,
         text=True,
         cwd=ROOT,
         env=os.environ | {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
     )
-    assert done.returncode == 0, f"{INSTALL}:\n{done.stdout}{done.stderr}"
+    assert done.returncode == 0, f"{command}:\n{done.stdout}{done.stderr}"
     return directory / "opt"

@@ -12,7 +12,7 @@ from time import sleep
 
 import pytest
 
-from openfit_tokend.host import clock
+from openfit_tokend.host import clock, package
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 
@@ -233,7 +233,7 @@ def test_without_the_extra_it_says_how_to_get_it() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=False
     )
 
-    line = "openfit-tokend demo: uvicorn is missing: run pip install 'openfit-tokend[demo]'\n"
+    line = f"openfit-tokend demo: uvicorn is missing: run {package.again('demo')}\n"
     assert (done.returncode, done.stdout, done.stderr) == (71, "", line)
 
 

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -66,9 +67,12 @@ def install(*, user: bool, root: str | None) -> int:
             place.tree.make(units.CONFIG_DIRECTORY, 0o750)
             place.tree.make(units.CREDENTIALS, 0o700)
         for part in place.parts:
-            path = place.base / part.target
-            done = place.tree.put(path, units.content(part, found), part.mode)
+            path, done = place.base / part.target, Done.LEFT
+            if not _is_changed_example(place, part):
+                done = place.tree.put(path, units.content(part, found), part.mode)
             print(f"{done:<14} {place.tree.outside(path)}")
+        if not user:
+            _put_man_pages(place.tree)
         if place.here and not user:
             _make_users_and_directories()
         if place.manager_runs:
@@ -88,10 +92,10 @@ def uninstall(*, user: bool, root: str | None) -> int:
         there = [name for name in names if _unit_path(place, name).exists()]
         if there:
             _disable(place, there)
-        for part in place.parts:
+        for part in (*place.parts, *(() if user else units.MAN_PARTS)):
             path = place.base / part.target
-            done = Done.KEPT if _is_changed_example(place, part) else place.tree.remove(path)
-            print(f"{'left' if done is Done.KEPT else done:<14} {place.tree.outside(path)}")
+            done = Done.LEFT if _is_changed_example(place, part) else place.tree.remove(path)
+            print(f"{done:<14} {place.tree.outside(path)}")
         if place.manager_runs:
             _run(*place.systemctl, "daemon-reload")
     except TokenError as error:
@@ -128,6 +132,20 @@ def _refuse_strangers_home(path: Path) -> None:
 def _who_will_run_it(place: _Place) -> tuple[int, int]:
     user = service.account() if place.here else None
     return (NOBODY, NOBODY) if user is None else (user.pw_uid, user.pw_gid)
+
+
+def _put_man_pages(tree: Tree) -> None:
+    """Put the manual where `man` finds it; a /usr/local that can't be written to is no reason to fail."""
+    for part in units.MAN_PARTS:
+        path = Path("/", part.target)
+        try:
+            print(
+                f"{tree.put(path, units.shipped(part.source).encode(), part.mode):<14} {tree.outside(path)}"
+            )
+        except FileNotFoundError:  # an editable install has none
+            continue
+        except SetupFailed as error:
+            print(f"{Done.ABSENT:<14} {tree.outside(path)} ({error.message})")
 
 
 def _make_users_and_directories() -> None:
@@ -169,7 +187,7 @@ def _unit_path(place: _Place, name: str) -> Path:
 
 
 def _is_changed_example(place: _Place, part: units.Part) -> bool:
-    """Return whether somebody made the example their own."""
+    """Return whether somebody made the example their own, or an older version left it."""
     if part.source != units.EXAMPLE:
         return False
     content = place.tree.read(place.base / part.target)
@@ -207,6 +225,8 @@ def _say_left(place: _Place) -> None:
         left = [units.CONFIG_DIRECTORY, service.STATE]
     for path in left:
         if place.tree.outside(path).exists():
-            print(f"left           {place.tree.outside(path)}")
+            print(f"{Done.LEFT:<14} {place.tree.outside(path)}")
+    if place.here:
+        print(f"{Done.LEFT:<14} {sys.prefix}, this program itself")
     if not place.user and place.here and service.account() is not None:
-        print(f"left           user {service.ACCOUNT}, group {service.GROUP}")
+        print(f"{Done.LEFT:<14} user {service.ACCOUNT}, group {service.GROUP}")

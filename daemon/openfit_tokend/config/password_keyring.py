@@ -4,6 +4,7 @@ from functools import partial
 from typing import Final
 
 from openfit_token.errors import SecretUnavailable
+from openfit_tokend.host import package
 from openfit_tokend.host.blocking_calls import BlockingCalls
 
 TIME_LIMIT: Final = 30.0
@@ -45,7 +46,7 @@ def _ask(what: str, service: str, username: str) -> str | None:
         import keyring  # noqa: PLC0415 -- an extra, and slow to load: only who names one needs it
         from keyring.errors import KeyringLocked, NoKeyringError  # noqa: PLC0415 -- the same
     except ImportError:
-        hint = "pip install 'openfit-tokend[keyring]'"
+        hint = package.again("keyring")
         raise SecretUnavailable(f"{what}: the package keyring isn't installed", hint) from None
     try:
         return keyring.get_password(service, username)

@@ -21,6 +21,7 @@ from openfit_tokend.demo.play import Play
 from openfit_tokend.demo.promises import kept
 from openfit_tokend.demo.screen import Screen
 from openfit_tokend.demo.stage import NotStaged, Stage
+from openfit_tokend.host import package
 
 BROKEN: Final = 1
 """Exit status when a promise was broken."""
@@ -38,7 +39,7 @@ def demo(*, forever: bool) -> int:
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
         what = f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
-        return _say(EX_OSERR, f"{what}: run pip install 'openfit-tokend[demo]'")
+        return _say(EX_OSERR, f"{what}: run {package.again('demo')}")
     try:
         with _ended_by_signals(), Stage() as stage:
             promises = Play(stage, Screen()).run(forever=forever)

@@ -4,8 +4,12 @@ No act counts on how fast the machine is: the outage, for one, begins when the d
 about to be due, and ends when a failed request was seen.
 """
 
+import shlex
+import shutil
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 from openfit_token import TokenClient, TokenError
@@ -23,6 +27,8 @@ from openfit_tokend.demo.stage import SCRIPTS, Stage
 from openfit_tokend.emulator.command import DEFAULT_USER
 from openfit_tokend.host import clock
 
+TOKEND: Final = "openfit-tokend"
+TOKEN: Final = "openfit-token"  # noqa: S105 -- a command
 LIFETIME: Final = 12
 """Seconds of an access token. A quarter of it is left when it is due, and a server counts whole
 seconds: so a new one may be late by two seconds, on a machine that has much to do."""
@@ -56,9 +62,17 @@ All of it really runs, on this machine alone, and is gone in the end.
 """
 _NEXT_STEPS: Final = """\
 Next steps, with the real OpenFIT:
-  write a config     openfit-tokend init
-  start the daemon   openfit-tokend run
-  use its tokens     openfit-token get --format curl | curl -K - https://..."""
+  write a config     {tokend} init
+  start the daemon   {tokend} run
+  use its tokens     {token} get --format curl | curl -K - https://..."""
+
+
+def _typed(name: str) -> str:
+    """Return what to type for a command: the path that this one was started with, unless $PATH has it."""
+    started = Path(sys.argv[0] if Path(sys.argv[0]).name == TOKEND else sys.executable)
+    command = started.with_name(name)
+    found = shutil.which(name)
+    return name if found and Path(found).samefile(command) else shlex.quote(str(command))
 
 
 class BrokenOff(Exception):
@@ -168,9 +182,8 @@ class Play:
         self._screen.text(
             f"\nIt goes on until Ctrl-C. Try it yourself, in another terminal:\n"
             f"  export OPENFIT_TOKEN_SOCKET={self._stage.socket}\n"
-            "  openfit-token status\n"
-            "  openfit-token get\n"
         )
+        self._screen.commands(f"  {_typed(TOKEN)} status\n  {_typed(TOKEN)} get\n")
         try:
             while True:
                 self._turn()
@@ -269,7 +282,7 @@ class Play:
             self._screen.promise(promise)
         self._screen.text()
         if kept(promises):
-            self._screen.text(_NEXT_STEPS)
+            self._screen.commands(_NEXT_STEPS.format(tokend=_typed(TOKEND), token=_typed(TOKEN)))
         else:
             broken = "; ".join(promise.text for promise in promises if not promise.kept)
             self._screen.text(f"Broken: {broken}", "red")

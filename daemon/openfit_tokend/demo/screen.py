@@ -1,4 +1,4 @@
-"""Lines for people: at most 80 columns, coloured on a terminal only, plain ASCII where need be."""
+"""Lines for people: at most 80 columns but for commands to copy, coloured on a terminal only, plain ASCII where need be."""
 
 import os
 import sys
@@ -40,6 +40,11 @@ class Screen:
         for line in text.split("\n"):
             for part in wrap(line, COLUMNS, subsequent_indent="  ") or [""]:
                 self._put(self._painted(part, colour))
+
+    def commands(self, text: str) -> None:
+        """Print lines to be copied: as they are, however long, since a break would spoil them."""
+        for line in text.split("\n"):
+            self._put(line)
 
     def event(self, who: str, text: str, colour: str = "") -> None:
         """Print a line of the timeline: when, who, what."""

@@ -16,6 +16,7 @@ import anyio
 from openfit_tokend.emulator.emulated import Emulator
 from openfit_tokend.emulator.faults import KINDS, WORDS
 from openfit_tokend.emulator.identity import FORBIDDEN_CLIENT, Rules
+from openfit_tokend.host import package
 
 DEFAULT_PORT: Final = 8901
 DEFAULT_USER: Final = "demo@example.org"
@@ -90,7 +91,7 @@ def main(argv: Sequence[str]) -> int:
         )
     except ModuleNotFoundError as error:
         what = (error.name or "a package").partition(".")[0]
-        return _say(parser, SYSTEM, f"{what} is missing: run pip install 'openfit-tokend[demo]'")
+        return _say(parser, SYSTEM, f"{what} is missing: run {package.again('demo')}")
     try:
         loopback(options.host)
         emulator = Emulator(

@@ -7,11 +7,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import Final
 
 import openfit_token
 import openfit_tokend
+from openfit_tokend.host import package
 from openfit_tokend.setup.failure import SetupFailed
 from openfit_tokend.setup.tree import Tree
 
@@ -23,19 +25,16 @@ MAX_LINKS: Final = 40
 TRIAL_TIME: Final = 60.0
 """Seconds for the program to start once as another user, also on a slow disk."""
 
-_ADVICE: Final = (
-    "use one that every user can run:\n"
-    "  /usr/bin/python3 -m venv --clear /opt/openfit-tokend\n"
-    "  /opt/openfit-tokend/bin/pip install openfit-tokend\n"
-    "  /opt/openfit-tokend/bin/openfit-tokend install"
-)
+STABLE: Final = Path("/opt/openfit-tokend")
+"""A link to the directory of the version in use: what to change at an upgrade, and nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
     """The daemon's command, as it is for one who sees the tree's root as `/`.
 
-    `places` has all directories from which it runs code.
+    `places` has all directories from which it runs code. A directory that was named by a link stays
+    named by it: so the link can lead to the next version.
     """
 
     command: Path
@@ -48,19 +47,29 @@ def find(tree: Tree) -> Program:
     Raises:
         SetupFailed: it was started in a way that has no command.
     """
-    beside = Path(sys.executable).with_name(NAME)
-    called = Path(shutil.which(sys.argv[0]) or sys.argv[0]).absolute()
-    command = next((one for one in (beside, called) if one.name == NAME and one.is_file()), None)
+    beside, called = Path(sys.executable).with_name(NAME), _called()
+    by_link = called.is_file() and beside.is_file() and called.samefile(beside)
+    candidates = (called, beside) if by_link else (beside, called)
+    command = next((one for one in candidates if one.name == NAME and one.is_file()), None)
     if command is None:
         raise SetupFailed(
             f"there is no command {NAME} beside {sys.executable}",
             "install the package with pip, into a venv",
         )
-    places = dict.fromkeys(
-        tree.inside(Path(place).resolve())
-        for place in (sys.prefix, sys.base_prefix, Path(sys.executable).resolve().parent)
-    )
+    prefix = command.parent.parent if by_link else Path(sys.prefix).resolve()
+    others = (Path(sys.base_prefix).resolve(), Path(sys.executable).resolve().parent)
+    places = dict.fromkeys(tree.inside(place) for place in (prefix, *others))
     return Program(tree.inside(command), tuple(places))
+
+
+def _called() -> Path:
+    """Return the command as it was called, in the directory that really has it, perhaps by a link to that one."""
+    path = Path(shutil.which(sys.argv[0]) or sys.argv[0]).absolute()
+    for _ in range(MAX_LINKS):
+        if not path.is_symlink():
+            break
+        path = path.parent / path.readlink()
+    return path.resolve() if ".." in path.parts else path
 
 
 def refuse_unrunnable(program: Program, tree: Tree, uid: int, gid: int) -> None:
@@ -89,7 +98,24 @@ def refuse_unrunnable(program: Program, tree: Tree, uid: int, gid: int) -> None:
 
 
 def _unrunnable(reason: str) -> SetupFailed:
-    return SetupFailed(f"the service's user can't run {sys.executable}: {reason}", _ADVICE)
+    return SetupFailed(f"the service's user can't run {sys.executable}: {reason}", _advice())
+
+
+def _advice() -> str:
+    """Return what makes a program that every user can run: in a new directory, whose mode is right."""
+    name = f"{STABLE}-{openfit_tokend.__version__}"
+    names = chain([name], (f"{name}-{number}" for number in count(2)))
+    new = next(one for one in names if not os.path.lexists(one))
+    aside = [f"mv {STABLE} {STABLE}.old"] if STABLE.is_dir() and not STABLE.is_symlink() else []
+    steps = [
+        "umask 022",
+        f"/usr/bin/python3 -m venv {new}",
+        package.elsewhere(new),
+        *aside,
+        f"ln -sfT {new} {STABLE}",
+        f"{STABLE}/bin/{NAME} install",
+    ]
+    return "\n".join(["use one that every user can run:", *steps])
 
 
 def _code() -> list[Path]:

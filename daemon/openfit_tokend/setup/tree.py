@@ -29,6 +29,7 @@ class Done(StrEnum):
     MADE = "made"
     CHANGED = "changed"
     KEPT = "there already"
+    LEFT = "left"
     REMOVED = "removed"
     ABSENT = "not there"
 

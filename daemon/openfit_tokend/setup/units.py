@@ -1,5 +1,6 @@
 """The files that make a service of the program: which ones, where they go, what is in them."""
 
+import sys
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -40,6 +41,16 @@ SYSTEM_PARTS: Final = (
     Part("tmpfiles.d/openfit-tokend.conf", "etc/tmpfiles.d/openfit-tokend.conf"),
     Part(EXAMPLE, f"etc/openfit-tokend/{EXAMPLE}", 0o640),
 )
+MAN_PARTS: Final = tuple(
+    Part(f"man/{page}", f"usr/local/share/man/{page}")
+    for page in (
+        "man1/openfit-token.1",
+        "man5/openfit-tokend.toml.5",
+        "man7/openfit-tokend-protocol.7",
+        "man8/openfit-tokend.8",
+    )
+)
+"""Where `man` looks for whoever has /usr/local/bin in $PATH; they came below the environment's root."""
 USER_PARTS: Final = (
     *(Part(f"user/{name}", f"systemd/user/{name}") for name in USER_UNITS),
     Part(EXAMPLE, f"openfit-tokend/{EXAMPLE}", 0o600),
@@ -48,6 +59,8 @@ USER_PARTS: Final = (
 
 def shipped(source: str) -> str:
     """Return a file as it came with the package."""
+    if source.startswith("man/"):
+        return Path(sys.prefix, "share", source).read_text(encoding="utf-8")
     return files("openfit_tokend").joinpath("systemd", source).read_text(encoding="utf-8")
 
 

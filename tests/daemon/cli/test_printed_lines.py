@@ -38,7 +38,8 @@ def test_a_refused_reload_prints_a_line_for_each_fault_and_controls_no_terminal(
         r"openfit-tokend: one: \x1b[2Jwrong",
         "openfit-tokend: two:",
         "openfit-tokend: wrong",
-        r"  mend it\n\x1b]0;owned\x07",
+        "  mend it",
+        r"  \x1b]0;owned\x07",
         "",
     ]
 

@@ -21,6 +21,7 @@ from openfit_tokend.config.password_keyring import from_keyring
 from openfit_tokend.config.passwords import Passwords
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.settings import PasswordKeyring
+from openfit_tokend.host import package
 from openfit_tokend.host.blocking_calls import BlockingCalls
 
 SOURCE = PasswordKeyring("openfit", USERNAME)
@@ -97,7 +98,7 @@ async def test_without_the_package_the_extra_is_named(monkeypatch: pytest.Monkey
 
     assert await refusal() == (
         "password_keyring openfit: the package keyring isn't installed",
-        "pip install 'openfit-tokend[keyring]'",
+        package.again("keyring"),
     )
 
 

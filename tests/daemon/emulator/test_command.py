@@ -15,6 +15,7 @@ import trustme
 
 import openfit_token
 import openfit_tokend
+from openfit_tokend.host import package
 
 RUN = "import sys; from openfit_tokend.emulator.command import main; sys.exit(main(sys.argv[1:]))"
 WITHOUT_EXTRA = f"import sys; sys.modules['starlette'] = None; {RUN}"
@@ -116,9 +117,7 @@ def test_without_the_extra_it_names_what_to_install() -> None:
     status, text = refusal(code=WITHOUT_EXTRA)
 
     assert status == 71
-    assert text == (
-        "openfit-tokend emulator: starlette is missing: run pip install 'openfit-tokend[demo]'\n"
-    )
+    assert text == (f"openfit-tokend emulator: starlette is missing: run {package.again('demo')}\n")
 
 
 def test_a_port_that_is_taken_is_said_with_exit_71() -> None:

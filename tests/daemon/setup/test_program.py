@@ -27,7 +27,7 @@ def program_in(root: Path, place: str) -> Program:
 def refusal(program: Program, root: Path) -> str:
     with pytest.raises(SetupFailed) as caught:
         refuse_unrunnable(program, Tree(root), NOBODY, NOBODY)
-    assert "/usr/bin/python3 -m venv --clear /opt/openfit-tokend" in str(caught.value.hint)
+    assert "/usr/bin/python3 -m venv /opt/openfit-tokend-" in str(caught.value.hint)
     return caught.value.message
 
 
@@ -89,6 +89,34 @@ def test_the_program_is_named_as_it_is_inside_of_the_tree(
 
     assert found.command == Path("/opt/venv/bin", NAME)
     assert found.places == (Path("/opt/venv"), Path("/usr"), Path("/opt/venv/bin"))
+
+
+@pytest.mark.parametrize(
+    ("started", "kept"),
+    [
+        ("opt/v/bin", "/opt/v"),
+        ("local", "/opt/v"),  # by a link to the command in there
+        ("opt/v-1/bin", "/opt/v-1"),
+    ],
+)
+def test_a_program_that_was_started_by_a_link_to_its_version_keeps_the_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: str, kept: str
+) -> None:
+    """So the link can lead to the next version."""
+    program_in(tmp_path, "opt/v-1")
+    (tmp_path / "opt/v-1/bin/python").touch()
+    (tmp_path / "opt/v").symlink_to("v-1")
+    (tmp_path / "local").mkdir()
+    (tmp_path / "local" / NAME).symlink_to(tmp_path / "opt/v/bin" / NAME)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "opt/v-1/bin/python"))
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "opt/v-1"))
+    monkeypatch.setattr(sys, "base_prefix", "/usr")
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / started / NAME), "install"])
+
+    found = find(Tree(tmp_path))
+
+    assert found.command == Path(kept, "bin", NAME)
+    assert found.places[:2] == (Path(kept), Path("/usr"))
 
 
 def test_the_units_start_the_program_and_may_run_code_from_its_places() -> None:

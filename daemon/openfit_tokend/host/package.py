@@ -1,0 +1,53 @@
+"""Where this program was installed from: what to tell pip to get more of it."""
+
+import json
+import shlex
+import sys
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Final, cast
+from urllib.parse import unquote, urlsplit
+
+NAME: Final = "openfit-tokend"
+
+
+def again(extra: str) -> str:
+    """Return the command that installs this program anew, in its place, with an extra."""
+    pip = Path(sys.prefix, "bin/pip")
+    words = [
+        str(pip) if pip.exists() else "pip",
+        "install",
+        *_editable(),
+        _requirement(f"[{extra}]"),
+    ]
+    return shlex.join(words)
+
+
+def elsewhere(environment: str) -> str:
+    """Return the command that installs this program, from where it came, into another environment."""
+    return shlex.join([f"{environment}/bin/pip", "install", _requirement("")])
+
+
+def _requirement(extras: str) -> str:
+    """Return pip's word for what was installed: a tree, an archive, or the name on an index."""
+    origin = _origin()
+    url, version = str(origin.get("url", "")), origin.get("vcs_info")
+    if "dir_info" in origin:
+        return f"{unquote(urlsplit(url).path)}{extras}"
+    if isinstance(version, dict):
+        url = f"{cast('dict[str, object]', version).get('vcs')}+{url}"
+    return f"{NAME}{extras} @ {url}" if url else f"{NAME}{extras}"
+
+
+def _editable() -> list[str]:
+    tree = _origin().get("dir_info")
+    return ["-e"] if isinstance(tree, dict) and "editable" in tree else []
+
+
+def _origin() -> dict[str, object]:
+    """Return what pip wrote down of a package that came from no index (PEP 610)."""
+    try:
+        text = distribution(NAME).read_text("direct_url.json")
+        return cast("dict[str, object]", json.loads(text)) if text else {}
+    except (PackageNotFoundError, ValueError):
+        return {}

@@ -1,0 +1,70 @@
+"""`install` without a systemd that runs: what it leaves alone, and what it advises."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import box_opt
+from daemons import needs_root
+from fenced import ROOT
+
+pytestmark = [pytest.mark.system, pytest.mark.slow]
+
+SYSTEM = 71
+Completed = subprocess.CompletedProcess[str]
+
+
+def tokend(*words: str | Path, python: str | Path = sys.executable, **variables: str) -> Completed:
+    without = ("XDG_RUNTIME_DIR",)
+    kept = {name: value for name, value in os.environ.items() if name not in without}
+    return subprocess.run(
+        [python, "-m", "openfit_tokend", *words],
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=60,
+        env=kept | variables,
+    )
+
+
+def test_an_example_that_was_edited_is_neither_overwritten_nor_removed(tmp_path: Path) -> None:
+    example = tmp_path / "openfit-tokend/config.toml.example"
+    tokend("install", "--user", XDG_CONFIG_HOME=str(tmp_path))
+    shipped = example.read_text()
+    example.write_text("# mine\n")
+
+    again = tokend("install", "--user", XDG_CONFIG_HOME=str(tmp_path))
+    gone = tokend("uninstall", "--user", XDG_CONFIG_HOME=str(tmp_path))
+
+    assert (again.returncode, gone.returncode) == (0, 0), again.stderr + gone.stderr
+    assert "# openfit-tokend" in shipped
+    assert example.read_text() == "# mine\n"
+    for done in (again, gone):
+        assert f"left           {example}\n" in done.stdout
+
+
+@needs_root
+def test_the_advice_for_a_program_that_others_cannot_run_makes_one_that_they_can(
+    tmp_path: Path,
+) -> None:
+    """Even by one with a umask that closes directories to others."""
+    if (reason := box_opt.hindrance()) is not None:
+        pytest.skip(reason)
+    venv, tree = tmp_path / "venv", tmp_path / "tree"
+    tree.mkdir()
+    subprocess.run([box_opt.SYSTEM_PYTHON, "-m", "venv", venv], check=True)
+    subprocess.run([venv / "bin/pip", "install", "--quiet", ROOT], check=True)
+
+    refused = tokend("install", "--root", tree, python=venv / "bin/python")
+
+    assert refused.returncode == SYSTEM
+    _, _, advice = refused.stderr.partition("use one that every user can run:\n")
+    assert advice.rstrip().endswith("install"), refused.stderr
+    made = box_opt.make(tmp_path, f"set -e; umask 077\n{advice.rstrip()} --root {tree}")
+
+    unit = (tree / "etc/systemd/system/openfit-tokend.service").read_text()
+    assert "\nExecStart=/opt/openfit-tokend/bin/openfit-tokend run\n" in unit
+    assert (made / "openfit-tokend").is_symlink()

@@ -24,6 +24,9 @@ if TYPE_CHECKING:  # typing is not loaded at run time: it would double the clien
 MAX_LINKS: "Final" = 40
 """Symbolic links on the way: as many as the kernel follows."""
 
+_MAGIC: "Final" = ("root", "cwd")
+"""Links of a process in /proc that lead on in its own view of the files: what they say is not the way."""
+
 _GROUP_WRITES: "Final" = 0o020
 _ALL_WRITE: "Final" = 0o002
 _OTHERS_WRITE: "Final" = _GROUP_WRITES | _ALL_WRITE
@@ -149,6 +152,9 @@ def _follow(path: str, *, service: bool = False) -> tuple[str, os.stat_result, i
         else:
             here = f"{at}/{name}" if at != "/" else f"/{name}"
         status = os.lstat(here)
+        if S_ISLNK(status.st_mode) and name in _MAGIC and at.startswith("/proc/"):
+            judge_step(here, status)
+            status = os.stat(here)  # noqa: PTH116 -- pathlib costs 9 ms
         if S_ISLNK(status.st_mode):
             judge_step(here, status)
             links += 1

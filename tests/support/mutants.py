@@ -77,6 +77,14 @@ EXPLAINED: Final = {
     "answers.py: value -> 1.0 in: 0.0": _ANY_WOULD_DO,
     "answers.py: guard -> True in: number == before.number": "after a void answer the login is "
     "still under way, and so has not ended",
+    "storage/accounts.py: value -> 1 in: 0": "a counter begins elsewhere: at most one save more",
+    "storage/accounts.py: value -> None in: await anyio.sleep(max(0.0, self._next_save - clock.boot()))": (
+        "saves come closer together: it is what they cost that changes"
+    ),
+    "storage/accounts.py: value -> None in: await self._trouble.wait()": "an idle daemon looks every few "
+    "seconds whether there is something to write",
+    "storage/accounts.py: value -> None in: await anyio.sleep(RETRY)": "a disk that fails is tried "
+    "more often",
     "schedule.py: value -> 11 in: 10": "it only keeps a power of two from growing without end",
     "step.py: value -> 11 in: 10": "it only keeps a power of two from growing without end",
 }

@@ -38,8 +38,6 @@ _SUM: Final = 32
 """Bytes of the sum."""
 _HEAD: Final = _SUM + 2
 """Bytes of the sum and the version."""
-_SAME: Final = 7
-"""Values that each version begins with."""
 
 
 class Damaged(ValueError):
@@ -153,7 +151,7 @@ def _kept(value: Plain) -> Kept:
 def _of_this_version(value: Plain) -> Plain:
     """Return what an earlier version stored: the rejections it had couldn't be written down."""
     match value:
-        case [*same, [bytes(), [*_proven], [*_lost], [*rejected]]] if len(same) == _SAME:
+        case [*same, [bytes(), [*_proven], [*_lost], [*rejected]]]:
             return [*same, inf, bool(rejected)]
         case _:
             raise Damaged

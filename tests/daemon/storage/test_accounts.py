@@ -218,7 +218,8 @@ async def test_a_proven_password_goes_side_by_side_while_three_could_be_lost(
 
 async def test_logged_out_profiles_are_remembered(file: StateFile) -> None:
     accounts = Accounts(file)
-    accounts.mark("main", logged_out=True)
+    assert accounts.mark("main", logged_out=True)
+    assert not accounts.mark("main", logged_out=True), "it is no news"
     await accounts.write()
 
     again = Accounts(file)

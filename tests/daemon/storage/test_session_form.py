@@ -199,6 +199,14 @@ def test_a_value_of_another_kind_anywhere_is_damaged_or_kept(
     assert decoded(encoded(taken)) == taken
 
 
+def test_an_error_that_nobody_knows_is_damaged() -> None:
+    unknown = plain()
+    unknown[5][5][0] = "NO_SUCH_CODE"
+
+    with pytest.raises(Damaged):
+        decoded(summed(VERSION.to_bytes(2) + msgpack.packb(unknown)))
+
+
 # Another version
 
 

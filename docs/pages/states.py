@@ -35,13 +35,13 @@ from openfit_tokend.core.events import (
     Woken,
 )
 from openfit_tokend.core.moment import Moment
+from openfit_tokend.core.problems import Problem
 from openfit_tokend.core.schedule import Policy
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import (
     MAX_UNCLEAR,
     Idle,
     Login,
-    Problem,
     Refresh,
     Requesting,
     Session,

@@ -7,11 +7,11 @@ import pytest
 
 from made import fresh, logging_in, problem, refresh, refreshing, relogging_in
 from openfit_token.errors import LoggedOut, LoginRejected, Unavailable
+from openfit_tokend.core.problems import Problem
 from openfit_tokend.core.restart import begun, restored
 from openfit_tokend.core.session import (
     Bar,
     Idle,
-    Problem,
     Session,
     Stopped,
     logged_out_session,
@@ -22,7 +22,7 @@ NOW = 100.0
 INTERRUPTED = Problem(
     Unavailable,
     "the daemon was restarted before the token server's answer came",
-    "nothing needs doing: it is tried again",
+    "no action needed; it will be retried",
     NOW,
 )
 LOCKED = Bar(inf, problem(LoginRejected))

@@ -21,12 +21,12 @@ from made import (
 )
 from openfit_token.errors import LoginRejected, Unavailable
 from openfit_tokend.core.events import Failed, Granted, Kind, Revoke, Send
+from openfit_tokend.core.problems import Problem
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import (
     Bar,
     Idle,
     Login,
-    Problem,
     Requesting,
     Session,
     Stopped,

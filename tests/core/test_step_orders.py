@@ -33,13 +33,13 @@ from openfit_tokend.core.events import (
     Revoke,
     Send,
 )
+from openfit_tokend.core.problems import Problem
 from openfit_tokend.core.schedule import Policy
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import (
     Bar,
     Idle,
     Login,
-    Problem,
     Requesting,
     Session,
     Stopped,

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from made import access, fresh, logging_in, problem, refresh, refreshing
 from openfit_token.errors import LoginRejected, SecretUnavailable, Unavailable
+from openfit_tokend.core.problems import Problem
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import (
     Bar,
     Idle,
-    Problem,
     Session,
     Stopped,
     logged_out_session,

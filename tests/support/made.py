@@ -8,13 +8,13 @@ from openfit_token.errors import TokenError, Unavailable
 from openfit_tokend.core import schedule
 from openfit_tokend.core.events import Failed, Grant, Granted, Kind, OverBudget
 from openfit_tokend.core.moment import Moment
+from openfit_tokend.core.problems import Problem
 from openfit_tokend.core.schedule import Policy
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import (
     AccessToken,
     Idle,
     Login,
-    Problem,
     Refresh,
     RefreshToken,
     Requesting,

@@ -17,12 +17,12 @@ from openfit_token.errors import (
     Unavailable,
 )
 from openfit_tokend.core.events import Event, Failed, Granted
+from openfit_tokend.core.problems import Problem
 from openfit_tokend.core.schedule import RECENT
 from openfit_tokend.core.session import (
     AccessToken,
     Idle,
     Login,
-    Problem,
     Requesting,
     Session,
     Stopped,

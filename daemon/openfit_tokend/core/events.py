@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from enum import Enum, auto, unique
 
+from openfit_tokend.core.problems import Problem
 from openfit_tokend.core.secret import Secret
-from openfit_tokend.core.session import Login, Problem, Refresh
+from openfit_tokend.core.session import Login, Refresh
 
 
 @unique

@@ -17,9 +17,9 @@ from enum import StrEnum, unique
 from math import inf
 from typing import Final, assert_never
 
+from openfit_tokend.core.problems import Problem
 from openfit_tokend.core.session import (
     Idle,
-    Problem,
     Requesting,
     Session,
     State,

@@ -15,8 +15,9 @@ from typing import Final, assert_never, cast
 
 from openfit_token.errors import ClientRejected, LoginRejected, TokenError, Unavailable
 from openfit_tokend.core.events import Grant, Kind
+from openfit_tokend.core.problems import STORE_ANOTHER
 from openfit_tokend.core.secret import Secret
-from openfit_tokend.core.session import STORE_ANOTHER, Login, Refresh
+from openfit_tokend.core.session import Login, Refresh
 from openfit_tokend.core.settings import Identity
 
 TOKEN_PATH: Final = "/connect/token"  # noqa: S105 -- a path

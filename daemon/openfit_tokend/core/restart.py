@@ -3,11 +3,10 @@
 from dataclasses import replace
 from math import inf
 
-from openfit_token.errors import Unavailable
+from openfit_tokend.core import problems
 from openfit_tokend.core.schedule import PAUSE
 from openfit_tokend.core.session import (
     Idle,
-    Problem,
     Refresh,
     Requesting,
     Session,
@@ -49,14 +48,5 @@ def restored(session: Session, now: float) -> Session:
         refresh=refresh,
         number=session.number + 1,
         attempt=max(1, session.attempt),
-        error=_interrupted_problem(now),
-    )
-
-
-def _interrupted_problem(now: float) -> Problem:
-    return Problem(
-        Unavailable,
-        "the daemon was restarted before the token server's answer came",
-        "nothing needs doing: it is tried again",
-        now,
+        error=problems.interrupted(now),
     )

@@ -9,39 +9,15 @@ from enum import StrEnum, unique
 from math import inf
 from typing import Final, assert_never
 
-from openfit_token.errors import ClientRejected, LoggedOut, SecretUnavailable, TokenError
-from openfit_tokend.core import schedule
+from openfit_token.errors import ClientRejected, LoggedOut, SecretUnavailable
+from openfit_tokend.core import problems, schedule
+from openfit_tokend.core.problems import Problem
 from openfit_tokend.core.secret import Secret
 
 MAX_LOST: Final = 2
 """Uses of a refresh token whose answers were lost, from which a login is preferred."""
 MAX_UNCLEAR: Final = 3
 """Uses of a refresh token that were refused without a clear word, from which a login is."""
-STORE_ANOTHER: Final = (
-    "store the right password, then openfit-tokend reload (a systemd credential: systemctl restart"
-    " openfit-tokend); or openfit-token login --ask --profile {profile}"
-)
-"""What to do about a rejected password. Nothing that would send the same one again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Why something failed, as people are told it.
-
-    `kind` is the error a caller gets; `until` is when trying again can help, where that is known
-    beforehand. `{profile}` in the hint stands for the profile's name: see `hint_for`.
-    """
-
-    kind: type[TokenError]
-    message: str
-    hint: str | None
-    at: float
-    until: float | None = None
-
-
-def hint_for(profile: str, hint: str | None) -> str | None:
-    """Return a problem's hint as this profile's callers and operators are told it."""
-    return None if hint is None else hint.replace("{profile}", profile)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,17 +146,7 @@ def new_session(now: float) -> Session:
 
 def logged_out_session(now: float) -> Session:
     """Return the session of a profile that an operator had logged out before a restart."""
-    return Session(Stopped(), bar=Bar(inf, logged_out_problem(now)))
-
-
-def logged_out_problem(now: float) -> Problem:
-    """Return the reason why a logged-out profile has no token."""
-    return Problem(
-        LoggedOut,
-        "an operator logged this profile out",
-        "openfit-token login --profile {profile} lets it in again",
-        now,
-    )
+    return Session(Stopped(), bar=Bar(inf, problems.logged_out(now)))
 
 
 def live(session: Session, now: float) -> AccessToken | None:

@@ -24,8 +24,8 @@ from dataclasses import replace
 from math import inf
 from typing import Final, assert_never
 
-from openfit_token.errors import BudgetSpent, LoginRejected, Unavailable
-from openfit_tokend.core import schedule
+from openfit_token.errors import BudgetSpent
+from openfit_tokend.core import problems, schedule
 from openfit_tokend.core.choice import (
     MAX_PACE,
     Step,
@@ -54,12 +54,10 @@ from openfit_tokend.core.moment import Moment
 from openfit_tokend.core.schedule import PAUSE, Policy
 from openfit_tokend.core.session import (
     MAX_UNCLEAR,
-    STORE_ANOTHER,
     AccessToken,
     Bar,
     Idle,
     Login,
-    Problem,
     Refresh,
     RefreshToken,
     Requesting,
@@ -68,7 +66,6 @@ from openfit_tokend.core.session import (
     barred,
     client_rejected,
     is_logged_out,
-    logged_out_problem,
     refusals,
     without_ended,
 )
@@ -183,7 +180,7 @@ def _granted(session: Session, event: Granted, moment: Moment, policy: Policy) -
         due=schedule.due(event.sent, grant.lifetime, now, moment.chance, policy),
     )
     if now >= access.expires:
-        late = replace(held, attempt=held.attempt + 1, error=_ended_on_arrival(now))
+        late = replace(held, attempt=held.attempt + 1, error=problems.ended_on_arrival(now))
         after = replace(late, doing=Idle(retry_at(late, None, moment, policy)))
     else:
         after = replace(
@@ -300,7 +297,7 @@ def _with_login_judged(session: Session, event: Failed, moment: Moment, policy: 
         case Kind.SECRET_UNAVAILABLE:
             pass
         case OverBudget(known=True):
-            bar = Bar(inf, _known_problem(now))
+            bar = Bar(inf, problems.rejected_before(now))
         case OverBudget(until):
             bar = Bar(max(until, now + PAUSE), error, count)
         case _:
@@ -360,7 +357,7 @@ def _logged_out(session: Session, now: float) -> Step:
         number=session.number + 1,
         attempt=0,
         error=None,
-        bar=Bar(inf, logged_out_problem(now)),
+        bar=Bar(inf, problems.logged_out(now)),
         wanted=False,
     )
     return after, () if session.refresh is None else (Revoke(session.refresh.value),)
@@ -408,24 +405,3 @@ def _rescheduled(session: Session, moment: Moment, policy: Policy) -> Session:
         due = schedule.due(access.sent, access.lifetime, access.obtained, moment.chance, policy)
         session = replace(session, access=replace(access, due=due))
     return replace(session, doing=rest(session, moment.now))
-
-
-# What people are told
-
-
-def _ended_on_arrival(now: float) -> Problem:
-    return Problem(
-        Unavailable,
-        "the token server's answer took longer than its token lives",
-        "the token server is slow, or its tokens are too short-lived to be used",
-        now,
-    )
-
-
-def _known_problem(now: float) -> Problem:
-    return Problem(
-        LoginRejected,
-        "the token server rejected this user name and password before; they aren't sent again",
-        STORE_ANOTHER,
-        now,
-    )

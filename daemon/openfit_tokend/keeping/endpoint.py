@@ -16,6 +16,7 @@ import h11
 from openfit_token.errors import Unavailable
 from openfit_tokend.core import oauth
 from openfit_tokend.core.events import Grant, Kind
+from openfit_tokend.core.problems import RETRIED
 from openfit_tokend.core.schedule import REQUEST_TIMEOUT
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import Login, Refresh
@@ -208,6 +209,4 @@ def _failure(message: str, hint: str | None) -> oauth.Failure:
 
 
 def _no_answer(what: str) -> oauth.Failure:
-    return oauth.Failure(
-        Kind.UNCERTAIN, Unavailable, what, "nothing needs doing: it is tried again"
-    )
+    return oauth.Failure(Kind.UNCERTAIN, Unavailable, what, RETRIED)

@@ -16,7 +16,7 @@ from anyio.abc import TaskGroup
 
 from openfit_token.errors import SecretUnavailable, TokenError, Unavailable
 from openfit_tokend.config.passwords import Passwords
-from openfit_tokend.core import budget
+from openfit_tokend.core import budget, problems
 from openfit_tokend.core.answers import Answer, Call, LoginEnded, answer, ended_login, is_news
 from openfit_tokend.core.events import (
     Effect,
@@ -35,6 +35,7 @@ from openfit_tokend.core.events import (
 )
 from openfit_tokend.core.notices import Condition, told_before
 from openfit_tokend.core.oauth import Failure
+from openfit_tokend.core.problems import Problem, hint_for
 from openfit_tokend.core.restart import begun, restored
 from openfit_tokend.core.rights import Rights
 from openfit_tokend.core.schedule import MAX_BACKOFF, REQUEST_TIMEOUT
@@ -42,12 +43,10 @@ from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import (
     AccessToken,
     Login,
-    Problem,
     Refresh,
     Requesting,
     Session,
     Stopped,
-    hint_for,
     is_logged_out,
     live,
     state,
@@ -59,13 +58,6 @@ from openfit_tokend.host import clock, log
 from openfit_tokend.host.alarm import Alarm
 from openfit_tokend.keeping.endpoint import Endpoint, Order, Reply
 from openfit_tokend.keeping.handout import NONE, Handout, prepared
-from openfit_tokend.keeping.problems import (
-    internal_problem,
-    over_budget_problem,
-    unsent_problem,
-    unwritten_problem,
-    void_problem,
-)
 from openfit_tokend.keeping.queue import Queue
 from openfit_tokend.storage.accounts import Accounts
 from openfit_tokend.storage.session_form import Kept
@@ -276,7 +268,7 @@ class Keeper:
     def _carry_out(self, effect: Effect, sender: Profile) -> None:
         match effect:
             case Send(number) if self.stopping:  # else it would be stored as one that was sent
-                self.feed(Failed(number, Kind.TRANSIENT, unsent_problem()), sender)
+                self.feed(Failed(number, Kind.TRANSIENT, problems.not_sent(clock.boot())), sender)
             case Send(number, request):
                 self._begin(self.profile, number, request)
             case Revoke(token):
@@ -307,11 +299,11 @@ class Keeper:
                 event = await self._log_in(sender, number, request)
         except Exception:  # noqa: BLE001 -- a fault of ours: only this profile tries again
             log.exception("internal_fault", profile=sender.name)
-            event = Failed(number, Kind.UNCERTAIN, internal_problem())
+            event = Failed(number, Kind.UNCERTAIN, problems.internal_error(clock.boot()))
         except get_cancelled_exc_class():
             # It wasn't sent, and the daemon ends: it must not be stored as one that may have been.
             # Or a newer one takes its place, and the session knows its number no more.
-            self.feed(Failed(number, Kind.TRANSIENT, unsent_problem()), sender)
+            self.feed(Failed(number, Kind.TRANSIENT, problems.not_sent(clock.boot())), sender)
             raise
         with CancelScope(shield=True):
             if isinstance(event, Failed) and isinstance(request, Login):
@@ -337,7 +329,7 @@ class Keeper:
             while True:
                 password = given or await self._tools.passwords.read(sender.password)
                 if self._is_void(number):  # or it would ask for a place in the account's ledger
-                    return Failed(number, Kind.TRANSIENT, void_problem())
+                    return Failed(number, Kind.TRANSIENT, problems.login_not_needed(clock.boot()))
                 event = await self._log_in_with(sender, number, request, password)
                 if event is not None:
                     return event
@@ -357,9 +349,9 @@ class Keeper:
         if admitted is None:
             return None
         if isinstance(admitted, OverBudget):
-            return Failed(number, admitted, over_budget_problem(admitted))
+            return Failed(number, admitted, _over_budget(admitted))
         if isinstance(admitted, budget.Unwritten):
-            return Failed(number, Kind.TRANSIENT, unwritten_problem())
+            return Failed(number, Kind.TRANSIENT, problems.ledger_not_written(clock.boot()))
         self.counters.logins += 1
         kind: Kind | None = Kind.TRANSIENT  # what it is if the daemon ends before it is sent
         try:
@@ -438,6 +430,12 @@ class Keeper:
     def ledger(self) -> budget.Ledger:
         """Return what the profile's account may still cost."""
         return self._tools.accounts.ledger(self.profile.account)
+
+
+def _over_budget(refused: OverBudget) -> Problem:
+    if refused.until == inf:
+        return problems.rejected_before(clock.boot())
+    return problems.budget_spent(refused.until, clock.boot())
 
 
 def _login_to_come(session: Session) -> bool:

@@ -14,7 +14,8 @@ import anyio
 
 from openfit_token.one_line import one_line
 from openfit_tokend.core.notices import Condition, Notice, Told, after_run, due_at, notice
-from openfit_tokend.core.session import Session, hint_for
+from openfit_tokend.core.problems import hint_for
+from openfit_tokend.core.session import Session
 from openfit_tokend.core.settings import Profile
 from openfit_tokend.host import clock, log
 from openfit_tokend.host.alarm import Alarm, Entry

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from math import inf
 
 from openfit_tokend.core import budget
-from openfit_tokend.core.session import Idle, Problem, degraded, hint_for, last_error, live, state
+from openfit_tokend.core.problems import Problem, hint_for
+from openfit_tokend.core.session import Idle, degraded, last_error, live, state
 from openfit_tokend.core.settings import Profile
 from openfit_tokend.host import clock
 from openfit_tokend.keeping.keeper import Keeper

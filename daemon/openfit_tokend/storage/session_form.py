@@ -12,6 +12,7 @@ from typing import Final, TypeAlias, assert_never, cast
 import msgpack
 
 from openfit_token.errors import BY_CODE
+from openfit_tokend.core.problems import Problem
 from openfit_tokend.core.schedule import Policy
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import (
@@ -20,7 +21,6 @@ from openfit_tokend.core.session import (
     Doing,
     Idle,
     Login,
-    Problem,
     Refresh,
     RefreshToken,
     Requesting,

@@ -14,9 +14,10 @@ from openfit_tokend.core import budget, oauth
 from openfit_tokend.core.budget import Attempt, Fingerprint, Go, Wait
 from openfit_tokend.core.events import Failed, Grant, Granted, Kind, OverBudget
 from openfit_tokend.core.oauth import Failure
+from openfit_tokend.core.problems import Problem
 from openfit_tokend.core.schedule import REQUEST_TIMEOUT
 from openfit_tokend.core.secret import Secret
-from openfit_tokend.core.session import Login, Problem, Refresh, Requesting
+from openfit_tokend.core.session import Login, Refresh, Requesting
 from openfit_tokend.core.settings import Account, Identity
 from simulation.clocks import Clock
 from simulation.faults import Fate, Fault

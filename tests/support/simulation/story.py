@@ -6,12 +6,12 @@ from typing import Final, cast, final
 
 from openfit_token.errors import TokenError
 from openfit_tokend.core.events import Failed, Granted, Kind, NewTokenWanted, Send
+from openfit_tokend.core.problems import Problem
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import (
     AccessToken,
     Idle,
     Login,
-    Problem,
     Requesting,
     Session,
 )

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +17,8 @@ from typing import NamedTuple
 import pytest
 
 from api import Api, running_api
+from daemons import profile, running_daemon
+from emulators import PASSWORD, running_emulator
 from fake_daemon import FakeDaemon, always, token_fields
 from fenced import ROOT, Block, blocks
 from openfit_token import get_token
@@ -209,15 +212,57 @@ def test_the_units_are_what_systemd_takes(tmp_path: Path) -> None:
     assert ours == []
 
 
+STAND_IN = """\
+#!/bin/sh
+[ "$*" = "$(cat "$0.words")" ] || { echo "what is $*?" >&2; exit 2; }
+for variable in $(cat "$0.variables"); do
+  eval "[ -n \\"\\$$variable\\" ]" || { echo "no $variable" >&2; exit 3; }
+done
+printf '%s\\n' '{password}'
+"""
+"""A secret manager that gives the password for the right words, if it has its variables."""
+MANAGERS = {
+    "pass": ("show openfit", ""),
+    "op": ("read --no-newline op://services/openfit/password", "OP_SERVICE_ACCOUNT_TOKEN"),
+    "vault": ("kv get -mount=secret -field=password openfit", "VAULT_ADDR VAULT_TOKEN"),
+    "bao": ("kv get -mount=secret -field=password openfit", "BAO_ADDR BAO_TOKEN"),
+}
+"""How each is asked, by its own documentation, and the variables that it needs."""
+SECRETS = [each for each in to_try() if each.language == "toml"]
+
+
+@pytest.mark.parametrize("recipe", SECRETS, ids=[each.section for each in SECRETS])
+def test_a_daemon_logs_in_with_what_a_secret_manager_tells_it(
+    recipe: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = tomllib.loads(recipe.text)["password_command"][0]
+    words, variables = MANAGERS[name]
+    program = tmp_path / name
+    program.write_text(STAND_IN.replace("{password}", PASSWORD))
+    program.chmod(0o755)
+    program.with_name(f"{name}.words").write_text(words)
+    program.with_name(f"{name}.variables").write_text(variables)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    for variable in variables.split():
+        monkeypatch.setenv(variable, "set")
+
+    with (
+        running_emulator() as emulator,
+        running_daemon(f"{profile(emulator.url, password_file='')}{recipe.text}") as daemon,
+    ):
+        assert daemon.await_state("fresh", "locked", "down")["state"] == "fresh", daemon.log()
+
+
 def test_no_block_is_forgotten() -> None:
-    known = {*RUNNABLE, "ini"}
+    known = {*RUNNABLE, "ini", "toml", "console"}
 
     assert {recipe.language for recipe in to_try()} == known
     assert {recipe.section for recipe in RECIPES} >= ANSWERS_401
     assert len(RECIPES) >= 14
     assert PAGE.read_text().count("\n```") == 2 * (
-        len(RECIPES) + len(TESTS) + len(UNITS) + 1
-    )  # C# is not tested
+        len(RECIPES) + len(TESTS) + len(UNITS) + len(SECRETS) + 2
+    )  # C# is not tested; the commands for systemd are, by tests/service
+    assert {tomllib.loads(each.text)["password_command"][0] for each in SECRETS} == {*MANAGERS}
 
 
 class World(NamedTuple):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from pages import man_pages, settings, states, wire
+from generator import man_pages, settings, states, wire
 
 DOCS: Final = Path(__file__).parent
 

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 
 import generate
+from generator import states
+from generator.settings import PROFILE, TOP
 from openfit_tokend.core.events import Failed, Granted
 from openfit_tokend.core.session import State, state
 from openfit_tokend.core.settings import Settings
 from openfit_tokend.core.settings.parser import PASSWORD_KEYS, PROFILE_KEYS, TOP_KEYS, parse
 from openfit_tokend.core.settings.table import Source
-from pages import states
-from pages.settings import PROFILE, TOP
 from walks import Taken, walks
 
 EDGES = states.edges()

@@ -6,10 +6,10 @@ import subprocess
 import pytest
 
 import generate
+from generator import roff
 from openfit_token.cli.parser import parser as client_parser
 from openfit_tokend.cli import parser as daemon_parser
 from openfit_tokend.core.settings.parser import PROFILE_KEYS, TOP_KEYS
-from pages import roff
 
 PAGES = sorted((generate.DOCS / "man").iterdir())
 MANDOC = shutil.which("mandoc")

@@ -24,7 +24,7 @@ def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     loader.exec_module(module)
     for path, text in {
         "CHANGELOG.md": "## [Unreleased]\n\n## [1.2.3] - 2027-01-02\n",
-        "docs/pages/man_pages.py": 'DATE: Final = "2027-01-02"\n',
+        "docs/generator/man_pages.py": 'DATE: Final = "2027-01-02"\n',
         "docs/man/a.1": '.TH A 1 "2027-01-02" "openfit-tokend 1.2.3" ""\n',
     }.items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)

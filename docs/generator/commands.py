@@ -4,7 +4,7 @@ from argparse import REMAINDER, Action, ArgumentParser
 from collections.abc import Iterator
 from typing import cast
 
-from pages import roff
+from generator import roff
 
 
 def synopsis(parser: ArgumentParser) -> str:

@@ -4,10 +4,10 @@ from argparse import ArgumentParser
 from collections.abc import Mapping
 from typing import Final
 
+from generator import commands, roff
 from openfit_token import __version__
 from openfit_token.cli.parser import parser as client_parser
 from openfit_tokend.cli import parser as daemon_parser
-from pages import commands, roff
 
 DATE: Final = "2026-11-24"
 """Of the newest release; `.ci/release-check` compares it with the changelog's."""

@@ -11,10 +11,6 @@ from openfit_tokend import __version__
 from openfit_tokend.host.log import FORMATS, LEVELS
 from openfit_tokend.host.signals import NO_TERMINAL, hold_back_hangups
 
-EX_USAGE: Final = 64
-"""Exit status for a command line that can't be understood (sysexits.h)."""
-EX_IOERR: Final = 74
-"""Exit status when the output can't be written."""
 INTERRUPTED: Final = 130
 """Exit status after Ctrl-C, as a shell has it."""
 
@@ -70,7 +66,7 @@ def _open_standard_descriptors() -> None:
 def _without_output() -> int:
     """Let the interpreter end without trying to write once more; give the exit status."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    return EX_IOERR
+    return os.EX_IOERR
 
 
 def _run(arguments: list[str]) -> int:  # noqa: PLR0911 -- one for each command
@@ -87,7 +83,7 @@ def _run(arguments: list[str]) -> int:  # noqa: PLR0911 -- one for each command
             f"  openfit-token {arguments[0]}",
             file=sys.stderr,
         )
-        return EX_USAGE
+        return os.EX_USAGE
     options = parser().parse_args(arguments)
     match options.command:
         case "run":
@@ -148,7 +144,7 @@ def _run(arguments: list[str]) -> int:  # noqa: PLR0911 -- one for each command
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
-        self.exit(EX_USAGE, f"{self.prog}: {message}\n")
+        self.exit(os.EX_USAGE, f"{self.prog}: {message}\n")
 
 
 def parser() -> argparse.ArgumentParser:

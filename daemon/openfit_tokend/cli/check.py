@@ -33,13 +33,6 @@ from openfit_tokend.setup import service
 from openfit_tokend.storage.accounts import Accounts
 from openfit_tokend.storage.ledger_file import StateFile, state_path
 
-EX_USAGE: Final = 64
-EX_OSERR: Final = 71
-EX_CANTCREAT: Final = 73
-EX_TEMPFAIL: Final = 75
-EX_NOPERM: Final = 77
-EX_CONFIG: Final = 78
-
 MAX_SKEW: Final = 30.0
 """Seconds between the clocks from which it is worth a warning: expiries are shown wrong then."""
 
@@ -92,7 +85,7 @@ def _look(  # noqa: PLR0913 -- one for each option
     if login and not StateFile(state_path(path)).lock():
         what = "a daemon runs with this configuration, and counts"
         name = next(iter(settings.profiles)) if len(settings.profiles) == 1 else "NAME"
-        report.fail("login", what, _login(name), EX_USAGE)
+        report.fail("login", what, _login(name), os.EX_USAGE)
         login = False
     profiles = partial(
         _check_profiles,
@@ -146,9 +139,9 @@ def _check_socket(option: str | None, settings: Settings, report: _Report) -> No
         path = socket_path(option, settings)
         lives = judge_place(path, settings.socket_group)
     except SocketUnusable as error:
-        report.fail("socket", error.message, error.hint, EX_CANTCREAT)
+        report.fail("socket", error.message, error.hint, os.EX_CANTCREAT)
     except OSError as error:
-        report.fail("socket", f"can't be looked at: {error.strerror}", None, EX_CANTCREAT)
+        report.fail("socket", f"can't be looked at: {error.strerror}", None, os.EX_CANTCREAT)
     else:
         if lives or _can_make(path):
             report.ok("socket", f"{path}{', a daemon runs there' if lives else ''}")
@@ -159,7 +152,7 @@ def _check_socket(option: str | None, settings: Settings, report: _Report) -> No
             return
         text = f"{path} can't be made by {_user()}: its directory is not writable"
         fix = "check as the daemon's user; chown the directory, or name another socket"
-        report.fail("socket", text, fix, EX_CANTCREAT)
+        report.fail("socket", text, fix, os.EX_CANTCREAT)
 
 
 def _check_state(directory: Path, report: _Report) -> bool:
@@ -169,7 +162,7 @@ def _check_state(directory: Path, report: _Report) -> bool:
             judge_directory(str(directory))
     except Untrusted as untrusted:
         text = f"others could exchange the ledger: {untrusted}"
-        report.fail("state", text, untrusted.remedy, EX_OSERR)
+        report.fail("state", text, untrusted.remedy, os.EX_OSERR)
         return False
     except OSError:
         pass  # nor can it be written
@@ -186,7 +179,7 @@ def _check_state(directory: Path, report: _Report) -> bool:
         return True
     text = f"{_user()} can't write to {directory}: no login would be sent by itself"
     fix = "check as the daemon's user; chown it, or name another by STATE_DIRECTORY"
-    report.fail("state", text, fix, EX_OSERR)
+    report.fail("state", text, fix, os.EX_OSERR)
     return True
 
 
@@ -231,7 +224,7 @@ async def _check_secret(passwords: Passwords, profile: Profile, report: _Report)
     try:
         await passwords.read(profile.password)
     except SecretUnavailable as error:
-        report.fail(what, error.message, error.hint, EX_CONFIG)
+        report.fail(what, error.message, error.hint, os.EX_CONFIG)
     else:
         report.ok(what, "can be read, and not by others")
 
@@ -245,11 +238,11 @@ async def _check_network(endpoint: Endpoint, profile: Profile, report: _Report) 
     server = profile.identity.id_server
     found = await endpoint.probe(profile)
     if not isinstance(found, Probe):
-        report.fail("token server", f"{server}: {found.message}", found.hint, EX_TEMPFAIL)
+        report.fail("token server", f"{server}: {found.message}", found.hint, os.EX_TEMPFAIL)
         return
     if found.status == 404:  # noqa: PLR2004 -- the status itself
         text = f"{server} answers, but has no {TOKEN_PATH}"
-        report.fail("token server", text, "check environment or id_server", EX_TEMPFAIL)
+        report.fail("token server", text, "check environment or id_server", os.EX_TEMPFAIL)
         return
     report.ok("token server", f"{server} has a token endpoint (it says {found.status} to a GET)")
     skew = _skew(found.date)
@@ -284,7 +277,7 @@ async def _check_login(  # noqa: PLR0913 -- the parts of a daemon that a login t
     assert attempt is not None  # noqa: S101 -- nobody announces another secret here
     if isinstance(attempt, Unwritten):
         fix = "see state above; the password would be sent again after a restart if it is rejected"
-        report.fail(what, "not sent: the ledger can't be written", fix, EX_OSERR)
+        report.fail(what, "not sent: the ledger can't be written", fix, os.EX_OSERR)
         return
     if isinstance(attempt, OverBudget):
         await accounts.write()
@@ -322,14 +315,14 @@ def _report_unsent(refused: OverBudget, name: str, report: _Report, *, stored: b
     if refused.known:
         text = "not sent: this password was rejected before"
         fix = f"store the right one; or, if it is right after all, start the daemon, then: {_login(name)}"
-        report.fail(what, text, fix, EX_NOPERM)
+        report.fail(what, text, fix, os.EX_NOPERM)
         return
     minutes = ceil((refused.until - clock.boot()) / 60)
     why = "too many logins were rejected, and one more might lock the account"
     if stored:
         report.warn(what, f"stored; the daemon logs in by itself in {minutes} min: {why}", None)
     else:
-        report.fail(what, f"not sent: {why}", f"try again in {minutes} min", EX_NOPERM)
+        report.fail(what, f"not sent: {why}", f"try again in {minutes} min", os.EX_NOPERM)
 
 
 def _login(name: str) -> str:

@@ -13,7 +13,7 @@ import platformdirs
 
 from openfit_token import paths, profile_name
 from openfit_token.errors import ConfigRejected, TokenError
-from openfit_tokend.cli.check import EX_CANTCREAT, EX_OSERR, check
+from openfit_tokend.cli.check import check
 from openfit_tokend.cli.complaints import complain
 from openfit_tokend.cli.run import socket_path
 from openfit_tokend.config.passwords import MAX_SECRET_FILE, password_from
@@ -26,7 +26,6 @@ from openfit_tokend.setup import configuration, service, units
 from openfit_tokend.setup.configuration import Place, Present
 from openfit_tokend.storage.ledger_file import StateFile, state_path
 
-EX_USAGE: Final = 64
 UMASK: Final = 0o077
 DEFAULT_PROFILE: Final = "main"
 CUSTOM: Final = "custom"
@@ -35,7 +34,7 @@ CUSTOM: Final = "custom"
 class _Unusable(TokenError):
     """The command line, or what was typed in, is not what is needed."""
 
-    exit_status = EX_USAGE
+    exit_status = os.EX_USAGE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,7 +243,7 @@ def _users_unit() -> Path:
 
 def _correction(given: Given, status: int) -> str:
     """Return what to do after a check that failed: only what was asked here can be corrected here."""
-    if status in (EX_CANTCREAT, EX_OSERR):
+    if status in (os.EX_CANTCREAT, os.EX_OSERR):
         return "the configuration is written; mend that, then: openfit-tokend check"
     profile = [] if given.profile == DEFAULT_PROFILE else ["--profile", given.profile]
     again = shlex.join(["openfit-tokend", "init", "--replace", *profile])

@@ -15,7 +15,6 @@ from openfit_tokend.setup import program, service, units
 from openfit_tokend.setup.failure import SetupFailed
 from openfit_tokend.setup.tree import Done, Tree
 
-EX_NOPERM: Final = 77
 UMASK: Final = 0o077
 """Whatever the caller's is: each file gets its mode, and until then is its owner's alone."""
 NOBODY: Final = 65534
@@ -25,7 +24,7 @@ TIME_LIMIT: Final = 100.0
 
 
 class _NotAllowed(TokenError):
-    exit_status = EX_NOPERM
+    exit_status = os.EX_NOPERM
 
 
 class _Place(NamedTuple):

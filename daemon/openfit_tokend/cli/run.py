@@ -25,9 +25,6 @@ from openfit_tokend.serving.listener import AdoptedListener, Listener, SocketUnu
 from openfit_tokend.serving.peers import ambiguous
 from openfit_tokend.storage.ledger_file import StateFile, state_path
 
-EX_OSERR: Final = 71
-EX_CANTCREAT: Final = 73
-EX_CONFIG: Final = 78
 SWITCH: Final = 0.0005
 """Seconds after which a thread lets another one go on that waits. With Python's 5 ms a reload, or a
 thousand passwords to hash, would hold up the thread that serves; and it them."""
@@ -43,7 +40,7 @@ def run(config: str | None, socket: str | None, level: str, form: str, terminal:
             reason="in this user namespace that is also anybody who isn't mapped",
             hint="run it as another user: in a container, as any other than nobody",
         )
-        return EX_CONFIG
+        return os.EX_CONFIG
     close_process()
     service = take_over()
     try:
@@ -63,7 +60,7 @@ def run(config: str | None, socket: str | None, level: str, form: str, terminal:
             listener.close()
     except SocketUnusable as error:
         log.error("socket_unusable", message=error.message, hint=error.hint)
-        return EX_CANTCREAT
+        return os.EX_CANTCREAT
 
 
 def _listener(
@@ -115,7 +112,7 @@ def _serve(  # noqa: PLR0913, PLR0917 -- the parts that `run` has made
         mine = ledger.lock()
     except Untrusted as untrusted:
         log.error("state_untrusted", path=ledger.path, reason=untrusted, hint=untrusted.remedy)
-        return EX_OSERR
+        return os.EX_OSERR
     if not mine:
         log.error(
             "state_in_use",
@@ -124,7 +121,7 @@ def _serve(  # noqa: PLR0913, PLR0917 -- the parts that `run` has made
             hint="another daemon has this configuration: use that one, or give this one another"
             " STATE_DIRECTORY",
         )
-        return EX_OSERR
+        return os.EX_OSERR
     try:
         asked = None if credential is None else credential.socket
         daemon = Daemon(path, settings, listener, ledger, asked, service, terminal)
@@ -138,7 +135,7 @@ def _serve(  # noqa: PLR0913, PLR0917 -- the parts that `run` has made
         return complain(error)
     except OSError as error:
         log.error("system_refused", reason=error.strerror)
-        return EX_OSERR
+        return os.EX_OSERR
     return 0
 
 

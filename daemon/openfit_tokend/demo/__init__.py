@@ -8,6 +8,7 @@ screen.py    lines for people
 script.py, script.sh   the scripts, as a user would write them
 """
 
+import os
 import signal
 import sys
 from collections.abc import Generator
@@ -25,7 +26,6 @@ from openfit_tokend.host import package
 
 BROKEN: Final = 1
 """Exit status when a promise was broken."""
-EX_OSERR: Final = 71
 _NEEDED: Final = ("starlette", "uvicorn")
 
 
@@ -39,13 +39,13 @@ def demo(*, forever: bool) -> int:
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
         what = f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
-        return _say(EX_OSERR, f"{what}: run {package.again('demo')}")
+        return _say(os.EX_OSERR, f"{what}: run {package.again('demo')}")
     try:
         with _ended_by_signals(), Stage() as stage:
             promises = Play(stage, Screen()).run(forever=forever)
             return 0 if kept(promises) else BROKEN
     except NotStaged as error:
-        return _say(EX_OSERR, str(error))
+        return _say(os.EX_OSERR, str(error))
     except OutputFailed as error:
         # Closed, it isn't tried again at the interpreter's end, with a traceback.
         with suppress(OSError, AttributeError):

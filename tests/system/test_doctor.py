@@ -299,12 +299,12 @@ def test_a_profile_without_a_stored_password_lives_on_one_that_was_asked_for(
 def test_the_installed_command_says_it_with_its_exit_status(main: RunningDaemon) -> None:
     done = main.run("openfit-token", "doctor")
     assert (done.returncode, done.stderr) == (0, "")
-    assert f"[ OK ] socket       {main.socket} ($OPENFIT_TOKEN_SOCKET)\n" in done.stdout
+    assert f"[ OK ] socket         {main.socket} ($OPENFIT_TOKEN_SOCKET)\n" in done.stdout
 
     main.call("logout")
     done = main.run("openfit-token", "doctor")
     assert (done.returncode, done.stderr) == (77, "")
-    assert "[FAIL] main         logged_out, no token: " in done.stdout
+    assert "[FAIL] main           logged_out, no token: " in done.stdout
     assert "       fix: openfit-token login --profile main\n" in done.stdout
     main.call("login")
 

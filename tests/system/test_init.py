@@ -108,7 +108,7 @@ def test_a_person_is_asked_for_what_is_needed_and_one_login_is_tried(
 
     assert terminal.end() == 0
     assert PASSWORD not in terminal.shown
-    assert "[ OK ] main: login" in terminal.shown
+    assert "[\x1b[32m OK \x1b[0m] main: login" in terminal.shown
     assert emulator.state().login_requests == logins + 1
     assert (place.parent / "main.password").read_text() == f"{PASSWORD}\n"
     assert {mode(place), mode(place.parent / "main.password")} == {0o600}

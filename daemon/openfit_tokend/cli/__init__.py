@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Final, NoReturn
 
 from openfit_token.cli.grammar import SHELLS
+from openfit_token.cli.output import OutputFailed, ReaderLeft
 from openfit_tokend import __version__
 from openfit_tokend.host.log import FORMATS, LEVELS
 from openfit_tokend.host.signals import NO_TERMINAL, hold_back_hangups
@@ -41,7 +42,10 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
             sys.stdout.flush()
     except KeyboardInterrupt:
         status = INTERRUPTED
-    except BrokenPipeError:  # `... | head` is nobody's mistake
+    except (BrokenPipeError, ReaderLeft):  # `... | head` is nobody's mistake
+        status = _without_output()
+    except OutputFailed as error:
+        print(f"openfit-tokend: {error.message}", file=sys.stderr)
         status = _without_output()
     except OSError as error:
         reason = error.strerror or error

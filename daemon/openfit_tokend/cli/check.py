@@ -1,18 +1,17 @@
 """`openfit-tokend check`: say all that is wrong, before it matters."""
 
 import os
-import sys
 from contextlib import suppress
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from functools import partial
 from math import ceil
 from pathlib import Path
-from typing import Final, final
+from typing import Final
 
 import anyio
 
-from openfit_token.cli.terminal import printable
+from openfit_token.cli.report import Report, fail, ok, warn
 from openfit_token.errors import ConfigRejected, SecretUnavailable
 from openfit_token.trusted_path import Untrusted, judge_directory, user_name
 from openfit_tokend.cli.complaints import complain
@@ -73,19 +72,19 @@ def _look(  # noqa: PLR0913 -- one for each option
         settings = config_file.load(path)
     except ConfigRejected as error:
         return complain(error)
-    report = _Report()
-    report.ok("config", f"{path}, {_many(len(settings.profiles), 'profile')}")
+    report = Report()
+    report.say(ok("config", f"{path}, {_many(len(settings.profiles), 'profile')}"))
     if just_stored is not None:
         settings = replace(settings, profiles={just_stored: settings.profiles[just_stored]})
     if socket_is_systemds:
-        report.ok("socket", f"is made by systemd: {service.SOCKET_UNIT}")
+        report.say(ok("socket", f"is made by systemd: {service.SOCKET_UNIT}"))
     else:
         _check_socket(socket, settings, report)
     login = _check_state(state_path(path).parent, report) and login
     if login and not StateFile(state_path(path)).lock():
         what = "a daemon runs with this configuration, and counts"
         name = next(iter(settings.profiles)) if len(settings.profiles) == 1 else "NAME"
-        report.fail("login", what, _login(name), os.EX_USAGE)
+        report.say(fail("login", what, _login(name), os.EX_USAGE))
         login = False
     profiles = partial(
         _check_profiles,
@@ -101,85 +100,54 @@ def _look(  # noqa: PLR0913 -- one for each option
     return report.status
 
 
-@final
-class _Report:
-    """The verdicts, one a line, and what they come to."""
-
-    def __init__(self) -> None:
-        self.status = 0
-        self._counts = {"ok": 0, "warning": 0, "failed": 0}
-
-    def ok(self, what: str, text: str) -> None:
-        self._say("[ OK ]", what, text)
-        self._counts["ok"] += 1
-
-    def warn(self, what: str, text: str, fix: str | None) -> None:
-        self._say("[WARN]", what, text, fix)
-        self._counts["warning"] += 1
-
-    def fail(self, what: str, text: str, fix: str | None, status: int) -> None:
-        self._say("[FAIL]", what, text, fix)
-        self._counts["failed"] += 1
-        self.status = self.status or status
-
-    def end(self, *, login: bool) -> None:
-        """Print what the verdicts come to."""
-        counts = ", ".join(f"{number} {word}" for word, number in self._counts.items() if number)
-        print(f"{counts}.{'' if login else ' No login was attempted.'}", flush=True)
-
-    def _say(self, verdict: str, what: str, text: str, fix: str | None = None) -> None:
-        print(f"{verdict} {printable(what):<14} {printable(text)}")
-        if fix:
-            print(f"       fix: {printable(fix)}")
-        sys.stdout.flush()
-
-
-def _check_socket(option: str | None, settings: Settings, report: _Report) -> None:
+def _check_socket(option: str | None, settings: Settings, report: Report) -> None:
     try:
         path = socket_path(option, settings)
         lives = judge_place(path, settings.socket_group)
     except SocketUnusable as error:
-        report.fail("socket", error.message, error.hint, os.EX_CANTCREAT)
+        report.say(fail("socket", error.message, error.hint, os.EX_CANTCREAT))
     except OSError as error:
-        report.fail("socket", f"can't be looked at: {error.strerror}", None, os.EX_CANTCREAT)
+        report.say(fail("socket", f"can't be looked at: {error.strerror}", None, os.EX_CANTCREAT))
     else:
         if lives or _can_make(path):
-            report.ok("socket", f"{path}{', a daemon runs there' if lives else ''}")
+            report.say(ok("socket", f"{path}{', a daemon runs there' if lives else ''}"))
             if kept_out := who_is_kept_out(
                 path.parent, settings.socket_mode, settings.socket_group
             ):
-                report.warn("socket", kept_out, f"chmod and chgrp {path.parent}, or remove it")
+                report.say(warn("socket", kept_out, f"chmod and chgrp {path.parent}, or remove it"))
             return
         text = f"{path} can't be made by {_user()}: its directory is not writable"
         fix = "check as the daemon's user; chown the directory, or name another socket"
-        report.fail("socket", text, fix, os.EX_CANTCREAT)
+        report.say(fail("socket", text, fix, os.EX_CANTCREAT))
 
 
-def _check_state(directory: Path, report: _Report) -> bool:
+def _check_state(directory: Path, report: Report) -> bool:
     """Report on the state's directory; return whether it may be used."""
     try:
         with suppress(FileNotFoundError):
             judge_directory(str(directory))
     except Untrusted as untrusted:
         text = f"others could exchange the ledger: {untrusted}"
-        report.fail("state", text, untrusted.remedy, os.EX_OSERR)
+        report.say(fail("state", text, untrusted.remedy, os.EX_OSERR))
         return False
     except OSError:
         pass  # nor can it be written
     if _can_make(directory / "ledger.json"):
         if _has_room(directory):
-            report.ok("state", str(directory))
+            report.say(ok("state", str(directory)))
         else:
             text = f"no room is left at {directory}"
-            report.warn(
-                "state",
-                text,
-                "no login would be sent by itself, and a restart would forget logouts",
+            report.say(
+                warn(
+                    "state",
+                    text,
+                    "no login would be sent by itself, and a restart would forget logouts",
+                )
             )
         return True
     text = f"{_user()} can't write to {directory}: no login would be sent by itself"
     fix = "check as the daemon's user; chown it, or name another by STATE_DIRECTORY"
-    report.fail("state", text, fix, os.EX_OSERR)
+    report.say(fail("state", text, fix, os.EX_OSERR))
     return True
 
 
@@ -200,7 +168,7 @@ def _user() -> str:
 
 
 async def _check_profiles(  # noqa: PLR0913 -- one for each option
-    path: Path, settings: Settings, report: _Report, *, network: bool, login: bool, stored: bool
+    path: Path, settings: Settings, report: Report, *, network: bool, login: bool, stored: bool
 ) -> None:
     endpoint, passwords = Endpoint(), Passwords()
     for profile in settings.profiles.values():
@@ -216,17 +184,17 @@ async def _check_profiles(  # noqa: PLR0913 -- one for each option
             await _check_login(endpoint, accounts, passwords, profile, report, stored=stored)
 
 
-async def _check_secret(passwords: Passwords, profile: Profile, report: _Report) -> None:
+async def _check_secret(passwords: Passwords, profile: Profile, report: Report) -> None:
     what = f"{profile.name}: secret"
     if profile.password is None:
-        report.warn(what, "none is stored", f"{_login(profile.name)} --ask, once it runs")
+        report.say(warn(what, "none is stored", f"{_login(profile.name)} --ask, once it runs"))
         return
     try:
         await passwords.read(profile.password)
     except SecretUnavailable as error:
-        report.fail(what, error.message, error.hint, os.EX_CONFIG)
+        report.say(fail(what, error.message, error.hint, os.EX_CONFIG))
     else:
-        report.ok(what, "can be read, and not by others")
+        report.say(ok(what, "can be read, and not by others"))
 
 
 def _one_each_server(settings: Settings) -> list[Profile]:
@@ -234,21 +202,23 @@ def _one_each_server(settings: Settings) -> list[Profile]:
     return list(each.values())
 
 
-async def _check_network(endpoint: Endpoint, profile: Profile, report: _Report) -> None:
+async def _check_network(endpoint: Endpoint, profile: Profile, report: Report) -> None:
     server = profile.identity.id_server
     found = await endpoint.probe(profile)
     if not isinstance(found, Probe):
-        report.fail("token server", f"{server}: {found.message}", found.hint, os.EX_TEMPFAIL)
+        report.say(fail("token server", f"{server}: {found.message}", found.hint, os.EX_TEMPFAIL))
         return
     if found.status == 404:  # noqa: PLR2004 -- the status itself
         text = f"{server} answers, but has no {TOKEN_PATH}"
-        report.fail("token server", text, "check environment or id_server", os.EX_TEMPFAIL)
+        report.say(fail("token server", text, "check environment or id_server", os.EX_TEMPFAIL))
         return
-    report.ok("token server", f"{server} has a token endpoint (it says {found.status} to a GET)")
+    report.say(
+        ok("token server", f"{server} has a token endpoint (it says {found.status} to a GET)")
+    )
     skew = _skew(found.date)
     if skew is not None and abs(skew) > MAX_SKEW:
         text = f"{abs(skew):.0f} s {'behind' if skew > 0 else 'ahead of'} {server}"
-        report.warn("clock", text, "timedatectl set-ntp true; tokens are kept right even so")
+        report.say(warn("clock", text, "timedatectl set-ntp true; tokens are kept right even so"))
 
 
 def _skew(date: str | None) -> float | None:
@@ -264,7 +234,7 @@ async def _check_login(  # noqa: PLR0913 -- the parts of a daemon that a login t
     accounts: Accounts,
     passwords: Passwords,
     profile: Profile,
-    report: _Report,
+    report: Report,
     *,
     stored: bool,
 ) -> None:
@@ -277,7 +247,7 @@ async def _check_login(  # noqa: PLR0913 -- the parts of a daemon that a login t
     assert attempt is not None  # noqa: S101 -- nobody announces another secret here
     if isinstance(attempt, Unwritten):
         fix = "see state above; the password would be sent again after a restart if it is rejected"
-        report.fail(what, "not sent: the ledger can't be written", fix, os.EX_OSERR)
+        report.say(fail(what, "not sent: the ledger can't be written", fix, os.EX_OSERR))
         return
     if isinstance(attempt, OverBudget):
         await accounts.write()
@@ -300,29 +270,31 @@ async def _check_login(  # noqa: PLR0913 -- the parts of a daemon that a login t
         await accounts.write()
     if isinstance(reply.meaning, Failure):
         failure = reply.meaning
-        report.fail(what, failure.message, failure.hint, failure.error.exit_status)
+        report.say(fail(what, failure.message, failure.hint, failure.error.exit_status))
         return
-    report.ok(what, f"brings a token that lives {reply.meaning.lifetime:.0f} s")
+    report.say(ok(what, f"brings a token that lives {reply.meaning.lifetime:.0f} s"))
     if reply.meaning.refresh_token is not None:
         await endpoint.revoke(profile, reply.meaning.refresh_token)
     else:
-        report.warn(what, "brings no refresh token", "scope needs offline_access")
+        report.say(warn(what, "brings no refresh token", "scope needs offline_access"))
 
 
-def _report_unsent(refused: OverBudget, name: str, report: _Report, *, stored: bool) -> None:
+def _report_unsent(refused: OverBudget, name: str, report: Report, *, stored: bool) -> None:
     """Report a login that the ledger doesn't allow: a new password is kept for the daemon to try."""
     what = f"{name}: login"
     if refused.known:
         text = "not sent: this password was rejected before"
         fix = f"store the right one; or, if it is right after all, start the daemon, then: {_login(name)}"
-        report.fail(what, text, fix, os.EX_NOPERM)
+        report.say(fail(what, text, fix, os.EX_NOPERM))
         return
     minutes = ceil((refused.until - clock.boot()) / 60)
     why = "too many logins were rejected, and one more might lock the account"
     if stored:
-        report.warn(what, f"stored; the daemon logs in by itself in {minutes} min: {why}", None)
+        report.say(
+            warn(what, f"stored; the daemon logs in by itself in {minutes} min: {why}", None)
+        )
     else:
-        report.fail(what, f"not sent: {why}", f"try again in {minutes} min", os.EX_NOPERM)
+        report.say(fail(what, f"not sent: {why}", f"try again in {minutes} min", os.EX_NOPERM))
 
 
 def _login(name: str) -> str:

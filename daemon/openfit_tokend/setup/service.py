@@ -39,7 +39,6 @@ MAX_SECRET: Final = 4096
 """Bytes of a secret that are worth copying: what the daemon reads."""
 ENDS: Final = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 """Signals that end a command."""
-FAULT: Final = 70
 INTERRUPTED: Final = 130
 
 
@@ -111,7 +110,7 @@ def _held_back(signals: set[signal.Signals]) -> Generator[set[int]]:
 
 def _be(user: pwd.struct_passwd, credentials: Path, work: Callable[[], int]) -> None:
     """Become the service's user, work, and end this process."""
-    status = FAULT
+    status = os.EX_SOFTWARE
     try:
         os.initgroups(user.pw_name, user.pw_gid)
         os.setgid(user.pw_gid)

@@ -12,7 +12,7 @@ from openfit_token.cli.doctor.answers import asked
 from openfit_token.cli.doctor.places import connected, placed
 from openfit_token.cli.doctor.profiles import judgement
 from openfit_token.cli.doctor.surroundings import service, variables
-from openfit_token.cli.doctor.verdict import Report, Verdict
+from openfit_token.cli.report import Report, Verdict
 
 
 def doctor(profile: str | None, socket: str | None) -> int:
@@ -20,7 +20,7 @@ def doctor(profile: str | None, socket: str | None) -> int:
     report = Report()
     for verdict in _links(profile, socket):
         report.say(verdict)
-    report.end()
+    report.end(login=False)
     return report.status
 
 

@@ -8,8 +8,8 @@ from typing import cast
 
 from openfit_token import __version__, calls
 from openfit_token.cli.ask import ask
-from openfit_token.cli.doctor.verdict import Verdict, fail, ok, warn
 from openfit_token.cli.get import profile_of
+from openfit_token.cli.report import Verdict, fail, ok, warn
 from openfit_token.cli.status import Answer, number, profiles_of
 from openfit_token.cli.status_table import config_fault
 from openfit_token.cli.terminal import duration

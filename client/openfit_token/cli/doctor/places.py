@@ -10,7 +10,7 @@ from pathlib import Path
 from struct import unpack
 
 from openfit_token import paths
-from openfit_token.cli.doctor.verdict import Verdict, fail, ok, warn
+from openfit_token.cli.report import Verdict, fail, ok, warn
 from openfit_token.connection import Connection
 from openfit_token.errors import DaemonUnreachable, DaemonUntrusted
 from openfit_token.trusted_path import group_name, user_name

@@ -9,7 +9,7 @@ from shlex import quote
 from typing import Final
 
 from openfit_token.calls import fields
-from openfit_token.cli.doctor.verdict import Verdict, fail, ok, warn
+from openfit_token.cli.report import Verdict, fail, ok, warn
 from openfit_token.cli.status import WELL, Answer, judge_profile, number
 from openfit_token.cli.terminal import duration
 from openfit_token.errors import BY_CODE

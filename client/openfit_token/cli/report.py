@@ -1,4 +1,7 @@
-"""What is said of a link, and how it is printed."""
+"""A report of what was looked at: a verdict on each thing, and what they come to.
+
+`doctor` prints one, and so does `openfit-tokend check`.
+"""
 
 from dataclasses import dataclass
 from typing import Final, Literal, final
@@ -6,45 +9,47 @@ from typing import Final, Literal, final
 from openfit_token.cli.output import put
 from openfit_token.cli.terminal import in_colour, painted, printable
 
-_WIDTH: Final = 12
-"""Columns of a link's name."""
+_WIDTH: Final = 14
+"""Columns of a name."""
 _COLOURS: Final = {" OK ": "green", "WARN": "yellow", "FAIL": "red"}
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is known of one link.
+    """What was found in one place.
 
     Attributes:
         kind: the word in brackets.
-        link: its name.
+        subject: what was looked at, in a word or two.
         text: what was found.
         fix: what to do about it.
         cause: what the vendor's page calls this.
-        status: the exit status, of one that failed.
+        status: the exit status, of a failure.
     """
 
     kind: Literal[" OK ", "WARN", "FAIL"]
-    link: str
+    subject: str
     text: str
     fix: str | None = None
     cause: str | None = None
     status: int = 0
 
 
-def ok(link: str, text: str) -> Verdict:
-    """Return the verdict on a link that holds."""
-    return Verdict(" OK ", link, text)
+def ok(subject: str, text: str) -> Verdict:
+    """Return the verdict on what is well."""
+    return Verdict(" OK ", subject, text)
 
 
-def warn(link: str, text: str, fix: str, cause: str | None = None) -> Verdict:
-    """Return the verdict on a link that holds, but shouldn't be left so."""
-    return Verdict("WARN", link, text, fix, cause)
+def warn(subject: str, text: str, fix: str | None, cause: str | None = None) -> Verdict:
+    """Return the verdict on what works, but shouldn't be left so."""
+    return Verdict("WARN", subject, text, fix, cause)
 
 
-def fail(link: str, text: str, fix: str, status: int, cause: str | None = None) -> Verdict:
-    """Return the verdict on a link that is broken."""
-    return Verdict("FAIL", link, text, fix, cause, status)
+def fail(
+    subject: str, text: str, fix: str | None, status: int, cause: str | None = None
+) -> Verdict:
+    """Return the verdict on what is broken."""
+    return Verdict("FAIL", subject, text, fix, cause, status)
 
 
 @final
@@ -61,23 +66,27 @@ class Report:
         self._kinds: list[str] = []
 
     def say(self, verdict: Verdict) -> None:
-        """Print a verdict, and what to do."""
+        """Print a verdict and what to do.
+
+        Raises:
+            OutputFailed: it can't be written.
+        """
         self._kinds.append(verdict.kind)
         self.status = self.status or verdict.status
         kind = painted(verdict.kind, _COLOURS[verdict.kind]) if self._colours else verdict.kind
-        lines = f"[{kind}] {printable(verdict.link):<{_WIDTH}} {printable(verdict.text)}\n"
+        lines = f"[{kind}] {printable(verdict.subject):<{_WIDTH}} {printable(verdict.text)}\n"
         if verdict.cause:
             lines += f"       cause: {printable(verdict.cause)}\n"
         if verdict.fix:
             lines += f"       fix: {printable(verdict.fix)}\n"
         put(lines)
 
-    def end(self) -> None:
-        """Print what the verdicts come to."""
+    def end(self, *, login: bool) -> None:
+        """Print how many verdicts there are of each kind, and that no login was attempted if so."""
         words = {" OK ": "ok", "WARN": "warning", "FAIL": "failed"}
         counts = [
             f"{self._kinds.count(kind)} {word}"
             for kind, word in words.items()
             if kind in self._kinds
         ]
-        put(f"{', '.join(counts)}. No login was attempted.\n")
+        put(f"{', '.join(counts)}.{'' if login else ' No login was attempted.'}\n")

@@ -13,7 +13,7 @@ from benchmarks.places import answer_size, daemon, issuer
 from benchmarks.probes import Bystander
 from benchmarks.table import Effort
 from openfit_token import TokenClient
-from openfit_token.protocol import encode_request
+from openfit_token._shared.protocol import encode_request
 
 MANY: Final = 1000
 DELAY: Final = 0.1

@@ -21,7 +21,7 @@ from benchmarks.places import (
     issuer,
     running,
 )
-from openfit_token.protocol import encode_request
+from openfit_token._shared.protocol import encode_request
 
 OURS: Final = "openfit-tokend"
 FLOOR: Final = "C floor"

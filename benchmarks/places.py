@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.measure import Server
-from openfit_token.protocol import encode_request
+from openfit_token._shared.protocol import encode_request
 
 READY: Final = 30.0
 """Seconds until a server that is started must have answered."""

@@ -12,13 +12,13 @@ from http import HTTPStatus
 
 import httpx
 
-from openfit_token.aio import AsyncTokenClient
+from openfit_token._client.aio import AsyncTokenClient
+from openfit_token._client.held import Get, Question
+from openfit_token._client.supply import Supply, now
+from openfit_token._client.token import Token
+from openfit_token._shared.origin import origin
+from openfit_token._shared.protocol import DEFAULT_WAIT
 from openfit_token.errors import TokenError
-from openfit_token.held import Get, Question
-from openfit_token.origin import origin
-from openfit_token.protocol import DEFAULT_WAIT
-from openfit_token.supply import Supply, now
-from openfit_token.token import Token
 
 
 class OpenFitAuth(Supply, httpx.Auth):
@@ -74,7 +74,8 @@ class OpenFitAuth(Supply, httpx.Auth):
 
     def _signed(self, request: httpx.Request, token: Token) -> httpx.Request:
         url = request.url
-        self._origins.judge(origin(url.scheme, url.raw_host.decode("ascii"), url.port), token)
+        asked = origin(url.scheme, url.raw_host.decode("ascii"), url.port)
+        self._origins.judge(asked, token.api_url)
         request.headers["Authorization"] = token.authorization
         return request
 

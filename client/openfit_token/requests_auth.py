@@ -16,9 +16,9 @@ from requests.exceptions import UnrewindableBodyError
 from requests.utils import rewind_body
 from urllib3.util import parse_url
 
-from openfit_token.origin import origin
-from openfit_token.supply import Supply
-from openfit_token.token import Token
+from openfit_token._client.supply import Supply
+from openfit_token._client.token import Token
+from openfit_token._shared.origin import origin
 
 
 @final
@@ -53,7 +53,8 @@ class OpenFitAuth(Supply, AuthBase):
 
     def _sign(self, request: PreparedRequest, token: Token) -> None:
         url = parse_url(request.url or "")  # with what requests itself finds the host
-        self._origins.judge(origin(url.scheme or "", url.host or "", url.port), token)
+        asked = origin(url.scheme or "", url.host or "", url.port)
+        self._origins.judge(asked, token.api_url)
         request.headers["Authorization"] = token.authorization
 
     def _repeat(self, sent: _Sent, response: Response, **options: Any) -> Response:  # noqa: ANN401 -- requests' own, passed on

@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from openfit_token import errors, protocol
+from openfit_token import errors
+from openfit_token._shared import protocol
 from openfit_token.errors import TokenError
 from openfit_tokend.config import passwords
 from openfit_tokend.core.schedule import RECENT

@@ -16,7 +16,8 @@ SOURCES = sorted(
     for path in (ROOT / part).rglob("*.py")
 )
 OURS = re.compile(
-    r"openfit_tokend\.core(\.\w+)*|openfit_token\.(durations|errors|one_line|origin|profile_name)"
+    r"openfit_tokend\.core(\.\w+)*|openfit_token\.errors"
+    r"|openfit_token\._shared\.(durations|one_line|origin|profile_name)"
 )
 PURE = frozenset(
     {
@@ -72,7 +73,12 @@ def imports(tree: ast.AST) -> Iterator[str]:
 
 def _modules(package: str, names: list[str]) -> list[str]:
     """Return the modules of `from package import names`: a package's names may be modules."""
-    if package in {"openfit_tokend", "openfit_token", "openfit_tokend.core"}:
+    if package in {
+        "openfit_tokend",
+        "openfit_token",
+        "openfit_token._shared",
+        "openfit_tokend.core",
+    }:
         return [f"{package}.{each}" for each in names]
     return [package]
 

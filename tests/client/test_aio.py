@@ -19,8 +19,8 @@ from fake_daemon import (
     token_fields,
 )
 from openfit_token import AsyncTokenClient, Token
+from openfit_token._shared.protocol import encode_result
 from openfit_token.errors import DaemonUnreachable, NoSuchProfile, ProtocolViolation, Stopping
-from openfit_token.protocol import encode_result
 
 
 async def test_get_token_gives_the_daemons_token(place: Path) -> None:
@@ -128,7 +128,7 @@ async def test_a_login_is_never_sent_twice(place: Path) -> None:
 async def test_a_silent_daemon_is_left_a_few_seconds_after_the_wait(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("openfit_token.connection._GRACE", 0.05)
+    monkeypatch.setattr("openfit_token._client.connection._GRACE", 0.05)
     with FakeDaemon(place / "s", silent) as daemon:
         async with AsyncTokenClient(socket=daemon.path) as client:
             with pytest.raises(DaemonUnreachable, match="the daemon doesn't answer"):

@@ -23,6 +23,7 @@ from fake_daemon import (
     token_fields,
 )
 from openfit_token import TokenClient, get_token
+from openfit_token._shared.protocol import encode_error, encode_result
 from openfit_token.errors import (
     DaemonUnreachable,
     NoSuchProfile,
@@ -31,7 +32,6 @@ from openfit_token.errors import (
     Stopping,
     TokenError,
 )
-from openfit_token.protocol import encode_error, encode_result
 
 
 def test_get_token_gives_the_daemons_token(place: Path) -> None:
@@ -238,7 +238,7 @@ def test_after_a_wait_in_vain_the_next_call_fails_at_once(place: Path) -> None:
 def test_a_silent_daemon_is_left_a_few_seconds_after_the_wait(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("openfit_token.connection._GRACE", 0.05)
+    monkeypatch.setattr("openfit_token._client.connection._GRACE", 0.05)
     with (
         FakeDaemon(place / "s", silent) as daemon,
         pytest.raises(DaemonUnreachable, match="the daemon doesn't answer"),
@@ -328,7 +328,7 @@ def test_a_daemon_that_accepts_nobody_is_left_a_few_seconds_after_the_wait(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A daemon that is stopped lets its queue fill up; then the kernel refuses at once."""
-    monkeypatch.setattr("openfit_token.connection._GRACE", 0.05)
+    monkeypatch.setattr("openfit_token._client.connection._GRACE", 0.05)
     with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as first:
         listener.bind(str(place / "s"))
         listener.listen(0)

@@ -14,9 +14,9 @@ from daemons import RunningDaemon, prepared_daemon, profile
 from emulators import running_emulator
 from fake_daemon import PATIENCE, Behaviour, FakeDaemon, Request, always, dropping, silent
 from openfit_token import AsyncTokenClient, TokenClient
-from openfit_token.changes import Change
+from openfit_token._client.changes import Change
+from openfit_token._shared.protocol import encode_notification
 from openfit_token.errors import DaemonUnreachable, NoSuchProfile
-from openfit_token.protocol import encode_notification
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ NO_ANSWERS = [
 def test_a_daemon_that_does_not_say_how_things_stand_is_left(
     place: Path, monkeypatch: pytest.MonkeyPatch, behaviour: Behaviour, told: str
 ) -> None:
-    monkeypatch.setattr("openfit_token.changes._ANSWER", 0.1)
+    monkeypatch.setattr("openfit_token._client.changes._ANSWER", 0.1)
     with (
         FakeDaemon(place / "s", behaviour) as daemon,
         pytest.raises(DaemonUnreachable, match=told),
@@ -109,7 +109,7 @@ def test_a_daemon_that_does_not_say_how_things_stand_is_left(
 async def test_the_async_client_leaves_it_too(
     place: Path, monkeypatch: pytest.MonkeyPatch, behaviour: Behaviour, told: str
 ) -> None:
-    monkeypatch.setattr("openfit_token.changes._ANSWER", 0.1)
+    monkeypatch.setattr("openfit_token._client.changes._ANSWER", 0.1)
     with (
         FakeDaemon(place / "s", behaviour) as daemon,
         pytest.raises(DaemonUnreachable, match=told),
@@ -146,7 +146,7 @@ def test_a_forked_child_follows_over_a_connection_of_its_own(place: Path) -> Non
 async def test_a_daemon_that_hangs_after_its_restart_is_left_and_asked_again(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("openfit_token.changes._ANSWER", 0.1)
+    monkeypatch.setattr("openfit_token._client.changes._ANSWER", 0.1)
     states = [
         {"profile": "main", "state": state, "id": None, "expires_at": None}
         for state in ("empty", "down")

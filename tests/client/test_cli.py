@@ -420,7 +420,7 @@ def test_a_profile_in_the_environment_that_is_no_text_is_wrong_usage(
 def test_watch_leaves_a_daemon_that_does_not_answer(
     place: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("openfit_token.changes._ANSWER", 0.1)
+    monkeypatch.setattr("openfit_token._client.changes._ANSWER", 0.1)
     with FakeDaemon(place / "s", silent) as daemon:
         status, out, err = run("watch", "--socket", daemon.path, "--", "true")
 

@@ -11,7 +11,8 @@ from daemons import NOBODY, as_stranger, needs_root
 from diagnosis import Diagnosis, Examine
 from diagnosis import doctor as doctor_of
 from fake_daemon import Behaviour, FakeDaemon, Request, dropping, failing, silent
-from openfit_token import __version__, paths
+from openfit_token import __version__
+from openfit_token._client import paths
 from openfit_token.cli.doctor import answers
 from openfit_token.cli.doctor.profiles import MISSING, WRONG_CLIENT, WRONG_LOGIN, WRONG_URL, cause
 from openfit_token.cli.terminal import printable

@@ -3,6 +3,7 @@
 import pytest
 
 from fake_daemon import token
+from openfit_token._client.held import Get, Held, Refuse
 from openfit_token.errors import (
     DaemonUnreachable,
     Internal,
@@ -15,7 +16,6 @@ from openfit_token.errors import (
     TokenError,
     Unavailable,
 )
-from openfit_token.held import Get, Held, Refuse
 
 A, B = token("a"), token("b")
 WAIT = 30.0

@@ -13,8 +13,8 @@ import pytest
 
 from api import Api, Seen, running_api, tls
 from fake_daemon import FakeDaemon, always, failing, token_fields
+from openfit_token._client.held import Held
 from openfit_token.errors import DaemonUnreachable, ForeignOrigin, LoggedOut, Unavailable
-from openfit_token.held import Held
 from openfit_token.httpx_auth import OpenFitAuth
 from openfit_token.testing import Daemon, Emulator
 

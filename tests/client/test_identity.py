@@ -11,7 +11,7 @@ from socket import AF_UNIX, socket
 import pytest
 
 from namespaces import inside_namespace, needs_namespaces
-from openfit_token import identity
+from openfit_token._shared import identity
 from processes import environment
 
 pytestmark = pytest.mark.system
@@ -19,7 +19,8 @@ pytestmark = pytest.mark.system
 NOBODY, UNMAPPED, MAPPED = 65534, 23456, 1
 CONNECT = """
 import grp, os, pwd, sys  # now, since nobody may not read every interpreter's library
-from openfit_token import identity, paths
+from openfit_token._shared import identity
+from openfit_token._client import paths
 from openfit_token.errors import DaemonUntrusted
 os.setuid(int(sys.argv[2]))
 try:

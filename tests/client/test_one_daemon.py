@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from fake_daemon import FakeDaemon, always, token_fields
-from openfit_token import AsyncTokenClient, TokenClient, paths
+from openfit_token import AsyncTokenClient, TokenClient
+from openfit_token._client import paths
 from openfit_token.errors import DaemonUnreachable
 
 

@@ -2,17 +2,16 @@
 
 import pytest
 
-from fake_daemon import token
+from openfit_token._shared.origin import Origins, origin, origin_of
 from openfit_token.errors import ForeignOrigin
-from openfit_token.origin import Origins, origin, origin_of
 
-API = token(api_url="https://api.openfit.care/base")
+API = "https://api.openfit.care/base"
 
 
-def goes(url: str, *named: str, api_url: str = API.api_url) -> bool:
+def goes(url: str, *named: str, api_url: str = API) -> bool:
     """Return whether a token goes there."""
     try:
-        Origins(named).judge(origin_of(url), token(api_url=api_url))
+        Origins(named).judge(origin_of(url), api_url)
     except ForeignOrigin:
         return False
     return True

@@ -13,7 +13,8 @@ import pytest
 
 from daemons import needs_root
 from fake_daemon import FakeDaemon, always, token_fields
-from openfit_token import AsyncTokenClient, TokenClient, paths
+from openfit_token import AsyncTokenClient, TokenClient
+from openfit_token._client import paths
 from openfit_token.errors import DaemonUnreachable, DaemonUntrusted
 from others import EVE, being, theirs
 

@@ -15,8 +15,8 @@ from requests.adapters import HTTPAdapter
 
 from api import Api, Seen, running_api, tls
 from fake_daemon import FakeDaemon, always, failing, token_fields
+from openfit_token._client.held import Held
 from openfit_token.errors import ForeignOrigin, LoggedOut, Unavailable
-from openfit_token.held import Held
 from openfit_token.requests_auth import OpenFitAuth
 from openfit_token.testing import Daemon, Emulator
 from processes import environment

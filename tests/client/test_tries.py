@@ -2,8 +2,8 @@
 
 import pytest
 
-from openfit_token import calls
-from openfit_token.connection import Pool, Tries
+from openfit_token._client import calls
+from openfit_token._client.connection import Pool, Tries
 from openfit_token.errors import DaemonUnreachable, Stopping
 
 ABSENT = DaemonUnreachable("no daemon listens at /s")

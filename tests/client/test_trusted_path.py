@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from daemons import needs_root
-from openfit_token.trusted_path import Untrusted, judge_directory, judge_file, judge_socket
+from openfit_token._shared.trusted_path import Untrusted, judge_directory, judge_file, judge_socket
 from others import EVE, being
 
 ME, SERVICE = 50_001, 50_003

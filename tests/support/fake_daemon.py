@@ -8,8 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from openfit_token.errors import TokenError
-from openfit_token.protocol import (
+from openfit_token._client.token import Token
+from openfit_token._shared.protocol import (
     MAX_REQUEST,
     Decoder,
     Incomplete,
@@ -18,10 +18,10 @@ from openfit_token.protocol import (
     parse_params,
     parse_request,
 )
-from openfit_token.token import Token
+from openfit_token.errors import TokenError
 
 if TYPE_CHECKING:
-    from openfit_token.protocol import Value
+    from openfit_token._shared.protocol import Value
 
 PATIENCE = 10.0
 """Seconds a test waits for what must happen; only a failing test waits so long."""

@@ -2,15 +2,15 @@
 
 from time import monotonic  # noqa: TID251 -- ends waiting for the daemon
 
-from openfit_token.calls import Call
-from openfit_token.connection import READ, SEND_FLAGS, Connection, Pool, Tries
+from openfit_token._client.calls import Call
+from openfit_token._client.connection import READ, SEND_FLAGS, Connection, Pool, Tries
 
 
 def ask(connection: Connection, call: Call, patience: float) -> object:
     """Return the result of a call.
 
     Args:
-        connection: from `openfit_token.paths.connect`.
+        connection: from `openfit_token._client.paths.connect`.
         call: what to ask.
         patience: seconds until each part of the answer must have come.
 

@@ -7,15 +7,15 @@ from argparse import ArgumentParser
 from contextlib import suppress
 from typing import Final, cast
 
-from openfit_token import calls
+from openfit_token._client import calls
+from openfit_token._client.connection import Connection
+from openfit_token._client.paths import connect
+from openfit_token._shared.profile_name import is_profile_name
 from openfit_token.cli import shells
 from openfit_token.cli.ask import ask
 from openfit_token.cli.grammar import Option, commands_of
 from openfit_token.cli.output import put
-from openfit_token.connection import Connection
 from openfit_token.errors import TokenError
-from openfit_token.paths import connect
-from openfit_token.profile_name import is_profile_name
 
 _PATIENCE: Final = 1.0
 """Seconds. Somebody has pressed a key and waits."""

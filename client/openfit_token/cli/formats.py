@@ -4,8 +4,8 @@ import json
 from collections.abc import Mapping
 from math import floor
 
+from openfit_token._client.token import Token
 from openfit_token.errors import ProtocolViolation
-from openfit_token.token import Token
 
 
 def formatted(token: Token, form: str) -> str:

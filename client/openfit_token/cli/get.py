@@ -6,16 +6,16 @@ what it reads just as `openfit_token.cli.arguments` does, and leaves the rest to
 
 import os
 
-from openfit_token.blocking import get_token
+from openfit_token._client.blocking import get_token
+from openfit_token._shared.durations import seconds_of
+from openfit_token._shared.protocol import DEFAULT_WAIT, MAX_WAIT
 from openfit_token.cli.output import put
-from openfit_token.durations import seconds_of
-from openfit_token.protocol import DEFAULT_WAIT, MAX_WAIT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not loaded at run time: it would double the command's start
     from typing import Final
 
-    from openfit_token.token import Token
+    from openfit_token._client.token import Token
 
 FORMATS: "Final" = ("raw", "header", "json", "env", "curl")
 _OPTIONS: "Final" = ("--profile", "--min-ttl", "--wait", "--socket", "--format")

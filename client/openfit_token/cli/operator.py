@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from getpass import getpass
 
-from openfit_token.blocking import TokenClient
+from openfit_token._client.blocking import TokenClient
 from openfit_token.cli.get import profile_of
 from openfit_token.cli.output import put
 from openfit_token.cli.status import number, profiles_of

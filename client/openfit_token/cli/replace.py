@@ -5,7 +5,7 @@ import sys
 from hashlib import sha256
 from time import time  # noqa: TID251 -- the daemon tells moments: was the token there before?
 
-from openfit_token.blocking import TokenClient
+from openfit_token._client.blocking import TokenClient
 from openfit_token.cli.get import profile_of, show
 from openfit_token.cli.terminal import WrongUsage, remark
 

@@ -4,8 +4,8 @@ from math import isfinite
 from time import time  # noqa: TID251 -- the daemon tells moments; people want "in 5 min"
 from typing import cast
 
-from openfit_token.blocking import TokenClient
-from openfit_token.calls import fields
+from openfit_token._client.blocking import TokenClient
+from openfit_token._client.calls import fields
 from openfit_token.cli.formats import as_json
 from openfit_token.cli.get import profile_of
 from openfit_token.cli.output import put

@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from openfit_token.calls import fields
+from openfit_token._client.calls import fields
 from openfit_token.cli.status import (
     NOT_NOW,
     OPERATOR_NEEDED,

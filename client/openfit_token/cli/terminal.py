@@ -5,8 +5,8 @@ import sys
 from contextlib import suppress
 from math import ceil, isfinite
 
+from openfit_token._shared.one_line import one_line
 from openfit_token.errors import TokenError
-from openfit_token.one_line import one_line
 
 _MINUTE = 60
 _HOUR = 3600

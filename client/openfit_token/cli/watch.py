@@ -9,14 +9,14 @@ from contextlib import closing
 from datetime import UTC, datetime
 from typing import NoReturn, final
 
-from openfit_token.changes import Change, Feed
+from openfit_token._client.changes import Change, Feed
+from openfit_token._client.connection import READ, SEND_FLAGS
+from openfit_token._client.paths import connect, find
 from openfit_token.cli.exec import not_found, unusable
 from openfit_token.cli.get import profile_of
 from openfit_token.cli.output import ReaderLeft, put
 from openfit_token.cli.terminal import complain, printable, remark
-from openfit_token.connection import READ, SEND_FLAGS
 from openfit_token.errors import ProtocolViolation, TokenError
-from openfit_token.paths import connect, find
 
 _CLEAN_UP = 90.0
 """Seconds that a command has to end after Ctrl-C: as many as systemd gives a service that stops."""

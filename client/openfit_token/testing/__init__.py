@@ -17,8 +17,8 @@ Without pytest, `Emulator` and `Daemon` are contexts. One thing differs from ear
 refused is replaced at once, not ten seconds after the one before (see `Daemon`).
 """
 
-from openfit_token.testing.daemon import Daemon
-from openfit_token.testing.emulator import Emulator, State
-from openfit_token.testing.processes import NotStarted
+from openfit_token.testing._daemon import Daemon
+from openfit_token.testing._emulator import Emulator, State
+from openfit_token.testing._processes import NotStarted
 
 __all__ = ["Daemon", "Emulator", "NotStarted", "State"]

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from openfit_token.testing.daemon import Daemon
-    from openfit_token.testing.emulator import Emulator
+    from openfit_token.testing._daemon import Daemon
+    from openfit_token.testing._emulator import Emulator
 
 _MARK = "openfit(token_lifetime=3600, faults=[]): how the fixture openfit_emulator is started"
 
@@ -25,7 +25,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture
 def openfit_emulator(request: pytest.FixtureRequest) -> "Iterator[Emulator]":
     """An emulated OpenFIT of this test's own: token server and API, with faults to order."""
-    from openfit_token.testing.emulator import Emulator  # noqa: PLC0415 -- only where it is used
+    from openfit_token.testing._emulator import Emulator  # noqa: PLC0415 -- only where it is used
 
     node: pytest.Item = request.node
     mark = node.get_closest_marker("openfit")
@@ -38,7 +38,7 @@ def openfit_daemon(
     openfit_emulator: "Emulator", monkeypatch: pytest.MonkeyPatch
 ) -> "Iterator[Daemon]":
     """A daemon of this test's own, logged in at `openfit_emulator`; `get_token()` finds it."""
-    from openfit_token.testing.daemon import Daemon  # noqa: PLC0415 -- only where it is used
+    from openfit_token.testing._daemon import Daemon  # noqa: PLC0415 -- only where it is used
 
     with Daemon(openfit_emulator) as daemon:
         monkeypatch.setenv("OPENFIT_TOKEN_SOCKET", str(daemon.socket))

@@ -11,9 +11,9 @@ from typing import Final
 
 import anyio
 
+from openfit_token._shared.trusted_path import Untrusted, judge_directory, user_name
 from openfit_token.cli.report import Report, fail, ok, warn
 from openfit_token.errors import ConfigRejected, SecretUnavailable
-from openfit_token.trusted_path import Untrusted, judge_directory, user_name
 from openfit_tokend.cli.complaints import complain
 from openfit_tokend.cli.run import socket_path
 from openfit_tokend.config import config_file

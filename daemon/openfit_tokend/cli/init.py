@@ -11,7 +11,8 @@ from typing import Final
 
 import platformdirs
 
-from openfit_token import paths, profile_name
+from openfit_token._client import paths
+from openfit_token._shared import profile_name
 from openfit_token.errors import ConfigRejected, TokenError
 from openfit_tokend.cli.check import check
 from openfit_tokend.cli.complaints import complain

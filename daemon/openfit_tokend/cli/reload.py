@@ -3,7 +3,7 @@
 import os
 
 from openfit_token import TokenClient, TokenError
-from openfit_token.paths import VARIABLE
+from openfit_token._client.paths import VARIABLE
 from openfit_tokend.cli.complaints import complain
 from openfit_tokend.config import config_file
 from openfit_tokend.setup import service

@@ -9,8 +9,8 @@ from typing import Final
 
 import anyio
 
+from openfit_token._shared.trusted_path import Untrusted
 from openfit_token.errors import ConfigRejected
-from openfit_token.trusted_path import Untrusted
 from openfit_tokend.app import Daemon
 from openfit_tokend.cli.complaints import complain
 from openfit_tokend.config import config_file

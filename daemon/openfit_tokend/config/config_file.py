@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 
 import platformdirs
 
+from openfit_token._shared.one_line import one_line
 from openfit_token.errors import ConfigRejected
-from openfit_token.one_line import one_line
 from openfit_tokend.config.names import look_up, read_subordinates
 from openfit_tokend.config.toml_lines import lines
 from openfit_tokend.core.settings import Settings

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final, assert_never, final
 from unicodedata import category
 
+from openfit_token._shared.trusted_path import group_name
 from openfit_token.errors import SecretUnavailable
-from openfit_token.trusted_path import group_name
 from openfit_tokend.config.password_command import TIME_LIMIT, output_of
 from openfit_tokend.config.password_keyring import from_keyring
 from openfit_tokend.core.secret import Secret

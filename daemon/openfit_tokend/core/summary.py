@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from math import inf
 from typing import Final
 
-from openfit_token.one_line import one_line
+from openfit_token._shared.one_line import one_line
 from openfit_tokend.core.session import (
     Idle,
     Session,

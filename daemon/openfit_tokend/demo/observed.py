@@ -8,7 +8,7 @@ from typing import Final, cast
 from urllib.parse import urlsplit
 
 from openfit_token import TokenClient
-from openfit_token.calls import fields
+from openfit_token._client.calls import fields
 from openfit_token.errors import ProtocolViolation
 
 _PATIENCE: Final = 10.0

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Callable
 from typing import Final
 
-from openfit_token.trusted_path import Untrusted, judge_file, user_name
+from openfit_token._shared.trusted_path import Untrusted, judge_file, user_name
 
 _FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
 """Without O_NONBLOCK the opening of a FIFO would wait for a writer, for ever."""

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import PurePosixPath
 from typing import Final
 
-from openfit_token.trusted_path import Untrusted, judge_directory, user_name
+from openfit_token._shared.trusted_path import Untrusted, judge_directory, user_name
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.settings import TokenFile
 from openfit_tokend.host.regular_file import Unusable

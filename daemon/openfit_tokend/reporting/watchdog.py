@@ -12,8 +12,14 @@ from typing import Final, final
 
 import anyio
 
+from openfit_token._shared.protocol import (
+    Decoder,
+    Incomplete,
+    Malformed,
+    encode_request,
+    parse_response,
+)
 from openfit_token.errors import ProtocolViolation
-from openfit_token.protocol import Decoder, Incomplete, Malformed, encode_request, parse_response
 from openfit_tokend.core.liveness import late_keepers, late_requests
 from openfit_tokend.host import clock, log
 from openfit_tokend.host.alarm import Alarm

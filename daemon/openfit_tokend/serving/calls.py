@@ -5,14 +5,7 @@ from collections.abc import Callable, Mapping
 from math import inf, isfinite
 from typing import TYPE_CHECKING, Final, Protocol, final
 
-from openfit_token.errors import (
-    BadRequest,
-    Internal,
-    NoSuchMethod,
-    Stopping,
-    TokenError,
-)
-from openfit_token.protocol import (
+from openfit_token._shared.protocol import (
     DEFAULT_WAIT,
     MAX_WAIT,
     PROTOCOL,
@@ -20,6 +13,13 @@ from openfit_token.protocol import (
     Malformed,
     parse_params,
     parse_request,
+)
+from openfit_token.errors import (
+    BadRequest,
+    Internal,
+    NoSuchMethod,
+    Stopping,
+    TokenError,
 )
 from openfit_tokend import __version__
 from openfit_tokend.config.passwords import fault_of
@@ -38,7 +38,7 @@ from openfit_tokend.serving.users import Caller, Users
 from openfit_tokend.serving.waiting import Later, Reply
 
 if TYPE_CHECKING:
-    from openfit_token.protocol import Value
+    from openfit_token._shared.protocol import Value
 
 REFUSED: Final = "the last reload was refused: operators are told why"
 """What callers are told of a faulty configuration."""

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol, cast, final
 
+from openfit_token._shared.protocol import Decoder
 from openfit_token.errors import TokenError
-from openfit_token.protocol import Decoder
 from openfit_tokend.core.answers import Call
 from openfit_tokend.host.alarm import Entry
 from openfit_tokend.keeping.keeper import Keeper

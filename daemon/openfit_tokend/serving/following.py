@@ -7,7 +7,7 @@ profiles have news for it.
 from dataclasses import dataclass
 from typing import final
 
-from openfit_token.protocol import encode_notification
+from openfit_token._shared.protocol import encode_notification
 from openfit_tokend.core.session import live, state
 from openfit_tokend.host import clock
 from openfit_tokend.keeping.keeper import Keeper

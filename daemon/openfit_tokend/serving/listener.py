@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, final
 
-from openfit_token.trusted_path import Untrusted, group_name, judge_directory
+from openfit_token._shared.trusted_path import Untrusted, group_name, judge_directory
 from openfit_tokend.host.lock_holder import holder, sign
 from openfit_tokend.serving.peers import peer_of
 

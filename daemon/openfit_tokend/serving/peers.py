@@ -9,7 +9,7 @@ from pathlib import Path
 from socket import SO_PEERCRED, SOL_SOCKET
 from typing import Final, NamedTuple
 
-from openfit_token.identity import ambiguous_ids
+from openfit_token._shared.identity import ambiguous_ids
 from openfit_tokend.core.rights import Ambiguous, Who, identify
 
 _CRED: Final = struct.Struct("iII")  # struct ucred: pid, uid, gid (unix(7))

@@ -19,8 +19,7 @@ from resource import RLIMIT_NOFILE, getrlimit
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, epoll
 from typing import TYPE_CHECKING, Final, Protocol, final
 
-from openfit_token.errors import BadRequest, Internal, Overloaded, TokenError
-from openfit_token.protocol import (
+from openfit_token._shared.protocol import (
     MAX_REQUEST,
     Decoder,
     Incomplete,
@@ -30,6 +29,7 @@ from openfit_token.protocol import (
     parse_params,
     parse_request,
 )
+from openfit_token.errors import BadRequest, Internal, Overloaded, TokenError
 from openfit_tokend.core.session import AccessToken
 from openfit_tokend.host import clock, log
 from openfit_tokend.host.alarm import Alarm
@@ -42,7 +42,7 @@ from openfit_tokend.serving.users import RESERVE_OWN, Caller, User, Users
 from openfit_tokend.serving.waiting import Later, Waiting
 
 if TYPE_CHECKING:
-    from openfit_token.protocol import Value
+    from openfit_token._shared.protocol import Value
 
 TURN_TIME: Final = 0.005
 """Seconds after which a turn takes no more events, so that the keepers live beside any crowd."""

@@ -13,7 +13,7 @@ from enum import StrEnum, unique
 from pathlib import Path
 from typing import Final, NamedTuple, final
 
-from openfit_token.trusted_path import Untrusted, judge_directory, judge_step
+from openfit_token._shared.trusted_path import Untrusted, judge_directory, judge_step
 from openfit_tokend.setup.failure import SetupFailed
 
 MAX_FILE: Final = 1024 * 1024

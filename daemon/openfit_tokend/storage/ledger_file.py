@@ -21,7 +21,7 @@ from typing import Final, cast
 
 import platformdirs
 
-from openfit_token.trusted_path import Untrusted, judge_directory
+from openfit_token._shared.trusted_path import Untrusted, judge_directory
 from openfit_tokend.core import budget
 from openfit_tokend.core.budget import LIMIT, WINDOW, Entry, Fingerprint, Ledger
 from openfit_tokend.core.settings import Account

@@ -13,8 +13,8 @@ from daemons import Wire, profile
 from emulators import USERNAME, running_emulator
 from failures import secrets_in
 from inside import DaemonInside, async_await_that, daemon_inside
+from openfit_token._shared.protocol import parse_request
 from openfit_token.errors import Internal
-from openfit_token.protocol import parse_request
 from openfit_tokend.config import config_file
 from openfit_tokend.core import oauth
 from openfit_tokend.core.answers import answer

@@ -24,8 +24,8 @@ from daemons import (
 )
 from emulators import RunningEmulator, running_emulator
 from openfit_token import TokenError, __version__
+from openfit_token._shared.protocol import MAX_REQUEST
 from openfit_token.errors import BadRequest, MinTtl, NoSuchMethod, NoSuchProfile
-from openfit_token.protocol import MAX_REQUEST
 from openfit_tokend.host import clock
 
 pytestmark = pytest.mark.system

@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from daemons import needs_root, prepared_daemon, profile
-from openfit_token.trusted_path import Untrusted
+from openfit_token._shared.trusted_path import Untrusted
 from openfit_tokend.core import budget
 from openfit_tokend.core.budget import (
     LIMIT,

@@ -6,14 +6,16 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import cast
 
-from openfit_token import __version__, calls
+from openfit_token import __version__
+from openfit_token._client import calls
+from openfit_token._client.connection import Connection
+from openfit_token._shared.protocol import PROTOCOL
 from openfit_token.cli.ask import ask
 from openfit_token.cli.get import profile_of
 from openfit_token.cli.report import Verdict, fail, ok, warn
 from openfit_token.cli.status import Answer, number, profiles_of
 from openfit_token.cli.status_table import config_fault
 from openfit_token.cli.terminal import duration
-from openfit_token.connection import Connection
 from openfit_token.errors import (
     DaemonUnreachable,
     NoSuchMethod,
@@ -22,7 +24,6 @@ from openfit_token.errors import (
     ProtocolViolation,
     TokenError,
 )
-from openfit_token.protocol import PROTOCOL
 
 _PATIENCE = 5.0
 """Seconds for an answer that a well daemon gives in less than a thousandth of one."""

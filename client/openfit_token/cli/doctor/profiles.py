@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from shlex import quote
 from typing import Final
 
-from openfit_token.calls import fields
+from openfit_token._client.calls import fields
 from openfit_token.cli.report import Verdict, fail, ok, warn
 from openfit_token.cli.status import WELL, Answer, judge_profile, number
 from openfit_token.cli.terminal import duration

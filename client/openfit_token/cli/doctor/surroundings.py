@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from typing import Final
 
-from openfit_token import paths
+from openfit_token._client import paths
 from openfit_token.cli.doctor.answers import Found
 from openfit_token.cli.doctor.places import Place
 from openfit_token.cli.doctor.profiles import WRONG_URL

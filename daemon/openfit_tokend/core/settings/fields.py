@@ -9,8 +9,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final, cast
 from urllib.parse import SplitResult, urlsplit
 
-from openfit_token.durations import UNITS, seconds_of
-from openfit_token.origin import PORTS, is_loopback
+from openfit_token._shared.durations import UNITS, seconds_of
+from openfit_token._shared.origin import PORTS, is_loopback
 from openfit_tokend.core.settings.table import Wrong
 
 MAX_NAME: Final = 100

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
-from openfit_token import profile_name
+from openfit_token._shared import profile_name
 from openfit_tokend.core.schedule import Policy
 from openfit_tokend.core.settings import (
     Identity,

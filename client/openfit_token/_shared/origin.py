@@ -6,7 +6,6 @@ from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from openfit_token.errors import ForeignOrigin
-from openfit_token.token import Token
 
 PORTS: Final = {"https": 443, "http": 80}
 """The schemes that are spoken, and the port of each where the URL names none."""
@@ -67,8 +66,8 @@ class Origins:
         """
         self._named = frozenset(map(_named, named))
 
-    def judge(self, asked: Origin, token: Token) -> None:
-        """Judge a request that is about to be sent there with a token.
+    def judge(self, asked: Origin, api_url: str) -> None:
+        """Judge a request that is about to be sent there with a token for `api_url`.
 
         Raises:
             ForeignOrigin: the token is not for that origin.
@@ -80,7 +79,7 @@ class Origins:
                 f"a token goes over https alone, and this request goes to {asked}",
                 "http is for localhost, 127.0.0.0/8 and ::1",
             )
-        home = _home(token)
+        home = _home(api_url)
         if asked != home:
             raise ForeignOrigin(
                 f"the token is for {home or 'no URL that is known'},"
@@ -99,8 +98,8 @@ def _named(url: str) -> Origin:
     return found
 
 
-def _home(token: Token) -> Origin | None:
+def _home(api_url: str) -> Origin | None:
     try:
-        return origin_of(token.api_url)
+        return origin_of(api_url)
     except ValueError:
         return None

@@ -6,12 +6,12 @@ from time import (
     clock_gettime,
 )
 
-from openfit_token.blocking import TokenClient
+from openfit_token._client.blocking import TokenClient
+from openfit_token._client.held import Get, Held, Question
+from openfit_token._client.token import Token
+from openfit_token._shared.origin import Origins
+from openfit_token._shared.protocol import DEFAULT_WAIT
 from openfit_token.errors import TokenError
-from openfit_token.held import Get, Held, Question
-from openfit_token.origin import Origins
-from openfit_token.protocol import DEFAULT_WAIT
-from openfit_token.token import Token
 
 
 class Supply:
@@ -19,7 +19,8 @@ class Supply:
 
     Args:
         profile: whose token; left out: the daemon's default, or the only one.
-        socket: the daemon's socket; left out: see `openfit_token.paths`.
+        socket: the daemon's socket; left out: $OPENFIT_TOKEN_SOCKET, else the user's own daemon's,
+            else the machine's.
         wait: seconds to wait for a token while the daemon holds none that would do.
         origins: where tokens may go beside the API, such as "https://gateway.example.org"; http is
             for loopback alone. Without them a token goes to the origin of its `api_url`.

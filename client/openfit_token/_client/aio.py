@@ -8,13 +8,13 @@ from typing import Self
 
 from anyio import current_time, fail_after, sleep, wait_readable, wait_writable
 
-from openfit_token import calls
-from openfit_token.changes import Change, Feed
-from openfit_token.connection import READ, SEND_FLAGS, Connection, Pool, Tries
+from openfit_token._client import calls
+from openfit_token._client.changes import Change, Feed
+from openfit_token._client.connection import READ, SEND_FLAGS, Connection, Pool, Tries
+from openfit_token._client.paths import connect, find, named
+from openfit_token._client.token import Token
+from openfit_token._shared.protocol import DEFAULT_WAIT
 from openfit_token.errors import DaemonUnreachable, Stopping, TokenError
-from openfit_token.paths import connect, find, named
-from openfit_token.protocol import DEFAULT_WAIT
-from openfit_token.token import Token
 
 
 class AsyncTokenClient:

@@ -186,7 +186,7 @@ def _caller() -> int:
 def _who(uid: int) -> int:
     if uid == 0:
         return 0
-    from openfit_token.identity import may_be_anybody  # noqa: PLC0415 -- root needs none of it
+    from openfit_token._shared.identity import may_be_anybody  # noqa: PLC0415 -- root needs none of it
 
     return 0 if may_be_anybody("uid", uid) else uid
 
@@ -231,7 +231,7 @@ def _is_private(place: str, gid: int) -> bool:
     from grp import getgrgid  # noqa: PLC0415 -- needed only where a group can write, which is rare
     from pwd import getpwuid  # noqa: PLC0415 -- same
 
-    from openfit_token.identity import may_be_anybody  # noqa: PLC0415 -- same
+    from openfit_token._shared.identity import may_be_anybody  # noqa: PLC0415 -- same
 
     if may_be_anybody("gid", gid):
         return False

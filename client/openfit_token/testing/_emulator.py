@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Final, Self
 from urllib.parse import urlsplit
 
-from openfit_token.testing.processes import (
+from openfit_token.testing._processes import (
     PATIENCE,
     PYTHON,
     end,

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import Final
 
+from openfit_token._client.token import Token
 from openfit_token.errors import (
     BudgetSpent,
     DaemonUnreachable,
@@ -29,7 +30,6 @@ from openfit_token.errors import (
     TokenError,
     Unavailable,
 )
-from openfit_token.token import Token
 
 _NOT_NOW = (
     BudgetSpent,

@@ -6,15 +6,8 @@ the daemon is gone.
 
 from math import isfinite
 
-from openfit_token.connection import pauses, unreachable
-from openfit_token.errors import (
-    DaemonUnreachable,
-    Overloaded,
-    ProtocolViolation,
-    Stopping,
-    TokenError,
-)
-from openfit_token.protocol import (
+from openfit_token._client.connection import pauses, unreachable
+from openfit_token._shared.protocol import (
     MAX_ANSWER,
     Decoder,
     Incomplete,
@@ -23,13 +16,20 @@ from openfit_token.protocol import (
     parse_notification,
     parse_response,
 )
+from openfit_token.errors import (
+    DaemonUnreachable,
+    Overloaded,
+    ProtocolViolation,
+    Stopping,
+    TokenError,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not loaded at run time: it would double the client's start
     from collections.abc import Mapping
     from typing import Final
 
-    from openfit_token.protocol import Value
+    from openfit_token._shared.protocol import Value
 
 _ANSWER: "Final" = 10.0
 """Seconds that the daemon may take to say how things stand, and for each part of it."""

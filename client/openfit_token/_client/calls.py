@@ -2,9 +2,9 @@
 
 from math import isfinite
 
+from openfit_token._client.token import Token
+from openfit_token._shared.protocol import DEFAULT_WAIT, MAX_WAIT, encode_request
 from openfit_token.errors import ProtocolViolation
-from openfit_token.protocol import DEFAULT_WAIT, MAX_WAIT, encode_request
-from openfit_token.token import Token
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not loaded at run time: it would double the client's start

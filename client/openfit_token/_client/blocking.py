@@ -6,11 +6,11 @@ from time import (
     sleep,
 )
 
-from openfit_token import calls
-from openfit_token.connection import READ, SEND_FLAGS, Connection, Pool, Tries
+from openfit_token._client import calls
+from openfit_token._client.connection import READ, SEND_FLAGS, Connection, Pool, Tries
+from openfit_token._client.paths import connect, find, named
+from openfit_token._shared.protocol import DEFAULT_WAIT
 from openfit_token.errors import DaemonUnreachable, Stopping, TokenError
-from openfit_token.paths import connect, find, named
-from openfit_token.protocol import DEFAULT_WAIT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not loaded at run time: a script's start is what this is for
@@ -19,8 +19,8 @@ if TYPE_CHECKING:  # typing is not loaded at run time: a script's start is what 
     from types import TracebackType
     from typing import Self
 
-    from openfit_token.changes import Change
-    from openfit_token.token import Token
+    from openfit_token._client.changes import Change
+    from openfit_token._client.token import Token
 
 _SHORTEST = 0.001
 """Seconds. A time-out of 0 would mean: don't wait, even for an answer that is on its way."""
@@ -39,7 +39,8 @@ def get_token(
         profile: whose token; left out: the daemon's default, or the only one.
         min_ttl: seconds the token has to live at least.
         wait: seconds to wait for a token while the daemon holds none that would do.
-        socket: the daemon's socket; left out: see `openfit_token.paths`.
+        socket: the daemon's socket; left out: $OPENFIT_TOKEN_SOCKET, else the user's own daemon's,
+            else the machine's.
 
     Raises:
         TokenError: one of the classes in `openfit_token.errors`, as TokenClient says.
@@ -64,7 +65,8 @@ class TokenClient:
 
     Args:
         profile: whose token; left out: the daemon's default, or the only one.
-        socket: the daemon's socket; left out: see `openfit_token.paths`.
+        socket: the daemon's socket; left out: $OPENFIT_TOKEN_SOCKET, else the user's own daemon's,
+            else the machine's.
 
     >>> with TokenClient(profile="main") as client:
     ...     token = client.get_token(wait=5)
@@ -142,7 +144,7 @@ class TokenClient:
         >>> next(TokenClient().changes())
         <Change main fresh ...>
         """
-        from openfit_token.changes import Feed  # noqa: PLC0415 -- a script that gets a token needs none
+        from openfit_token._client.changes import Feed  # noqa: PLC0415 -- a script that gets a token needs none
 
         feed, channel, process = Feed(self._profile), None, os.getpid()
         try:

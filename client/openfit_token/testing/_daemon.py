@@ -10,10 +10,10 @@ from time import sleep
 from types import TracebackType
 from typing import Final, Self, cast
 
-from openfit_token.blocking import TokenClient
+from openfit_token._client.blocking import TokenClient
 from openfit_token.errors import TokenError
-from openfit_token.testing.emulator import Emulator
-from openfit_token.testing.processes import (
+from openfit_token.testing._emulator import Emulator
+from openfit_token.testing._processes import (
     PATIENCE,
     PYTHON,
     end,

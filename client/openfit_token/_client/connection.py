@@ -13,9 +13,15 @@ Rules for this file:
 import os
 from _socket import MSG_NOSIGNAL, socket
 
-from openfit_token.calls import Call
+from openfit_token._client.calls import Call
+from openfit_token._shared.protocol import (
+    MAX_ANSWER,
+    Decoder,
+    Incomplete,
+    Malformed,
+    parse_response,
+)
 from openfit_token.errors import DaemonUnreachable, ProtocolViolation, Stopping, TokenError
-from openfit_token.protocol import MAX_ANSWER, Decoder, Incomplete, Malformed, parse_response
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not loaded at run time: it would double the client's start

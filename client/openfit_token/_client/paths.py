@@ -12,8 +12,8 @@ import os
 from _socket import AF_UNIX, SO_PEERCRED, SOCK_STREAM, SOL_SOCKET, socket
 from struct import unpack
 
+from openfit_token._shared.trusted_path import Untrusted, group_name, judge_socket, user_name
 from openfit_token.errors import DaemonUnreachable, DaemonUntrusted
-from openfit_token.trusted_path import Untrusted, group_name, judge_socket, user_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not loaded at run time: it would double the client's start
@@ -151,7 +151,7 @@ def _refuse_stranger(connection: socket, path: str, trusted: set[int]) -> None:
 
 def _refuse_ambiguous(peer: int, path: str) -> None:
     """Raise DaemonUntrusted if the number of the peer's user doesn't say who that is."""
-    from openfit_token.identity import may_be_anybody  # noqa: PLC0415 -- root's daemon needs none of it
+    from openfit_token._shared.identity import may_be_anybody  # noqa: PLC0415 -- root's daemon needs none of it
 
     if not may_be_anybody("uid", peer):
         return

@@ -1,0 +1,1 @@
+"""What client and daemon both need: the wire, and rules that must be the same on both sides."""

@@ -1,10 +1,27 @@
 """The table: what every event makes of every session. Total, pure.
 
-    Idle ── due, wished for ──> Requesting ── granted ──> Idle (until the token is due)
-     ^                           │     │
-     └──── failed: when again ───┘     └── rejected, and no refresh token ──> Stopped
-                                                                                │
-     Idle or Requesting <── an operator's login, a reload with a new secret ────┘
+The simplest way to think about a session is as two independent things:
+
+- What it *holds*: an access token, a refresh token, and a bar (no login by itself before a moment).
+  Each of them may be missing.
+- What it is *doing*: idle until a moment, waiting for the answer of one request, or stopped until
+  an operator acts.
+
+    Idle ──── due, or wanted ───> Requesting ──── granted ────> Idle (until the token is due)
+     ^                             │      │
+     └──── failed: retry later ────┘      └── rejected, and no refresh token ──> Stopped
+                                                                                   │
+     Idle or Requesting <── an operator's login, a reload with a new secret ───────┘
+
+What is held decides what callers get; what is being done decides what happens next. So every row
+works in the same order: an access token that has ended is dropped, the event changes what is held,
+and then one of a few things is next: send a refresh, send a login, or wait for a moment.
+`choose` (in `choice.py`) has the usual preference: the refresh token, else a login, else wait for
+the bar.
+
+Most of this file is about failures, since a failed request may have been acted upon. Two tables say
+what each kind of failure means: `_refresh_failed` for the refresh token, `_login_failed` for the
+bar. Each row gives the whole answer, what is held and what is next.
 
 Rules of this file:
 
@@ -15,9 +32,8 @@ Rules of this file:
 3. *A rejected password isn't sent again by itself*: the bar holds, while the refresh token, if
    there is one, carries the session on.
 
-An access token that has ended is dropped before anything else. What must be told to those who
-wait, and what must be stored, follows from the session before and after: whoever carries out the
-effects compares them.
+The table doesn't say what to tell callers, or what to store: both follow from comparing the session
+before a step with the one after it.
 """
 
 from dataclasses import replace
@@ -143,7 +159,7 @@ def _refused(session: Session, access: AccessToken, now: float) -> Session:
     return replace(session, refusals=counted, refused_at=now)
 
 
-# Answers
+# Answers that bring a token, or come too late
 
 
 def _awaited(session: Session, number: int) -> bool:
@@ -196,6 +212,9 @@ def _granted(session: Session, event: Granted, moment: Moment, policy: Policy) -
     return after, ()
 
 
+# Failed requests
+
+
 def _failed(session: Session, event: Failed, moment: Moment, policy: Policy) -> Step:
     assert isinstance(session.doing, Requesting)  # _awaited said so
     request, login_after = session.doing.request, session.doing.login_after
@@ -208,31 +227,43 @@ def _failed(session: Session, event: Failed, moment: Moment, policy: Policy) -> 
         ended=session.ended if unsent else moment.now,
     )
     if isinstance(request, Refresh):
-        after = _with_refresh_judged(failed, event.kind, moment.now)
+        after, wait = _refresh_failed(failed, event, moment, policy)
         if login_after:
             return send(after, Login(insisted=True))
-        return _after_refresh(after, event, moment, policy)
-    after = _with_login_judged(failed, event, moment, policy)
+        if wait is None:
+            return choose(after, moment.now, policy)
+        return replace(after, doing=wait), ()
+    bar, wait = _login_failed(failed, event, moment, policy)
+    after = replace(failed, bar=bar)
     if login_after and _another_secret_may_do(event.kind):
         return send(after, Login())
-    return _after_login(after, session.attempt, event, moment, policy)
+    if wait is None:
+        return _carry_on(after, session.attempt, moment.now)
+    return replace(after, doing=wait), ()
 
 
-# A refresh that failed: first what that says of the refresh token, then what is next
-
-
-def _with_refresh_judged(session: Session, kind: Kind | OverBudget, now: float) -> Session:
-    token = session.refresh
+def _refresh_failed(
+    session: Session, event: Failed, moment: Moment, policy: Policy
+) -> tuple[Session, Idle | Stopped | None]:
+    """Return the session after a failed refresh, and how long to wait; None: choose what is next."""
+    now, token = moment.now, session.refresh
     assert token is not None  # it was sent, and nothing dropped it
-    match kind:
+    again = Idle(retry_at(session, event, moment, policy))
+    match event.kind:
         case Kind.UNCERTAIN:
-            return replace(session, refresh=replace(token, lost=token.lost + 1))
+            return replace(session, refresh=replace(token, lost=token.lost + 1)), again
         case Kind.UNCLEAR:
-            return replace(session, refresh=replace(token, unclear=token.unclear + 1))
+            after = replace(session, refresh=replace(token, unclear=token.unclear + 1))
+            log_in = token.unclear + 1 >= MAX_UNCLEAR and not barred(session, now)
+            return after, None if log_in else again
         case Kind.GRANT_REJECTED:  # the server answers again: a login may be tried
-            return replace(session, refresh=None, bar=_ended_bar(session.bar, now))
+            return replace(session, refresh=None, bar=_ended_bar(session.bar, now)), None
+        case Kind.CLIENT_REJECTED:
+            return session, Idle(mended_at(session, now))
+        case Kind.TRANSIENT | Kind.SECRET_UNAVAILABLE | OverBudget():
+            return session, again
         case _:
-            return session
+            assert_never(event.kind)
 
 
 def _ended_bar(bar: Bar | None, now: float) -> Bar | None:
@@ -241,20 +272,47 @@ def _ended_bar(bar: Bar | None, now: float) -> Bar | None:
     return replace(bar, until=now)
 
 
-def _after_refresh(session: Session, event: Failed, moment: Moment, policy: Policy) -> Step:
-    now, token = moment.now, session.refresh
+def _login_failed(
+    session: Session, event: Failed, moment: Moment, policy: Policy
+) -> tuple[Bar | None, Idle | Stopped | None]:
+    """Return the bar after a failed login, and how long to wait; None: the refresh token carries on.
+
+    While a refresh token is held, the bar also keeps `choose` from preferring a login, so that the
+    refresh token is tried meanwhile.
+    """
+    now, held, error = moment.now, session.refresh is not None, event.error
+    old = session.bar if session.bar is not None and session.bar.until != inf else None
+    count = old.count if old is not None else 0
+    again = retry_at(session, event, moment, policy)
     match event.kind:
+        case Kind.TRANSIENT if held:
+            return Bar(max(now + LOGIN_PACE, again + PAUSE), error, count), Idle(again)
+        case Kind.TRANSIENT:
+            return old, Idle(again)
+        case Kind.UNCERTAIN:
+            until = again if count == 0 else now + LOST_LOGIN_PACE
+            return Bar(until, error, count + 1), Idle(again if held else until)
+        case Kind.UNCLEAR:
+            until = now + min(MAX_PACE, UNCLEAR_PACE * 2.0 ** min(count, 10))
+            return Bar(until, error, count + 1), Idle(again if held else until)
         case Kind.GRANT_REJECTED:
-            return choose(session, now, policy)
-        case Kind.UNCLEAR if token and token.unclear >= MAX_UNCLEAR and not barred(session, now):
-            return send(session, Login())
+            return Bar(inf, error), None if held else Stopped()
+        case Kind.CLIENT_REJECTED if held:
+            return Bar(mended_at(session, now), error), None
         case Kind.CLIENT_REJECTED:
-            return replace(session, doing=Idle(mended_at(session, now))), ()
+            return old, Idle(mended_at(session, now))
+        case Kind.SECRET_UNAVAILABLE if held:
+            return Bar(now + LOGIN_PACE, error, count), None
+        case Kind.SECRET_UNAVAILABLE:
+            return old, Idle(again)
+        case OverBudget(known=True):
+            return Bar(inf, problems.rejected_before(now)), None if held else Stopped()
+        case OverBudget(until):
+            assert until < inf  # only a known password is refused for ever
+            until = max(until, now + PAUSE)
+            return Bar(until, error, count), None if held else Idle(until)
         case _:
-            return replace(session, doing=Idle(retry_at(session, event, moment, policy))), ()
-
-
-# A login that failed: first the bar it raises, then what is next
+            assert_never(event.kind)
 
 
 def _another_secret_may_do(kind: Kind | OverBudget) -> bool:
@@ -264,71 +322,6 @@ def _another_secret_may_do(kind: Kind | OverBudget) -> bool:
             return True
         case _:
             return False
-
-
-def _with_login_judged(session: Session, event: Failed, moment: Moment, policy: Policy) -> Session:
-    """Return the session with the bar that this failure raises.
-
-    While a refresh token is held the bar also keeps `choose` from preferring a login, so that
-    the refresh token is tried meanwhile.
-    """
-    now, held, error = moment.now, session.refresh is not None, event.error
-    bar = session.bar if session.bar is not None and session.bar.until != inf else None
-    count = bar.count if bar is not None else 0
-    again = retry_at(session, event, moment, policy)
-    match event.kind:
-        case Kind.TRANSIENT if held:
-            bar = Bar(max(now + LOGIN_PACE, again + PAUSE), error, count)
-        case Kind.TRANSIENT:
-            pass
-        case Kind.UNCERTAIN:
-            bar = Bar(again if count == 0 else now + LOST_LOGIN_PACE, error, count + 1)
-        case Kind.UNCLEAR:
-            pace = min(MAX_PACE, UNCLEAR_PACE * 2.0 ** min(count, 10))
-            bar = Bar(now + pace, error, count + 1)
-        case Kind.GRANT_REJECTED:
-            bar = Bar(inf, error)
-        case Kind.CLIENT_REJECTED if held:
-            bar = Bar(mended_at(session, now), error)
-        case Kind.CLIENT_REJECTED:
-            pass
-        case Kind.SECRET_UNAVAILABLE if held:
-            bar = Bar(now + LOGIN_PACE, error, count)
-        case Kind.SECRET_UNAVAILABLE:
-            pass
-        case OverBudget(known=True):
-            bar = Bar(inf, problems.rejected_before(now))
-        case OverBudget(until):
-            bar = Bar(max(until, now + PAUSE), error, count)
-        case _:
-            assert_never(event.kind)
-    return replace(session, bar=bar)
-
-
-def _after_login(
-    session: Session, before: int, event: Failed, moment: Moment, policy: Policy
-) -> Step:
-    """Return what follows; `before` is the `attempt` before this failure."""
-    now, held = moment.now, session.refresh is not None
-    retry = Idle(retry_at(session, event, moment, policy))
-    match event.kind:
-        case (
-            Kind.GRANT_REJECTED | Kind.CLIENT_REJECTED | Kind.SECRET_UNAVAILABLE | OverBudget()
-        ) if held:
-            return _carry_on(session, before, now)
-        case Kind.CLIENT_REJECTED:
-            return replace(session, doing=Idle(mended_at(session, now))), ()
-        case Kind.UNCERTAIN | Kind.UNCLEAR if not held:
-            assert session.bar is not None  # this failure raised it
-            return replace(session, doing=Idle(session.bar.until)), ()
-        case Kind.GRANT_REJECTED | OverBudget():
-            assert session.bar is not None  # this failure raised it
-            until = session.bar.until
-            return replace(session, doing=Stopped() if until == inf else Idle(until)), ()
-        case Kind.TRANSIENT | Kind.UNCERTAIN | Kind.UNCLEAR | Kind.SECRET_UNAVAILABLE:
-            return replace(session, doing=retry), ()
-        case _:
-            assert_never(event.kind)
 
 
 def _carry_on(session: Session, before: int, now: float) -> Step:

@@ -15,7 +15,7 @@ SOURCE: Final = f"openfit-tokend {__version__}"
 
 _DAEMON: Final = """\
 `openfit-tokend` logs in to OpenFIT once, keeps the access token fresh, and hands it to every program on the
-machine that may ask, over a Unix socket. It reads openfit-tokend.toml(5) and speaks
+machine that has access, over a Unix socket. It reads openfit-tokend.toml(5) and speaks
 openfit-tokend-protocol(7); openfit-token(1) asks it.
 """
 _DAEMON_MORE: Final = """\
@@ -23,18 +23,18 @@ _DAEMON_MORE: Final = """\
 
 | signal | does |
 | --- | --- |
-| SIGTERM, SIGINT | stop in order: token requests under way end, calls that wait are told to ask again; a second one doesn't wait. A SIGINT that is ignored at the start, as in a script's background job, stays ignored |
-| SIGHUP | read the configuration anew; a faulty one is refused whole. When the terminal in which it was started has closed, and it wasn't started by nohup(1): stop in order |
+| SIGTERM, SIGINT | stop cleanly: wait for token requests under way, and tell waiting calls to ask again; a second signal stops at once. A SIGINT that is ignored at the start, as in a script's background job, stays ignored |
+| SIGHUP | reload the configuration; a faulty one is rejected as a whole. If the terminal in which the daemon was started has closed, and it wasn't started by nohup(1): stop cleanly |
 
 ## Environment
 
-| variable | says |
+| variable | means |
 | --- | --- |
-| `OPENFIT_TOKEND_CONFIG` | the configuration, where `--config` doesn't say it |
-| `CONFIGURATION_DIRECTORY` | where `config.toml` is, else; set by systemd |
-| `STATE_DIRECTORY` | where the ledger of rejected logins is; set by systemd |
-| `CREDENTIALS_DIRECTORY` | where credentials are; set by systemd |
-| `HTTPS_PROXY`, `NO_PROXY`, `SSL_CERT_FILE`, `SSL_CERT_DIR` | the way to the token server |
+| `OPENFIT_TOKEND_CONFIG` | the configuration, unless `--config` is given |
+| `CONFIGURATION_DIRECTORY` | the directory of `config.toml`, unless one of these is given; set by systemd |
+| `STATE_DIRECTORY` | the directory of the ledger of rejected logins; set by systemd |
+| `CREDENTIALS_DIRECTORY` | the directory of credentials; set by systemd |
+| `HTTPS_PROXY`, `NO_PROXY`, `SSL_CERT_FILE`, `SSL_CERT_DIR` | proxy and certificate authorities for the token server |
 
 ## Files
 
@@ -43,7 +43,7 @@ _DAEMON_MORE: Final = """\
 | `/etc/openfit-tokend/config.toml` | root's configuration; a user's is `~/.config/openfit-tokend/config.toml` |
 | `/run/openfit-tokend/socket` | root's socket; a user's is `$XDG_RUNTIME_DIR/openfit-tokend/socket` |
 | `/run/openfit-tokend/credential.socket` | the socket for `LoadCredential=` of other units |
-| `/var/lib/openfit-tokend/ledger.json` | the rejected logins of the last quarter of an hour, and who is logged out |
+| `/var/lib/openfit-tokend/ledger.json` | the rejected logins of the last quarter of an hour, and the profiles that are logged out |
 
 ## See also
 
@@ -51,12 +51,12 @@ openfit-token(1), openfit-tokend.toml(5), openfit-tokend-protocol(7), systemd.ex
 """
 _CLIENT: Final = """\
 `openfit-token` asks the local daemon, openfit-tokend(8), for the current OpenFIT access token, and prints it.
-Without a command it is `openfit-token get`. `--profile` and `--socket` may stand before the command too.
+Without a command it is `openfit-token get`. `--profile` and `--socket` may also be given before the command.
 
 Without `--socket` the socket is the one that `$OPENFIT_TOKEN_SOCKET` names, else the first that exists of the
 user's own, `$XDG_RUNTIME_DIR/openfit-tokend/socket`, and the machine's, `/run/openfit-tokend/socket`. All directories
-and links on the way must belong to root or the caller, and be nobody else's to write; but the last directory of a socket
-that is named, or the machine's, may be a service's user's. Who listens there must be root, the caller, or that user.
+and links on the way must belong to root or the caller, and be writable by nobody else; but the last directory of a socket
+that is named, or of the machine's, may belong to a service's user. The listener must be root, the caller, or that user.
 """
 _CLIENT_MORE: Final = """\
 ## See also

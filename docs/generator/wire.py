@@ -11,9 +11,9 @@ from openfit_tokend.serving import connection, listener, server, users
 
 _LIMITS: Final = (
     ("a request", f"{protocol.MAX_REQUEST // 1024} KiB"),
-    ("arrays and maps in one another, in a request", f"{protocol.MAX_NESTING}"),
+    ("nested arrays and maps, in a request", f"{protocol.MAX_NESTING}"),
     ("msgid", f"0 to {protocol.MAX_MSGID:,}"),
-    ("`wait`", f"0 to {protocol.MAX_WAIT:g} s; {protocol.DEFAULT_WAIT:g} s where it isn't given"),
+    ("`wait`", f"0 to {protocol.MAX_WAIT:g} s; {protocol.DEFAULT_WAIT:g} s by default"),
     (
         "a password given with `login`",
         f"1 to {passwords.MAX_PASSWORD} characters, no control character",
@@ -25,16 +25,16 @@ _LIMITS: Final = (
     ),
     (
         "unread answers of all connections of a user",
-        f"{server.MAX_UNREAD_USER // 1024 // 1024} MiB; who makes it more is closed",
+        f"{server.MAX_UNREAD_USER // 1024 // 1024} MiB; the connection that exceeds it is closed",
     ),
     (
         "connections of a user, subordinate uids included",
         f"{users.MAX_CONNECTIONS:,}, root {users.MAX_CONNECTIONS_ROOT:,}; at most half of the descriptors",
     ),
     ("connections that wait to be accepted", f"{listener.BACKLOG:,}, as far as the system allows"),
-    ("replacements that clients ask for", f"one each {RECENT:g} s and profile"),
+    ("replacements that clients ask for", f"one every {RECENT:g} s for each profile"),
     (
-        "an answer, as our clients take it",
+        "an answer, as the clients accept it",
         f"{protocol.MAX_ANSWER // 1024 // 1024} MiB",
     ),
 )

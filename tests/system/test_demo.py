@@ -126,7 +126,8 @@ def test_it_keeps_its_promises_in_a_hostile_environment_and_on_80_columns(tmp_pa
 
     assert (end.status, end.err) == (0, ""), end
     assert end.out.count("\n  ok ") == PROMISES
-    assert [line for line in end.out.splitlines() if len(line) > 80] == []
+    commands = str(Path(sys.executable).parent)  # lines to copy are never broken
+    assert [line for line in end.out.splitlines() if len(line) > 80 and commands not in line] == []
     assert end.out.isascii()
     assert "\x1b" not in end.out
     for seen in (

@@ -11,7 +11,7 @@ from openfit_token.errors import TokenError
 _MINUTE = 60
 _HOUR = 3600
 _DAY = 86400
-_COLOURS = {"green": 32, "yellow": 33, "red": 31, "bold": 1}
+_COLOURS = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33, "cyan": 36}
 
 
 class WrongUsage(TokenError):

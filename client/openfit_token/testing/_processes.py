@@ -1,4 +1,4 @@
-"""What the kit's two processes have in common: how they are started and ended."""
+"""What processes of the kit and of the demo have in common: how they are started and ended."""
 
 import os
 import re
@@ -21,19 +21,19 @@ _NOT_OURS: Final = re.compile(
 
 
 class NotStarted(Exception):
-    """A process of the kit didn't start. Says what it said."""
+    """A process didn't start. Gives the reason: the system's, or the end of the process's log."""
 
 
 def environment() -> dict[str, str]:
-    """Return ours, but for what would lead elsewhere."""
+    """Return this process's environment without what would lead elsewhere."""
     return {name: value for name, value in os.environ.items() if not _NOT_OURS.fullmatch(name)}
 
 
-def end(process: "subprocess.Popen[bytes]") -> int:
-    """End a process in order, by force if need be, and give its exit status."""
+def end(process: "subprocess.Popen[bytes]", patience: float = PATIENCE) -> int:
+    """Terminate a process, kill it if it hasn't ended after `patience` seconds; return its exit status."""
     process.terminate()
     try:
-        return process.wait(PATIENCE)
+        return process.wait(patience)
     except subprocess.TimeoutExpired:
         process.kill()
         return process.wait()
@@ -49,5 +49,9 @@ def temporary_parent() -> str:
 
 def not_started(name: str, log: str) -> NotStarted:
     """Return the error for a process that ended, or didn't answer."""
-    words = "".join(f"\n  {line}" for line in log.splitlines()[-_LOG_LINES:])
-    return NotStarted(f"the {name} doesn't start{words}")
+    return NotStarted(f"the {name} doesn't start{last_lines(log)}")
+
+
+def last_lines(log: str) -> str:
+    """Return the end of a log, each line indented below a message."""
+    return "".join(f"\n  {line}" for line in log.splitlines()[-_LOG_LINES:])

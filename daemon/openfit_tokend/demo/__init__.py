@@ -18,10 +18,11 @@ from types import FrameType
 from typing import Final, NoReturn
 
 from openfit_token.cli.output import OutputFailed, ReaderLeft
+from openfit_token.testing._processes import NotStarted
 from openfit_tokend.demo.play import Play
 from openfit_tokend.demo.promises import kept
 from openfit_tokend.demo.screen import Screen
-from openfit_tokend.demo.stage import NotStaged, Stage
+from openfit_tokend.demo.stage import Stage
 from openfit_tokend.host import package
 
 BROKEN: Final = 1
@@ -44,7 +45,7 @@ def demo(*, forever: bool) -> int:
         with _ended_by_signals(), Stage() as stage:
             promises = Play(stage, Screen()).run(forever=forever)
             return 0 if kept(promises) else BROKEN
-    except NotStaged as error:
+    except NotStarted as error:
         return _say(os.EX_OSERR, str(error))
     except OutputFailed as error:
         # Closed, it isn't tried again at the interpreter's end, with a traceback.

@@ -102,7 +102,7 @@ class Play:
         """Perform, print the summary, and give the promises.
 
         Raises:
-            NotStaged: a process doesn't start.
+            NotStarted: a process doesn't start.
             OutputFailed: nobody can see it.
             KeyboardInterrupt: Ctrl-C before the last act was over.
         """

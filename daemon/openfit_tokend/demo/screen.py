@@ -1,11 +1,11 @@
 """Lines for people: at most 80 columns but for commands to copy, coloured on a terminal only, plain ASCII where need be."""
 
-import os
 import sys
 from textwrap import wrap
 from typing import Final
 
 from openfit_token.cli.output import put
+from openfit_token.cli.terminal import in_colour, painted
 from openfit_tokend.demo.promises import Promise
 from openfit_tokend.host import clock
 
@@ -14,14 +14,6 @@ _LABEL: Final = 19
 """Columns of a timeline's line before its text: the time, and who acts."""
 _SPECIAL: Final = "✓✗…█░"
 _PLAIN: Final = str.maketrans({"✓": "ok", "✗": "NO", "…": "..", "█": "#", "░": "."})
-_COLOURS: Final = {
-    "bold": "1",
-    "dim": "2",
-    "red": "31",
-    "green": "32",
-    "yellow": "33",
-    "cyan": "36",
-}
 
 
 class Screen:
@@ -32,7 +24,7 @@ class Screen:
 
     def __init__(self) -> None:
         self._began = clock.boot()
-        self._coloured = _is_terminal() and not os.environ.get("NO_COLOR")
+        self._coloured = in_colour()
         self._ascii = not _can_show(_SPECIAL)
 
     def text(self, text: str = "", colour: str = "") -> None:
@@ -72,19 +64,10 @@ class Screen:
         return text if _can_show(text) else text.encode("ascii", "backslashreplace").decode()
 
     def _painted(self, text: str, colour: str) -> str:
-        if not (self._coloured and colour):
-            return text
-        return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m"
+        return painted(text, colour) if self._coloured and colour else text
 
     def _put(self, line: str) -> None:
         put(f"{line}\n")
-
-
-def _is_terminal() -> bool:
-    out = sys.stdout
-    if out is None:  # `>&-` closed it
-        return False
-    return out.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
 
 def _can_show(text: str) -> bool:

@@ -12,15 +12,25 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import mkdtemp
 from types import TracebackType
 from typing import Final, Self
 
 from openfit_token import TokenClient, TokenError
+from openfit_token.testing._processes import (
+    PATIENCE,
+    PYTHON,
+    NotStarted,
+    end,
+    environment,
+    last_lines,
+    not_started,
+    temporary_parent,
+)
 from openfit_tokend.emulator.command import DEFAULT_PASSWORD, DEFAULT_USER
 from openfit_tokend.emulator.identity import Rules
 from openfit_tokend.host import clock
@@ -29,14 +39,8 @@ _NAMES: Final = ("report", "import", "alerts", "backup")
 _SHELL: Final = "backup"
 """The one that is a shell's, with curl, where there are both."""
 SCRIPTS: Final = len(_NAMES)
-START_TIME: Final = 30.0
-"""Seconds that each of the two servers may take to start, on a very busy machine."""
 STOP_TIME: Final = 5.0
-"""Seconds that each of them is given to end."""
-LONGEST_TEMPORARY: Final = 60
-"""Bytes of the temporary directory's path: beyond, a socket's path might be too long."""
-LOG_LINES: Final = 5
-_PYTHON: Final = (sys.executable, "-P")  # the directory one is in offers no modules
+"""Seconds that each of the two servers is given to end."""
 _WARDEN: Final = """\
 trap '' INT TERM HUP
 while read -r _; do :; done
@@ -45,14 +49,6 @@ sleep 1
 rm -rf -- "$1"
 kill -KILL 0
 """
-_NOT_OURS: Final = re.compile(
-    r"(?i:.*_proxy)|OPENFIT_.*|SSL_CERT_.*|CREDENTIALS_DIRECTORY|NOTIFY_SOCKET|WATCHDOG_.*|LISTEN_.*"
-)
-"""Variables of the environment that would lead the demo somewhere else."""
-
-
-class NotStaged(Exception):
-    """The demo can't be set up. Says why, and what the logs say."""
 
 
 @dataclass
@@ -83,14 +79,12 @@ class Stage:
     """A context in which nothing runs at first: `start_server`, `start_daemon`, `start_scripts`."""
 
     def __init__(self) -> None:
-        """Make the directory. Raises: NotStaged: it can't be made."""
+        """Make the directory. Raises: NotStarted: it can't be made."""
         try:
-            parent = tempfile.gettempdir()
-            if len(os.fsencode(parent)) > LONGEST_TEMPORARY:
-                parent = "/tmp"  # noqa: S108 -- mkdtemp makes a directory of our own in it
-            self.directory = Path(tempfile.mkdtemp(prefix="openfit-demo-", dir=parent))
+            parent = temporary_parent()
+            self.directory = Path(mkdtemp(prefix="openfit-demo-", dir=parent))
         except OSError as error:
-            raise NotStaged(f"can't make a temporary directory: {error.strerror}") from error
+            raise NotStarted(f"can't make a temporary directory: {error.strerror}") from error
         self.socket = self.directory / "socket"
         self.scripts: list[Script] = []
         self.failures: list[str] = []
@@ -109,10 +103,10 @@ class Stage:
             )
         except OSError as error:
             self._remove_directory()
-            raise NotStaged(f"can't run /bin/sh: {error.strerror}") from error
+            raise NotStarted(f"can't run /bin/sh: {error.strerror}") from error
 
     def start_server(self, token_lifetime: int) -> str:
-        """Start the token server and give its URL. Raises: NotStaged."""
+        """Start the token server and give its URL. Raises: NotStarted."""
         lifetime = f"--token-lifetime={token_lifetime}"
         server = self._serve("token server", "emulator", "--port=0", lifetime)
         out = self.directory / "token server.out"
@@ -120,10 +114,10 @@ class Stage:
             found = re.search(r"listens at (http://\S+)\. ", out.read_text())
             if found is not None:
                 return found[1]
-        raise self._failed("token server")
+        raise not_started("token server", self._log("token server"))
 
     def start_daemon(self, url: str) -> None:
-        """Start the daemon for the token server at `url`, and wait for its socket. Raises: NotStaged."""
+        """Start the daemon for the token server at `url`, and wait for its socket. Raises: NotStarted."""
         password, config = self.directory / "password", self.directory / "config.toml"
         _write(password, DEFAULT_PASSWORD)
         _write(
@@ -144,14 +138,14 @@ password_file = "{password}"
             with suppress(TokenError), TokenClient(socket=str(self.socket)) as client:
                 client.hello()
                 return
-        raise self._failed("daemon")
+        raise not_started("daemon", self._log("daemon"))
 
     def start_scripts(self) -> Iterator[Script]:
-        """Start a script each time the next one is asked for. Raises: NotStaged."""
+        """Start a script each time the next one is asked for. Raises: NotStarted."""
         home = Path(__file__).parent
         path = self._environment["PATH"]
         in_python, in_shell = (
-            [*_PYTHON, str(home / "script.py")],
+            [*PYTHON, str(home / "script.py")],
             ["/bin/sh", str(home / "script.sh")],
         )
         if not all(shutil.which(command, path=path) for command in ("curl", "openfit-token")):
@@ -172,7 +166,7 @@ password_file = "{password}"
         """Name a process that ended though it should not have, and why; None: all live."""
         for name, process in self._servers.items():
             if process.poll() is not None:
-                return f"the {name} ended{self._last_words(name)}"
+                return f"the {name} ended{last_lines(self._log(name))}"
         for script in self.scripts:
             if script.process.poll() is not None:
                 return f"the script {script.name} ended"
@@ -186,7 +180,7 @@ password_file = "{password}"
             for script in self.scripts:
                 script.process.kill()
             for server in reversed(self._servers.values()):  # the daemon before what it talks to
-                _stop(server)
+                end(server, STOP_TIME)
             with suppress(ProcessLookupError):
                 os.killpg(self._warden.pid, signal.SIGKILL)  # and what a script had started
             for process in (self._warden, *(script.process for script in self.scripts)):
@@ -216,7 +210,7 @@ password_file = "{password}"
             (self.directory / f"{name}.out").open("wb") as out,
             (self.directory / f"{name}.log").open("wb") as log,
         ):
-            command = [*_PYTHON, "-m", "openfit_tokend", *words]
+            command = [*PYTHON, "-m", "openfit_tokend", *words]
             self._servers[name] = self._start(command, out.fileno(), log.fileno())
         return self._servers[name]
 
@@ -240,30 +234,25 @@ password_file = "{password}"
                 process_group=self._warden.pid,
             )
         except OSError as error:
-            raise NotStaged(f"can't start {command[0]}: {error.strerror}") from error
+            raise NotStarted(f"can't start {command[0]}: {error.strerror}") from error
 
     def _patiently(self, server: "subprocess.Popen[bytes]") -> Iterator[None]:
-        until = clock.boot() + START_TIME
+        until = clock.boot() + PATIENCE
         while server.poll() is None and clock.boot() < until:
             self.listen(0.05)
             yield
 
-    def _failed(self, name: str) -> NotStaged:
-        return NotStaged(f"the {name} doesn't start{self._last_words(name)}")
-
-    def _last_words(self, name: str) -> str:
-        log = (self.directory / f"{name}.log").read_text(errors="replace").splitlines()
-        return "".join(f"\n  {line}" for line in log[-LOG_LINES:])
+    def _log(self, name: str) -> str:
+        return (self.directory / f"{name}.log").read_text(errors="replace")
 
     def _remove_directory(self) -> None:
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
 def _environment(directory: Path, socket: Path) -> dict[str, str]:
-    """Return ours, but for what would lead elsewhere; with the commands where this one is."""
-    ours = {name: value for name, value in os.environ.items() if not _NOT_OURS.fullmatch(name)}
+    """Return the processes' environment, with the commands that stand beside this one first in $PATH."""
     commands = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
-    return ours | {
+    return environment() | {
         "PATH": os.pathsep.join(commands),
         "STATE_DIRECTORY": str(directory / "state"),
         "OPENFIT_TOKEN_SOCKET": str(socket),
@@ -273,12 +262,3 @@ def _environment(directory: Path, socket: Path) -> dict[str, str]:
 def _write(path: Path, text: str) -> None:
     path.touch(mode=0o600)
     path.write_text(text)
-
-
-def _stop(process: "subprocess.Popen[bytes]") -> None:
-    process.terminate()
-    try:
-        process.wait(STOP_TIME)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from fake_daemon import FakeDaemon, Request, always, failing, silent, token_fields
 from openfit_token import __version__
 from openfit_token.cli import run as run_words
-from openfit_token.cli.arguments import parse
+from openfit_token.cli.command_line import parse
 from openfit_token.cli.get import FORMATS, Get, quick
 from openfit_token.cli.terminal import WrongUsage, duration, printable
 from openfit_token.errors import (

@@ -15,7 +15,7 @@ import pytest
 from fake_daemon import FakeDaemon, always, silent
 from openfit_token.cli import completion
 from openfit_token.cli import run as run_words
-from openfit_token.cli.grammar import SHELLS
+from openfit_token.cli.shells import SHELLS
 from processes import environment
 
 pytestmark = pytest.mark.system

@@ -7,8 +7,8 @@ import pytest
 
 from fake_daemon import FakeDaemon, always
 from openfit_token.cli import run as run_words
-from openfit_token.cli.status import judge
-from openfit_token.cli.status_table import described
+from openfit_token.cli.status.health import judge
+from openfit_token.cli.status.table import described
 from openfit_token.errors import ProtocolViolation
 
 NOW = 1893456000.0

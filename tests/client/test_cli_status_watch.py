@@ -19,7 +19,7 @@ import pytest
 
 from fake_daemon import FakeDaemon, always
 from openfit_token.cli import run as run_words
-from openfit_token.cli.status_table import described
+from openfit_token.cli.status.table import described
 from openfit_tokend.host import clock
 from processes import environment
 
@@ -30,7 +30,7 @@ PATIENCE = 10.0
 WIDE = 90
 QUICK = [
     *(sys.executable, "-c"),
-    "from openfit_token.cli import live, main; live._EACH = 0.05; main()",
+    "import openfit_token.cli as c, openfit_token.cli.status.repeated as r; r._EACH = 0.05; c.main()",
 ]
 """The command, which looks oftener than each second."""
 UP = re.compile(rb"\x1b\[(\d+)A")

@@ -7,7 +7,7 @@ import pytest
 
 import generate
 from generator import roff
-from openfit_token.cli.parser import parser as client_parser
+from openfit_token.cli.command_line.parser import parser as client_parser
 from openfit_tokend.cli import parser as daemon_parser
 from openfit_tokend.core.settings.parser import PROFILE_KEYS, TOP_KEYS
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from daemons import RunningDaemon
-from openfit_token.cli.open_metrics import STATES, exposition
+from openfit_token.cli.status.open_metrics import STATES, exposition
 from openfit_tokend.core.session import State
 
 ROOT = Path(__file__).parents[2]

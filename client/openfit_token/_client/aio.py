@@ -10,7 +10,15 @@ from anyio import current_time, fail_after, sleep, wait_readable, wait_writable
 
 from openfit_token._client import calls
 from openfit_token._client.changes import Change, Feed
-from openfit_token._client.connection import READ, SEND_FLAGS, Connection, Pool, Tries
+from openfit_token._client.connection import (
+    READ,
+    SEND_FLAGS,
+    Answer,
+    Connection,
+    Pool,
+    Tries,
+    result_of,
+)
 from openfit_token._client.paths import connect, find, named
 from openfit_token._client.token import Token
 from openfit_token._shared.protocol import DEFAULT_WAIT
@@ -129,24 +137,22 @@ class AsyncTokenClient:
     async def _try(self, tries: Tries) -> object:
         connection = tries.kept() or Connection(self._connect())
         try:
-            request = connection.begin(tries, current_time())
+            request = tries.request(connection.begin(), current_time())
             with fail_after(tries.answer_by - current_time()):
-                failure, result = await _exchange(connection, request)
+                answer = await _exchange(connection, request)
         except BaseException:
             connection.close()
             raise
         self._pool.keep(connection)
-        if failure is not None:
-            raise failure
-        return result
+        return result_of(answer)
 
 
-async def _exchange(connection: Connection, request: bytes) -> tuple[Exception | None, object]:
-    """Send a request and give the error or the result of its answer.
+async def _exchange(connection: Connection, request: bytes) -> Answer:
+    """Send a request and return its answer.
 
     Raises:
         OSError: the connection was lost.
-        ProtocolViolation: that was no answer.
+        ProtocolViolation: what came is not an answer to this request.
     """
     with suppress(BrokenPipeError):  # what the daemon said before it hung up is still to be read
         await _send(connection.channel, request)

@@ -7,7 +7,15 @@ from time import (
 )
 
 from openfit_token._client import calls
-from openfit_token._client.connection import READ, SEND_FLAGS, Connection, Pool, Tries
+from openfit_token._client.connection import (
+    READ,
+    SEND_FLAGS,
+    Answer,
+    Connection,
+    Pool,
+    Tries,
+    result_of,
+)
 from openfit_token._client.paths import connect, find, named
 from openfit_token._shared.protocol import DEFAULT_WAIT
 from openfit_token.errors import DaemonUnreachable, Stopping, TokenError
@@ -205,27 +213,34 @@ class TokenClient:
     def _try(self, tries: Tries) -> object:
         connection = tries.kept() or Connection(self._connect())
         try:
-            request = connection.begin(tries, monotonic())
+            request = tries.request(connection.begin(), monotonic())
             answer = _exchange(connection, request, tries.answer_by)
         except BaseException:
             connection.close()
             raise
         self._pool.keep(connection)
-        failure, result = answer
-        if failure is not None:
-            raise failure
-        return result
+        return result_of(answer)
 
 
-def _exchange(
-    connection: Connection, request: bytes, answer_by: float
-) -> tuple[Exception | None, object]:
-    """Send a request and give the error or the result of its answer.
+def ask(connection: Connection, call: calls.Call, patience: float) -> object:
+    """Return the result of a call on a connection that is open; close it after an error.
 
     Raises:
-        TimeoutError: there was none by then.
+        TokenError: what the daemon answered instead; a ProtocolViolation, if that was no answer.
+        TimeoutError: it didn't answer within `patience` seconds.
         OSError: the connection was lost.
-        ProtocolViolation: it was none.
+    """
+    request = call.request(connection.begin())
+    return result_of(_exchange(connection, request, monotonic() + patience))
+
+
+def _exchange(connection: Connection, request: bytes, answer_by: float) -> Answer:
+    """Send a request and return its answer.
+
+    Raises:
+        TimeoutError: it didn't come in time.
+        OSError: the connection was lost.
+        ProtocolViolation: what came is not an answer to this request.
     """
     channel = connection.channel
     channel.settimeout(max(_SHORTEST, answer_by - monotonic()))

@@ -26,8 +26,10 @@ from openfit_token.errors import DaemonUnreachable, ProtocolViolation, Stopping,
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not loaded at run time: it would double the client's start
     from collections.abc import Iterator
-    from typing import Final
+    from typing import Final, TypeAlias
 
+Answer: "TypeAlias" = tuple[TokenError | None, object]
+"""The error of a call, or its result."""
 READ: "Final" = 64 * 1024
 """Bytes to read at once: a token takes 1 to 4 KiB."""
 SEND_FLAGS: "Final" = MSG_NOSIGNAL
@@ -62,13 +64,13 @@ class Connection:
         self._decoder = Decoder(MAX_ANSWER, _MAX_ITEMS)
         self._msgid = 0
 
-    def begin(self, tries: "Tries", now: float) -> bytes:
-        """Return the bytes to send for the next try of a call."""
+    def begin(self) -> int:
+        """Return the msgid of the next call."""
         self._msgid += 1
-        return tries.request(self._msgid, now)
+        return self._msgid
 
-    def take(self, data: bytes) -> tuple[TokenError | None, object] | None:
-        """Take what was read and give the call's error or result; None while there is more to come.
+    def take(self, data: bytes) -> "Answer | None":
+        """Take what was read and return the call's answer; None while there is more to come.
 
         Raises:
             ConnectionResetError: the daemon closed the connection.
@@ -96,6 +98,14 @@ class Connection:
     def close(self) -> None:
         """Close our end. After a fork, the other process's end of it stays as it was."""
         self.channel.close()
+
+
+def result_of(answer: "Answer") -> object:
+    """Return the result of an answered call, or raise its error."""
+    error, result = answer
+    if error is not None:
+        raise error
+    return result
 
 
 class Pool:

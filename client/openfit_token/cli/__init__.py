@@ -57,6 +57,6 @@ def _carry_out(words: list[str]) -> int:
     command = quick(words)
     if command is not None:
         return command()
-    from openfit_token.cli.arguments import parse  # noqa: PLC0415 -- argparse takes 7 ms
+    from openfit_token.cli.command_line import parse  # noqa: PLC0415 -- argparse takes 7 ms
 
     return parse(words)()

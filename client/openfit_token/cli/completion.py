@@ -1,24 +1,28 @@
 """`openfit-token completion`: scripts for bash, zsh and fish, made from the parser itself.
 
-Names of profiles are asked of the daemon at each completion, by `openfit-token profiles`.
+So what is completed is what is parsed. The scripts ask the daemon for the names of profiles, by
+`openfit-token profiles`.
 """
 
-from argparse import ArgumentParser
+from argparse import REMAINDER, Action, ArgumentParser
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Final, cast
 
 from openfit_token._client import calls
+from openfit_token._client.blocking import ask
 from openfit_token._client.connection import Connection
 from openfit_token._client.paths import connect
 from openfit_token._shared.profile_name import is_profile_name
-from openfit_token.cli import shells
-from openfit_token.cli.ask import ask
-from openfit_token.cli.grammar import Option, commands_of
+from openfit_token.cli.get import FORMATS
 from openfit_token.cli.output import put
+from openfit_token.cli.shells import SHELLS, Command, Option
 from openfit_token.errors import TokenError
 
 _PATIENCE: Final = 1.0
 """Seconds. Somebody has pressed a key and waits."""
+_PATHS: Final = ("PATH", "FILE", "DIR")
+"""The metavars of options that name a file."""
 
 
 def completion(parser: ArgumentParser, shell: str) -> int:
@@ -54,8 +58,44 @@ def script(parser: ArgumentParser, shell: str, default: str | None = "get") -> s
         shell: bash, zsh or fish.
         default: the command whose options may stand without it.
     """
-    commands = commands_of(parser)
+    commands = _commands(parser)
     lone = next((each.options for each in commands if each.name == default), ())
     lone = [*lone, Option("--version", "print the version")]
-    write = {"bash": shells.bash, "zsh": shells.zsh, "fish": shells.fish}[shell]
-    return "".join(f"{line}\n" for line in write(parser.prog, commands, lone))
+    return "".join(f"{line}\n" for line in SHELLS[shell](parser.prog, commands, lone))
+
+
+def _commands(parser: ArgumentParser) -> list[Command]:
+    """Return the commands that the help shows."""
+    (subparsers,) = (each for each in _actions(parser) if isinstance(each.choices, dict))
+    parsers = cast("Mapping[str, ArgumentParser]", subparsers.choices)
+    shown = cast("Iterable[Action]", subparsers._get_subactions())  # type: ignore[attr-defined] # noqa: SLF001 -- argparse has no public way to look into a parser
+    return [_command(each.dest, each.help or "", parsers[each.dest]) for each in shown]
+
+
+def _command(name: str, about: str, parser: ArgumentParser) -> Command:
+    actions = _actions(parser)
+    positional = [each for each in actions if not each.option_strings]
+    return Command(
+        name,
+        about,
+        [_option(each) for each in actions if each.option_strings],
+        [str(word) for each in positional for word in each.choices or ()],
+        any(each.nargs == REMAINDER for each in positional),
+    )
+
+
+def _actions(parser: ArgumentParser) -> list[Action]:
+    return parser._actions  # noqa: SLF001 -- argparse has no public way to look into a parser
+
+
+def _option(action: Action) -> Option:
+    flag, about = action.option_strings[-1], action.help or ""
+    if action.nargs == 0:
+        return Option(flag, about)
+    if action.choices is not None:
+        return Option(flag, about, "words", [str(word) for word in action.choices])
+    if action.dest == "format":
+        return Option(flag, about, "words", FORMATS)
+    if action.dest == "profile":
+        return Option(flag, about, "profile")
+    return Option(flag, about, "file" if action.metavar in _PATHS else "other")

@@ -7,7 +7,7 @@ from getpass import getpass
 from openfit_token._client.blocking import TokenClient
 from openfit_token.cli.get import profile_of
 from openfit_token.cli.output import put
-from openfit_token.cli.status import number, profiles_of
+from openfit_token.cli.status.health import number, profiles_of
 from openfit_token.cli.terminal import WrongUsage, duration, printable
 from openfit_token.errors import BudgetSpent, ClientRejected, LoginRejected, TokenError
 

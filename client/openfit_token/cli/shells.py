@@ -1,8 +1,30 @@
-"""The completion scripts of bash, zsh and fish, line by line."""
+"""A command line's options and commands, as completion scripts of bash, zsh and fish."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
 
-from openfit_token.cli.grammar import Command, Option
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """An option: its long flag; whether it takes a value, and which are known."""
+
+    flag: str
+    about: str
+    takes: str = ""
+    """"" for no value, else `words`, `profile`, `file` or `other`."""
+    words: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command: its options, the words it takes, whether it ends with a command to run."""
+
+    name: str
+    about: str
+    options: Sequence[Option]
+    words: Sequence[str] = ()
+    runs: bool = False
 
 
 def _identifier(prog: str) -> str:
@@ -165,3 +187,13 @@ def _fish_option(prog: str, option: Option) -> str:
 
 def _fish_quoted(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+Script: TypeAlias = Callable[[str, Sequence[Command], Sequence[Option]], Iterable[str]]
+"""The lines for a command: its name, its commands, the options it has without one."""
+
+SHELLS: Final[Mapping[str, Script]] = {
+    "bash": bash,
+    "zsh": zsh,
+    "fish": fish,
+}

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import Final, NoReturn
 
-from openfit_token.cli.grammar import SHELLS
 from openfit_token.cli.output import OutputFailed, ReaderLeft
+from openfit_token.cli.shells import SHELLS
 from openfit_tokend import __version__
 from openfit_tokend.host.log import FORMATS, LEVELS
 from openfit_tokend.host.signals import NO_TERMINAL, hold_back_hangups

@@ -10,7 +10,7 @@ from typing import Final
 
 from openfit_token._client.calls import fields
 from openfit_token.cli.report import Verdict, fail, ok, warn
-from openfit_token.cli.status import WELL, Answer, judge_profile, number
+from openfit_token.cli.status.health import WELL, Answer, judge_profile, number
 from openfit_token.cli.terminal import duration
 from openfit_token.errors import BY_CODE
 

@@ -12,7 +12,7 @@ from openfit_token.cli.doctor.answers import Found
 from openfit_token.cli.doctor.places import Place
 from openfit_token.cli.doctor.profiles import WRONG_URL
 from openfit_token.cli.report import Verdict, fail, ok, warn
-from openfit_token.cli.status import Answer, number
+from openfit_token.cli.status.health import Answer, number
 from openfit_token.cli.terminal import duration
 from openfit_token.errors import DaemonUnreachable
 

@@ -13,10 +13,10 @@ from typing import NoReturn, TypeAlias, TypeVar
 
 from openfit_token import __version__
 from openfit_token._shared.protocol import DEFAULT_WAIT
-from openfit_token.cli import texts
+from openfit_token.cli.command_line import texts
 from openfit_token.cli.get import FORMATS, seconds, valid_format, valid_text, wait_seconds
-from openfit_token.cli.grammar import SHELLS
 from openfit_token.cli.output import put
+from openfit_token.cli.shells import SHELLS
 from openfit_token.cli.terminal import WrongUsage
 
 T = TypeVar("T")

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from openfit_token._client.calls import fields
-from openfit_token.cli.status import (
+from openfit_token.cli.status.health import (
     NOT_NOW,
     OPERATOR_NEEDED,
     WELL,
     Answer,
+    config_fault,
     judge_profile,
     number,
     profiles_of,
@@ -78,11 +79,6 @@ def _configuration(found: Answer, width: int | None) -> list[str]:
     head = "the last reload was refused, the old configuration is in force:"
     faults = [printable(line) for line in config_fault(error).splitlines()]
     return [*_wrapped([head], "", width), *_wrapped(faults, "  ", width)]
-
-
-def config_fault(error: object) -> str:
-    """Return the text of a status's config_error: its message, or itself."""
-    return error if isinstance(error, str) else str(fields(error).get("message"))
 
 
 def _row(name: str, profile: Answer, now: float) -> tuple[str, ...]:

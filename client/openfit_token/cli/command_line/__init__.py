@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
+from openfit_token.cli.command_line.parser import parser
 from openfit_token.cli.get import Get
-from openfit_token.cli.parser import parser
 from openfit_token.cli.terminal import WrongUsage
 
 Command = Callable[[], int]

@@ -11,7 +11,7 @@ from time import sleep
 from typing import Final, NoReturn
 
 from openfit_token.cli.output import put
-from openfit_token.cli.status import Answer
+from openfit_token.cli.status.health import Answer
 from openfit_token.cli.terminal import complain, complaint, on_terminal
 from openfit_token.errors import DaemonUnreachable, Overloaded, Stopping
 
@@ -20,7 +20,7 @@ _EACH: Final = 1.0
 _PAINT: Final = re.compile(r"\x1b\[\d+m")
 
 
-def watch(
+def repeat(
     found: Answer, look: Callable[[], Answer], shown: Callable[[Answer, str], str], form: str
 ) -> NoReturn:
     """Show what was found, then look each second, until Ctrl-C or the output's reader ends it.

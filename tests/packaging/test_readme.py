@@ -202,7 +202,7 @@ def in_bash(world: World, command: str, directory: Path) -> subprocess.Completed
     [
         (README, "openfit-token doctor"),
         (README, "openfit-token status"),
-        (CLIENTS, "openfit-token get --min-ttl 600"),
+        (CLIENTS, "openfit-token get --min-ttl 10m"),
         (CLIENTS, "openfit-token get --wait 5"),
         (CLIENTS, "openfit-token exec -- ./nightly.sh"),
         (CLIENTS, 'printf %s "$token" | openfit-token refuse'),

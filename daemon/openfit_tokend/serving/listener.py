@@ -6,7 +6,6 @@ file beside it says that a daemon lives, so that a live one's socket is never ta
 race, and a dead one's always is.
 """
 
-import fcntl
 import grp
 import os
 import socket
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Final, final
 
 from openfit_token._shared.trusted_path import Untrusted, group_name, judge_directory
-from openfit_tokend.host.lock_holder import holder, sign
+from openfit_tokend.host import lock_file
 from openfit_tokend.serving.peers import peer_of
 
 BACKLOG: Final = 4096
@@ -229,17 +228,12 @@ def _lock_path(path: Path) -> Path:
 def _lock(path: Path) -> int:
     """Lock the file beside the socket for as long as this process lives."""
     while True:
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        lock = os.open(_lock_path(path), flags, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(lock)
-            pid = holder(_lock_path(path))
-            raise (_taken(path, pid) if path.exists() else _unlisted(path, pid)) from None
+        lock = lock_file.open_lock(_lock_path(path))
+        if not lock_file.acquire(lock):
+            pid = lock_file.holder(_lock_path(path))
+            raise _taken(path, pid) if path.exists() else _unlisted(path, pid)
         # Whoever held it before may have removed it after we opened it: then it locks nothing.
         if _inode(_lock_path(path)) == (os.fstat(lock).st_dev, os.fstat(lock).st_ino):
-            sign(lock)
             return lock
         os.close(lock)
 

@@ -6,7 +6,6 @@ what the wall clock showed, so that after a reboot the remaining waits are known
 window.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -25,8 +24,7 @@ from openfit_token._shared.trusted_path import Untrusted, judge_directory
 from openfit_tokend.core import budget
 from openfit_tokend.core.budget import LIMIT, WINDOW, Entry, Fingerprint, Ledger
 from openfit_tokend.core.settings import Account
-from openfit_tokend.host import clock, log
-from openfit_tokend.host.lock_holder import holder, sign
+from openfit_tokend.host import clock, lock_file, log
 
 VERSION: Final = 2
 """Of the file's form."""
@@ -126,39 +124,24 @@ class StateFile:
         Raises:
             Untrusted: others could exchange the file.
         """
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             self._make_directory()
-            lock = os.open(self.path.with_suffix(".lock"), flags, 0o600)
+            lock = lock_file.open_lock(self._lock_path)
         except OSError:
             return True  # nor can it be written then, which is said when it is tried
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(lock)
-            return False
-        sign(lock)
-        return True
+        return lock_file.acquire(lock)
 
     def holder(self) -> int | None:
         """Return the process that has the file, where `lock` says that one has; None: unknown."""
-        return holder(self.path.with_suffix(".lock"))
+        return lock_file.holder(self._lock_path)
 
     def is_locked(self) -> bool:
         """Return whether a daemon has the file at this moment."""
-        try:
-            lock = os.open(
-                self.path.with_suffix(".lock"), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-            )
-        except OSError:
-            return False
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(lock)
-        return False
+        return lock_file.is_held(self._lock_path)
+
+    @property
+    def _lock_path(self) -> Path:
+        return self.path.with_suffix(".lock")
 
     def _make_directory(self) -> None:
         """Have the directory, and those above it, so that nobody else can write there."""

@@ -27,7 +27,7 @@ from openfit_tokend.core.step import step
 from openfit_tokend.emulator.identity import Rules
 from openfit_tokend.host import alarm
 from openfit_tokend.keeping import keeper
-from openfit_tokend.serving import server, status, waiting
+from openfit_tokend.serving import server, status
 
 ILL = Policy(refresh_before=60.0)
 """The schedule by which the events of the profile are known that meets the faults."""
@@ -198,7 +198,7 @@ async def test_a_fault_in_the_answer_to_one_who_waits_closes_that_client_only(
                 await async_await_that(lambda: main.waiting == 1)
                 other.ask("get_token", wait=60)
                 await async_await_that(lambda: main.waiting == 2)
-                monkeypatch.setattr(waiting, "answer", raising(1, answer))
+                monkeypatch.setattr(keeper, "answer", raising(1, answer))
 
                 told = await anyio.to_thread.run_sync(other.answer)
 

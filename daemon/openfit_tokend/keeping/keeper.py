@@ -14,7 +14,7 @@ from typing import Protocol, final
 from anyio import CancelScope, get_cancelled_exc_class
 from anyio.abc import TaskGroup
 
-from openfit_token.errors import SecretUnavailable, TokenError, Unavailable
+from openfit_token.errors import TokenError
 from openfit_tokend.config.passwords import Passwords
 from openfit_tokend.core import budget, problems
 from openfit_tokend.core.answers import Answer, Call, LoginEnded, answer, ended_login, is_news
@@ -22,20 +22,17 @@ from openfit_tokend.core.events import (
     Effect,
     Event,
     Failed,
-    Grant,
     Granted,
     Kind,
     LoginOrdered,
     LogoutOrdered,
-    OverBudget,
     Reconfigured,
     Revoke,
     Send,
     Woken,
 )
 from openfit_tokend.core.notices import Condition, told_before
-from openfit_tokend.core.oauth import Failure
-from openfit_tokend.core.problems import Problem, hint_for
+from openfit_tokend.core.problems import hint_for
 from openfit_tokend.core.restart import begun, restored
 from openfit_tokend.core.rights import Rights
 from openfit_tokend.core.schedule import MAX_BACKOFF, REQUEST_TIMEOUT
@@ -49,40 +46,28 @@ from openfit_tokend.core.session import (
     Stopped,
     is_logged_out,
     live,
-    state,
     wake_at,
 )
 from openfit_tokend.core.settings import Profile
 from openfit_tokend.core.step import step
 from openfit_tokend.host import clock, log
 from openfit_tokend.host.alarm import Alarm
-from openfit_tokend.keeping.endpoint import Endpoint, Order, Reply
+from openfit_tokend.keeping.endpoint import Endpoint, Order
 from openfit_tokend.keeping.handout import NONE, Handout, prepared
 from openfit_tokend.keeping.queue import Queue
+from openfit_tokend.keeping.record import Counters, Record
+from openfit_tokend.keeping.token_requests import TokenRequests
 from openfit_tokend.storage.accounts import Accounts
 from openfit_tokend.storage.session_form import Kept
 from openfit_tokend.storage.stored_sessions import StoredSessions
 
 
-class Listener(Protocol):
-    """Who is told that a session changed."""
+class Changed(Protocol):
+    """Is called when a session changed."""
 
     def __call__(self, keeper: "Keeper", ended: LoginEnded | None) -> None:
         """Look at whoever waits for this keeper; `ended`: a login that came to its end."""
         ...
-
-
-@dataclass(slots=True)
-class Counters:
-    """What happened to a profile since the daemon's start. The names are the protocol's."""
-
-    tokens: int = 0
-    logins: int = 0
-    refreshes: int = 0
-    rejected_refreshes: int = 0
-    uncertain: int = 0
-    failures: int = 0
-    served: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +87,7 @@ class Tools:
 class Keeper:
     """One profile: its session, its timer, its requests."""
 
-    def __init__(self, profile: Profile, rights: Rights, tools: Tools, changed: Listener) -> None:
+    def __init__(self, profile: Profile, rights: Rights, tools: Tools, changed: Changed) -> None:
         self.profile = profile
         self.rights = rights
         """Those of the configuration that `profile` is of. Who asks them is `Profiles`."""
@@ -120,8 +105,11 @@ class Keeper:
         self._tools = tools
         self._changed = changed
         self._removed = False  # then the name may be another keeper's
-        self._unread: str | None = None  # why the secret couldn't be read the last time, as logged
-        self._faults = 0  # of ours, since the last token
+        self._record = Record(profile.name, self.counters)
+        self._requests = TokenRequests(
+            tools.endpoint, tools.accounts, tools.passwords, self.counters
+        )
+        self._faults = 0  # internal errors since the last token
         self._password: Secret | None = None  # of `login`, until that login ends
         self._newest: CancelScope | None = None  # of the newest request; those before are void
         now, kept, accounts = clock.boot(), tools.sessions.take(profile.name), tools.accounts
@@ -166,7 +154,7 @@ class Keeper:
             return
         try:
             self._take(event, sender or self.profile)
-        except Exception:  # noqa: BLE001 -- a fault of ours: only this profile begins again
+        except Exception:  # noqa: BLE001 -- an internal error: only this profile begins again
             log.exception("internal_fault", profile=self.profile.name)
             self._begin_again()
 
@@ -177,7 +165,7 @@ class Keeper:
             self._set_timer(wake_at(self.session))
             self.handout = NONE
             self._mark()
-            self._log_change(before)
+            self._record.session_changed(before, self.session)
             if is_news(before, self.session):
                 self._keep()  # before anything is sent
                 self._changed(self, ended_login(before, event, self.session))
@@ -211,7 +199,7 @@ class Keeper:
             )
 
     def _begin_again(self) -> None:
-        """Go on after a fault of ours, as after a restart, and more slowly with each."""
+        """Go on after an internal error, as after a restart, and more slowly with each."""
         now = clock.boot()
         self._faults += 1
         self.session, self.handout = restored(self.session, now), NONE
@@ -293,11 +281,8 @@ class Keeper:
 
     async def _request(self, sender: Profile, number: int, request: Login | Refresh) -> None:
         try:
-            if isinstance(request, Refresh):
-                event = await self._refresh(sender, number, request)
-            else:
-                event = await self._log_in(sender, number, request)
-        except Exception:  # noqa: BLE001 -- a fault of ours: only this profile tries again
+            event = await self._answer_to(request, number, self._order(sender, number, request))
+        except Exception:  # noqa: BLE001 -- an internal error: only this profile tries again
             log.exception("internal_fault", profile=sender.name)
             event = Failed(number, Kind.UNCERTAIN, problems.internal_error(clock.boot()))
         except get_cancelled_exc_class():
@@ -309,70 +294,36 @@ class Keeper:
             if isinstance(event, Failed) and isinstance(request, Login):
                 await self._tools.accounts.write()  # who is told of a rejection may rely on it
             if not self._is_void(number):
-                self._count(request, event)
+                self.answered = True
+                if isinstance(event, Granted):
+                    self._faults, self.last_success_at = 0, clock.boot()
+                self._record.request_ended(request, event)
             self.feed(event, sender)
             if not _login_to_come(self.session):
                 self._password = None  # the login it was given for wasn't needed any more
             await self._tools.accounts.write()
 
-    async def _write_and_tell(self, done: Callable[[bool], None]) -> None:
-        done(await self._tools.accounts.write())
-
-    async def _refresh(self, sender: Profile, number: int, request: Refresh) -> Granted | Failed:
-        self.counters.refreshes += 1
-        reply = await self._tools.endpoint.request(self._order(sender, number, request, None))
-        return _event(number, reply)
-
-    async def _log_in(self, sender: Profile, number: int, request: Login) -> Granted | Failed:
+    async def _answer_to(
+        self, request: Login | Refresh, number: int, order: Order
+    ) -> Granted | Failed:
+        if isinstance(request, Refresh):
+            return await self._requests.refresh(number, order)
         given = self._password
         try:
-            while True:
-                password = given or await self._tools.passwords.read(sender.password)
-                if self._is_void(number):  # or it would ask for a place in the account's ledger
-                    return Failed(number, Kind.TRANSIENT, problems.login_not_needed(clock.boot()))
-                event = await self._log_in_with(sender, number, request, password)
-                if event is not None:
-                    return event
-        except SecretUnavailable as error:
-            unread = Problem(SecretUnavailable, error.message, error.hint, clock.boot())
-            return Failed(number, Kind.SECRET_UNAVAILABLE, unread)
+            return await self._requests.log_in(number, order, given, insisted=request.insisted)
         finally:
             if self._password is given:  # else a newer one came meanwhile
                 self._password = None
 
-    async def _log_in_with(
-        self, sender: Profile, number: int, request: Login, password: Secret
-    ) -> Granted | Failed | None:
-        """Return what a login with this password came to; None: the secret is to be read anew."""
-        accounts, account = self._tools.accounts, sender.account
-        admitted = await accounts.admit(account, password, insisted=request.insisted)
-        if admitted is None:
-            return None
-        if isinstance(admitted, OverBudget):
-            return Failed(number, admitted, _over_budget(admitted))
-        if isinstance(admitted, budget.Unwritten):
-            return Failed(number, Kind.TRANSIENT, problems.ledger_not_written(clock.boot()))
-        self.counters.logins += 1
-        kind: Kind | None = Kind.TRANSIENT  # what it is if the daemon ends before it is sent
-        try:
-            order = self._order(sender, number, request, password)
-            reply = await self._tools.endpoint.request(order)
-            kind = reply.meaning.kind if isinstance(reply.meaning, Failure) else None
-        except Exception:
-            kind = Kind.UNCERTAIN  # a fault of ours: it may have been sent
-            raise
-        finally:
-            accounts.settle(account, admitted, kind)
-        return _event(number, reply)
+    async def _write_and_tell(self, done: Callable[[bool], None]) -> None:
+        done(await self._tools.accounts.write())
 
-    def _order(
-        self, sender: Profile, number: int, request: Login | Refresh, password: Secret | None
-    ) -> Order:
+    def _order(self, sender: Profile, number: int, request: Login | Refresh) -> Order:
         access = self.session.access
         return Order(
             profile=sender,
             request=request,
-            password=password,
+            password=None,
             deadline=clock.boot() + REQUEST_TIMEOUT if access is None else access.expires,
             is_void=lambda: self._is_void(number),
         )
@@ -381,61 +332,10 @@ class Keeper:
         """Return whether nobody waits for a request any more: it needn't be sent, nor be told of."""
         return self._removed or number != self.session.number
 
-    # What is to be known
-
-    def _count(self, request: Login | Refresh, event: Granted | Failed) -> None:
-        self.answered = True
-        match event:
-            case Granted():
-                self._faults, self._unread = 0, None
-                self.counters.tokens += 1
-                self.last_success_at = clock.boot()
-            case Failed(kind=kind):
-                self.counters.failures += 1
-                self.counters.uncertain += kind is Kind.UNCERTAIN
-                if isinstance(request, Refresh) and kind is Kind.GRANT_REJECTED:
-                    self.counters.rejected_refreshes += 1
-                self._log_failure(request, event)
-
-    def _log_failure(self, request: Login | Refresh, event: Failed) -> None:
-        unread = event.kind is Kind.SECRET_UNAVAILABLE
-        said, self._unread = self._unread, event.error.message if unread else None
-        if unread and said == self._unread:
-            return  # a state, not a failure each time
-        grave = event.error.kind is not Unavailable
-        (log.error if grave else log.warning)(
-            "login_failed" if isinstance(request, Login) else "refresh_failed",
-            profile=self.profile.name,
-            code=event.error.kind.code,
-            message=event.error.message,
-            hint=hint_for(self.profile.name, event.error.hint),
-        )
-
-    def _log_change(self, before: Session) -> None:
-        after, now = self.session, clock.boot()
-        new = after.access is not None and after.access is not before.access
-        if new and after.access is not None:
-            log.info(
-                "token_replaced" if before.access else "token_obtained",
-                profile=self.profile.name,
-                id=after.access.id,
-                expires_in=after.access.expires - now,
-                refresh_in=after.access.due - now,
-            )
-        was, now_is = state(before, now), state(after, now)
-        if was is not now_is:
-            log.debug("state_changed", profile=self.profile.name, state=now_is, was=was)
-
     @property
     def ledger(self) -> budget.Ledger:
         """Return what the profile's account may still cost."""
         return self._tools.accounts.ledger(self.profile.account)
-
-
-def _over_budget(refused: OverBudget) -> Problem:
-    if refused.until == inf:
-        return problems.rejected_before(clock.boot())
-    return problems.budget_spent(refused.until, clock.boot())
 
 
 def _login_to_come(session: Session) -> bool:
@@ -444,12 +344,3 @@ def _login_to_come(session: Session) -> bool:
             return login_after or isinstance(request, Login)
         case _:
             return False
-
-
-def _event(number: int, reply: Reply) -> Granted | Failed:
-    match reply.meaning:
-        case Grant():
-            return Granted(number, reply.sent, reply.meaning)
-        case Failure(kind, error, message, hint):
-            problem = Problem(error, message, hint, clock.boot())
-            return Failed(number, kind, problem, reply.retry_after)

@@ -1,0 +1,96 @@
+"""One profile's token requests: from the password to what came of it."""
+
+from dataclasses import replace
+from math import inf
+from typing import final
+
+from openfit_token.errors import SecretUnavailable
+from openfit_tokend.config.passwords import Passwords
+from openfit_tokend.core import budget, problems
+from openfit_tokend.core.events import Failed, Grant, Granted, Kind, OverBudget
+from openfit_tokend.core.oauth import Failure
+from openfit_tokend.core.problems import Problem
+from openfit_tokend.core.secret import Secret
+from openfit_tokend.host import clock
+from openfit_tokend.keeping.endpoint import Endpoint, Order, Reply
+from openfit_tokend.keeping.record import Counters
+from openfit_tokend.storage.accounts import Accounts
+
+
+@final
+class TokenRequests:
+    """Sends requests, and returns the event that each one came to."""
+
+    __slots__ = ("_accounts", "_counters", "_endpoint", "_passwords")
+
+    def __init__(
+        self, endpoint: Endpoint, accounts: Accounts, passwords: Passwords, counters: Counters
+    ) -> None:
+        self._endpoint = endpoint
+        self._accounts = accounts
+        self._passwords = passwords
+        self._counters = counters
+
+    async def refresh(self, number: int, order: Order) -> Granted | Failed:
+        """Send a refresh."""
+        self._counters.refreshes += 1
+        return _event(number, await self._endpoint.request(order))
+
+    async def log_in(
+        self, number: int, order: Order, given: Secret | None, *, insisted: bool
+    ) -> Granted | Failed:
+        """Send a login with the password that was given, or else the stored one.
+
+        `insisted`: an operator ordered it. The account's ledger says whether, and when, it is sent.
+        """
+        try:
+            while True:
+                password = given or await self._passwords.read(order.profile.password)
+                if order.is_void():  # or it would ask for a place in the account's ledger
+                    return Failed(number, Kind.TRANSIENT, problems.login_not_needed(clock.boot()))
+                ready = replace(order, password=password)
+                event = await self._log_in_with(number, ready, password, insisted=insisted)
+                if event is not None:
+                    return event
+        except SecretUnavailable as error:
+            unread = Problem(SecretUnavailable, error.message, error.hint, clock.boot())
+            return Failed(number, Kind.SECRET_UNAVAILABLE, unread)
+
+    async def _log_in_with(
+        self, number: int, order: Order, password: Secret, *, insisted: bool
+    ) -> Granted | Failed | None:
+        """Return what a login with this password came to; None: the secret must be read again."""
+        account = order.profile.account
+        admitted = await self._accounts.admit(account, password, insisted=insisted)
+        if admitted is None:
+            return None
+        if isinstance(admitted, OverBudget):
+            return Failed(number, admitted, _over_budget(admitted))
+        if isinstance(admitted, budget.Unwritten):
+            return Failed(number, Kind.TRANSIENT, problems.ledger_not_written(clock.boot()))
+        self._counters.logins += 1
+        kind: Kind | None = Kind.TRANSIENT  # what it is if the daemon ends before it is sent
+        try:
+            reply = await self._endpoint.request(order)
+            kind = reply.meaning.kind if isinstance(reply.meaning, Failure) else None
+        except Exception:
+            kind = Kind.UNCERTAIN  # an internal error: it may have been sent
+            raise
+        finally:
+            self._accounts.settle(account, admitted, kind)
+        return _event(number, reply)
+
+
+def _over_budget(refused: OverBudget) -> Problem:
+    if refused.until == inf:
+        return problems.rejected_before(clock.boot())
+    return problems.budget_spent(refused.until, clock.boot())
+
+
+def _event(number: int, reply: Reply) -> Granted | Failed:
+    match reply.meaning:
+        case Grant():
+            return Granted(number, reply.sent, reply.meaning)
+        case Failure(kind, error, message, hint):
+            problem = Problem(error, message, hint, clock.boot())
+            return Failed(number, kind, problem, reply.retry_after)

@@ -283,7 +283,7 @@ class RunningDaemon:
         """Await a line of the log that has all these words, and give it."""
 
         def found() -> list[str]:
-            lines = self.log().splitlines()
+            lines = self._said().splitlines()
             return [line for line in lines if all(word in line for word in words)]
 
         await_that(lambda: bool(found()), lambda: f"no line with {words} in:\n{self.log()}")
@@ -323,7 +323,18 @@ class RunningDaemon:
             self._process = None
 
     def log(self) -> str:
-        """Return what it has logged, over all its starts."""
+        """Return what it has logged, over all its starts.
+
+        It writes its log in a thread of its own: what it says now may come a moment later.
+        """
+        said, now = None, self._said()
+        while said != now:
+            if self._process is not None and self._process.poll() is None:
+                sleep(2 * _PAUSE)
+            said, now = now, self._said()
+        return now
+
+    def _said(self) -> str:
         return self._log.read_text(errors="replace")
 
     def memory(self) -> int:

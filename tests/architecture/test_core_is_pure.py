@@ -30,6 +30,7 @@ PURE = frozenset(
         "enum",
         "functools",
         "hashlib",
+        "heapq",
         "ipaddress",
         "itertools",
         "json",

@@ -8,6 +8,7 @@ from typing import Final, Protocol, cast, final
 from openfit_token._shared.protocol import Decoder
 from openfit_token.errors import TokenError
 from openfit_tokend.core.answers import Call
+from openfit_tokend.core.fair_queue import NO_SHARE
 from openfit_tokend.host.alarm import Entry
 from openfit_tokend.keeping.keeper import Keeper
 from openfit_tokend.serving.peers import Peer
@@ -69,8 +70,8 @@ class Connection:
     """A connected socket. Its methods never block; a broken one raises OSError."""
 
     __slots__ = (
-        "closed", "decoder", "ended", "held", "news", "outgoing", "owed", "peer", "sock", "unread",
-        "user", "watched",
+        "closed", "decoder", "ended", "held", "news", "outgoing", "owed", "peer", "queued", "share",
+        "sock", "unread", "user", "watched",
     )  # fmt: skip
 
     def __init__(self, sock: socket, peer: Peer, user: User) -> None:
@@ -84,6 +85,8 @@ class Connection:
         self.news: dict[Keeper, bool] | None = None  # what it follows, and whether it is to be told
         self.watched = -1  # what the epoll looks for; -1: it doesn't know the socket yet
         self.held = False  # requests that were read may still lie in the decoder
+        self.queued: bytes | None = None  # read, and not decoded before its turn; None: not queued
+        self.share = NO_SHARE  # of the time that requests take
         self.ended = False  # nothing more is read: it closed its side, or sent rubbish
         self.closed = False
 
@@ -95,7 +98,7 @@ class Connection:
     @property
     def is_idle(self) -> bool:
         """Return whether nothing is under way: its client can connect anew whenever it likes."""
-        return not (self.owed or self.news or self.outgoing or self.decoder)
+        return self.queued is None and not (self.owed or self.news or self.outgoing or self.decoder)
 
     @property
     def is_free(self) -> bool:

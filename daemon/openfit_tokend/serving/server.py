@@ -5,8 +5,8 @@ drives it calls it instead of waiting itself; nothing here knows which event loo
 request touches nothing but memory: recv, decode, one call, encode, send, and no await in between.
 
 A client hurts only itself. It is not read while an answer to it can't be sent whole, or while it
-has MAX_PARKED calls parked; one pass reads no more than READ_SIZE of it, so that a flood leaves
-time for others.
+has MAX_PARKED calls parked; one pass reads no more than READ_SIZE of it, and queues requests once
+they have taken PASS_TIME, so that a flood leaves time for others.
 """
 
 import errno
@@ -30,6 +30,7 @@ from openfit_token._shared.protocol import (
     parse_request,
 )
 from openfit_token.errors import BadRequest, Internal, Overloaded, TokenError
+from openfit_tokend.core.fair_queue import FairQueue
 from openfit_tokend.core.session import AccessToken
 from openfit_tokend.host import clock, log
 from openfit_tokend.host.alarm import Alarm
@@ -49,7 +50,9 @@ TURN_TIME: Final = 0.005
 MAX_WAIT: Final = 60.0
 """Seconds that a turn without an end of its own waits."""
 MAX_EVENTS: Final = 16
-"""Events taken from the kernel at once: all that are taken are handled, whatever the time."""
+"""Events taken from the kernel at once: all that are taken are handled, or queued."""
+PASS_TIME: Final = 0.001
+"""Seconds after which requests of one pass are queued, but for those that go the short way."""
 ACCEPT_TIME: Final = 0.001
 """Seconds for which clients are accepted, and served once, in one pass."""
 MAX_UNREAD: Final = 256 * 1024
@@ -111,6 +114,8 @@ class Server:
         self._listener_fd = -1
         self._loop_fd = -1
         self._stirred = False  # this turn did more than hand out tokens
+        self._queue: FairQueue[Connection] = FairQueue()
+        self._pass_ends = 0.0  # 0: no request of this pass has gone the usual way yet
         self._connections: dict[int, Connection] = {}
 
     # What the owner calls
@@ -157,7 +162,7 @@ class Server:
         while self._connections and (left := until - clock.boot()) > 0:
             self.turn(min(left, TURN_TIME))
 
-    def turn(self, timeout: float | None) -> None:
+    def turn(self, timeout: float | None) -> None:  # noqa: C901 -- a pass is one loop: a call more would cost each request
         """Wait for clients and handle them, until the event loop is needed.
 
         That is when `timeout` seconds are over (None: never), when the descriptor it watches is
@@ -166,7 +171,9 @@ class Server:
         """
         until = clock.boot() + (MAX_WAIT if timeout is None else timeout)
         self._stirred = False
-        while ready := self._epoll.poll(timeout, MAX_EVENTS):
+        waiting = self._queue.waiting
+        while (ready := self._epoll.poll(0 if waiting else timeout, MAX_EVENTS)) or waiting:
+            self._pass_ends = 0.0
             arrived = False
             for fd, events in ready:
                 connection = self._connections.get(fd)
@@ -179,6 +186,8 @@ class Server:
                 # else closed earlier in this pass
             if arrived:  # last: an event may be of a descriptor that was closed and would be theirs
                 self._accept()
+            if waiting:
+                self._handle_queued()
             now = clock.boot()
             if self._stirred:
                 if len(ready) < MAX_EVENTS:
@@ -312,19 +321,35 @@ class Server:
             log.exception("internal_fault")
             self.drop(connection)
 
+    def _handle_queued(self) -> None:
+        """Go on with whoever is next in the queue."""
+        self._pass_ends = 0.0
+        connection = self._queue.pop()
+        if not connection.closed:
+            self._handle(connection, EPOLLOUT)
+
     def _go_on(self, connection: Connection) -> None:
-        """Send what found no room, and then what had to wait for that."""
+        """Send what found no room, and then what had to wait for that, or for its turn."""
         self._send(connection)
         if connection.has_news and not connection.outgoing:
             connection.outgoing = self.following.news(connection)
             self._send(connection)
-        if connection.held and connection.is_free:
-            connection.held = False
-            self._process(connection)
+        if connection.queued is not None or (connection.held and connection.is_free):
+            data, connection.queued, connection.held = connection.queued, None, False
+            self._process(connection, data or None)
 
     def _process(self, connection: Connection, data: bytes | None = None) -> None:
-        """Answer the requests in `data`, or those that were held, as long as they can be."""
+        """Answer the requests in `data`, or those that were held, as long as they can be.
+
+        One request at least, unless this pass has no time left: then the connection is queued.
+        """
         self._stirred = True
+        now = began = clock.boot()
+        if not self._pass_ends:
+            self._pass_ends = began + PASS_TIME
+        elif began >= self._pass_ends:
+            self._wait(connection, data or b"")
+            return
         decoder = connection.decoder or Decoder(MAX_REQUEST)
         try:
             begun = not decoder.is_empty  # then `data` isn't the whole message
@@ -337,14 +362,24 @@ class Server:
                     self._send(connection)
                 if connection.closed:
                     return
+                now = clock.boot()
                 if not connection.is_free:
                     connection.held = True
+                    break
+                if now >= self._pass_ends and not decoder.is_empty:
+                    self._wait(connection, b"")
                     break
                 message = decoder.next()
         except Malformed as error:
             self._end(connection, encode_error(error.msgid, BadRequest(str(error))))
+        connection.share = self._queue.charge(connection.share, now - began)
         connection.decoder = None if decoder.is_empty else decoder
         self._send(connection)
+
+    def _wait(self, connection: Connection, data: bytes) -> None:
+        """Queue a connection, with what was read of it and not decoded."""
+        connection.queued = data
+        self._queue.add(connection, connection.share)
 
     def _send(self, connection: Connection) -> None:
         if not connection.outgoing or connection.closed:
@@ -359,6 +394,11 @@ class Server:
         if connection.outgoing or connection.unread:
             self._count_unread(connection)
         if connection.closed:
+            return
+        if connection.queued is not None:
+            if connection.watched >= 0:  # not even its end is looked for before its turn
+                self._epoll.unregister(connection.sock)
+                connection.watched = -1
             return
         if connection.ended and not (connection.outgoing or connection.owed or connection.news):
             self.drop(connection)

@@ -7,23 +7,38 @@ from pathlib import Path
 import pytest
 from anyio import to_thread
 
-from daemons import Wire, profile
+from daemons import Wire, profile, request
 from emulators import running_emulator
-from inside import DaemonInside, daemon_inside
+from inside import DaemonInside, async_await_that, daemon_inside
 from openfit_tokend.serving.calls import Calls
-from openfit_tokend.serving.server import ACCEPT_TIME, Server
+from openfit_tokend.serving.server import ACCEPT_TIME, PASS_TIME, Server
 
 NIGHT = 8 * 3600.0
 CROWD = 20
+AHEAD = 10
+"""Requests that a client sends at once."""
+AT_ONCE = 3
+"""Costly requests in one turn at most: of who was ready, of who connected, and of who was queued."""
+FEW = 2 * AT_ONCE  # it is read in the second pass, since one takes sixteen events
+"""Costly requests that are answered before a cheap one which came behind them all."""
 
 
 @pytest.fixture
-def at_hello(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Callable[[], None]]]:
+def calls() -> list[str]:
+    """The methods that were called, but for what went the short way."""
+    return []
+
+
+@pytest.fixture
+def at_hello(
+    monkeypatch: pytest.MonkeyPatch, calls: list[str]
+) -> Iterator[list[Callable[[], None]]]:
     """What is done, from now on, while a `hello` is answered."""
     done: list[Callable[[], None]] = []
     call = Calls.call
 
     def calling(self: Calls, caller: object, method: str, params: object) -> object:
+        calls.append(method)
         if method == "hello":
             for each in done:
                 each()
@@ -61,10 +76,10 @@ async def test_who_is_handled_behind_one_during_which_the_host_slept_gets_no_dea
             assert answer.result["expires_in"] > 0
 
 
-async def test_a_crowd_that_connects_and_asks_for_much_holds_up_nobody_for_long(
-    tmp_path: Path, at_hello: list[Callable[[], None]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked, in_a_turn = list[str](), list[int]()
+@pytest.fixture
+def turns(monkeypatch: pytest.MonkeyPatch, at_hello: list[Callable[[], None]]) -> list[int]:
+    """How many times `hello` was answered in each turn."""
+    asked, in_a_turn = list[None](), list[int]()
     turn = Server.turn
 
     def turning(self: Server, timeout: float | None) -> None:
@@ -72,11 +87,23 @@ async def test_a_crowd_that_connects_and_asks_for_much_holds_up_nobody_for_long(
         turn(self, timeout)
         in_a_turn.append(len(asked) - before)
 
+    at_hello.append(lambda: asked.append(None))
+    monkeypatch.setattr(Server, "turn", turning)
+    return in_a_turn
+
+
+def make_costly(daemon: DaemonInside, at_hello: list[Callable[[], None]]) -> None:
+    """Let `hello` take longer than a pass may."""
+    at_hello.append(lambda: daemon.clocks.suspend(2 * max(ACCEPT_TIME, PASS_TIME)))
+
+
+async def test_a_crowd_that_connects_and_asks_for_much_holds_up_nobody_for_long(
+    tmp_path: Path, at_hello: list[Callable[[], None]], turns: list[int]
+) -> None:
     with running_emulator() as emulator, ExitStack() as stack:
         async with daemon_inside(tmp_path, profile(emulator.url)) as daemon:
-            at_hello.append(lambda: asked.append("hello"))
-            at_hello.append(lambda: daemon.clocks.suspend(2 * ACCEPT_TIME))  # it is costly
-            monkeypatch.setattr(Server, "turn", turning)
+            make_costly(daemon, at_hello)
+            turns.clear()
             crowd = [stack.enter_context(Wire(daemon.socket)) for _ in range(CROWD)]
             for each in crowd:
                 each.ask("hello")
@@ -84,5 +111,66 @@ async def test_a_crowd_that_connects_and_asks_for_much_holds_up_nobody_for_long(
             for each in crowd:
                 assert (await to_thread.run_sync(each.answer)).code is None
 
-            assert len(asked) == CROWD
-            assert max(in_a_turn) == 1
+            assert sum(turns) == CROWD
+            assert max(turns) <= AT_ONCE
+
+
+async def test_nor_does_one_that_is_connected_and_asks_again_and_again_ahead(
+    tmp_path: Path, at_hello: list[Callable[[], None]], turns: list[int]
+) -> None:
+    with running_emulator() as emulator, ExitStack() as stack:
+        async with daemon_inside(tmp_path, profile(emulator.url)) as daemon:
+            crowd = [stack.enter_context(Wire(daemon.socket)) for _ in range(CROWD)]
+            for each in crowd:
+                await to_thread.run_sync(each.call, "hello")
+            make_costly(daemon, at_hello)
+            turns.clear()
+            for each in crowd:
+                each.send(request(1, "hello") * AHEAD)
+
+            for each in crowd:
+                answers = [await to_thread.run_sync(each.answer) for _ in range(AHEAD)]
+                assert {answer.code for answer in answers} == {None}
+
+            assert sum(turns) == CROWD * AHEAD
+            assert max(turns) <= AT_ONCE
+
+
+async def test_who_asks_for_little_overtakes_a_crowd_that_asks_for_much(
+    tmp_path: Path, at_hello: list[Callable[[], None]], calls: list[str]
+) -> None:
+    with running_emulator() as emulator, ExitStack() as stack:
+        async with daemon_inside(tmp_path, profile(emulator.url)) as daemon:
+            wire, _ = await served(daemon, stack)
+            crowd = [stack.enter_context(Wire(daemon.socket)) for _ in range(CROWD)]
+            make_costly(daemon, at_hello)
+            for each in crowd:
+                await to_thread.run_sync(each.call, "hello")
+            calls.clear()
+            for each in crowd:
+                each.ask("hello")
+            wire.ask("get_token", min_ttl=1)  # not the short way
+
+            for each in (wire, *crowd):
+                assert (await to_thread.run_sync(each.answer)).code is None
+            assert len(calls) == CROWD + 1
+            assert calls.index("get_token") <= FEW
+
+
+async def test_who_left_while_its_requests_were_queued_is_closed_and_what_it_ordered_is_done(
+    tmp_path: Path, at_hello: list[Callable[[], None]]
+) -> None:
+    with running_emulator() as emulator, ExitStack() as stack:
+        async with daemon_inside(tmp_path, profile(emulator.url)) as daemon:
+            crowd = [stack.enter_context(Wire(daemon.socket)) for _ in range(CROWD)]
+            for each in crowd:
+                await to_thread.run_sync(each.call, "hello")
+            make_costly(daemon, at_hello)
+            for each in crowd[:-1]:
+                each.ask("hello")
+            crowd[-1].ask("logout")
+            for each in crowd:
+                each.close()
+
+            await async_await_that(lambda: "method=logout" in daemon.log())
+            await async_await_that(lambda: daemon.daemon.connections == 0)

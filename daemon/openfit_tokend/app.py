@@ -39,7 +39,7 @@ from openfit_tokend.serving.server import Server
 from openfit_tokend.serving.users import Users
 from openfit_tokend.serving.waiting import Reply
 from openfit_tokend.storage.accounts import Accounts
-from openfit_tokend.storage.ledger_file import StateFile
+from openfit_tokend.storage.ledger_file import LedgerFile
 from openfit_tokend.storage.stored_sessions import StoredSessions
 
 MAX_FAULTS: Final = 100
@@ -63,7 +63,7 @@ class Daemon:
         config_path: Path,
         settings: Settings,
         listener: Listener | AdoptedListener,
-        ledger: StateFile,
+        ledger: LedgerFile,
         credential: socket | None = None,
         service: Service = NO_SERVICE,
         terminal: Terminal = NO_TERMINAL,

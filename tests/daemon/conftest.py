@@ -7,7 +7,7 @@ import pytest
 
 from emulators import RunningEmulator, client, running_emulator
 from openfit_tokend.serving.driver import ServingLoop
-from openfit_tokend.storage.ledger_file import StateFile
+from openfit_tokend.storage.ledger_file import LedgerFile
 
 
 @pytest.fixture
@@ -30,9 +30,9 @@ def web(emulator: RunningEmulator) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> StateFile:
+def file(tmp_path: Path) -> LedgerFile:
     """Where the ledgers are written."""
-    return StateFile(tmp_path / "state" / "ledger.json")
+    return LedgerFile(tmp_path / "state" / "ledger.json")
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from openfit_tokend.config import config_file
 from openfit_tokend.host import clock, log
 from openfit_tokend.host.service_manager import NO_SERVICE, Service
 from openfit_tokend.serving.listener import Listener
-from openfit_tokend.storage.ledger_file import StateFile, state_path
+from openfit_tokend.storage.ledger_file import LedgerFile, ledger_path
 
 
 class Clocks:
@@ -99,7 +99,7 @@ async def daemon_inside(
     ):
         patch.setenv("STATE_DIRECTORY", str(directory / "state"))
         listener = Listener(directory / "run" / "socket", 0o600, None)
-        ledger = StateFile(state_path(config))
+        ledger = LedgerFile(ledger_path(config))
         daemon = Daemon(config, config_file.load(config), listener, ledger, credential, service)
         inside = DaemonInside(daemon, directory, Clocks(patch))
         ended = anyio.Event()

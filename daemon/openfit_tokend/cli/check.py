@@ -30,7 +30,7 @@ from openfit_tokend.serving.driver import ServingLoop
 from openfit_tokend.serving.listener import SocketUnusable, judge_place, who_is_kept_out
 from openfit_tokend.setup import service
 from openfit_tokend.storage.accounts import Accounts
-from openfit_tokend.storage.ledger_file import StateFile, state_path
+from openfit_tokend.storage.ledger_file import LedgerFile, ledger_path
 
 MAX_SKEW: Final = 30.0
 """Seconds between the clocks from which it is worth a warning: expiries are shown wrong then."""
@@ -80,8 +80,8 @@ def _look(  # noqa: PLR0913 -- one for each option
         report.say(ok("socket", f"is made by systemd: {service.SOCKET_UNIT}"))
     else:
         _check_socket(socket, settings, report)
-    login = _check_state(state_path(path).parent, report) and login
-    if login and not StateFile(state_path(path)).lock():
+    login = _check_state(ledger_path(path).parent, report) and login
+    if login and not LedgerFile(ledger_path(path)).lock():
         what = "a daemon runs with this configuration, and counts"
         name = next(iter(settings.profiles)) if len(settings.profiles) == 1 else "NAME"
         report.say(fail("login", what, _login(name), os.EX_USAGE))
@@ -177,7 +177,7 @@ async def _check_profiles(  # noqa: PLR0913 -- one for each option
         for profile in _one_each_server(settings):
             await _check_network(endpoint, profile, report)
     if login:
-        accounts = Accounts(StateFile(state_path(path)))
+        accounts = Accounts(LedgerFile(ledger_path(path)))
         for profile in settings.profiles.values():
             if stored:
                 accounts.announce(profile.account)

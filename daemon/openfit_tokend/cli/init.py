@@ -25,7 +25,7 @@ from openfit_tokend.core.settings.table import Wrong
 from openfit_tokend.serving.listener import SocketUnusable
 from openfit_tokend.setup import configuration, service, units
 from openfit_tokend.setup.configuration import Place, Present
-from openfit_tokend.storage.ledger_file import StateFile, state_path
+from openfit_tokend.storage.ledger_file import LedgerFile, ledger_path
 
 UMASK: Final = 0o077
 DEFAULT_PROFILE: Final = "main"
@@ -223,8 +223,8 @@ def _no_answer() -> _Unusable:
 
 def _daemon_runs(where: Place) -> bool:
     """Return whether a daemon with this configuration counts the logins itself."""
-    path = service.STATE / "ledger.json" if where.for_service else state_path(where.config)
-    return StateFile(path).is_locked()
+    path = service.STATE / "ledger.json" if where.for_service else ledger_path(where.config)
+    return LedgerFile(path).is_locked()
 
 
 def _with_socket(now: Present, where: Place) -> Present:

@@ -23,7 +23,7 @@ from openfit_tokend.host.signals import Terminal
 from openfit_tokend.serving.driver import ServingLoop
 from openfit_tokend.serving.listener import AdoptedListener, Listener, SocketUnusable
 from openfit_tokend.serving.peers import ambiguous
-from openfit_tokend.storage.ledger_file import StateFile, state_path
+from openfit_tokend.storage.ledger_file import LedgerFile, ledger_path
 
 SWITCH: Final = 0.0005
 """Seconds after which a thread lets another one go on that waits. With Python's 5 ms a reload, or a
@@ -107,7 +107,7 @@ def _serve(  # noqa: PLR0913, PLR0917 -- the parts that `run` has made
     service: Service,
     terminal: Terminal,
 ) -> int:
-    ledger = StateFile(state_path(path))
+    ledger = LedgerFile(ledger_path(path))
     try:
         mine = ledger.lock()
     except Untrusted as untrusted:

@@ -20,7 +20,7 @@ from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.settings import Account
 from openfit_tokend.host import clock, log
 from openfit_tokend.host.blocking_calls import BlockingCalls
-from openfit_tokend.storage.ledger_file import State, StateFile
+from openfit_tokend.storage.ledger_file import LedgerFile, Ledgers
 
 WRITE_TIME: Final = 10.0
 """Seconds that a login waits for the disk: one that hangs must not end a session."""
@@ -38,10 +38,10 @@ _SCRYPT_COST: Final = 2**9
 class Accounts:
     """The ledger of each account, and which profiles are logged out."""
 
-    def __init__(self, file: StateFile) -> None:
+    def __init__(self, file: LedgerFile) -> None:
         """Read the state file; what is damaged counts as two of three rejections."""
         self._file = file
-        self._state = self._on_disk = file.load()
+        self._ledgers = self._on_disk = file.load()
         self._settled: dict[Account, anyio.Event] = {}
         self._calls = BlockingCalls("ledger")
         self._writing = anyio.Lock()
@@ -61,7 +61,7 @@ class Accounts:
 
     def ledger(self, account: Account) -> Ledger:
         """Return what is known of an account."""
-        return self._state.ledger(account)
+        return self._ledgers.ledger(account)
 
     async def admit(
         self, account: Account, password: Secret, *, insisted: bool
@@ -99,15 +99,15 @@ class Accounts:
 
     def is_logged_out(self, profile: str) -> bool:
         """Return whether an operator logged this profile out."""
-        return profile in self._state.logged_out
+        return profile in self._ledgers.logged_out
 
     def mark(self, profile: str, *, logged_out: bool) -> bool:
         """Note whether a profile is logged out; True: that is news, and `write` is to follow."""
-        marks = self._state.logged_out
+        marks = self._ledgers.logged_out
         marks = marks | {profile} if logged_out else marks - {profile}
-        if marks == self._state.logged_out:
+        if marks == self._ledgers.logged_out:
             return False
-        self._change(replace(self._state, logged_out=marks))
+        self._change(replace(self._ledgers, logged_out=marks))
         return True
 
     def is_behind(self, account: Account) -> bool:
@@ -140,10 +140,10 @@ class Accounts:
             await anyio.sleep(max(0.0, self._next_save - clock.boot()))
             began = clock.boot()
             self._saves += 1
-            changes, state = self._changes, replace(self._state, saved_at=began)
-            reason = await self._try_save(state)
+            changes, ledgers = self._changes, replace(self._ledgers, saved_at=began)
+            reason = await self._try_save(ledgers)
             if not reason:
-                self._written, self._on_disk = changes, state
+                self._written, self._on_disk = changes, ledgers
             self._note(reason)
             ended = clock.boot()
             self._next_save = ended + min(MAX_PAUSE, _PAUSE * (ended - began))
@@ -170,10 +170,10 @@ class Accounts:
         self.settle(account, attempt, Kind.TRANSIENT)
         return Unwritten()
 
-    async def _try_save(self, state: State) -> str:
+    async def _try_save(self, ledgers: Ledgers) -> str:
         """Save it in a thread, which a disk that hangs may hold; return what is wrong, if anything."""
         try:
-            await self._calls.run("ledger", lambda: self._file.save(state), WRITE_TIME)
+            await self._calls.run("ledger", lambda: self._file.save(ledgers), WRITE_TIME)
         except TimeoutError:
             return f"no answer within {WRITE_TIME:.0f} s"
         except OSError as error:
@@ -195,15 +195,15 @@ class Accounts:
             self._trouble = anyio.Event()
 
     def _put(self, account: Account, ledger: Ledger) -> None:
-        ledgers: Mapping[Account, Ledger] = {**self._state.ledgers, account: ledger}
-        self._change(replace(self._state, ledgers=ledgers))
+        by_account: Mapping[Account, Ledger] = {**self._ledgers.by_account, account: ledger}
+        self._change(replace(self._ledgers, by_account=by_account))
 
-    def _change(self, state: State) -> None:
-        self._state = state
+    def _change(self, ledgers: Ledgers) -> None:
+        self._ledgers = ledgers
         self._changes += 1
 
     def _fingerprint(self, account: Account, password: Secret) -> Fingerprint:
-        salt = self._state.salt + account.id_server.encode() + account.username.encode()
+        salt = self._ledgers.salt + account.id_server.encode() + account.username.encode()
         digest = hashlib.scrypt(
             password.reveal.encode(), salt=salt, n=_SCRYPT_COST, r=8, p=1, dklen=2
         )

@@ -39,11 +39,11 @@ Json = Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class Ledgers:
     """What the file holds. `unknown`: the ledger of an account it doesn't name."""
 
     salt: bytes
-    ledgers: Mapping[Account, Ledger] = field(default_factory=dict[Account, Ledger])
+    by_account: Mapping[Account, Ledger] = field(default_factory=dict[Account, Ledger])
     logged_out: frozenset[str] = frozenset()
     """Profiles that an operator logged out, until an operator logs them in."""
     unknown: Ledger = field(default_factory=Ledger)
@@ -52,11 +52,11 @@ class State:
 
     def ledger(self, account: Account) -> Ledger:
         """Return what is known of an account."""
-        return self.ledgers.get(account, self.unknown)
+        return self.by_account.get(account, self.unknown)
 
 
-def state_path(config_path: Path) -> Path:
-    """Return where the file is: in $STATE_DIRECTORY (systemd.exec(5)), else in the user's state.
+def ledger_path(config_path: Path) -> Path:
+    """Return where the file is: in $STATE_DIRECTORY (systemd.exec(5)), else in the user's state directory.
 
     There each configuration has one of its own, so that two daemons of one user don't share it.
     """
@@ -68,14 +68,14 @@ def state_path(config_path: Path) -> Path:
 
 
 @dataclass(frozen=True, slots=True)
-class StateFile:
+class LedgerFile:
     """Reads and writes the file, whole each time."""
 
     path: Path
 
-    def load(self) -> State:
+    def load(self) -> Ledgers:
         """Return the state; a file that isn't there is an empty one, a damaged one is logged."""
-        fresh = State(salt=secrets.token_bytes(16))
+        fresh = Ledgers(salt=secrets.token_bytes(16))
         try:
             judge_directory(str(self.path.parent))
             text = self.path.read_bytes()
@@ -90,10 +90,10 @@ class StateFile:
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
             return self._damaged(fresh, "not a ledger of this version")
 
-    def save(self, state: State) -> None:
+    def save(self, ledgers: Ledgers) -> None:
         """Replace the file atomically, and have it on disk when this returns.
 
-        `state.saved_at` must be a moment of this boot.
+        `ledgers.saved_at` must be a moment of this boot.
 
         Raises:
             OSError: it can't be written.
@@ -106,7 +106,7 @@ class StateFile:
         beside.unlink(missing_ok=True)  # of a daemon that was killed
         fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(fd, "w") as file:
-            file.write(json.dumps(formed(state)))  # `dump` would do it in Python
+            file.write(json.dumps(formed(ledgers)))  # `dump` would do it in Python
             file.flush()
             os.fsync(fd)
         beside.replace(self.path)
@@ -152,7 +152,7 @@ class StateFile:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         judge_directory(str(directory))
 
-    def _damaged(self, fresh: State, reason: str) -> State:
+    def _damaged(self, fresh: Ledgers, reason: str) -> Ledgers:
         log.warning(
             "state_unreadable",
             path=self.path,
@@ -160,7 +160,7 @@ class StateFile:
             hint="taken as two of three rejected logins; it is written anew",
         )
         now = clock.boot()
-        return State(fresh.salt, unknown=Ledger(entries=(Entry(now),) * (LIMIT - 1)))
+        return Ledgers(fresh.salt, unknown=Ledger(entries=(Entry(now),) * (LIMIT - 1)))
 
 
 def boot_id() -> str:
@@ -171,14 +171,14 @@ def boot_id() -> str:
         return ""  # then each start counts as a reboot
 
 
-def formed(state: State) -> Json:
+def formed(ledgers: Ledgers) -> Json:
     """Return a state as the file has it."""
     return {
         "v": VERSION,
         "boot_id": boot_id(),
-        "boot": state.saved_at,
-        "wall": clock.wall() - (clock.boot() - state.saved_at),
-        "salt": state.salt.hex(),
+        "boot": ledgers.saved_at,
+        "wall": clock.wall() - (clock.boot() - ledgers.saved_at),
+        "salt": ledgers.salt.hex(),
         "accounts": [
             {
                 "id_server": account.id_server,
@@ -190,15 +190,15 @@ def formed(state: State) -> Json:
                 "announced": _shown(ledger.announced),
                 "refused_sent": _shown(ledger.refused_sent),
             }
-            for account, ledger in state.ledgers.items()
-            if ledger.matters or state.unknown.matters
+            for account, ledger in ledgers.by_account.items()
+            if ledger.matters or ledgers.unknown.matters
         ],
-        "logged_out": sorted(state.logged_out),
-        "unknown": [entry.at for entry in state.unknown.entries],
+        "logged_out": sorted(ledgers.logged_out),
+        "unknown": [entry.at for entry in ledgers.unknown.entries],
     }
 
 
-def parsed(value: object) -> State:
+def parsed(value: object) -> Ledgers:
     """Return the state of a file that `formed` made, its times in this boot's clock.
 
     Raises:
@@ -220,9 +220,9 @@ def parsed(value: object) -> State:
         other = ledgers.get(account)
         ledgers[account] = ledger if other is None else budget.merged(other, ledger)
     unknown = cast("Sequence[object]", file["unknown"])
-    return State(
+    return Ledgers(
         salt=bytes.fromhex(cast("str", file["salt"])),
-        ledgers=ledgers,
+        by_account=ledgers,
         logged_out=_names(file["logged_out"]),
         unknown=Ledger(entries=tuple(Entry(restart.entry(_number(at))) for at in unknown)),
         saved_at=restart.saved if restart.same_boot else -inf,

@@ -19,7 +19,7 @@ from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.settings import Account
 from openfit_tokend.host import clock
 from openfit_tokend.storage.accounts import Accounts
-from openfit_tokend.storage.ledger_file import State, StateFile
+from openfit_tokend.storage.ledger_file import LedgerFile, Ledgers
 
 ACCOUNT = Account("https://ids.example.org", "service@example.org")
 OTHER = Account("https://ids.example.org", "other@example.org")
@@ -55,16 +55,16 @@ def left(accounts: Accounts) -> int:
     return logins_left(accounts.ledger(ACCOUNT), clock.boot())
 
 
-async def test_a_login_is_on_disk_before_it_is_sent(file: StateFile) -> None:
+async def test_a_login_is_on_disk_before_it_is_sent(file: LedgerFile) -> None:
     await admitted(Accounts(file))
 
-    lost = file.load().ledgers[ACCOUNT].entries
+    lost = file.load().by_account[ACCOUNT].entries
 
     assert len(lost) == 1
     assert lost[0].at > clock.boot()
 
 
-async def test_a_rejected_password_is_not_sent_again_after_a_restart(file: StateFile) -> None:
+async def test_a_rejected_password_is_not_sent_again_after_a_restart(file: LedgerFile) -> None:
     await logged_in(Accounts(file), Kind.GRANT_REJECTED, WRONG)
 
     again = Accounts(file)
@@ -76,9 +76,9 @@ async def test_a_rejected_password_is_not_sent_again_after_a_restart(file: State
 
 
 async def test_one_password_has_another_fingerprint_for_each_account_and_each_salt(
-    file: StateFile, tmp_path: Path
+    file: LedgerFile, tmp_path: Path
 ) -> None:
-    accounts, another = Accounts(file), Accounts(StateFile(tmp_path / "another"))
+    accounts, another = Accounts(file), Accounts(LedgerFile(tmp_path / "another"))
     found = set[object]()
 
     for ledgers, account in ((accounts, ACCOUNT), (accounts, OTHER), (another, ACCOUNT)):
@@ -89,7 +89,7 @@ async def test_one_password_has_another_fingerprint_for_each_account_and_each_sa
     assert len(found) == 3
 
 
-async def test_the_fingerprint_of_one_account_says_nothing_of_another(file: StateFile) -> None:
+async def test_the_fingerprint_of_one_account_says_nothing_of_another(file: LedgerFile) -> None:
     accounts = Accounts(file)
     await logged_in(accounts, Kind.GRANT_REJECTED, WRONG)
 
@@ -97,7 +97,7 @@ async def test_the_fingerprint_of_one_account_says_nothing_of_another(file: Stat
 
 
 async def test_an_operator_may_insist_until_three_are_spent_over_restarts_too(
-    file: StateFile,
+    file: LedgerFile,
 ) -> None:
     for _ in range(3):
         accounts = Accounts(file)
@@ -112,7 +112,7 @@ async def test_an_operator_may_insist_until_three_are_spent_over_restarts_too(
     assert refused.until == pytest.approx(clock.boot() + 900, abs=20)
 
 
-async def test_lost_answers_count_over_restarts(file: StateFile) -> None:
+async def test_lost_answers_count_over_restarts(file: LedgerFile) -> None:
     for _ in range(3):
         await logged_in(Accounts(file), Kind.UNCERTAIN)
 
@@ -120,14 +120,14 @@ async def test_lost_answers_count_over_restarts(file: StateFile) -> None:
     assert isinstance(await Accounts(file).admit(ACCOUNT, PASSWORD, insisted=True), OverBudget)
 
 
-async def test_three_crashes_during_a_login_spend_the_budget(file: StateFile) -> None:
+async def test_three_crashes_during_a_login_spend_the_budget(file: LedgerFile) -> None:
     for _ in range(3):
         await admitted(Accounts(file))
 
     assert left(Accounts(file)) == 0
 
 
-async def test_a_damaged_file_leaves_one_login_of_each_account(file: StateFile) -> None:
+async def test_a_damaged_file_leaves_one_login_of_each_account(file: LedgerFile) -> None:
     file.path.parent.mkdir()
     file.path.write_text("rubbish")
 
@@ -140,7 +140,7 @@ async def test_a_damaged_file_leaves_one_login_of_each_account(file: StateFile) 
 
 
 async def test_two_logins_with_an_unproven_password_go_one_after_the_other(
-    file: StateFile,
+    file: LedgerFile,
 ) -> None:
     accounts = Accounts(file)
     first, order = await admitted(accounts), list[str]()
@@ -160,7 +160,7 @@ async def test_two_logins_with_an_unproven_password_go_one_after_the_other(
 
 
 async def test_who_waited_behind_a_rejected_login_does_not_send_the_same_password(
-    file: StateFile,
+    file: LedgerFile,
 ) -> None:
     accounts = Accounts(file)
     first, outcomes = await admitted(accounts), list[object]()
@@ -178,7 +178,7 @@ async def test_who_waited_behind_a_rejected_login_does_not_send_the_same_passwor
 
 
 async def test_who_waited_while_another_secret_was_announced_is_to_read_it_anew(
-    file: StateFile,
+    file: LedgerFile,
 ) -> None:
     accounts = Accounts(file)
     first, outcomes = await admitted(accounts), list[object]()
@@ -196,7 +196,7 @@ async def test_who_waited_while_another_secret_was_announced_is_to_read_it_anew(
 
 
 async def test_a_proven_password_goes_side_by_side_while_three_could_be_lost(
-    file: StateFile,
+    file: LedgerFile,
 ) -> None:
     accounts = Accounts(file)
     await logged_in(accounts, None)
@@ -216,7 +216,7 @@ async def test_a_proven_password_goes_side_by_side_while_three_could_be_lost(
     assert order == ["one settled", "fourth sent"]
 
 
-async def test_logged_out_profiles_are_remembered(file: StateFile) -> None:
+async def test_logged_out_profiles_are_remembered(file: LedgerFile) -> None:
     accounts = Accounts(file)
     assert accounts.mark("main", logged_out=True)
     assert not accounts.mark("main", logged_out=True), "it is no news"
@@ -233,7 +233,7 @@ async def test_logged_out_profiles_are_remembered(file: StateFile) -> None:
 
 @pytest.mark.parametrize("what", FOR_EVERYBODY + MOUNTED + FOR_ITSELF)
 async def test_while_nothing_can_be_written_only_an_operator_sends_a_password_that_may_be_wrong(
-    what: str, file: StateFile, warnings: pytest.LogCaptureFixture
+    what: str, file: LedgerFile, warnings: pytest.LogCaptureFixture
 ) -> None:
     accounts = Accounts(file)
     with broken(what, file.path) as mend:
@@ -257,7 +257,7 @@ async def test_while_nothing_can_be_written_only_an_operator_sends_a_password_th
 
 
 async def test_while_nothing_can_be_written_a_password_that_was_accepted_is_sent(
-    file: StateFile,
+    file: LedgerFile,
 ) -> None:
     accounts = Accounts(file)
     await logged_in(accounts, None)
@@ -267,7 +267,7 @@ async def test_while_nothing_can_be_written_a_password_that_was_accepted_is_sent
 
 
 async def test_an_account_of_which_a_rejection_was_forgotten_is_left_to_an_operator(
-    file: StateFile, warnings: pytest.LogCaptureFixture
+    file: LedgerFile, warnings: pytest.LogCaptureFixture
 ) -> None:
     accounts = Accounts(file)
 
@@ -282,7 +282,7 @@ async def test_an_account_of_which_a_rejection_was_forgotten_is_left_to_an_opera
 
 
 async def test_what_could_not_be_written_is_written_as_soon_as_it_can_be(
-    file: StateFile, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    file: LedgerFile, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("openfit_tokend.storage.accounts.RETRY", 0.05)
     monkeypatch.setattr(logging.getLogger("openfit_tokend"), "propagate", True)
@@ -303,7 +303,7 @@ async def test_what_could_not_be_written_is_written_as_soon_as_it_can_be(
 
 
 async def test_a_disk_that_hangs_is_waited_for_once_and_what_came_meanwhile_is_written_too(
-    file: StateFile, monkeypatch: pytest.MonkeyPatch
+    file: LedgerFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("openfit_tokend.storage.accounts.WRITE_TIME", 0.2)
     accounts = Accounts(file)
@@ -323,7 +323,7 @@ async def test_a_disk_that_hangs_is_waited_for_once_and_what_came_meanwhile_is_w
     assert Accounts(file).is_logged_out("other")
 
 
-async def test_what_changes_during_a_save_is_written_by_the_next(file: StateFile) -> None:
+async def test_what_changes_during_a_save_is_written_by_the_next(file: LedgerFile) -> None:
     accounts = Accounts(file)
     with hung_disk("ledger.new") as disk:
         async with anyio.create_task_group() as tasks:
@@ -337,13 +337,13 @@ async def test_what_changes_during_a_save_is_written_by_the_next(file: StateFile
     assert Accounts(file).is_logged_out("other")
 
 
-async def test_many_who_wait_for_a_failing_disk_share_one_try(file: StateFile) -> None:
-    tried = list[State]()
+async def test_many_who_wait_for_a_failing_disk_share_one_try(file: LedgerFile) -> None:
+    tried = list[Ledgers]()
 
-    class Counted(StateFile):
-        def save(self, state: State) -> None:
-            tried.append(state)
-            super().save(state)
+    class Counted(LedgerFile):
+        def save(self, ledgers: Ledgers) -> None:
+            tried.append(ledgers)
+            super().save(ledgers)
 
     accounts = Accounts(Counted(file.path))
     with broken("a directory for the file", file.path):
@@ -355,7 +355,7 @@ async def test_many_who_wait_for_a_failing_disk_share_one_try(file: StateFile) -
     assert len(tried) <= 2
 
 
-async def test_a_state_directory_that_vanishes_is_made_anew(file: StateFile) -> None:
+async def test_a_state_directory_that_vanishes_is_made_anew(file: LedgerFile) -> None:
     accounts = Accounts(file)
     await logged_in(accounts, Kind.UNCLEAR)
     shutil.rmtree(file.path.parent)
@@ -366,7 +366,7 @@ async def test_a_state_directory_that_vanishes_is_made_anew(file: StateFile) -> 
 
 
 async def test_a_login_that_is_cancelled_before_it_is_sent_is_not_counted(
-    file: StateFile,
+    file: LedgerFile,
 ) -> None:
     """The daemon stops while the disk is slow."""
     accounts = Accounts(file)
@@ -381,7 +381,7 @@ async def test_a_login_that_is_cancelled_before_it_is_sent_is_not_counted(
     assert accounts.ledger(ACCOUNT) == Ledger()
 
 
-async def test_an_order_of_an_operator_is_written_down(file: StateFile) -> None:
+async def test_an_order_of_an_operator_is_written_down(file: LedgerFile) -> None:
     accounts = Accounts(file)
     await logged_in(accounts, Kind.GRANT_REJECTED, WRONG)
 
@@ -391,7 +391,7 @@ async def test_an_order_of_an_operator_is_written_down(file: StateFile) -> None:
     assert Accounts(file).ledger(ACCOUNT).announced == pytest.approx(clock.boot(), abs=20)
 
 
-async def test_a_stop_in_the_midst_of_a_write_loses_no_later_change(file: StateFile) -> None:
+async def test_a_stop_in_the_midst_of_a_write_loses_no_later_change(file: LedgerFile) -> None:
     accounts = Accounts(file)
     accounts.mark("main", logged_out=True)
 
@@ -410,7 +410,7 @@ async def test_a_stop_in_the_midst_of_a_write_loses_no_later_change(file: StateF
 
 @pytest.mark.parametrize("turns", range(10))
 async def test_a_write_that_is_cancelled_before_its_thread_began_stops_no_later_one(
-    file: StateFile, turns: int
+    file: LedgerFile, turns: int
 ) -> None:
     accounts = Accounts(file)
     accounts.mark("main", logged_out=True)
@@ -426,7 +426,7 @@ async def test_a_write_that_is_cancelled_before_its_thread_began_stops_no_later_
     assert Accounts(file).is_logged_out("main")
 
 
-async def test_many_changes_at_once_share_a_write(file: StateFile) -> None:
+async def test_many_changes_at_once_share_a_write(file: LedgerFile) -> None:
     accounts = Accounts(file)
 
     async with anyio.create_task_group() as tasks:
@@ -438,7 +438,7 @@ async def test_many_changes_at_once_share_a_write(file: StateFile) -> None:
     assert all(again.is_logged_out(f"p{number}") for number in range(100))
 
 
-async def test_an_entry_of_another_account_costs_nothing_here(file: StateFile) -> None:
+async def test_an_entry_of_another_account_costs_nothing_here(file: LedgerFile) -> None:
     accounts = Accounts(file)
     attempt = await accounts.admit(OTHER, WRONG, insisted=False)
     assert isinstance(attempt, Attempt)

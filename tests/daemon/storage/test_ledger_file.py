@@ -26,25 +26,25 @@ from openfit_tokend.core.budget import (
 from openfit_tokend.core.events import OverBudget
 from openfit_tokend.core.settings import Account
 from openfit_tokend.host import clock
-from openfit_tokend.storage.ledger_file import LATE, State, StateFile, state_path
+from openfit_tokend.storage.ledger_file import LATE, LedgerFile, Ledgers, ledger_path
 from others import EVE, theirs
 
 ACCOUNT = Account("https://ids.example.org", "service@example.org")
 ANOTHER_BOOT = "00000000-0000-0000-0000-000000000000"
 
 
-def state(ledger: Ledger) -> State:
-    return State(b"0123456789abcdef", ledgers={ACCOUNT: ledger}, saved_at=clock.boot())
+def state(ledger: Ledger) -> Ledgers:
+    return Ledgers(b"0123456789abcdef", by_account={ACCOUNT: ledger}, saved_at=clock.boot())
 
 
-def edited(file: StateFile, **changes: object) -> StateFile:
+def edited(file: LedgerFile, **changes: object) -> LedgerFile:
     """Change the file's fields as a reboot, or a fault, would."""
     fields = cast("dict[str, Any]", json.loads(file.path.read_text()))
     file.path.write_text(json.dumps(fields | changes))
     return file
 
 
-def rebooted(file: StateFile, *, ago: float, up: float) -> StateFile:
+def rebooted(file: LedgerFile, *, ago: float, up: float) -> LedgerFile:
     """Have the file as if it was written `ago` seconds ago, `up` seconds after another boot."""
     now = clock.boot()
     fields = cast("dict[str, Any]", json.loads(file.path.read_text()))
@@ -55,14 +55,14 @@ def rebooted(file: StateFile, *, ago: float, up: float) -> StateFile:
     return file
 
 
-def test_a_file_that_is_not_there_is_an_empty_one(file: StateFile) -> None:
+def test_a_file_that_is_not_there_is_an_empty_one(file: LedgerFile) -> None:
     loaded = file.load()
 
-    assert (loaded.ledgers, loaded.logged_out, loaded.unknown) == ({}, frozenset(), Ledger())
+    assert (loaded.by_account, loaded.logged_out, loaded.unknown) == ({}, frozenset(), Ledger())
     assert len(loaded.salt) == 16
 
 
-def test_what_was_saved_is_loaded_again(file: StateFile) -> None:
+def test_what_was_saved_is_loaded_again(file: LedgerFile) -> None:
     now = clock.boot()
     ledger = Ledger(
         entries=(Entry(now - 10), Entry(now - 5, clear=True)),
@@ -71,9 +71,9 @@ def test_what_was_saved_is_loaded_again(file: StateFile) -> None:
         announced=now - 20,
         refused_sent=now - 6,
     )
-    saved = State(
+    saved = Ledgers(
         salt=b"0123456789abcdef",
-        ledgers={ACCOUNT: ledger, Account("https://other", "x"): Ledger()},
+        by_account={ACCOUNT: ledger, Account("https://other", "x"): Ledger()},
         logged_out=frozenset({"main"}),
         unknown=Ledger(entries=(Entry(now - 1),)),
         saved_at=now,
@@ -84,14 +84,14 @@ def test_what_was_saved_is_loaded_again(file: StateFile) -> None:
     assert file.load() == saved
 
 
-def test_the_file_is_for_its_owner_alone(file: StateFile) -> None:
+def test_the_file_is_for_its_owner_alone(file: LedgerFile) -> None:
     file.save(state(Ledger()))
 
     assert stat.S_IMODE(file.path.stat().st_mode) == 0o600
     assert stat.S_IMODE(file.path.parent.stat().st_mode) == 0o700
 
 
-def test_the_file_has_no_password_and_no_fingerprint_of_an_accepted_one(file: StateFile) -> None:
+def test_the_file_has_no_password_and_no_fingerprint_of_an_accepted_one(file: LedgerFile) -> None:
     file.save(
         state(Ledger(proven=(Fingerprint(54321),), entries=(Entry(1.0, lost=Fingerprint(54321)),)))
     )
@@ -99,21 +99,21 @@ def test_the_file_has_no_password_and_no_fingerprint_of_an_accepted_one(file: St
     assert "54321" not in file.path.read_text()
 
 
-def test_an_account_that_nothing_was_rejected_of_takes_no_place(file: StateFile) -> None:
+def test_an_account_that_nothing_was_rejected_of_takes_no_place(file: LedgerFile) -> None:
     file.save(state(Ledger(proven=(Fingerprint(1),), announced=5.0, refused_sent=2.0)))
 
     assert json.loads(file.path.read_text())["accounts"] == []
 
 
 def test_an_account_known_to_be_well_is_kept_where_all_others_are_in_doubt(
-    file: StateFile,
+    file: LedgerFile,
 ) -> None:
     file.save(replace(state(Ledger()), unknown=Ledger(entries=(Entry(1.0),))))
 
     assert len(json.loads(file.path.read_text())["accounts"]) == 1
 
 
-def test_saving_replaces_the_file_as_a_whole(file: StateFile) -> None:
+def test_saving_replaces_the_file_as_a_whole(file: LedgerFile) -> None:
     file.save(state(Ledger(clear=1)))
     with file.path.open() as old:
         file.save(state(Ledger(clear=2)))
@@ -123,13 +123,13 @@ def test_saving_replaces_the_file_as_a_whole(file: StateFile) -> None:
     assert [each.name for each in file.path.parent.iterdir()] == ["ledger.json"]
 
 
-def test_a_write_that_was_cut_off_leaves_the_old_file(file: StateFile) -> None:
+def test_a_write_that_was_cut_off_leaves_the_old_file(file: LedgerFile) -> None:
     file.save(state(Ledger(clear=1)))
     file.path.with_suffix(".new").write_text('{"v": 1, "boot')
 
-    assert file.load().ledgers[ACCOUNT].clear == 1
+    assert file.load().by_account[ACCOUNT].clear == 1
     file.save(state(Ledger(clear=2)))
-    assert file.load().ledgers[ACCOUNT].clear == 2
+    assert file.load().by_account[ACCOUNT].clear == 2
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_a_write_that_was_cut_off_leaves_the_old_file(file: StateFile) -> None:
     ids=lambda content: repr(content[:10]),
 )
 def test_a_damaged_file_is_said_and_taken_as_two_of_three_rejections(
-    content: bytes, file: StateFile, warnings: pytest.LogCaptureFixture
+    content: bytes, file: LedgerFile, warnings: pytest.LogCaptureFixture
 ) -> None:
     file.path.parent.mkdir()
     file.path.write_bytes(content)
@@ -179,7 +179,7 @@ def test_a_damaged_file_is_said_and_taken_as_two_of_three_rejections(
     ],
 )
 def test_a_field_of_another_kind_is_a_damage(
-    field: str, value: object, file: StateFile, warnings: pytest.LogCaptureFixture
+    field: str, value: object, file: LedgerFile, warnings: pytest.LogCaptureFixture
 ) -> None:
     file.save(state(Ledger()))
     warnings.clear()
@@ -195,7 +195,7 @@ def test_a_field_of_another_kind_is_a_damage(
 
 @pytest.mark.parametrize("what", ["directory", "closed"])
 def test_a_file_that_cannot_be_read_is_said(
-    what: str, file: StateFile, warnings: pytest.LogCaptureFixture
+    what: str, file: LedgerFile, warnings: pytest.LogCaptureFixture
 ) -> None:
     file.path.parent.mkdir()
     if what == "directory":
@@ -211,7 +211,7 @@ def test_a_file_that_cannot_be_read_is_said(
     assert "state_unreadable" in warnings.text
 
 
-def test_the_next_write_mends_a_damaged_file(file: StateFile) -> None:
+def test_the_next_write_mends_a_damaged_file(file: LedgerFile) -> None:
     file.path.parent.mkdir()
     file.path.write_text("rubbish")
     damaged = replace(file.load(), saved_at=clock.boot())
@@ -221,24 +221,24 @@ def test_the_next_write_mends_a_damaged_file(file: StateFile) -> None:
     assert file.load() == damaged
 
 
-def test_within_a_boot_all_times_stay_as_they_are(file: StateFile) -> None:
+def test_within_a_boot_all_times_stay_as_they_are(file: LedgerFile) -> None:
     entries = (Entry(clock.boot() - 100, clear=True),)
     file.save(state(Ledger(entries=entries, clear=1)))
 
-    assert file.load().ledgers[ACCOUNT].entries == entries
+    assert file.load().by_account[ACCOUNT].entries == entries
 
 
-def test_a_wall_clock_that_jumps_within_a_boot_changes_nothing(file: StateFile) -> None:
+def test_a_wall_clock_that_jumps_within_a_boot_changes_nothing(file: LedgerFile) -> None:
     entries = (Entry(clock.boot() - 100, clear=True),)
     file.save(state(Ledger(entries=entries, clear=1)))
 
-    assert edited(file, wall=0.0).load().ledgers[ACCOUNT].entries == entries
+    assert edited(file, wall=0.0).load().by_account[ACCOUNT].entries == entries
 
 
-def test_after_a_reboot_an_entry_is_as_old_as_the_wall_clock_says(file: StateFile) -> None:
+def test_after_a_reboot_an_entry_is_as_old_as_the_wall_clock_says(file: LedgerFile) -> None:
     file.save(state(Ledger(entries=(Entry(clock.boot() - 100),))))
 
-    ledger = rebooted(file, ago=200, up=5000).load().ledgers[ACCOUNT]
+    ledger = rebooted(file, ago=200, up=5000).load().by_account[ACCOUNT]
 
     assert clock.boot() - ledger.entries[0].at == pytest.approx(300, abs=20)
 
@@ -251,59 +251,59 @@ def test_after_a_reboot_an_entry_is_as_old_as_the_wall_clock_says(file: StateFil
     ],
 )
 def test_after_a_reboot_what_remains_of_a_window_is_nothing_to_a_whole_one(
-    ago: float, age: float, file: StateFile
+    ago: float, age: float, file: LedgerFile
 ) -> None:
     file.save(state(Ledger(entries=(Entry(clock.boot()),))))
 
-    ledger = rebooted(file, ago=ago, up=5000).load().ledgers[ACCOUNT]
+    ledger = rebooted(file, ago=ago, up=5000).load().by_account[ACCOUNT]
 
     assert clock.boot() - ledger.entries[0].at == pytest.approx(age, abs=20)
 
 
 def test_a_login_that_was_under_way_counts_as_lost_a_minute_after_the_restart(
-    file: StateFile,
+    file: LedgerFile,
 ) -> None:
     now = clock.boot()
     attempts = (Attempt(now, Fingerprint(1)), Attempt(now, Fingerprint(2)))
     file.save(state(Ledger(under_way=attempts)))
 
     for loaded in (file.load(), rebooted(file, ago=5, up=5000).load()):
-        ledger = loaded.ledgers[ACCOUNT]
+        ledger = loaded.by_account[ACCOUNT]
         assert ledger.under_way == ()
         assert [entry.clear for entry in ledger.entries] == [False, False]
         assert ledger.entries[0].at == pytest.approx(clock.boot() + LATE, abs=20)
         assert logins_left(ledger, clock.boot()) == 1
 
 
-def test_many_restarts_do_not_put_a_lost_login_off(file: StateFile) -> None:
+def test_many_restarts_do_not_put_a_lost_login_off(file: LedgerFile) -> None:
     file.save(state(Ledger(under_way=(Attempt(clock.boot(), Fingerprint(1)),))))
 
     once = file.load()
     file.save(once)
 
-    assert file.load().ledgers == once.ledgers
+    assert file.load().by_account == once.by_account
 
 
-def test_a_time_to_come_is_taken_for_a_minute_from_now_at_most(file: StateFile) -> None:
+def test_a_time_to_come_is_taken_for_a_minute_from_now_at_most(file: LedgerFile) -> None:
     """A file that was tampered with, or copied from another host, must not bar for ever."""
     file.save(state(Ledger(entries=(Entry(clock.boot() + 1e6),))))
 
-    assert file.load().ledgers[ACCOUNT].entries[0].at <= clock.boot() + LATE
+    assert file.load().by_account[ACCOUNT].entries[0].at <= clock.boot() + LATE
     after_reboot = rebooted(file, ago=5, up=5000).load()
-    assert after_reboot.ledgers[ACCOUNT].entries[0].at <= clock.boot()
+    assert after_reboot.by_account[ACCOUNT].entries[0].at <= clock.boot()
 
 
-def test_any_number_of_logins_under_way_counts_as_three_at_most(file: StateFile) -> None:
+def test_any_number_of_logins_under_way_counts_as_three_at_most(file: LedgerFile) -> None:
     file.save(state(Ledger(under_way=(Attempt(clock.boot(), Fingerprint(1)),))))
     fields = json.loads(file.path.read_text())
     fields["accounts"][0]["under_way"] = 10**9
 
     loaded = edited(file, accounts=fields["accounts"]).load()
 
-    assert len(loaded.ledgers[ACCOUNT].entries) == LIMIT
+    assert len(loaded.by_account[ACCOUNT].entries) == LIMIT
 
 
-def test_the_file_says_until_when_all_is_in_it(file: StateFile) -> None:
+def test_the_file_says_until_when_all_is_in_it(file: LedgerFile) -> None:
     saved = state(Ledger(clear=1))
     file.save(saved)
 
@@ -312,7 +312,7 @@ def test_the_file_says_until_when_all_is_in_it(file: StateFile) -> None:
 
 
 def test_file_and_directory_are_on_disk_when_a_save_returns(
-    file: StateFile, monkeypatch: pytest.MonkeyPatch
+    file: LedgerFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced, fsync = list[str](), os.fsync
 
@@ -330,13 +330,13 @@ def test_file_and_directory_are_on_disk_when_a_save_returns(
 # What the version before wrote
 
 
-def of_the_first_version(file: StateFile, **changes: object) -> StateFile:
+def of_the_first_version(file: LedgerFile, **changes: object) -> LedgerFile:
     """Have the file as the first version wrote it."""
     marks = {"main": ["https://ids.example.org", "client", "api", "Service@example.org"]}
     return edited(file, **{"v": 1, "logged_out": marks} | changes)
 
 
-def test_a_file_of_the_first_version_is_read(file: StateFile) -> None:
+def test_a_file_of_the_first_version_is_read(file: LedgerFile) -> None:
     saved = state(Ledger((Entry(1.0, clear=True),), clear=1, rejected=(Fingerprint(7),)))
     file.save(saved)
 
@@ -345,33 +345,33 @@ def test_a_file_of_the_first_version_is_read(file: StateFile) -> None:
     assert loaded == replace(saved, logged_out=frozenset({"main"}))
 
 
-def account(file: StateFile, **changes: object) -> dict[str, object]:
+def account(file: LedgerFile, **changes: object) -> dict[str, object]:
     """Return the file's account as another one would be written."""
     accounts = json.loads(file.path.read_text())["accounts"]
     return cast("dict[str, object]", accounts[0]) | changes
 
 
-def test_two_spellings_of_one_account_are_one_with_the_entries_of_both(file: StateFile) -> None:
+def test_two_spellings_of_one_account_are_one_with_the_entries_of_both(file: LedgerFile) -> None:
     now = clock.boot()
     file.save(state(Ledger((Entry(now - 9.0),), announced=now - 5.0)))
     other = account(file, id_server="https://ids.example.org.", entries=[[now - 8.0, False]])
 
     loaded = of_the_first_version(file, accounts=[account(file), other]).load()
 
-    assert loaded.ledgers == {
+    assert loaded.by_account == {
         ACCOUNT: Ledger((Entry(now - 9.0), Entry(now - 8.0)), announced=now - 5.0)
     }
 
 
 def test_an_account_whose_passwords_were_hashed_with_another_spelling_is_left_to_an_operator(
-    file: StateFile,
+    file: LedgerFile,
 ) -> None:
     file.save(state(Ledger((Entry(clock.boot(), clear=True),), 1, rejected=(Fingerprint(7),))))
     old = account(file, id_server="https://127.0.0.1:5001")
 
     loaded = of_the_first_version(file, accounts=[old]).load()
 
-    (ledger,) = loaded.ledgers.values()
+    (ledger,) = loaded.by_account.values()
     refused = budget.ask(ledger, Fingerprint(8), clock.boot(), insisted=False)
     assert isinstance(refused, OverBudget)
 
@@ -379,7 +379,7 @@ def test_an_account_whose_passwords_were_hashed_with_another_spelling_is_left_to
 def test_systemd_says_where_the_file_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/a:/var/lib/b")
 
-    assert state_path(Path("/etc/x.toml")) == Path("/var/lib/a/ledger.json")
+    assert ledger_path(Path("/etc/x.toml")) == Path("/var/lib/a/ledger.json")
 
 
 def test_two_configurations_of_one_user_have_a_file_each(
@@ -388,15 +388,15 @@ def test_two_configurations_of_one_user_have_a_file_each(
     monkeypatch.delenv("STATE_DIRECTORY", raising=False)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
 
-    one, other = state_path(Path("/a.toml")), state_path(Path("/b.toml"))
+    one, other = ledger_path(Path("/a.toml")), ledger_path(Path("/b.toml"))
 
     assert one != other
     assert one.parent == other.parent == tmp_path / "openfit-tokend"
-    assert one == state_path(Path("/a.toml"))
+    assert one == ledger_path(Path("/a.toml"))
 
 
 @needs_root
-def test_an_owner_of_another_user_is_no_hindrance_for_root(file: StateFile) -> None:
+def test_an_owner_of_another_user_is_no_hindrance_for_root(file: LedgerFile) -> None:
     file.save(state(Ledger(clear=1)))
     os.chown(file.path, 1, 1)
 
@@ -405,7 +405,7 @@ def test_an_owner_of_another_user_is_no_hindrance_for_root(file: StateFile) -> N
     assert file.path.stat().st_uid == 0
 
 
-def test_a_link_in_place_of_the_new_file_is_not_followed(file: StateFile, tmp_path: Path) -> None:
+def test_a_link_in_place_of_the_new_file_is_not_followed(file: LedgerFile, tmp_path: Path) -> None:
     (precious := tmp_path / "precious").write_text("precious")
     file.save(state(Ledger(clear=1)))
     file.path.with_suffix(".new").symlink_to(precious)
@@ -413,10 +413,10 @@ def test_a_link_in_place_of_the_new_file_is_not_followed(file: StateFile, tmp_pa
     file.save(state(Ledger(clear=2)))
 
     assert precious.read_text() == "precious"
-    assert file.load().ledgers[ACCOUNT].clear == 2
+    assert file.load().by_account[ACCOUNT].clear == 2
 
 
-def test_a_link_in_place_of_the_lock_is_not_followed(file: StateFile, tmp_path: Path) -> None:
+def test_a_link_in_place_of_the_lock_is_not_followed(file: LedgerFile, tmp_path: Path) -> None:
     file.save(state(Ledger()))
     file.path.with_suffix(".lock").symlink_to(tmp_path / "elsewhere")
 
@@ -428,7 +428,7 @@ def test_a_link_in_place_of_the_lock_is_not_followed(file: StateFile, tmp_path: 
 @pytest.mark.parametrize("above", [False, True])
 def test_where_others_can_write_nothing_is_read_written_or_locked(
     above: bool,  # noqa: FBT001 -- a parameter of pytest's
-    file: StateFile,
+    file: LedgerFile,
     warnings: pytest.LogCaptureFixture,
 ) -> None:
     file.save(state(Ledger(clear=1)))

@@ -1,9 +1,9 @@
 """Keeps each profile's `token_file` at what the profile holds.
 
-A file is written in a thread of its own, which follows what changes meanwhile: so the newest token
-wins, also when a disk that hung is mended, and such a disk delays no other file. A file that can't
-be kept so is removed, or at least emptied, if that can be done: a token that isn't replaced in time
-is worse than none. It is tried again at the next change, and each RETRY.
+Each file is written in its own thread, which follows later changes: the newest token wins, even
+after a disk that hung has recovered, and such a disk delays no other file. A file that can't be
+kept up to date is removed, or emptied if it can't be removed: a token that isn't replaced in time
+is worse than none. It is retried at the next change, and every RETRY seconds.
 
 The files go with the daemon (docs/decisions/0020-a-token-file-goes-with-the-daemon.md).
 """
@@ -20,7 +20,7 @@ from openfit_tokend.host import clock, log
 from openfit_tokend.host.alarm import Alarm
 from openfit_tokend.host.blocking_calls import BlockingCalls
 from openfit_tokend.host.regular_file import Unusable
-from openfit_tokend.reporting.token_file import Inode, empty, remove, write
+from openfit_tokend.reporting.token_writing import Inode, empty, remove, write
 
 WRITE_TIME: Final = 10.0
 """Seconds that a write is waited for; then it is said, and tried again like one that failed."""
@@ -36,7 +36,7 @@ _Wanted = tuple[TokenFile, AccessToken | None]
 
 
 @final
-class _Kept:
+class _ManagedFile:
     """One path: what it should hold, what it does, and what was wrong with it."""
 
     __slots__ = ("again", "busy", "done", "inode", "owner", "path", "trouble", "wanted")
@@ -63,9 +63,10 @@ class TokenFiles:
     def __init__(self, alarm: Alarm) -> None:
         self._alarm = alarm
         self._calls = BlockingCalls("token_file")
-        self._kept: dict[str, _Kept] = {}  # by path: profiles may exchange theirs at a reload
+        # By path, not by profile: profiles may exchange theirs at a reload.
+        self._files: dict[str, _ManagedFile] = {}
         self._paths: dict[str, str] = {}  # by profile
-        self._due: list[_Kept] = []
+        self._due: list[_ManagedFile] = []
         self._word = anyio.Event()
         self._still = anyio.Event()  # no file is behind
 
@@ -76,8 +77,8 @@ class TokenFiles:
                 await self._word.wait()
                 self._word = anyio.Event()
                 due, self._due = self._due, []
-                for kept in due:
-                    writes.start_soon(self._keep, kept)
+                for managed in due:
+                    writes.start_soon(self._update, managed)
 
     def changed(self, profile: Profile, session: Session) -> None:
         """Look at a profile that may have changed, or has come. Never waits, never raises."""
@@ -86,108 +87,108 @@ class TokenFiles:
             self.removed(name)
         if file is not None:
             self._paths[name] = file.path
-            kept = self._kept.setdefault(file.path, _Kept(file, name))
-            kept.owner, kept.wanted = name, (file, live(session, clock.boot()))
-            self._bring(kept)
+            managed = self._files.setdefault(file.path, _ManagedFile(file, name))
+            managed.owner, managed.wanted = name, (file, live(session, clock.boot()))
+            self._schedule(managed)
 
     def removed(self, name: str) -> None:
         """Let a profile leave no file where it had one, unless that is another's by now."""
         path = self._paths.pop(name, None)
-        if path is not None and (kept := self._kept[path]).owner == name:
-            kept.clear()
-            self._bring(kept)
+        if path is not None and (managed := self._files[path]).owner == name:
+            managed.clear()
+            self._schedule(managed)
 
     async def stop(self) -> None:
         """Have all files removed: nobody would replace their tokens. Wait for that, but not long."""
-        for kept in self._kept.values():
-            kept.clear()
-            self._bring(kept)
+        for managed in self._files.values():
+            managed.clear()
+            self._schedule(managed)
         with anyio.move_on_after(STOP_TIME):
-            while any(kept.busy for kept in self._kept.values()):
+            while any(managed.busy for managed in self._files.values()):
                 self._still = anyio.Event()
                 await self._still.wait()
-        for kept in self._kept.values():
-            if kept.busy:
-                self._note(kept, _hung(STOP_TIME))
+        for managed in self._files.values():
+            if managed.busy:
+                self._note(managed, _hung(STOP_TIME))
 
-    def _bring(self, kept: _Kept) -> None:
+    def _schedule(self, managed: _ManagedFile) -> None:
         """Have a file brought to what is wanted; where that failed, tried again."""
-        if not kept.busy and (kept.wanted != kept.done or kept.trouble is not None):
-            kept.busy = True
-            self._due.append(kept)
+        if not managed.busy and (managed.wanted != managed.done or managed.trouble is not None):
+            managed.busy = True
+            self._due.append(managed)
             self._word.set()
 
-    def _try_again(self, kept: _Kept) -> None:
-        kept.again = False
-        self._bring(kept)
+    def _try_again(self, managed: _ManagedFile) -> None:
+        managed.again = False
+        self._schedule(managed)
 
-    async def _keep(self, kept: _Kept) -> None:
+    async def _update(self, managed: _ManagedFile) -> None:
         try:
-            kept.done = None
-            while kept.done != kept.wanted:
-                follow = partial(_follow, kept)
-                kept.done, trouble = await self._calls.run(kept.path, follow, WRITE_TIME)
-                self._note(kept, trouble)
+            managed.done = None
+            while managed.done != managed.wanted:
+                catch_up = partial(_catch_up, managed)
+                managed.done, trouble = await self._calls.run(managed.path, catch_up, WRITE_TIME)
+                self._note(managed, trouble)
         except TimeoutError:
-            self._note(kept, _hung(WRITE_TIME))
+            self._note(managed, _hung(WRITE_TIME))
         except OSError as error:
-            self._note(kept, Unusable(f"can't be written: {error.strerror}", _LATER))
+            self._note(managed, Unusable(f"can't be written: {error.strerror}", _LATER))
         except Exception:  # noqa: BLE001 -- a fault of ours: this file is behind, the sessions live
-            log.exception("internal_fault", path=kept.path)
+            log.exception("internal_fault", path=managed.path)
         finally:
-            kept.busy = False
+            managed.busy = False
             self._still.set()
 
-    def _note(self, kept: _Kept, trouble: Unusable | None) -> None:
+    def _note(self, managed: _ManagedFile, trouble: Unusable | None) -> None:
         """Log what is wrong with a file, once, and let it be tried again."""
         reason = None if trouble is None else trouble.reason
-        if trouble is not None and reason != kept.trouble:
+        if trouble is not None and reason != managed.trouble:
             log.error(
                 "token_file_not_written",
-                profile=kept.owner,
-                path=kept.path,
+                profile=managed.owner,
+                path=managed.path,
                 reason=reason,
                 hint=trouble.remedy,
             )
-        kept.trouble = reason
-        if trouble is not None and not kept.again:
-            kept.again = True
-            self._alarm.at(clock.boot() + RETRY, lambda: self._try_again(kept))
+        managed.trouble = reason
+        if trouble is not None and not managed.again:
+            managed.again = True
+            self._alarm.at(clock.boot() + RETRY, lambda: self._try_again(managed))
 
 
 def _hung(seconds: float) -> Unusable:
     return Unusable(f"no answer within {seconds:.0f} s", f"its file system hangs; {_LATER}")
 
 
-def _follow(kept: _Kept) -> tuple[_Wanted, Unusable | None]:
+def _catch_up(managed: _ManagedFile) -> tuple[_Wanted, Unusable | None]:
     """Bring a file to what is wanted by now; return what that was, and what is wrong if anything.
 
     A disk may have taken its time: then something else is wanted, and not only a moment later.
     """
     while True:
-        wanted = kept.wanted
-        trouble = _do(kept, *wanted)
-        if wanted == kept.wanted:
+        wanted = managed.wanted
+        trouble = _apply(managed, *wanted)
+        if wanted == managed.wanted:
             return wanted, trouble
 
 
-def _do(kept: _Kept, file: TokenFile, token: AccessToken | None) -> Unusable | None:
+def _apply(managed: _ManagedFile, file: TokenFile, token: AccessToken | None) -> Unusable | None:
     try:
         if token is None:
             remove(file.path)
         else:
-            kept.inode = write(file, token.value)
+            managed.inode = write(file, token.value)
     except Unusable as unusable:
-        _give_up(kept)
+        _give_up(managed)
         return unusable
     return None
 
 
-def _give_up(kept: _Kept) -> None:
+def _give_up(managed: _ManagedFile) -> None:
     """Remove what can't be replaced; or empty it, if even that is impossible."""
     with suppress(Unusable, OSError):  # the reason was given
         try:
-            remove(kept.path)
+            remove(managed.path)
         except Unusable:
-            if kept.inode is not None:
-                empty(kept.path, kept.inode)
+            if managed.inode is not None:
+                empty(managed.path, managed.inode)

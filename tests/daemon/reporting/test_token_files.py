@@ -31,8 +31,8 @@ from openfit_tokend.host.blocking_calls import AT_ONCE
 from openfit_tokend.host.regular_file import Unusable
 from openfit_tokend.host.service_manager import Service
 from openfit_tokend.reporting import token_files
-from openfit_tokend.reporting.token_file import remove, write
 from openfit_tokend.reporting.token_files import TokenFiles
+from openfit_tokend.reporting.token_writing import remove, write
 from others import group_of_others
 
 OLD, NEW = Secret("old" * 2000), Secret("new" * 3000)

@@ -37,7 +37,7 @@ from openfit_tokend.serving.listener import AdoptedListener, Listener
 from openfit_tokend.serving.profiles import Profiles
 from openfit_tokend.serving.server import Server
 from openfit_tokend.serving.users import Users
-from openfit_tokend.serving.waiting import Reply
+from openfit_tokend.serving.waiting import Respond
 from openfit_tokend.storage.accounts import Accounts
 from openfit_tokend.storage.ledger_file import LedgerFile
 from openfit_tokend.storage.stored_sessions import StoredSessions
@@ -100,7 +100,7 @@ class Daemon:
         self._notices = Notices(self._alarm)
         self._token_files = TokenFiles(self._alarm)
         self._reload_wanted = anyio.Event()
-        self._reload_replies: list[Reply] = []
+        self._reload_replies: list[Respond] = []
 
     @property
     def users(self) -> Users:
@@ -112,7 +112,7 @@ class Daemon:
         """Return the number of clients connected."""
         return self._server.connections
 
-    def reload(self, reply: Reply) -> None:
+    def reload(self, reply: Respond) -> None:
         """Read the configuration anew and say how that went. Many calls may share one reading."""
         self._reload_replies.append(reply)
         self._reload_wanted.set()

@@ -11,7 +11,7 @@ import pytest
 from daemons import RunningDaemon
 from openfit_tokend.core.rights import Rights
 from openfit_tokend.core.session import State
-from openfit_tokend.serving.calls import Calls, House
+from openfit_tokend.serving.calls import Backend, Calls
 from openfit_tokend.serving.profiles import Profiles
 
 TEXT = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
@@ -38,7 +38,7 @@ def names(text: str) -> set[str]:
 
 def test_each_method_is_there_with_its_parameters() -> None:
     told = {name: set(params.split(", ")) - {""} for name, params in METHOD.findall(TEXT)}
-    nobody = cast("House", None)  # no method is called
+    nobody = cast("Backend", None)  # no method is called
 
     methods = Calls(nobody, Profiles(Rights()))._methods  # pyright: ignore[reportPrivateUsage] -- there is no other list of them
     assert told == {name: set(params) for name, (_, params) in methods.items()}

@@ -23,7 +23,7 @@ from openfit_tokend.core.session import Login, Refresh
 from openfit_tokend.core.settings import Profile
 from openfit_tokend.host import clock, log
 from openfit_tokend.keeping.connecting import NotSent, Route, TooMuch, reason
-from openfit_tokend.keeping.http_exchange import Answer, Target, ask
+from openfit_tokend.keeping.http_exchange import Response, Target, ask
 from openfit_tokend.keeping.trust import READ_TIME, Trust
 from openfit_tokend.keeping.turns import Turns
 
@@ -91,14 +91,14 @@ class Endpoint:
             if order.is_void():
                 return Reply(sent, _failure("the request isn't needed any more", None))
             reply = Reply(sent, _no_answer("the daemon ended before the answer came"))
-            with self._kept(REQUEST_TIMEOUT):
+            with self._shielded(REQUEST_TIMEOUT):
                 reply = await _exchange(route, order)
             return reply  # noqa: RET504 -- `abandon` ends the block without it
 
     async def revoke(self, profile: Profile, token: Secret) -> None:
         """Ask for a refresh token to be revoked; whether it was is not known."""
         form = oauth.revocation_form(profile.identity, token)
-        with self._kept(REVOKE_TIMEOUT), anyio.move_on_after(REVOKE_TIMEOUT):
+        with self._shielded(REVOKE_TIMEOUT), anyio.move_on_after(REVOKE_TIMEOUT):
             try:
                 route = await self._route(profile)
                 await _ask(route, profile, "POST", oauth.REVOCATION_PATH, form)
@@ -134,7 +134,7 @@ class Endpoint:
             scope.cancel()
 
     @contextmanager
-    def _kept(self, limit: float) -> Generator[None]:
+    def _shielded(self, limit: float) -> Generator[None]:
         """Let nobody but `abandon` cancel what is in this block; it takes so many seconds at most."""
         with anyio.CancelScope(shield=True) as scope:
             self._under_way[scope] = anyio.current_time() + limit
@@ -178,7 +178,9 @@ async def _exchange(route: Route, order: Order) -> Reply:
     return Reply(sent, said, oauth.retry_after(answer.headers.get("retry-after"), clock.wall()))
 
 
-async def _ask(route: Route, profile: Profile, method: str, path: str, form: oauth.Form) -> Answer:
+async def _ask(
+    route: Route, profile: Profile, method: str, path: str, form: oauth.Form
+) -> Response:
     url = urlsplit(profile.identity.id_server)
     async with route.connected() as stream:
         # From here on the form may have been sent.

@@ -37,7 +37,7 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """An answer. `body` None: too large to be a token's."""
 
     status: int
@@ -45,7 +45,7 @@ class Answer:
     body: bytes | None
 
 
-async def ask(stream: ByteStream, target: Target, form: bytes) -> Answer:
+async def ask(stream: ByteStream, target: Target, form: bytes) -> Response:
     """Send a form, or nothing if it is empty, and return the answer.
 
     Raises:
@@ -67,7 +67,7 @@ async def ask(stream: ByteStream, target: Target, form: bytes) -> Answer:
     response = await _response(http, stream)
     body = await _body(http, stream)
     fields = {name.decode(): value.decode("latin-1") for name, value in response.headers}
-    return Answer(response.status_code, fields, body)
+    return Response(response.status_code, fields, body)
 
 
 async def tunnel(stream: ByteStream, place: str, headers: Headers) -> int:

@@ -11,12 +11,12 @@ from openfit_tokend.host.blocking_calls import BlockingCalls
 
 READ_TIME: Final = 10.0
 """Seconds that a request waits for its certificate authorities."""
-MAX_KEPT: Final = 32
-"""Contexts that are kept: one takes 2 MB, and 50 ms to make."""
+MAX_CACHED: Final = 32
+"""TLS contexts that are cached: one takes 2 MB, and 50 ms to make."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
+class _Cached:
     """A context, and what the places that it was read from were then."""
 
     source: tuple[object, ...]
@@ -29,7 +29,7 @@ class Trust:
 
     def __init__(self) -> None:
         self._reading = BlockingCalls("trust")
-        self._kept: dict[str | None, _Kept] = {}
+        self._cache: dict[str | None, _Cached] = {}
 
     async def context(self, ca_file: str | None) -> ssl.SSLContext:
         """Return a context that trusts a CA file, or without one what the system trusts.
@@ -38,24 +38,24 @@ class Trust:
             TimeoutError: it can't be read within READ_TIME.
             OSError: it can't be read, or has no certificates.
         """
-        read = partial(_read, ca_file, self._kept.pop(ca_file, None))
-        kept = await self._reading.share(ca_file or "", read, READ_TIME)
-        self._kept[ca_file] = kept
-        if len(self._kept) > MAX_KEPT:
-            del self._kept[next(iter(self._kept))]  # the one that was used longest ago
-        return kept.context
+        read = partial(_read, ca_file, self._cache.pop(ca_file, None))
+        cached = await self._reading.share(ca_file or "", read, READ_TIME)
+        self._cache[ca_file] = cached
+        if len(self._cache) > MAX_CACHED:
+            del self._cache[next(iter(self._cache))]  # the one that was used longest ago
+        return cached.context
 
 
-def _read(ca_file: str | None, kept: _Kept | None) -> _Kept:
+def _read(ca_file: str | None, cached: _Cached | None) -> _Cached:
     file, directories = (ca_file, []) if ca_file is not None else _system_places()
     places = directories if file is None else [file, *directories]
     source = tuple((place, _identity(Path(place).stat())) for place in places)
-    if kept is not None and kept.source == source:
-        return kept
+    if cached is not None and cached.source == source:
+        return cached
     # Not `cadata`: that is read without letting other threads run.
     context = ssl.create_default_context(cafile=file, capath=":".join(directories) or None)
     context.set_alpn_protocols(["http/1.1"])
-    return _Kept(source, context)
+    return _Cached(source, context)
 
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:

@@ -35,7 +35,7 @@ from openfit_tokend.serving.following import Follow
 from openfit_tokend.serving.profiles import Profiles, shown
 from openfit_tokend.serving.status import status_of
 from openfit_tokend.serving.users import Caller, Users
-from openfit_tokend.serving.waiting import Later, Reply
+from openfit_tokend.serving.waiting import Later, Respond
 
 if TYPE_CHECKING:
     from openfit_token._shared.protocol import Value
@@ -46,7 +46,7 @@ REFUSED: Final = "the last reload was refused: operators are told why"
 Params = Mapping[str, object]
 
 
-class House(Protocol):
+class Backend(Protocol):
     """What the methods need to know of the daemon, beside its profiles."""
 
     socket_path: str
@@ -63,7 +63,7 @@ class House(Protocol):
         """Return the number of clients connected."""
         ...
 
-    def reload(self, reply: Reply) -> None:
+    def reload(self, reply: Respond) -> None:
         """Read the configuration anew and say how that went."""
         ...
 
@@ -72,8 +72,8 @@ class House(Protocol):
 class Calls:
     """The methods of the protocol, by name."""
 
-    def __init__(self, house: House, profiles: Profiles) -> None:
-        self._house = house
+    def __init__(self, backend: Backend, profiles: Profiles) -> None:
+        self._backend = backend
         self._profiles = profiles
         self.shortcut = profiles.shortcut
         self.refusal = profiles.refusal
@@ -145,7 +145,7 @@ class Calls:
             "version": __version__,
             "protocol": PROTOCOL,
             "pid": os.getpid(),
-            "uptime": clock.boot() - self._house.started_at,
+            "uptime": clock.boot() - self._backend.started_at,
             "profiles": list(self._profiles.usable(caller)),
         }
 
@@ -196,10 +196,10 @@ class Calls:
         self._judge_time()
         self._profiles.judge_operator(caller, "reload")
         audit.operator_call(caller.peer, "reload")
-        return Later(self._house.reload)
+        return Later(self._backend.reload)
 
     def _status(self, caller: Caller, params: Params) -> object:
-        house, profiles, now = self._house, self._profiles, clock.boot()
+        backend, profiles, now = self._backend, self._profiles, clock.boot()
         one, operator = _text(params, "profile"), profiles.is_operator(caller)
         keepers = (
             profiles.usable(caller) if one is None else {one: profiles.find(caller, "status", one)}
@@ -210,16 +210,16 @@ class Calls:
                 "requests": user.requests,
                 "refused": user.refused,
             }
-            for uid, user in house.users.known.items()
+            for uid, user in backend.users.known.items()
         }
         return {
             "v": 1,
             "version": __version__,
             "pid": os.getpid(),
-            "started_at": house.started_at + clock.wall() - now,
-            "socket": house.socket_path,
-            "connections": house.connections,
-            "requests": house.users.requests,
+            "started_at": backend.started_at + clock.wall() - now,
+            "socket": backend.socket_path,
+            "connections": backend.connections,
+            "requests": backend.users.requests,
             # It names profiles and users: of others, too.
             "config_error": profiles.config_error
             and (profiles.config_error if operator else REFUSED),

@@ -16,7 +16,7 @@ from openfit_tokend.host.alarm import Alarm
 from openfit_tokend.keeping.keeper import Keeper
 from openfit_tokend.serving.connection import Connection, Door, Judge, Owed, Park
 
-Reply = Callable[[object], None]
+Respond = Callable[[object], None]
 """Answers a call later: with its result, or with a TokenError."""
 HandOut = Callable[[Connection, Keeper, AccessToken, float], object]
 """Gives the result that hands out a keeper's token now."""
@@ -26,7 +26,7 @@ HandOut = Callable[[Connection, Keeper, AccessToken, float], object]
 class Later:
     """A method's answer that its own doing will bring: `begin` is given the way to answer."""
 
-    begin: Callable[[Reply], None]
+    begin: Callable[[Respond], None]
 
 
 @final

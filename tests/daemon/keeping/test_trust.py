@@ -11,7 +11,7 @@ from emulators import RunningEmulator, running_emulator
 from inside import async_await_that, daemon_inside
 from openfit_tokend.emulator.server import Place
 from openfit_tokend.keeping import trust
-from openfit_tokend.keeping.trust import MAX_KEPT, Trust
+from openfit_tokend.keeping.trust import MAX_CACHED, Trust
 from openfit_tokend.keeping.turns import MAX_REQUESTS
 
 
@@ -71,7 +71,7 @@ async def test_contexts_of_files_that_nobody_names_any_more_are_let_go_of(
     ca: trustme.CA, tmp_path: Path
 ) -> None:
     asked = Trust()
-    files = [str(written(ca, tmp_path / f"{number}.pem")) for number in range(MAX_KEPT + 1)]
+    files = [str(written(ca, tmp_path / f"{number}.pem")) for number in range(MAX_CACHED + 1)]
     contexts = [await asked.context(file) for file in files]
 
     assert await asked.context(files[1]) is contexts[1]

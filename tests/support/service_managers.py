@@ -18,7 +18,7 @@ from threading import Event, Lock, Thread
 
 from daemons import RunningDaemon, await_that
 from emulators import PASSWORD
-from openfit_tokend.storage.session_form import Kept, decoded
+from openfit_tokend.storage.session_form import StoredSession, decoded
 from openfit_tokend.storage.stored_sessions import _sealed as sealed  # pyright: ignore[reportPrivateUsage] -- what the daemon stores is made the same way
 
 LAUNCHER = """
@@ -133,7 +133,7 @@ class Manager:
         with self._stored() as stored:
             return [os.pread(fd, os.fstat(fd).st_size, 0) for _, fd in stored]
 
-    def kept(self, profile: str = "main") -> Kept:
+    def kept(self, profile: str = "main") -> StoredSession:
         """Return the newest session that is stored of a profile."""
         all_of_them = [decoded(content) for content in self.contents()]
         return max(

@@ -58,7 +58,7 @@ from openfit_tokend.keeping.queue import Queue
 from openfit_tokend.keeping.record import Counters, Record
 from openfit_tokend.keeping.token_requests import TokenRequests
 from openfit_tokend.storage.accounts import Accounts
-from openfit_tokend.storage.session_form import Kept
+from openfit_tokend.storage.session_form import StoredSession
 from openfit_tokend.storage.stored_sessions import StoredSessions
 
 
@@ -112,17 +112,17 @@ class Keeper:
         self._faults = 0  # internal errors since the last token
         self._password: Secret | None = None  # of `login`, until that login ends
         self._newest: CancelScope | None = None  # of the newest request; those before are void
-        now, kept, accounts = clock.boot(), tools.sessions.take(profile.name), tools.accounts
+        now, stored, accounts = clock.boot(), tools.sessions.take(profile.name), tools.accounts
         self.session = begun(
-            None if kept is None else kept.session,
-            -inf if kept is None else kept.at,
+            None if stored is None else stored.session,
+            -inf if stored is None else stored.at,
             logged_out=accounts.is_logged_out(profile.name),
             noted_at=accounts.saved_at,
             now=now,
         )
         self._timer = tools.alarm.at(wake_at(self.session), self._wake)
-        if kept is not None:
-            self._go_on(kept, now)
+        if stored is not None:
+            self._go_on(stored, now)
         self.answered = live(self.session, now) is not None or isinstance(
             self.session.doing, Stopped
         )
@@ -172,16 +172,16 @@ class Keeper:
         for effect in effects:
             self._carry_out(effect, sender)
 
-    def _go_on(self, kept: Kept, now: float) -> None:
+    def _go_on(self, stored: StoredSession, now: float) -> None:
         """Take up what was kept before a restart, as after a reload."""
         accounts, account = self._tools.accounts, self.profile.account
-        self.told = told_before(kept.session, now)
-        self.last_success_at = kept.last_success_at
-        if kept.unwritten and kept.at > accounts.saved_at:
+        self.told = told_before(stored.session, now)
+        self.last_success_at = stored.last_success_at
+        if stored.unwritten and stored.at > accounts.saved_at:
             accounts.doubt(account)
         self._mark()
-        self.feed(Reconfigured(schedule=kept.policy != self.profile.policy))
-        if self.session != kept.session:
+        self.feed(Reconfigured(schedule=stored.policy != self.profile.policy))
+        if self.session != stored.session:
             self._keep()
 
     def _mark(self) -> None:

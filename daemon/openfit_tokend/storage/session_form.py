@@ -49,11 +49,11 @@ class Newer(ValueError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class StoredSession:
     """What is kept of a profile. Moments are seconds of CLOCK_BOOTTIME, of the boot it names."""
 
     sequence: int
-    """Of all that is kept, whatever profile: the highest is the newest."""
+    """Of all that is stored, whatever profile: the highest is the newest."""
     boot_id: str
     profile: str
     identity: bytes
@@ -74,13 +74,13 @@ def digest(identity: Identity) -> bytes:
     return sha256(_packed(parts)).digest()
 
 
-def encoded(kept: Kept) -> bytes:
+def encoded(stored: StoredSession) -> bytes:
     """Return the bytes. They hold the tokens: they must not leave memory."""
-    body = VERSION.to_bytes(2) + _packed(_formed(kept))
+    body = VERSION.to_bytes(2) + _packed(_formed(stored))
     return sha256(body).digest() + body
 
 
-def decoded(data: bytes) -> Kept:
+def decoded(data: bytes) -> StoredSession:
     """Return what `encoded` was given.
 
     Raises:
@@ -94,7 +94,7 @@ def decoded(data: bytes) -> Kept:
         raise Newer
     try:
         value = _unpacked(data[_HEAD:])
-        return _kept(value if version == VERSION else _of_this_version(value))
+        return _stored_session(value if version == VERSION else _of_this_version(value))
     except (ValueError, msgpack.UnpackException) as error:
         raise Damaged from error
 
@@ -115,25 +115,25 @@ def _unpacked(data: bytes) -> Plain:
 # Values to plain lists: what stands where is known to the two functions of a pair
 
 
-def _formed(kept: Kept) -> object:
-    policy = kept.policy
+def _formed(stored: StoredSession) -> object:
+    policy = stored.policy
     return [
-        kept.sequence,
-        kept.boot_id,
-        kept.profile,
-        kept.identity,
+        stored.sequence,
+        stored.boot_id,
+        stored.profile,
+        stored.identity,
         [policy.refresh_before, policy.refresh_token_lifetime],
-        _formed_session(kept.session),
-        kept.last_success_at,
-        kept.at,
-        kept.unwritten,
+        _formed_session(stored.session),
+        stored.last_success_at,
+        stored.at,
+        stored.unwritten,
     ]
 
 
-def _kept(value: Plain) -> Kept:
+def _stored_session(value: Plain) -> StoredSession:
     match value:
         case [sequence, boot_id, profile, identity, policy, session, success, at, unwritten]:
-            return Kept(
+            return StoredSession(
                 sequence=_whole(sequence),
                 boot_id=_text(boot_id),
                 profile=_text(profile),

@@ -21,8 +21,8 @@ from openfit_tokend.host.service_manager import STORED_PREFIX, Passed, Service, 
 from openfit_tokend.storage.ledger_file import boot_id
 from openfit_tokend.storage.session_form import (
     Damaged,
-    Kept,
     Newer,
+    StoredSession,
     decoded,
     digest,
     encoded,
@@ -48,13 +48,13 @@ class StoredSessions:
         self._boot_id = boot_id()
         self._number = max((each.number for each in service.stored), default=0)
         self._names: dict[str, str] = {}  # of what is stored, or due, for each profile
-        self._found: dict[str, Kept] = {}
-        for name, kept in _newest_last(service.stored, manager):
-            self._sort(name, kept, profiles.get(kept.profile))
+        self._found: dict[str, StoredSession] = {}
+        for name, stored in _newest_last(service.stored, manager):
+            self._sort(name, stored, profiles.get(stored.profile))
         if self._found:
             log.info("sessions_restored", profiles=len(self._found))
 
-    def take(self, profile: str) -> Kept | None:
+    def take(self, profile: str) -> StoredSession | None:
         """Return what was kept of a profile before the restart; a second time, None."""
         return self._found.pop(profile, None)
 
@@ -76,7 +76,7 @@ class StoredSessions:
         if not self._has_store:
             return
         self._number += 1
-        kept = Kept(
+        stored = StoredSession(
             sequence=self._number,
             boot_id=self._boot_id,
             profile=profile.name,
@@ -90,7 +90,7 @@ class StoredSessions:
         name = f"{STORED_PREFIX}{self._number}"
         older = self._names.get(profile.name)
         self._names[profile.name] = name
-        gave_way = self._manager.store(profile.name, name, lambda: _sealed(encoded(kept)))
+        gave_way = self._manager.store(profile.name, name, lambda: _sealed(encoded(stored)))
         if older is not None and not gave_way:
             self._manager.remove(older)
 
@@ -100,31 +100,33 @@ class StoredSessions:
         if name is not None and not self._manager.take_back(profile):
             self._manager.remove(name)
 
-    def _sort(self, name: str, kept: Kept, profile: Profile | None) -> None:
+    def _sort(self, name: str, stored: StoredSession, profile: Profile | None) -> None:
         """Note what is of use; it comes after the older ones of its profile."""
-        self.forget(kept.profile)
-        self._found.pop(kept.profile, None)
-        if (reason := self._useless(kept, profile)) is None:
-            self._names[kept.profile] = name
-            self._found[kept.profile] = kept
+        self.forget(stored.profile)
+        self._found.pop(stored.profile, None)
+        if (reason := self._useless(stored, profile)) is None:
+            self._names[stored.profile] = name
+            self._found[stored.profile] = stored
         else:
-            log.info("stored_session_dropped", profile=kept.profile, reason=reason)
+            log.info("stored_session_dropped", profile=stored.profile, reason=reason)
             self._manager.remove(name)
 
-    def _useless(self, kept: Kept, profile: Profile | None) -> str | None:
+    def _useless(self, stored: StoredSession, profile: Profile | None) -> str | None:
         """Say why a stored session is of no use; None: it is."""
         if profile is None:
             return "there is no such profile any more"
-        if not kept.boot_id or kept.boot_id != self._boot_id:
+        if not stored.boot_id or stored.boot_id != self._boot_id:
             return "it is of another boot"
-        if kept.identity != digest(profile.identity):
+        if stored.identity != digest(profile.identity):
             return "token server, client, scope or user changed"
         return None
 
 
-def _newest_last(stored: Iterable[Passed], manager: ServiceManager) -> list[tuple[str, Kept]]:
+def _newest_last(
+    stored: Iterable[Passed], manager: ServiceManager
+) -> list[tuple[str, StoredSession]]:
     """Read and close what was handed over; damaged ones are removed, a newer daemon's left."""
-    read: list[tuple[str, Kept]] = []
+    read: list[tuple[str, StoredSession]] = []
     for passed in stored:
         try:
             read.append((passed.name, decoded(_content(passed.fd))))

@@ -29,8 +29,8 @@ from openfit_tokend.core.settings import Identity
 from openfit_tokend.storage.session_form import (
     VERSION,
     Damaged,
-    Kept,
     Newer,
+    StoredSession,
     decoded,
     digest,
     encoded,
@@ -40,8 +40,8 @@ from walks import POLICIES, Taken, walks
 IDENTITY = Identity("https://ids.example.org", "client", "api", "user")
 
 
-def kept(session: Session, profile: str = "main") -> Kept:
-    return Kept(
+def kept(session: Session, profile: str = "main") -> StoredSession:
+    return StoredSession(
         sequence=7,
         boot_id="this boot",
         profile=profile,
@@ -59,7 +59,7 @@ def summed(body: bytes) -> bytes:
 
 
 OTHERS = st.builds(
-    Kept,
+    StoredSession,
     sequence=st.integers(0, 2**62),
     boot_id=st.text(),
     profile=st.text(),
@@ -74,7 +74,7 @@ OTHERS = st.builds(
 
 @given(walks(), OTHERS)
 def test_whatever_a_session_comes_to_it_comes_back_as_it_was(
-    walk: tuple[Taken, ...], others: Kept
+    walk: tuple[Taken, ...], others: StoredSession
 ) -> None:
     for taken in walk:
         whole = replace(others, session=taken.after)
@@ -129,7 +129,7 @@ def test_a_new_field_must_be_given_its_place_in_the_form() -> None:
     assert VERSION == 3
     assert counts == {Session: 11, AccessToken: 9, RefreshToken: 4}  # `expires` is derived
     assert more == {Bar: 3, Problem: 5, Login: 1, Refresh: 1, Requesting: 2}
-    assert len(fields(Kept)) == 9
+    assert len(fields(StoredSession)) == 9
     assert [each.name for each in fields(Policy)] == ["refresh_before", "refresh_token_lifetime"]
 
 

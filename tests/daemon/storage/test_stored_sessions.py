@@ -19,7 +19,7 @@ from openfit_token.errors import BudgetSpent, LoggedOut, LoginRejected
 from openfit_tokend.core.session import Idle, Refresh, Requesting, Session
 from openfit_tokend.emulator.identity import Rules
 from openfit_tokend.keeping.turns import MAX_REQUESTS
-from openfit_tokend.storage.session_form import VERSION, Kept, decoded, encoded
+from openfit_tokend.storage.session_form import VERSION, StoredSession, decoded, encoded
 from service_managers import Manager, managed_daemon, seals
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
@@ -41,8 +41,8 @@ def has_refreshed(emulator: RunningEmulator, times: int) -> bool:
 
 def make_due(manager: Manager) -> None:
     """Let the stored session's token be due."""
-    kept = manager.kept()
-    manager.replace(encoded(replace(kept, session=replace(kept.session, doing=Idle(0.0)))))
+    stored = manager.kept()
+    manager.replace(encoded(replace(stored, session=replace(stored.session, doing=Idle(0.0)))))
 
 
 # What stays
@@ -202,10 +202,10 @@ def test_a_token_that_ended_meanwhile_is_refreshed_and_not_served() -> None:
         daemon.start()
         token = daemon.call("get_token")
         daemon.kill()
-        kept = manager.kept()
-        assert kept.session.access is not None
-        ended = replace(kept.session.access, sent=kept.session.access.sent - 5.0)
-        manager.replace(encoded(replace(kept, session=replace(kept.session, access=ended))))
+        stored = manager.kept()
+        assert stored.session.access is not None
+        ended = replace(stored.session.access, sent=stored.session.access.sent - 5.0)
+        manager.replace(encoded(replace(stored, session=replace(stored.session, access=ended))))
 
         daemon.start()
 
@@ -353,8 +353,8 @@ def test_the_session_of_another_user_is_dropped_and_that_is_said() -> None:
 
 
 def test_the_session_of_another_boot_is_dropped() -> None:
-    def of_another_boot(kept: Kept) -> Kept:
-        return replace(kept, boot_id="another")
+    def of_another_boot(stored: StoredSession) -> StoredSession:
+        return replace(stored, boot_id="another")
 
     with running_emulator() as emulator, managed_daemon(profile(emulator.url)) as (manager, daemon):
         daemon.start()
@@ -388,19 +388,19 @@ def test_of_several_the_newest_whole_one_wins_and_the_others_are_removed() -> No
         daemon.start()
         token = daemon.call("get_token")
         daemon.kill()
-        kept = manager.kept()
-        older = replace(kept, sequence=1, session=Session(Idle(0.0)))
+        stored = manager.kept()
+        older = replace(stored, sequence=1, session=Session(Idle(0.0)))
         newest = manager.contents()[0]
         manager.empty()
         manager.put("session-1", encoded(older))
-        manager.put(f"session-{kept.sequence}", newest)
+        manager.put(f"session-{stored.sequence}", newest)
         manager.put("session-0", encoded(replace(older, sequence=0)))
         manager.put("session-90", damage(encoded(replace(older, sequence=90))))
 
         daemon.start()
 
         assert daemon.call("get_token")["id"] == token["id"]
-        await_that(lambda: manager.names == [f"session-{kept.sequence}"])
+        await_that(lambda: manager.names == [f"session-{stored.sequence}"])
         daemon.call("logout")
         await_that(lambda: manager.names == ["session-91"])  # no number comes twice
 

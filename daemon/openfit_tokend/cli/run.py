@@ -17,7 +17,7 @@ from openfit_tokend.config import config_file
 from openfit_tokend.config.passwords import take_variables
 from openfit_tokend.core.settings import Settings
 from openfit_tokend.host import log
-from openfit_tokend.host.own_process import close_process
+from openfit_tokend.host.own_process import harden_process
 from openfit_tokend.host.service_manager import Passed, Service, take_over
 from openfit_tokend.host.signals import Terminal
 from openfit_tokend.serving.driver import ServingLoop
@@ -41,7 +41,7 @@ def run(config: str | None, socket: str | None, level: str, form: str, terminal:
             hint="run it as another user: in a container, as any other than nobody",
         )
         return os.EX_CONFIG
-    close_process()
+    harden_process()
     service = take_over()
     try:
         path = config_file.locate(config)

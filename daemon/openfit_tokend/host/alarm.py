@@ -1,7 +1,7 @@
-"""Calls back at moments of CLOCK_BOOTTIME: the one timer of the daemon.
+"""Calls back at moments of CLOCK_BOOTTIME: the daemon's only timer.
 
-The event loop's own clock stands still while the host is suspended. So the sleep is cut into
-pieces, after each of which the clocks are compared.
+The event loop's own clock stands still while the host is suspended. So no sleep is longer than
+WATCH, and the clock is read after each.
 """
 
 from collections.abc import Callable
@@ -15,16 +15,16 @@ import anyio
 from openfit_tokend.host import clock, log
 
 WATCH: Final = 60.0
-"""Seconds of the longest sleep: how late a moment can be noticed that passed in a suspend."""
+"""Seconds of the longest sleep: a moment that passed during a suspend is noticed at most this late."""
 _LITTER: Final = 64
-"""Cancelled entries that may lie about, beside as many as there are live ones."""
+"""Cancelled entries that the heap may hold, in addition to as many as there are live ones."""
 
 Callback = Callable[[], None]
 
 
 @final
 class Entry:
-    """One callback that is to come, or was cancelled."""
+    """A callback, scheduled or cancelled."""
 
     __slots__ = ("callback",)
 
@@ -34,7 +34,7 @@ class Entry:
 
 @final
 class Alarm:
-    """A heap of callbacks, and one task that sleeps until the next."""
+    """A heap of callbacks, and one task that sleeps until the next is due."""
 
     def __init__(self) -> None:
         self._entries: list[tuple[float, int, Entry]] = []
@@ -44,7 +44,7 @@ class Alarm:
         self._sooner = anyio.Event()
 
     def at(self, moment: float, callback: Callback) -> Entry:
-        """Call back once `moment` has come; never before. inf: never."""
+        """Schedule a callback for `moment`, never earlier; inf: never."""
         if moment == inf:
             return Entry(None)
         entry = Entry(callback)
@@ -54,7 +54,7 @@ class Alarm:
         return entry
 
     def cancel(self, entry: Entry) -> bool:
-        """Don't call back; False: it was called already, or is never to be."""
+        """Cancel a callback; return False if it was called already, or would never be."""
         if entry.callback is None:
             return False
         entry.callback = None
@@ -66,7 +66,7 @@ class Alarm:
         return True
 
     async def run(self) -> None:
-        """Call back for ever. A callback that raises is logged, and the others go on."""
+        """Call back until cancelled. A callback that raises is logged, and the others go on."""
         while True:
             self._call_due()
             self._sooner = anyio.Event()
@@ -86,5 +86,5 @@ class Alarm:
                 continue
             try:
                 callback()
-            except Exception:  # noqa: BLE001 -- one profile's fault must not stop the others
+            except Exception:  # noqa: BLE001 -- one profile's bug must not stop the others
                 log.exception("internal_fault")

@@ -1,13 +1,13 @@
-"""Blocking calls in threads: what hangs holds up only those who need the very same thing.
+"""Blocking calls in threads: a call that hangs holds up only callers that need the same thing.
 
-A file system, a resolver or a keyring may hang for as long as it likes, and a thread that waits for
-it can't be ended from outside. So
+A file system, a resolver or a keyring may hang indefinitely, and a thread that waits for it can't be
+stopped from outside. So
 
 - a caller waits for a limited time;
-- each key (a path, a host) has one thread at most, however many ask for it;
-- a call that takes long gives its place to others, so that no number of hanging keys keeps a
-  healthy one waiting;
-- the number of threads is bounded all the same.
+- each key (a path, a host) has at most one thread, however many callers ask for it;
+- a slow call gives its place to others, so that no number of hanging keys keeps a healthy one
+  waiting;
+- the number of threads is still limited.
 """
 
 import errno
@@ -21,18 +21,18 @@ from anyio import Event, RunFinishedError, Semaphore, fail_after, from_thread, m
 from anyio.lowlevel import EventLoopToken, current_token
 
 AT_ONCE: Final = 8
-"""Calls of one kind that begin side by side: more threads would cost memory, and gain nothing."""
+"""Calls of one kind that run at once: more threads would cost memory and gain nothing."""
 PATIENCE: Final = 1.0
-"""Seconds after which a call gives its place to the next: it hangs, or is about to."""
+"""Seconds after which a call gives its place to the next: it hangs, or may hang."""
 MAX_THREADS: Final = 128
-"""Threads of one kind that may hang at once. One more call fails, and is tried again later."""
+"""Threads of one kind that may hang at once. Another call fails, and may be retried later."""
 
 T = TypeVar("T")
 
 
 @final
 class _Job(Generic[T]):
-    """One call. `outcome` is set by its thread; `ended` is set in the loop, also if none began."""
+    """One call. Its thread sets `outcome`; the event loop sets `ended`, even if no thread began."""
 
     __slots__ = ("begun", "ended", "outcome")
 
@@ -54,16 +54,16 @@ class BlockingCalls:
 
     @property
     def threads(self) -> int:
-        """Return the number of threads that haven't ended, those of hanging calls among them."""
+        """Return the number of threads still running, including those of calls that hang."""
         return self._threads
 
     async def run(self, key: str, call: Callable[[], T], time_limit: float) -> T:
-        """Return what `call` returns; it begins once an earlier call of this key has ended.
+        """Return what `call` returns. It begins once an earlier call of this key has ended.
 
-        A call that was given up goes on in its thread; its result is dropped.
+        A call that timed out goes on in its thread; its result is dropped.
 
         Raises:
-            TimeoutError: it hasn't ended within `time_limit` seconds, or an earlier one hasn't.
+            TimeoutError: it, or an earlier one, hasn't ended within `time_limit` seconds.
             OSError: the system allows no more threads, or MAX_THREADS hang.
             Exception: what `call` raises.
         """
@@ -73,7 +73,7 @@ class BlockingCalls:
             return await self._do(key, call)
 
     async def share(self, key: str, call: Callable[[], T], time_limit: float) -> T:
-        """Do as `run`, but take the result of an earlier call of this key that is under way."""
+        """Do as `run` does, but share the result of a call of this key that is already running."""
         with fail_after(time_limit):
             while key in self._jobs:
                 earlier: _Job[T] = self._jobs[key]

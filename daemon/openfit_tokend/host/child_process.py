@@ -1,4 +1,4 @@
-"""Programs that the configuration names: no shell, a clean environment, nobody left behind."""
+"""Runs programs named in the configuration: no shell, a clean environment, no process left behind."""
 
 import os
 import signal
@@ -11,11 +11,11 @@ import anyio
 from anyio.abc import Process
 
 LINGER: Final = 1.0
-"""Seconds in which the pipe is read on after the command's end: a child that it left in the
-background (an agent, a shared connection) may hold it open for ever."""
+"""Seconds for which the pipe is still read after the command has ended: a child left in the
+background (an agent, a shared connection) may hold it open indefinitely."""
 DEATH_LIMIT: Final = 2.0
-"""Seconds that a killed command is waited for. One that can't be killed (another user's, as with
-sudo, or on a dead disk) must not hold the daemon up."""
+"""Seconds to wait for a killed command to end. One that can't be killed (another user's, as with
+sudo, or one waiting for a dead disk) must not hold the daemon up."""
 _CHUNK: Final = 4096
 """Bytes read at once."""
 
@@ -26,8 +26,8 @@ ENVIRONMENT: Final = (
     *("DBUS_SESSION_BUS_ADDRESS", "SSH_AUTH_SOCK", "GNUPGHOME", "PASSWORD_STORE_DIR"),
     "CREDENTIALS_DIRECTORY",
 )
-"""All that a command is given of the daemon's environment. The rest may hold passwords, and
-systemd's sockets, which are the daemon's own."""
+"""The variables that a command inherits from the daemon. Others may hold passwords, or refer to
+systemd's sockets, which are for the daemon only."""
 
 
 class Unstartable(Exception):
@@ -41,14 +41,14 @@ class Unstartable(Exception):
 
 @final
 class Running:
-    """A command that runs, and the end of the one pipe that it writes to."""
+    """A running command, and our end of the pipe that it writes to."""
 
     def __init__(self, process: Process, pipe: int) -> None:
         self._process = process
         self._pipe = pipe
 
     async def finish(self, take: Callable[[bytes], bool]) -> int:
-        """Hand what the command writes to `take`, while that wants more; return its status."""
+        """Pass what the command writes to `take` until that returns False; return its exit status."""
         async with anyio.create_task_group() as reader:
             reader.start_soon(self._read, take)
             await self._process.wait()
@@ -56,12 +56,16 @@ class Running:
         return await self._process.wait()
 
     def kill(self) -> None:
-        """Kill the process and all of its group that still live."""
-        with suppress(ProcessLookupError, PermissionError):  # it has just ended; is another user's
-            os.killpg(self._process.pid, signal.SIGKILL)  # of a session of its own: has its number
+        """Kill the process and whatever still lives in its process group."""
+        with suppress(
+            ProcessLookupError, PermissionError
+        ):  # it has just ended, or is another user's
+            os.killpg(
+                self._process.pid, signal.SIGKILL
+            )  # it leads its own session, so its pid is the group's
 
     def fate(self) -> str:
-        """Say what became of a command that had to be killed, once it is out of `started`."""
+        """Say what became of a command that had to be killed. Call it after leaving `started`."""
         if self._process.returncode is not None:
             return "was killed"
         return f"can't be killed: process {self._process.pid} still runs"
@@ -76,7 +80,7 @@ class Running:
 
 @final
 class Commands:
-    """The commands of one kind. While one can't be killed there is no second one like it."""
+    """The commands of one kind. While one can't be killed, the same command isn't started again."""
 
     def __init__(self) -> None:
         self._left: list[tuple[tuple[str, ...], Process]] = []
@@ -89,14 +93,14 @@ class Commands:
         *,
         heard: Literal["stdout", "stderr"],
     ) -> AsyncGenerator[Running]:
-        """Start a command in a session of its own, with nothing to read; at the end it is killed.
+        """Start a command in its own session, without input; kill it on leaving the context.
 
-        It is given ENVIRONMENT and `extra`, and no descriptor but the first three, of which the one
-        that is `heard` can be read here. With its process group dies whatever it left there, unless
-        it has ended itself.
+        It gets ENVIRONMENT and `extra`, and only the first three descriptors, of which the one named
+        by `heard` can be read here. It is killed together with its process group, unless it has
+        ended by itself.
 
         Raises:
-            Unstartable: there is no such program, it may not be run, or an earlier one lives.
+            Unstartable: there is no such program, it may not be run, or an earlier one still runs.
         """
         self._refuse_second(argv)
         try:
@@ -124,7 +128,7 @@ class Commands:
             if earlier == argv:
                 raise Unstartable(
                     f"isn't started: an earlier one, process {process.pid}, can't be killed",
-                    f"as root: kill -9 {process.pid}, or mend what it waits for",
+                    f"as root: kill -9 {process.pid}, or fix what it waits for",
                 )
 
 
@@ -132,7 +136,7 @@ async def _begin(argv: tuple[str, ...], extra: Mapping[str, str], heard: str, pi
     environment = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
     process: Process | None = None
     try:
-        with anyio.CancelScope(shield=True):  # else one that has just begun is left behind
+        with anyio.CancelScope(shield=True):  # else one that has just started would be left behind
             process = await anyio.open_process(
                 argv,
                 stdin=DEVNULL,
@@ -144,24 +148,24 @@ async def _begin(argv: tuple[str, ...], extra: Mapping[str, str], heard: str, pi
             )
     except OSError as error:
         raise _unstartable(error) from None
-    assert process is not None  # noqa: S101 -- a shield swallows nothing
+    assert process is not None  # noqa: S101 -- a shielded scope swallows nothing
     return process
 
 
 def _unstartable(error: OSError) -> Unstartable:
     match error:
         case FileNotFoundError():
-            hint = "write its absolute path, or set $PATH where the daemon is started"
+            hint = "use its absolute path, or set $PATH where the daemon is started"
             return Unstartable("there is no such program", hint)
         case PermissionError():
-            return Unstartable("may not be executed", "make it executable for the daemon's user")
+            return Unstartable("can't be executed", "make it executable for the daemon's user")
         case _:
             reason = f"can't be started: {error.strerror}"
             return Unstartable(reason, "run it by hand as the daemon's user")
 
 
 async def _bury(process: Process, running: Running) -> None:
-    """Kill the process if it still runs, and wait for its end, but not for ever."""
+    """Kill the process if it still runs, and wait up to DEATH_LIMIT for its end."""
     if process.returncode is None:
         with anyio.CancelScope(shield=True):
             running.kill()
@@ -170,10 +174,10 @@ async def _bury(process: Process, running: Running) -> None:
 
 
 def ending(status: int) -> str:
-    """Say how a command that failed has ended."""
+    """Say how a failed command ended."""
     if status > 0:
         return f"ended with status {status}"
     try:
-        return f"was ended by {signal.Signals(-status).name}"
+        return f"was killed by {signal.Signals(-status).name}"
     except ValueError:  # a real-time signal
-        return f"was ended by signal {-status}"
+        return f"was killed by signal {-status}"

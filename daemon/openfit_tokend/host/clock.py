@@ -1,6 +1,6 @@
-"""The one reader of clocks.
+"""The only module that reads clocks.
 
-All arithmetic is in CLOCK_BOOTTIME, which counts a suspend; the wall clock only shows.
+All arithmetic uses CLOCK_BOOTTIME, which counts suspends; the wall clock is only for display.
 """
 
 import random
@@ -13,17 +13,17 @@ from openfit_tokend.core.moment import Moment
 _RANDOM: Final = random.SystemRandom()
 
 
-# No functions of ours around these two: each request calls them.
+# No wrapper functions around these two: each request calls them.
 
 boot: Final = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
 """Return the seconds since boot, suspends included."""
 
 wall: Final = time.time
-"""Return the Unix time, which may jump: to show, never to compute with."""
+"""Return the Unix time, which may jump: for display, never for arithmetic."""
 
 
 def monotonic_usec() -> int:
-    """Return CLOCK_MONOTONIC in microseconds: what systemd wants to know of a reload."""
+    """Return CLOCK_MONOTONIC in microseconds, which systemd wants to be told on a reload."""
     return time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
 
 

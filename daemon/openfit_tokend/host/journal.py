@@ -1,7 +1,7 @@
-"""Speaks journald's native protocol, so that events can be searched for by each of their fields.
+"""Speaks journald's native protocol, so that events can be searched by each of their fields.
 
-One datagram is one entry (systemd.io/JOURNAL_NATIVE_PROTOCOL). Values are sent with their length
-wherever they hold a newline: nothing in one can become a field, or an entry, of its own.
+One datagram is one entry (systemd.io/JOURNAL_NATIVE_PROTOCOL). A value that contains a newline is
+sent with its length, so that no part of it can become a field or an entry of its own.
 """
 
 import errno
@@ -20,14 +20,14 @@ _TAKEN: Final = re.compile(
     r"MESSAGE(_ID)?|PRIORITY|EVENT|ERRNO|TID|DOCUMENTATION|(USER_)?(UNIT|INVOCATION_ID)"
     r"|(CODE|SYSLOG|OBJECT|COREDUMP)_.*"
 )
-"""Names with a meaning of their own (systemd.journal-fields(7)), or given by us to each entry:
-with UNIT=, say, an entry of ours could pass for the manager's about that unit."""
+"""Names with a meaning of their own (systemd.journal-fields(7)), or set here for each entry. With
+UNIT=, for example, an entry could pass for one of the service manager's about that unit."""
 _SEALS: Final = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 _FLAGS: Final = int(socket.MSG_DONTWAIT)
 
 
 def entry(priority: int, event: str, message: str, fields: Mapping[str, str]) -> bytes:
-    """Return the bytes of one entry. A field whose name journald wouldn't take is left out."""
+    """Return the bytes of one entry. A field whose name journald wouldn't accept is left out."""
     own = {
         "MESSAGE": message,
         "PRIORITY": str(priority),
@@ -43,7 +43,7 @@ def entry(priority: int, event: str, message: str, fields: Mapping[str, str]) ->
 
 
 def send(data: bytes, path: str = SOCKET) -> bool:
-    """Hand an entry to journald. Never blocks, never raises; False: it couldn't be taken."""
+    """Send an entry to journald and return whether that worked. Never blocks, never raises."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
             try:
@@ -58,7 +58,7 @@ def send(data: bytes, path: str = SOCKET) -> bool:
 
 
 def _send_as_file(channel: socket.socket, data: bytes, path: str) -> None:
-    """Hand over what no datagram can carry: in a file in memory that nobody can change any more."""
+    """Send an entry that is too large for a datagram: as a sealed file in memory."""
     flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
     with os.fdopen(os.memfd_create("journal-entry", flags), "wb", buffering=0) as file:
         file.write(data)

@@ -1,6 +1,7 @@
-"""Closes the process: what it holds in memory is for nobody else, not even programs of its user.
+"""Hardens this process: nobody else may read its memory, not even other programs of its user.
 
-The unit does the same and more; but the daemon also runs in terminals, containers and supervisors.
+The systemd unit does this and more, but the daemon also runs in terminals, containers and under
+other supervisors.
 """
 
 import os
@@ -10,15 +11,15 @@ from typing import Final
 from openfit_tokend.host import log
 
 UMASK: Final = 0o077
-"""What is made is the daemon's user's alone, unless its mode is set afterwards."""
+"""New files are for the daemon's user only, unless their mode is set afterwards."""
 _PR_GET_DUMPABLE: Final = 3
 _PR_SET_DUMPABLE: Final = 4
 
 
-def close_process() -> None:
-    """Allow no core dumps, no ptrace and no look into /proc by others; and take a close umask.
+def harden_process() -> None:
+    """Forbid core dumps, ptrace and access through /proc, and set a restrictive umask.
 
-    Call it before any secret is read. Only root can look in from then on. What can't be had is said.
+    Call it before any secret is read. From then on only root has access. What can't be done is logged.
     """
     os.umask(UMASK)
     lacking: list[str] = []
@@ -32,14 +33,14 @@ def close_process() -> None:
         log.warning(
             "process_open",
             lacking=", ".join(lacking),
-            hint="programs of the daemon's user may read its memory, or a core dump have it",
+            hint="other programs of the daemon's user may read its memory, or a core dump contain it",
         )
 
 
 def _undumpable() -> bool:
-    """Take the right to dump and to trace this process away (prctl(2)); True: that was done."""
+    """Forbid dumping and tracing this process (prctl(2)), and return whether that worked."""
     try:
-        from ctypes import CDLL  # noqa: PLC0415 -- no daemon that isn't one needs it
+        from ctypes import CDLL  # noqa: PLC0415 -- only `run` needs it
 
         prctl = CDLL(None).prctl
     except (ImportError, OSError, AttributeError):  # a Python without libffi, another libc

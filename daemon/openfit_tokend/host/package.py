@@ -1,4 +1,4 @@
-"""Where this program was installed from: what to tell pip to get more of it."""
+"""Where this program was installed from, and the pip commands to install it again."""
 
 import json
 import shlex
@@ -12,7 +12,7 @@ NAME: Final = "openfit-tokend"
 
 
 def again(extra: str) -> str:
-    """Return the command that installs this program anew, in its place, with an extra."""
+    """Return the command that reinstalls this program in its environment, with an extra."""
     pip = Path(sys.prefix, "bin/pip")
     words = [
         str(pip) if pip.exists() else "pip",
@@ -24,12 +24,12 @@ def again(extra: str) -> str:
 
 
 def elsewhere(environment: str) -> str:
-    """Return the command that installs this program, from where it came, into another environment."""
+    """Return the command that installs this program, from the same source, in another environment."""
     return shlex.join([f"{environment}/bin/pip", "install", _requirement("")])
 
 
 def _requirement(extras: str) -> str:
-    """Return pip's word for what was installed: a tree, an archive, or the name on an index."""
+    """Return pip's requirement for what was installed: a tree, an archive, or a name on an index."""
     origin = _origin()
     url, version = str(origin.get("url", "")), origin.get("vcs_info")
     if "dir_info" in origin:
@@ -45,7 +45,7 @@ def _editable() -> list[str]:
 
 
 def _origin() -> dict[str, object]:
-    """Return what pip wrote down of a package that came from no index (PEP 610)."""
+    """Return what pip recorded of a package that came from no index (PEP 610)."""
     try:
         text = distribution(NAME).read_text("direct_url.json")
         return cast("dict[str, object]", json.loads(text)) if text else {}

@@ -1,6 +1,6 @@
 """Reads small files that the daemon has to be able to trust.
 
-What is judged is the opened file, so that nobody can exchange it in between, and the way to it.
+The checks look at the opened file, so that nobody can replace it in between, and at the path to it.
 """
 
 import os
@@ -11,18 +11,18 @@ from typing import Final
 from openfit_token._shared.trusted_path import Untrusted, judge_file, user_name
 
 _FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
-"""Without O_NONBLOCK the opening of a FIFO would wait for a writer, for ever."""
+"""Without O_NONBLOCK, opening a FIFO would wait for a writer indefinitely."""
 
 
 Judge = Callable[[str, os.stat_result], None]
-"""Looks at the path, owner and mode of an opened file before it is read; raises Unusable against it."""
+"""Checks the path, owner and mode of an opened file before it is read; raises Unusable to refuse it."""
 
 
 class Unusable(Exception):
-    """A file can't be used. Never holds its content.
+    """A file can't be used. Never holds the file's content.
 
     Attributes:
-        reason: why, as the end of a sentence that begins with the file.
+        reason: why, as the rest of a sentence that begins with the file's name.
         remedy: what to do.
     """
 
@@ -36,8 +36,8 @@ def read(path: str, limit: int, judge: Judge) -> bytes:
     """Return the content of a regular file of at most `limit` bytes. Symlinks are followed.
 
     Raises:
-        Unusable: the file is absent, may not be read, is no regular file, is too large, or was
-            judged so.
+        Unusable: the file is absent, can't be read, is no regular file, is too large, or `judge`
+            refused it.
     """
     try:
         descriptor = os.open(path, _FLAGS)
@@ -49,7 +49,7 @@ def read(path: str, limit: int, judge: Judge) -> bytes:
         raise Unusable("does not exist", "create it, or correct the path") from None
     except PermissionError:
         remedy = f"let the user {user_name(os.geteuid())} read it, and search its directories"
-        raise Unusable("may not be read by the daemon", remedy) from None
+        raise Unusable("can't be read by the daemon", remedy) from None
     except OSError as error:
         raise Unusable(f"can't be read: {error.strerror}", "look at the path") from None
 
@@ -64,7 +64,7 @@ def _read(descriptor: int, path: str, limit: int, judge: Judge) -> bytes:
     with open(descriptor, "rb", closefd=False) as file:
         content = file.read(limit + 1)
     if len(content) > limit:
-        raise Unusable(f"is larger than {limit} bytes", "look whether it is the right file")
+        raise Unusable(f"is larger than {limit} bytes", "check that it is the right file")
     return content
 
 
@@ -72,7 +72,8 @@ def judge(path: str, status: os.stat_result) -> None:
     """Refuse an opened file that anybody but root and the daemon's user can write to or replace.
 
     Raises:
-        Unusable: that is so; OSError: its path leads nowhere any more.
+        Unusable: somebody else can.
+        OSError: its path no longer exists.
     """
     try:
         judge_file(path, status)

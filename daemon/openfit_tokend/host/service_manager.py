@@ -1,9 +1,9 @@
-"""systemd's side of the daemon: what it hands over at the start, and what it is told (sd_notify(3)).
+"""The interface to systemd: what it passes at the start, and what it is notified of (sd_notify(3)).
 
-Where there is no service manager nothing is handed over, and what is told goes nowhere.
+Without a service manager nothing is passed, and notifications go nowhere.
 
-What is told is never waited for: the manager's queue is short, and it may be gone. A message that
-can't be sent is due until it can be; a newer one of the same matter takes its place in the queue.
+Nothing waits for a notification: the manager's queue is short, and the manager may be gone. A message
+that can't be sent stays in the queue; a newer one of the same subject takes its place there.
 """
 
 import os
@@ -19,22 +19,22 @@ from openfit_tokend.host import clock, log
 from openfit_tokend.host.alarm import Alarm
 
 FIRST_FD: Final = 3
-"""The first descriptor that is handed over (sd_listen_fds(3))."""
+"""The first descriptor that is passed (sd_listen_fds(3))."""
 MAX_FDS: Final = 65536
-"""Descriptors that can be handed over: what a service may have at most."""
+"""Descriptors that can be passed: the most that a service may have."""
 RETRY: Final = 0.05
-"""Seconds until a message that couldn't be sent is tried again; doubles to MAX_RETRY."""
+"""Seconds until a message that couldn't be sent is retried; doubles up to MAX_RETRY."""
 MAX_RETRY: Final = 60.0
-"""Seconds: a manager that is gone for good must not keep an idle daemon awake."""
-LAST_WORDS: Final = 2.0
-"""Seconds that messages still due are given when the daemon ends."""
+"""Seconds: a manager that is gone for good mustn't keep an idle daemon awake."""
+DRAIN_TIME: Final = 2.0
+"""Seconds for sending messages still queued when the daemon ends."""
 SOCKET_NAMES: Final = ("socket", "openfit-tokend.socket", "unknown", "")
 """FileDescriptorName= of the socket to be served; or its unit's name, which is systemd's default;
-or what stands for no name at all."""
+or what systemd passes if there is no name."""
 CREDENTIAL_NAMES: Final = ("credential", "openfit-tokend-credential.socket")
-"""FileDescriptorName= of the socket on which tokens are served as credentials; or its unit's name."""
+"""FileDescriptorName= of the socket that serves tokens as credentials; or its unit's name."""
 STORED_PREFIX: Final = "session-"
-"""How the names begin of what the daemon itself put into the descriptor store."""
+"""Prefix of the names of descriptors that the daemon itself put in the descriptor store."""
 
 _VARIABLES: Final = (
     *("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "FDSTORE"),
@@ -45,7 +45,7 @@ _FLAGS: Final = int(socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """An open descriptor that was handed over, and its name."""
+    """An open descriptor that was passed, and its name."""
 
     name: str
     fd: int
@@ -60,29 +60,30 @@ class Passed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """What the service manager handed over. Whoever takes a descriptor closes it."""
+    """What the service manager passed. The code that takes a descriptor closes it."""
 
     notify_socket: str | None = None
     watchdog: float | None = None
-    """Seconds within which the manager wants to hear that the daemon lives."""
+    """Seconds within which the manager expects each sign of life."""
     has_store: bool = False
-    """It keeps descriptors over a restart."""
+    """Whether it keeps descriptors over a restart."""
     sockets: tuple[Passed, ...] = ()
-    """Sockets to be served, as a unit passed them."""
+    """Sockets to be served, as passed by a unit."""
     credentials: tuple[Passed, ...] = ()
-    """Sockets on which tokens are to be served as credentials."""
+    """Sockets that serve tokens as credentials."""
     stored: tuple[Passed, ...] = field(default=(), repr=False)
-    """What an earlier daemon stored."""
+    """Descriptors that an earlier daemon stored."""
 
 
 NO_SERVICE: Final = Service()
-"""A terminal, or a supervisor of another kind: nothing was handed over."""
+"""In a terminal, or under another kind of supervisor: nothing was passed."""
 
 
 def take_over(environment: MutableMapping[str, str] = os.environ) -> Service:
-    """Return what the service manager handed over, and take it out of the environment.
+    """Return what the service manager passed, and remove its variables from the environment.
 
-    No child gets the descriptors, nor the variables. Those of an unknown name are closed.
+    No child process inherits the descriptors or the variables. Descriptors with an unknown name are
+    closed.
     """
     given = {name: environment.pop(name, "") for name in _VARIABLES}
     passed = [] if given["LISTEN_PID"] != str(os.getpid()) else _passed(given)
@@ -133,107 +134,107 @@ def _whole(text: str) -> int:
 class _Message:
     text: str
     make: Callable[[], int] | None = None
-    """Makes the descriptor that goes with it, when its turn has come."""
+    """Makes the descriptor to be sent with it, when its turn has come."""
 
 
 _Queue = dict[str, _Message]
-"""What is due, by its matter. A newer message stands where the older one stood."""
+"""Messages to be sent, by subject. A newer message takes the older one's place."""
 
 
 @final
 class ServiceManager:
-    """Tells the service manager how things are. Never blocks, never raises."""
+    """Notifies the service manager. Never blocks, never raises."""
 
     def __init__(self, address: str | None, alarm: Alarm) -> None:
-        """`address`: as in $NOTIFY_SOCKET. None: there is nobody to tell."""
+        """`address`: as in $NOTIFY_SOCKET. None: there is nobody to notify."""
         self._alarm = alarm
         self._address = address or ""
         if self._address.startswith("@"):
             self._address = f"\0{self._address[1:]}"
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) if address else None
-        self._words: _Queue = {}
-        self._descriptors: _Queue = {}  # apart: what can't be stored must not keep words back
+        self._plain: _Queue = {}
+        self._descriptors: _Queue = {}  # apart: a descriptor that can't be stored mustn't hold up the rest
         self._retries = 0  # in a row
         self._retrying = False
 
     @property
     def is_there(self) -> bool:
-        """Return whether there is somebody to tell."""
+        """Return whether there is a service manager to notify."""
         return self._socket is not None
 
-    # Words
+    # Messages without a descriptor
 
     def ready(self) -> None:
-        """Say that the start, or a reload, is complete."""
+        """Notify it that the start, or a reload, is complete."""
         self._tell("phase", "READY=1")
 
     def reloading(self) -> None:
-        """Say that a reload has begun; `ready` says that it ended."""
+        """Notify it that a reload has begun; `ready` tells it that it has ended."""
         self._tell("phase", "RELOADING=1", f"MONOTONIC_USEC={clock.monotonic_usec()}")
 
     def stopping(self) -> None:
-        """Say that the daemon is about to end."""
+        """Notify it that the daemon is stopping."""
         self._tell("phase", "STOPPING=1")
 
     def status(self, text: str) -> None:
-        """Say in one line how things stand."""
+        """Set the status line that `systemctl status` shows."""
         self._tell("status", f"STATUS={text}")
 
     def extend(self, seconds: float) -> None:
-        """Ask for so much time, from now on, for the stop that is under way."""
+        """Ask for so many seconds more, from now on, for the stop in progress."""
         self._tell("extend", f"EXTEND_TIMEOUT_USEC={seconds * 1e6:.0f}")
 
     def feed_watchdog(self) -> None:
-        """Say that the daemon lives."""
+        """Send the watchdog a sign of life."""
         self._tell("watchdog", "WATCHDOG=1")
 
     # Descriptors
 
-    def store(self, matter: str, name: str, make: Callable[[], int]) -> bool:
-        """Have a descriptor stored. True: an older one of this matter, never sent, gave way to it.
+    def store(self, subject: str, name: str, make: Callable[[], int]) -> bool:
+        """Have a descriptor stored, and return whether it replaces an unsent one of this subject.
 
-        `make` makes the descriptor, which is closed once it was sent; it may raise OSError, and is
-        called again then.
+        `make` makes the descriptor, which is closed after sending. If it raises OSError it is called
+        again later.
         """
-        gave_way = f"+{matter}" in self._descriptors
-        self._add(self._descriptors, f"+{matter}", _Message(f"FDSTORE=1\nFDNAME={name}", make))
-        return gave_way
+        replaced = f"+{subject}" in self._descriptors
+        self._add(self._descriptors, f"+{subject}", _Message(f"FDSTORE=1\nFDNAME={name}", make))
+        return replaced
 
-    def take_back(self, matter: str) -> bool:
-        """Don't have the descriptor stored that is due of a matter; False: none is."""
-        return self._descriptors.pop(f"+{matter}", None) is not None
+    def take_back(self, subject: str) -> bool:
+        """Drop the unsent descriptor of a subject, and return whether there was one."""
+        return self._descriptors.pop(f"+{subject}", None) is not None
 
     def remove(self, name: str) -> None:
-        """Have all descriptors of this name removed from the store, after those stored before."""
+        """Have all descriptors of this name removed from the store, in order with `store`."""
         self._add(self._descriptors, f"-{name}", _Message(f"FDSTOREREMOVE=1\nFDNAME={name}"))
 
-    # How it is sent
+    # Sending
 
     async def drain(self) -> None:
-        """Send what is still due, as far as LAST_WORDS allows."""
-        with anyio.move_on_after(LAST_WORDS):
+        """Send what is still queued, for at most DRAIN_TIME."""
+        with anyio.move_on_after(DRAIN_TIME):
             while not self._flush():  # noqa: ASYNC110 -- a socket without a reader has no events
                 await anyio.sleep(RETRY)
-        if due := len(self._words) + len(self._descriptors):
+        if due := len(self._plain) + len(self._descriptors):
             log.warning("service_manager_not_told", messages=due)
 
     def close(self) -> None:
-        """Tell nothing more."""
+        """Send nothing more."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
 
-    def _tell(self, matter: str, *lines: str) -> None:
-        self._add(self._words, matter, _Message("\n".join(lines)))
+    def _tell(self, subject: str, *lines: str) -> None:
+        self._add(self._plain, subject, _Message("\n".join(lines)))
 
-    def _add(self, queue: _Queue, matter: str, message: _Message) -> None:
+    def _add(self, queue: _Queue, subject: str, message: _Message) -> None:
         if self._socket is not None:
-            queue[matter] = message
+            queue[subject] = message
             self._flush()
 
     def _flush(self) -> bool:
-        """Send what can be sent; False: something is still due, and will be tried again."""
-        done = [self._send_all(queue) for queue in (self._words, self._descriptors)]
+        """Send what can be sent, schedule a retry of the rest, and return whether all was sent."""
+        done = [self._send_all(queue) for queue in (self._plain, self._descriptors)]
         if all(done):
             self._retries = 0
             return True
@@ -250,15 +251,15 @@ class ServiceManager:
 
     def _send_all(self, queue: _Queue) -> bool:
         while queue and self._socket is not None:
-            matter, message = next(iter(queue.items()))
+            subject, message = next(iter(queue.items()))
             try:
                 self._send(self._socket, message)
-            except BlockingIOError:  # its queue is full: it will read on
+            except BlockingIOError:  # its queue is full: it will read more later
                 return False
             except OSError as error:
                 log.limited("service_manager_not_reached", None, reason=error.strerror)
                 return False
-            del queue[matter]
+            del queue[subject]
         return True
 
     def _send(self, sock: socket.socket, message: _Message) -> None:

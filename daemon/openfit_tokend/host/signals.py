@@ -1,7 +1,7 @@
-"""What the signals that a daemon gets mean. It imports little: `run` needs it before all else.
+"""What signals mean to the daemon. Imports little, since `run` needs it first.
 
-SIGHUP by hand means a reload. But a terminal that closes sends it too, and what was started there
-is expected to end with it: that is told apart by whether the terminal is still there.
+A SIGHUP sent by hand means a reload. But a terminal that closes sends one too, and a process started
+there is expected to end with it. Whether the terminal still exists tells the two apart.
 """
 
 import os
@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Final
 
 _TERMINAL: Final = "/dev/tty"
-"""The process's own terminal, whichever it is (tty(4)); it can't be opened once that is gone."""
+"""The process's own terminal, whichever it is (tty(4)). Once that is gone it can't be opened."""
 
 
 @dataclass(frozen=True, slots=True)
 class Terminal:
-    """The terminal in which the daemon was started, if it is to end with that."""
+    """The terminal in which the daemon was started, if the daemon is to end with it."""
 
     minded: bool
 
@@ -30,9 +30,9 @@ NO_TERMINAL: Final = Terminal(minded=False)
 
 
 def hold_back_hangups() -> Terminal:
-    """Keep a SIGHUP that comes from now on until `mind_hangups`, and return the terminal.
+    """Hold back any SIGHUP until `mind_hangups`, and return the terminal.
 
-    Without this it would end the process, as its default action, until the daemon is ready for it.
+    Otherwise a SIGHUP during the start would end the process, which is its default action.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
@@ -40,15 +40,15 @@ def hold_back_hangups() -> Terminal:
 
 
 def mind_hangups() -> None:
-    """Let SIGHUP come, also one that was held back. Call it when a handler is there."""
+    """Let SIGHUP through, including one held back. Call it once a handler is set."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
 
 def wanted() -> list[signal.Signals]:
     """Return the signals to be handled.
 
-    A SIGINT that was ignored at the start stays so: a shell without job control starts what runs in
-    the background like that, so that Ctrl-C is for the foreground alone.
+    A SIGINT that was ignored at the start stays ignored: a shell without job control starts background
+    processes that way, so that Ctrl-C reaches only the foreground.
     """
     stops = [signal.SIGTERM, signal.SIGHUP]
     ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN

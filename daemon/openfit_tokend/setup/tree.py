@@ -215,7 +215,7 @@ def _content(parent: int, name: str) -> bytes:
         content = file.read(MAX_FILE + 1)
     if len(content) > MAX_FILE:
         raise SetupFailed(
-            f"{name} is larger than {MAX_FILE} bytes", "look whether it is the right file"
+            f"{name} is larger than {MAX_FILE} bytes", "check that it is the right file"
         )
     return content
 

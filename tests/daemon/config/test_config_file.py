@@ -265,7 +265,7 @@ def test_a_file_beyond_a_mebibyte_is_refused(config: Path) -> None:
     write(config, b"#" * (MAX_SIZE + 1))
 
     assert rejection(config) == [
-        "config.toml: is larger than 1048576 bytes: look whether it is the right file"
+        "config.toml: is larger than 1048576 bytes: check that it is the right file"
     ]
 
 
@@ -336,7 +336,7 @@ def test_a_file_that_may_not_be_read_is_refused(config: Path) -> None:
 
     assert rejection(config) == [
         (
-            "config.toml: may not be read by the daemon:"
+            "config.toml: can't be read by the daemon:"
             f" let the user {me} read it, and search its directories"
         )
     ]

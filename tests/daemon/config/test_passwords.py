@@ -150,7 +150,7 @@ class TestFile:
             ("x\x85".encode(), CONTROL, ALONE),
             (b"x\r\n", WINDOWS, "save it with Unix line endings, as by: sed -i 's/\\r$//' FILE"),
             (b"\xfc", "is not UTF-8", "save it with this encoding"),
-            (b"x" * 4097, "is larger than 4096 bytes", "look whether it is the right file"),
+            (b"x" * 4097, "is larger than 4096 bytes", "check that it is the right file"),
         ],
     )
     async def test_what_no_server_would_take_is_refused_here(
@@ -230,7 +230,7 @@ class TestFile:
 
         message, _ = await refusal(PasswordFile(str(secret)))
 
-        assert message == f"password_file {secret}: may not be read by the daemon"
+        assert message == f"password_file {secret}: can't be read by the daemon"
 
     async def test_an_absent_file_is_told_so(self, tmp_path: Path) -> None:
         assert await refusal(PasswordFile(f"{tmp_path}/none")) == (
@@ -497,12 +497,12 @@ class TestCommand:
     async def test_its_death_is_told_with_the_signal(self) -> None:
         message, _ = await refusal(shell("kill -TERM $$"))
 
-        assert message == "password_command /bin/sh: was ended by SIGTERM"
+        assert message == "password_command /bin/sh: was killed by SIGTERM"
 
     async def test_a_signal_without_a_name_is_told_by_its_number(self) -> None:
         message, _ = await refusal(python("import os; os.kill(os.getpid(), 40)"))
 
-        assert message.endswith("was ended by signal 40")
+        assert message.endswith("was killed by signal 40")
 
     async def test_one_that_prints_too_much_is_killed(self) -> None:
         message, hint = await refusal(shell("exec yes hunter2"))
@@ -518,12 +518,12 @@ class TestCommand:
     async def test_an_unknown_program_is_told_so(self) -> None:
         assert await refusal(PasswordCommand(("/no/such",))) == (
             "password_command /no/such: there is no such program",
-            "write its absolute path, or set $PATH where the daemon is started",
+            "use its absolute path, or set $PATH where the daemon is started",
         )
 
     async def test_a_file_that_is_no_program_is_told_so(self, secret: Path) -> None:
         assert await refusal(PasswordCommand((str(secret),))) == (
-            f"password_command {secret}: may not be executed",
+            f"password_command {secret}: can't be executed",
             "make it executable for the daemon's user",
         )
 

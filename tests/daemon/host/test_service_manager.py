@@ -226,7 +226,7 @@ async def test_last_words_are_said_before_the_end(manager: Manager) -> None:
 async def test_last_words_that_nobody_hears_hold_nobody_up(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("openfit_tokend.host.service_manager.LAST_WORDS", 0.1)
+    monkeypatch.setattr("openfit_tokend.host.service_manager.DRAIN_TIME", 0.1)
     teller = ServiceManager(str(place / "nowhere"), Alarm())
     teller.status("the last")
 

@@ -249,7 +249,7 @@ async def test_one_that_takes_too_long_is_killed_with_its_children_and_said(
     ("code", "reason"),
     [
         ("printf 'no\\033[1m mail' >&2; exit 3", "ended with status 3: no\\x1b[1m mail"),
-        ("kill -9 $$", "was ended by SIGKILL"),
+        ("kill -9 $$", "was killed by SIGKILL"),
     ],
 )
 async def test_a_failure_is_said_with_the_end_of_its_error_output(

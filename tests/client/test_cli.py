@@ -318,7 +318,7 @@ def test_the_clients_words_are_sent_to_the_clients_command(
     with pytest.raises(SystemExit) as ended:
         run_daemons([word])
 
-    told = f"openfit-tokend: {word} is a command of openfit-token, the client\n  openfit-token {word}\n"
+    told = f"openfit-tokend: {word} is a command of the client, openfit-token\n  openfit-token {word}\n"
     assert (ended.value.code, capsys.readouterr().err) == (64, told)
 
 

@@ -170,7 +170,7 @@ def test_uninstall_takes_back_what_install_put_and_leaves_what_is_not_its_own(
         assert [line for line in said.splitlines() if line.startswith("left")] == [
             "left           /etc/openfit-tokend",
             "left           /var/lib/openfit-tokend",
-            f"left           {box_prefix(machine)}, this program itself",
+            f"left           {box_prefix(machine)}, the program itself",
             "left           user openfit-tokend, group openfit",
         ]
     finally:

@@ -224,7 +224,7 @@ def test_the_right_password_after_too_many_wrong_ones_is_stored_and_the_daemon_l
         done = init(place, *answers(emulator), "--replace")
 
         assert (done.returncode, done.stderr) == (0, "")
-        assert "stored; the daemon logs in by itself in 15 min" in done.stdout
+        assert "stored; the daemon will log in by itself in 15 min" in done.stdout
         assert "  openfit-tokend run " in done.stdout
         assert emulator.state().login_requests == 3
 
@@ -254,7 +254,7 @@ def test_a_password_that_was_rejected_before_is_kept_for_who_is_sure_of_it(place
 
         assert again.returncode == REJECTED
         assert "not sent: this password was rejected before" in again.stdout
-        assert "start the daemon, then: openfit-token login --profile main" in again.stdout
+        assert "start the daemon and run: openfit-token login --profile main" in again.stdout
 
 
 def test_who_replaces_a_profile_is_offered_its_values_and_keeps_what_is_not_asked_for(
@@ -273,7 +273,7 @@ def test_who_replaces_a_profile_is_offered_its_values_and_keeps_what_is_not_aske
     terminal.answer(f"id_server (https://..., the token server) [{emulator.url}]: ", "\n")
     terminal.answer(f"[{emulator.url}]: ", "\n")
     terminal.answer(f"[{CLIENT_ID}]: ", "\n")
-    terminal.answer("username (of the login) [another]: ", f"{USERNAME}\n")
+    terminal.answer("username (for the login) [another]: ", f"{USERNAME}\n")
     terminal.answer(f"password of {USERNAME} (hidden): ", "another\n")
 
     assert terminal.end() == 0
@@ -326,7 +326,7 @@ def test_a_faulty_configuration_is_left_and_its_fault_is_named(
 
     assert done.returncode == CONFIG_REJECTED
     assert "environmen: unknown key" in done.stderr
-    assert "mend it first" in done.stderr
+    assert "fix it first" in done.stderr
     assert place.read_text() == "[profiles.main]\nenvironmen = 1\n"
 
 
@@ -396,7 +396,10 @@ def test_where_a_unit_of_the_users_makes_the_socket_none_is_named(
     assert "socket =" not in strangers.read_text()
     assert "XDG_RUNTIME_DIR is not set" in done.stdout
     assert "init --replace" not in done.stderr, "it doesn't ask for a socket"
-    assert "the configuration is written; mend that, then: openfit-tokend check" in done.stderr
+    assert (
+        "the configuration is written; fix the problem above, then: openfit-tokend check"
+        in done.stderr
+    )
 
 
 @needs_root
@@ -419,7 +422,7 @@ def test_beside_a_running_daemon_no_login_is_spent(emulator: RunningEmulator) ->
         done = init_beside(daemon, *answers(emulator), "--profile", "etl")
 
         assert done.returncode == 0
-        assert "no login tried: a daemon has this configuration" in done.stdout
+        assert "no login tried: a daemon uses this configuration" in done.stdout
         assert "  openfit-tokend reload\n  openfit-token login --profile etl  " in done.stdout
         assert emulator.state().token_requests == requests
         assert daemon.run("openfit-tokend", "reload").returncode == 0

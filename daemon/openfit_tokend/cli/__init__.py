@@ -13,36 +13,36 @@ from openfit_tokend.host.log import FORMATS, LEVELS
 from openfit_tokend.host.signals import NO_TERMINAL, hold_back_hangups
 
 INTERRUPTED: Final = 130
-"""Exit status after Ctrl-C, as a shell has it."""
+"""Exit status after Ctrl-C, as shells report it."""
 
-CLIENTS_WORDS: Final = (
+CLIENT_COMMANDS: Final = (
     *("get", "status", "refresh", "refuse", "login", "logout", "exec", "watch", "doctor"),
 )
-"""Commands of `openfit-token`, which people type here."""
+"""Commands of `openfit-token` that people may type here by mistake."""
 
 _EPILOG: Final = """\
 exit status:
-  0   all is well            71  the system refused something
-  64  the command line       73  the socket can't be made
+  0   success                71  error from the system
+  64  usage error            73  the socket can't be created
   69  no daemon              74  the output can't be written
-  75  the network            77  login rejected
-  78  the configuration
+  75  network error          77  login rejected
+  78  configuration error
 
-Try it without anything to configure:  openfit-tokend demo
+To try it without configuring anything:  openfit-tokend demo
 """
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """Run the command and exit with its status."""
+    """Run a command and exit with its status."""
     _open_standard_descriptors()
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         status = _run(arguments)
-        if not sys.stdout.closed:  # the demo closes one that fails
+        if not sys.stdout.closed:  # the demo closes it if writing fails
             sys.stdout.flush()
     except KeyboardInterrupt:
         status = INTERRUPTED
-    except (BrokenPipeError, ReaderLeft):  # `... | head` is nobody's mistake
+    except (BrokenPipeError, ReaderLeft):  # `... | head` isn't an error
         status = _without_output()
     except OutputFailed as error:
         print(f"openfit-tokend: {error.message}", file=sys.stderr)
@@ -55,12 +55,12 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 
 def _open_standard_descriptors() -> None:
-    """Open what was closed at the start, or the next file opened would be taken for it."""
+    """Open standard descriptors that are closed, lest the next file opened be taken for one of them."""
     for fd in range(3):
         try:
             os.fstat(fd)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: this one
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is this one
     if sys.stdout is None:
         sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 -- a descriptor, for the whole run
     if sys.stderr is None:
@@ -68,22 +68,22 @@ def _open_standard_descriptors() -> None:
 
 
 def _without_output() -> int:
-    """Let the interpreter end without trying to write once more; give the exit status."""
+    """Keep the interpreter from writing again as it exits; return the exit status."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     return os.EX_IOERR
 
 
 def _run(arguments: list[str]) -> int:  # noqa: PLR0911 -- one for each command
-    # Each command is loaded when it is called: HTTP and the emulator are large.
+    # Each command is imported when it is called: HTTP and the emulator are large.
     # ruff: noqa: PLC0415
     terminal = hold_back_hangups() if arguments[:1] == ["run"] else NO_TERMINAL
-    if arguments[:1] == ["emulator"]:  # its many options are its own
+    if arguments[:1] == ["emulator"]:  # it parses its many options itself
         from openfit_tokend.emulator.command import main as emulator
 
         return emulator(arguments[1:])
-    if arguments[:1] and arguments[0] in CLIENTS_WORDS:
+    if arguments[:1] and arguments[0] in CLIENT_COMMANDS:
         print(
-            f"openfit-tokend: {arguments[0]} is a command of openfit-token, the client\n"
+            f"openfit-tokend: {arguments[0]} is a command of the client, openfit-token\n"
             f"  openfit-token {arguments[0]}",
             file=sys.stderr,
         )
@@ -155,50 +155,50 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of `openfit-tokend`."""
     parser = _Parser(
         prog="openfit-tokend",
-        description="Keeps OpenFIT access tokens fresh and hands them out over a Unix socket.",
+        description="Keeps OpenFIT access tokens fresh and serves them over a Unix socket.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"openfit-tokend {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    run = commands.add_parser("run", help="be the daemon, in the foreground")
+    run = commands.add_parser("run", help="run the daemon in the foreground")
     _add_config(run)
     _add_socket(run)
     run.add_argument("--log-level", choices=LEVELS, default="info", help="default: info")
     run.add_argument("--log-format", choices=FORMATS, default="text", help="default: text")
 
-    check = commands.add_parser("check", help="say all that is wrong with the configuration")
+    check = commands.add_parser("check", help="report everything wrong with the configuration")
     _add_config(check)
     _add_socket(check)
-    check.add_argument("--network", action="store_true", help="look at the token servers too")
+    check.add_argument("--network", action="store_true", help="check the token servers too")
     check.add_argument(
         "--login", action="store_true", help="really log in; a wrong password counts"
     )
 
-    reload = commands.add_parser("reload", help="let the running daemon read its configuration")
+    reload = commands.add_parser("reload", help="have the running daemon reread its configuration")
     _add_config(reload)
     _add_socket(reload)
 
     init = commands.add_parser(
         "init",
-        help="write a configuration, asking for what is needed",
+        help="write a configuration, asking for the values",
         allow_abbrev=False,  # --password must not be taken for --password-file
     )
     _add_answers(init)
     for name, does in (
-        ("install", "make a systemd service of it"),
-        ("uninstall", "take back what install did; configuration and secrets stay"),
+        ("install", "install it as a systemd service"),
+        ("uninstall", "remove what install added; configuration and secrets stay"),
     ):
         command = commands.add_parser(name, help=does)
-        command.add_argument("--user", action="store_true", help="for yourself alone")
-        command.add_argument("--root", metavar="DIR", help="in a system that isn't running")
+        command.add_argument("--user", action="store_true", help="for yourself only")
+        command.add_argument("--root", metavar="DIR", help="into a system that isn't running")
 
-    completion = commands.add_parser("completion", help="print a shell's completions")
-    completion.add_argument("shell", choices=SHELLS, help="for which shell")
-    commands.add_parser("emulator", help="be a token server on loopback, for trying and testing")
-    demo = commands.add_parser("demo", help="show it all, with nothing to configure")
-    demo.add_argument("--forever", action="store_true", help="stay until Ctrl-C")
+    completion = commands.add_parser("completion", help="print a completion script for a shell")
+    completion.add_argument("shell", choices=SHELLS, help="the shell")
+    commands.add_parser("emulator", help="run a token server on loopback, for trials and tests")
+    demo = commands.add_parser("demo", help="show how it works; needs no configuration")
+    demo.add_argument("--forever", action="store_true", help="run until Ctrl-C")
     return parser
 
 
@@ -211,23 +211,23 @@ def _add_socket(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_answers(parser: argparse.ArgumentParser) -> None:
-    """Add what `init` would ask for. The password is no option: others can read a command line."""
+    """Add what `init` would ask for. There is no --password: others can read a command line."""
     add = parser.add_argument
     add("--profile", metavar="NAME", default="main", help="default: main")
     add("--environment", metavar="ENV", help="production, test, or custom")
-    add("--id-server", metavar="URL", help="of a custom environment: the token server")
-    add("--api-url", metavar="URL", help="of a custom environment: the API")
-    add("--client-id", metavar="ID", help="as given by OpenFIT's support")
-    add("--username", metavar="NAME", help="of the login")
-    add("--password-file", metavar="FILE", help="where the password is; -: on standard input")
+    add("--id-server", metavar="URL", help="token server of a custom environment")
+    add("--api-url", metavar="URL", help="API of a custom environment")
+    add("--client-id", metavar="ID", help="from OpenFIT's support")
+    add("--username", metavar="NAME", help="user name for the login")
+    add("--password-file", metavar="FILE", help="file with the password; - for standard input")
     add(
         "--yes",
         action="store_true",
-        help="ask nothing: what isn't given and has no default is an error",
+        help="ask nothing; a missing value without a default is an error",
     )
     add(
         "--replace",
         action="store_true",
-        help="change a profile of this name; its values are the defaults",
+        help="change the existing profile; its values are the defaults",
     )
     add("--no-login", action="store_true", help="don't try to log in")

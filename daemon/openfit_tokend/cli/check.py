@@ -1,4 +1,4 @@
-"""`openfit-tokend check`: say all that is wrong, before it matters."""
+"""`openfit-tokend check`: report problems before they matter."""
 
 import os
 from contextlib import suppress
@@ -33,7 +33,7 @@ from openfit_tokend.storage.accounts import Accounts
 from openfit_tokend.storage.ledger_file import LedgerFile, ledger_path
 
 MAX_SKEW: Final = 30.0
-"""Seconds between the clocks from which it is worth a warning: expiries are shown wrong then."""
+"""Seconds by which the clocks may differ without a warning. Beyond, expiry times are shown wrong."""
 
 
 def check(
@@ -44,10 +44,10 @@ def check(
     just_stored: str | None = None,
     socket: str | None = None,
 ) -> int:
-    """Print a verdict for each thing looked at; give the exit status of the first that failed.
+    """Print a report; return the exit status of its first failure.
 
-    `just_stored` names the one profile to look at, since an operator has just stored its password; `socket` is what `run` is given.
-    What root asks of the system's service is looked at as the service would: with its rights, its credentials and its ledger.
+    `just_stored`: check only this profile, whose password has just been stored. `socket`: as for `run`.
+    If root checks the system service, this is done with the service's rights, credentials and ledger.
     """
     try:
         path = config_file.locate(config)
@@ -82,7 +82,7 @@ def _look(  # noqa: PLR0913 -- one for each option
         _check_socket(socket, settings, report)
     login = _check_state(ledger_path(path).parent, report) and login
     if login and not LedgerFile(ledger_path(path)).lock():
-        what = "a daemon runs with this configuration, and counts"
+        what = "a daemon runs with this configuration, and it counts the logins"
         name = next(iter(settings.profiles)) if len(settings.profiles) == 1 else "NAME"
         report.say(fail("login", what, _login(name), os.EX_USAGE))
         login = False
@@ -107,27 +107,27 @@ def _check_socket(option: str | None, settings: Settings, report: Report) -> Non
     except SocketUnusable as error:
         report.say(fail("socket", error.message, error.hint, os.EX_CANTCREAT))
     except OSError as error:
-        report.say(fail("socket", f"can't be looked at: {error.strerror}", None, os.EX_CANTCREAT))
+        report.say(fail("socket", f"can't be checked: {error.strerror}", None, os.EX_CANTCREAT))
     else:
         if lives or _can_make(path):
-            report.say(ok("socket", f"{path}{', a daemon runs there' if lives else ''}"))
+            report.say(ok("socket", f"{path}{', in use by a daemon' if lives else ''}"))
             if kept_out := who_is_kept_out(
                 path.parent, settings.socket_mode, settings.socket_group
             ):
                 report.say(warn("socket", kept_out, f"chmod and chgrp {path.parent}, or remove it"))
             return
-        text = f"{path} can't be made by {_user()}: its directory is not writable"
-        fix = "check as the daemon's user; chown the directory, or name another socket"
+        text = f"{path} can't be created by {_user()}: its directory is not writable"
+        fix = "run this check as the daemon's user; chown the directory, or name another socket"
         report.say(fail("socket", text, fix, os.EX_CANTCREAT))
 
 
 def _check_state(directory: Path, report: Report) -> bool:
-    """Report on the state's directory; return whether it may be used."""
+    """Report on the state directory; return whether it may be used."""
     try:
         with suppress(FileNotFoundError):
             judge_directory(str(directory))
     except Untrusted as untrusted:
-        text = f"others could exchange the ledger: {untrusted}"
+        text = f"others could replace the ledger: {untrusted}"
         report.say(fail("state", text, untrusted.remedy, os.EX_OSERR))
         return False
     except OSError:
@@ -136,23 +136,23 @@ def _check_state(directory: Path, report: Report) -> bool:
         if _has_room(directory):
             report.say(ok("state", str(directory)))
         else:
-            text = f"no room is left at {directory}"
+            text = f"no space is left in {directory}"
             report.say(
                 warn(
                     "state",
                     text,
-                    "no login would be sent by itself, and a restart would forget logouts",
+                    "without space the daemon sends no automatic login, and forgets logouts at a restart",
                 )
             )
         return True
-    text = f"{_user()} can't write to {directory}: no login would be sent by itself"
-    fix = "check as the daemon's user; chown it, or name another by STATE_DIRECTORY"
+    text = f"{_user()} can't write to {directory}: the daemon would send no automatic login"
+    fix = "run this check as the daemon's user; chown the directory, or set STATE_DIRECTORY"
     report.say(fail("state", text, fix, os.EX_OSERR))
     return True
 
 
 def _can_make(path: Path) -> bool:
-    """Return whether we could make this file, and the directories above it that aren't there."""
+    """Return whether this process could create a file and the missing directories above it."""
     there = next(each for each in path.parents if each.exists())
     return there.is_dir() and os.access(there, os.W_OK | os.X_OK, effective_ids=True)
 
@@ -194,7 +194,7 @@ async def _check_secret(passwords: Passwords, profile: Profile, report: Report) 
     except SecretUnavailable as error:
         report.say(fail(what, error.message, error.hint, os.EX_CONFIG))
     else:
-        report.say(ok(what, "can be read, and not by others"))
+        report.say(ok(what, "can be read, but not by others"))
 
 
 def _one_each_server(settings: Settings) -> list[Profile]:
@@ -209,20 +209,18 @@ async def _check_network(endpoint: Endpoint, profile: Profile, report: Report) -
         report.say(fail("token server", f"{server}: {found.message}", found.hint, os.EX_TEMPFAIL))
         return
     if found.status == 404:  # noqa: PLR2004 -- the status itself
-        text = f"{server} answers, but has no {TOKEN_PATH}"
+        text = f"{server} responds, but has no {TOKEN_PATH}"
         report.say(fail("token server", text, "check environment or id_server", os.EX_TEMPFAIL))
         return
-    report.say(
-        ok("token server", f"{server} has a token endpoint (it says {found.status} to a GET)")
-    )
+    report.say(ok("token server", f"{server} has a token endpoint (HTTP {found.status} to a GET)"))
     skew = _skew(found.date)
     if skew is not None and abs(skew) > MAX_SKEW:
         text = f"{abs(skew):.0f} s {'behind' if skew > 0 else 'ahead of'} {server}"
-        report.say(warn("clock", text, "timedatectl set-ntp true; tokens are kept right even so"))
+        report.say(warn("clock", text, "timedatectl set-ntp true; tokens stay valid all the same"))
 
 
 def _skew(date: str | None) -> float | None:
-    """Return the seconds that a server's Date header is ahead of our wall clock."""
+    """Return how many seconds a server's Date header is ahead of the wall clock."""
     try:
         return None if date is None else parsedate_to_datetime(date).timestamp() - clock.wall()
     except (ValueError, OverflowError):
@@ -242,7 +240,7 @@ async def _check_login(  # noqa: PLR0913 -- the parts of a daemon that a login t
     try:
         password = await passwords.read(profile.password)
     except SecretUnavailable:
-        return  # said already
+        return  # reported already
     attempt = await accounts.admit(profile.account, password, insisted=False)
     assert attempt is not None  # noqa: S101 -- nobody announces another secret here
     if isinstance(attempt, Unwritten):
@@ -272,33 +270,33 @@ async def _check_login(  # noqa: PLR0913 -- the parts of a daemon that a login t
         failure = reply.meaning
         report.say(fail(what, failure.message, failure.hint, failure.error.exit_status))
         return
-    report.say(ok(what, f"brings a token that lives {reply.meaning.lifetime:.0f} s"))
+    report.say(ok(what, f"returned a token that lives {reply.meaning.lifetime:.0f} s"))
     if reply.meaning.refresh_token is not None:
         await endpoint.revoke(profile, reply.meaning.refresh_token)
     else:
-        report.say(warn(what, "brings no refresh token", "scope needs offline_access"))
+        report.say(warn(what, "returned no refresh token", "scope needs offline_access"))
 
 
 def _report_unsent(refused: OverBudget, name: str, report: Report, *, stored: bool) -> None:
-    """Report a login that the ledger doesn't allow: a new password is kept for the daemon to try."""
+    """Report a login that the ledger doesn't allow. A new password is stored: the daemon will try it."""
     what = f"{name}: login"
     if refused.known:
         text = "not sent: this password was rejected before"
-        fix = f"store the right one; or, if it is right after all, start the daemon, then: {_login(name)}"
+        fix = f"store the right one; or, if it is right after all, start the daemon and run: {_login(name)}"
         report.say(fail(what, text, fix, os.EX_NOPERM))
         return
     minutes = ceil((refused.until - clock.boot()) / 60)
-    why = "too many logins were rejected, and one more might lock the account"
+    why = "too many logins were rejected; another might lock the account"
     if stored:
         report.say(
-            warn(what, f"stored; the daemon logs in by itself in {minutes} min: {why}", None)
+            warn(what, f"stored; the daemon will log in by itself in {minutes} min: {why}", None)
         )
     else:
         report.say(fail(what, f"not sent: {why}", f"try again in {minutes} min", os.EX_NOPERM))
 
 
 def _login(name: str) -> str:
-    """Return the command that logs this profile in, whichever is the default one."""
+    """Return the command that logs this profile in, whichever profile is the default."""
     return f"openfit-token login --profile {name}"
 
 

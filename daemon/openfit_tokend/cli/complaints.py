@@ -1,4 +1,4 @@
-"""How the command says what went wrong."""
+"""Error messages of the commands."""
 
 import sys
 
@@ -7,9 +7,10 @@ from openfit_token.errors import TokenError
 
 
 def complain(error: TokenError) -> int:
-    """Print an error, every line of it by itself, and what to do; return the exit status.
+    """Print an error line by line, and what to do about it; return the exit status.
 
-    The lines are a configuration's faults, or commands to type. A daemon that is asked may have sent anything else.
+    The lines are the faults of a configuration, or commands to type; but what is sent by a daemon may
+    be anything.
     """
     for line in error.message.splitlines():
         print(f"openfit-tokend: {printable(line)}", file=sys.stderr)

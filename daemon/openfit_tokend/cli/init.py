@@ -33,14 +33,14 @@ CUSTOM: Final = "custom"
 
 
 class _Unusable(TokenError):
-    """The command line, or what was typed in, is not what is needed."""
+    """An option or an answer is missing or invalid."""
 
     exit_status = os.EX_USAGE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
-    """What the command line says; None: to be asked for."""
+    """The options of the command line; None: ask for the value."""
 
     environment: str | None = None
     id_server: str | None = None
@@ -55,7 +55,7 @@ class Given:
 
 
 def init(given: Given) -> int:
-    """Ask for what isn't given, write it, try one login; give the exit status."""
+    """Ask for what isn't given, write the configuration, try a login; return the exit status."""
     os.umask(UMASK)
     try:
         where = configuration.place()
@@ -71,18 +71,18 @@ def init(given: Given) -> int:
             print(f"{done:<14} {path}", flush=True)
         if default is not None:
             print(
-                f"               default_profile = {default}: who names no profile keeps that one"
+                f"               default_profile = {default}: still used where no profile is named"
             )
     except ConfigRejected as error:
         complain(error)
-        print("  mend it first; openfit-tokend check tells whether it is right", file=sys.stderr)
+        print("  fix it first; openfit-tokend check shows whether it is valid", file=sys.stderr)
         return error.exit_status
     except TokenError as error:
         return complain(error)
     runs = _daemon_runs(where)
     if runs:
         print(
-            "no login tried: a daemon has this configuration, and it alone counts rejected logins"
+            "no login tried: a daemon uses this configuration, and only it counts rejected logins"
         )
     elif given.login:
         status = check(str(where.config), network=False, login=True, just_stored=given.profile)
@@ -94,22 +94,22 @@ def init(given: Given) -> int:
 
 
 def _refuse_taken(given: Given, now: Present, where: Place) -> None:
-    """Let an existing profile be replaced by those alone who say so."""
+    """Refuse to replace an existing profile unless --replace or an answer allows it."""
     if not profile_name.is_profile_name(given.profile):
         raise _Unusable(f"--profile: {profile_name.RULE}")
     if given.profile not in now.settings.profiles or given.replace:
         return
-    question = f"{where.config} has a profile {given.profile} already. Replace it? [y/N] "
+    question = f"{where.config} already has a profile {given.profile}. Replace it? [y/N] "
     if not _may_ask(given) or _line(question).lower() not in {"y", "yes"}:
         raise _Unusable(
-            f"{where.config} has a profile {given.profile} already; nothing was changed",
+            f"{where.config} already has a profile {given.profile}; nothing was changed",
             "--replace replaces it, --profile NAME adds another one",
         )
 
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """One value of the profile: its key, what to say of it, and what it must be."""
+    """A value of the profile: its key, how to ask for it, and how to parse it."""
 
     key: str
     what: str
@@ -122,7 +122,7 @@ class _Question:
 
 
 def _values(given: Given, before: Mapping[str, str]) -> dict[str, str]:
-    """Return the profile's keys, all but the password's; those of `before` are the defaults."""
+    """Return the profile's values except for the password; those in `before` are the defaults."""
     environment = _Question(
         "environment",
         "production, test or custom",
@@ -138,18 +138,18 @@ def _values(given: Given, before: Mapping[str, str]) -> dict[str, str]:
         values["id_server"] = _value(given, id_server, given.id_server)
         values["api_url"] = _value(given, api_url, given.api_url)
     elif given.id_server or given.api_url:
-        raise _Unusable("--id-server and --api-url go with --environment custom only")
+        raise _Unusable("--id-server and --api-url need --environment custom")
     client_id = _Question(
-        "client_id", "as given by OpenFIT's support", fields.name, before.get("client_id")
+        "client_id", "from OpenFIT's support", fields.name, before.get("client_id")
     )
-    username = _Question("username", "of the login", fields.name, before.get("username"))
+    username = _Question("username", "for the login", fields.name, before.get("username"))
     values["client_id"] = _value(given, client_id, given.client_id)
     values["username"] = _value(given, username, given.username)
     return values
 
 
 def _value(given: Given, question: _Question, value: str | None) -> str:
-    """Return a value of the command line, else what is typed in, asked again until it is right."""
+    """Return a value from the command line, or else from a prompt that repeats until it is valid."""
     if value is None and not _may_ask(given):
         value = question.default
         if value is None:
@@ -177,14 +177,16 @@ def _environment(value: object) -> str:
 
 def _password(given: Given, username: str) -> Secret:
     """Return the password: from the file, from standard input, or typed in without echo."""
-    if given.password_file == "-":  # noqa: S105 -- no password, a place
-        return _judged("the password on standard input", sys.stdin.buffer.read(MAX_SECRET_FILE + 1))
+    if given.password_file == "-":  # noqa: S105 -- a place, no password
+        return _validated(
+            "the password on standard input", sys.stdin.buffer.read(MAX_SECRET_FILE + 1)
+        )
     if given.password_file is not None:
-        return _judged(f"--password-file {given.password_file}", _content(given.password_file))
+        return _validated(f"--password-file {given.password_file}", _content(given.password_file))
     if not _may_ask(given):
         raise _Unusable("--password-file is missing", "--password-file - reads standard input")
     try:
-        return _judged("the password", getpass(f"password of {username} (hidden): ").encode())
+        return _validated("the password", getpass(f"password of {username} (hidden): ").encode())
     except EOFError:
         raise _no_answer() from None
 
@@ -197,7 +199,7 @@ def _content(path: str) -> bytes:
         raise _Unusable(f"--password-file {path}: {error.strerror}") from None
 
 
-def _judged(what: str, raw: bytes) -> Secret:
+def _validated(what: str, raw: bytes) -> Secret:
     try:
         return password_from(what, raw)
     except TokenError as error:
@@ -214,25 +216,25 @@ def _line(question: str) -> str:
     except EOFError:
         raise _no_answer() from None
     except UnicodeError:
-        raise _Unusable("what was typed in is not valid text in this locale") from None
+        raise _Unusable("the input is not valid text in this locale") from None
 
 
 def _no_answer() -> _Unusable:
-    return _Unusable("no answer: nothing was written")
+    return _Unusable("no answer; nothing was written")
 
 
 def _daemon_runs(where: Place) -> bool:
-    """Return whether a daemon with this configuration counts the logins itself."""
+    """Return whether a daemon runs with this configuration: then that daemon counts the logins."""
     path = service.STATE / "ledger.json" if where.for_service else ledger_path(where.config)
     return LedgerFile(path).is_locked()
 
 
 def _with_socket(now: Present, where: Place) -> Present:
-    """Name a place for the socket where there is none otherwise."""
+    """Put the socket's path in the configuration if nothing else determines it."""
     try:
         socket_path(None, now.settings)
     except SocketUnusable:
-        # A unit of the user's, or how the daemon was started, says where it is.
+        # The user's unit, or the command that started the daemon, determines it.
         elsewhere = _users_unit().exists() or _daemon_runs(where)
         return now if elsewhere else configuration.with_socket(now, where)
     return now
@@ -243,21 +245,21 @@ def _users_unit() -> Path:
 
 
 def _correction(given: Given, status: int) -> str:
-    """Return what to do after a check that failed: only what was asked here can be corrected here."""
+    """Return what to do after a failed check: `init` can correct only what it asked for."""
     if status in (os.EX_CANTCREAT, os.EX_OSERR):
-        return "the configuration is written; mend that, then: openfit-tokend check"
+        return "the configuration is written; fix the problem above, then: openfit-tokend check"
     profile = [] if given.profile == DEFAULT_PROFILE else ["--profile", given.profile]
     again = shlex.join(["openfit-tokend", "init", "--replace", *profile])
     return f"to correct it: {again}"
 
 
 def _say_next(where: Place, profile: str, socket: str | None, *, runs: bool) -> None:
-    """Say what to do next. `socket`: what the configuration says, if no unit says otherwise."""
+    """Print the next steps. `socket`: as configured, used if no unit determines it."""
     systemctl = "systemctl" if where.for_service else "systemctl --user"
     by_unit = where.for_service or _users_unit().exists()
     print("\nnext:")
     if where.for_service and runs:
-        print("  systemctl restart openfit-tokend     (a new credential needs it; tokens are kept)")
+        print("  systemctl restart openfit-tokend     (loads the new credential; tokens are kept)")
     elif runs:
         print("  openfit-tokend reload")
     elif by_unit:
@@ -269,5 +271,5 @@ def _say_next(where: Place, profile: str, socket: str | None, *, runs: bool) -> 
         print(f"  export {paths.VARIABLE}={shlex.quote(socket)}")
     named = "" if profile == DEFAULT_PROFILE else f" --profile {profile}"
     if runs:
-        print(f"  openfit-token login{named}     (proves the password now, not when it is needed)")
+        print(f"  openfit-token login{named}     (tests the password now)")
     print(f"  openfit-token get{named}")

@@ -1,4 +1,4 @@
-"""`openfit-tokend install` and `uninstall`: make a service of the program, and take it back."""
+"""`openfit-tokend install` and `uninstall`: the program as a systemd service."""
 
 import os
 import shutil
@@ -16,11 +16,11 @@ from openfit_tokend.setup.failure import SetupFailed
 from openfit_tokend.setup.tree import Done, Tree
 
 UMASK: Final = 0o077
-"""Whatever the caller's is: each file gets its mode, and until then is its owner's alone."""
+"""Whatever the caller's is. Each file gets its mode, and until then is private to its owner."""
 NOBODY: Final = 65534
-"""Who has the rights that the service's user will have, where there is no such user yet."""
+"""Stands in for the service's user where that doesn't exist yet: it has the same rights."""
 TIME_LIMIT: Final = 100.0
-"""Seconds for one command of systemd's: a service that stops may finish its requests for 90."""
+"""Seconds for one command of systemd's: stopping a service may take 90."""
 
 
 class _NotAllowed(TokenError):
@@ -28,7 +28,7 @@ class _NotAllowed(TokenError):
 
 
 class _Place(NamedTuple):
-    """Where to install: a tree, whose units, and the directory that their paths begin at."""
+    """Where to install: the file system tree, system or user units, and their base directory."""
 
     tree: Tree
     user: bool
@@ -37,7 +37,7 @@ class _Place(NamedTuple):
 
     @property
     def here(self) -> bool:
-        """Return whether it is this machine's own tree, whose systemd can be told."""
+        """Return whether this is the running system's own tree."""
         return self.tree.root == Path("/")
 
     @property
@@ -46,7 +46,7 @@ class _Place(NamedTuple):
 
     @property
     def manager_runs(self) -> bool:
-        """Return whether there is a systemd to be told."""
+        """Return whether there is a running systemd to notify."""
         if not self.here or shutil.which("systemctl") is None:
             return False
         if not self.user:
@@ -56,7 +56,7 @@ class _Place(NamedTuple):
 
 
 def install(*, user: bool, root: str | None) -> int:
-    """Put everything in its place; give the exit status. A second time it changes nothing."""
+    """Install everything; return the exit status. Run again, it changes nothing."""
     os.umask(UMASK)
     try:
         place = _place(user=user, root=root)
@@ -83,7 +83,7 @@ def install(*, user: bool, root: str | None) -> int:
 
 
 def uninstall(*, user: bool, root: str | None) -> int:
-    """Take back what `install` put; never a configuration or a secret. Gives the exit status."""
+    """Remove what `install` added, but no configuration and no secret; return the exit status."""
     os.umask(UMASK)
     try:
         place = _place(user=user, root=root)
@@ -114,18 +114,18 @@ def _place(*, user: bool, root: str | None) -> _Place:
     place = _Place(tree, user, Path("/"), units.SYSTEM_PARTS)
     if place.here and os.geteuid() != 0:
         raise _NotAllowed(
-            "the system's service can be installed by root only",
-            "sudo openfit-tokend install, or for yourself alone: openfit-tokend install --user",
+            "only root can install the system service",
+            "sudo openfit-tokend install, or for yourself only: openfit-tokend install --user",
         )
     return place
 
 
 def _refuse_strangers_home(path: Path) -> None:
-    """Refuse to write into somebody else's home: what `sudo` leaves in $HOME."""
+    """Refuse to write to somebody else's home, which `sudo` may leave in $HOME."""
     there = next((one for one in (path, *path.parents) if one.exists()), path)
     owner = there.stat().st_uid
     if owner != os.geteuid():
-        raise _NotAllowed(f"{there} belongs to uid {owner}, not to you", "do it as that user")
+        raise _NotAllowed(f"{there} belongs to uid {owner}, not to you", "run this as that user")
 
 
 def _who_will_run_it(place: _Place) -> tuple[int, int]:
@@ -134,7 +134,7 @@ def _who_will_run_it(place: _Place) -> tuple[int, int]:
 
 
 def _put_man_pages(tree: Tree) -> None:
-    """Put the manual where `man` finds it; a /usr/local that can't be written to is no reason to fail."""
+    """Install the man pages. A /usr/local that can't be written to is no reason to fail."""
     for part in units.MAN_PARTS:
         path = Path("/", part.target)
         try:
@@ -148,14 +148,14 @@ def _put_man_pages(tree: Tree) -> None:
 
 
 def _make_users_and_directories() -> None:
-    """Make what sysusers.d and tmpfiles.d say; in another tree its boot does."""
+    """Create what sysusers.d and tmpfiles.d declare; another tree's own boot does that."""
     for tool, source in (("systemd-sysusers", "sysusers.d"), ("systemd-tmpfiles", "tmpfiles.d")):
         create = ["--create"] if tool == "systemd-tmpfiles" else []
         _run(tool, *create, f"/etc/{source}/openfit-tokend.conf")
-    if service.account() is None:  # which systemd-sysusers doesn't count as a failure
+    if service.account() is None:  # systemd-sysusers reports no failure then
         raise SetupFailed(
-            f"systemd-sysusers made no user {service.ACCOUNT} with the group {service.GROUP}",
-            "make them with groupadd and useradd, and try again",
+            f"systemd-sysusers created no user {service.ACCOUNT} with the group {service.GROUP}",
+            "create them with groupadd and useradd, and try again",
         )
 
 
@@ -167,15 +167,15 @@ def _disable(place: _Place, names: list[str]) -> None:
 
 
 def _run(*command: str) -> None:
-    """Run a command of systemd's."""
+    """Run one of systemd's commands."""
     try:
-        done = subprocess.run(  # noqa: S603 -- names from here
+        done = subprocess.run(  # noqa: S603 -- a fixed command
             command, capture_output=True, check=False, text=True, timeout=TIME_LIMIT
         )
     except FileNotFoundError:
         raise SetupFailed(f"there is no {command[0]}", "install systemd's package") from None
     except subprocess.TimeoutExpired:
-        raise SetupFailed(f"{' '.join(command)}: no end within {TIME_LIMIT:.0f} s") from None
+        raise SetupFailed(f"{' '.join(command)}: not done within {TIME_LIMIT:.0f} s") from None
     if done.returncode != 0:
         raise SetupFailed(f"{' '.join(command)}: {done.stderr.strip() or done.returncode}")
 
@@ -186,7 +186,7 @@ def _unit_path(place: _Place, name: str) -> Path:
 
 
 def _is_changed_example(place: _Place, part: units.Part) -> bool:
-    """Return whether somebody made the example their own, or an older version left it."""
+    """Return whether somebody edited the example, or an older version installed it."""
     if part.source != units.EXAMPLE:
         return False
     content = place.tree.read(place.base / part.target)
@@ -204,17 +204,17 @@ def _say_next(place: _Place, found: program.Program) -> None:
     systemctl = " ".join(place.systemctl)
     if place.here:
         print(f"  {systemctl} enable --now openfit-tokend.socket openfit-tokend")
-        print(f"  {systemctl} restart openfit-tokend     (if it runs already: it keeps its tokens)")
+        print(f"  {systemctl} restart openfit-tokend     (if it is running; it keeps its tokens)")
     if place.user:
-        print("  loginctl enable-linger     (to have it run while you aren't logged in)")
+        print("  loginctl enable-linger     (to keep it running while you aren't logged in)")
     else:
         print(
-            f"  usermod -aG {service.GROUP} NAME     (for each who may ask; then they log in anew)"
+            f"  usermod -aG {service.GROUP} NAME     (for each user who may get tokens; log in again after)"
         )
 
 
 def _say_left(place: _Place) -> None:
-    """Say what stays: it was not ours, or would be missed."""
+    """Print what stays, because `install` didn't add it or users need it."""
     if place.user:
         left = [place.base / "openfit-tokend"]
     else:
@@ -226,6 +226,6 @@ def _say_left(place: _Place) -> None:
         if place.tree.outside(path).exists():
             print(f"{Done.LEFT:<14} {place.tree.outside(path)}")
     if place.here:
-        print(f"{Done.LEFT:<14} {sys.prefix}, this program itself")
+        print(f"{Done.LEFT:<14} {sys.prefix}, the program itself")
     if not place.user and place.here and service.account() is not None:
         print(f"{Done.LEFT:<14} user {service.ACCOUNT}, group {service.GROUP}")

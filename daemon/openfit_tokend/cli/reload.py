@@ -1,4 +1,4 @@
-"""`openfit-tokend reload`: let the running daemon read its configuration anew."""
+"""`openfit-tokend reload`: have the running daemon reread its configuration."""
 
 import os
 
@@ -10,15 +10,15 @@ from openfit_tokend.setup import service
 
 
 def reload(config: str | None, socket: str | None) -> int:
-    """Return when the new configuration is in force; give the exit status.
+    """Wait until the new configuration is in force; return the exit status.
 
-    Where nothing else names the socket, the configuration may: faulty as it may be, since what is
-    wrong with it is for the daemon to say.
+    If nothing else names the socket, the configuration may. It is looked up there even if the
+    configuration has faults: the daemon reports those.
     """
     try:
         if socket is None and not os.environ.get(VARIABLE):
             path = config_file.locate(config)
-            # The system's service has the one of its socket unit, whatever the configuration says.
+            # The system service uses its socket unit's, whatever the configuration says.
             socket = None if service.is_meant(path) else config_file.socket_of(path)
         with TokenClient(socket=socket) as client:
             client.reload()

@@ -1,4 +1,4 @@
-"""`openfit-tokend run`: be the daemon."""
+"""`openfit-tokend run`: run the daemon."""
 
 import os
 import resource
@@ -25,20 +25,20 @@ from openfit_tokend.serving.listener import AdoptedListener, Listener, SocketUnu
 from openfit_tokend.serving.peers import ambiguous
 from openfit_tokend.storage.ledger_file import LedgerFile, ledger_path
 
-SWITCH: Final = 0.0005
-"""Seconds after which a thread lets another one go on that waits. With Python's 5 ms a reload, or a
-thousand passwords to hash, would hold up the thread that serves; and it them."""
+SWITCH_INTERVAL: Final = 0.0005
+"""Seconds after which a thread gives way to one that waits. With Python's 5 ms, a reload or hashing a
+thousand passwords would hold up the thread that serves, and be held up by it."""
 
 
 def run(config: str | None, socket: str | None, level: str, form: str, terminal: Terminal) -> int:
-    """Serve until a signal or the end of the terminal; return the exit status."""
+    """Serve until a signal arrives or the terminal closes; return the exit status."""
     log.set_up(level, form)
     if os.geteuid() in ambiguous().users:
         log.error(
             "user_ambiguous",
             uid=os.geteuid(),
-            reason="in this user namespace that is also anybody who isn't mapped",
-            hint="run it as another user: in a container, as any other than nobody",
+            reason="in this user namespace, every unmapped user has this uid too",
+            hint="run it as another user: in a container, as any user but nobody",
         )
         return os.EX_CONFIG
     harden_process()
@@ -50,7 +50,7 @@ def run(config: str | None, socket: str | None, level: str, form: str, terminal:
         return complain(error)
     take_variables(profile.password for profile in settings.profiles.values())
     _raise_descriptor_limit()
-    sys.setswitchinterval(SWITCH)
+    sys.setswitchinterval(SWITCH_INTERVAL)
     try:
         listener = _listener(socket, settings, service)
         try:
@@ -66,10 +66,10 @@ def run(config: str | None, socket: str | None, level: str, form: str, terminal:
 def _listener(
     option: str | None, settings: Settings, service: Service
 ) -> Listener | AdoptedListener:
-    """Take the socket that was passed, or make one.
+    """Return a listener on the socket that was passed, or else on a new one.
 
     Raises:
-        SocketUnusable: neither can be done.
+        SocketUnusable: neither is possible.
     """
     passed = _adopted(service.sockets)
     if passed is None:
@@ -86,15 +86,15 @@ def _listener(
             "socket_settings_ignored",
             socket=passed.path,
             keys=", ".join(differences),
-            hint="the socket unit decides: change it there, or take them out",
+            hint="the socket unit decides: change them there, or remove them",
         )
     return passed
 
 
 def _adopted(passed: Sequence[Passed]) -> AdoptedListener | None:
-    """Take over a socket that a unit passed; one is enough."""
+    """Return a listener on the first socket that a unit passed; None: it passed none."""
     for more in passed[1:]:
-        log.error("socket_not_served", name=more.name, hint="one ListenStream= is served")
+        log.error("socket_not_served", name=more.name, hint="only one ListenStream= is served")
         os.close(more.fd)
     return AdoptedListener(passed[0].fd) if passed else None
 
@@ -118,7 +118,7 @@ def _serve(  # noqa: PLR0913, PLR0917 -- the parts that `run` has made
             "state_in_use",
             path=ledger.path,
             pid=ledger.holder(),
-            hint="another daemon has this configuration: use that one, or give this one another"
+            hint="another daemon uses this configuration: use that daemon, or give this one another"
             " STATE_DIRECTORY",
         )
         return os.EX_OSERR
@@ -142,15 +142,15 @@ def _serve(  # noqa: PLR0913, PLR0917 -- the parts that `run` has made
 async def _run_and_leave(daemon: Daemon) -> None:
     await daemon.run()
     log.flush()
-    # All is written and said. A thread that a name server or a disk holds must not keep us.
+    # All is written and logged. A thread stuck on a name server or a disk must not delay the exit.
     os._exit(0)
 
 
 def socket_path(option: str | None, settings: Settings) -> Path:
-    """Return where the socket is to be.
+    """Return the path for the socket.
 
     Raises:
-        SocketUnusable: nothing says where.
+        SocketUnusable: nothing names one.
     """
     given = option or settings.socket
     if given is not None:
@@ -161,13 +161,13 @@ def socket_path(option: str | None, settings: Settings) -> Path:
     if not runtime or not Path(runtime).is_absolute():
         raise SocketUnusable(
             "there is no place for the socket: XDG_RUNTIME_DIR is not set",
-            "name one with --socket, or `socket` in the configuration, in a directory of your own such"
-            " as ~/.config/openfit-tokend/run, and tell the clients: OPENFIT_TOKEN_SOCKET",
+            "name a path with --socket, or with `socket` in the configuration, in a directory of your own"
+            " such as ~/.config/openfit-tokend/run, and set OPENFIT_TOKEN_SOCKET for the clients",
         )
     return Path(runtime) / "openfit-tokend" / "socket"
 
 
 def _raise_descriptor_limit() -> None:
-    """Allow as many clients as the system lets us."""
+    """Raise the limit of open descriptors, and so of clients, to what the system allows."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

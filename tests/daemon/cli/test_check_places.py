@@ -82,7 +82,10 @@ def test_a_full_disk_is_warned_of(
 
     status, out = looked(place, place / "run" / "s", capsys)
 
-    assert (status, f"[WARN] state          no room is left at {place}/state\n" in out) == (0, True)
+    assert (status, f"[WARN] state          no space is left in {place}/state\n" in out) == (
+        0,
+        True,
+    )
 
 
 @needs_root
@@ -105,9 +108,12 @@ def test_directories_that_arent_writable_fail_with_the_users_name(
         out = capsys.readouterr().out
         assert status == 73
         assert (
-            f"[FAIL] socket         {socket} can't be made by nobody: its directory is not" in out
+            f"[FAIL] socket         {socket} can't be created by nobody: its directory is not"
+            in out
         )
-        assert f"[FAIL] state          nobody can't write to {daemon.state.parent}: no login" in out
+        assert (
+            f"[FAIL] state          nobody can't write to {daemon.state.parent}: the daemon" in out
+        )
 
 
 def test_the_option_is_the_commands_too() -> None:
@@ -118,7 +124,7 @@ def test_the_option_is_the_commands_too() -> None:
         )
 
     assert done.returncode == 0
-    assert f"{daemon.socket}, a daemon runs there\n" in done.stdout
+    assert f"{daemon.socket}, in use by a daemon\n" in done.stdout
 
 
 def test_a_login_that_is_advised_is_the_profiles_own(

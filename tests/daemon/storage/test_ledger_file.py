@@ -465,5 +465,5 @@ def test_a_daemon_whose_state_others_rule_does_not_start_and_writes_nothing() ->
         assert f"{daemon.state.parent} belongs to {EVE}, not to root" in done.stderr
         assert f"chown root {daemon.state.parent}" in done.stderr
         assert checked.returncode == 71
-        assert f"others could exchange the ledger: {daemon.state.parent} belongs" in checked.stdout
+        assert f"others could replace the ledger: {daemon.state.parent} belongs" in checked.stdout
         assert precious.read_text() == "precious"

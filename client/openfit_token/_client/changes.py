@@ -48,6 +48,11 @@ class Change:
 
     __slots__ = ("expires_at", "id", "profile", "state")
 
+    profile: str
+    state: str
+    id: str | None
+    expires_at: float | None
+
     def __init__(self, fields: "Mapping[Value, Value]") -> None:
         """Take the daemon's words.
 

@@ -54,10 +54,10 @@ class Daemon:
 
     def __init__(self, emulator: Emulator, *, pause: float = 0.0, **settings: Setting) -> None:
         self._directory = TemporaryDirectory(prefix="openfit-", dir=temporary_parent())
-        self.directory = Path(self._directory.name)
-        self.socket = self.directory / "socket"
-        self.config = self.directory / "config.toml"
-        self.password_file = self.directory / "password"
+        self.directory: Path = Path(self._directory.name)
+        self.socket: Path = self.directory / "socket"
+        self.config: Path = self.directory / "config.toml"
+        self.password_file: Path = self.directory / "password"
         self._log = self.directory / "log"
         self._program = _HURRIED.format(pause=pause, floor=min(1.0, max(_LOOK, pause)))
         self._process: subprocess.Popen[bytes] | None = None

@@ -59,7 +59,7 @@ class Emulator:
     def __init__(
         self, *, token_lifetime: int = 3600, faults: Sequence[str] = (), options: Sequence[str] = ()
     ) -> None:
-        self.url = ""
+        self.url: str = ""
         """Where the token server is."""
         self._options = [
             f"--token-lifetime={token_lifetime}",

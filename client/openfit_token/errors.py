@@ -1,4 +1,4 @@
-"""Every error a caller can meet, one class for each code of the wire, with its exit status.
+"""All errors that callers can get: one class for each code of the wire, with its exit status.
 
     TokenError
      ├─ answered by the daemon (their `code` is the protocol's: add, never change, never reuse)
@@ -6,7 +6,7 @@
      │   ├─ LoginRejected  ClientRejected  SecretUnavailable  BudgetSpent  LoggedOut
      │   ├─ Unavailable  TimedOut  MinTtl
      │   └─ Overloaded  Stopping  ConfigRejected  Internal
-     └─ met on the way to it (no code on the wire)
+     └─ raised on the way to it (no code on the wire)
          ├─ DaemonUnreachable  DaemonUntrusted  ProtocolViolation
          └─ ForeignOrigin
 
@@ -49,7 +49,7 @@ class TokenError(Exception):
 
 
 class BadRequest(TokenError):
-    """The daemon was sent no valid message, or a wrong or unknown parameter."""
+    """The request isn't a valid message, or has a wrong or unknown parameter."""
 
     code = "BAD_REQUEST"
     exit_status = 76
@@ -119,7 +119,7 @@ class TimedOut(TokenError):
 
 
 class MinTtl(TokenError):
-    """Even a new token doesn't live as long as was asked."""
+    """Even a new token doesn't live as long as requested."""
 
     code = "MIN_TTL"
     exit_status = 64
@@ -133,7 +133,7 @@ class LoggedOut(TokenError):
 
 
 class Overloaded(TokenError):
-    """A limit of the daemon was met."""
+    """A limit of the daemon was reached."""
 
     code = "OVERLOADED"
     exit_status = 75
@@ -147,14 +147,14 @@ class Stopping(TokenError):
 
 
 class ConfigRejected(TokenError):
-    """Reload met a faulty configuration: the old one stays. The message has all faults."""
+    """The new configuration is invalid, so the old one stays in force. The message lists all errors."""
 
     code = "CONFIG_REJECTED"
     exit_status = 78
 
 
 class Internal(TokenError):
-    """A fault of the daemon; its log has it. Also any code this client doesn't know."""
+    """An internal error in the daemon; see its log. Also any code this client doesn't know."""
 
     code = "INTERNAL"
     exit_status = 70
@@ -167,19 +167,19 @@ class DaemonUnreachable(TokenError):
 
 
 class DaemonUntrusted(TokenError):
-    """Who listens at the socket is neither root, nor the caller, nor the socket directory's owner."""
+    """The listener is neither root, nor the caller, nor the owner of the socket's directory."""
 
     exit_status = 77
 
 
 class ProtocolViolation(TokenError):
-    """The peer sent what the protocol doesn't allow."""
+    """The peer broke the protocol."""
 
     exit_status = 76
 
 
 class ForeignOrigin(TokenError):
-    """A request goes elsewhere than the token is good for: nothing was sent."""
+    """The token isn't for the origin that a request goes to; nothing was sent."""
 
     exit_status = 64
 

@@ -4,7 +4,7 @@
     with httpx.Client(auth=auth, base_url=auth.api_url()) as api:
         api.get("/v1/...")
 
-It is for AsyncClient too, on asyncio and on trio.
+It works with AsyncClient too, on asyncio and on trio.
 """
 
 from collections.abc import AsyncGenerator, Generator, Iterable
@@ -22,16 +22,16 @@ from openfit_token.errors import TokenError
 
 
 class OpenFitAuth(Supply, httpx.Auth):
-    """Send the current token; when the API answers 401 to it, have it replaced and repeat once.
+    """Send the current token; if the API answers 401 to it, have it replaced and repeat once.
 
-    A request whose body can't be read a second time isn't repeated: the 401 is its answer, and the
-    next request has a new token. So is a 401 to the second token. Threads and tasks may share it.
+    A request whose body can't be read a second time isn't repeated: the 401 is returned, and the
+    next request has a new token. A 401 to the second token is returned too. Threads and tasks may share it.
 
-    A token goes to the origin of its `api_url`, and to those that are named as `origins`. A request
-    that is sent elsewhere raises ForeignOrigin before anything is sent; one that is redirected
-    elsewhere goes there without the token, as httpx does it.
+    A token goes to the origin of its `api_url`, and to those in `origins`. A request to another one
+    raises ForeignOrigin before anything is sent; one that is redirected to another one goes there
+    without the token, as always in httpx.
 
-    Requests raise a TokenError where the daemon gives no token.
+    Requests raise a TokenError if there is no token.
     """
 
     def __init__(
@@ -44,10 +44,10 @@ class OpenFitAuth(Supply, httpx.Auth):
     ) -> None:
         super().__init__(profile, socket=socket, wait=wait, origins=origins)
         self._async_client = AsyncTokenClient(profile, socket)
-        self._async_client.close()  # keeps no connection, as the other one
+        self._async_client.close()  # keeps no connection, like the blocking one
 
     async def async_api_url(self) -> str:
-        """As `api_url`, for async programs."""
+        """Return the URL of the API, as `api_url` does, for async programs."""
         return (await self._async_token()).api_url
 
     def sync_auth_flow(
@@ -98,7 +98,7 @@ class OpenFitAuth(Supply, httpx.Auth):
 
 
 def _was_refused(response: httpx.Response, token: Token) -> bool:
-    """Return whether this is a 401 to this very token: redirected to another host, it wasn't sent."""
+    """Return whether this is a 401 to this token, which isn't sent after a redirect to another host."""
     sent = response.request.headers.get("Authorization")
     return response.status_code == HTTPStatus.UNAUTHORIZED and sent == token.authorization
 

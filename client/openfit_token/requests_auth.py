@@ -23,7 +23,7 @@ from openfit_token._shared.origin import origin
 
 @final
 class _Sent:
-    """The token that a request had when it was last sent; those it is redirected to share it."""
+    """The token that a request was last sent with; the requests it is redirected to share it."""
 
     __slots__ = ("token",)
 
@@ -32,16 +32,16 @@ class _Sent:
 
 
 class OpenFitAuth(Supply, AuthBase):
-    """Send the current token; when the API answers 401 to it, have it replaced and repeat once.
+    """Send the current token; if the API answers 401 to it, have it replaced and repeat once.
 
-    A request whose body can't be read a second time isn't repeated: the 401 is its answer, and the
-    next request has a new token. So is a 401 to the second token. Threads may share it.
+    A request whose body can't be read a second time isn't repeated: the 401 is returned, and the
+    next request has a new token. A 401 to the second token is returned too. Threads may share it.
 
-    A token goes to the origin of its `api_url`, and to those that are named as `origins`. A request
-    that is sent elsewhere raises ForeignOrigin before anything is sent; one that is redirected
-    elsewhere goes there without the token, as requests does it.
+    A token goes to the origin of its `api_url`, and to those in `origins`. A request to another one
+    raises ForeignOrigin before anything is sent; one that is redirected to another one goes there
+    without the token, as always in requests.
 
-    Requests raise a TokenError where the daemon gives no token.
+    Requests raise a TokenError if there is no token.
     """
 
     def __call__(self, r: PreparedRequest) -> PreparedRequest:
@@ -60,7 +60,7 @@ class OpenFitAuth(Supply, AuthBase):
     def _repeat(self, sent: _Sent, response: Response, **options: Any) -> Response:  # noqa: ANN401 -- requests' own, passed on
         """Return the answer to use: this one, or the one to the repeated request."""
         request, refused = response.request, sent.token
-        # Redirected to another host it had no token: that 401 is not ours.
+        # After a redirect to another host it had no token: that 401 isn't about ours.
         had = request.headers.get("Authorization")
         if response.status_code != HTTPStatus.UNAUTHORIZED or had != refused.authorization:
             return response
@@ -71,7 +71,7 @@ class OpenFitAuth(Supply, AuthBase):
         response.close()
         token = self._token(refused)
         response.request = request.copy()
-        # This one gets the new token, since it is what requests copies for a redirect.
+        # The new token goes into this one, since requests copies it for a redirect.
         self._sign(request, token)
         sent.token = token
         repeated: Response = response.connection.send(request, **options)
@@ -80,7 +80,7 @@ class OpenFitAuth(Supply, AuthBase):
 
 
 def _can_be_repeated(request: PreparedRequest) -> bool:
-    """Return whether the body is bytes, or a file that could be set back to where it was."""
+    """Return whether the body is bytes, or a file that was rewound."""
     if isinstance(request.body, str | bytes | None):
         return True
     try:

@@ -276,7 +276,7 @@ class Daemon:
             return ConfigRejected(self.profiles.config_error, error.hint)
         except Exception:  # noqa: BLE001 -- a fault of ours must not end the sessions
             log.exception("internal_fault", method="reload")
-            return Internal("a fault of the daemon", "its log has the details")
+            return Internal("internal error in the daemon", "its log has the details")
         return {}
 
     async def _apply(self, settings: Settings, tools: Tools) -> None:

@@ -191,7 +191,7 @@ def test_an_operators_order_is_never_sent_twice(place: Path, method: str) -> Non
     ):
         getattr(client, method)()
 
-    assert caught.value.hint == f"whether it did the {method} isn't known"
+    assert caught.value.hint == f"it isn't known whether the {method} was done"
     assert len(daemon.requests) == 1
 
 
@@ -271,20 +271,20 @@ def test_a_large_status_is_read_whole(place: Path) -> None:
 @pytest.mark.parametrize(
     ("answer", "complaint"),
     [
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "not the protocol's"),
-        (b"\xc1", "not the protocol's: not MessagePack"),
-        (b"\x2a", "not the protocol's"),
-        (encode_result(4711, {}), "answered another call than was made"),
-        (encode_result(1, token_fields()) * 2, "answered more than was asked"),
-        (encode_result(1, ["token"]), "is no map"),
-        (encode_result(1, {"access_token": "a"}), "is no token: profile is no plain text"),
-        (encode_result(1, token_fields(expires_at="soon")), "expires_at is no number"),
-        (encode_result(1, token_fields(expires_at=float("inf"))), "expires_at is no number"),
-        (encode_result(1, token_fields(degraded="yes")), "degraded is no error"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "breaks the protocol"),
+        (b"\xc1", "breaks the protocol: not MessagePack"),
+        (b"\x2a", "breaks the protocol"),
+        (encode_result(4711, {}), "answered a call that wasn't made"),
+        (encode_result(1, token_fields()) * 2, "answered more than one call"),
+        (encode_result(1, ["token"]), "is not a map"),
+        (encode_result(1, {"access_token": "a"}), "is not a token: profile is not plain text"),
+        (encode_result(1, token_fields(expires_at="soon")), "expires_at is not a number"),
+        (encode_result(1, token_fields(expires_at=float("inf"))), "expires_at is not a number"),
+        (encode_result(1, token_fields(degraded="yes")), "degraded is not an error"),
         (encode_result(1, token_fields(access_token="")), "doesn't fit into an HTTP header"),
         (
             encode_result(1, token_fields(access_token="a\r\nHost: evil")),
-            "access_token is no plain text",
+            "access_token is not plain text",
         ),
     ],
 )

@@ -224,7 +224,7 @@ def test_what_is_no_duration_is_said_to_be_none(run: Run, text: str) -> None:
             "get --min-ttl inf",
             "argument --min-ttl: 'inf' is not a duration, such as 90, 90s, 10m or 1h",
         ),
-        ("get --format xml", "argument --format: 'xml' is none of raw, header, json, env, curl"),
+        ("get --format xml", "argument --format: 'xml' is not one of raw, header, json, env, curl"),
         ("get --prof x", "unrecognized arguments: --prof x"),
         ("get --profile \udcff", r"argument --profile: '\udcff' is not valid text"),
         ("status --format json", "unrecognized arguments: --format json"),
@@ -378,7 +378,7 @@ def test_garbage_ends_with_76(place: Path, run: Run) -> None:
         status, out, err = run("get", "--socket", daemon.path)
 
     assert (status, out) == (76, "")
-    assert err.startswith("openfit-token: the daemon's answer is not the protocol's")
+    assert err.startswith("openfit-token: the daemon's answer breaks the protocol")
 
 
 def test_a_daemons_text_cant_command_the_terminal(place: Path, run: Run) -> None:
@@ -434,7 +434,7 @@ def test_refuse_says_that_the_token_was_replaced_before(place: Path, run: Run) -
         assert run("refuse", "0123456789abcdef", "--socket", daemon.path) == (
             0,
             "token-b\n",
-            "openfit-token: that token isn't the current one any more: the current one follows\n",
+            "openfit-token: that token is no longer the current one; printing the current one\n",
         )
 
 
@@ -451,8 +451,8 @@ def test_refuse_takes_no_token_for_an_id_and_does_not_show_it(run: Run, mistaken
 
     assert (status, out) == (64, "")
     assert err == (
-        "openfit-token: refuse: an id has 16 hex digits, which that hasn't\n"
-        '  a token goes to standard input: printf %s "$TOKEN" | openfit-token refuse\n'
+        "openfit-token: refuse: that is not an id of 16 hex digits\n"
+        '  pass the token itself on standard input: printf %s "$TOKEN" | openfit-token refuse\n'
     )
 
 
@@ -462,7 +462,7 @@ def test_refuse_without_any_token_is_wrong_usage(run: Run) -> None:
         "",
         (
             "openfit-token: refuse: which token?"
-            " Give its id, or the token itself on standard input\n"
+            " Pass its id, or the token itself on standard input\n"
             '  for example: printf %s "$TOKEN" | openfit-token refuse\n'
         ),
     )

@@ -234,7 +234,7 @@ def test_a_stranger_who_listens_is_not_trusted_until_the_directory_is_that_users
         run.chmod(0o755)
         found = doctor("--socket", daemon.path)
         assert (found.status, found.troubles) == (77, [("FAIL", "owner")])
-        assert "a directory of that user's" in found.of("owner").fix
+        assert "a directory of theirs" in found.of("owner").fix
 
         os.chown(run, NOBODY, NOBODY)
         found = doctor("--socket", daemon.path)
@@ -253,7 +253,7 @@ def test_a_stranger_who_listens_is_not_trusted_until_the_directory_is_that_users
     [
         (silent, 69, "it hangs"),
         (dropping, 69, "it closed the connection"),
-        (babbling, 76, "no openfit-tokend: the daemon's answer is not the protocol's"),
+        (babbling, 76, "no openfit-tokend: the daemon's answer breaks the protocol"),
         (failing(NoSuchMethod("there is no hello")), 76, "no openfit-tokend: there is no hello"),
         (failing(Overloaded("too many connections", "close some")), 75, "too many connections"),
         (well({"name": "another"}), 76, "calls itself 'another'"),

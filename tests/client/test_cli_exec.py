@@ -94,7 +94,7 @@ def test_what_fits_into_no_environment_is_a_fault_of_the_daemon(place: Path) -> 
         done = run(daemon, "--", "true")
 
     assert done.returncode == 76
-    assert b"api_url is no plain text" in done.stderr
+    assert b"api_url is not plain text" in done.stderr
 
 
 @pytest.mark.parametrize("words", [["exec"], ["exec", "--"], ["exec", "--profile", "p", "--"]])

@@ -62,9 +62,9 @@ def test_a_listener_that_may_be_anybody_is_not_believed(place: Path) -> None:
         message, hint = told(path, f"0 0 1000,{NOBODY} {NOBODY} 1", uid=0)
 
     assert (
-        f"(uid {NOBODY}) listens at {path}, and in this user namespace that is anybody" in message
+        f"(uid {NOBODY}) listens at {path}, and in this user namespace that is any user" in message
     )
-    assert hint == "let the daemon run as a user whom this user namespace maps"
+    assert hint == "run the daemon as a user who is mapped into this user namespace"
 
 
 @needs_namespaces
@@ -77,7 +77,7 @@ def test_a_directory_whose_owner_may_be_anybody_is_nobodys_own_and_no_services(
         message, hint = told(path, f"0 0 1000,{NOBODY} {NOBODY} 1", uid)
 
     assert f"{path.parent} belongs to nobody (uid {NOBODY}), and in this user namespace" in message
-    assert "whom this user namespace maps" in hint
+    assert "mapped into this user namespace" in hint
 
 
 @needs_namespaces
@@ -89,7 +89,7 @@ def test_a_client_whose_own_number_may_be_anybody_does_not_take_it_for_itself_an
         message, hint = told(path, f"0 0 1000,{NOBODY} {NOBODY} 1", uid=NOBODY)
 
     assert f"(uid {NOBODY}) listens at {path}" in message
-    assert hint == "run as another user than that, daemon and client"
+    assert hint == "run daemon and client as another user"
 
 
 @needs_namespaces

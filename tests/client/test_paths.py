@@ -127,7 +127,7 @@ def test_even_our_own_daemon_is_not_trusted_where_others_can_replace_it(place: P
 
     with (
         listener(place / "s"),
-        pytest.raises(DaemonUntrusted, match=f"{place} can be written to by"),
+        pytest.raises(DaemonUntrusted, match=f"{place} can be written by"),
     ):
         paths.connect(str(place / "s"))
 
@@ -161,8 +161,8 @@ def test_root_is_trusted_by_all(place: Path) -> None:
     [
         (0, 0o755, "nobody listens at"),
         (EVE, 0o755, "nobody listens at"),
-        (NOBODY, 0o777, "can be written to by everybody"),
-        (NOBODY, 0o770, "can be written to by the group"),
+        (NOBODY, 0o777, "can be written by everybody"),
+        (NOBODY, 0o770, "can be written by the group"),
         (NOBODY, 0o1777, "belongs to nobody"),
         (0, 0o1777, "belongs to nobody"),  # as /tmp
     ],
@@ -307,7 +307,7 @@ def test_a_socket_of_another_group_is_named_with_the_way_in(place: Path) -> None
 
     assert caught.value.message == (f"permission denied: {place}/s (root:{STRANGERS}, mode 0660)")
     assert caught.value.hint == (
-        f"join its group: `sudo usermod -aG {STRANGERS} nobody`, then log in anew"
+        f"join its group: `sudo usermod -aG {STRANGERS} nobody`, then log in again"
     )
 
 
@@ -331,7 +331,7 @@ def test_who_was_put_into_the_group_after_logging_in_is_told_how_to_be_in_it_now
             paths.connect(str(place / "s"))
 
     assert caught.value.hint == (
-        "you were put into group etl after you logged in: log in anew, or `newgrp etl`"
+        "you were put into group etl after you logged in: log in again, or `newgrp etl`"
     )
 
 

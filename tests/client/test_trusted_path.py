@@ -206,11 +206,11 @@ def test_the_table_of_trees(place: Path, case: Case) -> None:
 @pytest.mark.parametrize(
     ("tree", "wrong", "said", "remedy"),
     [
-        ("a eve 755", "a", f"belongs to {EVE}, neither to root nor to {ME}", "chown {me} {place}/a, or"),
-        ("a root 777", "a", "can be written to by everybody (mode 0777)", "chmod go-w {place}/a"),
-        ("a me:eve 2775", "a", f"can be written to by the group {EVE} (mode 2775)", "chmod go-w {place}/a"),
-        ("a root 1777", "a", "can be written to by everybody (mode 1777)", "name a place in a"),
-        ("a eve -> /", "a", f"belongs to {EVE}, neither to root nor to {ME}", "chown -h {me} {place}/a"),
+        ("a eve 755", "a", f"belongs to {EVE}, not to root or {ME}", "chown {me} {place}/a, or"),
+        ("a root 777", "a", "can be written by everybody (mode 0777)", "chmod go-w {place}/a"),
+        ("a me:eve 2775", "a", f"can be written by the group {EVE} (mode 2775)", "chmod go-w {place}/a"),
+        ("a root 1777", "a", "can be written by everybody (mode 1777)", "use a path in a"),
+        ("a eve -> /", "a", f"belongs to {EVE}, not to root or {ME}", "chown -h {me} {place}/a"),
     ],
 )  # fmt: skip
 @needs_root

@@ -526,8 +526,8 @@ def test_profiles_are_tables() -> None:
 
 
 PROFILE_NAME_RULE = (
-    "a profile's name must be of A-Z a-z 0-9 _ . - only, begin with a letter or digit,"
-    " and not be longer than 64 characters"
+    "a profile's name consists of A-Z a-z 0-9 _ . -, begins with a letter or digit,"
+    " and has at most 64 characters"
 )
 
 

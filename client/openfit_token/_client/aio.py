@@ -28,9 +28,9 @@ from openfit_token.errors import DaemonUnreachable, Stopping, TokenError
 class AsyncTokenClient:
     """A client of the daemon that keeps its connections. Any number of tasks may share it.
 
-    Each call waits on a connection of its own: so a cancelled call closes just that, and no task
-    runs behind the caller's back. When the daemon was restarted, calls are sent again as
-    TokenClient does it; the errors are the same too. `wait` is in seconds, at most 300.
+    Each call has its own connection: a cancelled call closes only that, and no task runs in the
+    background. If the daemon is restarted, calls are sent again, as TokenClient does it; the errors
+    are the same too. `wait` is in seconds, at most 300.
 
     >>> async def main() -> str:
     ...     async with AsyncTokenClient(profile="main") as client:
@@ -45,19 +45,19 @@ class AsyncTokenClient:
         self._pool = Pool()
 
     async def get_token(self, *, min_ttl: float | None = None, wait: float = DEFAULT_WAIT) -> Token:
-        """Return the current token; with `min_ttl`, one that lives at least so many seconds."""
+        """Return the current token; with `min_ttl`, one that lives at least that many seconds."""
         return calls.token(await self._call(calls.get_token(self._profile, min_ttl, wait)))
 
     async def refuse(self, token: Token | str, *, wait: float = DEFAULT_WAIT) -> Token:
-        """Say that the API answered 401 to this token (or to the one with this id); give another."""
+        """Report that the API answered 401 to this token, or to the one with this id; return another."""
         return calls.token(await self._call(calls.refuse(self._profile, token, wait)))
 
     async def refresh(self, *, wait: float = DEFAULT_WAIT) -> Token:
-        """Have the token replaced though nothing is wrong with it; give the new one."""
+        """Have the token replaced though nothing is wrong with it; return the new one."""
         return calls.token(await self._call(calls.refresh(self._profile, wait)))
 
     async def login(self, password: str | None = None, *, wait: float = DEFAULT_WAIT) -> Token:
-        """Have the daemon log in anew, with this password or its own. For operators."""
+        """Have the daemon log in again, with this password or its own. For operators."""
         return calls.token(await self._call(calls.login(self._profile, password, wait)))
 
     async def logout(self) -> None:
@@ -69,17 +69,17 @@ class AsyncTokenClient:
         calls.fields(await self._call(calls.reload()))
 
     async def hello(self) -> dict[str, object]:
-        """Return the daemon's name, version, protocol, pid, uptime and the profiles one may use."""
+        """Return the daemon's name, version, protocol, pid, uptime, and the profiles that the caller may use."""
         return calls.fields(await self._call(calls.hello()))
 
     async def status(self) -> dict[str, object]:
-        """Return the state of this client's profile; of all one may use if it has none."""
+        """Return the status of this client's profile, or of all that the caller may use if it has none."""
         return calls.fields(await self._call(calls.status(self._profile)))
 
     async def changes(self) -> AsyncGenerator[Change]:
-        """Return how the profile stands, and then each new token and each change of state. No end.
+        """Yield the profile's present state, then each new token and each change of state, without end.
 
-        While the daemon is restarted it waits for it. Whoever wants the token asks `get_token`.
+        It waits for a daemon that is being restarted. To get the token itself, call `get_token`.
         """
         feed, channel = Feed(self._profile), None
         try:
@@ -104,7 +104,7 @@ class AsyncTokenClient:
                 channel.close()
 
     def close(self) -> None:
-        """Close the kept connections. Calls still work, but then keep none."""
+        """Close the kept connections. Later calls still work, but keep none."""
         self._pool.close()
 
     async def __aenter__(self) -> Self:
@@ -119,7 +119,7 @@ class AsyncTokenClient:
         self.close()
 
     def _connect(self) -> socket:
-        """Connect to the daemon's socket, and to no other from then on: that is another's login."""
+        """Connect to the daemon's socket; from then on to no other, which could have another login."""
         path = find() if self._path is None else self._path
         channel = connect(path)
         self._path = path

@@ -41,12 +41,12 @@ def get_token(
     wait: float = DEFAULT_WAIT,
     socket: str | None = None,
 ) -> "Token":
-    """Return the current token, from a connection of its own. Ask a TokenClient when asking often.
+    """Return the current token, over a new connection. For many calls, use a TokenClient.
 
     Args:
         profile: whose token; left out: the daemon's default, or the only one.
-        min_ttl: seconds the token has to live at least.
-        wait: seconds to wait for a token while the daemon holds none that would do.
+        min_ttl: seconds that the token must still live.
+        wait: seconds to wait while the daemon has no suitable token.
         socket: the daemon's socket; left out: $OPENFIT_TOKEN_SOCKET, else the user's own daemon's,
             else the machine's.
 
@@ -61,14 +61,14 @@ def get_token(
 
 
 class TokenClient:
-    """A client of the daemon that keeps its connection. Threads may share it, a fork is noticed.
+    """A client of the daemon that keeps its connections. Threads may share it; a fork is noticed.
 
-    Each call waits on a connection of its own, so a long one holds up no other. When the daemon
-    was restarted, calls are sent again, as long as their `wait` lasts; not so login, logout and
-    reload, nor when the daemon wasn't there in the first place.
+    Each call has its own connection, so a long one doesn't delay others. If the daemon is restarted,
+    calls are sent again, as long as their `wait` lasts; except login, logout and reload, and except
+    if the daemon wasn't there in the first place.
 
-    All calls raise a TokenError: what the daemon answered; DaemonUnreachable when it isn't there,
-    or not a few seconds after `wait`; DaemonUntrusted; ProtocolViolation. `wait` is in seconds, at
+    All calls raise a TokenError: the daemon's answer; DaemonUnreachable if it isn't there, or hasn't
+    answered a few seconds after `wait`; DaemonUntrusted; ProtocolViolation. `wait` is in seconds, at
     most 300.
 
     Args:
@@ -89,33 +89,34 @@ class TokenClient:
         self._pool = Pool()
 
     def get_token(self, *, min_ttl: float | None = None, wait: float = DEFAULT_WAIT) -> "Token":
-        """Return the current token; with `min_ttl`, one that lives at least so many seconds.
+        """Return the current token; with `min_ttl`, one that lives at least that many seconds.
 
         Raises:
-            MinTtl: even a new one doesn't.
-            TokenError: there is none: LoginRejected, Unavailable, TimedOut, ...
+            MinTtl: even a new one doesn't live that long.
+            TokenError: there is no token: LoginRejected, Unavailable, TimedOut, ...
         """
         return calls.token(self._call(calls.get_token(self._profile, min_ttl, wait)))
 
     def refuse(self, token: "Token | str", *, wait: float = DEFAULT_WAIT) -> "Token":
-        """Say that the API answered 401 to this token (or to the one with this id); give another.
+        """Report that the API answered 401 to this token, or to the one with this id; return another.
 
-        Repeat the request once with that; if it is refused too, the token isn't what is wrong.
+        Repeat the request once with the new one. If that is refused too, the token isn't the problem.
         """
         return calls.token(self._call(calls.refuse(self._profile, token, wait)))
 
     def refresh(self, *, wait: float = DEFAULT_WAIT) -> "Token":
-        """Have the token replaced though nothing is wrong with it; give the new one."""
+        """Have the token replaced though nothing is wrong with it; return the new one."""
         return calls.token(self._call(calls.refresh(self._profile, wait)))
 
     def login(self, password: str | None = None, *, wait: float = DEFAULT_WAIT) -> "Token":
-        """Have the daemon log in anew, with this password or its own. For operators.
+        """Have the daemon log in again, with this password or its own. For operators.
 
-        Each rejected password brings the account nearer to its lock, so this is never sent twice.
+        Each rejected password brings the account closer to a lockout, so this is never sent twice.
 
         Raises:
             NotAllowed: the caller is no operator.
-            LoginRejected: the password is wrong. BudgetSpent: too many were; nothing was sent.
+            LoginRejected: the password is wrong.
+            BudgetSpent: too many were rejected before; nothing was sent.
         """
         return calls.token(self._call(calls.login(self._profile, password, wait)))
 
@@ -127,12 +128,12 @@ class TokenClient:
         """Have the daemon read its configuration; return when it is in force. For operators.
 
         Raises:
-            ConfigRejected: it is faulty, and the old one stays.
+            ConfigRejected: it is invalid; the old one stays in force.
         """
         calls.fields(self._call(calls.reload()))
 
     def hello(self) -> dict[str, object]:
-        """Return the daemon's name, version, protocol, pid, uptime and the profiles one may use.
+        """Return the daemon's name, version, protocol, pid, uptime, and the profiles that the caller may use.
 
         >>> with TokenClient() as client:
         ...     client.hello()["profiles"]
@@ -141,13 +142,13 @@ class TokenClient:
         return calls.fields(self._call(calls.hello()))
 
     def status(self) -> dict[str, object]:
-        """Return the state of this client's profile; of all one may use if it has none."""
+        """Return the status of this client's profile, or of all that the caller may use if it has none."""
         return calls.fields(self._call(calls.status(self._profile)))
 
     def changes(self) -> "Generator[Change]":
-        """Return how the profile stands, and then each new token and each change of state. No end.
+        """Yield the profile's present state, then each new token and each change of state, without end.
 
-        While the daemon is restarted it waits for it. Whoever wants the token asks `get_token`.
+        It waits for a daemon that is being restarted. To get the token itself, call `get_token`.
 
         >>> next(TokenClient().changes())
         <Change main fresh ...>
@@ -158,7 +159,7 @@ class TokenClient:
         try:
             while True:
                 if channel is not None and process != os.getpid():
-                    channel.close()  # our parent reads from it: each would miss what the other read
+                    channel.close()  # the parent process reads from it too: each would miss what the other read
                     channel = None
                 process = os.getpid()
                 try:
@@ -180,7 +181,7 @@ class TokenClient:
                 channel.close()
 
     def close(self) -> None:
-        """Close the kept connections. Calls still work, but then keep none."""
+        """Close the kept connections. Later calls still work, but keep none."""
         self._pool.close()
 
     def __enter__(self) -> "Self":
@@ -195,7 +196,7 @@ class TokenClient:
         self.close()
 
     def _connect(self) -> "socket":
-        """Connect to the daemon's socket, and to no other from then on: that is another's login."""
+        """Connect to the daemon's socket; from then on to no other, which could have another login."""
         path = find() if self._path is None else self._path
         channel = connect(path)
         self._path = path

@@ -1,4 +1,4 @@
-"""What each method sends, and what its answer must look like. No I/O: both clients use it."""
+"""What each method sends, and what its answer must look like. No I/O: both clients use this."""
 
 from math import isfinite
 
@@ -27,8 +27,8 @@ class Call:
     Attributes:
         method: its name on the wire.
         params: its parameters; those that are None are left out.
-        patience: seconds within which the daemon answers if it is well.
-        again: whether it may be sent a second time when the first one's answer was lost.
+        patience: seconds within which a healthy daemon answers.
+        again: whether it may be sent again if the answer to the first was lost.
     """
 
     __slots__ = ("again", "method", "params", "patience")
@@ -50,23 +50,23 @@ class Call:
 
 
 def _patience(wait: float) -> float:
-    """Return the seconds of a `wait`. One that the daemon will refuse is refused soon enough."""
+    """Return the seconds of a `wait`, within the limits: the daemon refuses others at once."""
     return min(max(0.0, wait), MAX_WAIT)
 
 
 def hello() -> Call:
-    """Ask who answers, and for the profiles that the caller may use."""
+    """Ask for the daemon's identity, and the profiles that the caller may use."""
     return Call("hello", {}, _AT_ONCE)
 
 
 def get_token(profile: str | None, min_ttl: float | None, wait: float) -> Call:
-    """Ask for the current token; with `min_ttl`, for one that lives so many seconds."""
+    """Ask for the current token; with `min_ttl`, for one that lives that many seconds."""
     params = {"profile": profile, "min_ttl": min_ttl, "wait": wait}
     return Call("get_token", params, _patience(wait))
 
 
 def refuse(profile: str | None, token: Token | str, wait: float) -> Call:
-    """Tell which token the API refused, by itself or by its id, and ask for another."""
+    """Say which token the API refused, by the token or its id, and ask for another."""
     refused = token.id if isinstance(token, Token) else token
     return Call("refuse", {"profile": profile, "id": refused, "wait": wait}, _patience(wait))
 
@@ -77,18 +77,18 @@ def refresh(profile: str | None, wait: float) -> Call:
 
 
 def login(profile: str | None, password: str | None, wait: float) -> Call:
-    """Order a login. Sent twice it could spend two of the few passwords that may be wrong."""
+    """Order a login. Sent twice, it could use two of the few logins that may be rejected."""
     params = {"profile": profile, "password": password, "wait": wait}
     return Call("login", params, _patience(wait), again=False)
 
 
 def logout(profile: str | None) -> Call:
-    """Order a logout. Sent twice it could undo somebody's login in between."""
+    """Order a logout. Sent twice, it could undo a login in between."""
     return Call("logout", {"profile": profile}, _OPERATION, again=False)
 
 
 def reload() -> Call:
-    """Order a reload of the configuration. Each may be another."""
+    """Order a reload of the configuration. Sent twice, it could read two different ones."""
     return Call("reload", {}, _OPERATION, again=False)
 
 
@@ -101,33 +101,33 @@ def fields(answer: object) -> dict[str, object]:
     """Return an answer that is a map.
 
     Raises:
-        ProtocolViolation: it is none.
+        ProtocolViolation: it isn't one.
     """
     if not isinstance(answer, dict):
-        raise ProtocolViolation("the daemon's answer is no map")
+        raise ProtocolViolation("the daemon's answer is not a map")
     return answer  # pyright: ignore[reportUnknownVariableType] -- typing.cast would load typing
 
 
 def token(answer: object) -> Token:
-    """Return the token of an answer, fit to be put into an HTTP header, a line or a variable.
+    """Return the token of an answer, safe for an HTTP header, a line or a variable.
 
-    No control character is in it: a line feed would let the token write headers of its own, and no
-    variable holds a NUL.
+    It has no control characters: a line feed would let the token add headers, and a variable can't
+    hold a NUL.
 
     Raises:
-        ProtocolViolation: a field is missing or of another kind.
+        ProtocolViolation: a field is missing or has the wrong type.
     """
     found = fields(answer)
     for name in _TEXTS:
         value = found.get(name)
         if not (isinstance(value, str) and value.isprintable()):
-            raise ProtocolViolation(f"the daemon's answer is no token: {name} is no plain text")
+            raise ProtocolViolation(f"the daemon's answer is not a token: {name} is not plain text")
     for name in _NUMBERS:
         number = found.get(name)
         if not (isinstance(number, int | float) and isfinite(number)):
-            raise ProtocolViolation(f"the daemon's answer is no token: {name} is no number")
+            raise ProtocolViolation(f"the daemon's answer is not a token: {name} is not a number")
     if not isinstance(found.get("degraded"), dict | None):
-        raise ProtocolViolation("the daemon's answer is no token: degraded is no error")
+        raise ProtocolViolation("the daemon's answer is not a token: degraded is not an error")
     given = Token({"degraded": None, **found})
     if not (given.authorization.isascii() and given.access_token):
         raise ProtocolViolation("the daemon's token doesn't fit into an HTTP header")

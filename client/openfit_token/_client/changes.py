@@ -1,7 +1,7 @@
-"""What becomes of a profile: each new token and each change of state, as the daemon tells it.
+"""A profile's changes: each new token and each change of state, as the daemon reports them.
 
-No waiting here: the clients do that. `Feed` says what to send, what was told, and what to do when
-the daemon is gone.
+Nothing here waits: the clients do that. `Feed` says what to send, what was received, and what to do
+when the daemon is gone.
 """
 
 from math import isfinite
@@ -32,17 +32,17 @@ if TYPE_CHECKING:  # typing is not loaded at run time: it would double the clien
     from openfit_token._shared.protocol import Value
 
 _ANSWER: "Final" = 10.0
-"""Seconds that the daemon may take to say how things stand, and for each part of it."""
+"""Seconds that the daemon may take for each part of its first answer."""
 _MSGID = 1
 
 
 class Change:
-    """How a profile stands since this moment.
+    """A profile's new state.
 
     Attributes:
         profile: its name.
         state: fresh, refreshing, retrying, down, locked, ... (see the protocol's document).
-        id: of the token that is held; None: none is.
+        id: that of the token held; None without a token.
         expires_at: Unix seconds; None without a token.
     """
 
@@ -54,10 +54,10 @@ class Change:
     expires_at: float | None
 
     def __init__(self, fields: "Mapping[Value, Value]") -> None:
-        """Take the daemon's words.
+        """Take the fields of the daemon's message.
 
         Raises:
-            ProtocolViolation: they aren't the protocol's.
+            ProtocolViolation: they break the protocol.
         """
         profile, state, token, expires_at = (
             fields.get(name) for name in ("profile", "state", "id", "expires_at")
@@ -71,9 +71,7 @@ class Change:
             # They become lines and variables, which a control character would break.
             or not f"{profile}{state}{token}".isprintable()
         ):
-            raise ProtocolViolation(
-                "the daemon told of a change in other words than the protocol's"
-            )
+            raise ProtocolViolation("the daemon's notification breaks the protocol")
         self.profile = profile
         self.state = state
         self.id = token
@@ -95,7 +93,7 @@ class Change:
 
 
 class Feed:
-    """One profile's changes, over as many connections as it takes."""
+    """One profile's changes, over as many connections as needed."""
 
     def __init__(self, profile: str | None) -> None:
         self._params = {} if profile is None else {"profile": profile}
@@ -113,13 +111,13 @@ class Feed:
 
     @property
     def patience(self) -> float | None:
-        """Seconds to wait for what comes next. None: without end, since nothing may change."""
+        """Seconds to wait for what comes next. None: no limit, since nothing may change."""
         return None if self._answered else _ANSWER
 
     def take(self, data: bytes) -> list[Change]:
-        """Take what was read and give the changes in it: at first, how things stand.
+        """Take what was read and return the changes in it; the first one is the present state.
 
-        What is the same as before the connection was lost is left out.
+        A state that is the same as before the connection was lost is left out.
 
         Raises:
             ConnectionResetError: the daemon closed the connection.
@@ -140,17 +138,17 @@ class Feed:
                 message = self._decoder.next()
         except Malformed as error:
             raise ProtocolViolation(
-                f"the daemon's words are not the protocol's: {error}"
+                f"the daemon's notification breaks the protocol: {error}"
             ) from error
         return told
 
     def after(self, error: OSError | TokenError) -> float:
         """Return the seconds until the next connection is to be made, after an error of this one.
 
-        A daemon that has been there is waited for: it may be restarting.
+        A daemon that has answered before may be restarting: it is worth waiting for.
 
         Raises:
-            TokenError: there is none: it was never there, or says no.
+            TokenError: the daemon has never answered, or refuses.
         """
         waits = isinstance(error, OSError | DaemonUnreachable | Stopping | Overloaded)
         if waits and self._worked:
@@ -168,6 +166,6 @@ def _change(message: "Value") -> Change:
         if error is not None:
             raise error
         if msgid != _MSGID or not isinstance(result, dict):
-            raise ProtocolViolation("the daemon answered another call than was made")
+            raise ProtocolViolation("the daemon answered a call that wasn't made")
         fields = result
     return Change(fields)

@@ -1,13 +1,13 @@
-"""Kept connections, and when a call is tried again. No waiting: the two clients do that.
+"""Kept connections, and when a call is retried. Nothing here waits: the two clients do that.
 
 Rules for this file:
 1. A connection serves one call at a time. A call that is broken off, whatever the reason, closes
-   its connection; so a late answer meets nobody, and no call can take another's.
-2. A call whose answer was lost is sent again only where that does no harm: `Call.again`. It goes out
-   at once, since the usual reason is that the daemon was restarted since the call before; and then
-   with pauses, as long as its `wait` lasts.
-3. A daemon that isn't there is waited for only where it has been there: in a client that has had
-   answers. Once such a wait was in vain, the next calls fail at once, until one is answered.
+   its connection; so a late answer is never read, and no call can get another's.
+2. A call whose answer was lost is sent again only where that does no harm: `Call.again`. The first
+   retry is immediate, since the usual reason is a restart of the daemon since the last call; more
+   follow with pauses, as long as the call's `wait` lasts.
+3. A client waits for a missing daemon only if the daemon has answered it before. After such a wait
+   was in vain, the next calls fail at once, until one is answered.
 """
 
 import os
@@ -36,18 +36,18 @@ SEND_FLAGS: "Final" = MSG_NOSIGNAL
 """A program may have set SIGPIPE back to its deadly default."""
 
 _MAX_IDLE: "Final" = 8
-"""Connections kept for later calls. More threads than this at once are rare, and pay a connect."""
+"""Connections kept for later calls. More concurrent threads are rare, and have to connect."""
 _MAX_ITEMS: "Final" = 64 * 1024
 """Items in one array or map of an answer: the profiles of a status, the uids of its clients."""
 _GRACE: "Final" = 5.0
-"""Seconds that an answer may come after the call's own time is over, on a busy machine."""
+"""Seconds that an answer may be late, after the call's own time, on a busy machine."""
 _FIRST_PAUSE: "Final" = 0.02
 _LONGEST_PAUSE: "Final" = 0.5
 """Seconds between tries. A restart takes a second or so."""
 
 
 def pauses() -> "Iterator[float]":
-    """Return the seconds between tries, for ever: at first they are short."""
+    """Return the seconds between retries, without end: short ones at first."""
     pause = _FIRST_PAUSE
     while True:
         yield pause
@@ -74,7 +74,7 @@ class Connection:
 
         Raises:
             ConnectionResetError: the daemon closed the connection.
-            ProtocolViolation: that was no answer to this call.
+            ProtocolViolation: that isn't an answer to this call.
         """
         if not data:
             raise ConnectionResetError
@@ -84,15 +84,13 @@ class Connection:
                 return None
             rest = self._decoder.next()
         except Malformed as error:
-            raise ProtocolViolation(
-                f"the daemon's answer is not the protocol's: {error}"
-            ) from error
+            raise ProtocolViolation(f"the daemon's answer breaks the protocol: {error}") from error
         msgid, failure, result = parse_response(message)
         # The daemon answers 0 where it couldn't make out a msgid, or refused the connection.
         if msgid != self._msgid and not (msgid == 0 and failure is not None):
-            raise ProtocolViolation("the daemon answered another call than was made")
+            raise ProtocolViolation("the daemon answered a call that wasn't made")
         if not isinstance(rest, Incomplete):
-            raise ProtocolViolation("the daemon answered more than was asked")
+            raise ProtocolViolation("the daemon answered more than one call")
         return failure, result
 
     def close(self) -> None:
@@ -109,13 +107,13 @@ def result_of(answer: "Answer") -> object:
 
 
 class Pool:
-    """The connections that nobody uses just now. Threads may share it; a fork is noticed.
+    """The idle connections. Threads may share it; a fork is noticed.
 
     No lock: each step is a single operation of a list, which the interpreter keeps whole. So a
     child that was forked at any moment finds nothing held, and Ctrl-C breaks nothing.
 
     Attributes:
-        worked: whether the daemon was there when last looked for, so that it's worth waiting for.
+        worked: whether the daemon was there at the last attempt, so that it's worth waiting for.
     """
 
     __slots__ = ("_idle", "_most", "_process", "worked")
@@ -162,7 +160,7 @@ class Pool:
 
 
 def unreachable(error: OSError) -> DaemonUnreachable:
-    """Return the error for a daemon that was connected to, or would have been, and gave no answer."""
+    """Return the error for a daemon that gave no answer, or accepted no connection."""
     match error:
         case TimeoutError():
             return DaemonUnreachable(
@@ -175,11 +173,11 @@ def unreachable(error: OSError) -> DaemonUnreachable:
 
 
 class Tries:
-    """One call on its way: what to send at each try, and whether there is a next one.
+    """The tries of one call: what to send at each, and whether there is a next one.
 
     Attributes:
         call: what is called.
-        answer_by: the caller's clock, seconds: when waiting for an answer ends.
+        answer_by: when waiting for an answer ends, in seconds of the caller's clock.
     """
 
     __slots__ = ("_deadline", "_lost", "_pauses", "_pool", "_sent", "_waits", "answer_by", "call")
@@ -203,7 +201,7 @@ class Tries:
         return self._pool.take() if self.call.again else None
 
     def request(self, msgid: int, now: float) -> bytes:
-        """Return the bytes to send: at first as the caller said, later with the `wait` that is left."""
+        """Return the bytes to send: first with the caller's `wait`, in a retry with what is left of it."""
         left = max(0.0, self._deadline - now) if self._sent else None
         self._sent = True
         return self.call.request(msgid, left)
@@ -213,13 +211,13 @@ class Tries:
 
         Args:
             error: a Stopping or DaemonUnreachable, or the OSError that a system call raised;
-                TimeoutError for an answer that didn't come.
+                TimeoutError if no answer came.
             now: the caller's clock, seconds.
 
         Raises:
             Stopping, DaemonUnreachable: there is no next try.
         """
-        self._pool.drop()  # what befell one connection befell the others
+        self._pool.drop()  # what happened to one connection happened to the others
         match error:
             case TimeoutError():
                 raise unreachable(error) from error
@@ -243,7 +241,9 @@ class Tries:
                 raise error
             raise DaemonUnreachable(
                 "the daemon closed the connection before it answered",
-                None if self.call.again else f"whether it did the {self.call.method} isn't known",
+                None
+                if self.call.again
+                else f"it isn't known whether the {self.call.method} was done",
             ) from error
         self._waits = self._pool.worked = True
         if not self._lost:

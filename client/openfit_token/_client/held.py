@@ -2,14 +2,14 @@
 
 Rules for this file:
 1. A token is sent until its `refresh_at`; then the daemon is asked for the next. The one that is
-   held still lives then: so that question doesn't wait, and "not now" is answered with the held one,
-   for some seconds without another question.
+   held is still alive then, so that question doesn't wait. If the daemon has none now, the held one is
+   used, for some seconds without asking again.
 2. A token that the API refused is not sent again: the next question names it.
-3. An answer counts from the time of its question. One that comes later than the answer to a later
-   question is used, not kept.
+3. An answer counts from the time of its question. One that arrives after the answer to a later
+   question is used, but not kept.
 
-No locks: each change is one assignment, of a value that never changes. What two threads may do to
-each other costs one question more, or one 401 that is repeated.
+No locks: each change is one assignment, of a value that never changes. The worst that
+two threads can cause is one question more, or one 401 that is repeated.
 
 `now` is in seconds of a clock that also runs while the machine sleeps.
 """
@@ -41,15 +41,15 @@ _NOT_NOW = (
     TimedOut,
     Unavailable,
 )
-"""Errors that pass, and say nothing about the caller. The others say that it shall have no token: not
+"""Temporary errors that say nothing about the caller. The others say that it may not have a token: not
 even the held one."""
 _REST: Final = 5.0
-"""Seconds that a daemon which gave none isn't asked again. One that hangs costs as much each time."""
+"""Seconds without asking again after a daemon gave no token. One that hangs costs time at each question."""
 
 
 @dataclass(frozen=True, slots=True)
 class Get:
-    """Ask the daemon for its current token, and wait for it so many seconds."""
+    """Ask the daemon for its current token, and wait that many seconds."""
 
     wait: float
 
@@ -85,11 +85,11 @@ class _Holding:
 
 
 class Held:
-    """Own the token that is held. Threads and tasks may share it.
+    """The token that is held. Threads and tasks may share it.
 
-    To send a request: `look`; if that gives a question, put it to the daemon, then `keep` the
-    answer; where there was an error instead, `instead_of` says what to use. When the API answered
-    401 to a token, `refuse` it, and `look` with it for the one to repeat the request with.
+    To send a request, `look`. If that returns a question, ask the daemon and `keep` the answer; after
+    an error, `instead_of` says what to use. If the API answers 401 to a token, `refuse` it, and `look`
+    with it for the one to repeat the request with.
     """
 
     def __init__(self, wait: float) -> None:
@@ -97,7 +97,7 @@ class Held:
         self._holding: _Holding | None = None
 
     def look(self, now: float, refused: Token | None = None) -> Token | Question:
-        """Return the token to send, or the question to ask for it; never the token `refused`."""
+        """Return the token to send, or the question to ask the daemon; never the token `refused`."""
         holding = self._holding
         if refused is not None and (holding is None or holding.token.id == refused.id):
             return Refuse(refused.id, self._wait)
@@ -112,7 +112,7 @@ class Held:
                 return Get(0.0 if now < holding.ends else self._wait)
 
     def keep(self, token: Token, asked: float) -> None:
-        """Take the daemon's answer to a question that was put to it at `asked`."""
+        """Take the daemon's answer to a question that was asked at `asked`."""
         if self._holding is None or asked >= self._holding.asked:
             self._holding = _Holding(token, asked)
 
@@ -120,7 +120,7 @@ class Held:
         """Return the token to send when the daemon answered a question with an error.
 
         Raises:
-            TokenError: that error, since no token would do.
+            TokenError: that error, if there is no token to use instead.
         """
         holding = self._holding
         passes = isinstance(error, _NOT_NOW) and isinstance(question, Get)

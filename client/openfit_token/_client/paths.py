@@ -1,8 +1,8 @@
 """Where the daemon's socket is, and whether to trust who listens there.
 
-A token that a stranger hands out would send the caller's data to the stranger's account. So the first
+A token from a stranger would send the caller's data to the stranger's account. So the first
 socket found is the only one tried (a daemon that is down must not turn one login into another), only
-those whom `trusted_path` trusts may decide where it leads, and the kernel is asked who listens.
+users whom `trusted_path` trusts may decide where it leads, and the kernel says who listens.
 """
 
 import errno
@@ -32,7 +32,7 @@ _GROUP_WRITES: "Final" = 0o020
 
 
 def named(given: str | None = None) -> str | None:
-    """Return the absolute path that the argument names, else the variable; None: neither does.
+    """Return the absolute path that the argument names, else the variable; None: nothing is named.
 
     Raises:
         DaemonUnreachable: it is relative to a working directory that is gone.
@@ -54,7 +54,7 @@ def candidates(given: str | None = None) -> list[str]:
 
 
 def usual() -> list[str]:
-    """Return the paths where it may be when nothing names one: the user's own, the machine's."""
+    """Return the paths where it may be if none is named: the user's own, the machine's."""
     runtime = os.environ.get("XDG_RUNTIME_DIR") or ""
     if not runtime.startswith("/"):  # which its specification wants to be ignored
         runtime = f"/run/user/{os.geteuid()}"
@@ -118,7 +118,7 @@ def connect(given: str | None = None) -> socket:
 
 
 def _judge(path: str) -> set[int]:
-    """Return who may listen at a path; whoever else could is refused before they learn of us."""
+    """Return who may listen at a path. If others could, they are refused before connecting."""
     own = path == usual()[0]
     try:
         return judge_socket(path, service=not own)
@@ -142,25 +142,25 @@ def _refuse_stranger(connection: socket, path: str, trusted: set[int]) -> None:
     _refuse_ambiguous(peer, path)
     if peer not in trusted:
         raise DaemonUntrusted(
-            f"user {user_name(peer)} listens at {path}: neither root, nor you, nor the owner of the"
+            f"user {user_name(peer)} listens at {path}: not root, you, or the owner of the"
             " directory",
-            "if that user is right, the socket belongs in a directory of that user's which nobody else"
+            "if that is the right user, put the socket into a directory of theirs that nobody else"
             " can write to",
         )
 
 
 def _refuse_ambiguous(peer: int, path: str) -> None:
-    """Raise DaemonUntrusted if the number of the peer's user doesn't say who that is."""
+    """Raise DaemonUntrusted if the peer's uid doesn't identify a user."""
     from openfit_token._shared.identity import may_be_anybody  # noqa: PLC0415 -- root's daemon needs none of it
 
     if not may_be_anybody("uid", peer):
         return
     who = f"user {user_name(peer)} (uid {peer})"
     raise DaemonUntrusted(
-        f"{who} listens at {path}, and in this user namespace that is anybody who isn't mapped",
-        "run as another user than that, daemon and client"
+        f"{who} listens at {path}, and in this user namespace that is any user who isn't mapped",
+        "run daemon and client as another user"
         if peer == os.geteuid()
-        else "let the daemon run as a user whom this user namespace maps",
+        else "run the daemon as a user who is mapped into this user namespace",
     )
 
 
@@ -181,7 +181,7 @@ def _forbidden(path: str) -> DaemonUnreachable:
     """Return the error for a socket, or a directory above it, that the caller may not use."""
     closed = path
     while (found := _look_at(closed)) is None:
-        # What can't be seen is kept from us by the directory above; "/" can be seen by all.
+        # What can't be seen is hidden by the directory above; "/" can be seen by all.
         closed = os.path.dirname(closed) or "."  # noqa: PTH120 -- pathlib costs 9 ms
     group = group_name(found.st_gid)
     mode = found.st_mode & 0o7777
@@ -193,14 +193,14 @@ def _forbidden(path: str) -> DaemonUnreachable:
     if mode & (_GROUP_WRITES if closed == path else 0o010) and found.st_gid != 0:
         hint = _join(group, user_name(os.geteuid()))
     elif closed == path:
-        hint = "the daemon's socket_mode and socket_group decide who may ask"
+        hint = "the daemon's socket_mode and socket_group decide who may connect"
     else:
         hint = f"--socket or ${VARIABLE} names another daemon's socket"
     return DaemonUnreachable(message, hint)
 
 
 def _join(group: str, user: str) -> str:
-    """Return how to get into a group; who is in it already, but logged in before, needs less."""
+    """Return how to join a group. Members who logged in before they joined only have to log in again."""
     from grp import getgrnam  # noqa: PLC0415 -- needed only where something went wrong
 
     try:
@@ -208,10 +208,8 @@ def _join(group: str, user: str) -> str:
     except KeyError:
         members = []
     if user in members:
-        return (
-            f"you were put into group {group} after you logged in: log in anew, or `newgrp {group}`"
-        )
-    return f"join its group: `sudo usermod -aG {group} {user}`, then log in anew"
+        return f"you were put into group {group} after you logged in: log in again, or `newgrp {group}`"
+    return f"join its group: `sudo usermod -aG {group} {user}`, then log in again"
 
 
 def _look_at(path: str) -> os.stat_result | None:

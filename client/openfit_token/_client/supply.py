@@ -15,18 +15,18 @@ from openfit_token.errors import TokenError
 
 
 class Supply:
-    """Return tokens to send. Threads may share it, a fork is noticed, and nothing is to be closed.
+    """The tokens to send. Threads may share it, a fork is noticed, and nothing has to be closed.
 
     Args:
         profile: whose token; left out: the daemon's default, or the only one.
         socket: the daemon's socket; left out: $OPENFIT_TOKEN_SOCKET, else the user's own daemon's,
             else the machine's.
-        wait: seconds to wait for a token while the daemon holds none that would do.
-        origins: where tokens may go beside the API, such as "https://gateway.example.org"; http is
-            for loopback alone. Without them a token goes to the origin of its `api_url`.
+        wait: seconds to wait while the daemon has no suitable token.
+        origins: where tokens may go besides the origin of their `api_url`, such as
+            "https://gateway.example.org"; http is only for loopback.
 
     Raises:
-        ValueError: one of `origins` is none.
+        ValueError: one of `origins` isn't an origin.
     """
 
     def __init__(
@@ -40,14 +40,14 @@ class Supply:
         self._held = Held(wait)
         self._origins = Origins(origins)
         self._client = TokenClient(profile, socket)
-        # It is asked once in a token's life: a connection that is kept would only be left open.
+        # It is asked once in a token's life: a kept connection would only stay open.
         self._client.close()
 
     def api_url(self) -> str:
-        """Return the URL of the API that the tokens are good for, without a trailing slash.
+        """Return the URL of the API that the tokens are for, without a trailing slash.
 
         Raises:
-            TokenError: the daemon gives no token.
+            TokenError: there is no token.
         """
         return self._token().api_url
 
@@ -71,5 +71,5 @@ class Supply:
 
 
 def now() -> float:
-    """Return the seconds of the clock that a token's life is counted with: it runs in suspend too."""
+    """Return the seconds of the clock for a token's life: it runs during suspend too."""
     return clock_gettime(CLOCK_BOOTTIME)

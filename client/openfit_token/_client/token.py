@@ -10,11 +10,11 @@ class Token:
         profile: the profile it belongs to.
         access_token: the bearer token itself: a secret.
         token_type: "Bearer".
-        id: the first 16 hex digits of its SHA-256: names it without telling it.
+        id: the first 16 hex digits of its SHA-256: identifies it without revealing it.
         scope: what the token server granted, or what was asked for.
-        api_url: where it is good for, without a trailing slash.
+        api_url: the URL of the API it is for, without a trailing slash.
         obtained_at: Unix seconds.
-        expires_at: Unix seconds; not to be used from then on.
+        expires_at: Unix seconds; don't use it from then on.
         expires_in: seconds it had left when the daemon answered.
         refresh_at: Unix seconds; ask the daemon again from then on.
         degraded: None, or `{"code", "message"}` of what keeps the daemon from replacing it.
@@ -53,7 +53,7 @@ class Token:
     degraded: dict[str, str] | None
 
     def __init__(self, fields: dict[str, object]) -> None:
-        """Take the daemon's answer; keys it has beyond ours are ignored.
+        """Take the daemon's answer; unknown keys are ignored.
 
         Raises:
             KeyError: a field is missing.

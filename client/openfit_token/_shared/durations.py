@@ -1,14 +1,14 @@
-"""How long something takes, as people write it: 90s, 10m, 1.5h, 30d."""
+"""Durations as people write them: 90s, 10m, 1.5h, 30d."""
 
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 """The seconds of each unit."""
 
 _DIGITS = 9
-"""Before and behind the point: more than any wait that is meant."""
+"""Before and after the point: more than any sensible duration has."""
 
 
 def seconds_of(text: str) -> float | None:
-    """Return the seconds of a number with a unit behind it; None: the text is something else."""
+    """Return the seconds of a number with a unit, such as 90s; None for any other text."""
     number, unit = text[:-1], text[-1:]
     whole, point, fraction = number.partition(".")
     if unit not in UNITS or not all(map(_is_number, [whole, fraction] if point else [whole])):

@@ -1,4 +1,4 @@
-"""Whether the number of a user or group says who it is.
+"""Whether a uid or gid identifies a user or group.
 
 In a user namespace that doesn't map every id, the kernel shows all the others as one number, the
 overflow id (user_namespaces(7)). That number may be anybody, even if the namespace maps it.
@@ -40,7 +40,7 @@ def _overflow_id(kind: "Kind") -> int:
 
 
 def _are_all_mapped(kind: "Kind") -> bool:
-    """Read it anew each time: a process can leave its namespace for another one."""
+    """Return whether every id is mapped. Read again each time: a process can change its namespace."""
     lines = _read(f"/proc/self/{kind}_map").splitlines()
     return sum(int(line.split()[2]) for line in lines) >= ALL
 

@@ -1,12 +1,12 @@
-"""The one way in which a text from outside is made fit for a terminal, a log line or a variable."""
+"""Make a text from outside safe for a terminal, a log line or a variable."""
 
 
 def one_line(text: object, encoding: str = "utf-8") -> str:
-    r"""Return a text as one line that controls nothing: what isn't printable becomes an escape.
+    r"""Return a text as one line without control characters: what isn't printable is escaped.
 
     Args:
-        text: a name, a message, or anything else that somebody else chose.
-        encoding: where the line goes; what it lacks becomes an escape too.
+        text: a name, a message, or anything else from outside.
+        encoding: that of the line's destination; characters it lacks are escaped too.
 
     >>> one_line("main\n\x1b[2J")
     'main\\n\\x1b[2J'

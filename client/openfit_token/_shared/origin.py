@@ -1,4 +1,4 @@
-"""Where a token may be sent: to the origin of its API (RFC 6454), over https or within this host."""
+"""Where a token may be sent: to the origin (RFC 6454) of its API, over https or on loopback."""
 
 from collections.abc import Iterable
 from ipaddress import ip_address
@@ -8,11 +8,11 @@ from urllib.parse import urlsplit
 from openfit_token.errors import ForeignOrigin
 
 PORTS: Final = {"https": 443, "http": 80}
-"""The schemes that are spoken, and the port of each where the URL names none."""
+"""The schemes that are supported, and their default ports."""
 
 
 class Origin(NamedTuple):
-    """What a server is told apart by. The host is in lower case, an IPv6 address without brackets."""
+    """The origin of a URL. The host is in lower case, an IPv6 address without brackets."""
 
     scheme: str
     host: str
@@ -30,7 +30,7 @@ class Origin(NamedTuple):
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host is this one: localhost, or an address of 127.0.0.0/8 or ::1."""
+    """Return whether a host is on loopback: localhost, or an address of 127.0.0.0/8 or ::1."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -47,22 +47,22 @@ def origin_of(url: str) -> Origin:
     """Return the origin of a URL.
 
     Raises:
-        ValueError: it is none of http or https.
+        ValueError: it is not an http or https URL.
     """
     parts = urlsplit(url)
     if parts.scheme not in PORTS or not parts.hostname:
-        raise ValueError(f"{url!r} is no URL that begins with https://")
+        raise ValueError(f"{url!r} is not a URL that begins with https://")
     return origin(parts.scheme, parts.hostname, parts.port)
 
 
 class Origins:
-    """The origins that may have the tokens: the API's, and those that the program names."""
+    """The origins that tokens may be sent to: the API's, and those that the program names."""
 
     def __init__(self, named: Iterable[str]) -> None:
-        """Take origins such as "https://api.example.org".
+        """Allow origins such as "https://api.example.org".
 
         Raises:
-            ValueError: one is none, or is http and not on loopback.
+            ValueError: one is not an origin, or is http and not on loopback.
         """
         self._named = frozenset(map(_named, named))
 
@@ -76,15 +76,14 @@ class Origins:
             return
         if not asked.is_safe:
             raise ForeignOrigin(
-                f"a token goes over https alone, and this request goes to {asked}",
-                "http is for localhost, 127.0.0.0/8 and ::1",
+                f"a token is only sent over https, and this request goes to {asked}",
+                "http is allowed for localhost, 127.0.0.0/8 and ::1",
             )
         home = _home(api_url)
         if asked != home:
             raise ForeignOrigin(
-                f"the token is for {home or 'no URL that is known'},"
-                f" and this request goes to {asked}",
-                f'if that is meant: OpenFitAuth(origins=["{asked}"]); to send none: auth=None,'
+                f"the token is for {home or 'an unknown origin'}, and this request goes to {asked}",
+                f'if you mean it: OpenFitAuth(origins=["{asked}"]); to send no token: auth=None,'
                 " or a client of its own",
             )
 
@@ -92,7 +91,7 @@ class Origins:
 def _named(url: str) -> Origin:
     found = origin_of(url)
     if urlsplit(url)._replace(scheme="", netloc="").geturl() not in ("", "/"):
-        raise ValueError(f"{url!r} is no origin: leave out what follows the host, {found}")
+        raise ValueError(f"{url!r} is not an origin: leave out everything after {found}")
     if not found.is_safe:
         raise ValueError(f"{url!r} must begin with https:// (http:// is for loopback)")
     return found

@@ -26,7 +26,7 @@ RESPONSE: "Final" = 1
 NOTIFICATION: "Final" = 2
 
 MAX_REQUEST: "Final" = 16 * 1024
-"""Bytes of one request. A hundred times the largest that makes sense."""
+"""Bytes of one request: a hundred times the largest sensible one."""
 MAX_ANSWER: "Final" = 16 * 1024 * 1024
 """Bytes of one answer. The status of 1,000 profiles takes about 1 MiB."""
 MAX_NESTING: "Final" = 4
@@ -35,7 +35,7 @@ MAX_MSGID: "Final" = 2**32 - 1
 MAX_WAIT: "Final" = 300.0
 """Seconds a call may wait."""
 DEFAULT_WAIT: "Final" = 30.0
-"""Seconds a call waits that doesn't say."""
+"""Seconds that a call waits by default."""
 
 _HEAD: "Final" = Struct(">BBBIB")
 """An array of four, RESPONSE, msgid as a 32-bit number, nil: what stands before a result."""
@@ -47,7 +47,7 @@ _MAX_ITEMS: "Final" = 64
 
 
 class Malformed(ValueError):
-    """The bytes are not MessagePack, or the value is none of the protocol's arrays.
+    """The bytes are not MessagePack, or the value is not one of the protocol's arrays.
 
     The daemon answers once, to `msgid` (0 if none can be made out), and closes.
     """
@@ -58,18 +58,18 @@ class Malformed(ValueError):
 
 
 class Incomplete:
-    """The type of INCOMPLETE, which is no MessagePack value."""
+    """The type of INCOMPLETE, which isn't a MessagePack value."""
 
 
 INCOMPLETE: "Final" = Incomplete()
-"""What a Decoder gives while no whole message is there."""
+"""What a Decoder returns while it has no complete message."""
 
 
 class Decoder:
-    """Bytes in, messages out, however the bytes were cut.
+    """Turns bytes into messages, however the bytes are split.
 
-    It costs nothing while a peer sends whole messages one at a time, since only a part of a
-    message, or the rest of several, makes it keep a buffer.
+    It costs nothing while a peer sends whole messages one at a time: only an incomplete message, or
+    several at once, make it keep a buffer.
     """
 
     __slots__ = ("_end", "_limit", "_max_items", "_part", "_start", "_unpacker")
@@ -89,9 +89,9 @@ class Decoder:
         return self._unpacker is None and not self._part
 
     def feed(self, data: bytes) -> "Value | Incomplete":
-        """Take bytes and give the first message, or INCOMPLETE.
+        """Take bytes and return the first message, or INCOMPLETE.
 
-        Call `next` until it gives INCOMPLETE before feeding again.
+        Call `next` until it returns INCOMPLETE before feeding again.
 
         Raises:
             Malformed: the bytes are not MessagePack, or the message is too large.
@@ -117,7 +117,7 @@ class Decoder:
                 max_buffer_size=2 * self._limit + len(data),
                 max_array_len=self._max_items,
                 max_map_len=self._max_items,
-                strict_map_key=False,  # whoever reads the map judges its keys
+                strict_map_key=False,  # the reader of the map judges its keys
             )
             self._start = self._end = 0
         try:
@@ -128,7 +128,7 @@ class Decoder:
         return self.next()
 
     def next(self) -> "Value | Incomplete":
-        """Return the next message out of what was fed, or INCOMPLETE.
+        """Return the next message of what was fed, or INCOMPLETE.
 
         Raises:
             Malformed: as for `feed`. The stream is lost then: close it.
@@ -184,7 +184,7 @@ def encode_error(msgid: int, error: TokenError) -> bytes:
 
 
 def encode_notification(method: str, fields: "Mapping[str, object]") -> bytes:
-    """Return the bytes that tell something nobody waits for."""
+    """Return the bytes of a notification."""
     return packb([NOTIFICATION, method, [fields]])
 
 
@@ -202,7 +202,7 @@ def parse_request(message: "Value") -> "tuple[int, str, Value] | None":
     """Return msgid, method and the params as they came; None for a notification.
 
     Raises:
-        Malformed: the message is none of the protocol's arrays.
+        Malformed: the message is not one of the protocol's arrays.
     """
     if not isinstance(message, list):
         raise Malformed("a message is an array")
@@ -227,7 +227,7 @@ def parse_params(params: "Value") -> "dict[str, Value]":
 
     Raises:
         Malformed: nested deeper than the protocol allows.
-        BadRequest: anything else but an empty array, or an array of one map.
+        BadRequest: they are neither an empty array nor an array of one map.
     """
     if params == []:
         return {}
@@ -256,7 +256,7 @@ def parse_response(message: "Value") -> "tuple[int, TokenError | None, Value]":
     """Return msgid, and the error or the result, of an answer.
 
     Raises:
-        ProtocolViolation: the message is no answer.
+        ProtocolViolation: the message is not an answer.
     """
     match message:
         case [1, int(msgid), None, result]:
@@ -264,11 +264,11 @@ def parse_response(message: "Value") -> "tuple[int, TokenError | None, Value]":
         case [1, int(msgid), dict(error), None]:
             return msgid, _error(error), None
         case _:
-            raise ProtocolViolation("the daemon's answer is not the protocol's")
+            raise ProtocolViolation("the daemon's answer breaks the protocol")
 
 
 def parse_notification(message: "Value", method: str) -> "dict[Value, Value] | None":
-    """Return what a notification says; None: the message is something else."""
+    """Return the fields of a notification; None if the message is something else."""
     match message:
         case [2, name, [dict(fields)]] if name == method:
             return fields

@@ -1,16 +1,16 @@
-"""Whether a path can be trusted: whether root and the caller alone decide what it leads to.
+"""Whether a path can be trusted: whether only root and the caller decide what it leads to.
 
 The model is OpenSSH's StrictModes. Each component of the path counts, from "/" down, and each symbolic
 link with all that it points to:
 
-1. It belongs to root or to the caller, and the owner's number says who that is (see `identity`).
+1. It belongs to root or to the caller, and the owner's uid identifies a user (see `identity`).
 2. Nobody else can write to it. A group counts as somebody else, unless it is the private group of
    root or of the caller, without other members and without an ACL.
 3. A sticky directory (/tmp) may be open to others: they can't replace in it what isn't theirs. What
    lies in it still has to satisfy rule 1.
 
-What has been judged can be changed by root and the caller alone. So it is still as it was judged when
-the path is used, and whoever goes down from "/" leaves no race behind.
+Only root and the caller can change what has been judged, and the judgement begins at "/". So it still
+holds when the path is used: there is no race.
 """
 
 import os
@@ -57,7 +57,7 @@ def judge_socket(path: str, *, service: bool) -> set[int]:
     """Return the users who may listen at an absolute path: root, the caller, and maybe a service's.
 
     With `service`, the directory that the socket lies in may belong to any user, provided that all above
-    it is safe: who made it that user's decided that they listen there.
+    it is safe: whoever gave it to that user lets them listen there.
 
     Raises:
         Untrusted: somebody else could listen there.
@@ -70,12 +70,12 @@ def judge_socket(path: str, *, service: bool) -> set[int]:
 def judge_directory(path: str) -> None:
     """Raise Untrusted unless the caller can keep files in a directory. The path is absolute.
 
-    A sticky directory is refused: others could take the files' names before.
+    A sticky directory is refused: others could take the files' names first.
 
     Raises:
         Untrusted: somebody else can decide what is in it.
-        OSError: the path leads nowhere, or can't be followed. If it is a FileNotFoundError, what is
-            there of the path is safe.
+        OSError: the path leads nowhere, or can't be followed. If it is a FileNotFoundError, the part
+            of the path that exists is safe.
     """
     place, status, _ = _follow(path)
     judge_status(place, status)
@@ -95,7 +95,7 @@ def judge_file(path: str, status: os.stat_result) -> None:
 def judge_status(place: str, status: os.stat_result) -> None:
     """Raise Untrusted unless a file or directory is root's or the caller's, and theirs to write."""
     if judge_step(place, status):
-        remedy = "name a place in a directory of your own"  # never advise to change /tmp
+        remedy = "use a path in a directory of your own"  # never advise to change /tmp
         raise Untrusted(place, _open_to(_writer(place, status), status), remedy)
 
 
@@ -136,7 +136,7 @@ def group_name(gid: int) -> str:
 
 
 def _follow(path: str, *, service: bool = False) -> tuple[str, os.stat_result, int]:
-    """Judge the way to what a path leads to, as the kernel goes it; return what is there.
+    """Judge each step of a path, in the order in which the kernel resolves it; return what is there.
 
     That is its path without links, its status, and the owner of its directory, who may be anybody if
     it is a `service`.
@@ -196,21 +196,21 @@ def _foreign(place: str, status: os.stat_result) -> Untrusted:
     if _who(owner) != owner:
         return Untrusted(
             place,
-            f"belongs to {user_name(owner)} (uid {owner}), and in this user namespace that is anybody who"
-            " isn't mapped",
-            "name a place of a user whom this user namespace maps, and run as such a user",
+            f"belongs to {user_name(owner)} (uid {owner}), and in this user namespace that is any user"
+            " who isn't mapped",
+            "use a path of a user who is mapped into this user namespace, and run as such a user",
         )
-    nor = f"neither to root nor to {user_name(user)}" if user else "not to root"
+    nor = f"not to root or {user_name(user)}" if user else "not to root"
     chown = f"chown {'-h ' if S_ISLNK(status.st_mode) else ''}{user_name(user)} {_quoted(place)}"
     return Untrusted(
         place,
         f"belongs to {user_name(owner)}, {nor}",
-        f"{chown}, or name a place in a directory of your own",
+        f"{chown}, or use a path in a directory of your own",
     )
 
 
 def _open_to(writer: str | None, status: os.stat_result) -> str:
-    return f"can be written to by {writer} (mode {status.st_mode & 0o7777:04o})"
+    return f"can be written by {writer} (mode {status.st_mode & 0o7777:04o})"
 
 
 def _writer(place: str, status: os.stat_result) -> str | None:

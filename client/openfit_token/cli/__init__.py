@@ -1,6 +1,6 @@
-"""The command `openfit-token`: asks the daemon, prints, and ends with a telling exit status.
+"""The command `openfit-token`: asks the daemon, prints, and reports by its exit status.
 
-Only what `get` needs is loaded here: scripts start it for every request they make.
+Only what `get` needs is loaded here: scripts run it for every request they make.
 """
 
 import os
@@ -21,8 +21,8 @@ _INTERRUPTED: "Final" = 130
 def main() -> "NoReturn":
     """Run the command line of this process, and end it.
 
-    All output is flushed by then, so the interpreter need not be taken down piece by piece: that
-    costs 2 ms, a seventh of the whole run, and would try anew to write what a broken pipe refused.
+    All output is flushed by then, so the interpreter's orderly shutdown is skipped: it takes 2 ms, a
+    seventh of the whole run, and would try again to write to a broken pipe.
     """
     status = run(sys.argv[1:])
     if status == _INTERRUPTED:
@@ -31,7 +31,7 @@ def main() -> "NoReturn":
 
 
 def _die_of_interrupt() -> None:
-    """End by SIGINT itself: a shell's loop goes on after a program that made an exit of it."""
+    """End by SIGINT itself: a shell's loop would go on after an ordinary exit."""
     from signal import SIG_DFL, SIGINT, raise_signal, signal  # noqa: PLC0415 -- not where all is well
 
     signal(SIGINT, SIG_DFL)
@@ -39,11 +39,11 @@ def _die_of_interrupt() -> None:
 
 
 def run(words: list[str]) -> int:
-    """Carry out a command line and give the exit status; errors are told on standard error."""
+    """Run a command line and return the exit status; errors are printed to standard error."""
     try:
         return _carry_out(words)
     except ReaderLeft:
-        return OutputFailed.exit_status  # `openfit-token … | head` is nobody's mistake
+        return OutputFailed.exit_status  # `openfit-token … | head` is fine
     except TokenError as error:
         from openfit_token.cli.terminal import complain  # noqa: PLC0415 -- not where all is well
 

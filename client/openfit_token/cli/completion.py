@@ -26,15 +26,15 @@ _PATHS: Final = ("PATH", "FILE", "DIR")
 
 
 def completion(parser: ArgumentParser, shell: str) -> int:
-    """Print the completions of a shell. Gives the exit status."""
+    """Print the completions of a shell. Return the exit status."""
     put(script(parser, shell))
     return 0
 
 
 def profiles(socket: str | None) -> int:
-    """Print the names of the profiles, one a line; none where the daemon can't be asked now.
+    """Print the names of the profiles, one a line; none if the daemon can't be asked now.
 
-    Only what a profile may be called: a shell puts it into a command line, and would run more.
+    Only valid names: a shell puts them into a command line, and would run anything else.
     """
     with suppress(TokenError, OSError):
         connection = Connection(connect(socket))
@@ -56,7 +56,7 @@ def script(parser: ArgumentParser, shell: str, default: str | None = "get") -> s
     Args:
         parser: the command's, with its subcommands.
         shell: bash, zsh or fish.
-        default: the command whose options may stand without it.
+        default: the command whose options are also valid without a command.
     """
     commands = _commands(parser)
     lone = next((each.options for each in commands if each.name == default), ())

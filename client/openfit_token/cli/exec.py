@@ -48,7 +48,7 @@ def execute(
 
 
 def not_found(command: str, word: str) -> TokenError:
-    """Return what a command of ours says of a program that isn't there."""
+    """Return the error of `exec` or `watch` for a program that isn't there."""
     if os.path.exists(word):  # noqa: PTH110 -- a word, as it was typed
         return CommandUnusable(
             f"{command}: {printable(word)} can't be run: its interpreter is missing"
@@ -58,6 +58,6 @@ def not_found(command: str, word: str) -> TokenError:
 
 
 def unusable(command: str, word: str, error: OSError) -> TokenError:
-    """Return what a command of ours says of a program that can't be run."""
+    """Return the error of `exec` or `watch` for a program that can't be run."""
     hint = f"chmod +x {printable(word)}" if error.errno in (EACCES, EPERM) else None
     return CommandUnusable(f"{command}: {printable(word)} can't be run: {error.strerror}", hint)

@@ -25,7 +25,7 @@ def as_json(answer: Mapping[str, object]) -> str:
     """Return what the daemon answered in one line of JSON. `v` counts incompatible changes.
 
     Raises:
-        ProtocolViolation: it holds what JSON can't say: bytes, or a number that is none.
+        ProtocolViolation: it holds what JSON can't express: bytes, NaN or an infinity.
     """
     try:
         return json.dumps({"v": 1, **answer}, allow_nan=False) + "\n"
@@ -39,7 +39,7 @@ def as_env(token: Token) -> str:
 
 
 def variables(token: Token) -> dict[str, str]:
-    """Return the environment variables that tell a token."""
+    """Return the environment variables for a token."""
     return {
         "OPENFIT_ACCESS_TOKEN": token.access_token,
         "OPENFIT_API_URL": token.api_url,
@@ -49,7 +49,7 @@ def variables(token: Token) -> dict[str, str]:
 
 
 def as_curl(token: Token) -> str:
-    """Return a config for `curl -K -`: so the token shows in no list of processes."""
+    """Return a config for `curl -K -`: so that the token is in no list of processes."""
     quoted = token.authorization.replace("\\", "\\\\").replace('"', '\\"')
     return f'header = "Authorization: {quoted}"\n'
 

@@ -1,7 +1,7 @@
 """`openfit-token get`, and a look at the command line that knows only its common forms.
 
 argparse, which knows them all, takes more time to load than everything else here. `quick` reads
-what it reads just as `openfit_token.cli.command_line` does, and leaves the rest to it.
+its part exactly as `openfit_token.cli.command_line` does, and leaves the rest to it.
 """
 
 import os
@@ -41,7 +41,7 @@ class Get:
         self.format = format
 
     def __call__(self) -> int:
-        """Carry it out and give the exit status."""
+        """Print the token and return the exit status."""
         profile = profile_of(self.profile)
         show(
             get_token(profile, min_ttl=self.min_ttl, wait=self.wait, socket=self.socket),
@@ -51,7 +51,7 @@ class Get:
 
 
 def quick(words: list[str]) -> Get | None:
-    """Read a plain `[get] [--option value]…`; give None for all else, faults included."""
+    """Read a plain `[get] [--option value]…`; return None for anything else, errors included."""
     given: dict[str, str] = {}
     rest = iter(words[1:] if words[:1] == ["get"] else words)
     for word in rest:
@@ -76,7 +76,7 @@ def quick(words: list[str]) -> Get | None:
 
 
 def seconds(text: str) -> float:
-    """Return the seconds of a duration. Raises ValueError if it is none, or negative, or endless."""
+    """Return the seconds of a duration. Raises ValueError if it is not a finite positive one or 0."""
     return _up_to(text, float("inf"), "a duration, such as 90, 90s, 10m or 1h")
 
 
@@ -100,7 +100,7 @@ def _up_to(text: str, most: float, expected: str) -> float:
 
 
 def valid_text(text: str) -> str:
-    """Return a text that can be sent. Raises ValueError for bytes that are none in this locale."""
+    """Return a text that can be sent. Raises ValueError for bytes that are invalid in this locale."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -111,7 +111,7 @@ def valid_text(text: str) -> str:
 def valid_format(text: str) -> str:
     """Return the name of a format. Raises ValueError if there is no such format."""
     if text not in FORMATS:
-        raise ValueError(f"{text!r} is none of {', '.join(FORMATS)}")
+        raise ValueError(f"{text!r} is not one of {', '.join(FORMATS)}")
     return text
 
 
@@ -119,7 +119,7 @@ def profile_of(option: str | None) -> str | None:
     """Return the profile to ask for: the option's, else the environment's, else the daemon's choice.
 
     Raises:
-        WrongUsage: the environment's can't be sent.
+        WrongUsage: the environment's isn't valid text.
     """
     if option is not None:
         return option

@@ -19,7 +19,7 @@ _MAX_LINE = 4 * _MAX_PASSWORD
 
 
 def login(profile: str | None, socket: str | None, wait: float, *, ask: bool) -> int:
-    """Have the daemon log in anew, with a password to be typed in if `ask`. Gives the exit status.
+    """Have the daemon log in again, with a password to be typed if `ask`. Return the exit status.
 
     Raises:
         WrongUsage: what was typed in can't be a password.
@@ -37,7 +37,7 @@ def login(profile: str | None, socket: str | None, wait: float, *, ask: bool) ->
 
 
 def logout(profile: str | None, socket: str | None) -> int:
-    """Have the daemon forget its tokens until the next login. Gives the exit status."""
+    """Have the daemon forget its tokens until the next login. Return the exit status."""
     chosen = profile_of(profile)
     with TokenClient(chosen, socket) as client:
         client.logout()
@@ -46,7 +46,7 @@ def logout(profile: str | None, socket: str | None) -> int:
 
 
 def _what_is_left(client: TokenClient) -> Iterator[str]:
-    """Say how a profile is after a login that was rejected, as far as that can be learnt."""
+    """Yield what a profile still has after a rejected login, as far as it can be found out."""
     try:
         (profile,) = profiles_of(client.status()).values()
     except (TokenError, ValueError):  # several, and none was named

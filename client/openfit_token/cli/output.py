@@ -1,4 +1,4 @@
-"""Standard output, which may be full, closed, or left by its reader."""
+"""Standard output, which may be full or closed, or whose reader may have gone."""
 
 import sys
 
@@ -6,17 +6,17 @@ from openfit_token.errors import TokenError
 
 
 class OutputFailed(TokenError):
-    """What was to be printed can't be written."""
+    """The output can't be written."""
 
     exit_status = 74
 
 
 class ReaderLeft(OutputFailed):
-    """Who read our output has closed the pipe: nothing to complain of."""
+    """The reader of the output has closed the pipe, which is not an error."""
 
 
 def put(text: str) -> None:
-    """Write text to standard output, all of it, now.
+    """Write a text to standard output, and flush it.
 
     Raises:
         ReaderLeft: the pipe is closed.

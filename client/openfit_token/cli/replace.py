@@ -13,11 +13,11 @@ _ID_DIGITS = 16
 """Hex digits of the SHA-256 of a token that are its id."""
 _ID = re.compile(f"[0-9a-f]{{{_ID_DIGITS}}}")
 _MAX_TOKEN = 64 * 1024
-"""Bytes to read at most: more is no token but a mistake."""
+"""Bytes to read at most: more is a mistake, not a token."""
 
 
 def refresh(profile: str | None, socket: str | None, wait: float, form: str) -> int:
-    """Print a new token though nothing is wrong with the old one. Gives the exit status."""
+    """Print a new token though nothing is wrong with the old one. Return the exit status."""
     with TokenClient(profile_of(profile), socket) as client:
         show(client.refresh(wait=wait), form)
     return 0
@@ -26,27 +26,27 @@ def refresh(profile: str | None, socket: str | None, wait: float, form: str) -> 
 def refuse(
     refused: str | None, profile: str | None, socket: str | None, wait: float, form: str
 ) -> int:
-    """Print the token that follows the refused one, which may stand on standard input instead.
+    """Print the token that replaces the refused one. The refused one is an id, or read from standard input.
 
     Raises:
-        WrongUsage: it does neither.
+        WrongUsage: neither has one.
     """
     token_id = _id_of_input() if refused is None else _valid_id(refused)
     with TokenClient(profile_of(profile), socket) as client:
         asked_at = time()
         token = client.refuse(token_id, wait=wait)
     if token.obtained_at < asked_at:
-        remark("that token isn't the current one any more: the current one follows")
+        remark("that token is no longer the current one; printing the current one")
     show(token, form)
     return 0
 
 
 def _valid_id(text: str) -> str:
-    """Return an id as it was typed. Not shown when it is none: it may be the token, which is secret."""
+    """Return an id in lower case. An invalid one isn't shown: it may be the token, which is secret."""
     if not _ID.fullmatch(text.lower()):
         raise WrongUsage(
-            f"refuse: an id has {_ID_DIGITS} hex digits, which that hasn't",
-            'a token goes to standard input: printf %s "$TOKEN" | openfit-token refuse',
+            f"refuse: that is not an id of {_ID_DIGITS} hex digits",
+            'pass the token itself on standard input: printf %s "$TOKEN" | openfit-token refuse',
         )
     return text.lower()
 
@@ -58,8 +58,8 @@ def _id_of_input() -> str:
         given = sys.stdin.buffer.read(_MAX_TOKEN).strip()
     if not given:
         raise WrongUsage(
-            "refuse: which token? Give its id, or the token itself on standard input",
+            "refuse: which token? Pass its id, or the token itself on standard input",
             'for example: printf %s "$TOKEN" | openfit-token refuse',
         )
-    token = given.split()[-1]  # a whole `Authorization: Bearer ...` will do, too
+    token = given.split()[-1]  # a whole `Authorization: Bearer ...` works too
     return sha256(token).hexdigest()[:_ID_DIGITS]

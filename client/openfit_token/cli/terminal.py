@@ -1,4 +1,4 @@
-"""Words for people: on a terminal, which obeys control characters, from sources that may send some."""
+"""Texts for people, on a terminal that obeys control characters, from sources that may contain some."""
 
 import os
 import sys
@@ -15,7 +15,7 @@ _COLOURS = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33, "cyan": 3
 
 
 class WrongUsage(TokenError):
-    """The command line, or what was typed in, is not what the command takes."""
+    """The command line, or what was typed, isn't valid."""
 
     exit_status = 64
 
@@ -51,12 +51,12 @@ def complaint(error: TokenError) -> str:
 
 
 def complain(error: TokenError) -> None:
-    """Tell an error on standard error."""
+    """Print an error to standard error."""
     _tell(complaint(error))
 
 
 def remark(text: str) -> None:
-    """Tell on standard error what is no error."""
+    """Print a remark to standard error."""
     _tell(f"openfit-token: {text}\n")
 
 
@@ -69,12 +69,12 @@ def _tell(lines: str) -> None:
 
 
 def on_terminal() -> bool:
-    """Return whether a person looks at standard output."""
+    """Return whether standard output is a terminal."""
     return sys.stdout is not None and sys.stdout.isatty()
 
 
 def in_colour() -> bool:
-    """Return whether standard output is to be coloured (https://no-color.org)."""
+    """Return whether to use colours on standard output (https://no-color.org)."""
     return on_terminal() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 

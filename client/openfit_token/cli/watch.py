@@ -19,20 +19,20 @@ from openfit_token.cli.terminal import complain, printable, remark
 from openfit_token.errors import ProtocolViolation, TokenError
 
 _CLEAN_UP = 90.0
-"""Seconds that a command has to end after Ctrl-C: as many as systemd gives a service that stops."""
+"""Seconds that a command has to end after Ctrl-C: as many as systemd gives a service to stop."""
 
 
 class CommandFailed(TokenError):
-    """The command didn't do what it was run for: it is run again at the next token."""
+    """The command failed; it runs again at the next token."""
 
 
 def watch(profile: str | None, path: str | None, words: list[str]) -> NoReturn:
-    """Print a line at each new token, or run `words`; until Ctrl-C, or the output's reader ends it.
+    """Print a line at each new token, or run `words`; until Ctrl-C, or until nobody reads the output.
 
-    The first is the one that is held already. A command is told which token it is, not the token.
+    The first is the one that is held already. A command gets the token's id, not the token.
 
     Raises:
-        TokenError: the daemon was never there, or says no.
+        TokenError: the daemon has never answered, or refuses.
     """
     feed = Feed(profile_of(profile))
     watcher = _Watcher(feed, words)
@@ -50,7 +50,7 @@ def watch(profile: str | None, path: str | None, words: list[str]) -> NoReturn:
 
 @final
 class _Watcher:
-    """What is told so far, and who reads it: the reader may leave while nothing is to be said."""
+    """What was reported so far, and whether it is still read: the reader may leave at any time."""
 
     def __init__(self, feed: Feed, words: list[str]) -> None:
         self._feed = feed
@@ -59,10 +59,10 @@ class _Watcher:
         self._output = -1 if words or sys.stdout is None else sys.stdout.fileno()
 
     def follow(self, channel: socket) -> NoReturn:
-        """Tell of each new token over this connection, until it is lost.
+        """Report each new token over this connection, until it is lost.
 
         Raises:
-            OSError, TokenError: it is.
+            OSError, TokenError: it was lost.
             ReaderLeft: nobody reads what is printed.
         """
         with closing(channel):
@@ -81,7 +81,7 @@ class _Watcher:
                     self._poll(channel, None)
 
     def wait(self, seconds: float) -> None:
-        """Wait so long, or until the reader leaves, which raises ReaderLeft."""
+        """Wait that long, or until the reader leaves, which raises ReaderLeft."""
         self._poll(None, seconds * 1000)
 
     def _poll(self, channel: socket | None, milliseconds: float | None) -> None:
@@ -110,7 +110,9 @@ def _tell(change: Change, words: list[str]) -> None:
     except OSError as error:
         raise unusable("watch", words[0], error) from error
     except ValueError as error:  # what has no encoding in this locale
-        raise ProtocolViolation("the daemon's words don't fit into an environment") from error
+        raise ProtocolViolation(
+            "the daemon's notification doesn't fit into an environment"
+        ) from error
     if status:
         what = f"by signal {-status}" if status < 0 else f"with status {status}"
         complain(
@@ -123,8 +125,8 @@ def _tell(change: Change, words: list[str]) -> None:
 def _run(words: list[str], environment: dict[str, str]) -> int:
     """Run a command to its end, and return its status.
 
-    Ctrl-C has reached the command too, since the terminal tells all that run in the foreground. So
-    it may clean up, and is killed only by a second Ctrl-C, or when it takes too long.
+    Ctrl-C has reached the command too, since the terminal signals all processes in the foreground. So
+    it may clean up, and is killed only by a second Ctrl-C, or if it takes too long.
     """
     with subprocess.Popen(words, env=environment) as process:  # noqa: S603 -- it is what was ordered
         try:

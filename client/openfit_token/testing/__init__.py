@@ -1,4 +1,4 @@
-"""A kit for those who write scripts: a real daemon and an emulated OpenFIT for tests.
+"""For testing scripts: a real daemon and an emulated OpenFIT.
 
 Installed with the extra `testing`, it is a pytest plugin with two fixtures:
 
@@ -7,14 +7,14 @@ Installed with the extra `testing`, it is a pytest plugin with two fixtures:
         assert my_report.main() == 0
         assert (openfit_emulator.logins, openfit_emulator.refreshes) == (1, 1)
 
-Both are processes of their own, with real sockets; each test has its own two. In the test, and in
-what it starts, `get_token()` and `openfit-token` find that daemon. The mark `openfit` has the options
-of `Emulator`, for what must be so before the first login:
+Both are real processes with real sockets, and each test has its own. In the test, and in
+what it starts, `get_token()` and `openfit-token` find that daemon. The mark `openfit` takes the options
+of `Emulator`, for what must be set before the first login:
 
     @pytest.mark.openfit(token_lifetime=8, faults=["error-503@1-2"])
 
-Without pytest, `Emulator` and `Daemon` are contexts. One thing differs from earnest: a token that was
-refused is replaced at once, not ten seconds after the one before (see `Daemon`).
+Without pytest, use `Emulator` and `Daemon` as context managers. One thing differs from production: a
+refused token is replaced at once, not ten seconds after the previous one (see `Daemon`).
 """
 
 from openfit_token.testing._daemon import Daemon

@@ -33,7 +33,7 @@ schedule.PAUSE, schedule.RECENT = {floor}, {pause}
 from openfit_tokend.cli import main
 main()
 """
-"""The daemon, but for its pauses. It is a text, since the client never imports the daemon."""
+"""The daemon with shorter pauses. It is a text, since the client never imports the daemon."""
 
 
 Setting = str | float | list[str] | None
@@ -41,15 +41,15 @@ Setting = str | float | list[str] | None
 
 
 class Daemon:
-    """A running daemon with one profile, `main`, of an emulator's account; while it is entered.
+    """A context manager: a running daemon with one profile, `main`, of an emulator's account.
 
-    Its directory vanishes at the end.
+    Its directory is deleted at the end.
 
     Args:
         emulator: where it logs in.
         pause: seconds from one token to the next that a client may cause, by `refuse` or `refresh`.
-            It is 10 in earnest, which no test wants to wait for.
-        settings: more keys of the profile, as in `config.toml`; None leaves out one that is usual.
+            In production it is 10, which no test wants to wait for.
+        settings: more keys of the profile, as in `config.toml`; None leaves out a default one.
     """
 
     def __init__(self, emulator: Emulator, *, pause: float = 0.0, **settings: Setting) -> None:
@@ -81,13 +81,13 @@ class Daemon:
         self.config.write_text("\n".join(["[profiles.main]", *lines, ""]))
 
     def client(self) -> TokenClient:
-        """Return a client of it. It is to be closed."""
+        """Return a client of it, which the caller closes."""
         return TokenClient(socket=str(self.socket))
 
     def start(self) -> None:
         """Start it and wait until it is ready: it has a token, or its first login has failed.
 
-        Ready as it is for systemd: after 10 seconds even if the token server hasn't answered.
+        As for systemd, it is ready after 10 seconds even if the token server hasn't answered.
 
         Raises:
             NotStarted: it ended instead.
@@ -107,7 +107,7 @@ class Daemon:
         self._await(_LONGEST_LOGIN, self._has_tried)
 
     def _await(self, seconds: float, holds: Callable[[], bool]) -> bool:
-        """Look until it holds; False: it doesn't after so many seconds, or the process ended."""
+        """Return whether it holds within that many seconds; False too if the process ends."""
         for _ in range(round(seconds / _LOOK)):
             if self._process is None or self._process.poll() is not None:
                 return False
@@ -129,7 +129,7 @@ class Daemon:
         return main["last_error"] is not None or main["state"] not in {"empty", "logging_in"}
 
     def stop(self) -> None:
-        """End it in order, as systemd does. It may be started again."""
+        """Stop it in an orderly way, as systemd does. It may be started again."""
         if self._process is not None:
             end(self._process)
             self._process = None
@@ -147,7 +147,7 @@ class Daemon:
         self.start()
 
     def log(self) -> str:
-        """Return what it has logged, over all its starts."""
+        """Return its log, over all its starts."""
         return self._log.read_text(errors="replace")
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""An emulated OpenFIT as a process: token server and API on loopback, with faults to order."""
+"""An emulated OpenFIT as a process: token server and API on loopback, with injected faults."""
 
 import json
 import subprocess
@@ -27,7 +27,7 @@ CLIENT_ID: Final = "openfit-emulator"
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What an emulator counted so far. `logins` and `refreshes` are the granted ones."""
+    """What an emulator has counted so far. `logins` and `refreshes` are the granted ones."""
 
     logins: int
     logins_rejected: int
@@ -41,15 +41,15 @@ class State:
 
 
 class Emulator:
-    """A running emulator, while it is entered.
+    """A context manager: a running emulator.
 
     It knows one account, `username` with `password`. Its API answers each path below `api_url` with
-    200 to a bearer of a token that lives, with 401 to anybody else.
+    200 if the request bears a live token, with 401 otherwise.
 
     Args:
         token_lifetime: seconds an access token lives.
         faults: what goes wrong, and when: see `fault`.
-        options: more of `openfit-tokend emulator --help`, as one types them.
+        options: more options, as in `openfit-tokend emulator --help`.
     """
 
     username = USERNAME
@@ -90,10 +90,10 @@ class Emulator:
         return State(**{name: told[name] for name in State.__slots__})
 
     def fault(self, text: str) -> None:
-        """Add a fault, NAME[=ARGUMENT][@WHEN]; without WHEN it meets the next token request.
+        """Add a fault, NAME[=ARGUMENT][@WHEN]; without WHEN it affects the next token request.
 
         `openfit-tokend emulator --help` names them all: lost-answer, hang, slow=3@refresh:1,
-        429=5, invalid_grant, error-503@10s-20s ... They never meet the API.
+        429=5, invalid_grant, error-503@10s-20s ... They never affect the API.
 
         Raises:
             ValueError: there is no such fault.
@@ -119,7 +119,7 @@ class Emulator:
                 self.fault(other)
 
     def reject_next(self) -> None:
-        """Let the next token request be rejected: a password as wrong, a refresh token as spent."""
+        """Reject the next token request: a password as wrong, a refresh token as used."""
         self.fault("invalid_grant")
 
     def set_token_lifetime(self, seconds: int) -> None:
@@ -164,7 +164,7 @@ class Emulator:
         self.url = found[1].split()[0].rstrip(".")
 
     def stop(self) -> None:
-        """End it, and with it all that it knows."""
+        """Stop it. It forgets everything."""
         if self._process is not None:
             end(self._process)
             if self._process.stdout is not None:
@@ -203,7 +203,7 @@ class Emulator:
 
 
 def _greeting(process: "subprocess.Popen[bytes]") -> str:
-    """Await the first line that a process prints; "" if it ends instead, or says nothing."""
+    """Return the first line that a process prints; "" if it ends instead, or prints nothing."""
     out = process.stdout
     if out is None or not select([out], [], [], PATIENCE)[0]:
         return ""

@@ -9,7 +9,7 @@ from typing import Final
 
 PATIENCE: Final = 30.0
 """Seconds in which a process must start or end, on a very busy machine."""
-PYTHON: Final = (sys.executable, "-P")  # the directory one is in offers no modules
+PYTHON: Final = (sys.executable, "-P")  # don't import modules from the working directory
 _LONGEST_TEMPORARY: Final = 60
 """Bytes of the temporary directory's path: beyond, a socket's path might be too long."""
 _LOG_LINES: Final = 10

@@ -1,6 +1,6 @@
 """The pytest plugin: the fixtures `openfit_emulator` and `openfit_daemon`, and the mark `openfit`.
 
-Each run of pytest loads this file where the package is installed: so it loads nothing else.
+Every run of pytest loads this file if the package is installed, so it loads nothing else.
 """
 
 import os
@@ -18,13 +18,13 @@ _MARK = "openfit(token_lifetime=3600, faults=[]): how the fixture openfit_emulat
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Tell pytest of the mark."""
+    """Register the mark."""
     config.addinivalue_line("markers", _MARK)
 
 
 @pytest.fixture
 def openfit_emulator(request: pytest.FixtureRequest) -> "Iterator[Emulator]":
-    """An emulated OpenFIT of this test's own: token server and API, with faults to order."""
+    """An emulated OpenFIT for this test: token server and API, with injected faults."""
     from openfit_token.testing._emulator import Emulator  # noqa: PLC0415 -- only where it is used
 
     node: pytest.Item = request.node
@@ -37,7 +37,7 @@ def openfit_emulator(request: pytest.FixtureRequest) -> "Iterator[Emulator]":
 def openfit_daemon(
     openfit_emulator: "Emulator", monkeypatch: pytest.MonkeyPatch
 ) -> "Iterator[Daemon]":
-    """A daemon of this test's own, logged in at `openfit_emulator`; `get_token()` finds it."""
+    """A daemon for this test, logged in at `openfit_emulator`; `get_token()` finds it."""
     from openfit_token.testing._daemon import Daemon  # noqa: PLC0415 -- only where it is used
 
     with Daemon(openfit_emulator) as daemon:

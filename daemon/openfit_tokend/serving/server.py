@@ -452,7 +452,7 @@ class Server:
             raise Malformed(str(error), msgid) from error
         except Exception:  # noqa: BLE001 -- a fault of ours: the caller is told, the daemon lives
             log.exception("internal_fault", method=method[:64])
-            result = Internal("a fault of the daemon", "its log has the details")
+            result = Internal("internal error in the daemon", "its log has the details")
         if isinstance(result, Park):
             self.waiting.park(connection, msgid, result)
         elif isinstance(result, Later):

@@ -149,8 +149,8 @@ second = {environment = "test", client_id = "c", username = "u", scope = 1}
             ' or text such as "90s", "5m", "1h", "30d"'
         ),
         (
-            'config.toml:11: profiles."a b": a profile\'s name must be of A-Z a-z 0-9 _ . - only,'
-            " begin with a letter or digit, and not be longer than 64 characters"
+            'config.toml:11: profiles."a b": a profile\'s name consists of A-Z a-z 0-9 _ . -,'
+            " begins with a letter or digit, and has at most 64 characters"
         ),
         (
             'config.toml:15: profiles."a b".password: a password doesn\'t belong in this file: use one'
@@ -273,7 +273,7 @@ def test_a_file_that_everybody_may_write_is_refused(config: Path) -> None:
     write(config, MAIN, 0o602)
 
     assert rejection(config) == [
-        "config.toml: can be written to by everybody (mode 0602): chmod go-w config.toml",
+        "config.toml: can be written by everybody (mode 0602): chmod go-w config.toml",
     ]
 
 
@@ -285,7 +285,7 @@ def test_a_file_of_another_user_is_refused(config: Path) -> None:
     assert rejection(config) == [
         (
             "config.toml: belongs to 54321, not to root:"
-            " chown root config.toml, or name a place in a directory of your own"
+            " chown root config.toml, or use a path in a directory of your own"
         )
     ]
 
@@ -298,7 +298,7 @@ def test_a_group_that_may_write_it_is_not_trusted_with_it(config: Path) -> None:
     config.chmod(0o660)
 
     (line,) = rejection(config)
-    assert line.startswith("config.toml: can be written to by the group ")
+    assert line.startswith("config.toml: can be written by the group ")
     assert line.endswith(" (mode 0660): chmod go-w config.toml")
 
 
@@ -312,7 +312,7 @@ def test_nor_is_a_group_that_may_write_to_its_directory(config: Path) -> None:
         load(config)
 
     assert caught.value.message.startswith(
-        f"{config}: is reached through {directory}, which can be written to by the group "
+        f"{config}: is reached through {directory}, which can be written by the group "
     )
     assert caught.value.message.endswith(f" (mode 2775): chmod go-w {directory}")
 
@@ -326,7 +326,7 @@ def test_the_directory_of_included_files_is_judged_too(config: Path) -> None:
     (line,) = rejection(config)
 
     assert line.startswith("conf.d/more.toml: is reached through ")
-    assert "conf.d, which can be written to by everybody (mode 0777): chmod go-w " in line
+    assert "conf.d, which can be written by everybody (mode 0777): chmod go-w " in line
 
 
 @needs_user
@@ -406,7 +406,7 @@ class TestIncluded:
         write(config.parent / "more.toml", "", 0o666)
 
         assert rejection(config) == [
-            "more.toml: can be written to by everybody (mode 0666): chmod go-w more.toml"
+            "more.toml: can be written by everybody (mode 0666): chmod go-w more.toml"
         ]
 
     def test_very_many_files_are_refused(self, config: Path) -> None:

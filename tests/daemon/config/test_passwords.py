@@ -208,7 +208,7 @@ class TestFile:
 
         assert await refusal(PasswordFile(str(secret))) == (
             f"password_file {secret}: belongs to {ALIEN}, not to root",
-            f"chown root {secret}, or name a place in a directory of your own",
+            f"chown root {secret}, or use a path in a directory of your own",
         )
 
     async def test_one_that_others_could_replace_is_refused(
@@ -219,7 +219,7 @@ class TestFile:
         assert await refusal(PasswordFile(str(secret))) == (
             (
                 f"password_file {secret}: is reached through {tmp_path},"
-                " which can be written to by everybody (mode 0777)"
+                " which can be written by everybody (mode 0777)"
             ),
             f"chmod go-w {tmp_path}",
         )

@@ -125,7 +125,7 @@ class TestFile:
         os.chown(place.parent, -1, group_of_others())
         place.parent.chmod(mode)
 
-        reason = f"its directory isn't safe: {place.parent} can be written to by "
+        reason = f"its directory isn't safe: {place.parent} can be written by "
         assert refusal(lambda: write(TokenFile(str(place)), OLD)).startswith(reason)
         assert refusal(lambda: remove(str(place))).startswith(reason)
         assert beside(place) == []

@@ -378,7 +378,7 @@ def test_a_directory_that_others_can_write_to_is_refused(mode: int, hint: str, p
     os.chown(place / "run", -1, group_of_others())
     (place / "run").chmod(mode)
 
-    with pytest.raises(SocketUnusable, match=f"{place}/run can be written to by") as caught:
+    with pytest.raises(SocketUnusable, match=f"{place}/run can be written by") as caught:
         Listener(place / "run" / "socket", 0o600, None)
 
     assert hint in caught.value.hint

@@ -101,7 +101,7 @@ def test_nothing_is_written_where_others_could_exchange_it(tmp_path: Path, where
     with pytest.raises(SetupFailed):
         Tree(tmp_path).make(path.parent, 0o755)
 
-    assert caught.value.message.endswith(f": {wrong} can be written to by everybody (mode 0777)")
+    assert caught.value.message.endswith(f": {wrong} can be written by everybody (mode 0777)")
     assert caught.value.hint == f"chmod go-w {wrong}"
     assert not Tree(tmp_path).outside(path).exists()
 

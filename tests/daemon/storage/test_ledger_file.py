@@ -435,7 +435,7 @@ def test_where_others_can_write_nothing_is_read_written_or_locked(
     before = file.path.read_bytes()
     wrong = file.path.parent.parent if above else file.path.parent
     wrong.chmod(0o777)
-    reason = f"{wrong} can be written to by everybody (mode 0777)"
+    reason = f"{wrong} can be written by everybody (mode 0777)"
 
     with pytest.raises(Untrusted, match=re.escape(reason)):
         file.lock()

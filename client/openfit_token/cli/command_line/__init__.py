@@ -1,4 +1,4 @@
-"""What a command line orders, for all that `openfit_token.cli.get.quick` doesn't read."""
+"""What a command line orders, unless `openfit_token.cli.get.quick` has read it."""
 
 # ruff: noqa: PLC0415 -- each command loads its own modules
 from argparse import Namespace
@@ -11,7 +11,7 @@ from openfit_token.cli.get import Get
 from openfit_token.cli.terminal import WrongUsage
 
 Command = Callable[[], int]
-"""Carries out what the command line says, and gives the exit status."""
+"""Does what the command line says, and returns the exit status."""
 
 _DAEMONS_WORDS: Final = (
     *("run", "check", "reload", "init", "install", "uninstall", "emulator", "demo"),
@@ -20,10 +20,10 @@ _DAEMONS_WORDS: Final = (
 
 
 def parse(words: list[str]) -> Command:
-    """Return what the command line orders. No word at all means `get`.
+    """Return what the command line orders. No words mean `get`.
 
     Raises:
-        WrongUsage: it isn't one of ours.
+        WrongUsage: it isn't valid.
     """
     command, *rest = _command_first(words)
     if command in _DAEMONS_WORDS:
@@ -38,12 +38,12 @@ def parse(words: list[str]) -> Command:
 
 
 def _said() -> int:
-    """Leave it at what argparse printed: the help, or the version."""
+    """Do nothing more: argparse has printed the help, or the version."""
     return 0
 
 
 def _command_first(words: list[str]) -> list[str]:
-    """Put the command before the options that all commands have; put in `get` where there is none."""
+    """Put the command before the options that all commands have; insert `get` if there is none."""
     at = 0
     while at < len(words):
         if words[at] in ("--profile", "--socket"):
@@ -67,7 +67,7 @@ def _status(given: Namespace) -> Command:
 
     if given.watch and given.form == "openmetrics":
         raise WrongUsage(
-            "status: --openmetrics is one picture, --watch many", "leave one of them out"
+            "status: --openmetrics prints once, --watch again and again", "leave one of them out"
         )
     return partial(status, given.profile, given.socket, given.form, watch=given.watch)
 
@@ -102,7 +102,7 @@ def _exec(given: Namespace) -> Command:
     words = given.words[1:] if given.words[:1] == ["--"] else given.words
     if not words:
         raise WrongUsage(
-            "exec: run what? Give the command behind --",
+            "exec: run what? Put the command after --",
             "for example: openfit-token exec -- ./nightly.sh",
         )
     return partial(execute, given.profile, given.socket, given.min_ttl, given.wait, words)

@@ -1,4 +1,4 @@
-"""The words of the command line, with help and all. What they order stands in `arguments`."""
+"""The parser of the command line, with its help."""
 
 from argparse import (
     REMAINDER,
@@ -165,7 +165,7 @@ def _format(to: ArgumentParser) -> None:
 
 
 def _checked(convert: Callable[[str], T]) -> Callable[[str], T]:
-    """Have argparse show what a converter complains of, and not its name."""
+    """Return a converter whose error argparse shows, instead of the converter's name."""
 
     def checked(text: str) -> T:
         try:

@@ -1,4 +1,4 @@
-"""What the help shows below the options: examples, and exit statuses. Lines of 80 columns at most."""
+"""What the help shows below the options: examples and exit statuses. Lines of at most 80 columns."""
 
 from typing import Final
 
@@ -6,9 +6,9 @@ STATUSES: Final = """\
 exit status:
   0  done                         74  the output can't be written
   64 wrong usage                  75  not now: try again later
-  69 no daemon                    76  a fault in the protocol
-  70 a fault of the daemon        77  not allowed, or login rejected
-                                  78  a fault in the configuration
+  69 no daemon                    76  protocol error
+  70 internal error               77  not allowed, or login rejected
+                                  78  configuration error
 """
 
 ENVIRONMENT: Final = """\

@@ -1,7 +1,7 @@
-"""`openfit-token doctor`: go along the chain from the caller to the token, and name what breaks it.
+"""`openfit-token doctor`: check the chain from the caller to the token, and say where it is broken.
 
-A verdict a link, in the order of the chain. Where a link is broken, those behind it can't be seen.
-Nothing is asked that could make the daemon send a request: no login is spent.
+One verdict for each link, in order. If a link is broken, those after it can't be checked. Nothing is
+asked that could make the daemon send a request: no login is spent.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""The links behind the connection: a daemon that answers, as one we know; the profile meant."""
+"""The links after the connection: a daemon of the right kind that answers, and the profile meant."""
 
 import os
 from collections.abc import Generator, Iterator
@@ -25,7 +25,7 @@ from openfit_token.errors import (
 )
 
 _PATIENCE = 5.0
-"""Seconds for an answer that a well daemon gives in less than a thousandth of one."""
+"""Seconds for an answer that takes a healthy daemon less than a millisecond."""
 _SHOWN = 20
 """Names of profiles to show at most."""
 _ANOTHER = "another program has this socket: name the daemon's by --socket or $OPENFIT_TOKEN_SOCKET"
@@ -36,14 +36,14 @@ _HANGS = (
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What the daemon told: its process, and the profiles that the caller means."""
+    """What the daemon answered: its process, and the profiles that the caller means."""
 
     pid: object
     profiles: dict[str, Answer] = field(default_factory=dict[str, Answer])
 
 
 def asked(connection: Connection, option: str | None) -> Generator[Verdict, None, Found | None]:
-    """Say how the daemon answers, and which profiles are meant; None: no daemon of ours answers."""
+    """Report how the daemon answers, and which profiles are meant; return None if no openfit-tokend answers."""
     hello = yield from _hello(connection)
     if hello is None:
         return None
@@ -102,7 +102,7 @@ def _no_answer(error: TokenError | OSError) -> Verdict:
         case TimeoutError():
             text = f"it doesn't answer within {_PATIENCE:.0f} s: it hangs"
         case _:
-            text = f"it closed the connection: {error.strerror or 'nothing more is known'}"
+            text = f"it closed the connection: {error.strerror or 'no reason is known'}"
     return fail("daemon", text, _HANGS, DaemonUnreachable.exit_status)
 
 
@@ -119,7 +119,7 @@ def _configuration(error: object) -> Iterator[Verdict]:
 
 
 def _profile(connection: Connection, option: str | None, names: list[str]) -> Iterator[Verdict]:
-    """Say which profile a call means that names none, or names this one."""
+    """Report which profile a call uses that names this one, or none."""
     named_by = _named_by(option)
     match names:
         case [name] if named_by is not None:
@@ -144,7 +144,7 @@ def _profile(connection: Connection, option: str | None, names: list[str]) -> It
 def _has_default(connection: Connection) -> bool:
     """Return whether the daemon has a default profile.
 
-    Asked by a call that it refuses in any case, with or without one: so nothing happens there.
+    Asked by a call that it refuses in either case, so that nothing happens.
     """
     try:
         ask(connection, calls.get_token(None, -1.0, 0.0), _PATIENCE)

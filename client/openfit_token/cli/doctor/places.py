@@ -27,7 +27,7 @@ class Place:
 
 
 def placed(given: str | None) -> Generator[Verdict, None, Place | None]:
-    """Say which socket is the caller's, and give it if there is one."""
+    """Report which socket is the caller's; return it if there is one."""
     why = _why(given)
     mine, machines = paths.usual()
     try:
@@ -56,7 +56,7 @@ def placed(given: str | None) -> Generator[Verdict, None, Place | None]:
 
 
 def connected(path: str) -> Generator[Verdict, None, Connection | None]:
-    """Say whether the socket may be opened, and whether to trust who listens; give a connection."""
+    """Report whether the socket may be opened, and the listener be trusted; return a connection."""
     try:
         channel = paths.connect(path)
     except DaemonUntrusted as error:
@@ -79,7 +79,7 @@ def connected(path: str) -> Generator[Verdict, None, Connection | None]:
 
 
 def _why(given: str | None) -> str | None:
-    """Return what names the socket; None: nothing, so it is looked for."""
+    """Return what names the socket; None if nothing does, and it is searched for."""
     if given is not None:
         return "--socket"
     return f"${paths.VARIABLE}" if os.environ.get(paths.VARIABLE) else None
@@ -105,7 +105,7 @@ def _missing(given: str | None, why: str | None, error: DaemonUnreachable) -> Ve
 
 
 def _instead(given: str | None) -> str:
-    """Return what to do where the socket that was named is none."""
+    """Return what to do if the named path isn't a socket."""
     there = [path for path in paths.usual() if _kind(path) == "socket"]
     if not there:
         return _START

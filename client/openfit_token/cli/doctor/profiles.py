@@ -1,4 +1,4 @@
-"""The last links: what a profile holds, what keeps it from more, and what that is called.
+"""The last links: what a profile holds, and what keeps it from getting a token.
 
 Pure: from a profile's part of `status` to verdicts. The vendor's page names four causes why a login
 fails; each problem that is one of them says so.
@@ -21,7 +21,7 @@ MISSING: Final = 'on OpenFIT\'s page: "Missing required parameters in the reques
 
 _CHECK: Final = "`openfit-tokend check --network` looks from the daemon's side"
 _ELSEWHERE: Final = ("404", "redirects", "page instead of JSON", "isn't JSON", "TLS", "resolved")
-"""What a message has in it where the address may be that of something else."""
+"""Parts of messages that suggest a wrong address."""
 _NOT_CONNECTED: Final = ("can't be reached", "no connection")
 
 
@@ -87,7 +87,7 @@ def _message(error: Answer, now: float) -> str:
 
 
 def _fix(name: str, profile: Answer, error: Answer, now: float) -> str:
-    login = f"openfit-token login --profile {quote(name)}"  # somebody will paste it
+    login = f"openfit-token login --profile {quote(name)}"  # people paste it
     code = "LOGGED_OUT" if profile.get("state") == "logged_out" else error.get("code")
     match code:
         case "LOGIN_REJECTED":

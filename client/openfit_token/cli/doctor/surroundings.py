@@ -1,4 +1,4 @@
-"""What stands beside the chain: the service's unit, and variables of the caller's environment."""
+"""What is next to the chain: the service's unit, and variables of the caller's environment."""
 
 import os
 import shutil
@@ -25,7 +25,7 @@ _ID_DIGITS: Final = 16
 
 
 def service(place: Place | None, found: Found | None) -> Iterator[Verdict]:
-    """Say how the service's unit is, where there is one."""
+    """Report how the service's unit is, if there is one."""
     own = place is not None and place.path == paths.usual()[0]
     scope = ("--user",) if own else ()
     unit = _unit(scope)
@@ -57,7 +57,7 @@ def service(place: Place | None, found: Found | None) -> Iterator[Verdict]:
 def variables(
     environment: Mapping[str, str], profiles: Mapping[str, Answer], now: float
 ) -> Iterator[Verdict]:
-    """Say whether the variables that `env` and `exec` set are still right. No value is shown."""
+    """Report whether the variables that `env` and `exec` set are still right. No value is shown."""
     token = environment.get("OPENFIT_ACCESS_TOKEN")
     live = {str(each.get("id")) for each in profiles.values()}
     if token and profiles:
@@ -74,7 +74,7 @@ def variables(
     if url and right and url.rstrip("/") not in right:
         yield warn(
             "variables",
-            f"OPENFIT_API_URL isn't where these tokens are good for: {', '.join(sorted(right))}",
+            f"OPENFIT_API_URL isn't the API of these tokens: {', '.join(sorted(right))}",
             "unset OPENFIT_API_URL, or name the profile of the other environment",
             WRONG_URL,
         )
@@ -87,7 +87,7 @@ def _ended(environment: Mapping[str, str], now: float) -> str:
 
 
 def _unit(scope: tuple[str, ...]) -> dict[str, str]:
-    """Return what systemd knows of the unit; nothing where there is no systemd."""
+    """Return what systemd knows of the unit; nothing if there is no systemd."""
     systemctl = shutil.which("systemctl")
     if systemctl is None:
         return {}

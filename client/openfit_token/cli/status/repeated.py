@@ -1,7 +1,7 @@
-"""`openfit-token status --watch`: the status again and again, on a terminal in its place.
+"""`openfit-token status --watch`: the status again and again, on a terminal in place.
 
-The picture before is wiped by moving up over its lines. So the terminal is never in a mode that
-somebody would have to end, however this command is ended, and the last picture stays.
+The previous picture is erased by moving up over its lines. So the terminal is in no special mode that
+would have to be ended, however this command ends, and the last picture stays.
 """
 
 import re
@@ -23,9 +23,9 @@ _PAINT: Final = re.compile(r"\x1b\[\d+m")
 def repeat(
     found: Answer, look: Callable[[], Answer], shown: Callable[[Answer, str], str], form: str
 ) -> NoReturn:
-    """Show what was found, then look each second, until Ctrl-C or the output's reader ends it.
+    """Show what was found, then look each second, until Ctrl-C, or until nobody reads the output.
 
-    A daemon that is gone is said, and looked for until it is there again.
+    If the daemon is gone, say so, and look until it is there again.
     """
     in_place = on_terminal() and form == "text"
     picture = shown(found, form)
@@ -45,7 +45,7 @@ def repeat(
 
 
 def _repaint(picture: str, above: int) -> int:
-    """Paint over the `above` rows before; give the rows that are there now."""
+    """Print over the previous `above` rows; return the number of rows that are there now."""
     columns, height = shutil.get_terminal_size()
     lines = picture.splitlines()
     taken = [max(1, -(-len(_PAINT.sub("", line)) // columns)) for line in lines]

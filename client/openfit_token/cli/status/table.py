@@ -1,4 +1,4 @@
-"""A status as lines for people: a table, and below each profile in trouble what to do."""
+"""A status as lines for people: a table, and below each profile with a problem what to do."""
 
 import shutil
 import textwrap
@@ -25,7 +25,7 @@ _HEADINGS: Final = (
 _STATE: Final = 1
 """The column that is coloured."""
 _LEFT_OUT: Final = (4, 5, 6, 3, 2)
-"""The columns that a narrow window doesn't get, the first one first."""
+"""The columns to leave out in a narrow window, in this order."""
 _GAP: Final = "  "
 _NOTHING: Final = "-"
 _COLOURS: Final = {WELL: "green", NOT_NOW: "yellow", OPERATOR_NEEDED: "red"}
@@ -133,7 +133,7 @@ def _columns(widths: Sequence[int], width: int | None) -> list[int]:
 
 
 def _trouble(profile: Answer, now: float) -> list[str]:
-    """Return the lines below a profile: what happened, and what to do. None if it is well."""
+    """Return the lines below a profile: what happened, and what to do. None if it is healthy."""
     if judge_profile(profile) == WELL and profile.get("state") != "retrying":
         return []
     error = fields(profile.get("last_error") or profile.get("degraded") or {})

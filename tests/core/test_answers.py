@@ -254,7 +254,7 @@ def test_at_the_deadline_an_error_that_is_known_is_told(call: Call) -> None:
 def test_at_the_deadline_without_an_error_it_is_timed_out(call: Call) -> None:
     assert told(answer(logging_in(), call, DEADLINE, DEADLINE)) == (
         TimedOut,
-        "no token that would do came within the wait of the call",
+        "no suitable token arrived within the call's wait",
         "wait longer, or see openfit-token status",
         None,
     )

@@ -276,7 +276,7 @@ def test_at_the_deadline_the_operator_is_told_that_the_login_goes_on() -> None:
     assert isinstance(refused, TimedOut)
     assert (refused.message, refused.hint) == (
         "the login didn't end in time",
-        "it goes on: see openfit-token status",
+        "it continues: see openfit-token status",
     )
 
 

@@ -410,7 +410,7 @@ VARIABLE = 'must be the name of an environment variable, such as "OPENFIT_PASSWO
         (
             "password_command",
             ["bin/pass"],
-            "must begin with an absolute path, or with a name to be found in $PATH",
+            "must begin with an absolute path, or with a name to look up in $PATH",
         ),
         ("password_credential", "a/b", CREDENTIAL),
         ("password_credential", "..", CREDENTIAL),
@@ -566,7 +566,7 @@ def test_of_very_many_profiles_only_the_first_are_listed() -> None:
 
 SOCKET_MODE = (
     'must be octal in quotes: "0600", "0660" or "0666"'
-    " (to connect takes the right to write; to execute means nothing)"
+    " (connecting needs write access; execute permission has no meaning)"
 )
 
 

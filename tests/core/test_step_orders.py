@@ -52,7 +52,7 @@ NOW = 100.0
 LOGOUT = Problem(
     LoggedOut,
     "an operator logged this profile out",
-    "openfit-token login --profile {profile} lets it in again",
+    "to log it in again: openfit-token login --profile {profile}",
     NOW,
 )
 

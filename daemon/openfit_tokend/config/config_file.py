@@ -25,11 +25,11 @@ from openfit_tokend.host.regular_file import Unusable, judge, read
 
 APP: Final = "openfit-tokend"
 MAX_SIZE: Final = 1024 * 1024
-"""Bytes of one file: some 4,000 profiles."""
+"""Bytes of one file: about 4,000 profiles."""
 MAX_INCLUDED: Final = 4096
-"""Files: four times the profiles that are supported."""
+"""Files: four times the number of profiles that are supported."""
 LOAD_TIME: Final = 30.0
-"""Seconds that a reload waits for the disk, and for users and groups that are in the network."""
+"""Seconds that a reload waits for the disk, and for users and groups looked up over the network."""
 
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -40,14 +40,14 @@ class _File(NamedTuple):
 
 
 class _Broken(Exception):
-    """A file has no content to be judged; the text is the whole line of the report."""
+    """A file's content can't be checked; the text is the whole line of the report."""
 
 
 def locate(option: str | None) -> Path:
-    """Return the absolute path of the configuration; whether there is a file is for `load` to say.
+    """Return the absolute path of the configuration; `load` reports if there is no such file.
 
-    The first that is given: the option, $OPENFIT_TOKEND_CONFIG, config.toml in systemd's
-    $CONFIGURATION_DIRECTORY; else root's place below /etc, or the user's own.
+    It is the first one given: the option, $OPENFIT_TOKEND_CONFIG, config.toml in systemd's
+    $CONFIGURATION_DIRECTORY; else root's in /etc, or the user's own.
     """
     if option is not None:
         return Path(option).absolute()
@@ -61,12 +61,12 @@ def locate(option: str | None) -> Path:
 
 
 def load(path: Path) -> Settings:
-    """Read and judge the configuration with all that it includes, and look up the names in it.
+    """Read and check the configuration with all files that it includes, and look up the names in it.
 
-    May block: on the disk, and where names of users and groups come from the network.
+    May block: on the disk, and on the network if users and groups come from there.
 
     Raises:
-        ConfigRejected: its message has every fault, one a line: `path:line: key: what is
+        ConfigRejected: its message has every fault, one per line: `path:line: key: what is
             expected`.
     """
     try:
@@ -89,7 +89,7 @@ def load(path: Path) -> Settings:
 
 
 async def load_in_time(calls: BlockingCalls, path: Path) -> Settings:
-    """Do as `load` while clients are served: in a thread, and for LOAD_TIME at most.
+    """Do the same as `load` in a thread, so that clients are served, and for LOAD_TIME at most.
 
     Raises:
         ConfigRejected: as `load` does, or it took too long.
@@ -100,14 +100,14 @@ async def load_in_time(calls: BlockingCalls, path: Path) -> Settings:
         raise ConfigRejected(
             f"{path}: no answer within {LOAD_TIME:.0f} s from its disk, from that of an included file,"
             " or to a question for a user or group",
-            "look which of them hangs; reload again once that is mended",
+            "find out which of them hangs and fix it, then reload again",
         ) from None
     except OSError as error:
         raise ConfigRejected(f"{path}: can't be read: {error.strerror}") from None
 
 
 def socket_of(path: Path) -> str | None:
-    """Return the socket that the configuration names, whatever is wrong with the rest of it.
+    """Return the socket that the configuration names, even if the rest of it has faults.
 
     None: it names none, or it can't be read. May block on the disk.
     """
@@ -153,7 +153,7 @@ def _syntax_fault(path: str, message: str) -> str:
 
 
 def _read_included(main: _File) -> tuple[list[_File], list[str]]:
-    """Read what the main file includes, sorted; give also the lines on what can't be read."""
+    """Read what the main file includes, sorted; return also the lines about what can't be read."""
     pattern = include_pattern(main.source)
     if pattern is None:
         return [], []
@@ -173,9 +173,9 @@ def _read_included(main: _File) -> tuple[list[_File], list[str]]:
 
 
 def _matching(pattern: Path, main: Path) -> list[Path]:
-    """Return the files that match, but neither hidden ones nor the main file itself.
+    """Return the files that match, except hidden ones and the main file.
 
-    A pattern without wildcards gives its one file, which may be absent. An absent directory is
+    A pattern without wildcards returns its one file, which may be missing. A missing directory is
     refused: a reload while it isn't mounted must not drop its profiles.
     """
     if not any(wildcard in pattern.name for wildcard in "*?["):
@@ -206,7 +206,7 @@ def _report(files: Iterable[_File], faults: Iterable[Fault]) -> list[str]:
 
 
 def _line(places: Mapping[tuple[str, ...], int], key: tuple[str, ...]) -> int:
-    """Return the line of the key, else of the table it is in or is missing from, else 0."""
+    """Return the line of the key, else of the table that it is in or missing from, else 0."""
     for length in range(len(key), 0, -1):
         if line := places.get(key[:length]):
             return line
@@ -214,6 +214,6 @@ def _line(places: Mapping[tuple[str, ...], int], key: tuple[str, ...]) -> int:
 
 
 def _dotted(key: tuple[str, ...]) -> str:
-    """Write a key as TOML does, its parts quoted where they have to be, and cut where very long."""
+    """Return a key as TOML writes it, with parts quoted where necessary, and very long ones cut."""
     shown = (part[:MAX_SHOWN] for part in key)
     return ".".join(part if _BARE.fullmatch(part) else json.dumps(part) for part in shown)

@@ -1,4 +1,4 @@
-"""Looks up users, groups and subordinate uids. May block: they may be in the network."""
+"""Looks up users, groups and subordinate uids. May block: they may come from the network."""
 
 import grp
 import pwd
@@ -9,11 +9,11 @@ from openfit_tokend.core.settings.names import Name
 from openfit_tokend.core.subordinate_ids import SubordinateIds, parse
 
 MAX_FILE: Final = 256 * 1024
-"""Bytes read of /etc/subuid and of /etc/passwd: some thousand users."""
+"""Bytes read of /etc/subuid and of /etc/passwd: a few thousand users."""
 
 
 def look_up(names: Iterable[Name]) -> dict[Name, int]:
-    """Return the ids of those names that somebody has."""
+    """Return the ids of the names that exist."""
     ids: dict[Name, int] = {}
     for name in set(names):
         try:
@@ -27,7 +27,7 @@ def look_up(names: Iterable[Name]) -> dict[Name, int]:
 
 
 def read_subordinates() -> SubordinateIds:
-    """Return what the system's files say of subordinate uids. May block, on the disk."""
+    """Return the subordinate uids of the system's files. May block on the disk."""
     return parse(_start_of("/etc/subuid"), _start_of("/etc/passwd"))
 
 

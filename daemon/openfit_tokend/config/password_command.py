@@ -10,7 +10,7 @@ from openfit_tokend.core.settings import PasswordCommand
 from openfit_tokend.host.child_process import Commands, Unstartable, ending
 
 TIME_LIMIT: Final = 30.0
-"""Seconds for the whole command; it may have to unlock something, but nobody sits there."""
+"""Seconds for the whole command. It may have to unlock something, but nobody is there to type."""
 MAX_OUTPUT: Final = 4096
 """Bytes: ten times what a password of 100 characters can take."""
 
@@ -18,11 +18,11 @@ MAX_OUTPUT: Final = 4096
 async def output_of(
     command: PasswordCommand, commands: Commands, time_limit: float = TIME_LIMIT
 ) -> bytes:
-    """Run the command, without a shell and with nothing to read, and return what it prints.
+    """Run the command, without a shell and without input, and return what it prints.
 
     When it takes too long, prints too much, or the caller is cancelled, its process group is
-    killed. No error repeats its output, nor its error output: that may hold the secret too, as a
-    shell's trace does.
+    killed. No error repeats its output or error output: either may hold the secret, as a shell's
+    trace does.
 
     Raises:
         SecretUnavailable: it can't be started, failed, printed too much or took too long.
@@ -47,7 +47,7 @@ async def output_of(
     if len(output) > MAX_OUTPUT:
         raise SecretUnavailable(
             f"{what}: printed more than {MAX_OUTPUT} bytes and {running.fate()}",
-            "it has to print the password and nothing else",
+            "it must print the password and nothing else",
         )
     if status is None:
         raise SecretUnavailable(

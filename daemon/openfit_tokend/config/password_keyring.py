@@ -8,21 +8,21 @@ from openfit_tokend.host import package
 from openfit_tokend.host.blocking_calls import BlockingCalls
 
 TIME_LIMIT: Final = 30.0
-"""Seconds. A locked keyring asks on somebody's screen, and nobody sits there."""
+"""Seconds. A locked keyring asks on a screen, and nobody may be sitting there."""
 _SCREEN: Final = "screen"
-"""The one key of all calls: a keyring that asks does so on a screen, one question at a time."""
+"""The same key for all calls: a keyring asks on a screen, one question at a time."""
 
 
 async def from_keyring(
     calls: BlockingCalls, service: str, username: str, time_limit: float = TIME_LIMIT
 ) -> bytes:
-    """Return what is kept for a user name under a service.
+    """Return what the keyring has for a service and user name.
 
-    The package `keyring` is looked for and loaded only here, in a thread.
+    The package `keyring` is imported only here, in a thread.
 
     Raises:
-        SecretUnavailable: it isn't installed, there is no keyring, it is locked, has nothing of that
-            name, or doesn't answer.
+        SecretUnavailable: it isn't installed, there is no keyring, it is locked, has no such entry, or
+            doesn't answer.
     """
     what = f"password_keyring {service}"
     try:
@@ -43,7 +43,7 @@ async def from_keyring(
 
 def _ask(what: str, service: str, username: str) -> str | None:
     try:
-        import keyring  # noqa: PLC0415 -- an extra, and slow to load: only who names one needs it
+        import keyring  # noqa: PLC0415 -- optional, and slow to load
         from keyring.errors import KeyringLocked, NoKeyringError  # noqa: PLC0415 -- the same
     except ImportError:
         hint = package.again("keyring")
@@ -53,12 +53,12 @@ def _ask(what: str, service: str, username: str) -> str | None:
     except NoKeyringError:
         raise SecretUnavailable(
             f"{what}: the daemon's user has no keyring",
-            "a service has none as a rule: password_credential or password_file serve there",
+            "a service usually has none: use password_credential or password_file",
         ) from None
     except KeyringLocked:
         hint = "unlock it where the daemon's user is logged in"
         raise SecretUnavailable(f"{what}: is locked", hint) from None
-    except Exception as error:  # noqa: BLE001 -- a keyring is other people's code; its texts may tell secrets
+    except Exception as error:  # noqa: BLE001 -- a keyring is third-party code; its messages may reveal secrets
         raise SecretUnavailable(
             f"{what}: failed with {type(error).__name__}",
             "as the daemon's user: keyring get SERVICE USERNAME",

@@ -1,4 +1,4 @@
-"""Reads a profile's password from where it is kept, each time one is needed."""
+"""Reads a profile's password from its source each time it is needed."""
 
 import os
 import shlex
@@ -27,23 +27,23 @@ from openfit_tokend.host.child_process import Commands
 from openfit_tokend.host.regular_file import Unusable, judge, read
 
 MAX_PASSWORD: Final = 100
-"""Characters: IdentityServer refuses longer ones, and counts them as failures."""
+"""Characters: IdentityServer refuses longer ones, and counts them as failed logins."""
 CREDENTIALS: Final = "/etc/openfit-tokend/credentials"
 """The directory whose files the shipped unit passes on as credentials."""
 CREDENTIAL: Final = "password_"
-"""What the shipped unit's LoadCredential puts before such a file's name."""
+"""The prefix that the shipped unit's LoadCredential puts before such a file's name."""
 MAX_SECRET_FILE: Final = 4096
-"""Bytes: ten times what 100 characters can take. A larger file is the wrong one."""
+"""Bytes: ten times what 100 characters can take. A larger file is the wrong file."""
 
 _taken: Final[dict[str, Secret]] = {}
-"""What was in variables of the environment, by their names. It is there no more."""
+"""Passwords taken out of environment variables, by variable."""
 
 _RESTART: Final = "then systemctl restart openfit-tokend"
 
 
 @final
 class Passwords:
-    """Reads passwords. A source that hangs keeps nobody from another one."""
+    """Reads passwords. A source that hangs doesn't block the others."""
 
     def __init__(self) -> None:
         self._files = BlockingCalls("password_file")
@@ -51,13 +51,13 @@ class Passwords:
         self._commands = Commands()
 
     async def read(self, source: PasswordSource | None) -> Secret:
-        """Return the password as it is now. One newline at its end is cut off, nothing else.
+        """Return the current password. One newline at its end is removed, nothing else.
 
         May wait 30 s for a file system, a command or a keyring. Can be cancelled: the command is
         killed.
 
         Raises:
-            SecretUnavailable: it can't be read, others could read it too, or no server would take
+            SecretUnavailable: it can't be read, others could read it too, or no server would accept
                 it.
         """
         match source:
@@ -116,7 +116,7 @@ class Passwords:
 
 
 def take_variables(sources: Iterable[PasswordSource | None]) -> None:
-    """Take the passwords that are in variables out of the environment; `Passwords` has them."""
+    """Move the passwords of these sources out of the environment; `Passwords` keeps them."""
     for source in sources:
         if isinstance(source, PasswordEnv):
             _take(source.name)
@@ -130,10 +130,10 @@ def _take(name: str) -> Secret | None:
 
 
 def password_from(what: str, raw: bytes) -> Secret:
-    """Judge what was read, less one newline at its end. The errors tell nothing of it.
+    """Return the password in what was read, without a final newline. Errors reveal nothing of it.
 
     Raises:
-        SecretUnavailable: no server would take it.
+        SecretUnavailable: no server would accept it.
     """
     try:
         password = raw.removesuffix(b"\n").decode()
@@ -145,19 +145,19 @@ def password_from(what: str, raw: bytes) -> Secret:
 
 
 def fault_of(password: str) -> tuple[str, str] | None:
-    """Return why no server would take this password and what to do about it; None: one might."""
+    """Return why no server would accept this password, and what to do; None: one might."""
     if not password:
         return "is empty", "put the password there"
     if password.endswith("\r"):
         reason = "ends with a carriage return (\\r): it was saved with Windows line endings"
-        return reason, "save it with Unix line endings, as by: sed -i 's/\\r$//' FILE"
+        return reason, "save it with Unix line endings, for example: sed -i 's/\\r$//' FILE"
     if any(category(character) == "Cc" for character in password):
         reason = "has a control character in it, such as a line break"
-        return reason, "the password has to be there alone, as one line of plain UTF-8 text"
+        return reason, "store the password alone, as one line of plain UTF-8 text"
     if len(password) > MAX_PASSWORD:
         return (
             f"is longer than {MAX_PASSWORD} characters, which the server refuses",
-            "look whether the password, and nothing else, is there",
+            "make sure that nothing but the password is there",
         )
     return None
 
@@ -183,9 +183,9 @@ def _read_credential(path: str) -> bytes:
 
 
 def _is_credential(path: str) -> bool:
-    """Return whether the file lies below $CREDENTIALS_DIRECTORY, whose modes are systemd's business.
+    """Return whether the file is below $CREDENTIALS_DIRECTORY, where systemd sets the modes.
 
-    Of systemd 257 they are root's, with an ACL for the service's user, which looks like 0440.
+    With systemd 257 they belong to root, with an ACL for the service's user, which looks like 0440.
     """
     directory = os.environ.get("CREDENTIALS_DIRECTORY")
     if not directory:

@@ -1,4 +1,4 @@
-"""Where each key of a TOML text stands: tomllib doesn't say."""
+"""The line of each key in a TOML text, which tomllib doesn't tell."""
 
 import re
 import tomllib
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final, cast
 
 _TOKEN: Final = re.compile(
-    r'"""(?:[^\\]|\\.)*?"{3,5}'  # may end with quotes of its own
+    r'"""(?:[^\\]|\\.)*?"{3,5}'  # may end with quotes that belong to it
     r"|'''.*?'{3,5}"
     r'|"(?:[^"\\\n]|\\.)*"'
     r"|'[^'\n]*'"
@@ -56,7 +56,7 @@ def _statements(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _parts(key: str) -> tuple[str, ...]:
-    """Take a dotted key apart; its quotes and escapes are left to tomllib."""
+    """Return the parts of a dotted key; tomllib handles its quotes and escapes."""
     parts: list[str] = []
     value: object = tomllib.loads(f"{key} = 0")
     while isinstance(value, dict):

@@ -1,8 +1,8 @@
-"""What a caller is told: a token, an error, or nothing yet.
+"""The answer to a call: a token, an error, or nothing yet.
 
-A call is first tried for a token; where none will do, the session is told that one is wanted, and
-then the call is answered or waits. Whoever waits is looked at again after every step that changed
-the session, and at its deadline.
+If the session holds no suitable token, it is told that one is wanted, and then the call is
+answered or waits. A waiting call is looked at again after every step that changed the session, and
+at its deadline.
 """
 
 from dataclasses import dataclass, replace
@@ -34,28 +34,28 @@ from openfit_tokend.core.session import (
 
 @dataclass(frozen=True, slots=True)
 class Get:
-    """Wants a live token, with at least `min_ttl` seconds left where that is given."""
+    """A call for a live token, with at least `min_ttl` seconds left where that is given."""
 
     min_ttl: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """Wants a token with another id than this, which the API refused."""
+    """A call for a token with another id than this, which the API refused."""
 
     id: str
 
 
 @dataclass(frozen=True, slots=True)
 class Renew:
-    """Wants a token that arrived at most RECENT seconds before the call, or after it."""
+    """A call for a token that arrived at most RECENT seconds before the call, or after it."""
 
     asked_at: float
 
 
 @dataclass(frozen=True, slots=True)
 class LogIn:
-    """Wants the outcome of the login it ordered: the first numbered `number` or higher."""
+    """A call for the outcome of the login that it ordered: the first numbered `number` or higher."""
 
     number: int
 
@@ -66,7 +66,7 @@ Call = Get | Refuse | Renew | LogIn
 
 @dataclass(frozen=True, slots=True)
 class LoginEnded:
-    """A login came to its end. `error` None: it brought a token."""
+    """A login has ended. `error` None: it brought a token."""
 
     number: int
     error: Problem | None
@@ -79,7 +79,7 @@ Answer = AccessToken | TokenError | None
 def answer(
     session: Session, call: Call, deadline: float, now: float, ended: LoginEnded | None = None
 ) -> Answer:
-    """Return the answer to a call, by what is known now; `ended`: what has just become known."""
+    """Return the answer to a call, by what is known now; `ended`: a login that has just ended."""
     match call:
         case LogIn(number):
             return _login_answer(session, number, deadline, now, ended)
@@ -92,7 +92,7 @@ def answer(
 def token_for(
     session: Session, call: Get | Refuse | Renew, now: float
 ) -> AccessToken | MinTtl | None:
-    """Return the token that fulfils the call, or the error that none ever will; None: not now."""
+    """Return the token that fulfils the call, or the error if none ever will; None: not now."""
     access = live(session, now)
     if access is None:
         return None
@@ -111,7 +111,7 @@ def token_for(
 
 
 def is_news(before: Session, after: Session) -> bool:
-    """Return whether a step may have made a waiting call answerable. Counted refusals never do.
+    """Return whether a waiting call may be answerable after a step. Counted refusals don't matter.
 
     Ten thousand callers that refuse one token must not be looked at ten thousand times.
     """
@@ -154,7 +154,7 @@ def _login_answer(
     if isinstance(session.doing, Stopped) and is_logged_out(session):
         return _known(session, now)
     if now >= deadline:
-        return TimedOut("the login didn't end in time", "it goes on: see openfit-token status")
+        return TimedOut("the login didn't end in time", "it continues: see openfit-token status")
     return None
 
 
@@ -178,7 +178,7 @@ def _secret_missing(session: Session) -> bool:
 
 
 def _known(session: Session, now: float) -> TokenError:
-    """Return the error that explains best why there is no token that would do."""
+    """Return the error that explains best why there is no suitable token."""
     bar = None if session.bar is None else session.bar.error
     best = bar if isinstance(session.doing, Stopped) else session.error or bar
     return _unknown(session, now) if best is None else _told(best, session, now)
@@ -186,7 +186,7 @@ def _known(session: Session, now: float) -> TokenError:
 
 def _unknown(session: Session, now: float) -> TokenError:
     return TimedOut(
-        "no token that would do came within the wait of the call",
+        "no suitable token arrived within the call's wait",
         "wait longer, or see openfit-token status",
         _next_try(session, now),
     )
@@ -200,7 +200,7 @@ def _told(problem: Problem, session: Session, now: float) -> TokenError:
 
 
 def _told_operator(problem: Problem, session: Session, now: float) -> TokenError:
-    """Tell when a *login* may be tried again, where that is known: a refresh may be sooner."""
+    """Return the error with when a *login* can be retried, if known: a refresh may come sooner."""
     if problem.until is None:
         return _told(problem, session, now)
     return problem.kind(problem.message, problem.hint, max(0.0, problem.until - now))

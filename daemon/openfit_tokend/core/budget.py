@@ -1,9 +1,9 @@
-"""How many rejected passwords an account may still cost: what keeps it from being locked.
+"""How many more logins of an account may be rejected: what keeps it from being locked.
 
 The token server counts failed logins for each account, and locks it after five; its answer to a
-wrong password and to a locked account is the same, so nobody but us can count them. A Ledger is
-that count for one account, whatever profiles share it. It is asked at the moment of sending, after
-the password was read, and told every outcome, also of requests that became void meanwhile.
+wrong password and to a locked account is the same, so only we can count them. A Ledger is that
+count for one account, however many profiles share it. It is asked at the moment of sending, after
+the password was read, and told every outcome, including those of requests that became void.
 
 An answer that was lost counts like a rejection, since it may have been one.
 """
@@ -19,10 +19,10 @@ WINDOW: Final = 900.0
 LIMIT: Final = 3
 """Logins in a window that were, or may have been, rejected. ASP.NET Identity locks at 5."""
 REMEMBERED: Final = 16
-"""Fingerprints of rejected, and of accepted, passwords that are kept of an account."""
+"""Fingerprints of rejected passwords, and of accepted ones, remembered for an account."""
 
 Fingerprint = NewType("Fingerprint", int)
-"""16 bits of a salted hash of a password: enough to tell that it is the same, useless to a thief."""
+"""16 bits of a salted hash of a password: enough to recognise it, useless to a thief."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """What is known of one account. Moments are seconds of CLOCK_BOOTTIME."""
+    """What is known about one account. Times are seconds of CLOCK_BOOTTIME."""
 
     entries: tuple[Entry, ...] = ()
     """Oldest first."""
@@ -53,7 +53,7 @@ class Ledger:
     under_way: tuple[Attempt, ...] = ()
     rejected: tuple[Fingerprint, ...] = ()
     proven: tuple[Fingerprint, ...] = ()
-    """Passwords that were accepted, and not rejected since."""
+    """Passwords that were accepted, and haven't been rejected since."""
     announced: float = -inf
     """When an operator last said that the secret may be another one."""
     refused_sent: float = -inf
@@ -61,7 +61,7 @@ class Ledger:
 
     @property
     def matters(self) -> bool:
-        """Return whether a restart may not forget it: something was rejected, or may have been.
+        """Return whether it must outlive a restart: something was rejected, or may have been.
 
         `announced` alone need not last: what is rejected from now on is sent after it.
         """
@@ -83,13 +83,13 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Unwritten:
-    """Nothing was sent: that it was couldn't be written down, and so might be forgotten."""
+    """Nothing was sent: the login couldn't be written down, and so might be forgotten."""
 
 
 def ask(
     ledger: Ledger, fingerprint: Fingerprint, now: float, *, insisted: bool
 ) -> Go | Wait | OverBudget:
-    """Return whether a login with this password may be sent now. The first rule that fits decides."""
+    """Return whether a login with this password may be sent now. The first rule that applies decides."""
     known = fingerprint in ledger.rejected
     if known and not insisted:
         return OverBudget(inf, known)
@@ -103,7 +103,7 @@ def ask(
     young = _young(ledger, now)
     if len(young) >= LIMIT:
         return OverBudget(young[-LIMIT].at + WINDOW, known)
-    # Clear ones count without end: logins side by side that are all rejected must not add to them.
+    # Clear ones count without limit: concurrent logins that are all rejected must not add to them.
     spent = max(len(young), ledger.clear) + len(ledger.under_way)
     if ledger.under_way and (fingerprint not in ledger.proven or spent >= LIMIT):
         return Wait()
@@ -115,7 +115,7 @@ def settle(ledger: Ledger, attempt: Attempt, kind: Kind | None, now: float) -> L
     """Write down how a login ended; `kind` None: it was accepted."""
     under_way = list(ledger.under_way)
     under_way.remove(attempt)
-    settled = replace(ledger, under_way=tuple(under_way), entries=_kept(ledger, now))
+    settled = replace(ledger, under_way=tuple(under_way), entries=_remaining(ledger, now))
     fingerprint = attempt.fingerprint
     match kind:
         case None:
@@ -151,9 +151,9 @@ def announce(ledger: Ledger, now: float) -> Ledger:
 
 
 def logins_left(ledger: Ledger, now: float) -> int:
-    """Return how many more logins may be rejected before none is sent for a time.
+    """Return how many more logins may be rejected before none is sent for a while.
 
-    After three clear rejections it is one at a time, and an operator's.
+    After three clear rejections it is one at a time, and only an operator's.
     """
     if possible_at(ledger, now) > now:
         return 0
@@ -169,12 +169,12 @@ def possible_at(ledger: Ledger, now: float) -> float:
 
 
 def _young(ledger: Ledger, now: float) -> tuple[Entry, ...]:
-    # By sums, never by differences: rounding would make `until` a moment that isn't free yet.
+    # Sums, never differences: rounding would make `until` a moment that isn't free yet.
     return tuple(entry for entry in ledger.entries if now < entry.at + WINDOW)
 
 
-def _kept(ledger: Ledger, now: float) -> tuple[Entry, ...]:
-    """Return the entries worth keeping: the young ones, and the newest clear one for its date."""
+def _remaining(ledger: Ledger, now: float) -> tuple[Entry, ...]:
+    """Return the entries to keep: the young ones, and the newest clear one for its time."""
     newest = _newest_clear(ledger)
     return tuple(
         entry
@@ -195,28 +195,28 @@ def _without(some: tuple[Fingerprint, ...], one: Fingerprint) -> tuple[Fingerpri
     return tuple(each for each in some if each != one)
 
 
-# What couldn't be written down, and what was read
+# Trouble with the file
 
 
 def may_go_unwritten(ledger: Ledger, attempt: Attempt, *, insisted: bool) -> bool:
     """Return whether a login may be sent though it couldn't be written down first.
 
-    If its password is rejected, a restart may forget that, and would send it again by itself. So
-    only an operator's goes, and one whose password was accepted.
+    If its password is rejected, a restart may forget that and send it again automatically. So only
+    an operator's login may be sent, or one whose password was accepted before.
     """
     return insisted or attempt.fingerprint in ledger.proven
 
 
 def lacks(written: Ledger, ledger: Ledger) -> bool:
-    """Return whether what is written of an account lacks a rejection, or what may be one."""
+    """Return whether the written ledger of an account lacks a rejection, or what may be one."""
     return any(entry not in written.entries for entry in ledger.entries)
 
 
 def doubted(ledger: Ledger, now: float) -> Ledger:
-    """Return a ledger for an account of which a rejected password was forgotten.
+    """Return the ledger of an account of which a rejected password was forgotten.
 
-    Nobody knows which: so nothing goes by itself, but for a secret that is announced from now on.
-    Nor how many: two of three count as spent.
+    It isn't known which: so nothing is sent automatically, except a secret that is announced from
+    now on. Nor is it known how many: two of three count as used.
     """
     guessed = (Entry(now),) * (LIMIT - 1 - len(_young(ledger, now)))
     return replace(
@@ -228,7 +228,7 @@ def doubted(ledger: Ledger, now: float) -> Ledger:
 
 
 def merged(one: Ledger, other: Ledger) -> Ledger:
-    """Return the ledger of an account that had two, as it was spelled in two ways."""
+    """Return the ledger of an account that had two, because it was spelled in two ways."""
     return Ledger(
         entries=tuple(sorted(one.entries + other.entries, key=lambda entry: entry.at)),
         clear=one.clear + other.clear,

@@ -1,4 +1,4 @@
-"""What a session does next: the choices that several rows of the table share."""
+"""What a session does next: choices shared by several rows of the table."""
 
 from dataclasses import replace
 from math import inf
@@ -21,15 +21,15 @@ from openfit_tokend.core.session import (
 )
 
 Step = tuple[Session, tuple[Effect, ...]]
-"""A session, and what is to be done."""
+"""A session, and the effects to carry out."""
 
 MAX_PACE: Final = 3600.0
-"""Seconds at most between tries that an operator might have to mend: so that a vendor's mistake
-doesn't stop us for ever."""
+"""Seconds at most between retries of what an operator may have to fix, so that a mistake on the
+vendor's side doesn't stop us for ever."""
 
 
 def choose(session: Session, now: float, policy: Policy) -> Step:
-    """Send what is best, or wait for the bar."""
+    """Send the best request, or wait for the bar."""
     token, bar = session.refresh, session.bar
     if token is not None and (barred(session, now) or not doubtful(token, now, policy)):
         return send_refresh(session)
@@ -53,7 +53,7 @@ def send(session: Session, request: Login | Refresh) -> Step:
 
 
 def rest(session: Session, now: float) -> Idle:
-    """Wait until the token is due, or a client's wish may be granted."""
+    """Wait until the token is due, or until a token that a client wants may be requested."""
     earliest = session.ended + PAUSE
     if session.access is None:
         return Idle(max(now, earliest))
@@ -64,7 +64,7 @@ def rest(session: Session, now: float) -> Idle:
 
 
 def retry_at(session: Session, event: Failed | None, moment: Moment, policy: Policy) -> float:
-    """Return when to try again after a failure that `session` counts already."""
+    """Return when to retry after a failure that `session` has already counted."""
     access, longest = session.access, inf
     if access is not None:
         longest = schedule.late_pause(access.expires - moment.now, access.lifetime, policy)
@@ -74,7 +74,7 @@ def retry_at(session: Session, event: Failed | None, moment: Moment, policy: Pol
 
 
 def mended_at(session: Session, now: float) -> float:
-    """Return when to look whether the server takes our client again. It costs no lockout count."""
+    """Return when to check whether the server accepts our client again. This costs no lockout count."""
     if session.access is None:
         return now + MAX_PACE
     return now + max(60.0, min(MAX_PACE, (session.access.expires - now) / 8))

@@ -1,4 +1,4 @@
-"""What can happen to a session, and what is to be done about it: plain values."""
+"""What can happen to a session (events), and what to do about it (effects): plain values."""
 
 from dataclasses import dataclass
 from enum import Enum, auto, unique
@@ -13,11 +13,11 @@ class Kind(Enum):
     """What a failed request means for what was sent."""
 
     TRANSIENT = auto()
-    """It surely wasn't acted upon: no connection, redirect, 404, 429, 503..."""
+    """It certainly wasn't acted upon: no connection, redirect, 404, 429, 503..."""
     UNCERTAIN = auto()
-    """It was sent and the answer is lost or useless: it may have been acted upon."""
+    """It was sent, and the answer was lost or unusable: it may have been acted upon."""
     UNCLEAR = auto()
-    """It was refused without a clear word."""
+    """It was refused without a clear reason."""
     GRANT_REJECTED = auto()
     """The refresh token, or the user name and password, were refused."""
     CLIENT_REJECTED = auto()
@@ -30,8 +30,8 @@ class Kind(Enum):
 class OverBudget:
     """Nothing was sent: too many logins were rejected.
 
-    `until`: when the budget allows one again (inf: never by itself); `known`: this very password
-    was rejected before.
+    `until`: when the budget allows one again (inf: never automatically); `known`: this very
+    password was rejected before.
     """
 
     until: float
@@ -54,7 +54,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Woken:
-    """The moment `wake_at` named has come. Early or often does no harm."""
+    """The moment that `wake_at` named has come. Coming early or often does no harm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class Granted:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Request `number` brought none. `retry_after`: seconds the server asked for, if it did."""
+    """Request `number` brought none. `retry_after`: the seconds that the server asked for, if any."""
 
     number: int
     kind: Kind | OverBudget
@@ -85,17 +85,17 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class LoginOrdered:
-    """An operator said `login`."""
+    """An operator ordered a login."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogoutOrdered:
-    """An operator said `logout`."""
+    """An operator ordered a logout."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reconfigured:
-    """The configuration was read anew: the secret may be another one.
+    """The configuration was reloaded: the secret may be another one.
 
     `identity`: token server, client, scope or user changed; `schedule`: the policy did.
     """

@@ -1,4 +1,4 @@
-"""How many lines of the log others may provoke: a flood of them fills no disk."""
+"""How many log lines others may cause: a flood must not fill the disk."""
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field, replace
@@ -8,7 +8,7 @@ from typing import Final
 PERIOD: Final = 10.0
 """Seconds in which the lines of one event are counted."""
 MOST: Final = 100
-"""Lines of one event in PERIOD seconds, whoever provokes them: one person can have many uids."""
+"""Lines of one event in PERIOD seconds in total: one person can have many uids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,15 +17,15 @@ class Window:
 
     until: float = -inf
     lines: Mapping[Hashable, int] = field(default_factory=dict[Hashable, int])
-    """How many, by who provoked them."""
+    """How many, by who caused them."""
     suppressed: int = 0
-    """Lines that were left out since the last one that was logged."""
+    """Lines suppressed since the last one that was logged."""
 
 
 def admit(window: Window, key: Hashable, burst: int, now: float) -> tuple[Window, int | None]:
     """Return whether one more line may be logged: `burst` of each key, and MOST of all.
 
-    The result is the window with it, and how many were suppressed before it; None: it is too.
+    Returns the window with it, and how many were suppressed before it; None: suppress this one too.
     """
     if now >= window.until:
         window = Window(now + PERIOD, suppressed=window.suppressed)

@@ -1,15 +1,15 @@
-"""What `notify_command` is told: a profile locked, down, or well again.
+"""When `notify_command` is run: a profile is locked, down, or has recovered.
 
                  ┌──────────── RECOVERED ────────────┐
                  ▼                                   │
     WELL ──DOWN──▶ DOWN ──LOCKED──▶ LOCKED ──DOWN──▶ DOWN …
 
-Between two tries a profile that is down is `logging_in` and then `down` again; a locked one with a
-live token is `refreshing` now and then. So only what has settled counts, and it is compared with
-what was told last, not with the state before: each try is no news, and the end of one is.
+A profile that is down is `logging_in` at each retry and then `down` again; a locked one with a live
+token is `refreshing` now and then. So only settled states count, and they are compared with what
+was reported last, not with the state before: a retry is no news.
 
-A command that failed has told nobody: it is run again, after a pause that grows, for about a day.
-What holds by then is told, not what was missed.
+A command that failed has told nobody: it is run again, after growing pauses, for about a day. It
+reports the state at that time, not what was missed.
 """
 
 from dataclasses import dataclass, replace
@@ -28,16 +28,16 @@ from openfit_tokend.core.session import (
 )
 
 SPACING: Final = 10.0
-"""Seconds from one run of a profile's command to the next, also to the first repetition."""
+"""Seconds from one run of a profile's command to the next, including the first retry."""
 MAX_PAUSE: Final = 3600.0
-"""Seconds between two runs that fail: each says so in the log."""
+"""Seconds at most between two runs that fail: each failure is logged."""
 MAX_RUNS: Final = 32
-"""Runs for one condition that fail: about a day, until which somebody will have looked."""
+"""Failed runs for one condition: about a day, by which time somebody will have looked."""
 
 
 @unique
 class Condition(StrEnum):
-    """How a profile is, for a person who may have to get up. The values are told to the command."""
+    """How a profile is, for a person who may have to act. The command is told these values."""
 
     WELL = "recovered"
     DOWN = "down"
@@ -46,7 +46,7 @@ class Condition(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What is to be told. `problem` None: it is well again."""
+    """What to report. `problem` None: the profile has recovered."""
 
     condition: Condition
     state: State
@@ -54,7 +54,7 @@ class Notice:
 
 
 def notice(session: Session, now: float) -> Notice | None:
-    """Return how a profile is, as it would be told; None: nothing has settled, what was told holds."""
+    """Return what to report of a profile; None: its state hasn't settled, the last report holds."""
     word = state(session, now)
     problem = last_error(session)
     match word:
@@ -74,7 +74,7 @@ def notice(session: Session, now: float) -> Notice | None:
 
 @dataclass(frozen=True, slots=True)
 class Failures:
-    """Runs of the command in a row that failed to tell of one condition."""
+    """Failed runs of the command in a row, for one condition."""
 
     condition: Condition
     count: int
@@ -82,7 +82,7 @@ class Failures:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a profile's command has told, and when it was run last."""
+    """What a profile's command reported last, and when it was run last."""
 
     condition: Condition = Condition.WELL
     failures: Failures | None = None
@@ -90,7 +90,7 @@ class Told:
 
 
 def due_at(told: Told, notice: Notice | None) -> float:
-    """Return when the command is to be run; inf: there is nothing that it should tell."""
+    """Return when to run the command; inf: there is nothing to report."""
     if notice is None or notice.condition is told.condition:
         return inf
     if told.failures is None or told.failures.condition is not notice.condition:
@@ -101,7 +101,7 @@ def due_at(told: Told, notice: Notice | None) -> float:
 
 
 def after_run(told: Told, condition: Condition, begun: float, *, failed: bool) -> Told:
-    """Return what is told after a run of the command for this condition."""
+    """Return what has been reported after a run of the command for this condition."""
     if not failed:
         return Told(condition, None, begun)
     again = told.failures is not None and told.failures.condition is condition
@@ -110,10 +110,10 @@ def after_run(told: Told, condition: Condition, begun: float, *, failed: bool) -
 
 
 def told_before(session: Session, now: float) -> Condition:
-    """Return what must have been told last of a session that a restart interrupted.
+    """Return what must have been reported last of a session that a restart interrupted.
 
-    A try that was under way hides what had settled before it. A token that ended since, without a
-    problem, was told of by nobody.
+    A request under way hides the settled state before it. A token that has ended since, without a
+    problem, wasn't reported.
     """
     between = isinstance(session.doing, Requesting)
     settled = replace(session, doing=Idle(now)) if between else session

@@ -1,7 +1,7 @@
 """The token endpoint's language: the forms to send, and what each answer means.
 
 OAuth 2.0 is RFC 6749, revocation RFC 7009. OpenFIT runs IdentityServer, which answers every OAuth
-error with 400 and JSON; other servers use 401 or 403, an empty body, or another word, so the
+error with 400 and JSON; other servers use 401 or 403, an empty body, or another word. So the
 meaning is taken from status and body together, never from the content type.
 """
 
@@ -24,11 +24,11 @@ TOKEN_PATH: Final = "/connect/token"  # noqa: S105 -- a path
 REVOCATION_PATH: Final = "/connect/revocation"
 
 MAX_BODY: Final = 64 * 1024
-"""Bytes of an answer. Many times the largest token seen."""
+"""Bytes of an answer: many times the largest token seen."""
 DEFAULT_LIFETIME: Final = 3600.0
-"""Seconds, where the server doesn't say."""
+"""Seconds, if the server doesn't say."""
 MAX_LIFETIME: Final = 30 * 86400.0
-"""Seconds a token is trusted at most, whatever the server says."""
+"""Seconds for which a token is trusted at most, whatever the server says."""
 
 _CLIENT_WORDS: Final = frozenset(
     {"invalid_client", "unauthorized_client", "invalid_scope", "unsupported_grant_type"}
@@ -38,7 +38,7 @@ _BUSY_WORDS: Final = frozenset({"temporarily_unavailable", "slow_down"})
 _REFUSALS: Final = frozenset({400, 401, 403})
 _BUSY: Final = frozenset({408, 429, 503})
 _USABLE: Final = re.compile(r"[\x21-\x7e]+")
-"""What may stand in a header behind `Bearer `. Anything else would break the caller's request."""
+"""What may follow `Bearer ` in a header. Anything else would break the caller's request."""
 
 Form = dict[str, str]
 
@@ -87,7 +87,7 @@ def meaning(
 ) -> Grant | Failure:
     """Return what an answer means. `body` None: larger than MAX_BODY, or not readable.
 
-    `scope` is what was asked for: a server that grants just that needn't repeat it.
+    `scope` is what was asked for: a server that grants exactly that needn't repeat it.
     """
     if 200 <= status < 300:  # noqa: PLR2004 -- RFC 9110's success
         return _grant(scope, status, body)
@@ -171,9 +171,9 @@ def _refusal(request: Login | Refresh, status: int, body: bytes | None) -> Failu
         return _failure(
             Kind.TRANSIENT,
             f"the token server answered {status} with a page instead of JSON",
-            "check environment or id_server, and what stands between: proxy or firewall",
+            "check environment or id_server, and any proxy or firewall in between",
         )
-    # Only a known word is repeated: whatever else a server says may echo what it was sent.
+    # Only a known word is repeated: anything else may echo what the server was sent.
     word = fields.get("error")
     if not isinstance(word, str):
         word = ""
@@ -193,7 +193,7 @@ def _refusal(request: Login | Refresh, status: int, body: bytes | None) -> Failu
     return _failure(
         Kind.UNCLEAR,
         f"the token server answered {status} without saying why",
-        "user name, password, client_id or a firewall: the token server's support can tell",
+        "the cause may be user name, password, client_id or a firewall: ask the token server's support",
     )
 
 
@@ -210,7 +210,7 @@ def _rejected(request: Login | Refresh, word: str) -> Failure:
             return _failure(
                 Kind.GRANT_REJECTED,
                 f"the token server rejected the refresh token: {word}",
-                "if this happens again and again, another program uses this login",
+                "if this happens repeatedly, another program is using this login",
             )
         case _:
             assert_never(request)

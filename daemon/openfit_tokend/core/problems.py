@@ -41,7 +41,7 @@ def logged_out(now: float) -> Problem:
     return Problem(
         LoggedOut,
         "an operator logged this profile out",
-        "openfit-token login --profile {profile} lets it in again",
+        "to log it in again: openfit-token login --profile {profile}",
         now,
     )
 
@@ -76,7 +76,7 @@ def ledger_not_written(now: float) -> Problem:
     """Return the problem of a login that can't be written down, so its rejection might be forgotten."""
     return Problem(
         Unavailable,
-        "the ledger of rejected logins can't be written, so no login is sent by itself",
+        "the ledger of rejected logins can't be written, so no automatic login is sent",
         "fix what the daemon's log gives as the reason (state_not_written); openfit-token login"
         " sends one anyway",
         now,

@@ -1,4 +1,4 @@
-"""What a start of the daemon makes of what was kept, and so the one maker of Sessions beside `step`."""
+"""The sessions with which the daemon starts. Besides `step`, only this makes Sessions."""
 
 from dataclasses import replace
 from math import inf
@@ -20,11 +20,11 @@ from openfit_tokend.core.session import (
 def begun(
     stored: Session | None, stored_at: float, *, logged_out: bool, noted_at: float, now: float
 ) -> Session:
-    """Return the session with which a profile begins. Feed it one Reconfigured if it was stored.
+    """Return the session with which a profile starts. Feed it one Reconfigured if it was stored.
 
-    `stored`: the session that was kept, if any; `logged_out`: what the ledger's file says. Each
-    has what came until `stored_at` and `noted_at`; the newer one says whether an operator's logout
-    holds, since the older one couldn't be written any more.
+    `stored`: the session that outlived the restart, if any; `logged_out`: what the ledger's file
+    says. They are as of `stored_at` and `noted_at`; the newer one says whether an operator's logout
+    holds, since the older one could no longer be written.
     """
     if stored is not None and (stored_at > noted_at or is_logged_out(stored) == logged_out):
         return restored(stored, now)

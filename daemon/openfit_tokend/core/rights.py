@@ -1,4 +1,4 @@
-"""Who may do what: the ids that a configuration's names came to, against a caller's own."""
+"""Who may do what: the ids behind the configuration's names, compared with a caller's ids."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,18 +12,18 @@ _MAX_LIST: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class Who:
-    """A caller, by the kernel's word."""
+    """A caller, as the kernel identifies it."""
 
     uid: int | None
-    """None: the kernel's number may be anybody's."""
+    """None: the number may stand for anybody."""
     groups: frozenset[int]
     owns: bool
-    """It is root, or the daemon's own user."""
+    """It is root, or the user that runs the daemon."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ambiguous:
-    """Ids that may be anybody's, since the daemon's user namespace doesn't map every id."""
+    """Ids that may stand for anybody, since the daemon's user namespace doesn't map every id."""
 
     users: frozenset[int] = frozenset()
     groups: frozenset[int] = frozenset()
@@ -39,15 +39,15 @@ class Allowed:
 
 @dataclass(frozen=True, slots=True)
 class Rights:
-    """What `admin_groups` and the profiles' lists came to when the configuration was read."""
+    """The ids of `admin_groups` and of the profiles' lists when the configuration was read."""
 
     admin_groups: frozenset[int] = frozenset()
     allowed: Mapping[str, Allowed] = field(default_factory=dict[str, Allowed])
-    """By profile. One that isn't here has no lists: whoever can open the socket may use it."""
+    """By profile. One that isn't here has no lists: anyone who can open the socket may use it."""
 
 
 def identify(uid: int, groups: frozenset[int], own: int, ambiguous: Ambiguous) -> Who:
-    """Return who has these ids, for a daemon of the user `own`."""
+    """Return the caller with these ids, for a daemon that runs as the user `own`."""
     known = uid not in ambiguous.users
     owns = known and uid in {0, own}
     return Who(uid if known else None, groups - ambiguous.groups, owns=owns)
@@ -61,7 +61,7 @@ def is_operator(rights: Rights, who: Who) -> bool:
 def may_use(rights: Rights, profile: str, who: Who) -> bool:
     """Return whether a caller may use a profile: named by one of its lists, or an operator.
 
-    An operator could let itself in anyhow: it can log the profile in with a password of its own.
+    An operator could gain access anyway: it can log the profile in with its own password.
     """
     allowed = rights.allowed.get(profile)
     return (
@@ -73,7 +73,7 @@ def may_use(rights: Rights, profile: str, who: Who) -> bool:
 
 
 def no_such_profile(shown: str | None, names: Iterable[str]) -> NoSuchProfile:
-    """Return the error for a name that no profile has, or for none where there are several.
+    """Return the error for an unknown profile name, or for no name if there are several profiles.
 
     Args:
         shown: the name, fit to be shown; None: none was given.
@@ -87,7 +87,7 @@ def no_such_profile(shown: str | None, names: Iterable[str]) -> NoSuchProfile:
 def not_yours(uid: int, shown: str | None, usable: Iterable[str]) -> TokenError:
     """Return the error for a profile that a caller may not use, whether there is one or not.
 
-    It depends on what the caller may use, and on nothing else: so a guess confirms no name.
+    It depends only on what the caller may use, so a guess confirms no name.
 
     Args:
         uid: the caller's.

@@ -1,4 +1,4 @@
-"""When to act: all formulas of the schedule, in seconds of CLOCK_BOOTTIME.
+"""When to act: the formulas of the schedule, in seconds of CLOCK_BOOTTIME.
 
 `chance` is one random number in [0, 1): it spreads many daemons, and is an argument so that
 everything here stays a function.
@@ -10,20 +10,20 @@ from typing import Final
 PAUSE: Final = 1.0
 """Seconds at least between the end of a request and the next one by schedule."""
 GUARD: Final = 1.0
-"""Seconds before its end from which a token isn't served any more: servers count whole seconds."""
+"""Seconds before its end from which a token is no longer served: servers count whole seconds."""
 RECENT: Final = 10.0
-"""Seconds in which a token counts as just replaced; and the usual pause between client's wishes."""
+"""Seconds in which a token counts as just replaced; and the usual pause between two that clients want."""
 YOUNG: Final = 60.0
 """Seconds after its arrival in which the refusal of a token is suspicious: the next may be too."""
 MAX_SPACING: Final = 600.0
-"""Seconds at most between two replacements that clients wished for."""
+"""Seconds at most between two replacements that clients wanted."""
 MAX_BACKOFF: Final = 60.0
-"""Seconds at most between two tries in an outage, unless the server asked for more."""
+"""Seconds at most between two retries in an outage, unless the server asked for more."""
 MAX_RETRY_AFTER: Final = 600.0
 """Seconds of a server's Retry-After that are honoured."""
 REQUEST_TIMEOUT: Final = 60.0
 """Seconds for a whole request: the token server may have to start first. Shorter for none: a refresh
-that is given up while the server works at it has spent its token."""
+that is given up while the server is working on it has spent its token."""
 WORN: Final = 0.8
 """The part of a refresh token's life after which a login is preferred."""
 
@@ -42,26 +42,26 @@ def margin(lifetime: float, policy: Policy) -> float:
 
 
 def expires(sent: float, lifetime: float) -> float:
-    """Return the moment from which a token, asked for at `sent`, isn't served any more."""
+    """Return the moment from which a token that was requested at `sent` is no longer served."""
     return sent + lifetime - min(GUARD, lifetime / 16)
 
 
 def due(sent: float, lifetime: float, arrival: float, chance: float, policy: Policy) -> float:
-    """Return the moment at which a token is to be replaced."""
+    """Return the moment at which to replace a token."""
     early = margin(lifetime, policy) * (1 + chance / 10)
     return max(sent + lifetime - early, arrival + PAUSE)
 
 
 def late_pause(left: float, lifetime: float, policy: Policy) -> float:
-    """Return the longest pause between tries while a token has `left` seconds of its lifetime left.
+    """Return the longest pause between retries while a token has `left` seconds of its lifetime left.
 
-    About 30 tries fall into a margin of 300 s, at most 10 s apart in its last quarter.
+    About 30 retries fall into a margin of 300 s, at most 10 s apart in its last quarter.
     """
     return max(1.0, left / 8, min(10.0, margin(lifetime, policy) / 30))
 
 
 def retry_pause(attempt: int, longest: float, retry_after: float | None, chance: float) -> float:
-    """Return the seconds until the next try, after `attempt` failures in a row.
+    """Return the seconds until the next retry, after `attempt` failures in a row.
 
     The pause doubles up to MAX_BACKOFF or `longest`; a server's Retry-After outweighs both.
     """
@@ -72,10 +72,10 @@ def retry_pause(attempt: int, longest: float, retry_after: float | None, chance:
 
 
 def spacing(refusals: int) -> float:
-    """Return how long after the last request a client's wish may start one."""
+    """Return how long after the last request a client that wants a token may start the next."""
     return min(MAX_SPACING, RECENT * 2.0 ** min(max(0, refusals - 2), 10))
 
 
 def worn(since: float, now: float, policy: Policy) -> bool:
-    """Return whether a refresh token that descends from a login at `since` nears its end."""
+    """Return whether a refresh token that descends from a login at `since` is near its end."""
     return now - since >= WORN * policy.refresh_token_lifetime

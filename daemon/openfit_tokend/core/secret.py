@@ -5,7 +5,7 @@ from typing import final
 
 @final
 class Secret:
-    """A password or token. Printing, formatting and comparing never tell it; `reveal` does.
+    """A password or token. Printing, formatting and comparing never reveal it.
 
     `.reveal` is the only way out, so that a search for the word finds every place that uses one.
     """

@@ -1,7 +1,7 @@
-"""What a profile holds and what it is doing; and all that can be read off these two.
+"""What a profile holds and what it is doing, and everything that follows from these two.
 
 A Session is immutable and holds nothing that could be derived. Only `step`, and `restart` at the
-start, make new ones. All moments are seconds of CLOCK_BOOTTIME.
+start, make new ones. All times are seconds of CLOCK_BOOTTIME.
 """
 
 from dataclasses import dataclass, field, replace
@@ -17,12 +17,12 @@ from openfit_tokend.core.secret import Secret
 MAX_LOST: Final = 2
 """Uses of a refresh token whose answers were lost, from which a login is preferred."""
 MAX_UNCLEAR: Final = 3
-"""Uses of a refresh token that were refused without a clear word, from which a login is."""
+"""Uses of a refresh token that were refused without a clear reason, from which a login is."""
 
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
-    """A bearer token. `due` was drawn once, when it arrived, and moves only at a reload."""
+    """A bearer token. `due` was chosen once, when it arrived, and changes only at a reload."""
 
     value: Secret
     id: str
@@ -34,10 +34,10 @@ class AccessToken:
     obtained: float
     """When it arrived."""
     due: float
-    """When it is to be replaced."""
+    """When to replace it."""
 
     expires: float = field(init=False)
-    """From when it isn't served any more. Derived, but asked for at each request."""
+    """From when it is no longer served. Derived, but needed at each request."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "expires", schedule.expires(self.sent, self.lifetime))
@@ -53,22 +53,22 @@ class RefreshToken:
     lost: int = 0
     """Uses in a row whose answer was lost: it may be spent."""
     unclear: int = 0
-    """Uses in a row that were refused without a clear word."""
+    """Uses in a row that were refused without a clear reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """No login by itself before `until`; inf: not before an operator, secret or settings."""
+    """No automatic login before `until`; inf: not before an operator acts or the settings change."""
 
     until: float
     error: Problem
     count: int = 0
-    """Logins in a row that were lost or refused without a clear word."""
+    """Logins in a row that were lost or refused without a clear reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """A request with the password. `insisted`: an operator's, which only the budget can stop."""
+    """A request with the password. `insisted`: ordered by an operator; only the budget can stop it."""
 
     insisted: bool = False
 
@@ -97,7 +97,7 @@ class Requesting:
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """Nothing can be done without an operator: the bar holds for ever, no refresh token."""
+    """Nothing can be done without an operator: no refresh token, and a bar without end."""
 
 
 Doing = Idle | Requesting | Stopped
@@ -105,13 +105,13 @@ Doing = Idle | Requesting | Stopped
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """All that is known of one profile's login."""
+    """Everything known about one profile's login."""
 
     doing: Doing
     access: AccessToken | None = None
     refresh: RefreshToken | None = None
     number: int = 0
-    """Stamps requests; never goes back, so a late answer can be told."""
+    """Stamps requests; it never decreases, so a late answer is recognised."""
     attempt: int = 0
     """Failures since the last success."""
     error: Problem | None = None
@@ -127,7 +127,7 @@ class Session:
 
 @unique
 class State(StrEnum):
-    """The word that people see for a Session. The values are the protocol's."""
+    """The state of a Session, as people see it. The values are the protocol's."""
 
     EMPTY = "empty"
     LOGGING_IN = "logging_in"
@@ -140,7 +140,7 @@ class State(StrEnum):
 
 
 def new_session(now: float) -> Session:
-    """Return the session of a profile that was never logged in: it does so at once."""
+    """Return the session of a profile that was never logged in: it logs in at once."""
     return Session(Idle(now))
 
 
@@ -156,7 +156,7 @@ def live(session: Session, now: float) -> AccessToken | None:
 
 
 def barred(session: Session, now: float) -> bool:
-    """Return whether no login may start by itself now."""
+    """Return whether no automatic login may start now."""
     return session.bar is not None and now < session.bar.until
 
 
@@ -172,13 +172,13 @@ def client_rejected(session: Session) -> bool:
 
 
 def refusals(session: Session, now: float) -> int:
-    """Return the refusals that still count: a quiet time forgives them."""
+    """Return the refusals that still count: after a quiet time they are forgotten."""
     quiet = schedule.MAX_SPACING + schedule.spacing(session.refusals)
     return session.refusals if now <= session.refused_at + quiet else 0
 
 
 def doubtful(token: RefreshToken, now: float, policy: schedule.Policy) -> bool:
-    """Return whether a login is better than using this refresh token, where one is allowed."""
+    """Return whether a login, where one is allowed, is better than using this refresh token."""
     spent = token.lost >= MAX_LOST or token.unclear >= MAX_UNCLEAR
     return spent or schedule.worn(token.since, now, policy)
 
@@ -190,7 +190,7 @@ def wake_at(session: Session) -> float:
 
 
 def state(session: Session, now: float) -> State:
-    """Return the word for how things stand."""
+    """Return the state, as people see it."""
     alive = live(session, now) is not None
     match session.doing:
         case Stopped():
@@ -210,7 +210,7 @@ def state(session: Session, now: float) -> State:
 
 
 def degraded(session: Session, now: float) -> Problem | None:
-    """Return what keeps a live token from being replaced, or, where locked, will."""
+    """Return what keeps a live token from being replaced or, if locked, what will."""
     access = live(session, now)
     if access is None:
         return None
@@ -220,7 +220,7 @@ def degraded(session: Session, now: float) -> Problem | None:
 
 
 def last_error(session: Session) -> Problem | None:
-    """Return the newest problem that isn't overcome."""
+    """Return the newest problem that hasn't been solved."""
     return session.error or (session.bar.error if session.bar else None)
 
 

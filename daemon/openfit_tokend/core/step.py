@@ -2,7 +2,7 @@
 
 The simplest way to think about a session is as two independent things:
 
-- What it *holds*: an access token, a refresh token, and a bar (no login by itself before a moment).
+- What it *holds*: an access token, a refresh token, and a bar (no automatic login before a moment).
   Each of them may be missing.
 - What it is *doing*: idle until a moment, waiting for the answer of one request, or stopped until
   an operator acts.
@@ -29,7 +29,7 @@ Rules of this file:
    its number is the session's and a request is under way.
 2. *A refresh token is given up only when it was clearly rejected, replaced, logged out, or its
    identity changed*: never because an answer was lost.
-3. *A rejected password isn't sent again by itself*: the bar holds, while the refresh token, if
+3. *A rejected password isn't sent again automatically*: the bar holds, while the refresh token, if
    there is one, carries the session on.
 
 The table doesn't say what to tell callers, or what to store: both follow from comparing the session
@@ -96,7 +96,7 @@ LOGIN_PACE: Final = 60.0
 
 
 def step(session: Session, event: Event, moment: Moment, policy: Policy) -> Step:
-    """Return the session after an event, and what is to be done."""
+    """Return the session after an event, and the effects to carry out."""
     session = without_ended(session, moment.now)
     match event:
         case Woken():
@@ -121,7 +121,7 @@ def step(session: Session, event: Event, moment: Moment, policy: Policy) -> Step
             assert_never(event)
 
 
-# Time and wishes
+# Time, and tokens that clients want
 
 
 def _woken(session: Session, moment: Moment, policy: Policy) -> Step:
@@ -151,7 +151,7 @@ def _new_token_wanted(
 
 
 def _refused(session: Session, access: AccessToken, now: float) -> Session:
-    """Count the first refusal of each young token: ten clients that meet it are one."""
+    """Count the first refusal of each young token: ten clients that see it count once."""
     counted = refusals(session, now)
     first = session.refused_at < access.obtained
     if first and now - access.obtained < schedule.YOUNG:
@@ -167,7 +167,7 @@ def _awaited(session: Session, number: int) -> bool:
 
 
 def _void(event: Granted | Failed) -> tuple[Effect, ...]:
-    """Give back a session that nobody waits for any more."""
+    """Return the effects for an answer that nobody waits for any more: give the session back."""
     if isinstance(event, Granted) and event.grant.refresh_token is not None:
         return (Revoke(event.grant.refresh_token),)
     return ()
@@ -256,7 +256,7 @@ def _refresh_failed(
             after = replace(session, refresh=replace(token, unclear=token.unclear + 1))
             log_in = token.unclear + 1 >= MAX_UNCLEAR and not barred(session, now)
             return after, None if log_in else again
-        case Kind.GRANT_REJECTED:  # the server answers again: a login may be tried
+        case Kind.GRANT_REJECTED:  # the server is back: a login may be tried
             return replace(session, refresh=None, bar=_ended_bar(session.bar, now)), None
         case Kind.CLIENT_REJECTED:
             return session, Idle(mended_at(session, now))
@@ -316,7 +316,7 @@ def _login_failed(
 
 
 def _another_secret_may_do(kind: Kind | OverBudget) -> bool:
-    """Return whether a login ordered meanwhile is worth sending: it may bring another secret."""
+    """Return whether to send a login that was ordered meanwhile: it may use another secret."""
     match kind:
         case Kind.GRANT_REJECTED | Kind.SECRET_UNAVAILABLE | OverBudget(known=True):
             return True
@@ -325,7 +325,7 @@ def _another_secret_may_do(kind: Kind | OverBudget) -> bool:
 
 
 def _carry_on(session: Session, before: int, now: float) -> Step:
-    """Let the refresh token live on: a failed login must not slow the session's clients."""
+    """Continue with the refresh token: a failed login must not slow the session's clients down."""
     if session.access is not None and now < session.access.due and before == 0:
         rested = replace(session, attempt=0)
         return replace(rested, doing=rest(rested, now)), ()
@@ -373,7 +373,7 @@ def _with_new_identity(session: Session, now: float) -> Session:
 
 
 def _reconfigured(session: Session, event: Reconfigured, moment: Moment, policy: Policy) -> Session:
-    """The secret may be another one, and the schedule if the event says so."""
+    """Return the session under new settings: maybe another secret, maybe another schedule."""
     lifted = session.bar is not None and not is_logged_out(session)
     after = replace(session, bar=None) if lifted else session
     match session.doing:

@@ -1,4 +1,4 @@
-"""Whose a subordinate uid is: a user may be each uid of its ranges in /etc/subuid (subuid(5))."""
+"""The owners of subordinate uids: a user can act as any uid in its ranges in /etc/subuid (subuid(5))."""
 
 from bisect import bisect_right
 from collections.abc import Mapping
@@ -10,28 +10,28 @@ MAX_UID: Final = 2**32 - 2
 
 @final
 class SubordinateIds:
-    """Ranges of uids that somebody else's are."""
+    """Ranges of uids that belong to another uid."""
 
     __slots__ = ("_ends", "_owners", "_starts")
 
     def __init__(self, ranges: Mapping[tuple[int, int], int] | None = None) -> None:
-        """Take the owner of each range: its first uid, and the one behind its last."""
+        """Take the owner of each range, given as its first uid and the uid after its last."""
         found = sorted((ranges or {}).items())
         self._starts = [start for (start, _), _ in found]
         self._ends = [end for (_, end), _ in found]
         self._owners = [owner for _, owner in found]
 
     def owner(self, uid: int) -> int:
-        """Return the uid that a uid belongs to: mostly itself."""
+        """Return the uid that a uid belongs to: usually itself."""
         at = bisect_right(self._starts, uid) - 1
         return self._owners[at] if at >= 0 and uid < self._ends[at] else uid
 
 
 def parse(subuid: str, passwd: str) -> SubordinateIds:
-    """Return what the texts of /etc/subuid and /etc/passwd (passwd(5)) come to.
+    """Return the ranges in the texts of /etc/subuid and /etc/passwd (passwd(5)).
 
-    An owner who isn't in /etc/passwd is known by the first uid of its ranges. Lines that aren't as
-    they should be count for nothing, and uid 0 is root's whatever they say.
+    An owner who isn't in /etc/passwd is identified by the first uid of its ranges. Malformed lines
+    are ignored, and uid 0 belongs to root whatever the files say.
     """
     uids = {name: uid for name, uid in map(_user, passwd.splitlines()) if uid is not None}
     ranges: dict[tuple[int, int], int] = {}
@@ -53,7 +53,7 @@ def _user(line: str) -> tuple[str, int | None]:
 
 
 def _number(text: str) -> int | None:
-    """Return a uid, or None for what is none."""
+    """Return a uid, or None if the text isn't one."""
     digits = text.strip()
     if not (digits.isascii() and digits.isdigit()) or len(digits) > len(str(MAX_UID)):
         return None

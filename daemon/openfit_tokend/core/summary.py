@@ -1,7 +1,7 @@
-"""How things stand, in words: the line that `systemctl status` shows.
+"""The status line that `systemctl status` shows.
 
-Short however many profiles there are, one line whatever servers and settings say, no secret and no
-user name.
+It stays short with any number of profiles, is one line whatever servers and settings say, and holds
+no secret and no user name.
 """
 
 from collections import Counter
@@ -20,7 +20,7 @@ from openfit_tokend.core.session import (
 )
 
 NAMED: Final = 3
-"""Profiles that are named: all if they are no more, else those in trouble."""
+"""Profiles that are named: all of them up to this number, else those in trouble."""
 MAX_NAME: Final = 40
 """Characters of a profile's name that are shown."""
 MAX_REASON: Final = 120
@@ -34,7 +34,7 @@ Named = tuple[str, Session]
 
 
 def in_words(profiles: Sequence[Named], now: float, shown: Callable[[float], str]) -> str:
-    """Return the line; `shown` gives a moment as people write it."""
+    """Return the line; `shown` formats a moment for people."""
     if len(profiles) <= NAMED:
         parts = [_standing(each, now, shown) for each in profiles]
     else:
@@ -63,7 +63,7 @@ def _counted(profiles: Iterable[Named], now: float) -> str:
 
 
 def _troubled(profiles: Iterable[Named], now: float) -> list[str]:
-    """Name the first profiles that aren't well."""
+    """Return a part for each of the first profiles in trouble."""
     ill = [(each, word) for each in profiles if (word := state(each[1], now)) not in _WELL]
     named = [
         f"{_cut(name, MAX_NAME)} {_WORDS.get(word, word)}{_reason(session)}"
@@ -84,6 +84,6 @@ def _reason(session: Session) -> str:
 
 
 def _cut(text: str, most: int) -> str:
-    """Return a text as one line, cut: a line feed would begin another assignment."""
+    """Return a text as one line, shortened: a line feed would start another assignment."""
     line = one_line(text)
     return line if len(line) <= most else f"{line[: most - 1]}…"

@@ -1,7 +1,7 @@
-"""A connection to a token server: over a proxy where the environment says so, with TLS, bounded.
+"""A connection to a token server: with TLS, bounded, and over a proxy if the environment says so.
 
-Each request has one of its own. One that is kept may be closed by the server meanwhile: that would
-look like an answer that was lost, and cost a refresh token.
+Each request has its own connection. A pooled one may be closed by the server meanwhile: that would
+look like a lost answer, and cost a refresh token.
 """
 
 import os
@@ -24,11 +24,11 @@ from openfit_tokend.keeping.http_exchange import tunnel
 from openfit_tokend.keeping.trust import Trust
 
 CONNECT_TIMEOUT: Final = 10.0
-"""Seconds to look up the name, connect, be let through by a proxy and agree on TLS."""
+"""Seconds to look up the name, connect, get through a proxy and negotiate TLS."""
 MAX_BYTES: Final = 256 * 1024
-"""Bytes that one connection may bring: certificates, headers, and four times a body's."""
+"""Bytes that one connection may deliver: certificates, headers, and four times a body's."""
 MAX_READS: Final = 2048
-"""Pieces that they may come in: with 128 bytes in each, all may come."""
+"""Pieces that they may come in: enough if each has 128 bytes."""
 
 _PORTS: Final = {"https": 443, "http": 80}
 _PROXY_VARIABLES: Final = frozenset({"https_proxy", "all_proxy"})
@@ -53,7 +53,7 @@ class TooMuch(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where somebody listens. `trusted`: how to verify it; None: no TLS."""
+    """A host and port. `trusted`: how to verify the host; None: no TLS."""
 
     host: str
     port: int
@@ -66,7 +66,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """A proxy. `headers`: what it wants to be told, perhaps a password."""
+    """A proxy. `headers`: what it needs, perhaps a password."""
 
     place: Place
     headers: list[tuple[str, str]]
@@ -81,11 +81,11 @@ class Route:
 
     @classmethod
     async def find(cls, url: str, ca_file: str | None, trust: Trust) -> Self:
-        """Return the route to a server, by what the files and the environment say now.
+        """Return the route to a server, according to the files and the environment now.
 
         Raises:
-            OSError: what TLS is to trust can't be read.
-            NotSent: the proxy's URL is of no use.
+            OSError: the certificate authorities can't be read.
+            NotSent: the proxy's URL is invalid.
         """
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
@@ -96,11 +96,11 @@ class Route:
 
     @asynccontextmanager
     async def connected(self) -> AsyncGenerator[ByteStream]:
-        """Connect, and close in the end.
+        """Connect, and close at the end.
 
         Raises:
-            NotSent: it can't be done, for whatever reason; nothing else is raised before the
-                stream is handed over.
+            NotSent: connecting failed, for whatever reason; nothing else is raised before the stream
+                is handed over.
         """
         place, hint = self.server, _NETWORK_HINT
         if self.proxy is not None:
@@ -108,20 +108,20 @@ class Route:
         try:
             with anyio.fail_after(CONNECT_TIMEOUT):
                 stream: ByteStream = _Bounded(await anyio.connect_tcp(place.host, place.port))
-                stream = await self._agreed(stream)
+                stream = await self._negotiated(stream)
         except NotSent:
             raise
         except TimeoutError:
             raise _unreachable(f"no connection within {CONNECT_TIMEOUT:.0f} s", hint) from None
-        except Exception as error:  # noqa: BLE001 -- each is one reason why it isn't reached
+        except Exception as error:  # noqa: BLE001 -- each is a reason why the server isn't reached
             raise _unreachable(reason(error), hint) from None
         try:
             yield stream
         finally:
             await _close(stream)
 
-    async def _agreed(self, stream: ByteStream) -> ByteStream:
-        """Return the stream to the server itself, all that comes first being done."""
+    async def _negotiated(self, stream: ByteStream) -> ByteStream:
+        """Return the stream to the server itself, after the proxy and TLS."""
         try:
             if self.proxy is not None:
                 stream = await _with_tls(stream, self.proxy.place)
@@ -137,7 +137,7 @@ def _unreachable(what: str, hint: str) -> NotSent:
 
 
 async def _close(stream: ByteStream) -> None:
-    with anyio.CancelScope(shield=True):  # or what wasn't read stays in its buffer
+    with anyio.CancelScope(shield=True):  # else what wasn't read stays in its buffer
         await stream.aclose()
 
 
@@ -158,7 +158,7 @@ async def _proxy(host: str, trust: Trust) -> Proxy | None:
         parts = urlsplit(named if "://" in named else f"http://{named}")
         place = parts.hostname or "", parts.port or _PORTS[parts.scheme]
     except (ValueError, KeyError):
-        raise _unreachable("the proxy's URL is of no use", _PROXY_HINT) from None
+        raise _unreachable("the proxy's URL is invalid", _PROXY_HINT) from None
     headers: list[tuple[str, str]] = []
     if parts.username or parts.password:
         word = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
@@ -171,7 +171,9 @@ async def _through(proxy: Proxy, stream: ByteStream, server: Place) -> None:
     try:
         status = await tunnel(stream, str(server), proxy.headers)
     except (h11.RemoteProtocolError, BrokenResourceError, TooMuch):
-        raise _unreachable("the proxy broke off, or isn't one", _PROXY_HINT) from None
+        raise _unreachable(
+            "the proxy closed the connection, or isn't a proxy", _PROXY_HINT
+        ) from None
     if not 200 <= status < 300:  # noqa: PLR2004 -- RFC 9110's success
         raise _unreachable(f"the proxy refused: it answered {status}", _PROXY_HINT)
 
@@ -206,9 +208,9 @@ def reason(error: BaseException) -> str:
 
 @final
 class _Bounded(ByteStream):
-    """A connection that brings so many bytes, in so many pieces, and no more.
+    """A connection that delivers a limited number of bytes, in a limited number of pieces.
 
-    It lies below TLS, so that what never becomes a byte of the answer is counted, too.
+    It is below TLS, so it also counts bytes that never become part of the answer.
     """
 
     def __init__(self, stream: ByteStream) -> None:

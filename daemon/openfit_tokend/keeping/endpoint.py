@@ -1,7 +1,7 @@
-"""The token endpoint over HTTP: one request, one meaning. It never raises for the network's sake.
+"""The token endpoint over HTTP: one request, one meaning. Network trouble never raises.
 
-Nothing is retried here: the core owns retries. Nothing of one request is left for the next, no
-connection, no cookie.
+Nothing is retried here: the core owns retries. Nothing is carried over from one request to the
+next: no connection, no cookie.
 """
 
 from collections.abc import Callable, Generator
@@ -28,15 +28,15 @@ from openfit_tokend.keeping.trust import READ_TIME, Trust
 from openfit_tokend.keeping.turns import Turns
 
 REVOKE_TIMEOUT: Final = 10.0
-"""Seconds for a revocation, which is best effort."""
+"""Seconds for a revocation, which is best-effort."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """A token request to be sent.
 
-    `password` is a login's; `deadline` (CLOCK_BOOTTIME) is when it is needed; `is_void` is asked when
-    its turn has come: then it isn't sent.
+    `password` is a login's; `deadline` (CLOCK_BOOTTIME) is when its answer is needed. When its turn
+    comes, it isn't sent if `is_void`.
     """
 
     profile: Profile
@@ -48,7 +48,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a request brought. `sent`: when it really went out."""
+    """The outcome of a request. `sent`: when it really went out."""
 
     sent: float
     meaning: Grant | oauth.Failure
@@ -57,7 +57,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What a token server says to a GET. `date`: its Date header."""
+    """A token server's answer to a GET. `date`: its Date header."""
 
     status: int
     date: str | None
@@ -73,15 +73,15 @@ class Endpoint:
         self._under_way: dict[anyio.CancelScope, float] = {}  # until when, on the loop's clock
 
     async def request(self, order: Order) -> Reply:
-        """Send a login or a refresh, and return what came of it.
+        """Send a login or a refresh, and return the outcome.
 
-        It queues behind others of the same server, the soonest deadline first. The time-out counts
-        from its turn. Until then it can be cancelled; once it is sent only `abandon` ends it, since
+        It queues with others for the same server, the earliest deadline first. The timeout counts
+        from its turn. Until then it can be cancelled; once it is sent, only `abandon` ends it, since
         the token server gives up the old refresh token before it stores the new one.
         """
         profile = order.profile
         try:
-            # Not within its turn: who waits for a file must keep no others from the server.
+            # Before its turn: a request that waits for a file must not keep others from the server.
             route = await self._route(profile)
         except NotSent as error:
             return Reply(clock.boot(), _failure(error.message, error.hint))
@@ -96,17 +96,17 @@ class Endpoint:
             return reply  # noqa: RET504 -- `abandon` ends the block without it
 
     async def revoke(self, profile: Profile, token: Secret) -> None:
-        """Ask for a refresh token to be revoked; whether it was is not known."""
+        """Ask for a refresh token to be revoked. Whether it was isn't known."""
         form = oauth.revocation_form(profile.identity, token)
         with self._shielded(REVOKE_TIMEOUT), anyio.move_on_after(REVOKE_TIMEOUT):
             try:
                 route = await self._route(profile)
                 await _ask(route, profile, "POST", oauth.REVOCATION_PATH, form)
-            except Exception:  # noqa: BLE001 -- best effort: the token ends by itself
+            except Exception:  # noqa: BLE001 -- best-effort: the token expires anyway
                 log.debug("revocation_failed", profile=profile.name)
 
     async def probe(self, profile: Profile) -> Probe | oauth.Failure:
-        """Look whether a token endpoint is there, without a login: a GET, which it refuses."""
+        """Check for a token endpoint without a login, by a GET, which it refuses."""
         try:
             with anyio.fail_after(REQUEST_TIMEOUT):
                 route = await self._route(profile)
@@ -121,7 +121,7 @@ class Endpoint:
         return len(self._under_way)
 
     def overruns(self) -> list[float]:
-        """Return for each request under way the seconds since it had to end; negative: it has time.
+        """Return for each request under way the seconds past its limit; negative: it has time left.
 
         A host that was suspended meanwhile doesn't count: the loop's clock stood still then.
         """
@@ -129,13 +129,13 @@ class Endpoint:
         return [now - until for until in self._under_way.values()]
 
     def abandon(self) -> None:
-        """Break off what is under way: only for the daemon's end, when its time is over."""
+        """Cancel what is under way: only when the daemon ends and its time is up."""
         for scope in self._under_way:
             scope.cancel()
 
     @contextmanager
     def _shielded(self, limit: float) -> Generator[None]:
-        """Let nobody but `abandon` cancel what is in this block; it takes so many seconds at most."""
+        """Let only `abandon` cancel this block, which takes `limit` seconds at most."""
         with anyio.CancelScope(shield=True) as scope:
             self._under_way[scope] = anyio.current_time() + limit
             try:
@@ -144,7 +144,7 @@ class Endpoint:
                 del self._under_way[scope]
 
     async def _route(self, profile: Profile) -> Route:
-        """Find the way to a profile's server.
+        """Return the route to a profile's server.
 
         Raises:
             NotSent: there is none.
@@ -172,7 +172,7 @@ async def _exchange(route: Route, order: Order) -> Reply:
     try:
         with anyio.fail_after(REQUEST_TIMEOUT):
             answer = await _ask(route, profile, "POST", oauth.TOKEN_PATH, form)
-    except Exception as error:  # noqa: BLE001 -- whatever it is, the answer is lost
+    except Exception as error:  # noqa: BLE001 -- whatever the reason, the answer is lost
         return Reply(sent, _lost(error))
     said = oauth.meaning(request, profile.identity.scope, answer.status, answer.body)
     return Reply(sent, said, oauth.retry_after(answer.headers.get("retry-after"), clock.wall()))
@@ -190,7 +190,7 @@ async def _ask(
 
 
 def _lost(error: Exception) -> oauth.Failure:
-    """Return what it means that a request ended so."""
+    """Return what it means that a request ended with this error."""
     match error:
         case NotSent(message=message, hint=hint):
             return _failure(message, hint)
@@ -199,7 +199,7 @@ def _lost(error: Exception) -> oauth.Failure:
         case TooMuch():
             return _no_answer("the token server's answer is too long, or in too many pieces")
         case h11.RemoteProtocolError():
-            return _no_answer("the token server broke off its answer, or it isn't HTTP")
+            return _no_answer("the token server's answer was cut off, or isn't HTTP")
         case anyio.BrokenResourceError() | OSError():
             return _no_answer("the connection broke before the answer came")
         case _:

@@ -1,7 +1,7 @@
-"""A token as it is handed out: the bytes of the answer, prepared once for many callers.
+"""The answer that hands out a token: its bytes, prepared once for many callers.
 
-Of one answer to the next only the seconds left differ. They stand last, so that the rest is
-prepared and a request costs two small packings.
+From one answer to the next only the seconds left differ. They come last, so the rest is prepared,
+and a request costs two small packings.
 """
 
 import struct
@@ -14,7 +14,7 @@ from openfit_tokend.core.settings import Profile
 from openfit_tokend.host import clock
 
 FRESH: Final = 0.1
-"""Seconds for which an answer is prepared: the times it shows are those of the wall clock then."""
+"""Seconds for which a prepared answer is used: its times are those of the wall clock at the start."""
 _LEFT: Final = struct.Struct(">Bd")
 _FLOAT64: Final = 0xCB
 """MessagePack's sign for the eight bytes of a float."""
@@ -30,7 +30,7 @@ class Handout:
         self._body = body
         self._expires = expires
         self.until = until
-        """The moment from which on it is to be prepared anew."""
+        """The moment from which it must be prepared again."""
 
     def at(self, now: float) -> bytes:
         """Return the encoded result, at a moment before `until`."""
@@ -51,7 +51,7 @@ def prepared(profile: Profile, session: Session, access: AccessToken, now: float
 def _body(
     profile: Profile, session: Session, access: AccessToken, now: float, epoch: float
 ) -> bytes:
-    """Return the bytes of the whole map but for its last value, `expires_in`."""
+    """Return the bytes of the whole map except its last value, `expires_in`."""
     trouble = degraded(session, now)
     whole: bytes = packb(
         {

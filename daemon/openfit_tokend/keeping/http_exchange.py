@@ -1,8 +1,8 @@
-"""HTTP over a stream: one request, one answer, and nothing that is left of either.
+"""HTTP over a stream: one request and one response, with nothing left over from either.
 
-The bytes are h11's to read. Between two pieces the event loop has its turn, so that an answer in a
-hundred thousand parts costs nobody else their time; how many bytes and pieces there may be is the
-stream's to say (`keeping/connecting.py`).
+h11 parses the bytes. The event loop gets a turn between two pieces, so that a response in a hundred
+thousand parts doesn't delay anybody else. The stream (`keeping/connecting.py`) limits the bytes and
+pieces.
 """
 
 from collections.abc import Sequence
@@ -18,9 +18,9 @@ from openfit_tokend import __version__
 from openfit_tokend.core.oauth import MAX_BODY
 
 PIECE: Final = 1024
-"""Bytes that are read and parsed in one go: a hundred parts of an answer, or a millisecond."""
+"""Bytes that are read and parsed at a time: a hundred parts of a response, or a millisecond."""
 MAX_HEAD: Final = 64 * 1024
-"""Bytes of the headers of an answer."""
+"""Bytes of the headers of a response."""
 
 Headers: TypeAlias = Sequence[tuple[str, str]]
 
@@ -29,7 +29,7 @@ _AGENT: Final = ("user-agent", f"openfit-tokend/{__version__}")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a request is for: `host` as in its Host header."""
+    """The target of a request: `host` as in its Host header."""
 
     method: str
     host: str
@@ -38,7 +38,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer. `body` None: too large to be a token's."""
+    """A response. `body` None: too large for a token's."""
 
     status: int
     headers: dict[str, str]
@@ -46,17 +46,17 @@ class Response:
 
 
 async def ask(stream: ByteStream, target: Target, form: bytes) -> Response:
-    """Send a form, or nothing if it is empty, and return the answer.
+    """Send a form, or nothing if it is empty, and return the response.
 
     Raises:
         h11.RemoteProtocolError: it isn't HTTP, or ends too soon.
         BrokenResourceError: the connection broke.
-        TooMuch: it has too many bytes or parts.
+        TooMuch: it has too many bytes or pieces.
     """
     headers = [
         ("host", target.host),
         ("accept", "application/json"),
-        ("accept-encoding", "identity"),  # so that a small body can't unpack to a huge one
+        ("accept-encoding", "identity"),  # so that a small body can't expand to a huge one
         ("connection", "close"),
         _AGENT,
     ]
@@ -71,7 +71,7 @@ async def ask(stream: ByteStream, target: Target, form: bytes) -> Response:
 
 
 async def tunnel(stream: ByteStream, place: str, headers: Headers) -> int:
-    """Ask a proxy to connect us to a `host:port`; return its status: 2xx is a yes.
+    """Ask a proxy to connect us to a `host:port`; return its status: 2xx means yes.
 
     Raises as `ask` does.
     """
@@ -102,7 +102,7 @@ async def _response(http: h11.Connection, stream: ByteStream) -> h11.Response:
 
 
 async def _body(http: h11.Connection, stream: ByteStream) -> bytes | None:
-    """Return a body as it came, None where it is too large to be a token's."""
+    """Return a body as it came; None: too large for a token's."""
     body = bytearray()
     while isinstance(event := await _next_event(http, stream), h11.Data):
         body += event.data
@@ -113,7 +113,7 @@ async def _body(http: h11.Connection, stream: ByteStream) -> bytes | None:
 
 async def _next_event(http: h11.Connection, stream: ByteStream) -> object:
     while (event := http.next_event()) is h11.NEED_DATA:
-        await checkpoint()  # TLS may have the next piece already, and then nothing is waited for
+        await checkpoint()  # TLS may already have the next piece, and then `receive` doesn't wait
         try:
             http.receive_data(await stream.receive(PIECE))
         except EndOfStream:

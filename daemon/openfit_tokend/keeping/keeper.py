@@ -1,8 +1,8 @@
-"""Lives for one profile: feeds what happens to the core's `step`, and carries out what it says.
+"""One profile's keeper: feeds events to the core's `step`, and carries out the effects.
 
-The session is read by the server at any time and written only in `feed`, which never awaits. Each
-request is a task of its own; when the daemon ends, those not yet sent are dropped, and those that
-were sent are waited for.
+The session may be read at any time and is written only in `feed`, which never awaits. Each request
+runs in its own task; when the daemon ends, requests not yet sent are dropped, and those that were
+sent are waited for.
 """
 
 from collections.abc import Callable
@@ -66,7 +66,7 @@ class Changed(Protocol):
     """Is called when a session changed."""
 
     def __call__(self, keeper: "Keeper", ended: LoginEnded | None) -> None:
-        """Look at whoever waits for this keeper; `ended`: a login that came to its end."""
+        """Check the calls that wait for this keeper; `ended`: a login that has just ended."""
         ...
 
 
@@ -90,18 +90,18 @@ class Keeper:
     def __init__(self, profile: Profile, rights: Rights, tools: Tools, changed: Changed) -> None:
         self.profile = profile
         self.rights = rights
-        """Those of the configuration that `profile` is of. Who asks them is `Profiles`."""
+        """Those of the configuration that `profile` comes from. `Profiles` asks them."""
         self.counters = Counters()
         self.handout: Handout = NONE
         self.waiting = 0
         """Calls parked for this profile; the server counts them."""
         self.answered = False
-        """The profile had a first answer, of whatever kind."""
+        """The profile has had a first answer, of any kind."""
         self.last_success_at: float | None = None
         self.stopping = False
-        """The daemon, or this profile, is ending: nothing new is begun."""
+        """The daemon, or this profile, is ending: nothing new is started."""
         self.told = Condition.WELL
-        """What `notify_command` was told last before a restart."""
+        """What `notify_command` reported last before a restart."""
         self._tools = tools
         self._changed = changed
         self._removed = False  # then the name may be another keeper's
@@ -110,8 +110,8 @@ class Keeper:
             tools.endpoint, tools.accounts, tools.passwords, self.counters
         )
         self._faults = 0  # internal errors since the last token
-        self._password: Secret | None = None  # of `login`, until that login ends
-        self._newest: CancelScope | None = None  # of the newest request; those before are void
+        self._password: Secret | None = None  # an operator's, until that login ends
+        self._newest: CancelScope | None = None  # of the newest request; earlier ones are void
         now, stored, accounts = clock.boot(), tools.sessions.take(profile.name), tools.accounts
         self.session = begun(
             None if stored is None else stored.session,
@@ -137,26 +137,26 @@ class Keeper:
     def answer(
         self, call: Call, deadline: float, now: float, ended: LoginEnded | None = None
     ) -> Answer:
-        """Return the answer to a call by what is known now, as `core.answers.answer` does."""
+        """Return the answer to a call, as `core.answers.answer` does."""
         given = answer(self.session, call, deadline, now, ended)
         if isinstance(given, TokenError):
             given.hint = hint_for(self.profile.name, given.hint)
         return given
 
-    # What happens
+    # Events
 
     def feed(self, event: Event, sender: Profile | None = None) -> None:
-        """Let the core decide what an event means, and do it. Never raises.
+        """Let the core decide what an event means, and carry it out. Never raises.
 
-        `sender`: the profile as it was when the request was sent that this event answers.
+        `sender`: the profile as it was when the request that this event answers was sent.
         """
         if self.stopping and not isinstance(event, Granted | Failed):
             return
         try:
             self._take(event, sender or self.profile)
-        except Exception:  # noqa: BLE001 -- an internal error: only this profile begins again
+        except Exception:  # noqa: BLE001 -- an internal error: only this profile starts over
             log.exception("internal_fault", profile=self.profile.name)
-            self._begin_again()
+            self._start_over()
 
     def _take(self, event: Event, sender: Profile) -> None:
         before = self.session
@@ -173,7 +173,7 @@ class Keeper:
             self._carry_out(effect, sender)
 
     def _go_on(self, stored: StoredSession, now: float) -> None:
-        """Take up what was kept before a restart, as after a reload."""
+        """Continue with what was stored before a restart, as after a reload."""
         accounts, account = self._tools.accounts, self.profile.account
         self.told = told_before(stored.session, now)
         self.last_success_at = stored.last_success_at
@@ -185,21 +185,21 @@ class Keeper:
             self._keep()
 
     def _mark(self) -> None:
-        """Have it written down whether the profile is logged out, if that is news."""
+        """Write down whether the profile is logged out, if that has changed."""
         out = is_logged_out(self.session)
         if not self._removed and self._tools.accounts.mark(self.profile.name, logged_out=out):
             self._tools.tasks.start_soon(self._tools.accounts.write)
 
     def _keep(self) -> None:
-        """Let the session outlive the daemon, where there is a place for that."""
+        """Store the session so that it outlives the daemon, if there is a store."""
         if not self._removed:
             unwritten = self._tools.accounts.is_behind(self.profile.account)
             self._tools.sessions.keep(
                 self.profile, self.session, self.last_success_at, unwritten=unwritten
             )
 
-    def _begin_again(self) -> None:
-        """Go on after an internal error, as after a restart, and more slowly with each."""
+    def _start_over(self) -> None:
+        """Continue after an internal error as after a restart, more slowly each time."""
         now = clock.boot()
         self._faults += 1
         self.session, self.handout = restored(self.session, now), NONE
@@ -210,22 +210,22 @@ class Keeper:
         self._timer = self._tools.alarm.at(moment, self._wake)
 
     def order_login(self, password: Secret | None) -> None:
-        """Log in at an operator's word, with this password or else the stored one, read anew."""
+        """Log in on an operator's order, with this password or else the stored one, read again."""
         self._password = password  # the newest order counts, also one for the stored password
         self._tools.accounts.announce(self.profile.account)
         self.feed(LoginOrdered())
 
     def order_logout(self, done: Callable[[bool], None]) -> None:
-        """Forget both tokens at an operator's word, and stay out.
+        """Forget both tokens on an operator's order, and stay logged out.
 
-        `done` is called once that is on disk, with True, or can't be written down, with False.
+        `done` is called with True when that is on disk, or with False if it can't be written.
         """
         self._password = None
         self.feed(LogoutOrdered())
         self._tools.tasks.start_soon(self._write_and_tell, done)
 
     def reconfigure(self, profile: Profile, rights: Rights) -> None:
-        """Take over what a reload brought; an unchanged profile keeps its session."""
+        """Apply what a reload brought. An unchanged profile keeps its session."""
         assert not self.stopping  # noqa: S101 -- it would serve the old session by the new rights
         old, self.profile, self.rights = self.profile, profile, rights
         self.handout = NONE
@@ -239,16 +239,16 @@ class Keeper:
         )
 
     def retire(self) -> None:
-        """Begin nothing new: the daemon ends. What is under way ends, and is written down."""
+        """Start nothing new: the daemon ends. What is under way is finished, and written down."""
         self._tools.alarm.cancel(self._timer)
         self.stopping = True
 
     def remove(self) -> None:
-        """Retire for good: the profile is gone from the configuration."""
+        """Retire for good: the profile is no longer in the configuration."""
         self._removed = True
         self.retire()
 
-    # What is to be done
+    # Effects
 
     def _wake(self) -> None:
         self.feed(Woken())
@@ -263,7 +263,7 @@ class Keeper:
                 self._tools.tasks.start_soon(self._tools.endpoint.revoke, sender, token)
 
     def _begin(self, sender: Profile, number: int, request: Login | Refresh) -> None:
-        """Begin a request. One before it that wasn't sent yet, whatever it waits for, ends."""
+        """Start a request. An earlier one that wasn't sent yet, whatever it waits for, is cancelled."""
         if self._newest is not None:
             self._newest.cancel()
         self._newest = CancelScope()
@@ -282,17 +282,19 @@ class Keeper:
     async def _request(self, sender: Profile, number: int, request: Login | Refresh) -> None:
         try:
             event = await self._answer_to(request, number, self._order(sender, number, request))
-        except Exception:  # noqa: BLE001 -- an internal error: only this profile tries again
+        except Exception:  # noqa: BLE001 -- an internal error: only this profile retries
             log.exception("internal_fault", profile=sender.name)
             event = Failed(number, Kind.UNCERTAIN, problems.internal_error(clock.boot()))
         except get_cancelled_exc_class():
             # It wasn't sent, and the daemon ends: it must not be stored as one that may have been.
-            # Or a newer one takes its place, and the session knows its number no more.
+            # Or a newer one takes its place, and the session no longer knows its number.
             self.feed(Failed(number, Kind.TRANSIENT, problems.not_sent(clock.boot())), sender)
             raise
         with CancelScope(shield=True):
             if isinstance(event, Failed) and isinstance(request, Login):
-                await self._tools.accounts.write()  # who is told of a rejection may rely on it
+                await (
+                    self._tools.accounts.write()
+                )  # a caller that is told of a rejection may rely on it
             if not self._is_void(number):
                 self.answered = True
                 if isinstance(event, Granted):
@@ -300,7 +302,7 @@ class Keeper:
                 self._record.request_ended(request, event)
             self.feed(event, sender)
             if not _login_to_come(self.session):
-                self._password = None  # the login it was given for wasn't needed any more
+                self._password = None  # the login that it was given for was no longer needed
             await self._tools.accounts.write()
 
     async def _answer_to(
@@ -329,12 +331,12 @@ class Keeper:
         )
 
     def _is_void(self, number: int) -> bool:
-        """Return whether nobody waits for a request any more: it needn't be sent, nor be told of."""
+        """Return whether nobody waits for a request any more: there is no need to send or report it."""
         return self._removed or number != self.session.number
 
     @property
     def ledger(self) -> budget.Ledger:
-        """Return what the profile's account may still cost."""
+        """Return the ledger of the profile's account."""
         return self._tools.accounts.ledger(self.profile.account)
 
 

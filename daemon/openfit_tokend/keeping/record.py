@@ -32,10 +32,10 @@ class Record:
     def __init__(self, profile: str, counters: Counters) -> None:
         self._profile = profile
         self._counters = counters
-        self._unread: str | None = None  # why the secret couldn't be read the last time, as logged
+        self._unread: str | None = None  # why the secret couldn't be read, as last logged
 
     def request_ended(self, request: Login | Refresh, event: Granted | Failed) -> None:
-        """Count what a request came to, and log its failure."""
+        """Count the outcome of a request, and log its failure."""
         match event:
             case Granted():
                 self._unread = None

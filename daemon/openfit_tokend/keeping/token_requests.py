@@ -1,4 +1,4 @@
-"""One profile's token requests: from the password to what came of it."""
+"""One profile's token requests: from the password to the outcome."""
 
 from dataclasses import replace
 from math import inf
@@ -19,7 +19,7 @@ from openfit_tokend.storage.accounts import Accounts
 
 @final
 class TokenRequests:
-    """Sends requests, and returns the event that each one came to."""
+    """Sends requests, and returns the event that each one results in."""
 
     __slots__ = ("_accounts", "_counters", "_endpoint", "_passwords")
 
@@ -46,7 +46,7 @@ class TokenRequests:
         try:
             while True:
                 password = given or await self._passwords.read(order.profile.password)
-                if order.is_void():  # or it would ask for a place in the account's ledger
+                if order.is_void():  # else it would take a place in the account's ledger
                     return Failed(number, Kind.TRANSIENT, problems.login_not_needed(clock.boot()))
                 ready = replace(order, password=password)
                 event = await self._log_in_with(number, ready, password, insisted=insisted)
@@ -59,7 +59,7 @@ class TokenRequests:
     async def _log_in_with(
         self, number: int, order: Order, password: Secret, *, insisted: bool
     ) -> Granted | Failed | None:
-        """Return what a login with this password came to; None: the secret must be read again."""
+        """Return the outcome of a login with this password; None: the secret must be read again."""
         account = order.profile.account
         admitted = await self._accounts.admit(account, password, insisted=insisted)
         if admitted is None:

@@ -1,4 +1,4 @@
-"""Whom TLS trusts: certificate authorities, read in threads, since a file system may hang."""
+"""The certificate authorities that TLS trusts, read in threads, since a file system may hang."""
 
 import os
 import ssl
@@ -17,7 +17,7 @@ MAX_CACHED: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class _Cached:
-    """A context, and what the places that it was read from were then."""
+    """A context, and the identities of the files that it was read from."""
 
     source: tuple[object, ...]
     context: ssl.SSLContext
@@ -25,7 +25,7 @@ class _Cached:
 
 @final
 class Trust:
-    """TLS contexts. One is kept as long as its files stay as they are."""
+    """TLS contexts. Each is cached until its files change."""
 
     def __init__(self) -> None:
         self._reading = BlockingCalls("trust")
@@ -42,7 +42,7 @@ class Trust:
         cached = await self._reading.share(ca_file or "", read, READ_TIME)
         self._cache[ca_file] = cached
         if len(self._cache) > MAX_CACHED:
-            del self._cache[next(iter(self._cache))]  # the one that was used longest ago
+            del self._cache[next(iter(self._cache))]  # the least recently used
         return cached.context
 
 
@@ -59,14 +59,14 @@ def _read(ca_file: str | None, cached: _Cached | None) -> _Cached:
 
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:
-    """Return what changes when a file does: the change time, too, which nobody can set back."""
+    """Return what changes when a file does, including the change time, which nobody can set back."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _system_places() -> tuple[str | None, list[str]]:
     """Return $SSL_CERT_FILE and $SSL_CERT_DIR, else the system's, else certifi's file.
 
-    One that the environment names is taken as it is, so that a FIFO isn't passed over.
+    One that the environment names is used as it is, so that a FIFO isn't skipped.
     """
     paths = ssl.get_default_verify_paths()
     file = os.environ.get(paths.openssl_cafile_env, paths.openssl_cafile)

@@ -1,4 +1,4 @@
-"""Turns at the token servers: so many requests at once, the soonest deadline first."""
+"""Turns at the token servers: a limited number of requests at once, the earliest deadline first."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -14,7 +14,7 @@ MAX_REQUESTS: Final = 16
 
 @final
 class Turns:
-    """Turns at one server, given out by deadline."""
+    """Turns at one server, given by deadline."""
 
     def __init__(self) -> None:
         self._free = MAX_REQUESTS
@@ -38,7 +38,7 @@ class Turns:
         heappush(self._queue, mine)
         try:
             await mine[2].wait()
-        except BaseException:  # cancelled: the turn is for somebody else
+        except BaseException:  # cancelled: another request gets the turn
             if mine in self._queue:
                 self._queue.remove(mine)
                 heapify(self._queue)

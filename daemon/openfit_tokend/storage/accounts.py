@@ -1,7 +1,7 @@
-"""The ledgers of all accounts: who may log in now, written down before it is done.
+"""The ledgers of all accounts: whether a login may be sent, written down before it is.
 
-One owner for all keepers, since profiles of one account share its lockout. The state file holds no
-secret. What can't be written stays in memory, is said, and is tried again until it is on disk.
+All keepers share one owner, since profiles of one account share its lockout. The ledger file holds
+no secret. What can't be written stays in memory, is logged, and is retried until it is on disk.
 """
 
 import hashlib
@@ -23,15 +23,16 @@ from openfit_tokend.host.blocking_calls import BlockingCalls
 from openfit_tokend.storage.ledger_file import LedgerFile, Ledgers
 
 WRITE_TIME: Final = 10.0
-"""Seconds that a login waits for the disk: one that hangs must not end a session."""
+"""Seconds that a login waits for the disk: a disk that hangs must not end a session."""
 RETRY: Final = 5.0
-"""Seconds until what couldn't be written is tried again."""
+"""Seconds until a failed write is retried."""
 MAX_PAUSE: Final = 0.05
-"""Seconds between two writes at most."""
+"""Seconds at most between two writes."""
 _PAUSE: Final = 3
-"""Between two writes, times the time of the first: a thousand logins at once share a few."""
+"""The pause between two writes, as a multiple of the first one's duration: a thousand logins at once
+share a few writes."""
 _SCRYPT_COST: Final = 2**9
-"""scrypt's n: half a MiB and a millisecond. What protects is that 16 bits name no password."""
+"""scrypt's n: half a MiB and a millisecond. The protection is that 16 bits identify no password."""
 
 
 @final
@@ -39,7 +40,7 @@ class Accounts:
     """The ledger of each account, and which profiles are logged out."""
 
     def __init__(self, file: LedgerFile) -> None:
-        """Read the state file; what is damaged counts as two of three rejections."""
+        """Read the ledger file; a damaged one counts as two of three rejections."""
         self._file = file
         self._ledgers = self._on_disk = file.load()
         self._settled: dict[Account, anyio.Event] = {}
@@ -51,25 +52,25 @@ class Accounts:
         self._next_save = -inf  # CLOCK_BOOTTIME
         self._trouble = anyio.Event()  # set: the last save failed
         # One at a time: forty threads that hash at once would leave forty arenas of memory behind.
-        # Nobody else has a place in it: what hangs elsewhere holds no login up.
+        # Nothing else shares this limiter, so what hangs elsewhere doesn't delay a login.
         self._hashing = anyio.CapacityLimiter(1)
 
     @property
     def saved_at(self) -> float:
-        """Return until when all is on disk; -inf: nothing of this boot is."""
+        """Return until when everything is on disk; -inf: nothing of this boot is."""
         return self._on_disk.saved_at
 
     def ledger(self, account: Account) -> Ledger:
-        """Return what is known of an account."""
+        """Return what is known about an account."""
         return self._ledgers.ledger(account)
 
     async def admit(
         self, account: Account, password: Secret, *, insisted: bool
     ) -> Attempt | OverBudget | Unwritten | None:
-        """Wait until a login may be sent and write it down; or say why it may not.
+        """Wait until a login may be sent and write it down, or return why it may not.
 
-        None: while it waited an operator said that the secret may be another one: read it anew.
-        Call `settle` with the attempt in any case, when the login has ended.
+        None: while it waited, an operator said that the secret may be another one: read it again.
+        Always call `settle` with the attempt when the login has ended.
         """
         announced = self.ledger(account).announced
         fingerprint = await anyio.to_thread.run_sync(
@@ -89,12 +90,12 @@ class Accounts:
                     return await self._written_down(account, attempt, insisted=insisted)
 
     def settle(self, account: Account, attempt: Attempt, kind: Kind | None) -> None:
-        """Note how a login ended (None: accepted), and let a waiting one ask again."""
+        """Record how a login ended (None: accepted), and let a waiting one ask again."""
         self._put(account, budget.settle(self.ledger(account), attempt, kind, clock.boot()))
         self._settled.pop(account, anyio.Event()).set()
 
     def announce(self, account: Account) -> None:
-        """Note that an operator said the account's secret may be another one."""
+        """Record that an operator said the account's secret may be another one."""
         self._put(account, budget.announce(self.ledger(account), clock.boot()))
 
     def is_logged_out(self, profile: str) -> bool:
@@ -102,7 +103,7 @@ class Accounts:
         return profile in self._ledgers.logged_out
 
     def mark(self, profile: str, *, logged_out: bool) -> bool:
-        """Note whether a profile is logged out; True: that is news, and `write` is to follow."""
+        """Record whether a profile is logged out; True: it has changed, so call `write`."""
         marks = self._ledgers.logged_out
         marks = marks | {profile} if logged_out else marks - {profile}
         if marks == self._ledgers.logged_out:
@@ -115,27 +116,27 @@ class Accounts:
         return budget.lacks(self._on_disk.ledger(account), self.ledger(account))
 
     def doubt(self, account: Account) -> None:
-        """Note that a rejection of this account was forgotten, as it couldn't be written down."""
+        """Record that a rejection of this account was forgotten, since it couldn't be written down."""
         self._put(account, budget.doubted(self.ledger(account), clock.boot()))
         log.warning(
             "rejections_forgotten",
             username=account.username,
             id_server=account.id_server,
-            hint="no login is sent by itself until one is ordered, or another password is stored",
+            hint="no automatic login until an operator orders one or another password is stored",
         )
 
     async def write(self) -> bool:
-        """Return whether all changes until now are on disk; many callers share one write.
+        """Write all changes until now, and return whether they are on disk; callers share writes.
 
-        A disk that fails, or doesn't answer within WRITE_TIME, is said, and the daemon goes on in
-        memory. Never raises.
+        If the disk fails, or doesn't answer within WRITE_TIME, that is logged and the daemon continues
+        in memory. Never raises.
         """
         mine, saves = self._changes, self._saves
         async with self._writing:
             if self._written >= mine:
                 return True
             hangs = self._trouble.is_set() and self._calls.threads
-            if hangs or self._saves > saves:  # or one that began since then has failed
+            if hangs or self._saves > saves:  # or one that started since then has failed
                 return False
             await anyio.sleep(max(0.0, self._next_save - clock.boot()))
             began = clock.boot()
@@ -150,7 +151,7 @@ class Accounts:
             return not reason
 
     async def keep_trying(self) -> None:
-        """Write what couldn't be written, as soon as that can be done. Never returns."""
+        """Retry failed writes until they succeed. Never returns."""
         while True:
             await self._trouble.wait()
             await anyio.sleep(RETRY)
@@ -171,7 +172,7 @@ class Accounts:
         return Unwritten()
 
     async def _try_save(self, ledgers: Ledgers) -> str:
-        """Save it in a thread, which a disk that hangs may hold; return what is wrong, if anything."""
+        """Save in a thread, since a disk may hang; return what is wrong, if anything."""
         try:
             await self._calls.run("ledger", lambda: self._file.save(ledgers), WRITE_TIME)
         except TimeoutError:
@@ -186,7 +187,7 @@ class Accounts:
                 "state_not_written",
                 path=self._file.path,
                 reason=reason,
-                hint="until this is mended only logins that an operator orders, or whose password"
+                hint="until this is fixed, only logins that an operator orders, or whose password"
                 " was accepted before, are sent",
             )
             self._trouble.set()

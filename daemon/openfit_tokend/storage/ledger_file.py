@@ -1,9 +1,8 @@
-"""The state file: what must not be forgotten over a restart, and is no secret.
+"""The ledger file: what must survive a restart, and is no secret.
 
 It holds the times of rejected logins, 16 bits of a salted hash of each rejected password, and
 which profiles an operator logged out. Times are CLOCK_BOOTTIME; the file says of which boot, and
-what the wall clock showed, so that after a reboot the remaining waits are known, at most a whole
-window.
+what the wall clock showed. So after a reboot the remaining waits are known, up to a whole window.
 """
 
 import hashlib
@@ -27,12 +26,12 @@ from openfit_tokend.core.settings import Account
 from openfit_tokend.host import clock, lock_file, log
 
 VERSION: Final = 2
-"""Of the file's form."""
+"""The version of the file's form."""
 READABLE: Final = (1, 2)
-"""Versions of the form that are read. The first had an identity beside each profile's name."""
+"""Versions that can be read. The first had an identity with each profile's name."""
 LATE: Final = 60.0
-"""Seconds after a restart at which a login that was under way counts as lost: the server may
-still be at it."""
+"""Seconds after a restart when a login that was under way counts as lost: the server may still be
+working on it."""
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 Json = Mapping[str, object]
@@ -40,7 +39,7 @@ Json = Mapping[str, object]
 
 @dataclass(frozen=True, slots=True)
 class Ledgers:
-    """What the file holds. `unknown`: the ledger of an account it doesn't name."""
+    """The file's content. `unknown`: the ledger of an account that it doesn't name."""
 
     salt: bytes
     by_account: Mapping[Account, Ledger] = field(default_factory=dict[Account, Ledger])
@@ -48,17 +47,17 @@ class Ledgers:
     """Profiles that an operator logged out, until an operator logs them in."""
     unknown: Ledger = field(default_factory=Ledger)
     saved_at: float = -inf
-    """CLOCK_BOOTTIME until which all that came is in it; -inf: none of this boot."""
+    """CLOCK_BOOTTIME until which it is complete; -inf: for nothing of this boot."""
 
     def ledger(self, account: Account) -> Ledger:
-        """Return what is known of an account."""
+        """Return what is known about an account."""
         return self.by_account.get(account, self.unknown)
 
 
 def ledger_path(config_path: Path) -> Path:
     """Return where the file is: in $STATE_DIRECTORY (systemd.exec(5)), else in the user's state directory.
 
-    There each configuration has one of its own, so that two daemons of one user don't share it.
+    There each configuration has its own file, so that two daemons of one user don't share one.
     """
     given = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
     if given:
@@ -69,12 +68,12 @@ def ledger_path(config_path: Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class LedgerFile:
-    """Reads and writes the file, whole each time."""
+    """Reads and writes the file, always as a whole."""
 
     path: Path
 
     def load(self) -> Ledgers:
-        """Return the state; a file that isn't there is an empty one, a damaged one is logged."""
+        """Return the ledgers; a missing file counts as empty, a damaged one is logged."""
         fresh = Ledgers(salt=secrets.token_bytes(16))
         try:
             judge_directory(str(self.path.parent))
@@ -91,9 +90,9 @@ class LedgerFile:
             return self._damaged(fresh, "not a ledger of this version")
 
     def save(self, ledgers: Ledgers) -> None:
-        """Replace the file atomically, and have it on disk when this returns.
+        """Replace the file atomically. It is on disk when this returns.
 
-        `ledgers.saved_at` must be a moment of this boot.
+        `ledgers.saved_at` must be a time of this boot.
 
         Raises:
             OSError: it can't be written.
@@ -102,41 +101,41 @@ class LedgerFile:
             self._make_directory()
         except Untrusted as untrusted:
             raise PermissionError(EPERM, f"{untrusted}: {untrusted.remedy}") from None
-        beside = self.path.with_suffix(".new")
-        beside.unlink(missing_ok=True)  # of a daemon that was killed
-        fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        new = self.path.with_suffix(".new")
+        new.unlink(missing_ok=True)  # left by a daemon that was killed
+        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(fd, "w") as file:
             file.write(json.dumps(formed(ledgers)))  # `dump` would do it in Python
             file.flush()
             os.fsync(fd)
-        beside.replace(self.path)
+        new.replace(self.path)
         directory = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            os.fsync(directory)  # else a power cut could bring back the file before
+            os.fsync(directory)  # else a power cut could bring back the old file
         finally:
             os.close(directory)
 
     def lock(self) -> bool:
-        """Keep other daemons off the file while this process lives; False: one has it already.
+        """Keep other daemons from using the file while this process lives; False: one already does.
 
-        Two that count in one file would forget each other's rejections.
+        Two daemons with one file would lose each other's rejections.
 
         Raises:
-            Untrusted: others could exchange the file.
+            Untrusted: others could replace the file.
         """
         try:
             self._make_directory()
             lock = lock_file.open_lock(self._lock_path)
         except OSError:
-            return True  # nor can it be written then, which is said when it is tried
+            return True  # then it can't be written either, which is reported when it is tried
         return lock_file.acquire(lock)
 
     def holder(self) -> int | None:
-        """Return the process that has the file, where `lock` says that one has; None: unknown."""
+        """Return the process that has locked the file; None: unknown."""
         return lock_file.holder(self._lock_path)
 
     def is_locked(self) -> bool:
-        """Return whether a daemon has the file at this moment."""
+        """Return whether a daemon has locked the file."""
         return lock_file.is_held(self._lock_path)
 
     @property
@@ -144,7 +143,7 @@ class LedgerFile:
         return self.path.with_suffix(".lock")
 
     def _make_directory(self) -> None:
-        """Have the directory, and those above it, so that nobody else can write there."""
+        """Make the directory, and those above it, so that nobody else can write there."""
         directory = self.path.parent
         with suppress(FileNotFoundError):
             judge_directory(str(directory))
@@ -157,14 +156,14 @@ class LedgerFile:
             "state_unreadable",
             path=self.path,
             reason=reason,
-            hint="taken as two of three rejected logins; it is written anew",
+            hint="counted as two of three rejected logins; the file will be rewritten",
         )
         now = clock.boot()
         return Ledgers(fresh.salt, unknown=Ledger(entries=(Entry(now),) * (LIMIT - 1)))
 
 
 def boot_id() -> str:
-    """Return the name of this boot of the host; "" where it can't be known."""
+    """Return the id of this boot of the host; "" if unknown."""
     try:
         return _BOOT_ID.read_text().strip()
     except OSError:
@@ -172,7 +171,7 @@ def boot_id() -> str:
 
 
 def formed(ledgers: Ledgers) -> Json:
-    """Return a state as the file has it."""
+    """Return ledgers in the file's form."""
     return {
         "v": VERSION,
         "boot_id": boot_id(),
@@ -199,12 +198,12 @@ def formed(ledgers: Ledgers) -> Json:
 
 
 def parsed(value: object) -> Ledgers:
-    """Return the state of a file that `formed` made, its times in this boot's clock.
+    """Return the ledgers of a file that `formed` made, with times of this boot.
 
     Raises:
         ValueError, KeyError, TypeError, AttributeError, OverflowError: it is damaged.
     """
-    # Whatever is not as `formed` made it raises one of the errors that `load` expects.
+    # Anything that `formed` didn't make raises one of the errors that `load` expects.
     file = cast("Json", value)
     if file["v"] not in READABLE:
         raise ValueError("another version")
@@ -231,7 +230,7 @@ def parsed(value: object) -> Ledgers:
 
 @dataclass(frozen=True, slots=True)
 class _Restart:
-    """How the file's times are to be read now."""
+    """How to read the file's times now."""
 
     same_boot: bool
     ago: float
@@ -240,11 +239,11 @@ class _Restart:
     now: float
 
     def moment(self, at: float) -> float:
-        """Return a moment of the file in this boot's time."""
+        """Return a time of the file in this boot's clock."""
         return at if self.same_boot else self.now - self.ago - (self.saved - at)
 
     def entry(self, at: float) -> float:
-        """Return an entry's time: after a reboot what remains of its window is 0 to a whole one."""
+        """Return an entry's time; after a reboot, between 0 and a whole window of it remains."""
         if self.same_boot:
             return min(at, self.now + LATE)
         return min(self.now, max(self.now - WINDOW, self.moment(at)))
@@ -274,7 +273,7 @@ def _ledger(each: Json, restart: _Restart) -> Ledger:
         each["id_server"],
         each["username"],
     ):
-        # It was spelled otherwise when its passwords were hashed: none can be told any more.
+        # It was spelled differently when its passwords were hashed: none can be recognised any more.
         return budget.doubted(ledger, restart.now)
     return ledger
 

@@ -1,7 +1,8 @@
-"""A session as bytes: the form in which it outlives the daemon.
+"""A session as bytes, the form in which it outlives the daemon.
 
-SHA-256 of all that follows, the form's version in two bytes, MessagePack. The sum covers the
-version, and comes first in every version: so a newer daemon's bytes can be told from damaged ones.
+They are the SHA-256 of the rest, the form's version in two bytes, then MessagePack. The checksum
+covers the version and comes first in every version, so a newer daemon's bytes can be distinguished
+from damaged ones.
 """
 
 from dataclasses import dataclass
@@ -30,40 +31,40 @@ from openfit_tokend.core.session import (
 from openfit_tokend.core.settings import Identity
 
 Plain: TypeAlias = "bool | int | float | str | bytes | list[Plain] | None"
-"""What MessagePack makes of bytes."""
+"""The values that MessagePack unpacks."""
 
 VERSION: Final = 3
-"""Of the form. A daemon reads older ones, and leaves newer ones alone."""
+"""The version of the form. A daemon reads older ones, and leaves newer ones alone."""
 _SUM: Final = 32
-"""Bytes of the sum."""
+"""Bytes of the checksum."""
 _HEAD: Final = _SUM + 2
-"""Bytes of the sum and the version."""
+"""Bytes of the checksum and the version."""
 
 
 class Damaged(ValueError):
-    """These bytes are no session, or not all of it."""
+    """These bytes are not a session, or not a whole one."""
 
 
 class Newer(ValueError):
-    """These bytes are whole, and a newer daemon's."""
+    """These bytes are whole, and from a newer daemon."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredSession:
-    """What is kept of a profile. Moments are seconds of CLOCK_BOOTTIME, of the boot it names."""
+    """What is stored of a profile. Times are seconds of CLOCK_BOOTTIME, of the boot that it names."""
 
     sequence: int
-    """Of all that is stored, whatever profile: the highest is the newest."""
+    """Counts all stored sessions, of any profile: the highest is the newest."""
     boot_id: str
     profile: str
     identity: bytes
-    """Its digest: the session is dropped if the configuration says another."""
+    """Its digest: the session is dropped if the configuration has another."""
     policy: Policy
-    """By which the token's `due` was drawn."""
+    """The policy by which the token's `due` was chosen."""
     session: Session
     last_success_at: float | None
     at: float
-    """When it was so; inf: as it was stored by an earlier version, later than all that it says."""
+    """When it was stored; inf: by an earlier version, which didn't say."""
     unwritten: bool
     """The ledger's file lacked a rejection of the profile's account."""
 
@@ -75,17 +76,17 @@ def digest(identity: Identity) -> bytes:
 
 
 def encoded(stored: StoredSession) -> bytes:
-    """Return the bytes. They hold the tokens: they must not leave memory."""
+    """Return the bytes. They hold the tokens, so they must not leave memory."""
     body = VERSION.to_bytes(2) + _packed(_formed(stored))
     return sha256(body).digest() + body
 
 
 def decoded(data: bytes) -> StoredSession:
-    """Return what `encoded` was given.
+    """Return the session that `encoded` was given.
 
     Raises:
         Damaged: these aren't such bytes.
-        Newer: they are, of a form that this daemon doesn't know.
+        Newer: they are, in a form that this daemon doesn't know.
     """
     if len(data) < _HEAD or sha256(data[_SUM:]).digest() != data[:_SUM]:
         raise Damaged
@@ -99,7 +100,7 @@ def decoded(data: bytes) -> StoredSession:
         raise Damaged from error
 
 
-# A token is whatever JSON can say, so also what UTF-8 can't.
+# A token may be any text that JSON can express, including what UTF-8 can't.
 
 
 def _packed(value: object) -> bytes:
@@ -109,10 +110,10 @@ def _packed(value: object) -> bytes:
 
 def _unpacked(data: bytes) -> Plain:
     value: object = msgpack.unpackb(data, unicode_errors="surrogatepass", strict_map_key=True)
-    return cast("Plain", value)  # maps, which nothing below takes, apart
+    return cast("Plain", value)  # except maps, which nothing below accepts
 
 
-# Values to plain lists: what stands where is known to the two functions of a pair
+# Values to plain lists: only the two functions of a pair know the order
 
 
 def _formed(stored: StoredSession) -> object:
@@ -149,7 +150,7 @@ def _stored_session(value: Plain) -> StoredSession:
 
 
 def _of_this_version(value: Plain) -> Plain:
-    """Return what an earlier version stored: the rejections it had couldn't be written down."""
+    """Return what an earlier version stored; its rejections hadn't been written down."""
     match value:
         case [*same, [bytes(), [*_proven], [*_lost], [*rejected]]]:
             return [*same, inf, bool(rejected)]

@@ -1,11 +1,12 @@
 """The sessions in the service manager's descriptor store: they outlive the daemon, never the host.
 
 Each profile has one, in a sealed memfd: memory that has no name, isn't swapped to a file of ours,
-and can't be changed. A new one is stored for each change, and then the older one removed, so that
-there is always one. systemd keeps them over a restart, a crash and a kill, and drops them at
+and can't be changed. Each change stores a new one and then removes the old one, so that there is
+always one. systemd keeps them over a restart, a crash and a kill, and drops them at
 `systemctl stop`.
 
-Names tell nothing: `session-<n>`, and n only grows. systemd hands all of them over in one variable.
+Their names reveal nothing: `session-<n>`, where n only grows. systemd passes all names in one
+variable.
 """
 
 import fcntl
@@ -37,17 +38,17 @@ _NOEXEC_SEAL: Final = 0x0008
 
 @final
 class StoredSessions:
-    """What is kept of all profiles. Does nothing where there is no store."""
+    """The stored sessions of all profiles. Does nothing if there is no store."""
 
     def __init__(
         self, service: Service, manager: ServiceManager, profiles: Mapping[str, Profile]
     ) -> None:
-        """Read what an earlier daemon stored, and have removed what is of no use."""
+        """Read what an earlier daemon stored, and remove what can't be used."""
         self._manager = manager
         self._has_store = service.has_store
         self._boot_id = boot_id()
         self._number = max((each.number for each in service.stored), default=0)
-        self._names: dict[str, str] = {}  # of what is stored, or due, for each profile
+        self._names: dict[str, str] = {}  # by profile, of what is stored or about to be
         self._found: dict[str, StoredSession] = {}
         for name, stored in _newest_last(service.stored, manager):
             self._sort(name, stored, profiles.get(stored.profile))
@@ -55,7 +56,7 @@ class StoredSessions:
             log.info("sessions_restored", profiles=len(self._found))
 
     def take(self, profile: str) -> StoredSession | None:
-        """Return what was kept of a profile before the restart; a second time, None."""
+        """Return what was stored of a profile before the restart; the second time, None."""
         return self._found.pop(profile, None)
 
     def keep(
@@ -66,12 +67,12 @@ class StoredSessions:
         *,
         unwritten: bool,
     ) -> None:
-        """Store a session in the place of the one that is stored of its profile.
+        """Store a session instead of the one that is stored for its profile.
 
         `unwritten`: the ledger's file lacks a rejection of its account.
 
-        When this returns it has been sent, unless the service manager takes nothing just now: then
-        it will be.
+        When this returns it has been sent, unless the service manager accepts nothing at the moment:
+        then it will be sent later.
         """
         if not self._has_store:
             return
@@ -95,13 +96,13 @@ class StoredSessions:
             self._manager.remove(older)
 
     def forget(self, profile: str) -> None:
-        """Keep nothing of a profile."""
+        """Remove what is stored of a profile."""
         name = self._names.pop(profile, None)
         if name is not None and not self._manager.take_back(profile):
             self._manager.remove(name)
 
     def _sort(self, name: str, stored: StoredSession, profile: Profile | None) -> None:
-        """Note what is of use; it comes after the older ones of its profile."""
+        """Take what can be used; it comes after the older ones of its profile."""
         self.forget(stored.profile)
         self._found.pop(stored.profile, None)
         if (reason := self._useless(stored, profile)) is None:
@@ -112,11 +113,11 @@ class StoredSessions:
             self._manager.remove(name)
 
     def _useless(self, stored: StoredSession, profile: Profile | None) -> str | None:
-        """Say why a stored session is of no use; None: it is."""
+        """Return why a stored session can't be used; None: it can."""
         if profile is None:
             return "there is no such profile any more"
         if not stored.boot_id or stored.boot_id != self._boot_id:
-            return "it is of another boot"
+            return "it is from another boot"
         if stored.identity != digest(profile.identity):
             return "token server, client, scope or user changed"
         return None
@@ -125,19 +126,19 @@ class StoredSessions:
 def _newest_last(
     stored: Iterable[Passed], manager: ServiceManager
 ) -> list[tuple[str, StoredSession]]:
-    """Read and close what was handed over; damaged ones are removed, a newer daemon's left."""
+    """Read and close what was passed. Damaged ones are removed, a newer daemon's are left."""
     read: list[tuple[str, StoredSession]] = []
     for passed in stored:
         try:
             read.append((passed.name, decoded(_content(passed.fd))))
         except Damaged:
-            log.warning("stored_session_damaged", name=passed.name, hint="its profile begins anew")
+            log.warning("stored_session_damaged", name=passed.name, hint="its profile starts over")
             manager.remove(passed.name)
         except Newer:
             log.warning(
                 "stored_session_of_a_newer_version",
                 name=passed.name,
-                hint="it is left alone, and its profile begins anew",
+                hint="it is left alone, and its profile starts over",
             )
         finally:
             os.close(passed.fd)
@@ -145,10 +146,10 @@ def _newest_last(
 
 
 def _content(fd: int) -> bytes:
-    """Return the bytes of a memfd that can't change any more.
+    """Return the bytes of a memfd that can no longer change.
 
     Raises:
-        Damaged: it isn't such a one.
+        Damaged: it isn't such a memfd.
     """
     try:
         sealed = fcntl.fcntl(fd, fcntl.F_GET_SEALS) & _SEALS == _SEALS
@@ -163,7 +164,7 @@ def _sealed(data: bytes) -> int:
     """Make a memfd with these bytes that nobody can change.
 
     Raises:
-        OSError: there is no descriptor or memory left, or it is forbidden.
+        OSError: no descriptor or memory is left, or it is forbidden.
     """
     fd = _memfd()
     try:

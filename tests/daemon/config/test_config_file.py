@@ -137,7 +137,7 @@ second = {environment = "test", client_id = "c", username = "u", scope = 1}
         'config.toml:1: sockets: unknown key; did you mean "socket"?',
         (
             'config.toml:2: socket_mode: must be octal in quotes: "0600", "0660" or "0666"'
-            " (to connect takes the right to write; to execute means nothing)"
+            " (connecting needs write access; execute permission has no meaning)"
         ),
         (
             "config.toml:5: profiles.main.client_id: is missing: write client_id = "

@@ -34,7 +34,7 @@ NO_ID = 0xFFFFFFFF
 """What an entry of an ACL has that names nobody (linux/posix_acl_xattr.h)."""
 
 CONTROL = "has a control character in it, such as a line break"
-ALONE = "the password has to be there alone, as one line of plain UTF-8 text"
+ALONE = "store the password alone, as one line of plain UTF-8 text"
 WINDOWS = "ends with a carriage return (\\r): it was saved with Windows line endings"
 
 needs_user = pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -140,7 +140,7 @@ class TestFile:
             (
                 b"x" * 101,
                 "is longer than 100 characters, which the server refuses",
-                "look whether the password, and nothing else, is there",
+                "make sure that nothing but the password is there",
             ),
             (b"x\0", CONTROL, ALONE),
             (b"two\nlines\n", CONTROL, ALONE),
@@ -148,7 +148,11 @@ class TestFile:
             (b"\tx", CONTROL, ALONE),
             (b"x\x7f", CONTROL, ALONE),
             ("x\x85".encode(), CONTROL, ALONE),
-            (b"x\r\n", WINDOWS, "save it with Unix line endings, as by: sed -i 's/\\r$//' FILE"),
+            (
+                b"x\r\n",
+                WINDOWS,
+                "save it with Unix line endings, for example: sed -i 's/\\r$//' FILE",
+            ),
             (b"\xfc", "is not UTF-8", "save it with this encoding"),
             (b"x" * 4097, "is larger than 4096 bytes", "check that it is the right file"),
         ],
@@ -508,7 +512,7 @@ class TestCommand:
         message, hint = await refusal(shell("exec yes hunter2"))
 
         assert message == "password_command /bin/sh: printed more than 4096 bytes and was killed"
-        assert hint == "it has to print the password and nothing else"
+        assert hint == "it must print the password and nothing else"
 
     async def test_an_empty_answer_is_no_password(self) -> None:
         message, _ = await refusal(PasswordCommand(("true",)))

@@ -1,4 +1,4 @@
-"""Settings and profiles: values that were parsed and validated."""
+"""Settings and profiles: parsed and validated values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ class PasswordCredential:
 
 @dataclass(frozen=True, slots=True)
 class PasswordCommand:
-    """The password is what a command prints. `environment`: variables of ours that it keeps."""
+    """The password is what a command prints. `environment`: the daemon's variables that it is given."""
 
     argv: tuple[str, ...]
     environment: tuple[str, ...] = ()
@@ -43,7 +43,7 @@ class PasswordEnv:
 
 @dataclass(frozen=True, slots=True)
 class PasswordKeyring:
-    """The password lies in the keyring of the daemon's user, under a service and a user name."""
+    """The password is in the keyring of the daemon's user, under a service and a user name."""
 
     service: str
     username: str
@@ -56,9 +56,9 @@ PasswordSource = PasswordFile | PasswordCredential | PasswordCommand | PasswordE
 class TokenFile:
     """A file that holds the access token while it lives.
 
-    `group` may read it; None: the daemon's own. A directory that hands on its group (setgid) decides
-    before either. A profile with lists of its own isn't given to the socket's group: more may be in
-    that than the lists name.
+    `group` may read it; None: the daemon's group. The group of a setgid directory takes precedence.
+    The socket's group doesn't get the file of a profile that has lists: it may have members whom
+    the lists don't name.
     """
 
     path: str
@@ -67,7 +67,7 @@ class TokenFile:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who a session belongs to. A session never outlives a change of it."""
+    """Whose session it is. A session never outlives a change of its identity."""
 
     id_server: str
     client_id: str
@@ -77,9 +77,9 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Whose failed logins the token server counts, in one spelling of the many that it may have.
+    """The account whose failed logins the token server counts, in one of its possible spellings.
 
-    Only for counting: what is sent is spelled as configured.
+    For counting only: what is sent is spelled as configured.
     """
 
     id_server: str
@@ -94,9 +94,9 @@ class Account:
 class Profile:
     """One login at one token server. URLs have no trailing slash.
 
-    `password` is None where none is stored: `openfit-token login --ask` brings it.
-    `allow_users`, `allow_groups` None: there is no such list. Without both everyone who can open
-    the socket may use the profile; else whom one of them names.
+    `password` is None if none is stored: `openfit-token login --ask` asks for it.
+    `allow_users`, `allow_groups` None: there is no such list. Without either, everyone who can open
+    the socket may use the profile; otherwise those whom one of the lists names.
     """
 
     name: str
@@ -113,18 +113,18 @@ class Profile:
 
     @property
     def account(self) -> Account:
-        """Return the account whose lockout this profile shares with its siblings."""
+        """Return the account, whose lockout this profile may share with others."""
         return Account(self.identity.id_server, self.identity.username)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """All that the configuration says. `socket` None: the caller's default place.
+    """The whole configuration. `socket` None: the caller's default path.
 
     `socket_mode` None: 0600, or what the socket unit says.
 
-    `rights`, `subordinates`: what names of users and groups come to on this machine; whoever reads
-    the files looks them up.
+    `rights`, `subordinates`: the ids of users and groups on this machine, looked up when the files
+    are read.
     """
 
     profiles: Mapping[str, Profile]
@@ -134,18 +134,18 @@ class Settings:
     socket_group: str | None = None
     admin_groups: tuple[str, ...] = ()
     rights: Rights = field(default_factory=Rights)
-    # Not compared: it is the machine's, whatever the files say.
+    # Not compared: it depends on the machine, not on the files.
     subordinates: SubordinateIds = field(default_factory=SubordinateIds, compare=False)
 
 
 def _one_name(username: str) -> str:
-    """Return a user name as IdentityServer compares it: composed (NFC), and without case."""
+    """Return a user name as IdentityServer compares it: composed (NFC), ignoring case."""
     return normalize("NFC", normalize("NFC", username).casefold())
 
 
 @lru_cache
 def _one_server(url: str) -> str:
-    """Return a URL of the configuration with one name for its host, which may have several.
+    """Return a configured URL with one name for its host, which may have several.
 
     Raises:
         ValueError: it is no URL.

@@ -36,7 +36,7 @@ _WILDCARDS: Final = frozenset("*?[")
 
 
 def kind(value: object) -> str:
-    """Name the type of a TOML value, as its author thinks of it."""
+    """Return the type of a TOML value, in its author's words."""
     match value:
         case bool():
             return "true or false"
@@ -73,7 +73,7 @@ def text(value: object, limit: int = MAX_TEXT) -> str:
 
 
 def name(value: object) -> str:
-    """Return a name that the server compares letter by letter: so no blank slips in at an end."""
+    """Return a name that the server compares exactly, so without blanks at either end."""
     given = text(value, MAX_NAME)
     if given != given.strip():
         raise Wrong("must not begin or end with a blank")
@@ -116,7 +116,7 @@ def path(value: object, directory: str) -> str:
 
 
 def own_file(value: object, directory: str) -> str:
-    """Return the absolute path of a file that the daemon writes, in its one plain form."""
+    """Return the absolute path of a file that the daemon writes, in its normal form."""
     given = path(value, directory)
     if not _OWN_FILE.fullmatch(given):
         raise Wrong("must be the path of a file, without //, /./ and /../ in it")
@@ -144,11 +144,11 @@ def include(value: object) -> str:
 
 
 def socket_mode(value: object) -> int:
-    """Return the mode of a socket: to connect takes the right to write, so reading alone is void."""
+    """Return the mode of a socket. Connecting needs write access, so read access alone is refused."""
     if not isinstance(value, str) or not _SOCKET_MODE.fullmatch(value):
         raise Wrong(
             'must be octal in quotes: "0600", "0660" or "0666"'
-            " (to connect takes the right to write; to execute means nothing)"
+            " (connecting needs write access; execute permission has no meaning)"
         )
     return int(value, 8)
 
@@ -189,12 +189,12 @@ def argv(value: object) -> tuple[str, ...]:
     if not given:
         raise Wrong('must be a program and its arguments, such as ["pass", "show", "openfit"]')
     if "/" in given[0] and not given[0].startswith("/"):
-        raise Wrong("must begin with an absolute path, or with a name to be found in $PATH")
+        raise Wrong("must begin with an absolute path, or with a name to look up in $PATH")
     return given
 
 
 def url(value: object) -> str:
-    """Return an address in its one plain form: lower case but for the path, no slash at the end."""
+    """Return a URL in its normal form: lower case except for the path, no slash at the end."""
     given = text(value)
     if "?" in given or "#" in given:
         raise Wrong("must be a URL without query and fragment (? and #)")
@@ -245,6 +245,6 @@ def _item(parse: Callable[[object], str], number: int, item: object) -> str:
 
 
 def _shown(seconds: float) -> str:
-    """Write whole seconds in the largest unit that needs no fraction."""
+    """Return whole seconds in the largest unit that needs no fraction."""
     unit, size = next((unit, size) for unit, size in reversed(UNITS.items()) if seconds % size == 0)
     return f"{seconds / size:g} {unit}"

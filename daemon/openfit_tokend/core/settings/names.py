@@ -1,7 +1,6 @@
-"""The users and groups that a configuration names: where each stands, and what its id gives.
+"""The users and groups that a configuration names: where they are named, and the rights they get.
 
-Looking them up is not the core's: it says which names there are, is given the ids, and says what
-they come to.
+The core doesn't look them up: it lists the names, is given the ids, and returns the rights.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,7 +26,7 @@ Ids = Mapping[Name, int]
 
 @dataclass(frozen=True, slots=True)
 class Mention:
-    """A name in its place."""
+    """A name, and where it is written."""
 
     path: str
     key: tuple[str, ...]
@@ -35,7 +34,7 @@ class Mention:
 
 
 def mentions(main: Source, included: Sequence[Source] = ()) -> Iterator[Mention]:
-    """Return all names in the files, whatever else is wrong there: `parse` says that."""
+    """Return all names in the files. Other mistakes there are left to `parse`."""
     yield from _at(Table(main, (), main.table, []), main, (), "admin_groups", "group")
     for source in (main, *included):
         tables = Table(source, (), source.table, []).optional("profiles", fields.table) or {}
@@ -55,7 +54,7 @@ def _at(
 
 
 def unknown(found: Iterable[Mention], ids: Ids) -> tuple[Fault, ...]:
-    """Return the faults: names that nobody has."""
+    """Return a fault for each name that doesn't exist."""
     return tuple(
         Fault(
             each.path,

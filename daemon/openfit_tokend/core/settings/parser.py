@@ -1,4 +1,4 @@
-"""From the tables of TOML files to Settings, or to every fault in them."""
+"""From the tables of TOML files to Settings, or to all the faults in them."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -27,9 +27,9 @@ DEFAULT_POLICY: Final = Policy()
 MIN_REFRESH_BEFORE: Final = 2.0
 """Seconds. A token isn't served in its last second, and a request takes time: less would mean gaps."""
 MAX_REFRESH_BEFORE: Final = 86400.0
-"""Seconds. A quarter of a token's life caps it anyhow; more than a day is a slip of the unit."""
+"""Seconds. A quarter of a token's life caps it anyway; more than a day is a wrong unit."""
 MIN_REFRESH_TOKEN_LIFETIME: Final = 3600.0
-"""Seconds. Each lifetime costs a login: below an hour it's days or hours written as seconds."""
+"""Seconds. Each lifetime costs a login: less than an hour is days or hours written as seconds."""
 MAX_REFRESH_TOKEN_LIFETIME: Final = 3650 * 86400.0
 """Seconds. Ten years: for a server whose refresh tokens don't end."""
 
@@ -48,7 +48,7 @@ ENVIRONMENTS: Final[Mapping[str, Servers]] = {
         "https://of-api-internal.azurewebsites.net",
     ),
 }
-"""The vendor's own. An environment beside these is `custom`."""
+"""The vendor's own. Any other environment is `custom`."""
 
 PASSWORD_KEYS: Final = (
     "password_file",
@@ -101,12 +101,12 @@ _REFUSED_IN_INCLUDED: Final[Mapping[str, str]] = {
 
 
 def include_pattern(main: Source) -> str | None:
-    """Return which files the main one includes; None also if that is faulty, as `parse` will say."""
+    """Return which files the main one includes; None if none, or if that is faulty: `parse` reports it."""
     return Table(main, (), main.table, []).optional("include", fields.include)
 
 
 def socket_path(main: Source) -> str | None:
-    """Return the socket that the main file names; None also if that is faulty, as `parse` will say."""
+    """Return the socket that the main file names; None if none, or if that is faulty: `parse` reports it."""
     return Table(main, (), main.table, []).optional("socket", fields.socket_path)
 
 
@@ -115,7 +115,7 @@ def parse(
 ) -> Settings | tuple[Fault, ...]:
     """Return the settings, or all faults.
 
-    `complete` False tells that a file couldn't be read: what may stand in it isn't missed.
+    `complete` False: a file couldn't be read, so nothing that it may contain is reported as missing.
     """
     faults: list[Fault] = []
     top = Table(main, (), main.table, faults)
@@ -153,7 +153,7 @@ def parse(
 def _profiles(
     sources: Sequence[Source], faults: list[Fault], socket_group: str | None
 ) -> tuple[dict[str, str], dict[str, Profile]]:
-    """Return in which file each profile was first defined, and those without a fault."""
+    """Return the file in which each profile was first defined, and the profiles without a fault."""
     defined: dict[str, str] = {}
     profiles: dict[str, Profile] = {}
     writers: dict[str, str] = {}
@@ -181,7 +181,7 @@ def _profiles(
 
 
 def _profile(name: str, table: Table, socket_group: str | None) -> Profile | None:
-    """Return one profile; None if a fault of it was noted."""
+    """Return one profile; None if it has a fault, which was noted."""
     environment = table.required("environment", _environment, '"production", "test" or "custom"')
     servers = _servers(table, environment)
     client_id = table.required("client_id", fields.name, '"…", as given by OpenFIT\'s support')
@@ -228,7 +228,7 @@ def _servers(table: Table, environment: str | None) -> Servers | None:
         id_server = table.required("id_server", fields.url, '"https://…", the token server')
         api_url = table.required("api_url", fields.url, '"https://…", the API')
         return Servers(id_server, api_url) if id_server and api_url else None
-    if environment is None:  # a fault already: then these two are judged by themselves
+    if environment is None:  # already a fault: check these two on their own
         table.optional("id_server", fields.url)
         table.optional("api_url", fields.url)
         return None
@@ -272,6 +272,6 @@ def _policy(table: Table) -> Policy:
 
 
 def _some(names: Mapping[str, object], most: int = 10) -> str:
-    """Name the profiles there are, or the first ones of very many."""
+    """Return the names of the profiles, or only the first of very many."""
     shown = list(names)[:most]
     return ", ".join(shown) + (", …" if len(names) > most else "")

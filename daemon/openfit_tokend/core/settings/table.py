@@ -1,6 +1,7 @@
-"""The tables of a configuration: their keys are taken one by one, and every fault is noted.
+"""The tables of a configuration: their keys are parsed one by one, and every fault is noted.
 
-A parser of one value is a function from `object`: it gives the parsed value or raises Wrong.
+A parser of one value is a function that takes an `object` and returns the parsed value or raises
+Wrong.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -22,13 +23,13 @@ class Source:
 
     @property
     def directory(self) -> str:
-        """Return where the relative paths in this file begin."""
+        """Return the directory that relative paths in this file start from."""
         return self.path.rpartition("/")[0]
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that is wrong: in which file, at which key, and what is expected there."""
+    """A mistake: in which file, at which key, and what is expected there."""
 
     path: str
     key: tuple[str, ...]
@@ -36,14 +37,14 @@ class Fault:
 
 
 class Wrong(Exception):
-    """A value isn't what its key takes; the text says what the key takes, never the value."""
+    """A value isn't what its key takes. The text says what the key takes, never the value."""
 
 
 @final
 class Table:
-    """One table of a file: hands out parsed values, and notes what is wrong with the others.
+    """One table of a file: returns parsed values, and notes what is wrong with the others.
 
-    `faults` is shared by all tables of a configuration and only ever grows.
+    `faults` is shared by all tables of a configuration, and only grows.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class Table:
                 self.note(reasons[key], key)
 
     def refuse_unknown(self, known: Collection[str], refused: Collection[str]) -> None:
-        """Note each key that is neither known nor refused for a reason of its own."""
+        """Note each key that is neither known nor refused already."""
         for key in self.values:
             if key not in known and key not in refused:
                 self.note(_unknown(key, self.values[key], known), key)

@@ -31,12 +31,13 @@ from openfit_tokend.reporting.standing import Standing
 from openfit_tokend.reporting.token_files import TokenFiles
 from openfit_tokend.reporting.watchdog import Watchdog
 from openfit_tokend.serving.calls import Calls, stopping
-from openfit_tokend.serving.credential_server import CredentialServer
+from openfit_tokend.serving.credentials import Credentials
 from openfit_tokend.serving.driver import running_loop
 from openfit_tokend.serving.listener import AdoptedListener, Listener
+from openfit_tokend.serving.peers import Users
 from openfit_tokend.serving.profiles import Profiles
+from openfit_tokend.serving.rpc import Rpc
 from openfit_tokend.serving.server import Server
-from openfit_tokend.serving.users import Users
 from openfit_tokend.serving.waiting import Respond
 from openfit_tokend.storage.accounts import Accounts
 from openfit_tokend.storage.ledger_file import LedgerFile
@@ -50,8 +51,6 @@ STOP_TIME: Final = REQUEST_TIMEOUT
 """Seconds that requests under way are given when the daemon stops: as long as one may take."""
 LAST_WORD: Final = 0.1
 """Seconds in which who was still accepted, before the next daemon's turn, can send a request."""
-FAREWELL: Final = 0.5
-"""Seconds in which the last answers are sent; a client that doesn't read them gets none."""
 
 
 @final
@@ -87,10 +86,11 @@ class Daemon:
         self._alarm = Alarm()
         self._endpoint = Endpoint()
         self._accounts = Accounts(ledger)
-        self._calls = Calls(self, self.profiles)
-        self._server = Server(self._calls, self._alarm)
+        self._server = Server(self._alarm)
         self.users.subordinates = settings.subordinates
-        self._credentials = CredentialServer(self.profiles, credential)
+        self._rpc = Rpc(self._server, Calls(self, self.profiles), self.profiles, self._alarm)
+        self._credential = credential
+        self._credentials = Credentials(self._server, self.profiles, self._alarm)
         self._manager = ServiceManager(service.notify_socket, self._alarm)
         self._sessions = StoredSessions(service, self._manager, settings.profiles)
         self._standing = Standing(self.profiles, self._endpoint, self._manager, self._alarm)
@@ -106,11 +106,6 @@ class Daemon:
     def users(self) -> Users:
         """Return what each user did."""
         return self._server.users
-
-    @property
-    def connections(self) -> int:
-        """Return the number of clients connected."""
-        return self._server.connections
 
     def reload(self, reply: Respond) -> None:
         """Read the configuration anew and say how that went. Many calls may share one reading."""
@@ -137,7 +132,6 @@ class Daemon:
                 )
                 services.start_soon(self._reload_when_wanted, tools)
                 self._serve()
-                services.start_soon(self._credentials.run)
                 services.start_soon(self._notices.run)
                 services.start_soon(self._token_files.run)
                 for profile in self._settings.profiles.values():
@@ -171,15 +165,22 @@ class Daemon:
     # Serving
 
     def _serve(self) -> None:
-        self._server.listen(self._listener.socket)
+        self._server.listen(self._listener.socket, self._rpc)
+        if self._credential is not None:
+            self._credential.settimeout(0)
+            self._server.listen(self._credential, self._credentials, self._credentials.guests)
         running_loop().serve(self._server)
 
     def _end_serving(self) -> None:
         running_loop().leave(self._server)
-        self._server.stop_accepting()
-        self._server.hear_out(FAREWELL)
+        self._server.stop_accepting(self._rpc)
+        for dialect in (self._rpc, self._credentials):
+            dialect.dismiss(stopping())
+            self._server.hear_out(dialect)
         self._server.close()
         self._listener.close()
+        if self._credential is not None:
+            self._credential.close()
 
     def _add(self, profile: Profile, rights: Rights, tools: Tools) -> None:
         keeper = Keeper(profile, rights, tools, self._changed)
@@ -188,9 +189,8 @@ class Daemon:
         self._follow(keeper)
 
     def _changed(self, keeper: Keeper, ended: LoginEnded | None) -> None:
-        self._server.waiting.changed(keeper, ended)
-        self._server.following.changed(keeper)
-        self._credentials.changed(keeper)
+        self._rpc.changed(keeper, ended)
+        self._credentials.changed(keeper, ended)
         self._standing.changed()
         self._follow(keeper)
 
@@ -207,8 +207,7 @@ class Daemon:
         keeper.remove()
         self._sessions.forget(name)
         gone = NoSuchProfile(f"profile {name} was removed from the configuration")
-        self._server.waiting.removed(keeper, gone)
-        self._server.following.removed(keeper)
+        self._rpc.removed(keeper, gone)
         self._credentials.removed(keeper, gone)
         self._token_files.removed(name)
         self._notices.removed(name)
@@ -236,10 +235,11 @@ class Daemon:
         """Begin nothing new. Live tokens are served to the end."""
         self.profiles.stopping = True
         if isinstance(self._listener, AdoptedListener):
-            self._server.stop_accepting()
+            self._server.stop_accepting(self._rpc)
+        self._server.stop_accepting(self._credentials)
         for keeper in self.profiles.keepers.values():
             keeper.retire()
-        self._server.waiting.answer_all(stopping())
+        self._rpc.answer_waiting(stopping())
         for reply in self._reload_replies:
             reply(stopping())
         self._standing.stopping(STOP_TIME)
@@ -297,8 +297,7 @@ class Daemon:
                 self._add(profile, settings.rights, tools)
             else:
                 profiles.change(keeper, profile)
-                self._server.waiting.changed(keeper, None)  # who may not use it any more is told so
-                self._server.following.changed(keeper)
+                self._rpc.changed(keeper, None)  # who may not use it any more is told so
                 self._follow(keeper)
         profiles.show(settings)
         for count, name in enumerate(profiles.keepers.keys() - settings.profiles.keys(), 1):

@@ -7,7 +7,7 @@ from openfit_token._shared import protocol
 from openfit_token.errors import TokenError
 from openfit_tokend.config import passwords
 from openfit_tokend.core.schedule import RECENT
-from openfit_tokend.serving import connection, listener, server, users
+from openfit_tokend.serving import listener, peers, rpc, server
 
 _LIMITS: Final = (
     ("a request", f"{protocol.MAX_REQUEST // 1024} KiB"),
@@ -18,10 +18,10 @@ _LIMITS: Final = (
         "a password given with `login`",
         f"1 to {passwords.MAX_PASSWORD} characters, no control character",
     ),
-    ("calls of one connection that wait", f"{connection.MAX_PARKED}; then it isn't read"),
+    ("calls of one connection that wait", f"{rpc.MAX_PARKED}; then it isn't read"),
     (
         "unread answers of a connection whose call has waited",
-        f"{server.MAX_UNREAD // 1024} KiB; beyond that it is closed",
+        f"{rpc.MAX_UNREAD // 1024} KiB; beyond that it is closed",
     ),
     (
         "unread answers of all connections of a user",
@@ -29,7 +29,7 @@ _LIMITS: Final = (
     ),
     (
         "connections of a user, subordinate uids included",
-        f"{users.MAX_CONNECTIONS:,}, root {users.MAX_CONNECTIONS_ROOT:,}; at most half of the descriptors",
+        f"{peers.MAX_CONNECTIONS:,}, root {peers.MAX_CONNECTIONS_ROOT:,}; at most half of the descriptors",
     ),
     ("connections that wait to be accepted", f"{listener.BACKLOG:,}, as far as the system allows"),
     ("replacements that clients ask for", f"one every {RECENT:g} s for each profile"),

@@ -17,7 +17,7 @@ from openfit_token.errors import (
     TokenError,
     Unavailable,
 )
-from openfit_tokend.core.answers import Answer, Call, Get, Refuse, Renew, answer, token_for
+from openfit_tokend.core.answers import Answer, Call, Get, Live, Refuse, Renew, answer, token_for
 from openfit_tokend.core.session import (
     Bar,
     Idle,
@@ -211,6 +211,19 @@ def test_a_next_try_at_the_deadline_is_waited_for(call: Call) -> None:
     session = Session(Idle(DEADLINE), attempt=1, error=problem())
 
     assert answer(session, call, DEADLINE, NOW) is None
+
+
+@pytest.mark.parametrize(
+    "session",
+    [
+        Session(Stopped(), bar=Bar(inf, problem(LoginRejected))),
+        Session(Idle(DEADLINE + 1.0), error=problem(SecretUnavailable)),
+        logging_in(),
+    ],
+)
+def test_who_wants_a_live_token_at_all_costs_waits_whatever_goes_wrong(session: Session) -> None:
+    assert answer(session, Live(), deadline=NOW, now=NOW) is None
+    assert answer(ending(), Live(), deadline=NOW, now=NOW) == ending().access
 
 
 def test_where_the_session_has_no_error_the_bars_is_told() -> None:

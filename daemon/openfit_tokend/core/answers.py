@@ -60,7 +60,12 @@ class LogIn:
     number: int
 
 
-Call = Get | Refuse | Renew | LogIn
+@dataclass(frozen=True, slots=True)
+class Live:
+    """Wants a live token, whatever goes wrong until there is one."""
+
+
+Call = Get | Refuse | Renew | LogIn | Live
 """A call that may have to wait."""
 
 
@@ -85,6 +90,8 @@ def answer(
             return _login_answer(session, number, deadline, now, ended)
         case Get() | Refuse() | Renew():
             return token_for(session, call, now) or _refusal(session, deadline, now)
+        case Live():
+            return live(session, now)
         case _:
             assert_never(call)
 

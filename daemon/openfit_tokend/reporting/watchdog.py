@@ -27,7 +27,7 @@ from openfit_tokend.host.service_manager import ServiceManager
 from openfit_tokend.keeping.endpoint import Endpoint
 from openfit_tokend.serving.listener import AdoptedListener, Listener
 from openfit_tokend.serving.profiles import Profiles
-from openfit_tokend.serving.server import Server
+from openfit_tokend.serving.server import EXHAUSTED, Server
 
 MAX_INTERVAL: Final = 60.0
 """Seconds between two looks at most: as often as an idle daemon wakes anyway."""
@@ -40,7 +40,6 @@ READ: Final = 65536
 PAUSE: Final = 0.1
 """Seconds until a full listen queue is tried again: it has no event for that."""
 
-_EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 _GONE: Final = frozenset({errno.ENOENT, errno.ECONNREFUSED})
 
 
@@ -127,7 +126,7 @@ class Watchdog:
                 else "let the daemon's user open its own socket: is it in the socket's group?",
             )
             return []
-        if code in _EXHAUSTED or self._profiles.stopping:
+        if code in EXHAUSTED or self._profiles.stopping:
             return []
         return [f"the socket didn't answer: {str(error) or type(error).__name__}"]
 

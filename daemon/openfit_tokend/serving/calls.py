@@ -1,18 +1,18 @@
-"""What each method does. Parameters are judged here, once; answers are made here."""
+"""What each method does. Parameters are judged here, once; answers are made here.
+
+Their names are the protocol's. No secret is among the values but the token itself.
+"""
 
 import os
 from collections.abc import Callable, Mapping
 from math import inf, isfinite
-from typing import TYPE_CHECKING, Final, Protocol, final
+from typing import Final, Protocol, final
 
 from openfit_token._shared.protocol import (
     DEFAULT_WAIT,
     MAX_WAIT,
     PROTOCOL,
     Encoded,
-    Malformed,
-    parse_params,
-    parse_request,
 )
 from openfit_token.errors import (
     BadRequest,
@@ -23,22 +23,27 @@ from openfit_token.errors import (
 )
 from openfit_tokend import __version__
 from openfit_tokend.config.passwords import fault_of
+from openfit_tokend.core import budget
 from openfit_tokend.core.answers import Call, Get, Refuse, Renew, login_call, token_for
 from openfit_tokend.core.events import NewTokenWanted, Woken
+from openfit_tokend.core.problems import Problem, hint_for
 from openfit_tokend.core.secret import Secret
-from openfit_tokend.core.session import AccessToken
+from openfit_tokend.core.session import (
+    AccessToken,
+    Idle,
+    degraded,
+    last_error,
+    live,
+    state,
+)
+from openfit_tokend.core.settings import Profile
 from openfit_tokend.host import clock
 from openfit_tokend.keeping.keeper import Keeper
 from openfit_tokend.serving import audit
 from openfit_tokend.serving.connection import Park
-from openfit_tokend.serving.following import Follow
+from openfit_tokend.serving.peers import Caller, Users
 from openfit_tokend.serving.profiles import Profiles, shown
-from openfit_tokend.serving.status import status_of
-from openfit_tokend.serving.users import Caller, Users
-from openfit_tokend.serving.waiting import Later, Respond
-
-if TYPE_CHECKING:
-    from openfit_token._shared.protocol import Value
+from openfit_tokend.serving.waiting import Follow, Later, Respond
 
 REFUSED: Final = "the last reload was refused: operators are told why"
 """What callers are told of a faulty configuration."""
@@ -58,11 +63,6 @@ class Backend(Protocol):
         """Return what each user did."""
         ...
 
-    @property
-    def connections(self) -> int:
-        """Return the number of clients connected."""
-        ...
-
     def reload(self, reply: Respond) -> None:
         """Read the configuration anew and say how that went."""
         ...
@@ -75,8 +75,6 @@ class Calls:
     def __init__(self, backend: Backend, profiles: Profiles) -> None:
         self._backend = backend
         self._profiles = profiles
-        self.shortcut = profiles.shortcut
-        self.refusal = profiles.refusal
         self._audited = audit.is_detailed()  # then each token goes the long way, and is logged
         self._methods: dict[str, tuple[Callable[[Caller, Params], object], frozenset[str]]] = {
             "get_token": (self._get_token, frozenset({"profile", "min_ttl", "wait"})),
@@ -110,26 +108,14 @@ class Calls:
             )
         return do(caller, params)
 
-    def note(self, data: bytes, message: "Value") -> None:
-        """Remember the bytes of a request that plainly asks for a token, for the short way.
+    def plain(self, method: str, params: Params) -> Keeper | None:
+        """Return the keeper whose token answers a call that was taken, whoever makes it.
 
-        That doesn't ask who is asking: so it is for a profile that is the same one for everybody, and
-        has no lists.
+        None: what was asked, or who asks, decides; or each token handed out is to be logged.
         """
-        if self._audited:
-            return
-        try:
-            request = parse_request(message)
-            if request is None or request[1] != "get_token":
-                return
-            params = parse_params(request[2])
-            if params.keys() <= {"profile", "wait"}:
-                _wait(params)
-                keeper = self._profiles.find_for_all(_text(params, "profile"))
-                if keeper is not None:
-                    self.shortcut.remember(data, keeper)
-        except (TokenError, Malformed):
-            return  # the usual way will say so
+        if method != "get_token" or self._audited or not params.keys() <= {"profile", "wait"}:
+            return None
+        return self._profiles.find_for_all(_text(params, "profile"))
 
     def token(self, caller: Caller, keeper: Keeper, access: AccessToken, now: float) -> Encoded:
         """Return the result that hands out a token, and count it."""
@@ -218,13 +204,13 @@ class Calls:
             "pid": os.getpid(),
             "started_at": backend.started_at + clock.wall() - now,
             "socket": backend.socket_path,
-            "connections": backend.connections,
+            "connections": backend.users.connections,
             "requests": backend.users.requests,
             # It names profiles and users: of others, too.
             "config_error": profiles.config_error
             and (profiles.config_error if operator else REFUSED),
             "profiles": {
-                name: status_of(keeper, now, operator=operator) for name, keeper in keepers.items()
+                name: _status_of(keeper, now, operator=operator) for name, keeper in keepers.items()
             },
             **({"clients": clients} if operator else {}),
         }
@@ -232,7 +218,7 @@ class Calls:
     def _subscribe(self, caller: Caller, params: Params) -> object:
         keeper = self._keeper(caller, "subscribe", params)
         operator = self._profiles.is_operator(caller)
-        status = status_of(keeper, clock.boot(), operator=operator)
+        status = _status_of(keeper, clock.boot(), operator=operator)
         return Follow(keeper, {"profile": keeper.profile.name, **status})
 
     # What they share
@@ -305,3 +291,59 @@ def _number(params: Params, name: str, most: float) -> float | None:
 def _wait(params: Params) -> float:
     wait = _number(params, "wait", MAX_WAIT)
     return DEFAULT_WAIT if wait is None else wait
+
+
+def _status_of(keeper: Keeper, now: float, *, operator: bool) -> Params:
+    """Return what a caller is told of a profile; an operator also who logs in."""
+    session, profile, counters = keeper.session, keeper.profile, keeper.counters
+    access, epoch = live(session, now), clock.wall() - now
+    bar, refresh = session.bar, session.refresh
+    began = None if refresh is None else refresh.since
+    barred_until = 0.0 if bar is None or bar.until == inf else bar.until
+    possible_at = max(barred_until, budget.possible_at(keeper.ledger, now))
+
+    def unix(moment: float | None) -> float | None:
+        return None if moment is None else moment + epoch
+
+    return {
+        "state": state(session, now),
+        "environment": profile.environment,
+        "id_server": profile.identity.id_server,
+        "api_url": profile.api_url,
+        "id": None if access is None else access.id,
+        "obtained_at": unix(None if access is None else access.obtained),
+        "expires_at": unix(None if access is None else access.expires),
+        "expires_in": None if access is None else access.expires - now,
+        "refresh_at": unix(session.doing.due if isinstance(session.doing, Idle) else None),
+        "session_began_at": unix(began),
+        "session_ends_at": unix(
+            None if began is None else began + profile.policy.refresh_token_lifetime
+        ),
+        "last_success_at": unix(keeper.last_success_at),
+        "degraded": _problem(profile, degraded(session, now), epoch),
+        "last_error": _problem(profile, last_error(session), epoch),
+        "logins_left": budget.logins_left(keeper.ledger, now),
+        "login_possible_at": unix(possible_at) if possible_at > now else None,
+        "counters": {
+            "tokens": counters.tokens,
+            "logins": counters.logins,
+            "refreshes": counters.refreshes,
+            "rejected_refreshes": counters.rejected_refreshes,
+            "uncertain": counters.uncertain,
+            "failures": counters.failures,
+            "served": counters.served,
+            "waiting": keeper.waiting,
+        },
+        **({"username": profile.identity.username} if operator else {}),
+    }
+
+
+def _problem(profile: Profile, problem: Problem | None, epoch: float) -> Params | None:
+    if problem is None:
+        return None
+    return {
+        "code": problem.kind.code,
+        "message": problem.message,
+        "hint": hint_for(profile.name, problem.hint),
+        "at": problem.at + epoch,
+    }

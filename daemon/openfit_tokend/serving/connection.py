@@ -1,23 +1,22 @@
-"""One client: its socket, what it is owed, and what it hasn't read yet."""
+"""One client: its socket, what it is owed and hasn't read yet; and what gives its bytes a meaning.
+
+The loop (`Server`) moves bytes. What they mean is the dialect's: each listening socket has one.
+"""
 
 from _socket import AF_UNIX, MSG_DONTWAIT, SOCK_STREAM, socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol, cast, final
 
-from openfit_token._shared.protocol import Decoder
 from openfit_token.errors import TokenError
 from openfit_tokend.core.answers import Call
 from openfit_tokend.core.fair_queue import NO_SHARE
 from openfit_tokend.host.alarm import Entry
 from openfit_tokend.keeping.keeper import Keeper
-from openfit_tokend.serving.peers import Peer
-from openfit_tokend.serving.users import User
+from openfit_tokend.serving.peers import Peer, User
 
 READ_SIZE: Final = 256
 """Bytes read of one connection in one pass: some twenty requests, less than a millisecond's work."""
-MAX_PARKED: Final = 64
-"""Calls of one connection that may wait; it isn't read while they do."""
 MAX_DISCARDED: Final = 1024 * 1024
 """Bytes read for nothing behind rubbish: more than a socket holds."""
 BATCH: Final = 32 * 1024
@@ -41,6 +40,57 @@ def accept(listener: socket) -> socket:
     """
     fd, _address = _accept(listener)
     return socket(AF_UNIX, SOCK_STREAM, 0, fd)
+
+
+class Dialect(Protocol):
+    """What the bytes of one listening socket's connections mean. No method waits.
+
+    The methods may append to `outgoing`, which is sent behind them. Outside of them, bytes go out by
+    the server's `put`.
+    """
+
+    hears: bool
+    """Clients are read. Otherwise each is answered when it has come, and then closed."""
+    most_owed: int
+    """Answers that one connection may be owed; nothing more of it is answered while it is."""
+    farewell: float
+    """Seconds in which its clients can take their last answers when the daemon ends."""
+
+    def prepared(self, data: bytes, /) -> bytes | None:
+        """Return the whole answer to these bytes if it is known, whoever sent them."""
+        ...
+
+    def answer(self, connection: "Connection", data: bytes | None, /) -> None:
+        """Answer what was sent. What can't be answered yet stays in `rest`.
+
+        Behind each request, stop if the connection isn't free or the server has no time, and set
+        `held` if more may be in `rest`. `data` None: go on with `rest`; or answer a client that isn't
+        heard.
+        """
+        ...
+
+    def more(self, connection: "Connection", /) -> bytes:
+        """Return what is to follow what was sent. Called while `has_more` is set."""
+        ...
+
+    def refuse(self, connection: "Connection", error: TokenError, /) -> None:
+        """Tell a client why it isn't served, and end the connection."""
+        ...
+
+    def forget(self, connection: "Connection", /) -> None:
+        """Drop what is kept for a connection that ends."""
+        ...
+
+
+@dataclass(eq=False, slots=True)
+class Door:
+    """A listening socket, and what is spoken there."""
+
+    listener: socket
+    dialect: Dialect
+    guests: User | None
+    """Whom all its connections are counted to; who comes beyond its `most` waits in the listen queue.
+    None: each is counted to its peer's user, and who comes beyond is refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,40 +120,39 @@ class Connection:
     """A connected socket. Its methods never block; a broken one raises OSError."""
 
     __slots__ = (
-        "closed", "decoder", "ended", "held", "news", "outgoing", "owed", "peer", "queued", "share",
-        "sock", "unread", "user", "watched",
+        "closed", "dialect", "ended", "follows", "has_more", "held", "outgoing", "owed", "peer",
+        "queued", "rest", "share", "sock", "unread", "user", "watched",
     )  # fmt: skip
 
-    def __init__(self, sock: socket, peer: Peer, user: User) -> None:
+    def __init__(self, sock: socket, peer: Peer, user: User, dialect: Dialect) -> None:
         self.sock = sock
         self.peer = peer
         self.user = user
-        self.decoder: Decoder | None = None  # of what was read and isn't answered yet
+        self.dialect = dialect
+        self.rest: object = None  # what the dialect keeps of what was read and isn't answered yet
         self.outgoing = b""
         self.unread = 0  # what of it `user.unread` counts
         self.owed: set[Owed] | None = None  # None: 10,000 idle clients need no sets
-        self.news: dict[Keeper, bool] | None = None  # what it follows, and whether it is to be told
-        self.watched = -1  # what the epoll looks for; -1: it doesn't know the socket yet
-        self.held = False  # requests that were read may still lie in the decoder
-        self.queued: bytes | None = None  # read, and not decoded before its turn; None: not queued
+        self.follows = False  # it may be told something that it doesn't ask for
+        self.has_more = False  # the dialect has more for it, once `outgoing` is sent
+        self.held = False  # requests that were read may still lie in `rest`
+        self.queued: bytes | None = (
+            None  # read, and not looked at before its turn; None: not queued
+        )
         self.share = NO_SHARE  # of the time that requests take
         self.ended = False  # nothing more is read: it closed its side, or sent rubbish
         self.closed = False
-
-    @property
-    def has_news(self) -> bool:
-        """Return whether there is something it wasn't told yet."""
-        return self.news is not None and True in self.news.values()
+        self.watched = -1  # what the epoll looks for; -1: it doesn't know the socket yet
 
     @property
     def is_idle(self) -> bool:
         """Return whether nothing is under way: its client can connect anew whenever it likes."""
-        return self.queued is None and not (self.owed or self.news or self.outgoing or self.decoder)
+        return self.queued is None and not (self.owed or self.follows or self.outgoing or self.rest)
 
     @property
     def is_free(self) -> bool:
         """Return whether another request may be answered now."""
-        if self.owed is not None and len(self.owed) >= MAX_PARKED:
+        if self.owed is not None and len(self.owed) >= self.dialect.most_owed:
             return False
         return len(self.outgoing) <= BATCH
 
@@ -133,23 +182,3 @@ class Connection:
         unread = 0 if self.closed else len(self.outgoing)
         self.user.unread += unread - self.unread
         self.unread = unread
-
-
-Judge = Callable[[Connection, Keeper], TokenError | None]
-"""Returns the error of a connection's peer that may not use a keeper's profile any more, if so."""
-
-
-class Door(Protocol):
-    """Where what comes unasked, or later, goes out to a client."""
-
-    def respond(self, connection: Connection, msgid: int, result: object, *, waited: bool) -> None:
-        """Send an answer; `waited`: to a parked call, which may not leave much unread."""
-        ...
-
-    def tell(self, connection: Connection, notification: bytes) -> None:
-        """Send bytes that answer nothing."""
-        ...
-
-    def drop(self, connection: Connection) -> None:
-        """Close a connection, and so forget what it is owed and what it follows."""
-        ...

@@ -10,7 +10,7 @@ A reload takes a while, and clients are served meanwhile. These rules hold at ea
 - A reload that ends half way, since the daemon stops, leaves all this as it is.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, final
 
 from openfit_token.errors import NotAllowed, TokenError
@@ -25,9 +25,7 @@ from openfit_tokend.core.rights import (
 from openfit_tokend.core.settings import Profile, Settings
 from openfit_tokend.keeping.keeper import Keeper
 from openfit_tokend.serving import audit
-from openfit_tokend.serving.peers import who
-from openfit_tokend.serving.shortcut import Shortcut
-from openfit_tokend.serving.users import Caller
+from openfit_tokend.serving.peers import Caller, who
 
 MAX_SHOWN: Final = 64
 """Characters of a caller's own words that an error repeats."""
@@ -44,7 +42,8 @@ class Profiles:
         self.config_error: str | None = None
         """Why the newest configuration was refused."""
         self.stopping = False
-        self.shortcut = Shortcut()
+        self.forget_answers: list[Callable[[], None]] = []
+        """Called before anybody may be answered otherwise than until now: what is prepared is void."""
         self._shown: Mapping[str, Keeper] = {}
         self._default: Keeper | None = None
         self._rights = rights
@@ -54,7 +53,7 @@ class Profiles:
 
     def expect(self, rights: Rights) -> None:
         """Ask for these rights too from now on: a newer configuration is about to come."""
-        self.shortcut.forget()
+        self._forget_answers()
         self._newest = rights
 
     def add(self, keeper: Keeper) -> None:
@@ -62,13 +61,13 @@ class Profiles:
         self.keepers[keeper.profile.name] = keeper
 
     def change(self, keeper: Keeper, profile: Profile) -> None:
-        """Return a keeper what the expected configuration says, and its rights with it."""
-        self.shortcut.forget()
+        """Give a keeper what the expected configuration says, and its rights with it."""
+        self._forget_answers()
         keeper.reconfigure(profile, self._newest)
 
     def show(self, settings: Settings) -> None:
         """Serve the profiles of a configuration, and no others. All of them are there."""
-        self.shortcut.forget()
+        self._forget_answers()
         self._shown = {name: self.keepers[name] for name in settings.profiles}
         name = settings.default_profile
         if name is None and len(self._shown) == 1:
@@ -76,6 +75,10 @@ class Profiles:
         self._default = None if name is None else self._shown[name]
         self._rights = self._newest
         self.config_error = None
+
+    def _forget_answers(self) -> None:
+        for forget in self.forget_answers:
+            forget()
 
     # Whose answer a caller gets
 

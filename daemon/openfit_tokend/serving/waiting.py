@@ -1,25 +1,29 @@
-"""Calls that wait: an entry each, no task.
+"""Clients that are told something later: an entry each, no task.
 
 A parked call is answered when its keeper's session changes, or at its deadline; one that comes
-Later is answered by what it began. A closed connection drops its entries.
+Later is answered by what it began. A follower is told of each new token and each change of state;
+one that doesn't read is told the newest once it does, not all. A closed connection drops its
+entries.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import final
+from typing import Protocol, final
 
+from openfit_token._shared.protocol import encode_notification
 from openfit_token.errors import TokenError
 from openfit_tokend.core.answers import LoginEnded
-from openfit_tokend.core.session import AccessToken
+from openfit_tokend.core.session import AccessToken, live, state
 from openfit_tokend.host import clock, log
 from openfit_tokend.host.alarm import Alarm
 from openfit_tokend.keeping.keeper import Keeper
-from openfit_tokend.serving.connection import Connection, Door, Judge, Owed, Park
+from openfit_tokend.serving.connection import Connection, Owed, Park
+from openfit_tokend.serving.server import Server
 
 Respond = Callable[[object], None]
 """Answers a call later: with its result, or with a TokenError."""
-HandOut = Callable[[Connection, Keeper, AccessToken, float], object]
-"""Gives the result that hands out a keeper's token now."""
+Judge = Callable[[Connection, Keeper], TokenError | None]
+"""Returns the error of a connection's peer that may not use a keeper's profile any more, if so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +33,39 @@ class Later:
     begin: Callable[[Respond], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Follow:
+    """A method's answer, after which the connection is told what becomes of a profile."""
+
+    keeper: Keeper
+    result: object
+
+
+class Answering(Protocol):
+    """How a dialect answers those who wait."""
+
+    def refusal(self, connection: Connection, keeper: Keeper, /) -> TokenError | None:
+        """Return the error of who may not use a keeper's profile any more, if so."""
+        ...
+
+    def token(
+        self, connection: Connection, keeper: Keeper, access: AccessToken, now: float, /
+    ) -> object:
+        """Return the result that hands out a keeper's token."""
+        ...
+
+    def respond(self, owed: Owed, result: object, /) -> None:
+        """Answer a call that is owed no more, with its result or with a TokenError."""
+        ...
+
+
 @final
 class Waiting:
-    """All answers that are owed."""
+    """All answers that the connections of one dialect are owed."""
 
-    def __init__(self, door: Door, judge: Judge, token: HandOut, alarm: Alarm) -> None:
-        self._door = door
-        self._judge = judge
-        self._token = token
+    def __init__(self, server: Server, dialect: Answering, alarm: Alarm) -> None:
+        self._server = server
+        self._dialect = dialect
         self._alarm = alarm
         self._parked: dict[Keeper, dict[Owed, None]] = {}
         self._later: set[Owed] = set()
@@ -62,7 +91,7 @@ class Waiting:
                 self._try(owed, now, ended)
             except Exception:  # noqa: BLE001 -- a fault of ours: one client's, not the keeper's
                 log.exception("internal_fault")
-                self._door.drop(owed.connection)
+                self._server.drop(owed.connection)
 
     def removed(self, keeper: Keeper, error: TokenError) -> None:
         """Answer whoever waits for a keeper that is no more."""
@@ -91,10 +120,10 @@ class Waiting:
     def _try(self, owed: Owed, now: float, ended: LoginEnded | None) -> None:
         park = owed.park
         assert park is not None  # noqa: S101 -- only parked calls come here
-        error = self._judge(owed.connection, park.keeper)
+        error = self._dialect.refusal(owed.connection, park.keeper)
         result = error or park.keeper.answer(park.call, park.deadline, now, ended)
         if isinstance(result, AccessToken):
-            self._deliver(owed, self._token(owed.connection, park.keeper, result, now))
+            self._deliver(owed, self._dialect.token(owed.connection, park.keeper, result, now))
         elif result is not None:
             self._deliver(owed, result)
 
@@ -104,7 +133,7 @@ class Waiting:
         if connection.owed is None or owed not in connection.owed:
             return
         self._forget(owed)
-        self._door.respond(connection, owed.msgid, result, waited=owed.park is not None)
+        self._dialect.respond(owed, result)
 
     def _forget(self, owed: Owed) -> None:
         connection, park = owed.connection, owed.park
@@ -122,3 +151,97 @@ class Waiting:
         park.keeper.waiting -= 1
         if owed.entry is not None:
             self._alarm.cancel(owed.entry)
+
+
+@final
+class Following:
+    """Who follows which profile."""
+
+    def __init__(self, server: Server, judge: Judge) -> None:
+        self._server = server
+        self._judge = judge
+        self._followers: dict[Keeper, set[Connection]] = {}
+        self._told: dict[Keeper, tuple[str, int]] = {}
+        self._news: dict[Connection, dict[Keeper, bool]] = {}  # True: it wasn't told yet
+
+    def add(self, connection: Connection, keeper: Keeper) -> None:
+        """Tell a connection of a profile's changes from now on."""
+        connection.follows = True
+        self._news.setdefault(connection, {}).setdefault(keeper, False)
+        self._followers.setdefault(keeper, set()).add(connection)
+        self._told.setdefault(keeper, _standing(keeper))
+
+    def changed(self, keeper: Keeper) -> None:
+        """Tell whoever follows a profile, if what it is told of changed.
+
+        Close who may not use it any more.
+        """
+        for connection in list(self._followers.get(keeper, ())):
+            if self._judge(connection, keeper) is not None:
+                self._server.drop(connection)
+        followers = self._followers.get(keeper)
+        if not followers:
+            return
+        standing = _standing(keeper)
+        if self._told[keeper] == standing:
+            return
+        self._told[keeper] = standing
+        notification = _notification(keeper)
+        for connection in list(followers):
+            if connection.outgoing:
+                self._news[connection][keeper] = connection.has_more = True
+            else:
+                self._server.put(connection, notification)
+
+    def news(self, connection: Connection) -> bytes:
+        """Return what a connection couldn't be told while it didn't read.
+
+        Of what it may not use any more it is told nothing; it is closed when that changes.
+        """
+        connection.has_more = False
+        news = self._news[connection]
+        untold = [keeper for keeper, waits in news.items() if waits]
+        self._news[connection] = dict.fromkeys(news, False)
+        return b"".join(
+            _notification(keeper) for keeper in untold if self._judge(connection, keeper) is None
+        )
+
+    def removed(self, keeper: Keeper) -> None:
+        """Close who follows a profile that is no more: asking again tells them why."""
+        for connection in list(self._followers.get(keeper, ())):
+            self._server.drop(connection)
+
+    def end(self) -> None:
+        """Tell nobody anything more."""
+        for connection in list(self._news):
+            self.forget(connection)
+
+    def forget(self, connection: Connection) -> None:
+        """Tell a connection nothing more."""
+        for keeper in self._news.pop(connection, ()):
+            followers = self._followers[keeper]
+            followers.discard(connection)
+            if not followers:
+                del self._followers[keeper], self._told[keeper]
+        connection.follows = connection.has_more = False
+
+
+def _standing(keeper: Keeper) -> tuple[str, int]:
+    """Return what a follower is told of: a change of either is news."""
+    session = keeper.session
+    number = -1 if session.access is None else session.access.number
+    return state(session, clock.boot()), number
+
+
+def _notification(keeper: Keeper) -> bytes:
+    now = clock.boot()
+    access = live(keeper.session, now)
+    return encode_notification(
+        "changed",
+        {
+            "profile": keeper.profile.name,
+            "state": state(keeper.session, now),
+            "id": None if access is None else access.id,
+            "expires_at": None if access is None else access.expires + clock.wall() - now,
+        },
+    )

@@ -27,7 +27,7 @@ from openfit_tokend.core.step import step
 from openfit_tokend.emulator.identity import Rules
 from openfit_tokend.host import alarm
 from openfit_tokend.keeping import keeper
-from openfit_tokend.serving import server, status
+from openfit_tokend.serving import calls, rpc
 
 ILL = Policy(refresh_before=60.0)
 """The schedule by which the events of the profile are known that meets the faults."""
@@ -159,7 +159,7 @@ async def test_a_fault_in_a_call_is_told_to_its_caller_and_hurts_nobody(
     with running_emulator() as emulator:
         async with daemon_inside(tmp_path, profile(emulator.url)) as daemon:
             async with daemon.client() as tokens:
-                monkeypatch.setattr(status, "state", raising(1, state))
+                monkeypatch.setattr(calls, "state", raising(1, state))
 
                 with pytest.raises(Internal):
                     await tokens.status()
@@ -177,7 +177,7 @@ async def test_a_fault_in_the_handling_of_a_client_closes_that_client_only(
             with Wire(daemon.socket) as unlucky, Wire(daemon.socket) as other:
                 call = anyio.to_thread.run_sync
                 assert (await call(other.call, "hello")).error is None
-                monkeypatch.setattr(server, "parse_request", raising(1, parse_request))
+                monkeypatch.setattr(rpc, "parse_request", raising(1, parse_request))
 
                 with pytest.raises(EOFError):
                     await call(unlucky.call, "hello")

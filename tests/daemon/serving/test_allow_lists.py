@@ -202,12 +202,12 @@ async def test_only_profiles_without_lists_are_answered_the_short_way(
     monkeypatch.setattr(handout, "FRESH", 60.0)
     config = tables(emulator, open="", roots='allow_users = ["root"]')
     async with daemon_inside(tmp_path, *config) as daemon:
-        shortcut = daemon.daemon._calls.shortcut  # pyright: ignore[reportPrivateUsage] -- no other way tells
+        rpc = daemon.daemon._rpc  # pyright: ignore[reportPrivateUsage] -- no other way tells
         for name, known in (("open", True), ("roots", False)):
             async with daemon.client(name) as tokens:
                 await tokens.get_token()
             asked = request(1, "get_token", profile=name, wait=30.0)
-            assert (shortcut.answer(asked) is not None) is known
+            assert (rpc.prepared(asked) is not None) is known
 
 
 def test_without_a_name_a_caller_gets_the_only_profile_it_may_use(

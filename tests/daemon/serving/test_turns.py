@@ -173,4 +173,4 @@ async def test_who_left_while_its_requests_were_queued_is_closed_and_what_it_ord
                 each.close()
 
             await async_await_that(lambda: "method=logout" in daemon.log())
-            await async_await_that(lambda: daemon.daemon.connections == 0)
+            await async_await_that(lambda: daemon.daemon.users.connections == 0)

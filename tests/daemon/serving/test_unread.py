@@ -10,7 +10,8 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from daemons import NOBODY, RunningDaemon, Wire, needs_root, prepared_daemon, profile
-from openfit_tokend.serving.server import MAX_UNREAD, MAX_UNREAD_USER
+from openfit_tokend.serving.rpc import MAX_UNREAD
+from openfit_tokend.serving.server import MAX_UNREAD_USER
 from raw_server import raw_server, response
 
 pytestmark = pytest.mark.system

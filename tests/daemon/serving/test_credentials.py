@@ -4,26 +4,28 @@ A unit of these tests connects as systemd does for LoadCredential=: from an abst
 names it, as root, with its sending side closed.
 """
 
+import gc
 import os
 import resource
 import signal
 from collections.abc import Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from secrets import token_hex
 from socket import AF_UNIX, SHUT_WR, socket
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 import anyio
 import pytest
 
-from daemons import PATIENCE, as_stranger, needs_root, profile
+from daemons import PATIENCE, Fields, as_stranger, needs_root, profile
 from emulators import RunningEmulator, running_emulator
 from inside import DaemonInside, async_await_that, daemon_inside
 from openfit_tokend.core.log_limits import Window
 from openfit_tokend.host import log
-from openfit_tokend.serving import credential_server
+from openfit_tokend.keeping import keeper
+from openfit_tokend.serving import credentials
 
 pytestmark = needs_root
 
@@ -383,10 +385,29 @@ async def test_one_that_does_not_read_its_refusal_hinders_nobody(
             assert was_refused(await silent.credential())
 
 
+async def test_units_that_wait_are_no_connections_of_roots(
+    tmp_path: Path, listener: socket, place: str
+) -> None:
+    with running_emulator("slow=0.4@login:1") as emulator:
+        async with daemon_inside(
+            tmp_path, profile(emulator.url), credential=listener.dup()
+        ) as daemon:
+            with Unit(place) as first, Unit(place) as second:
+                await until_waiting(daemon, 2)
+                async with daemon.client() as tokens:
+                    status = await tokens.status()
+
+                clients = cast("dict[str, Fields]", status["clients"])
+                assert (status["connections"], clients["0"]["connections"]) == (1, 1)
+                assert {await unit.credential() for unit in (first, second)} == {
+                    await token_of(daemon)
+                }
+
+
 async def test_one_more_than_there_is_room_for_waits_its_turn(
     tmp_path: Path, listener: socket, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(credential_server, "MAX_UNITS", 2)
+    monkeypatch.setattr(credentials, "MAX_UNITS", 2)
     with running_emulator("slow=0.4@login:1") as emulator:
         async with daemon_inside(
             tmp_path, profile(emulator.url), credential=listener.dup()
@@ -432,7 +453,42 @@ async def test_without_descriptors_they_wait_until_there_are_some(
             await begin_to_stop(daemon)
 
 
+def serving_descriptors() -> list[str]:
+    """Return what this process has open of sockets and epolls."""
+    links: list[str] = []
+    for fd in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # what listed them
+            links.append(str(fd.readlink()))
+    return sorted(link for link in links if link.startswith(("socket:", "anon_inode:[eventpoll]")))
+
+
 class TestStop:
+    @pytest.mark.parametrize("with_units", [True, False])
+    async def test_every_descriptor_that_was_opened_is_closed(
+        self,
+        tmp_path: Path,
+        listener: socket,
+        place: str,
+        emulator: RunningEmulator,
+        with_units: bool,  # noqa: FBT001 -- pytest names it
+    ) -> None:
+        gc.collect()
+        gc.disable()  # what is only forgotten stays open
+        try:
+            before = serving_descriptors()
+            credential = listener.dup() if with_units else None
+            async with daemon_inside(
+                tmp_path, profile(emulator.url), credential=credential
+            ) as daemon:
+                token = await token_of(daemon)
+                if with_units:
+                    with Unit(place) as unit:
+                        assert await unit.credential() == token
+            assert daemon.daemon.profiles.stopping
+            assert serving_descriptors() == before
+        finally:
+            gc.enable()
+
     async def test_those_who_wait_are_refused_and_those_in_the_queue_are_left(
         self, tmp_path: Path, listener: socket, place: str
     ) -> None:
@@ -479,7 +535,7 @@ class TestStop:
     async def test_it_does_not_wait_long_for_one_that_never_reads(
         self, tmp_path: Path, listener: socket, place: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(credential_server, "FAREWELL", 0.2)
+        monkeypatch.setattr(credentials, "FAREWELL", 0.2)
         with running_emulator() as emulator, Unit(place, "openfit.none") as unit:
             with anyio.fail_after(PATIENCE / 2):
                 async with daemon_inside(
@@ -499,7 +555,7 @@ async def test_a_fault_of_ours_closes_one_unit_and_the_keeper_goes_on(
             with Unit(place) as unit:
                 await until_waiting(daemon, 1)
                 with monkeypatch.context() as patch:
-                    patch.setattr(credential_server, "live", _raise)
+                    patch.setattr(keeper, "answer", _raise)
                     assert await unit.credential() == b""
 
             assert (await daemon.profile_status())["state"] == "fresh"

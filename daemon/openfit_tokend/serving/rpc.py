@@ -1,0 +1,219 @@
+"""MessagePack-RPC: a request is answered under its msgid, as it comes or later.
+
+The short way is for the request that nearly all requests are: a token, as it is held. Two requests
+whose bytes differ only in the msgid ask for the same. So the bytes behind the msgid of each plain
+`get_token` are remembered, with the keeper that answers; when they come again nothing is decoded.
+Whatever isn't plainly answerable goes the usual way.
+"""
+
+from typing import TYPE_CHECKING, Final, final
+
+from openfit_token._shared.protocol import (
+    MAX_REQUEST,
+    Decoder,
+    Incomplete,
+    Malformed,
+    encode_error,
+    encode_result,
+    parse_params,
+    parse_request,
+)
+from openfit_token.errors import BadRequest, Internal, TokenError
+from openfit_tokend.core.answers import LoginEnded
+from openfit_tokend.host import clock, log
+from openfit_tokend.host.alarm import Alarm
+from openfit_tokend.keeping.keeper import Keeper
+from openfit_tokend.serving.calls import Calls
+from openfit_tokend.serving.connection import BATCH, Connection, Owed, Park
+from openfit_tokend.serving.profiles import Profiles
+from openfit_tokend.serving.server import Server
+from openfit_tokend.serving.waiting import Follow, Following, Later, Waiting
+
+if TYPE_CHECKING:
+    from openfit_token._shared.protocol import Value
+
+MAX_PARKED: Final = 64
+"""Calls of one connection that may wait; it isn't read while they do."""
+MAX_UNREAD: Final = 256 * 1024
+"""Bytes of answers that a parked caller may leave unread before it is closed."""
+FAREWELL: Final = 0.5
+"""Seconds in which the last answers are sent; a client that doesn't read them gets none."""
+
+_Known = tuple[bytes, Keeper]
+"""What stands before the result, and whose token is the result."""
+MAX_KNOWN: Final = 1024
+"""Requests remembered. Clients of one kind send the same bytes: one or two for each profile."""
+_REQUEST: Final = b"\x94\x00"
+"""An array of four that begins with 0."""
+_SHORT: Final = 3
+"""Where a msgid below 128 ends."""
+_MSGID_ENDS: Final = {0xCC: 4, 0xCD: 5, 0xCE: 7}
+"""Where a msgid ends, by its first byte, if it is no number below 128."""
+
+
+@final
+class Rpc:
+    """The dialect of the daemon's own socket."""
+
+    def __init__(self, server: Server, calls: Calls, profiles: Profiles, alarm: Alarm) -> None:
+        self.hears = True
+        self.most_owed = MAX_PARKED
+        self.farewell = FAREWELL
+        self.refusal = profiles.refusal
+        self.token = calls.token
+        self._server = server
+        self._calls = calls
+        self._waiting = Waiting(server, self, alarm)
+        self._following = Following(server, profiles.refusal)
+        self._keepers: dict[bytes, Keeper] = {}  # by the bytes behind the msgid
+        self._known: dict[bytes, _Known] = {}  # by all bytes: one look is enough
+        profiles.forget_answers.append(self._forget_answers)
+
+    # What a keeper, or the daemon, comes to
+
+    def changed(self, keeper: Keeper, ended: LoginEnded | None) -> None:
+        """Answer who waits for a keeper and can be answered, and tell who follows it."""
+        self._waiting.changed(keeper, ended)
+        self._following.changed(keeper)
+
+    def removed(self, keeper: Keeper, error: TokenError) -> None:
+        """Answer who waits for a keeper that is no more, and close who follows it."""
+        self._waiting.removed(keeper, error)
+        self._following.removed(keeper)
+
+    def answer_waiting(self, error: TokenError) -> None:
+        """Answer everybody who waits."""
+        self._waiting.answer_all(error)
+
+    def dismiss(self, error: TokenError) -> None:
+        """Answer who still waits, and tell nobody anything more that it doesn't ask for."""
+        self._waiting.answer_all(error)
+        self._following.end()
+
+    # The short way
+
+    def prepared(self, request: bytes) -> bytes | None:
+        """Return the bytes of the answer; None: the usual way is to be gone."""
+        known = self._known.get(request) or self._recognise(request)
+        if known is None:
+            return None
+        head, keeper = known
+        now, handout = clock.boot(), keeper.handout
+        if now >= handout.until:
+            return None
+        keeper.counters.served += 1
+        return head + handout.at(now)
+
+    def _remember(self, request: bytes, keeper: Keeper) -> None:
+        """Note whose token answers a whole request that asked for nothing but that."""
+        if len(self._keepers) >= MAX_KNOWN:
+            self._forget_answers()
+        end = _end_of_msgid(request)
+        if end:
+            self._keepers[request[end:]] = keeper
+
+    def _forget_answers(self) -> None:
+        self._keepers.clear()
+        self._known.clear()
+
+    def _recognise(self, request: bytes) -> _Known | None:
+        end = _end_of_msgid(request)
+        keeper = self._keepers.get(request[end:]) if end else None
+        if keeper is None:
+            return None
+        known = b"\x94\x01" + request[2:end] + b"\xc0", keeper
+        if end == _SHORT:  # longer ones are those of clients that count on: they don't come again
+            if len(self._known) >= MAX_KNOWN:
+                self._known.clear()
+            self._known[request] = known
+        return known
+
+    # The usual way
+
+    def answer(self, connection: Connection, data: bytes | None) -> None:
+        """Answer the requests in `data`, or those that were held, as long as they can be."""
+        rest = connection.rest
+        decoder = rest if isinstance(rest, Decoder) else Decoder(MAX_REQUEST)
+        try:
+            begun = not decoder.is_empty  # then `data` isn't the whole message
+            message = decoder.next() if data is None else decoder.feed(data)
+            whole = None if begun or not decoder.is_empty else data
+            while not isinstance(message, Incomplete):
+                self._request(connection, message, whole)
+                if len(connection.outgoing) > BATCH:
+                    self._server.flush(connection)
+                if connection.closed:
+                    return
+                if not connection.is_free or not (decoder.is_empty or self._server.has_time):
+                    connection.held = True
+                    break
+                message = decoder.next()
+        except Malformed as error:
+            last = encode_error(error.msgid, BadRequest(str(error)))
+            self._server.end(connection, last)
+        connection.rest = None if decoder.is_empty else decoder
+
+    def more(self, connection: Connection) -> bytes:
+        """Return the news that it couldn't be told while it didn't read."""
+        return self._following.news(connection)
+
+    def refuse(self, connection: Connection, error: TokenError) -> None:
+        """Tell a client why it isn't served."""
+        self._server.end(connection, encode_error(0, error))
+
+    def forget(self, connection: Connection) -> None:
+        """Drop what a connection is owed, and what it follows."""
+        if connection.owed:
+            self._waiting.forget(connection)
+        if connection.follows:
+            self._following.forget(connection)
+
+    def respond(self, owed: Owed, result: object) -> None:
+        """Answer a call that has waited. Who was parked may not leave much unread."""
+        connection = owed.connection
+        self._server.put(connection, _encoded(owed.msgid, result))
+        if owed.park is not None and len(connection.outgoing) > MAX_UNREAD:
+            self._server.drop(connection)
+
+    def _request(self, connection: Connection, message: "Value", whole: bytes | None) -> None:
+        """Answer a request, now or later. `whole`: all the bytes it consists of, if they are known."""
+        request = parse_request(message)
+        if request is None:
+            return  # a notification: the daemon takes none
+        msgid, method, params = request
+        connection.user.requests += 1
+        try:
+            given = parse_params(params)
+            result = self._calls.call(connection, method, given)
+            if whole is not None and (keeper := self._calls.plain(method, given)) is not None:
+                self._remember(whole, keeper)
+        except TokenError as error:
+            result = error
+        except Malformed as error:
+            raise Malformed(str(error), msgid) from error
+        except Exception:  # noqa: BLE001 -- a fault of ours: the caller is told, the daemon lives
+            log.exception("internal_fault", method=method[:64])
+            result = Internal("internal error in the daemon", "its log has the details")
+        if isinstance(result, Park):
+            self._waiting.park(connection, msgid, result)
+        elif isinstance(result, Later):
+            self._waiting.begin(connection, msgid, result)
+        elif isinstance(result, Follow):
+            connection.outgoing += encode_result(msgid, result.result)
+            self._following.add(connection, result.keeper)
+        else:
+            connection.outgoing += _encoded(msgid, result)
+
+
+def _encoded(msgid: int, result: object) -> bytes:
+    if isinstance(result, TokenError):
+        return encode_error(msgid, result)
+    return encode_result(msgid, result)
+
+
+def _end_of_msgid(request: bytes) -> int:
+    """Return where the msgid of a request ends; 0 if that can't be told by a glance."""
+    if len(request) < 4 or not request.startswith(_REQUEST):  # noqa: PLR2004 -- the shortest there can be
+        return 0
+    first = request[2]
+    return _SHORT if first < 0x80 else _MSGID_ENDS.get(first, 0)  # noqa: PLR2004 -- MessagePack's small numbers

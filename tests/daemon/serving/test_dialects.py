@@ -1,0 +1,204 @@
+"""What the server does for whatever is spoken at a listening socket, with a dialect of these tests.
+
+Each line is answered by itself in capitals. `wait` is owed an answer, which comes by `answer_wait`.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from socket import AF_UNIX, SHUT_WR, socket
+
+import pytest
+
+from daemons import PATIENCE
+from openfit_token.errors import TokenError
+from openfit_tokend.host.alarm import Alarm
+from openfit_tokend.serving.connection import Connection, Owed
+from openfit_tokend.serving.server import Server
+
+MAX_LINE = 20
+
+
+class Lines:
+    """One answer after the other, as HTTP has it."""
+
+    hears = True
+    most_owed = 1
+    farewell = 0.2
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._waiting: list[Connection] = []
+        self.prepared_answers: dict[bytes, bytes] = {}
+        self.heard: list[bytes] = []
+        self.forgotten = 0
+
+    def prepared(self, data: bytes) -> bytes | None:
+        return self.prepared_answers.get(data)
+
+    def answer(self, connection: Connection, data: bytes | None) -> None:
+        rest = connection.rest if isinstance(connection.rest, bytes) else b""
+        *lines, rest = (rest + (data or b"")).split(b"\n")
+        while lines:
+            line = lines.pop(0)
+            self.heard.append(line)
+            if line == b"wait":
+                connection.owed = {Owed(connection, 0, None)}
+                self._waiting.append(connection)
+            else:
+                connection.outgoing += line.upper() + b"\n"
+            if not connection.is_free or not self._server.has_time:
+                break
+        connection.held = bool(lines)
+        connection.rest = b"\n".join([*lines, rest]) or None
+        if len(rest) > MAX_LINE:
+            self._server.end(connection, b"TOO LONG\n")
+
+    def more(self, _connection: Connection) -> bytes:
+        raise AssertionError("it never has more")
+
+    def refuse(self, connection: Connection, error: TokenError) -> None:
+        self._server.end(connection, f"{error.code}\n".encode())
+
+    def forget(self, _connection: Connection) -> None:
+        self.forgotten += 1
+
+    def answer_wait(self) -> None:
+        connection = self._waiting.pop()
+        connection.owed = None
+        self._server.put(connection, b"WAITED\n")
+
+
+class Place:
+    """A server, two sockets that it listens at, and what is spoken there."""
+
+    def __init__(self, directory: Path, stack: ExitStack) -> None:
+        self.server = Server(Alarm())
+        stack.callback(self.server.close)
+        self.dialects = [Lines(self.server), Lines(self.server)]
+        self._stack = stack
+        self._paths = [directory / name for name in ("one", "two")]
+        for path, dialect in zip(self._paths, self.dialects, strict=True):
+            listener = stack.enter_context(socket(AF_UNIX))
+            listener.bind(str(path))
+            listener.listen()
+            listener.settimeout(0)
+            self.server.listen(listener, dialect)
+
+    def client(self, number: int = 0) -> socket:
+        """Connect."""
+        client = self._stack.enter_context(socket(AF_UNIX))
+        client.settimeout(PATIENCE)
+        client.connect(str(self._paths[number]))
+        return client
+
+    def turn(self) -> None:
+        """Let the server do all that there is to do."""
+        for _ in range(8):
+            self.server.turn(0)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    with ExitStack() as stack:
+        yield Place(tmp_path, stack)
+
+
+def test_each_socket_is_spoken_to_in_its_own_dialect(place: Place) -> None:
+    first, second = place.client(0), place.client(1)
+    first.send(b"one\n")
+    second.send(b"two\n")
+    place.turn()
+
+    assert (first.recv(99), second.recv(99)) == (b"ONE\n", b"TWO\n")
+    assert [dialect.heard for dialect in place.dialects] == [[b"one"], [b"two"]]
+    assert place.server.users.connections == 2
+
+
+def test_bytes_whose_answer_is_prepared_are_answered_by_it_and_nothing_is_decoded(
+    place: Place,
+) -> None:
+    place.dialects[0].prepared_answers[b"known\n"] = b"AT ONCE\n"
+    client = place.client()
+    client.send(b"known\n")
+    place.turn()
+
+    assert client.recv(99) == b"AT ONCE\n"
+    assert place.dialects[0].heard == []
+    assert place.server.users.requests == 1
+
+
+def test_behind_half_a_request_no_bytes_are_taken_for_known_ones(place: Place) -> None:
+    place.dialects[0].prepared_answers[b"known\n"] = b"AT ONCE\n"
+    client = place.client()
+    client.send(b"un")
+    place.turn()
+    client.send(b"known\n")
+    place.turn()
+
+    assert client.recv(99) == b"UNKNOWN\n"
+
+
+def test_requests_behind_one_that_is_owed_its_answer_wait_and_are_answered_in_order(
+    place: Place,
+) -> None:
+    client = place.client()
+    client.send(b"a\nwait\nb\nc\n")
+    place.turn()
+    assert client.recv(99) == b"A\n"
+    assert place.dialects[0].heard == [b"a", b"wait"]
+
+    place.dialects[0].answer_wait()
+    place.turn()
+
+    assert client.recv(99) == b"WAITED\nB\nC\n"
+
+
+def test_a_client_that_has_closed_its_side_still_gets_what_it_is_owed_and_then_the_end(
+    place: Place,
+) -> None:
+    client = place.client()
+    client.send(b"wait\n")
+    client.shutdown(SHUT_WR)
+    place.turn()
+    place.dialects[0].answer_wait()
+
+    assert client.recv(99) == b"WAITED\n"
+    assert client.recv(99) == b""
+    assert place.dialects[0].forgotten == 1
+    assert place.server.users.connections == 0
+
+
+def test_the_dialect_says_the_last_word_to_one_that_sends_too_much(place: Place) -> None:
+    client = place.client()
+    client.send(b"x" * 200)
+    place.turn()
+
+    assert client.recv(99) == b"TOO LONG\n"
+    assert client.recv(99) == b""
+
+
+def test_a_limit_is_one_for_all_sockets_and_told_in_the_dialect_of_each(place: Place) -> None:
+    place.client(0)
+    place.turn()
+    (user,) = place.server.users.known.values()
+    user.most = 1
+    second = place.client(1)
+    place.turn()
+
+    assert second.recv(99) == b"OVERLOADED\n"
+    assert second.recv(99) == b""
+
+
+def test_who_is_heard_out_is_answered_what_it_has_sent_and_others_stay(place: Place) -> None:
+    first, second = place.client(0), place.client(1)
+    place.turn()
+    first.send(b"late\n")
+    place.server.stop_accepting(place.dialects[0])
+    place.server.hear_out(place.dialects[0])
+
+    assert first.recv(99) == b"LATE\n"
+    assert first.recv(99) == b""
+    second.send(b"still here\n")
+    place.turn()
+    assert second.recv(99) == b"STILL HERE\n"

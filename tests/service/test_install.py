@@ -67,7 +67,7 @@ def test_a_second_install_changes_nothing_and_says_so(machine: Machine) -> None:
 
     said = machine.box.run("openfit-tokend", "install").stdout.partition("\n\n")[0]
 
-    assert all(line.startswith("there already") for line in said.splitlines()), said
+    assert all(line.startswith("unchanged") for line in said.splitlines()), said
     assert (ours(machine), machine.pid) == (before, pid)
 
 
@@ -93,7 +93,7 @@ def test_an_upgrade_beside_the_old_version_fails_no_call(machine: Machine) -> No
             machine.systemctl("restart")
             box.run(f"{link}/bin/openfit-token", "get")
 
-        assert all(line.startswith("there already") for line in said.splitlines()), said
+        assert all(line.startswith("unchanged") for line in said.splitlines()), said
         running = box.run("readlink", f"/proc/{machine.pid}/cwd", f"/proc/{machine.pid}/exe").stdout
         command = box.run("cat", f"/proc/{machine.pid}/cmdline").stdout
         assert f"{link}-2/bin/python" in command, f"{command} {running}"
@@ -168,10 +168,10 @@ def test_uninstall_takes_back_what_install_put_and_leaves_what_is_not_its_own(
         assert ours(machine) == before
         assert machine.box.outside("/var/lib/openfit-tokend/ledger.json").exists()
         assert [line for line in said.splitlines() if line.startswith("left")] == [
-            "left           /etc/openfit-tokend",
-            "left           /var/lib/openfit-tokend",
-            f"left           {box_prefix(machine)}, the program itself",
-            "left           user openfit-tokend, group openfit",
+            "kept           /etc/openfit-tokend",
+            "kept           /var/lib/openfit-tokend",
+            f"kept           {box_prefix(machine)}, the program itself",
+            "kept           user openfit-tokend, group openfit",
         ]
     finally:
         machine.box.run("openfit-tokend", "install")
@@ -187,7 +187,7 @@ def test_a_program_below_roots_home_is_refused_and_one_to_use_is_named(machine: 
 
     assert (done.returncode, done.stdout) == (SYSTEM, "")
     assert f"the service's user can't run {ROOTS_HOME}/venv/bin/python" in done.stderr
-    assert "/root, which the service can't see" in done.stderr
+    assert "/root, which is hidden from the service" in done.stderr
     assert "/usr/bin/python3 -m venv /opt/openfit-tokend-" in done.stderr
     assert unit(machine) == before
 
@@ -201,7 +201,7 @@ def test_a_program_that_others_cannot_reach_is_refused_by_the_directory_in_the_w
     done = copied(machine.box, "/srv/closed/venv")
 
     assert (done.returncode, done.stdout) == (SYSTEM, "")
-    assert "others have no right to /srv/closed" in done.stderr
+    assert "other users have no access to /srv/closed" in done.stderr
     assert unit(machine) == before
 
 

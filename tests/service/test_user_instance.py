@@ -57,7 +57,7 @@ def test_a_user_has_a_daemon_of_their_own(box: Box, emulator: RunningEmulator) -
     said = carol.run("openfit-tokend", "uninstall", "--user").stdout
 
     config = f"{box.home('carol')}/.config"
-    assert f"left           {config}/openfit-tokend\n" in said
+    assert f"kept           {config}/openfit-tokend\n" in said
     left = carol.run("find", config, "-type", "f", "-o", "-type", "l").stdout
     assert sorted(left.splitlines()) == [
         f"{config}/openfit-tokend/config.toml",

@@ -152,8 +152,8 @@ def test_a_script_gives_all_and_the_umask_changes_nothing(
     assert mode(place.parent) == 0o700
     assert {mode(place), mode(place.parent / "main.password")} == {0o600}
     assert done.stdout.splitlines()[:2] == [
-        f"made           {place.parent / 'main.password'}",
-        f"made           {place}",
+        f"created        {place.parent / 'main.password'}",
+        f"created        {place}",
     ]
 
 

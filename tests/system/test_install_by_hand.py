@@ -43,7 +43,7 @@ def test_an_example_that_was_edited_is_neither_overwritten_nor_removed(tmp_path:
     assert "# openfit-tokend" in shipped
     assert example.read_text() == "# mine\n"
     for done in (again, gone):
-        assert f"left           {example}\n" in done.stdout
+        assert f"kept           {example}\n" in done.stdout
 
 
 @needs_root

@@ -1,1 +1,1 @@
-"""Puts the program in its place on a machine: units, directories, a configuration, a secret."""
+"""What `init` and `install` write: units, directories, a configuration, a secret."""

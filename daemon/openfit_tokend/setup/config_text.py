@@ -1,4 +1,4 @@
-"""The text of a configuration with one profile more, and all else as its author left it."""
+"""Edits the text of a configuration and leaves everything else as its author wrote it."""
 
 import json
 import re
@@ -9,14 +9,14 @@ from typing import Final
 from openfit_tokend.config.toml_lines import lines
 
 HEAD: Final = """\
-# openfit-tokend's configuration. All its keys: docs/configuration.md or openfit-tokend.toml(5). `openfit-tokend check` judges it.
+# openfit-tokend's configuration. All keys: docs/configuration.md or openfit-tokend.toml(5). `openfit-tokend check` checks it.
 """
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
 _ASIDE: Final = re.compile(r"\s*(#.*)?")
 
 
 def section(name: str, values: Mapping[str, str]) -> str:
-    """Return a profile's table. Values are texts without control characters."""
+    """Return a profile's table. Values must have no control characters."""
     key = name if _BARE.fullmatch(name) else _quoted(name)
     return "\n".join(
         [f"[profiles.{key}]", *(f"{each} = {_quoted(value)}" for each, value in values.items()), ""]
@@ -24,9 +24,9 @@ def section(name: str, values: Mapping[str, str]) -> str:
 
 
 def added(text: str, name: str, values: Mapping[str, str], default: str | None) -> str:
-    """Return a valid text with a profile that it didn't have; `default` becomes the default profile.
+    """Return a valid text with a new profile added; `default` becomes the default profile.
 
-    Whether the result says what it should is the caller's to see: TOML has many ways to be written.
+    The caller must check the meaning of the result, since TOML can be written in many ways.
     """
     before = f"{text.rstrip()}\n\n" if text.strip() else f"{HEAD}\n"
     first = "" if default is None else f"default_profile = {_quoted(default)}\n\n"
@@ -34,7 +34,7 @@ def added(text: str, name: str, values: Mapping[str, str], default: str | None) 
 
 
 def with_socket(text: str, path: str) -> str:
-    """Return a valid text with the socket's path, which it didn't have, before all other keys."""
+    """Return a valid text, which names no socket, with the socket's path before all other keys."""
     line = f"socket = {_quoted(path)}\n"
     if not text.strip() or text.startswith(HEAD):
         return f"{HEAD}{line}{text.removeprefix(HEAD)}"
@@ -42,7 +42,10 @@ def with_socket(text: str, path: str) -> str:
 
 
 def replaced(text: str, name: str, values: Mapping[str, str], kept: Collection[str] = ()) -> str:
-    """Return a valid text with these values in the profile's own table, and of the others those `kept`. As `added`."""
+    """Return a valid text with these values in the profile's table, and of its other keys only `kept`.
+
+    The caller must check the result, as for `added`.
+    """
     places = lines(text)
     start = places.get(("profiles", name), 0)
     if not start:  # it is in an inline table
@@ -64,5 +67,5 @@ def replaced(text: str, name: str, values: Mapping[str, str], kept: Collection[s
 
 
 def _quoted(text: str) -> str:
-    """Write a TOML text: as JSON does, where there are no control characters."""
+    """Return a TOML string. Without control characters it is the same as in JSON."""
     return json.dumps(text, ensure_ascii=False)

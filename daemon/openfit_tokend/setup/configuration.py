@@ -1,4 +1,4 @@
-"""Writes a profile into the configuration, and its password where nobody else can read it."""
+"""Writes a profile to the configuration, and its password to a file that nobody else can read."""
 
 import os
 import signal
@@ -21,14 +21,14 @@ from openfit_tokend.setup.tree import Done, Owner, Tree
 from openfit_tokend.setup.units import CREDENTIALS
 
 ASKED: Final = ("environment", "id_server", "api_url", "client_id", "username")
-"""The keys that `init` asks for, beside the password."""
+"""The keys that `init` asks for, besides the password."""
 _BESIDE: Final = ".socket.4194304"
-"""The longest name that the daemon makes beside its socket: its process's number is in it."""
+"""The longest name of a file that the daemon creates next to its socket; it contains the pid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where configuration and secrets are. `owner` None: whoever writes them."""
+    """Where the configuration and secrets are. `owner` None: the user who writes them."""
 
     config: Path
     mode: int
@@ -42,17 +42,17 @@ class Place:
         return self.config.parent / f"{profile}.password"
 
     def source(self, profile: str) -> tuple[str, str]:
-        """Return the key, and its value, by which the configuration names that file."""
+        """Return the key and the value with which the configuration names that file."""
         if self.for_service:
             return "password_credential", f"{passwords.CREDENTIAL}{profile}"
         return "password_file", f"{profile}.password"
 
 
 def place() -> Place:
-    """Return the place of the system's service for root, else the user's own.
+    """Return the system service's place for root, else the user's own.
 
     Raises:
-        SetupFailed: root asks, and the service isn't installed yet.
+        SetupFailed: for root, if the service isn't installed yet.
     """
     config = config_file.locate(None)
     user = service.account()
@@ -69,7 +69,7 @@ def place() -> Place:
 
 @dataclass(frozen=True, slots=True)
 class Present:
-    """The configuration as it is; without a file it has no profiles."""
+    """The existing configuration; without a file it has no profiles."""
 
     text: str
     settings: Settings
@@ -79,7 +79,7 @@ def present(where: Place) -> Present:
     """Read the configuration.
 
     Raises:
-        ConfigRejected: it is faulty, and must be mended first.
+        ConfigRejected: it has faults, which must be fixed first.
     """
     if not os.path.lexists(where.config):
         return Present("", Settings(profiles={}))
@@ -88,17 +88,17 @@ def present(where: Place) -> Present:
 
 
 def with_socket(now: Present, where: Place) -> Present:
-    """Name a place for the socket, in a directory of its own beside the configuration.
+    """Add a path for the socket, in its own directory next to the configuration.
 
     Raises:
-        SetupFailed: no socket can have such a path.
+        SetupFailed: the path is not possible for a socket.
     """
     path = where.config.parent / "run" / "socket"
     try:
         fields.socket_path(str(path.with_name(_BESIDE)))
     except Wrong as wrong:
         raise SetupFailed(
-            f"XDG_RUNTIME_DIR is not set, and the socket can't be beside {where.config}: its path"
+            f"XDG_RUNTIME_DIR is not set, and the socket can't be next to {where.config}: its path"
             f" {wrong}",
             "set XDG_RUNTIME_DIR to a directory of your own, with a short path",
         ) from None
@@ -107,7 +107,7 @@ def with_socket(now: Present, where: Place) -> Present:
 
 
 def values_of(now: Present, name: str) -> Mapping[str, str]:
-    """Return what the main file says of a profile, as far as `init` asks for it."""
+    """Return those values of a profile in the main file that `init` asks for."""
     return {
         key: value
         for key, value in _table(now.text, name).items()
@@ -116,9 +116,9 @@ def values_of(now: Present, name: str) -> Mapping[str, str]:
 
 
 def new_default(now: Present, name: str) -> str | None:
-    """Return which profile becomes the default one, if this one is added.
+    """Return the profile that has to become the default if this one is added; None: none.
 
-    The one that clients got without naming it stays the one they get.
+    So clients that name no profile keep the one they have.
     """
     profiles = now.settings.profiles
     alone = len(profiles) == 1 and now.settings.default_profile is None and name not in profiles
@@ -126,12 +126,12 @@ def new_default(now: Present, name: str) -> str | None:
 
 
 def with_profile(now: Present, where: Place, name: str, values: Mapping[str, str]) -> str:
-    """Return the text with the profile in it: added, or with these values in the one of that name.
+    """Return the text with a profile added, or with these values in the existing one.
 
-    Such a profile keeps all that isn't asked for, so that nobody's rights change by the way.
+    An existing profile keeps the keys that `init` doesn't ask for, so that nobody's rights change.
 
     Raises:
-        SetupFailed: that can't be done without changing more.
+        SetupFailed: that isn't possible without changing more.
     """
     before = _main_settings(now.text, where)
     profiles, default = now.settings.profiles, now.settings.default_profile
@@ -140,7 +140,7 @@ def with_profile(now: Present, where: Place, name: str, values: Mapping[str, str
         kept = {k: v for k, v in _table(now.text, name).items() if not _is_asked(k)}
         text = config_text.replaced(now.text, name, values, kept)
     elif name in profiles:
-        raise SetupFailed(f"profile {name} is in a file that is included", "change it there")
+        raise SetupFailed(f"profile {name} is in an included file", "change it there")
     else:
         new = new_default(now, name)
         default = default or new
@@ -150,14 +150,14 @@ def with_profile(now: Present, where: Place, name: str, values: Mapping[str, str
     wanted = {**before.profiles, **told.profiles}
     if not _says(text, where, replace(before, default_profile=default, profiles=wanted)):
         raise SetupFailed(
-            f"{where.config} is written in a way that can't be changed here",
-            f"write this into it yourself:\n{section}",
+            f"{where.config} is written in a way that can't be edited automatically",
+            f"add this to it yourself:\n{section}",
         )
     return text
 
 
 def store(where: Place, name: str, text: str, password: Secret | None) -> dict[Path, Done]:
-    """Write configuration and secret, both or neither, also if Ctrl-C comes; say what was done.
+    """Write both configuration and secret, even on Ctrl-C, and return what was done to each.
 
     Raises:
         SetupFailed: they can't be written.
@@ -171,7 +171,7 @@ def store(where: Place, name: str, text: str, password: Secret | None) -> dict[P
     with _undisturbed():
         tree.make(where.config.parent, 0o700)
         if password is not None:
-            # The reader cuts one newline off, so that this one is not part of the password.
+            # The reader strips one newline, so this one is not part of the password.
             content = f"{password.reveal}\n".encode()
             done[secret] = tree.put(secret, content, 0o600)
         done[where.config] = tree.put(where.config, text.encode(), mode, owner)
@@ -179,7 +179,7 @@ def store(where: Place, name: str, text: str, password: Secret | None) -> dict[P
 
 
 def _main_settings(text: str, where: Place) -> Settings:
-    """Return what one text says by itself; of an empty one nothing is missed."""
+    """Return the settings of a text on its own; an empty one lacks nothing."""
     return _parsed(tomllib.loads(text), where)
 
 
@@ -189,14 +189,14 @@ def _parsed(table: Mapping[str, object], where: Place) -> Settings:
 
 
 def _table(text: str, name: str) -> Mapping[str, object]:
-    """Return a profile's table as the main file has it; without one, an empty one."""
-    # The text was parsed and judged before: `profiles` is a table of tables.
+    """Return a profile's table in the main file; empty if there is none."""
+    # The text was parsed and checked before: `profiles` is a table of tables.
     profiles = cast("Mapping[str, Mapping[str, object]]", tomllib.loads(text).get("profiles", {}))
     return profiles.get(name, {})
 
 
 def _is_asked(key: str) -> bool:
-    """Return whether `init` asks for what a profile's key says: of the password, by any source."""
+    """Return whether `init` asks for a key: it does for every source of the password."""
     return key in ASKED or key.startswith("password")
 
 
@@ -209,7 +209,7 @@ def _says(text: str, where: Place, wanted: Settings) -> bool:
 
 @contextmanager
 def _undisturbed() -> Generator[None]:
-    """Let Ctrl-C and its like wait until this is done."""
+    """Hold back Ctrl-C and similar signals meanwhile."""
     held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
     try:
         yield

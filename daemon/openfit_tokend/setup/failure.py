@@ -1,9 +1,11 @@
-"""The one way in which setting up fails."""
+"""The error of `init`, `install` and `uninstall`."""
+
+import os
 
 from openfit_token.errors import TokenError
 
 
 class SetupFailed(TokenError):
-    """Something stands against it; nothing is left half done."""
+    """It isn't possible. Nothing is left half done."""
 
-    exit_status = 71
+    exit_status = os.EX_OSERR

@@ -1,4 +1,4 @@
-"""Which program the units are to start, and whether the service's user could run it."""
+"""Finds the program that the units are to start, and checks that the service's user can run it."""
 
 import os
 import shutil
@@ -21,20 +21,20 @@ NAME: Final = "openfit-tokend"
 HIDDEN: Final = tuple(map(Path, ("/home", "/root", "/run/user", "/tmp", "/var/tmp")))  # noqa: S108 -- refused
 """What the unit's ProtectHome and PrivateTmp hide from the service."""
 MAX_LINKS: Final = 40
-"""Symlinks to follow in one path: the kernel's own limit (path_resolution(7))."""
+"""Symlinks followed in one path: the kernel's own limit (path_resolution(7))."""
 TRIAL_TIME: Final = 60.0
-"""Seconds for the program to start once as another user, also on a slow disk."""
+"""Seconds for one start of the program as another user, even on a slow disk."""
 
 STABLE: Final = Path("/opt/openfit-tokend")
-"""A link to the directory of the version in use: what to change at an upgrade, and nothing else."""
+"""A link to the directory of the version in use: an upgrade only has to change this."""
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """The daemon's command, as it is for one who sees the tree's root as `/`.
+    """The daemon's command. Paths are as seen with the tree's root as `/`.
 
-    `places` has all directories from which it runs code. A directory that was named by a link stays
-    named by it: so the link can lead to the next version.
+    `places`: all directories from which it runs code. One that was reached by a link keeps the link's
+    path, so that the link can be moved to the next version.
     """
 
     command: Path
@@ -42,10 +42,10 @@ class Program:
 
 
 def find(tree: Tree) -> Program:
-    """Return the program that runs at this moment.
+    """Return the running program.
 
     Raises:
-        SetupFailed: it was started in a way that has no command.
+        SetupFailed: it wasn't started as an installed command.
     """
     beside, called = Path(sys.executable).with_name(NAME), _called()
     by_link = called.is_file() and beside.is_file() and called.samefile(beside)
@@ -53,8 +53,8 @@ def find(tree: Tree) -> Program:
     command = next((one for one in candidates if one.name == NAME and one.is_file()), None)
     if command is None:
         raise SetupFailed(
-            f"there is no command {NAME} beside {sys.executable}",
-            "install the package with pip, into a venv",
+            f"there is no command {NAME} next to {sys.executable}",
+            "install the package with pip in a venv",
         )
     prefix = command.parent.parent if by_link else Path(sys.prefix).resolve()
     others = (Path(sys.base_prefix).resolve(), Path(sys.executable).resolve().parent)
@@ -63,7 +63,7 @@ def find(tree: Tree) -> Program:
 
 
 def _called() -> Path:
-    """Return the command as it was called, in the directory that really has it, perhaps by a link to that one."""
+    """Return the path of the command as called: links to the command resolved, to its directory kept."""
     path = Path(shutil.which(sys.argv[0]) or sys.argv[0]).absolute()
     for _ in range(MAX_LINKS):
         if not path.is_symlink():
@@ -73,19 +73,19 @@ def _called() -> Path:
 
 
 def refuse_unrunnable(program: Program, tree: Tree, uid: int, gid: int) -> None:
-    """Refuse a program that a user who is in no group of ours can't run in the unit.
+    """Refuse a program that the unit can't run as this user, who has no other groups.
 
     Raises:
-        SetupFailed: says what is in the way, and which one to use.
+        SetupFailed: says what prevents it, and what to install instead.
     """
     needed = [program.command, *program.places, *map(tree.inside, _code())]
     for path in needed:
         for seen in _components(tree, path):
             if hidden := next((one for one in HIDDEN if seen.is_relative_to(one)), None):
-                raise _unrunnable(f"{path} leads below {hidden}, which the service can't see")
+                raise _unrunnable(f"{path} is below {hidden}, which is hidden from the service")
     if tree.root != Path("/"):
         if closed := _closed(tree, needed):
-            raise _unrunnable(f"others have no right to {closed}")
+            raise _unrunnable(f"other users have no access to {closed}")
         return
     trials = (
         [os.fspath(program.command), "--version"],
@@ -94,7 +94,7 @@ def refuse_unrunnable(program: Program, tree: Tree, uid: int, gid: int) -> None:
     for trial in trials:
         if failure := _tried(trial, uid, gid):
             closed = _closed(tree, needed)
-            raise _unrunnable(f"others have no right to {closed}" if closed else failure)
+            raise _unrunnable(f"other users have no access to {closed}" if closed else failure)
 
 
 def _unrunnable(reason: str) -> SetupFailed:
@@ -102,7 +102,7 @@ def _unrunnable(reason: str) -> SetupFailed:
 
 
 def _advice() -> str:
-    """Return what makes a program that every user can run: in a new directory, whose mode is right."""
+    """Return the commands that install the program in a new directory where every user can run it."""
     name = f"{STABLE}-{openfit_tokend.__version__}"
     names = chain([name], (f"{name}-{number}" for number in count(2)))
     new = next(one for one in names if not os.path.lexists(one))
@@ -119,14 +119,14 @@ def _advice() -> str:
 
 
 def _code() -> list[Path]:
-    """Return where our own code lies: elsewhere than the interpreter's, after an editable install."""
+    """Return the directories of our own code; an editable install has them outside the venv."""
     return [Path(each) for module in (openfit_token, openfit_tokend) for each in module.__path__]
 
 
 def _tried(command: list[str], uid: int, gid: int) -> str:
-    """Start a command as the user, and give what it says if it fails."""
+    """Run a command as the user; return what it says if it fails, else ""."""
     try:
-        trial = subprocess.run(  # noqa: S603 -- ourselves
+        trial = subprocess.run(  # noqa: S603 -- this program
             command,
             user=uid,
             group=gid,
@@ -149,7 +149,7 @@ def _tried(command: list[str], uid: int, gid: int) -> str:
 
 
 def _closed(tree: Tree, paths: list[Path]) -> Path | None:
-    """Return the first file or directory on the way to these whose mode keeps others out."""
+    """Return the first file or directory on these paths whose mode excludes other users."""
     for path in paths:
         for seen in _components(tree, path):
             mode = tree.outside(seen).lstat().st_mode if _is_there(tree, seen) else 0o777
@@ -167,7 +167,7 @@ def _is_there(tree: Tree, path: Path) -> bool:
 
 
 def _components(tree: Tree, path: Path) -> Iterator[Path]:
-    """Give each directory and symlink that is met on the way to a path, and at last what it names."""
+    """Yield each directory and symlink that resolving a path goes through, and last its target."""
     at, ahead, links = Path("/"), list(path.parts[1:]), 0
     while ahead:
         name = ahead.pop(0)

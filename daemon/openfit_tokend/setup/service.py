@@ -1,4 +1,4 @@
-"""The system's service: its names, and how to do something in its place."""
+"""The system service: its names, and how to do something with its rights."""
 
 import grp
 import os
@@ -21,13 +21,13 @@ from openfit_tokend.setup.units import CONFIG_DIRECTORY, CREDENTIALS, SYSTEM_UNI
 ACCOUNT: Final = "openfit-tokend"
 """The service's user, and its group."""
 GROUP: Final = "openfit"
-"""The group of those who may ask."""
+"""The group of users who may connect."""
 CONFIG: Final = CONFIG_DIRECTORY / "config.toml"
 STATE: Final = Path("/var/lib/openfit-tokend")
 RUNTIME: Final = Path("/run/openfit-tokend")
-"""Where the sockets are."""
+"""The directory of the sockets."""
 IN_MEMORY: Final = "/run"
-"""A directory that no disk ever sees."""
+"""A directory that is never on a disk."""
 SOCKET_UNIT: Final = "openfit-tokend.socket"
 UNIT_PLACES: Final = (
     "/etc/systemd/system",
@@ -36,14 +36,14 @@ UNIT_PLACES: Final = (
     "/lib/systemd/system",
 )
 MAX_SECRET: Final = 4096
-"""Bytes of a secret that are worth copying: what the daemon reads."""
+"""Bytes of a secret that are copied: as many as the daemon reads."""
 ENDS: Final = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
-"""Signals that end a command."""
+"""Signals that end this command."""
 INTERRUPTED: Final = 130
 
 
 def account() -> pwd.struct_passwd | None:
-    """Return the service's user, if it is there with its groups."""
+    """Return the service's user; None if it or one of its groups doesn't exist."""
     try:
         grp.getgrnam(GROUP)
         grp.getgrnam(ACCOUNT)
@@ -58,7 +58,7 @@ def systemd_runs() -> bool:
 
 
 def is_meant(config: Path) -> bool:
-    """Return whether root, with this configuration, means the system's service, which is installed."""
+    """Return whether this is root, the system service's configuration, and the service is installed."""
     return (
         os.geteuid() == 0
         and config == CONFIG
@@ -69,13 +69,13 @@ def is_meant(config: Path) -> bool:
 
 
 def in_its_place(work: Callable[[], int]) -> int:
-    """Do some work in a child that has the service's user, credentials and state.
+    """Run a function in a child process with the service's user, credentials and state.
 
-    So root never writes where the service may, and the daemon finds its files to be its own. Gives
-    the exit status.
+    So root never writes where the service can, and the daemon finds only its own files. Return the
+    exit status.
 
     Raises:
-        SetupFailed: there is no such user.
+        SetupFailed: the service's user doesn't exist.
     """
     user = account()
     if user is None:
@@ -94,13 +94,13 @@ def in_its_place(work: Callable[[], int]) -> int:
                 os.kill(child, signal.SIGTERM)
         _, status = os.waitpid(child, 0)
         for number in arrived:
-            signal.raise_signal(number)  # it does what it would have done, once all is cleaned up
+            signal.raise_signal(number)  # with its usual effect, now that all is cleaned up
     return os.waitstatus_to_exitcode(status)
 
 
 @contextmanager
 def _held_back(signals: set[signal.Signals]) -> Generator[set[int]]:
-    """Let signals wait, so that none can skip a clean-up; the value is the mask of before."""
+    """Hold back signals, so that none can skip a clean-up; yield the mask from before."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
         yield {int(each) for each in before}
@@ -109,7 +109,7 @@ def _held_back(signals: set[signal.Signals]) -> Generator[set[int]]:
 
 
 def _be(user: pwd.struct_passwd, credentials: Path, work: Callable[[], int]) -> None:
-    """Become the service's user, work, and end this process."""
+    """Become the service's user, run `work`, and exit this process."""
     status = os.EX_SOFTWARE
     try:
         os.initgroups(user.pw_name, user.pw_gid)
@@ -121,7 +121,7 @@ def _be(user: pwd.struct_passwd, credentials: Path, work: Callable[[], int]) -> 
         sys.stdout.flush()
     except KeyboardInterrupt:
         status = INTERRUPTED
-    except Exception:  # noqa: BLE001 -- a child's top: what is raised here has nowhere to go
+    except Exception:  # noqa: BLE001 -- the top of a child process
         traceback.print_exc()
     finally:
         os._exit(status)
@@ -129,7 +129,7 @@ def _be(user: pwd.struct_passwd, credentials: Path, work: Callable[[], int]) -> 
 
 @contextmanager
 def _credentials(user: pwd.struct_passwd) -> Generator[Path]:
-    """Return a directory, in memory, with what the unit's LoadCredential gives the service."""
+    """Yield a directory in memory with the credentials that the unit's LoadCredential passes."""
     directory = Path(mkdtemp(prefix="openfit-tokend-", dir=IN_MEMORY))
     try:
         for secret in CREDENTIALS.iterdir() if CREDENTIALS.is_dir() else ():

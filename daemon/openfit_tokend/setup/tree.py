@@ -1,7 +1,7 @@
-"""Puts files into a directory tree and takes them out.
+"""Writes and removes files in a directory tree.
 
-Below the tree's root no symlink is followed, not even in a race: each directory is opened from the
-one above it. A file appears whole, with its owner and mode, or not at all.
+Below the tree's root no symlink is followed, not even in a race: each directory is opened relative to
+its parent. A file appears complete, with its owner and mode, or not at all.
 """
 
 import os
@@ -17,25 +17,25 @@ from openfit_token._shared.trusted_path import Untrusted, judge_directory, judge
 from openfit_tokend.setup.failure import SetupFailed
 
 MAX_FILE: Final = 1024 * 1024
-"""Bytes read of a file: as many as a configuration may have."""
+"""Bytes read of a file: as large as a configuration may be."""
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @unique
 class Done(StrEnum):
-    """What became of a file, in words for people."""
+    """What was done to a file, in words for people."""
 
-    MADE = "made"
+    MADE = "created"
     CHANGED = "changed"
-    KEPT = "there already"
-    LEFT = "left"
+    KEPT = "unchanged"
+    LEFT = "kept"
     REMOVED = "removed"
-    ABSENT = "not there"
+    ABSENT = "absent"
 
 
 class Owner(NamedTuple):
-    """Whose a file is to be."""
+    """The user and group that a file is to belong to."""
 
     uid: int
     gid: int
@@ -43,24 +43,24 @@ class Owner(NamedTuple):
 
 @final
 class Tree:
-    """A directory tree. All paths are absolute, as they are for one who has its root as `/`.
+    """A directory tree. All paths are absolute, as seen with the tree's root as `/`.
 
-    The caller sets a umask that takes the right from nobody but group and others.
+    The caller sets a restrictive umask first.
     """
 
     def __init__(self, root: Path = Path("/")) -> None:
         self.root = root.resolve()
 
     def outside(self, path: Path) -> Path:
-        """Return a path of the tree as it is for us."""
+        """Return where a path of the tree is for this process."""
         return self.root / path.relative_to("/")
 
     def inside(self, path: Path) -> Path:
-        """Return a path of ours as it is in the tree; one that lies elsewhere stays what it is."""
+        """Return a path of this process as it is in the tree; one outside the tree stays unchanged."""
         return Path("/", path.relative_to(self.root)) if path.is_relative_to(self.root) else path
 
     def read(self, path: Path) -> bytes | None:
-        """Return a file's content; None: it isn't there.
+        """Return a file's content; None if there is none.
 
         Raises:
             SetupFailed: it is no regular file, or can't be read.
@@ -73,10 +73,10 @@ class Tree:
                 return None
 
     def put(self, path: Path, content: bytes, mode: int, owner: Owner | None = None) -> Done:
-        """Have a file with this content and mode; missing directories above it are made.
+        """Write a file unless it is already the same; missing directories above it are created.
 
         Raises:
-            SetupFailed: it can't be written, or something else is there under its name.
+            SetupFailed: it can't be written, or something other than a file has its name.
         """
         with self._doing("write", path):
             self.make(path.parent, 0o755)
@@ -92,7 +92,7 @@ class Tree:
         """Remove a file.
 
         Raises:
-            SetupFailed: it can't be removed, or is something else.
+            SetupFailed: it can't be removed, or is no file.
         """
         with (
             self._doing("remove", path),
@@ -105,12 +105,12 @@ class Tree:
         return Done.ABSENT
 
     def make(self, path: Path, mode: int) -> Done:
-        """Have a directory with this mode, and those above it; what is there stays as it is.
+        """Create a directory with this mode, and missing ones above it; existing ones stay as they are.
 
         Raises:
-            SetupFailed: it can't be made.
+            SetupFailed: it can't be created.
         """
-        with self._doing("make", path):
+        with self._doing("create", path):
             at = self._open_root()
             try:
                 done = Done.KEPT
@@ -121,7 +121,7 @@ class Tree:
             return done
 
     def remove_if_empty(self, path: Path) -> Done:
-        """Remove a directory that has nothing in it; another one stays."""
+        """Remove a directory if it is empty."""
         try:
             with self._parent(path) as parent:
                 os.rmdir(path.name, dir_fd=parent)
@@ -133,7 +133,7 @@ class Tree:
 
     @contextmanager
     def _parent(self, path: Path) -> Generator[int]:
-        """Return the directory of a file as a descriptor."""
+        """Yield a descriptor of a file's directory."""
         at = self._open_root()
         try:
             for directory in reversed(path.parents[:-1]):
@@ -147,7 +147,7 @@ class Tree:
         return os.open(self.root, _DIRECTORY)
 
     def _open(self, above: int, path: Path) -> int:
-        """Exchange a directory's descriptor for that of one below it, which is judged."""
+        """Return a descriptor of a directory after checking it, and close its parent's."""
         below = os.open(path.name, _DIRECTORY, dir_fd=above)
         try:
             judge_step(str(self.outside(path)), os.fstat(below))
@@ -158,7 +158,7 @@ class Tree:
         return below
 
     def _enter(self, above: int, path: Path, mode: int) -> tuple[int, Done]:
-        """As `_open`; a directory that is missing is made."""
+        """Do as `_open`, but create the directory if it is missing."""
         try:
             os.mkdir(path.name, 0o700, dir_fd=above)
             done = Done.MADE
@@ -180,12 +180,12 @@ class Tree:
         except OSError as error:
             raise SetupFailed(
                 f"can't {what} {self.outside(path)}: {error.strerror}",
-                "its directories must be yours or root's, and no symlinks",
+                "its directories must belong to you or root, and be no symlinks",
             ) from error
 
 
 def _regular(parent: int, name: str) -> os.stat_result | None:
-    """Look at a file; None: there is nothing of that name."""
+    """Return a file's status; None if nothing has that name."""
     try:
         found = os.stat(name, dir_fd=parent, follow_symlinks=False)
     except FileNotFoundError:
@@ -198,7 +198,7 @@ def _regular(parent: int, name: str) -> os.stat_result | None:
             f"systemctl unmask {name}" if masked else "put a file in its place, then try again",
         )
     if not stat.S_ISREG(found.st_mode):
-        raise SetupFailed(f"{name} is there, and is no file", "remove it, then try again")
+        raise SetupFailed(f"{name} exists, but is no file", "remove it, then try again")
     return found
 
 
@@ -208,7 +208,7 @@ def _is(found: os.stat_result, mode: int, owner: Owner | None) -> bool:
 
 
 def _content(parent: int, name: str) -> bytes:
-    """Read a file; the caller has to expect that it isn't there."""
+    """Return a file's content. The caller handles FileNotFoundError."""
     _regular(parent, name)
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     with os.fdopen(os.open(name, flags, dir_fd=parent), "rb") as file:

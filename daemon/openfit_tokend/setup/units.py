@@ -1,4 +1,4 @@
-"""The files that make a service of the program: which ones, where they go, what is in them."""
+"""The files of the systemd service: which ones, where they go, what they contain."""
 
 import sys
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from openfit_tokend.setup.failure import SetupFailed
 from openfit_tokend.setup.program import Program
 
 SHIPPED_COMMAND: Final = "/usr/bin/openfit-tokend"
-"""What the shipped units start: where a package of the system would have it."""
+"""The command in the shipped units: where a distribution's package would install it."""
 SHIPPED_PLACES: Final = "ExecPaths=/usr "
-"""How the line begins that has where the service may run code from."""
+"""The beginning of the line that lists where the service may run code from."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One file, and its place: for the system from `/`, for a user from their ~/.config."""
+    """A file and its destination: relative to `/` for the system, to ~/.config for a user."""
 
     source: str
     target: str
@@ -50,7 +50,7 @@ MAN_PARTS: Final = tuple(
         "man8/openfit-tokend.8",
     )
 )
-"""Where `man` looks for whoever has /usr/local/bin in $PATH; they came below the environment's root."""
+"""Where `man` looks if /usr/local/bin is in $PATH. The wheel installs them in the venv."""
 USER_PARTS: Final = (
     *(Part(f"user/{name}", f"systemd/user/{name}") for name in USER_UNITS),
     Part(EXAMPLE, f"openfit-tokend/{EXAMPLE}", 0o600),
@@ -58,17 +58,17 @@ USER_PARTS: Final = (
 
 
 def shipped(source: str) -> str:
-    """Return a file as it came with the package."""
+    """Return the text of a file as shipped in the package."""
     if source.startswith("man/"):
         return Path(sys.prefix, "share", source).read_text(encoding="utf-8")
     return files("openfit_tokend").joinpath("systemd", source).read_text(encoding="utf-8")
 
 
 def content(part: Part, program: Program) -> bytes:
-    """Return a file with the paths of this machine's program.
+    """Return a file's content with the paths of this machine's program.
 
     Raises:
-        SetupFailed: a path can't stand in a unit.
+        SetupFailed: a path can't be written in a unit.
     """
     text = shipped(part.source)
     if part.source.endswith(".service"):
@@ -80,13 +80,13 @@ def content(part: Part, program: Program) -> bytes:
 
 
 def quoted(path: Path) -> str:
-    """Write a path so that systemd takes it as one word, and as it stands (systemd.syntax(7)).
+    """Return a path quoted so that systemd reads it as one literal word (systemd.syntax(7)).
 
     Raises:
-        SetupFailed: it has invisible characters.
+        SetupFailed: it contains unprintable characters.
     """
     text = str(path)
     if not text.isprintable():
-        raise SetupFailed(f"the path {text!r} can't stand in a unit", "move the program")
+        raise SetupFailed(f"the path {text!r} can't be written in a unit", "move the program")
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
     return text if escaped == text and " " not in text and "'" not in text else f'"{escaped}"'

@@ -43,7 +43,7 @@ def _our_code_is_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_program_that_the_unit_cannot_see_is_refused(tmp_path: Path, place: str) -> None:
     said = refusal(program_in(tmp_path, place), tmp_path)
 
-    assert "which the service can't see" in said
+    assert "which is hidden from the service" in said
     assert f"/{Path(place).parts[0]}" in said
 
 
@@ -53,7 +53,7 @@ def test_a_program_behind_a_closed_directory_is_refused_by_that_directorys_name(
     program = program_in(tmp_path, "srv/closed/venv")
     (tmp_path / "srv/closed").chmod(0o750)
 
-    assert refusal(program, tmp_path).endswith("others have no right to /srv/closed")
+    assert refusal(program, tmp_path).endswith("other users have no access to /srv/closed")
 
 
 def test_a_symlink_on_the_way_is_followed_to_what_it_really_is(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_a_symlink_on_the_way_is_followed_to_what_it_really_is(tmp_path: Path) -
     (tmp_path / "opt/venv").rename(tmp_path / "root/venv")
     (tmp_path / "opt/venv").symlink_to("../root/venv")
 
-    assert "leads below /root" in refusal(program, tmp_path)
+    assert "is below /root" in refusal(program, tmp_path)
 
 
 def test_a_program_that_everybody_can_run_is_taken(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def test_nothing_is_written_where_others_could_exchange_it(tmp_path: Path, where
     wrong.chmod(0o777)
     path = Path("/etc/systemd/system/x.service")
 
-    with pytest.raises(SetupFailed, match=r"^won't make ") as caught:
+    with pytest.raises(SetupFailed, match=r"^won't create ") as caught:
         Tree(tmp_path).put(path, b"x", 0o644)
     with pytest.raises(SetupFailed):
         Tree(tmp_path).make(path.parent, 0o755)

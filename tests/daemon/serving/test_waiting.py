@@ -298,7 +298,7 @@ def test_a_login_gets_the_outcome_of_the_login_that_it_ordered() -> None:
 
 
 def test_a_login_whose_wait_is_over_goes_on(daemon: RunningDaemon) -> None:
-    with pytest.raises(TimedOut, match="goes on"):
+    with pytest.raises(TimedOut, match="continues"):
         daemon.call("login", wait=0.1)
 
     assert daemon.profile_status()["state"] == "logging_in"

@@ -10,7 +10,7 @@ import trustme
 from daemons import await_that, profile
 from emulators import PASSWORD, RunningEmulator, running_emulator
 from machine import Machine
-from openfit_tokend.emulator.server import Place
+from openfit_tokend.emulator.server import Address
 
 pytestmark = [pytest.mark.service, pytest.mark.slow]
 
@@ -37,8 +37,8 @@ def https_server(machine: Machine, directory: Path) -> Generator[RunningEmulator
     key = directory / "server.pem"
     authority.issue_cert(HOST).private_key_and_cert_chain_pem.write_to_path(str(key))
     authority.cert_pem.write_to_path(str(machine.box.outside(CA_FILE)))
-    place = Place(tls_cert=key)
-    with running_emulator(place=place, enter=machine.box.enter_network) as running:
+    place = Address(tls_cert=key)
+    with running_emulator(address=place, enter=machine.box.enter_network) as running:
         yield running
 
 

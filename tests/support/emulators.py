@@ -18,7 +18,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from openfit_tokend.emulator.emulated import Emulator
 from openfit_tokend.emulator.identity import Rules
 from openfit_tokend.emulator.journal import State
-from openfit_tokend.emulator.server import Place, serve
+from openfit_tokend.emulator.server import Address, serve
 
 USERNAME: Final = "demo@example.org"
 PASSWORD: Final = "right horse"
@@ -71,10 +71,10 @@ def api(web: httpx.Client, token: str) -> int:
 class RunningEmulator:
     """An emulator and its thread. All methods may be called from any thread but its own."""
 
-    def __init__(self, portal: BlockingPortal, emulator: Emulator, place: Place) -> None:
+    def __init__(self, portal: BlockingPortal, emulator: Emulator, address: Address) -> None:
         self._portal = portal
         self._emulator = emulator
-        self._place = place
+        self._address = address
         self._served: Future[None] | None = None
         self._ended = Event()
         self.url = ""
@@ -82,7 +82,7 @@ class RunningEmulator:
     def start(self) -> None:
         """Listen; after a `stop` at the same address again."""
         self._served, self.url = self._portal.start_task(self._serve)
-        self._place = replace(self._place, port=int(self.url.rpartition(":")[2]))
+        self._address = replace(self._address, port=int(self.url.rpartition(":")[2]))
 
     def stop(self) -> None:
         """Listen no more: connections are refused. What the server knows stays."""
@@ -94,7 +94,7 @@ class RunningEmulator:
     async def _serve(self, *, task_status: TaskStatus[str]) -> None:
         self._ended.clear()
         try:
-            await serve(self._emulator, self._place, task_status=task_status)
+            await serve(self._emulator, self._address, task_status=task_status)
         finally:
             self._ended.set()
 
@@ -131,7 +131,7 @@ def running_emulator(
     *faults: str,
     rules: Rules | None = None,
     users: Mapping[str, str] | None = None,
-    place: Place | None = None,
+    address: Address | None = None,
     enter: Callable[[], object] = str,
 ) -> Generator[RunningEmulator]:
     """Run an emulator at a free port; by default with one user, USERNAME.
@@ -141,7 +141,7 @@ def running_emulator(
     emulator = Emulator(users or {USERNAME: PASSWORD}, rules, faults)
     with start_blocking_portal("asyncio") as portal:
         portal.call(enter)
-        running = RunningEmulator(portal, emulator, place or Place())
+        running = RunningEmulator(portal, emulator, address or Address())
         running.start()
         try:
             yield running

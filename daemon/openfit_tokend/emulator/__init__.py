@@ -1,1 +1,1 @@
-"""An IdentityServer look-alike on loopback, with scripted faults (extra `demo`)."""
+"""An imitation of IdentityServer on loopback, with scripted faults (extra `demo`)."""

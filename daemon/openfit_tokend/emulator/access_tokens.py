@@ -1,4 +1,4 @@
-"""What IdentityServer's tokens look like. Whether one is valid is looked up, never read from it."""
+"""Tokens that look like IdentityServer's. Their validity is looked up, never read from them."""
 
 import base64
 import json
@@ -9,12 +9,12 @@ from typing import Final
 
 _KEY_ID: Final = "5F1C7D9A3B8E4C26A0D4E7B91F3C5A68RS256"
 _SIGNATURE: Final = 256
-"""Bytes: an RS256 signature's size. These are random, since nobody checks them."""
+"""Bytes of an RS256 signature. It is random, since nobody checks it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claims:
-    """What an access token says. `issued` and `expires` are whole Unix seconds."""
+    """The claims of an access token. `issued` and `expires` are whole Unix seconds."""
 
     issuer: str
     client_id: str
@@ -26,7 +26,7 @@ class Claims:
 
 
 def access_token(claims: Claims) -> str:
-    """Return a text of a JWT's shape (RFC 7519), about 970 characters, new at each call."""
+    """Return a new token in the form of a JWT (RFC 7519), about 970 characters."""
     header = {"alg": "RS256", "kid": _KEY_ID, "x5t": secrets.token_urlsafe(20), "typ": "at+jwt"}
     payload = {
         "iss": claims.issuer,
@@ -48,7 +48,7 @@ def access_token(claims: Claims) -> str:
 
 
 def refresh_token() -> str:
-    """Return a new handle, as IdentityServer's: 64 hexadecimal digits."""
+    """Return a new handle like IdentityServer's: 64 hexadecimal digits."""
     return secrets.token_hex(32).upper()
 
 

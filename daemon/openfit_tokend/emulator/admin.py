@@ -8,8 +8,8 @@
     POST   /admin/revoke    {"username": …, "kind": "refresh" | "access"}
     POST   /admin/lifetime  {"seconds": 60}
 
-It answers 204, or 400 with {"error": text}, and never shows a password or token. A POST must say
-that it is JSON: a web page in a browser can't do that to another server unasked.
+It answers 204, or 400 with {"error": text}, and never shows a password or token. A POST must have a
+JSON content type, which a web page can't send to another server without permission.
 """
 
 import json
@@ -25,7 +25,7 @@ from openfit_tokend.emulator.emulated import Emulator
 from openfit_tokend.emulator.endpoints import Endpoint, dated, read_body
 
 LONGEST_LIFETIME: Final = 30 * 86_400
-"""Seconds. No token server issues longer ones."""
+"""Seconds. No token server issues tokens that live longer."""
 
 Fields = Mapping[str, object]
 Order = Callable[[Emulator, Fields], None]
@@ -62,7 +62,7 @@ def _post(emulator: Emulator, order: Order) -> Endpoint:
 
 
 async def _fields(request: Request) -> Fields:
-    """Read an object. Raises: ValueError: there is none."""
+    """Return the JSON object of a request. Raises: ValueError: there is none."""
     body = await read_body(request)
     if not request.headers.get("Content-Type", "").startswith("application/json") or body is None:
         raise ValueError("send a short JSON object as application/json")
@@ -72,7 +72,7 @@ async def _fields(request: Request) -> Fields:
         raise ValueError("this isn't JSON") from None
     if not isinstance(value, dict):
         raise ValueError("this isn't a JSON object")  # noqa: TRY004 -- a wrong value, not a wrong call
-    # An object's keys are texts; its values are checked where they are used.
+    # A JSON object's keys are strings; its values are checked where they are used.
     return cast("dict[str, object]", value)
 
 

@@ -1,7 +1,7 @@
-"""What each fault answers, by its name.
+"""The response of each fault, by name.
 
-A fault is in _INSTEAD (the server doesn't act), in _AFTER (it has acted, and its answer is spoiled),
-or in neither: then it is carried out where the server acts.
+A fault is in _INSTEAD (the server doesn't act), in _AFTER (it has acted, and its response is spoiled),
+or in neither: then it is applied where the server acts.
 """
 
 import json
@@ -23,7 +23,7 @@ Fields = Mapping[str, object]
 
 
 def instead(fault: Fault) -> Response | None:
-    """Return the answer of a fault that keeps the server from acting, or None."""
+    """Return the response of a fault that keeps the server from acting; None for any other fault."""
     if fault.argument == "acted":
         return None
     make = _INSTEAD.get(fault.name)
@@ -31,7 +31,7 @@ def instead(fault: Fault) -> Response | None:
 
 
 def spoiled(faults: Iterable[Fault], answer: Response) -> Response:
-    """Return what the faults make of the answer of a server that has acted."""
+    """Return the response of a server that has acted, as changed by the faults."""
     for fault in faults:
         if fault.name == "expires-in":
             answer = _expires_in(fault.argument, answer)
@@ -40,7 +40,7 @@ def spoiled(faults: Iterable[Fault], answer: Response) -> Response:
 
 
 def oauth_error(error: str, description: str | None = None, *, status: int = 400) -> Response:
-    """Return an error answer (RFC 6749, section 5.2)."""
+    """Return an error response (RFC 6749, section 5.2)."""
     more = {} if description is None else {"error_description": description}
     return JSONResponse({"error": error, **more}, status, NO_STORE)
 
@@ -105,7 +105,7 @@ _AFTER: Final[Mapping[str, Callable[[str, Response], Response]]] = {
 
 
 def _fields(answer: Response) -> Fields:
-    # The emulator's own answer: a JSON object, or nothing.
+    # The emulator's own response: a JSON object, or nothing.
     return cast("Fields", json.loads(bytes(answer.body) or b"{}"))
 
 

@@ -1,4 +1,4 @@
-"""`openfit-tokend emulator`: the emulator as a program."""
+"""`openfit-tokend emulator`: run the emulator as a program."""
 
 import argparse
 import errno
@@ -22,9 +22,6 @@ DEFAULT_PORT: Final = 8901
 DEFAULT_USER: Final = "demo@example.org"
 DEFAULT_PASSWORD: Final = "emulated"  # noqa: S105 -- it protects nothing
 LAST_PORT: Final = 65_535
-USAGE: Final = 64
-SYSTEM: Final = 71
-OUTPUT: Final = 74
 _RULES: Final = Rules()
 
 _FAULTS: Final = "".join(
@@ -38,21 +35,21 @@ faults, NAME[=ARGUMENT][@WHEN]:
   {", ".join(WORDS[:3])},
   {", ".join(WORDS[3:6])},
   {", ".join(WORDS[6:])}
-  [=400|401|403]        this OAuth error, not acting
+  [=400|401|403]        this OAuth error, without acting
 
-WHEN: nothing: the next token request; @2: the second one since the start; @2-5; @2-;
-@login:1, @refresh:2-3: counted among their kind; @10s-20s: seconds since the start;
+WHEN: without it, the next token request; @2: the second one since the start; @2-5; @2-;
+@login:1, @refresh:2-3: counting only that kind; @10s-20s: seconds since the start;
 @*, @refresh:*: always. Faults can be added while it runs:
   curl -H 'Content-Type: application/json' -d '{{"fault": "lost-answer"}}' URL/admin/faults
-Other orders: /admin/password, lock, unlock, revoke, lifetime. GET /admin/state tells all.
+Also: /admin/password, lock, unlock, revoke, lifetime. GET /admin/state shows everything.
 
-The client {FORBIDDEN_CLIENT} exists too, but may use neither grant.
+The client {FORBIDDEN_CLIENT} exists too, but isn't allowed to use any grant.
 """
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        self.exit(USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
+        self.exit(os.EX_USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
 class _Options(argparse.Namespace):
@@ -77,21 +74,24 @@ class _Options(argparse.Namespace):
 
 
 def main(argv: Sequence[str]) -> int:
-    """Serve until SIGINT or SIGTERM. Gives the exit status: 0, 71 if it can't serve, 74 output.
+    """Serve until SIGINT or SIGTERM, and return the exit status.
 
-    Raises: SystemExit: 64 for a wrong option, 0 after --help.
+    That is 0, 71 if it can't serve, or 74 if the output can't be written.
+
+    Raises:
+        SystemExit: 64 for a wrong option, 0 after --help.
     """
     parser = _parser()
     options = parser.parse_args(argv, _Options())
     try:
         from openfit_tokend.emulator.server import (  # noqa: PLC0415 -- the extra may be missing
-            Place,
+            Address,
             loopback,
             serve,
         )
     except ModuleNotFoundError as error:
         what = (error.name or "a package").partition(".")[0]
-        return _say(parser, SYSTEM, f"{what} is missing: run {package.again('demo')}")
+        return _say(parser, os.EX_OSERR, f"{what} is missing: run {package.again('demo')}")
     try:
         loopback(options.host)
         emulator = Emulator(
@@ -102,8 +102,8 @@ def main(argv: Sequence[str]) -> int:
     except ValueError as error:
         parser.error(str(error))
     if options.tls_key and not options.tls_cert:
-        parser.error("--tls-key needs --tls-cert beside it: https takes both")
-    place = Place(
+        parser.error("--tls-key needs --tls-cert too")
+    address = Address(
         host=options.host, port=options.port, tls_cert=options.tls_cert, tls_key=options.tls_key
     )
 
@@ -112,13 +112,13 @@ def main(argv: Sequence[str]) -> int:
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with anyio.create_task_group() as tasks:
                 try:
-                    url = await tasks.start(serve, emulator, place)
+                    url = await tasks.start(serve, emulator, address)
                 except OSError as error:
-                    return _say(parser, SYSTEM, _hindrance(error, options))
+                    return _say(parser, os.EX_OSERR, _hindrance(error, options))
                 if _print(_greeting(url, options)):
                     await anext(signals)
                 else:
-                    status = _say(parser, OUTPUT, "can't write to the standard output")
+                    status = _say(parser, os.EX_IOERR, "can't write to the standard output")
                 tasks.cancel_scope.cancel()
         return status
 
@@ -137,7 +137,7 @@ def _hindrance(error: OSError, options: _Options) -> str:
         return f"no PEM certificate with its key: {' and '.join(map(str, files))}"
     where = f"{options.host} port {options.port}"
     if error.errno == errno.EADDRINUSE:
-        taken = f"{os.strerror(errno.EADDRINUSE)} (choose another --port; 0 takes any that is free)"
+        taken = f"{os.strerror(errno.EADDRINUSE)} (choose another --port; 0 takes any free one)"
         return f"can't serve at {where}: {taken}"
     return f"can't serve at {where}: {error.strerror or error}"
 
@@ -147,7 +147,7 @@ def _print(text: str) -> bool:
         sys.stdout.write(text)
         sys.stdout.flush()
     except OSError:
-        # Closed, it isn't tried again at the interpreter's end, with a traceback.
+        # Once closed, the interpreter doesn't try again on exit, with a traceback.
         with suppress(OSError):
             sys.stdout.close()
         return False
@@ -164,10 +164,10 @@ def _greeting(url: str, options: _Options) -> str:
     password = (
         f'password_command = ["echo", "{DEFAULT_PASSWORD}"]  # for `init`: {DEFAULT_PASSWORD}'
         if default
-        else 'password_env = "EMULATOR_PASSWORD"  # as you gave it with --password'
+        else 'password_env = "EMULATOR_PASSWORD"  # the one given with --password'
     )
     return f"""\
-The emulator listens at {url}. Its counters: /admin/state. Ctrl-C ends it.
+The emulator listens at {url}. Its counters: /admin/state. Ctrl-C stops it.
 For openfit-tokend's config.toml:
 
 [profiles.emulator]
@@ -223,7 +223,7 @@ def _whole(least: int, most: int | None = None) -> Callable[[str], int]:
 def _parser() -> _Parser:
     parser = _Parser(
         prog="openfit-tokend emulator",
-        description="An IdentityServer look-alike on loopback, with an API to call and faults.",
+        description="An imitation of IdentityServer on loopback, with an API and scripted faults.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -235,25 +235,37 @@ def _parser() -> _Parser:
         add(name, type=_whole(1), default=int(default), metavar="SECONDS", help=text)
 
     add("--host", default="127.0.0.1", help="a loopback address (%(default)s)")
-    add("--port", type=_whole(0, LAST_PORT), default=DEFAULT_PORT, help="0: any (%(default)s)")
+    add(
+        "--port",
+        type=_whole(0, LAST_PORT),
+        default=DEFAULT_PORT,
+        help="0: any free one (%(default)s)",
+    )
     add("--username", default=DEFAULT_USER, help="(%(default)s)")
-    add("--password", default=DEFAULT_PASSWORD, help="no real one, please (%(default)s)")
-    add("--user", type=_user, action="append", default=[], metavar="NAME:PASSWORD", help="more")
+    add("--password", default=DEFAULT_PASSWORD, help="don't use a real one (%(default)s)")
+    add(
+        "--user",
+        type=_user,
+        action="append",
+        default=[],
+        metavar="NAME:PASSWORD",
+        help="another user",
+    )
     add("--client-id", default=_RULES.client_id, help="(%(default)s)")
-    add("--scope", default=" ".join(sorted(_RULES.scopes)), help="allowed ones (%(default)s)")
+    add("--scope", default=" ".join(sorted(_RULES.scopes)), help="allowed scopes (%(default)s)")
     seconds("--token-lifetime", _RULES.token_lifetime)
     seconds("--refresh-lifetime", _RULES.refresh_lifetime, "counted from the login ")
     add("--old-access-dies", action="store_true", help="a refresh ends the old access token")
-    add("--reuse-revokes", action="store_true", help="a refresh token used twice ends all of it")
+    add("--reuse-revokes", action="store_true", help="using a refresh token twice ends its session")
     add(
         "--lockout-after",
         type=_whole(0),
         default=_RULES.lockout_after,
         metavar="N",
-        help="wrong passwords in a row; 0: never (%(default)s)",
+        help="wrong passwords in a row until the lockout; 0: never (%(default)s)",
     )
     seconds("--lockout-seconds", _RULES.lockout_seconds)
     add("--fault", action="append", default=[], metavar="FAULT", help="see below; repeatable")
     add("--tls-cert", type=Path, metavar="FILE", help="serve https with this PEM chain")
-    add("--tls-key", type=Path, metavar="FILE", help="its key (unless in the same file)")
+    add("--tls-key", type=Path, metavar="FILE", help="its key, unless that is in the same file")
     return parser

@@ -1,4 +1,4 @@
-"""The emulated server as one thing: its model, its faults, its journal, its clock."""
+"""The emulated server: its model, faults, journal and clock."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -10,10 +10,10 @@ from openfit_tokend.host import clock
 
 
 class Emulator:
-    """Own everything about one emulated server; survives being served, stopped and served again.
+    """Owns everything about one emulated server. It can be served, stopped and served again.
 
-    All methods are to be called on the loop that serves it. Its clock starts at the wall clock's
-    time and then runs with CLOCK_BOOTTIME, so that it never jumps.
+    Call all methods from the event loop that serves it. Its clock starts at the wall clock's time and
+    then runs with CLOCK_BOOTTIME, so that it never jumps.
     """
 
     def __init__(
@@ -23,7 +23,7 @@ class Emulator:
         faults: Iterable[str] = (),
         now: Callable[[], float] | None = None,
     ) -> None:
-        """Take users with their passwords. Raises: ValueError: a fault isn't one."""
+        """`users`: their passwords by name. Raises: ValueError: a fault is invalid."""
         self.identity = IdentityServer(rules or Rules(), users)
         self.script = Script()
         self.journal = Journal()
@@ -37,7 +37,7 @@ class Emulator:
         return self.now() - self._started
 
     def fault(self, text: str) -> None:
-        """Add a fault. Raises: ValueError: it isn't one."""
+        """Add a fault. Raises: ValueError: it is invalid."""
         self.script.add(parse(text))
 
     def clear_faults(self) -> None:
@@ -57,19 +57,19 @@ class Emulator:
         self.identity.unlock(username)
 
     def revoke_refresh(self, username: str | None = None) -> None:
-        """End the refresh tokens of a user, or of all. Raises: LookupError: no such user."""
+        """Revoke the refresh tokens of a user, or of all. Raises: LookupError: no such user."""
         self.identity.revoke_refresh(username)
 
     def revoke_access(self, username: str | None = None) -> None:
-        """End the access tokens of a user, or of all. Raises: LookupError: no such user."""
+        """Revoke the access tokens of a user, or of all. Raises: LookupError: no such user."""
         self.identity.revoke_access(username)
 
     def set_lifetime(self, seconds: int) -> None:
-        """Set the lifetime of access tokens that are issued from now on."""
+        """Set the lifetime of access tokens issued from now on."""
         self.identity.rules = replace(self.identity.rules, token_lifetime=seconds)
 
     def state(self) -> State:
-        """Return the counters and the log, as they are now."""
+        """Return the current counters and log."""
         now, journal = self.now(), self.journal
         sessions = self.identity.sessions(now)
         return State(

@@ -1,4 +1,4 @@
-"""The server's pages over HTTP: tokens, revocation, discovery, the protected API."""
+"""The server's HTTP endpoints: tokens, revocation, discovery, the protected API."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from email.utils import formatdate
@@ -18,7 +18,7 @@ from openfit_tokend.emulator.journal import TokenRequest
 from openfit_tokend.emulator.wire import pause
 
 MAX_BODY: Final = 64 * 1024
-"""Bytes. Many times the largest form a client has reason to send."""
+"""Bytes. Many times the largest form that a client has reason to send."""
 FORM: Final = "application/x-www-form-urlencoded"
 _GRANT_NAMES: Final = {"password": "login", "refresh_token": "refresh"}
 _ANY: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
@@ -29,7 +29,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def routes(emulator: Emulator) -> list[Route]:
-    """Return the routes of all but the admin endpoint."""
+    """Return all routes but those of the admin endpoint."""
     return [
         Route("/connect/token", _TokenEndpoint(emulator)),
         Route("/connect/revocation", _revocation(emulator), methods=_ANY),
@@ -39,7 +39,7 @@ def routes(emulator: Emulator) -> list[Route]:
 
 
 async def read_body(request: Request) -> bytes | None:
-    """Read a request's body to its end; give None if it is larger than MAX_BODY."""
+    """Read a request's body to its end, and return it; None if it is larger than MAX_BODY."""
     body = bytearray()
     async for chunk in request.stream():
         if len(body) <= MAX_BODY:
@@ -48,13 +48,13 @@ async def read_body(request: Request) -> bytes | None:
 
 
 def dated(emulator: Emulator, answer: Response, skew: int = 0) -> Response:
-    """Return the answer with the server's Date, `skew` seconds off."""
+    """Return the response with the server's Date, off by `skew` seconds."""
     answer.headers["Date"] = formatdate(emulator.now() + skew, usegmt=True)
     return answer
 
 
 class _TokenEndpoint:
-    """`/connect/token`. As IdentityServer: POST with a form, anything else is invalid_request."""
+    """`/connect/token`: as in IdentityServer, anything but a POST with a form is invalid_request."""
 
     def __init__(self, emulator: Emulator) -> None:
         self.emulator = emulator
@@ -174,7 +174,7 @@ def _api(emulator: Emulator) -> Endpoint:
 
 
 async def _outside_script(emulator: Emulator, request: Request, act: Act) -> Response:
-    """Answer what is no token request: only faults of `@*` and of windows of time meet it."""
+    """Answer what is no token request: only faults with `@*` or a time window affect it."""
     faults = emulator.script.take(None, emulator.elapsed())
     return await _respond(emulator, request, faults, act, lambda: None)
 
@@ -186,7 +186,7 @@ async def _respond(
     act: Act,
     left: Callable[[], None],
 ) -> Response:
-    """Play the faults, act between them, give the answer. Calls `left` if the client leaves."""
+    """Apply the faults, act, and return the response. Calls `left` if the client disconnects."""
     skew = 0
     for fault in faults:
         if fault.name == "slow":
@@ -200,7 +200,7 @@ async def _respond(
 
 
 async def _form(request: Request) -> Form | None:
-    """Read a form. None: it isn't one, is too long, or repeats a name (RFC 6749, section 3.2)."""
+    """Return a form; None if it isn't one, is too long, or repeats a name (RFC 6749, section 3.2)."""
     body = await read_body(request)
     kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if request.method != "POST" or kind != FORM or body is None:

@@ -2,17 +2,17 @@
 
 WHEN says which requests a fault meets:
 
-    (nothing)     the next token request; several such faults wait in line, one a request
+    (nothing)     the next token request; several such faults wait in line, one for each request
     @2  @2-5  @2- the second token request since the start; a range of them; from it on
-    @refresh:2    the same, among refreshes alone (or `login:`)
+    @refresh:2    the same, counting only refreshes (or `login:`)
     @10s-20s      from 10 s to 20 s after the start (@10s-: from then on)
     @*            always (@login:*, @refresh:*: all of a kind)
 
-What is counted in token requests meets these alone. `@*` and windows of time meet every request to
-the identity server, discovery and revocation too; never /api or /admin.
+Faults counted in token requests affect only these. `@*` and time windows affect every request to the
+identity server, discovery and revocation too, but never /api or /admin.
 
-Of the faults that meet one request, the first that replaces or spoils the answer is played; `slow`,
-`lockout`, `revoked`, `expires-in` and `clock-skew` come in addition.
+If several faults affect one request, the first that replaces or spoils the response is applied;
+`slow`, `lockout`, `revoked`, `expires-in` and `clock-skew` apply in addition.
 """
 
 import json
@@ -33,7 +33,7 @@ RUBBISH: Final = (
     "nested",
     "huge",
 )
-"""The odd bodies of the fault `rubbish`."""
+"""The malformed bodies of the fault `rubbish`."""
 WORDS: Final = (
     "server_error",
     "temporarily_unavailable",
@@ -45,7 +45,7 @@ WORDS: Final = (
     "unauthorized_client",
     "unsupported_grant_type",
 )
-"""The OAuth errors that are faults too, answered without acting."""
+"""OAuth errors that are also faults: the server returns them without acting."""
 _INDENT: Final = " " * 26
 _WHEN: Final = re.compile(
     r"(?:(?P<grant>login|refresh):)?(?:(?P<all>\*)|(?P<first>\d+)(?P<range>-(?P<last>\d*))?)"
@@ -60,7 +60,7 @@ class Next:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """Token requests by their number, from 1; `grant` "" counts both kinds together."""
+    """Token requests by number, from 1. `grant` "" counts both kinds together."""
 
     grant: str
     first: int
@@ -69,7 +69,7 @@ class Counted:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Seconds since the start: from `start`, before `end`."""
+    """A time window in seconds since the start: from `start` to before `end`."""
 
     start: float
     end: float
@@ -80,7 +80,7 @@ When = Next | Counted | Window
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What goes wrong, and when. `text` is as it was written."""
+    """What goes wrong, and when. `text` is the fault as written."""
 
     name: str
     argument: str
@@ -90,7 +90,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A token request: its number among all, and among those of its grant ("" is no grant)."""
+    """A token request: its number among all, and among those with its grant ("" for none)."""
 
     number: int
     grant: str
@@ -99,7 +99,7 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A name that may be given; `takes` shows its argument. `default` None: one is required."""
+    """A kind of fault. `takes` shows its argument; `default` None: an argument is required."""
 
     summary: str
     takes: str = ""
@@ -136,27 +136,27 @@ def _json(text: str) -> bool:
 
 
 def _stall(summary: str) -> Kind:
-    return Kind(f"{summary}; broken off after SECONDS", "[=SECONDS]", _seconds_or_none)
+    return Kind(f"{summary}; closes after SECONDS", "[=SECONDS]", _seconds_or_none)
 
 
 def _page(status: str) -> Kind:
-    return Kind(f"status {status}, HTML; not acting unless `=acted`", "[=acted]", _acted)
+    return Kind(f"status {status}, HTML; doesn't act unless `=acted`", "[=acted]", _acted)
 
 
 def _later(status: str) -> Kind:
-    return Kind(f"status {status}, Retry-After (5), not acting", "[=SECONDS]", _seconds, "5")
+    return Kind(f"status {status}, Retry-After (5), doesn't act", "[=SECONDS]", _seconds, "5")
 
 
 def _word(error: str) -> Kind:
-    return Kind(f"the OAuth error {error}, not acting", "[=STATUS]", _status, "400")
+    return Kind(f"the OAuth error {error}, doesn't act", "[=STATUS]", _status, "400")
 
 
 KINDS: Final = {
-    "reset": Kind("connection reset, not acting"),
-    "hang": _stall("no answer, not acting"),
-    "slow": Kind("acts after SECONDS, also if the client left", "=SECONDS", _seconds, None),
-    "lost-answer": Kind("acts, breaks off without an answer"),
-    "half-answer": Kind("acts, sends half of the announced body, closes"),
+    "reset": Kind("connection reset, doesn't act"),
+    "hang": _stall("no answer, doesn't act"),
+    "slow": Kind("acts after SECONDS, even if the client left", "=SECONDS", _seconds, None),
+    "lost-answer": Kind("acts, disconnects without an answer"),
+    "half-answer": Kind("acts, sends half of the body, disconnects"),
     "stall-header": _stall("acts, stops within the header"),
     "stall-body": _stall("acts, stops within the body"),
     "error-500": _page("500"),
@@ -165,21 +165,23 @@ KINDS: Final = {
     "error-504": _page("504"),
     "429": _later("429"),
     "503": _later("503"),
-    "404": Kind("status 404, HTML, not acting"),
-    "html": Kind("status 200, HTML, not acting"),
-    "redirect": Kind("status 302, not acting"),
-    "unclear": Kind("an empty body, status 403 or STATUS, not acting", "[=STATUS]", _status, "403"),
+    "404": Kind("status 404, HTML, doesn't act"),
+    "html": Kind("status 200, HTML, doesn't act"),
+    "redirect": Kind("status 302, doesn't act"),
+    "unclear": Kind(
+        "an empty body, status 403 or STATUS, doesn't act", "[=STATUS]", _status, "403"
+    ),
     "rubbish": Kind(
-        f"acts, 200 with an odd body:\n{_INDENT}{', '.join(RUBBISH[:5])},"
+        f"acts, 200 with a malformed body:\n{_INDENT}{', '.join(RUBBISH[:5])},"
         f"\n{_INDENT}{', '.join(RUBBISH[5:])}",
         "[=BODY]",
         RUBBISH.__contains__,
         "not-json",
     ),
     "expires-in": Kind("acts, `expires_in` is this JSON, text, or absent", "=VALUE", _json, None),
-    "client-rejected": Kind("invalid_client, not acting"),
-    "lockout": Kind("the account (unknown: each) is locked, then acts"),
-    "revoked": Kind("all refresh tokens are revoked, then acts"),
+    "client-rejected": Kind("invalid_client, doesn't act"),
+    "lockout": Kind("locks the account (if unknown: all), then acts"),
+    "revoked": Kind("revokes all refresh tokens, then acts"),
     "clock-skew": Kind("acts, the Date is off (3600)", "[=SECONDS]", _offset, "3600"),
     **{word: _word(word) for word in WORDS},
 }
@@ -187,7 +189,7 @@ KINDS: Final = {
 
 
 def parse(text: str) -> Fault:
-    """Read one fault. Raises: ValueError: it isn't one; the text says why."""
+    """Parse a fault. Raises: ValueError: it is invalid; the message says why."""
     what, at, when = text.partition("@")
     name, equals, argument = what.partition("=")
     kind = KINDS.get(name)
@@ -200,14 +202,14 @@ def parse(text: str) -> Fault:
             raise ValueError(f"{text!r}: write {name}{kind.takes}: {kind.summary}")
         argument = kind.default
     if not kind.fits(argument):
-        raise ValueError(f"{text!r}: {argument!r} doesn't fit {name}{kind.takes}: {kind.summary}")
+        raise ValueError(f"{text!r}: {argument!r} is invalid in {name}{kind.takes}: {kind.summary}")
     return Fault(name, argument, _parse_when(text, when) if at else Next(), text)
 
 
 def expires_in(argument: str) -> object:
-    """Return what `expires-in=ARGUMENT` puts into the answer."""
+    """Return the value that `expires-in=ARGUMENT` puts into the response."""
     try:
-        # A parsed JSON value is as untyped as the answer it goes into.
+        # A parsed JSON value is as untyped as the response it goes into.
         return json.loads(argument)
     except ValueError:
         return argument
@@ -228,12 +230,12 @@ def _parse_when(text: str, when: str) -> When:
     first = int(part["first"])
     last = first if part["range"] is None else float(part["last"] or math.inf)
     if not 1 <= first <= last:
-        raise ValueError(f"{text!r}: requests count from 1 upwards")
+        raise ValueError(f"{text!r}: requests are counted from 1")
     return Counted(part["grant"] or "", first, last)
 
 
 class Script:
-    """Own the faults that are still to come."""
+    """The faults that are still to come."""
 
     def __init__(self) -> None:
         self._faults: list[Fault] = []
@@ -247,20 +249,23 @@ class Script:
         self._faults.clear()
 
     def texts(self) -> list[str]:
-        """Return the faults as they were written; those that waited for one request are gone."""
+        """Return the faults as written, without those used up by a request."""
         return [fault.text for fault in self._faults]
 
     def take(self, arrival: Arrival | None, elapsed: float) -> tuple[Fault, ...]:
-        """Return the faults that meet a request (None: no token request) `elapsed` s after start."""
-        met = [fault for fault in self._faults if _meets(fault.when, arrival, elapsed)]
+        """Return the faults that affect a request, and remove those for only one request.
+
+        `arrival` None: it is no token request. `elapsed`: seconds since the start.
+        """
+        affecting = [fault for fault in self._faults if _affects(fault.when, arrival, elapsed)]
         waiting = (i for i, fault in enumerate(self._faults) if isinstance(fault.when, Next))
         first = next(waiting, None)
         if arrival is not None and first is not None:
-            met.append(self._faults.pop(first))
-        return tuple(met)
+            affecting.append(self._faults.pop(first))
+        return tuple(affecting)
 
 
-def _meets(when: When, arrival: Arrival | None, elapsed: float) -> bool:
+def _affects(when: When, arrival: Arrival | None, elapsed: float) -> bool:
     match when:
         case Window(start, end):
             return start <= elapsed < end

@@ -2,9 +2,9 @@
 
 `now` is an argument everywhere: Unix seconds of a clock that never jumps.
 
-The order of the checks is IdentityServer's, and matters: client, grant and scope come before the
-password, so that a wrong client_id costs no lockout count. A locked account is answered exactly
-like a wrong password, also when the password is right.
+The checks are in IdentityServer's order, which matters: client, grant and scope come before the
+password, so that a wrong client_id doesn't count towards the lockout. For a locked account the
+answer is exactly that for a wrong password, even if the password is right.
 """
 
 import math
@@ -20,7 +20,7 @@ from openfit_tokend.emulator.access_tokens import Claims, access_token, refresh_
 DAY: Final = 86_400.0
 """Seconds."""
 LONGEST_CREDENTIAL: Final = 100
-"""Characters of a user name or password: IdentityServer's own limit, refused uncounted."""
+"""Characters of a user name or password: IdentityServer's own limit. A longer one isn't counted."""
 FORBIDDEN_CLIENT: Final = "emulated-portal"
 """A client that exists, but may use neither grant: `unauthorized_client`."""
 GRANTS: Final = ("password", "refresh_token")
@@ -28,13 +28,13 @@ GRANTS: Final = ("password", "refresh_token")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """How the server is set up. Times in seconds."""
+    """The server's settings. Times are in seconds."""
 
     client_id: str = "openfit-emulator"
     scopes: frozenset[str] = frozenset({"OpenFitApi", "offline_access"})
     token_lifetime: int = 3600
     refresh_lifetime: float = 30 * DAY
-    """Counted from the login; a refresh doesn't prolong it."""
+    """Counted from the login; a refresh doesn't extend it."""
     lockout_after: int = 5
     """Consecutive wrong passwords; 0: never."""
     lockout_seconds: float = 300.0
@@ -46,7 +46,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Issued:
-    """Tokens. `refresh_token` is None where offline_access wasn't asked for."""
+    """Tokens. `refresh_token` is None if offline_access wasn't requested."""
 
     access_token: str = field(repr=False)
     refresh_token: str | None = field(repr=False)
@@ -65,7 +65,7 @@ class Refused:
 
 @dataclass(slots=True)
 class User:
-    """An account. The counter of wrong passwords has no clock, as ASP.NET's."""
+    """An account. As in ASP.NET, the counter of wrong passwords doesn't expire."""
 
     name: str
     password: Secret
@@ -75,7 +75,7 @@ class User:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Session:
-    """What descends from one login: its refresh tokens are a family."""
+    """A login and the tokens that descend from it."""
 
     user: User
     scope: str
@@ -89,7 +89,7 @@ class _Access:
 
 
 class IdentityServer:
-    """Own the accounts and tokens, and answer what is asked about them."""
+    """Owns the accounts and tokens, and answers requests."""
 
     def __init__(self, rules: Rules, users: Mapping[str, str], issuer: str = "") -> None:
         self.rules = rules
@@ -111,7 +111,7 @@ class IdentityServer:
         return self._login(form, now) if grant == "password" else self._renew(form, now)
 
     def user_of(self, form: Mapping[str, str]) -> str:
-        """Return the user that a token request is about, or "" where none is known."""
+        """Return the user that a token request is about; "" if that is unknown."""
         if form.get("grant_type") == "refresh_token":
             value = form.get("refresh_token", "")
             session = self._refresh.get(value) or self._spent.get(value)
@@ -120,27 +120,27 @@ class IdentityServer:
         return user.name if user else ""
 
     def bearer(self, value: str, now: float) -> str | None:
-        """Return the user of a valid access token.
+        """Return the user of an access token; None if it isn't valid.
 
-        Whole seconds, as real servers count them: with `iat` cut to a second, a token is dead
-        from `iat` + lifetime on. It so lives up to a second less than `expires_in` says.
+        As in real servers, `iat` is rounded down to a second, and a token is dead from `iat` +
+        lifetime on. So it lives up to a second less than `expires_in` says.
         """
         access = self._access.get(value)
         return access.session.user.name if access and now < access.expires else None
 
     def revoke_token(self, value: str, now: float) -> bool:
-        """End one token of either kind (RFC 7009). True if it was alive."""
+        """Revoke a token of either kind (RFC 7009), and return whether it was valid."""
         access = self._access.pop(value, None)
         return self._refresh.pop(value, None) is not None or bool(access and now < access.expires)
 
     def revoke_refresh(self, username: str | None = None) -> None:
-        """End the refresh tokens of a user, or of all. Raises: LookupError: no such user."""
+        """Revoke the refresh tokens of a user, or of all. Raises: LookupError: no such user."""
         ended = self._chosen(username)
         for value in [v for v, session in self._refresh.items() if session.user in ended]:
             self._spent[value] = self._refresh.pop(value)
 
     def revoke_access(self, username: str | None = None) -> None:
-        """End the access tokens of a user, or of all. Raises: LookupError: no such user."""
+        """Revoke the access tokens of a user, or of all. Raises: LookupError: no such user."""
         ended = self._chosen(username)
         self._access = {v: a for v, a in self._access.items() if a.session.user not in ended}
 
@@ -160,7 +160,7 @@ class IdentityServer:
             user.locked_until, user.failed = -math.inf, 0
 
     def users(self) -> Iterable[User]:
-        """Return the accounts, to be read only."""
+        """Return the accounts; don't change them."""
         return self._users.values()
 
     def sessions(self, now: float) -> Counter[str]:
@@ -182,7 +182,10 @@ class IdentityServer:
         return self._issue(Session(user, " ".join(scopes), now), now)
 
     def _check(self, user: User, password: str, now: float) -> str | None:
-        """Count as ASP.NET's SignInManager does: no count while locked, 0 again at the lock."""
+        """Return why a password is refused; None: it isn't.
+
+        Count as ASP.NET's SignInManager does: not while locked, and from 0 again after the lock.
+        """
         if now < user.locked_until:
             return "locked"
         if user.password == Secret(password):
@@ -239,7 +242,7 @@ class IdentityServer:
         )
 
     def _forget_expired(self, now: float) -> None:
-        # The oldest stand first, so an early end is enough to keep the store small.
+        # The oldest come first, so looking at two of them is enough to keep the store small.
         for value, access in list(islice(self._access.items(), 2)):
             if access.expires <= now:
                 del self._access[value]

@@ -1,4 +1,4 @@
-"""What the emulator was asked: counters and a log, without a password or token."""
+"""What the emulator was asked: counters and a log, without passwords or tokens."""
 
 from collections import deque
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Final
 from openfit_tokend.emulator.faults import Arrival
 
 LOG_LENGTH: Final = 20_000
-"""Token requests that are remembered: a demo that runs for days must not grow."""
+"""Token requests that are kept: a demo that runs for days must not use ever more memory."""
 
 
 @dataclass(slots=True)
@@ -16,8 +16,8 @@ class TokenRequest:
     """One token request.
 
     `at` and `ended` are seconds since the start; `grant` is `login`, `refresh` or "". `outcome`:
-    `issued`, an OAuth error word, `not_acted` (a fault came first) or `under_way`. `cause` is what
-    the client isn't told: `wrong_password`, `locked`, `spent`, `expired` ...
+    `issued`, an OAuth error, `not_acted` (a fault came first) or `under_way`. `cause` is what the
+    client isn't told: `wrong_password`, `locked`, `spent`, `expired` ...
     """
 
     number: int
@@ -32,7 +32,7 @@ class TokenRequest:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One user's standing. `locked_for` in seconds; `sessions` that can be refreshed."""
+    """One user's account. `locked_for` is in seconds; `sessions` counts those that can be refreshed."""
 
     failed: int
     locked_for: float
@@ -41,7 +41,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """All that can be told. `logins` and `refreshes` count the granted ones."""
+    """The whole state. `logins` and `refreshes` count the granted ones."""
 
     uptime: float
     token_requests: int
@@ -56,7 +56,7 @@ class State:
     api_ok: int
     api_refused: int
     max_concurrent: Mapping[str, int]
-    """The most token requests of a user that were under way at once."""
+    """The most token requests of each user that were under way at once."""
     users: Mapping[str, Account]
     faults: tuple[str, ...]
     """Those still to come."""
@@ -65,7 +65,7 @@ class State:
 
 @dataclass(slots=True)
 class Journal:
-    """Own the counters and the log."""
+    """The counters and the log."""
 
     api_ok: int = 0
     api_refused: int = 0
@@ -84,7 +84,7 @@ class Journal:
         return Arrival(sum(self.requests.values()), grant, self.requests[grant])
 
     def begin(self, entry: TokenRequest) -> None:
-        """Log a request that is under way from now on. The caller will `end` it."""
+        """Log the start of a request. The caller must `end` it."""
         self.log.append(entry)
         self.faulted += bool(entry.faults)
         count = self._under_way.get(entry.user, 0) + 1
@@ -92,19 +92,19 @@ class Journal:
         self.max_concurrent[entry.user] = max(count, self.max_concurrent.get(entry.user, 0))
 
     def judge(self, entry: TokenRequest, outcome: str, cause: str) -> None:
-        """Note what the server made of a request."""
+        """Record the outcome of a request."""
         entry.outcome, entry.cause = outcome, cause
         counts = self.granted if outcome == "issued" else self.rejected
         counts[entry.grant] = counts.get(entry.grant, 0) + 1
 
     def leave(self, entry: TokenRequest, elapsed: float) -> None:
-        """Note that a client waits no more; only the first call counts."""
+        """Record that a client no longer waits; only the first call counts."""
         if entry.ended is None:
             entry.ended = elapsed
             self._under_way[entry.user] -= 1
 
     def end(self, entry: TokenRequest, elapsed: float) -> None:
-        """Note that nothing more is done about a request."""
+        """Record that a request is finished."""
         self.leave(entry, elapsed)
         if entry.outcome == "under_way":
             entry.outcome = "not_acted"

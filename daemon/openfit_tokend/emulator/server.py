@@ -1,7 +1,7 @@
-"""Serve an emulator on loopback, with uvicorn's HTTP protocol.
+"""Serves an emulator on loopback, with uvicorn's HTTP protocol.
 
-The protocol is driven here and not by `uvicorn.Server`, which takes over the signals, needs a
-fifth of a second to stop, and waits for answers that a fault never gives.
+The protocol is run here and not by `uvicorn.Server`, which takes over the signals, needs a fifth of
+a second to stop, and waits for responses that a fault never sends.
 """
 
 import asyncio  # noqa: TID251 -- uvicorn's protocols are asyncio's
@@ -23,7 +23,7 @@ from openfit_tokend.emulator.emulated import Emulator
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Address:
     """Where to listen. `port` 0: any free one. With a certificate and its key: https."""
 
     host: str = "127.0.0.1"
@@ -33,24 +33,27 @@ class Place:
 
 
 _TURNS: Final = 5
-"""Of the loop: from accepting a connection to telling of it asyncio takes three, to close it one."""
+"""Turns of the loop: asyncio takes three from accepting a connection to reporting it, one to close it."""
 
 
 async def serve(
     emulator: Emulator,
-    place: Place | None = None,
+    address: Address | None = None,
     *,
     task_status: TaskStatus[str] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until cancelled; `task_status` gets the URL once connections are accepted.
 
-    The same emulator may be served again later, also at the same port: for its clients that is
-    an outage. Runs on asyncio alone. Raises: ValueError: the host isn't a loopback one; OSError:
-    it can't listen there, or the certificate or key can't be read.
+    The same emulator may be served again later, even at the same port: for its clients that is an
+    outage. Runs only on asyncio.
+
+    Raises:
+        ValueError: the host isn't a loopback one.
+        OSError: it can't listen there, or the certificate or key can't be read.
     """
-    place = place or Place()
-    config = _config(emulator, place)
-    listener = _listener(place)
+    address = address or Address()
+    config = _config(emulator, address)
+    listener = _listener(address)
     state = ServerState()
     stopping = anyio.Event()
     server = await asyncio.get_running_loop().create_server(
@@ -58,15 +61,15 @@ async def serve(
         sock=listener,
         ssl=config.ssl,
     )
-    emulator.identity.issuer = url = _url(place, listener)
+    emulator.identity.issuer = url = _url(address, listener)
     try:
         task_status.started(url)
         await anyio.sleep_forever()
     finally:
         stopping.set()
         with anyio.CancelScope(shield=True):
-            # asyncio forgets to close who was just accepted when the server is closed before it
-            # tells of them: so accept no more first, and let it come to that.
+            # asyncio forgets to close a connection that it has accepted but not yet reported when the
+            # server is closed. So first accept no more, and let it report the last ones.
             asyncio.get_running_loop().remove_reader(listener)
             for _ in range(_TURNS):
                 for connection in list(state.connections):
@@ -78,11 +81,11 @@ async def serve(
 
 
 class Connection(H11Protocol):
-    """uvicorn's connection, whose requests know their transport, to break it."""
+    """uvicorn's connection; its requests know their transport, so that faults can break it."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Put the transport where the answers find it."""
-        # A stream's transport, as asyncio promises to a server's protocol.
+        """Put the transport where the responses find it."""
+        # asyncio guarantees a server's protocol a stream transport.
         super().connection_made(cast("asyncio.Transport", transport))
         self.app_state = {**self.app_state, "transport": transport}
 
@@ -97,12 +100,12 @@ def loopback(host: str) -> str:
         address = None
     if address is None or not address.is_loopback:
         raise ValueError(
-            f"{host!r} is no loopback address: the emulator shows itself to no network"
+            f"{host!r} is no loopback address: the emulator must not be reachable from a network"
         )
     return str(address)
 
 
-def _config(emulator: Emulator, place: Place) -> uvicorn.Config:
+def _config(emulator: Emulator, address: Address) -> uvicorn.Config:
     app = Starlette(routes=[*endpoints.routes(emulator), *admin.routes(emulator)])
     config = uvicorn.Config(
         app,
@@ -112,25 +115,25 @@ def _config(emulator: Emulator, place: Place) -> uvicorn.Config:
         log_level="error",
         access_log=False,
         proxy_headers=False,
-        ssl_certfile=place.tls_cert,
-        ssl_keyfile=place.tls_key,
+        ssl_certfile=address.tls_cert,
+        ssl_keyfile=address.tls_key,
     )
     config.load()
     return config
 
 
-def _listener(place: Place) -> socket.socket:
-    host = loopback(place.host)
+def _listener(address: Address) -> socket.socket:
+    host = loopback(address.host)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.create_server((host, place.port), family=family, backlog=1024)
-    # Accepted sockets inherit it. Without it the body waits 40 ms for the header's ACK; asyncio
-    # would set it, but only on sockets that were made with the protocol's number.
+    listener = socket.create_server((host, address.port), family=family, backlog=1024)
+    # Accepted sockets inherit it. Without it the body waits 40 ms for the header's ACK; asyncio would
+    # set it, but only on sockets created with the protocol's number.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 
 
-def _url(place: Place, listener: socket.socket) -> str:
-    host = loopback(place.host)
+def _url(address: Address, listener: socket.socket) -> str:
+    host = loopback(address.host)
     name = f"[{host}]" if ":" in host else host
     port: int = listener.getsockname()[1]
-    return f"{'https' if place.tls_cert else 'http'}://{name}:{port}"
+    return f"{'https' if address.tls_cert else 'http'}://{name}:{port}"

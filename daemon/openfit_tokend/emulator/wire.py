@@ -1,8 +1,8 @@
-"""Answers that go wrong on the wire, as responses: some end the connection, some never end.
+"""Responses that go wrong on the wire: some end the connection, some never end.
 
-The connection's transport is in the request's state (see `server.Connection`): what HTTP forbids
-can't be said through ASGI. After a transport was closed or left, an answer waits until uvicorn has
-noticed that the client is gone: before that it would mend the answer with a 500.
+The connection's transport is in the request's state (see `server.Connection`), since what HTTP
+forbids can't be sent through ASGI. After closing a transport, a response waits until uvicorn has
+noticed that the client is gone: until then it would complete the response with a 500.
 """
 
 import asyncio  # noqa: TID251 -- uvicorn's transport is asyncio's
@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 HUGE: Final = 256 * 1024 * 1024
-"""Bytes of a body that is meant to fill a client's memory."""
+"""Bytes of a body meant to fill a client's memory."""
 _CHUNK: Final = b"a" * 65_536
 _NO_LINGER: Final = struct.pack("ii", 1, 0)
 """SO_LINGER with 0 s: closing sends RST instead of FIN."""
@@ -31,7 +31,7 @@ async def gone(receive: Receive) -> None:
 
 
 async def pause(scope: Scope, receive: Receive, seconds: float, left: Callable[[], None]) -> None:
-    """Wait these seconds, shorter only if the server stops. Calls `left` when the client leaves."""
+    """Wait so many seconds, or until the server stops. Calls `left` when the client disconnects."""
     stopping = cast("anyio.Event", scope["state"]["stopping"])
     with anyio.move_on_after(seconds):
         await gone(receive)
@@ -40,17 +40,17 @@ async def pause(scope: Scope, receive: Receive, seconds: float, left: Callable[[
 
 
 class BrokenOff(Response):
-    """No answer: the connection is closed, or reset."""
+    """No response: the connection is closed, or reset."""
 
     def __init__(self, *, reset: bool) -> None:
         super().__init__()
         self.reset = reset
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 -- ASGI's signature
-        """Break the connection off, and wait until that is done."""
+        """Close the connection, and wait until that is done."""
         transport = _transport(scope)
         if self.reset:
-            # A socket as asyncio shows it: it may be set, not closed.
+            # asyncio's view of the socket: options may be set, but it can't be closed.
             raw = cast("socket.socket", transport.get_extra_info("socket"))
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         transport.abort()
@@ -58,7 +58,7 @@ class BrokenOff(Response):
 
 
 class Stalled(Response):
-    """An answer that stops after its first part; broken off after `seconds`, "" is never.
+    """A response that stops after its first part. It disconnects after `seconds`; "" is never.
 
     `part` is nothing at all (`hang`), a piece of the header (`header`) or of the body (`body`).
     """
@@ -70,7 +70,7 @@ class Stalled(Response):
         self.answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the part, and wait until the client leaves or the time is over."""
+        """Send the part, and wait until the client disconnects or the time is over."""
         transport = _transport(scope)
         if self.part == "header":
             transport.write(b"HTTP/1.1 200 OK\r\nContent-Type: applicat")
@@ -83,31 +83,31 @@ class Stalled(Response):
 
 
 class Halved(Response):
-    """Half of an answer's body, its Content-Length announcing all, and the end."""
+    """Half of a response's body, while its Content-Length announces all of it, and the end."""
 
     def __init__(self, answer: Response) -> None:
         super().__init__()
         self.answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the half, and close once it has gone out."""
+        """Send the half, and close once it has been sent."""
         await _send_half(self.answer, send)
         _transport(scope).close()
         await gone(receive)
 
 
 class Flood(Response):
-    """HUGE bytes that begin like a good answer."""
+    """HUGE bytes that begin like a good response."""
 
     media_type = "application/json"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 -- ASGI's signature
-        """Send them, as fast as the client reads; to one that left, uvicorn sends nothing."""
+        """Send them as fast as the client reads; once it has left, uvicorn sends nothing."""
         headers = [(n, value) for n, value in self.raw_headers if n != b"content-length"]
         await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
         for chunk in (b'{"access_token": "', *repeat(_CHUNK, HUGE // len(_CHUNK))):
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            # `send` alone may never yield, and the loop would not see the client leave.
+            # `send` alone may never yield, and the loop wouldn't notice the client leave.
             await anyio.lowlevel.checkpoint()
         await send({"type": "http.response.body", "body": b'"}'})
 
@@ -120,5 +120,5 @@ async def _send_half(answer: Response, send: Send) -> None:
 
 
 def _transport(scope: Scope) -> asyncio.Transport:
-    # Put there by our own protocol class.
+    # Put there by `server.Connection`.
     return cast("asyncio.Transport", scope["state"]["transport"])

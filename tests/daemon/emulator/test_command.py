@@ -101,7 +101,7 @@ def test_a_password_that_was_given_is_not_shown() -> None:
         (["--port", "65536"], "'65536' is not a whole number from 0 to 65535"),
         (["--user", "name"], "write NAME:PASSWORD"),
         (["--tokenlifetime", "5"], "unrecognized arguments"),
-        (["--tls-key", "/nowhere/key.pem"], "--tls-key needs --tls-cert beside it"),
+        (["--tls-key", "/nowhere/key.pem"], "--tls-key needs --tls-cert too"),
     ],
 )
 def test_a_wrong_option_is_named_with_exit_64(options: list[str], said: str) -> None:
@@ -127,7 +127,7 @@ def test_a_port_that_is_taken_is_said_with_exit_71() -> None:
         status, text = refusal("--port", url.rpartition(":")[2])
 
     assert status == 71
-    assert "Address already in use (choose another --port; 0 takes any that is free)" in text
+    assert "Address already in use (choose another --port; 0 takes any free one)" in text
     assert text.count("\n") == 1
 
 

@@ -29,7 +29,7 @@ from emulators import (
 )
 from openfit_tokend.emulator.identity import Rules
 from openfit_tokend.emulator.journal import Account
-from openfit_tokend.emulator.server import Place, loopback
+from openfit_tokend.emulator.server import Address, loopback
 from openfit_tokend.host import clock
 
 OPENSSL = shutil.which("openssl")
@@ -283,11 +283,11 @@ def test_it_serves_https_with_a_certificate(tmp_path: Path) -> None:
         check=True,
         capture_output=True,
     )
-    place = Place(tls_cert=certificate, tls_key=key)
+    place = Address(tls_cert=certificate, tls_key=key)
     trusting = ssl.create_default_context(cafile=str(certificate))
 
     with (
-        running_emulator("lost-answer@2", "reset@3", place=place) as emulator,
+        running_emulator("lost-answer@2", "reset@3", address=place) as emulator,
         httpx.Client(base_url=emulator.url, trust_env=False, verify=trusting) as web,
     ):
         assert emulator.url.startswith("https://127.0.0.1:")

@@ -18,7 +18,7 @@ from openfit_tokend.core.schedule import Policy
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import Login, Refresh
 from openfit_tokend.core.settings import Identity, Profile
-from openfit_tokend.emulator.server import Place
+from openfit_tokend.emulator.server import Address
 from openfit_tokend.host import clock
 from openfit_tokend.keeping import endpoint as endpoint_module
 from openfit_tokend.keeping.endpoint import Endpoint, Order, Reply
@@ -337,14 +337,14 @@ def certificate(tmp_path: Path) -> Path:
     return tmp_path / "cert.pem"
 
 
-def over_tls(certificate: Path) -> Place:
-    return Place(tls_cert=certificate, tls_key=certificate.with_name("key.pem"))
+def over_tls(certificate: Path) -> Address:
+    return Address(tls_cert=certificate, tls_key=certificate.with_name("key.pem"))
 
 
 async def test_a_certificate_that_nobody_signed_is_refused(
     certificate: Path, endpoint: Endpoint
 ) -> None:
-    with running_emulator(place=over_tls(certificate)) as emulator:
+    with running_emulator(address=over_tls(certificate)) as emulator:
         reply = await log_in(endpoint, emulator.url)
 
         assert kind_of(reply) is Kind.TRANSIENT
@@ -353,7 +353,7 @@ async def test_a_certificate_that_nobody_signed_is_refused(
 
 
 async def test_a_ca_file_makes_a_certificate_trusted(certificate: Path, endpoint: Endpoint) -> None:
-    with running_emulator(place=over_tls(certificate)) as emulator:
+    with running_emulator(address=over_tls(certificate)) as emulator:
         reply = await log_in(endpoint, emulator.url, ca_file=str(certificate))
 
     assert isinstance(reply.meaning, Grant)
@@ -383,7 +383,7 @@ async def test_a_bad_ca_file_is_said_and_nothing_is_sent(
 
 async def test_a_ca_file_that_was_mended_is_used(certificate: Path, endpoint: Endpoint) -> None:
     ca_file = certificate.with_name("ca.pem")
-    with running_emulator(place=over_tls(certificate)) as emulator:
+    with running_emulator(address=over_tls(certificate)) as emulator:
         assert kind_of(await log_in(endpoint, emulator.url, ca_file=str(ca_file))) is not None
         shutil.copy(certificate, ca_file)
 

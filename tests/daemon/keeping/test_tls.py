@@ -18,7 +18,7 @@ import trustme
 from daemons import RunningDaemon, profile, running_daemon
 from emulators import RunningEmulator, running_emulator
 from inside import async_await_that, daemon_inside
-from openfit_tokend.emulator.server import Place
+from openfit_tokend.emulator.server import Address
 from openfit_tokend.keeping import connecting
 from raw_server import Behaviour, raw_server, response, sending
 
@@ -57,7 +57,7 @@ class Authority:
     def file(self) -> Path:
         return self.directory / "ca.pem"
 
-    def place(self, name: str, *identities: str, expired: bool = False) -> Place:
+    def place(self, name: str, *identities: str, expired: bool = False) -> Address:
         """Return where a server with a certificate for these names is."""
         issued = self.ca.issue_cert(
             *identities, not_after=LONG_AGO + dt.timedelta(days=1) if expired else None,
@@ -66,7 +66,7 @@ class Authority:
         certificate, key = self.directory / f"{name}.pem", self.directory / f"{name}.key"
         issued.cert_chain_pems[0].write_to_path(str(certificate))
         issued.private_key_pem.write_to_path(str(key))
-        return Place(tls_cert=certificate, tls_key=key)
+        return Address(tls_cert=certificate, tls_key=key)
 
 
 @contextmanager
@@ -100,11 +100,11 @@ def world(authority: Authority) -> Iterator[World]:
         "expired": authority.place("expired", "127.0.0.1", expired=True),
         "another_host": authority.place("another_host", "ids.example.org"),
         "unknown_ca": authority.place("unknown_ca", "127.0.0.1"),
-        "plain_http": Place(),
+        "plain_http": Address(),
     }
     with ExitStack() as stack:
         servers = {
-            name: stack.enter_context(running_emulator(place=place))
+            name: stack.enter_context(running_emulator(address=place))
             for name, place in places.items()
         }
         urls = {name: server.url for name, server in servers.items()} | {
@@ -165,7 +165,7 @@ async def test_a_server_that_takes_no_connection_was_surely_not_reached(
 @pytest.fixture(scope="module")
 def behind(authority: Authority) -> Iterator[RunningEmulator]:
     """A token server with a good certificate, to be reached over a proxy."""
-    with running_emulator(place=authority.place("behind", "127.0.0.1")) as server:
+    with running_emulator(address=authority.place("behind", "127.0.0.1")) as server:
         yield server
 
 

@@ -12,7 +12,7 @@ from openfit_tokend.core.schedule import Policy
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import Login
 from openfit_tokend.core.settings import Identity, Profile
-from openfit_tokend.emulator.server import Place
+from openfit_tokend.emulator.server import Address
 from openfit_tokend.keeping.endpoint import Endpoint, Order, Reply
 
 SWITCHES = {
@@ -41,7 +41,7 @@ def server(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> P
 
 @pytest.fixture
 def emulator(server: Path) -> Iterator[RunningEmulator]:
-    with running_emulator(place=Place(tls_cert=server)) as emulator:
+    with running_emulator(address=Address(tls_cert=server)) as emulator:
         yield emulator
 
 
@@ -103,7 +103,7 @@ async def test_a_certificate_of_another_name_is_refused_also_by_who_signed_it(
     authority.cert_pem.write_to_path(str(file))
     monkeypatch.setenv("SSL_CERT_FILE", str(file))
 
-    with running_emulator(place=Place(tls_cert=key)) as other:
+    with running_emulator(address=Address(tls_cert=key)) as other:
         reply = await log_in(endpoint, other.url)
 
         assert "certificate can't be trusted" in str(reply.meaning)

@@ -9,7 +9,7 @@ import trustme
 from daemons import profile, running_daemon
 from emulators import RunningEmulator, running_emulator
 from inside import async_await_that, daemon_inside
-from openfit_tokend.emulator.server import Place
+from openfit_tokend.emulator.server import Address
 from openfit_tokend.keeping import trust
 from openfit_tokend.keeping.trust import MAX_CACHED, Trust
 from openfit_tokend.keeping.turns import MAX_REQUESTS
@@ -20,9 +20,9 @@ def written(ca: trustme.CA, path: Path) -> Path:
     return path
 
 
-def place(ca: trustme.CA, path: Path) -> Place:
+def place(ca: trustme.CA, path: Path) -> Address:
     ca.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(path))
-    return Place(tls_cert=path)
+    return Address(tls_cert=path)
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_profiles_whose_ca_file_hangs_take_no_turn_of_their_server(
     fifo: Path, ca: trustme.CA, tmp_path: Path
 ) -> None:
     file = written(ca, tmp_path / "ca.pem")
-    with running_emulator(place=place(ca, tmp_path / "server.pem")) as server:
+    with running_emulator(address=place(ca, tmp_path / "server.pem")) as server:
         hanging = [
             profile(server.url, f"p{number}", ca_file=f'"{fifo}"', username=f'"user-{number}"')
             for number in range(MAX_REQUESTS + 1)
@@ -132,7 +132,7 @@ def test_a_ca_file_that_is_mended_is_noticed_at_the_next_try(
 ) -> None:
     file = written(trustme.CA(), tmp_path / "ca.pem")
     with (
-        running_emulator(place=place(ca, tmp_path / "server.pem")) as server,
+        running_emulator(address=place(ca, tmp_path / "server.pem")) as server,
         running_daemon(profile(server.url, ca_file=f'"{file}"')) as daemon,
     ):
         daemon.await_log("login_failed", "certificate can't be trusted")

@@ -181,7 +181,7 @@ def test_a_rejected_refresh_that_nobody_here_caused_is_counted_with_a_hint(stage
 
     line = scene.daemon.await_log("refresh_failed", "profile=revoked")
 
-    assert "another program uses this login" in line
+    assert "another program is using this login" in line
     assert scene.status()["counters"]["rejected_refreshes"] == 1
 
 

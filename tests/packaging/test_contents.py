@@ -109,7 +109,7 @@ def test_what_is_needed_without_an_extra_is_five_packages(metadata: Message) -> 
 
     assert sorted(each.partition(">")[0] for each in needed if "extra ==" not in each) == [
         "anyio",
-        "h11",
+        "httpcore",
         "httpx",
         "msgpack",
         "platformdirs",

@@ -127,7 +127,7 @@ def test_the_password_and_the_tokens_are_never_logged_nor_told(emulator: Running
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_daemon_with_one_profile_takes_less_than_36_mb(scheme: str) -> None:
+def test_a_daemon_with_one_profile_takes_less_than_39_mb(scheme: str) -> None:
     """As installed: httpcore loads trio, which is here for the tests alone.
 
     The same daemon takes 1 MB more on Python 3.12, and 1.4 MB on 3.13.
@@ -136,7 +136,7 @@ def test_a_daemon_with_one_profile_takes_less_than_36_mb(scheme: str) -> None:
         daemon.start(without=("trio",))
         daemon.await_log("login_failed")  # so that what a request needs is loaded
 
-        assert daemon.memory() < (36_000_000 if sys.version_info < (3, 12) else 38_000_000)
+        assert daemon.memory() < (39_000_000 if sys.version_info < (3, 12) else 41_000_000)
 
 
 # What a user does

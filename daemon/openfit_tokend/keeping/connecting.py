@@ -1,37 +1,31 @@
-"""A connection to a token server: with TLS, bounded, and over a proxy if the environment says so.
+"""Connections to token servers: with TLS, bounded, and over a proxy if the environment says so."""
 
-Each request has its own connection. A pooled one may be closed by the server meanwhile: that would
-look like a lost answer, and cost a refresh token.
-"""
+# ruff: noqa: ARG002, ASYNC109 -- httpcore's signatures; the caller limits the time
 
 import os
 import socket
 import ssl
-from base64 import b64encode
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, Self, cast, final
 from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import anyio
-import h11
+import httpcore
 from anyio import BrokenResourceError, EndOfStream
 from anyio.abc import ByteStream
+from anyio.lowlevel import checkpoint
 from anyio.streams.tls import TLSStream
 
-from openfit_tokend.keeping.http_exchange import tunnel
 from openfit_tokend.keeping.trust import Trust
 
-CONNECT_TIMEOUT: Final = 10.0
-"""Seconds to look up the name, connect, get through a proxy and negotiate TLS."""
+PIECE: Final = 1024
+"""Bytes that are read and parsed at a time: a hundred parts of a response, or a millisecond."""
 MAX_BYTES: Final = 256 * 1024
 """Bytes that one connection may deliver: certificates, headers, and four times a body's."""
 MAX_READS: Final = 2048
 """Pieces that they may come in: enough if each has 128 bytes."""
 
-_PORTS: Final = {"https": 443, "http": 80}
-_PROXY_VARIABLES: Final = frozenset({"https_proxy", "all_proxy"})
 _NETWORK_HINT: Final = "check the network, environment or id_server"
 _PROXY_HINT: Final = "check HTTPS_PROXY and NO_PROXY of the daemon"
 _TLS_HINT: Final = "check environment or id_server: it must speak https"
@@ -51,144 +45,9 @@ class TooMuch(Exception):
     """More bytes, or more pieces, than any token needs."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A host and port. `trusted`: how to verify the host; None: no TLS."""
-
-    host: str
-    port: int
-    trusted: ssl.SSLContext | None
-
-    def __str__(self) -> str:
-        """Return it as CONNECT names it (RFC 9110, section 9.3.6)."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-@dataclass(frozen=True, slots=True)
-class Proxy:
-    """A proxy. `headers`: what it needs, perhaps a password."""
-
-    place: Place
-    headers: list[tuple[str, str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """How to reach a token server."""
-
-    server: Place
-    proxy: Proxy | None
-
-    @classmethod
-    async def find(cls, url: str, ca_file: str | None, trust: Trust) -> Self:
-        """Return the route to a server, according to the files and the environment now.
-
-        Raises:
-            OSError: the certificate authorities can't be read.
-            NotSent: the proxy's URL is invalid.
-        """
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
-        if parts.scheme == "http":  # loopback: a proxy would read the password
-            return cls(Place(host, port, None), None)
-        proxy = await _proxy(host, trust)
-        return cls(Place(host, port, await trust.context(ca_file)), proxy)
-
-    @asynccontextmanager
-    async def connected(self) -> AsyncGenerator[ByteStream]:
-        """Connect, and close at the end.
-
-        Raises:
-            NotSent: connecting failed, for whatever reason; nothing else is raised before the stream
-                is handed over.
-        """
-        place, hint = self.server, _NETWORK_HINT
-        if self.proxy is not None:
-            place, hint = self.proxy.place, _PROXY_HINT
-        try:
-            with anyio.fail_after(CONNECT_TIMEOUT):
-                stream: ByteStream = _Bounded(await anyio.connect_tcp(place.host, place.port))
-                stream = await self._negotiated(stream)
-        except NotSent:
-            raise
-        except TimeoutError:
-            raise _unreachable(f"no connection within {CONNECT_TIMEOUT:.0f} s", hint) from None
-        except Exception as error:  # noqa: BLE001 -- each is a reason why the server isn't reached
-            raise _unreachable(reason(error), hint) from None
-        try:
-            yield stream
-        finally:
-            await _close(stream)
-
-    async def _negotiated(self, stream: ByteStream) -> ByteStream:
-        """Return the stream to the server itself, after the proxy and TLS."""
-        try:
-            if self.proxy is not None:
-                stream = await _with_tls(stream, self.proxy.place)
-                await _through(self.proxy, stream, self.server)
-            return await _with_tls(stream, self.server)
-        except BaseException:
-            await _close(stream)
-            raise
-
-
-def _unreachable(what: str, hint: str) -> NotSent:
+def unreachable(what: str, hint: str) -> NotSent:
+    """Return the error for a token server that can't be reached."""
     return NotSent(f"the token server can't be reached: {what}", hint)
-
-
-async def _close(stream: ByteStream) -> None:
-    with anyio.CancelScope(shield=True):  # else what wasn't read stays in its buffer
-        await stream.aclose()
-
-
-async def _proxy(host: str, trust: Trust) -> Proxy | None:
-    """Return the proxy to a host that $HTTPS_PROXY, $ALL_PROXY and $NO_PROXY name.
-
-    Raises as `Route.find` does.
-    """
-    if _PROXY_VARIABLES.isdisjoint(name.lower() for name in os.environ):
-        return None
-    from urllib.request import getproxies, proxy_bypass  # noqa: PLC0415 -- it takes 2 MB, and few need it
-
-    proxies = getproxies()
-    named = proxies.get("https") or proxies.get("all")
-    if not named or proxy_bypass(host):
-        return None
-    try:
-        parts = urlsplit(named if "://" in named else f"http://{named}")
-        place = parts.hostname or "", parts.port or _PORTS[parts.scheme]
-    except (ValueError, KeyError):
-        raise _unreachable("the proxy's URL is invalid", _PROXY_HINT) from None
-    headers: list[tuple[str, str]] = []
-    if parts.username or parts.password:
-        word = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
-        headers.append(("proxy-authorization", f"Basic {b64encode(word.encode()).decode()}"))
-    trusted = await trust.context(None) if parts.scheme == "https" else None
-    return Proxy(Place(*place, trusted), headers)
-
-
-async def _through(proxy: Proxy, stream: ByteStream, server: Place) -> None:
-    try:
-        status = await tunnel(stream, str(server), proxy.headers)
-    except (h11.RemoteProtocolError, BrokenResourceError, TooMuch):
-        raise _unreachable(
-            "the proxy closed the connection, or isn't a proxy", _PROXY_HINT
-        ) from None
-    if not 200 <= status < 300:  # noqa: PLR2004 -- RFC 9110's success
-        raise _unreachable(f"the proxy refused: it answered {status}", _PROXY_HINT)
-
-
-async def _with_tls(stream: ByteStream, place: Place) -> ByteStream:
-    if place.trusted is None:
-        return stream
-    try:
-        return await TLSStream.wrap(
-            stream, ssl_context=place.trusted, hostname=place.host, standard_compatible=False
-        )
-    except ssl.SSLCertVerificationError:
-        raise _unreachable("its TLS certificate can't be trusted", _TRUST_HINT) from None
-    except (ssl.SSLError, EndOfStream, BrokenResourceError, TooMuch):
-        raise _unreachable("TLS failed", _TLS_HINT) from None
 
 
 def reason(error: BaseException) -> str:
@@ -206,11 +65,82 @@ def reason(error: BaseException) -> str:
     return "no connection"
 
 
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How to reach a token server. `trusted`: how to verify it; None: no TLS."""
+
+    url: str
+    trusted: ssl.SSLContext | None
+    proxy: httpcore.Proxy | None
+
+    @property
+    def hint(self) -> str:
+        """Return what to check if the server can't be reached."""
+        return _NETWORK_HINT if self.proxy is None else _PROXY_HINT
+
+    @classmethod
+    async def find(cls, url: str, ca_file: str | None, trust: Trust) -> Self:
+        """Return the route to a server, according to the files and the environment now.
+
+        Raises:
+            OSError: the certificate authorities can't be read.
+            NotSent: the proxy's URL is invalid.
+        """
+        parts = urlsplit(url)
+        if parts.scheme == "http":  # loopback: a proxy would read the password
+            return cls(url, None, None)
+        proxy = await _proxy(parts.hostname or "", trust)
+        return cls(url, await trust.context(ca_file), proxy)
+
+
+async def _proxy(host: str, trust: Trust) -> httpcore.Proxy | None:
+    """Return the proxy to a host that $HTTPS_PROXY, $ALL_PROXY and $NO_PROXY name.
+
+    Raises as `Route.find` does.
+    """
+    proxies = getproxies()
+    named = proxies.get("https") or proxies.get("all")
+    if not named or proxy_bypass(host):
+        return None
+    try:
+        url = named if "://" in named else f"http://{named}"
+        parts, place = urlsplit(url), httpcore.URL(url)
+    except ValueError:
+        raise unreachable("the proxy's URL is invalid", _PROXY_HINT) from None
+    if parts.scheme not in {"http", "https"} or not place.host:
+        raise unreachable("the proxy's URL is invalid", _PROXY_HINT)
+    auth = unquote(parts.username or "").encode(), unquote(parts.password or "").encode()
+    trusted = await trust.context(None) if parts.scheme == "https" else None
+    return httpcore.Proxy(place, auth if any(auth) else None, ssl_context=trusted)
+
+
 @final
-class _Bounded(ByteStream):
+class Network(httpcore.AsyncNetworkBackend):
+    """Connects for httpcore. `hint`: what to check if that fails."""
+
+    def __init__(self, hint: str) -> None:
+        self._hint = hint
+
+    async def connect_tcp(
+        self, host: str, port: int, *_: object, **__: object
+    ) -> httpcore.AsyncNetworkStream:
+        """Connect over TCP.
+
+        Raises:
+            NotSent: connecting failed.
+        """
+        try:
+            return _Stream(await anyio.connect_tcp(host.strip("[]"), port))
+        except (OSError, UnicodeError) as error:  # here: httpcore drops the cause of an exception
+            raise unreachable(reason(error), self._hint) from None
+
+
+@final
+class _Stream(httpcore.AsyncNetworkStream, ByteStream):
     """A connection that delivers a limited number of bytes, in a limited number of pieces.
 
-    It is below TLS, so it also counts bytes that never become part of the answer.
+    There is one below TLS too (httpcore's own network would allow only one above it), so it also
+    counts bytes that never become part of the response.
     """
 
     def __init__(self, stream: ByteStream) -> None:
@@ -226,11 +156,48 @@ class _Bounded(ByteStream):
             raise TooMuch
         return received
 
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        await checkpoint()  # TLS may have the next piece already, and then nothing is waited for
+        try:
+            return await self.receive(PIECE)
+        except EndOfStream:
+            return b""
+
     async def send(self, item: bytes) -> None:
         await self._stream.send(item)
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        try:
+            await self.send(buffer)
+        except BrokenResourceError as error:  # httpcore then reads a response that came before
+            raise httpcore.WriteError from error
 
     async def send_eof(self) -> None:
         await self._stream.send_eof()
 
     async def aclose(self) -> None:
-        await self._stream.aclose()
+        with anyio.CancelScope(shield=True):  # else what wasn't read stays in its buffer
+            await self._stream.aclose()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        host = (server_hostname or "").strip("[]")
+        try:
+            return _Stream(
+                await TLSStream.wrap(
+                    self, ssl_context=ssl_context, hostname=host, standard_compatible=False
+                )
+            )
+        except BaseException as error:
+            await self.aclose()  # httpcore doesn't if it is cancelled
+            match error:
+                case ssl.SSLCertVerificationError():
+                    raise unreachable("its TLS certificate can't be trusted", _TRUST_HINT) from None
+                case ssl.SSLError() | EndOfStream() | BrokenResourceError() | TooMuch():
+                    raise unreachable("TLS failed", _TLS_HINT) from None
+                case _:
+                    raise

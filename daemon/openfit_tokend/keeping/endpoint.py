@@ -8,10 +8,9 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, final
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import anyio
-import h11
 
 from openfit_token.errors import Unavailable
 from openfit_tokend.core import oauth
@@ -22,8 +21,8 @@ from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import Login, Refresh
 from openfit_tokend.core.settings import Profile
 from openfit_tokend.host import clock, log
-from openfit_tokend.keeping.connecting import NotSent, Route, TooMuch, reason
-from openfit_tokend.keeping.http_exchange import Response, Target, ask
+from openfit_tokend.keeping.connecting import NotSent, Route, reason
+from openfit_tokend.keeping.http_exchange import NoResponse, ask
 from openfit_tokend.keeping.trust import READ_TIME, Trust
 from openfit_tokend.keeping.turns import Turns
 
@@ -101,8 +100,8 @@ class Endpoint:
         with self._shielded(REVOKE_TIMEOUT), anyio.move_on_after(REVOKE_TIMEOUT):
             try:
                 route = await self._route(profile)
-                await _ask(route, profile, "POST", oauth.REVOCATION_PATH, form)
-            except Exception:  # noqa: BLE001 -- best-effort: the token expires anyway
+                await ask(route, "POST", oauth.REVOCATION_PATH, urlencode(form).encode())
+            except (NotSent, NoResponse):  # best-effort: the token expires anyway
                 log.debug("revocation_failed", profile=profile.name)
 
     async def probe(self, profile: Profile) -> Probe | oauth.Failure:
@@ -110,8 +109,8 @@ class Endpoint:
         try:
             with anyio.fail_after(REQUEST_TIMEOUT):
                 route = await self._route(profile)
-                answer = await _ask(route, profile, "GET", oauth.TOKEN_PATH, {})
-        except Exception as error:  # noqa: BLE001 -- each is one reason why it isn't reached
+                answer = await ask(route, "GET", oauth.TOKEN_PATH, b"")
+        except (NotSent, NoResponse, TimeoutError) as error:
             return _lost(error)
         return Probe(answer.status, answer.headers.get("date"))
 
@@ -171,39 +170,22 @@ async def _exchange(route: Route, order: Order) -> Reply:
     sent = clock.boot()
     try:
         with anyio.fail_after(REQUEST_TIMEOUT):
-            answer = await _ask(route, profile, "POST", oauth.TOKEN_PATH, form)
-    except Exception as error:  # noqa: BLE001 -- whatever the reason, the answer is lost
+            answer = await ask(route, "POST", oauth.TOKEN_PATH, urlencode(form).encode())
+    except (NotSent, NoResponse, TimeoutError) as error:
         return Reply(sent, _lost(error))
     said = oauth.meaning(request, profile.identity.scope, answer.status, answer.body)
     return Reply(sent, said, oauth.retry_after(answer.headers.get("retry-after"), clock.wall()))
 
 
-async def _ask(
-    route: Route, profile: Profile, method: str, path: str, form: oauth.Form
-) -> Response:
-    url = urlsplit(profile.identity.id_server)
-    async with route.connected() as stream:
-        # From here on the form may have been sent.
-        return await ask(
-            stream, Target(method, url.netloc, url.path + path), urlencode(form).encode()
-        )
-
-
-def _lost(error: Exception) -> oauth.Failure:
+def _lost(error: NotSent | NoResponse | TimeoutError) -> oauth.Failure:
     """Return what it means that a request ended with this error."""
     match error:
         case NotSent(message=message, hint=hint):
             return _failure(message, hint)
         case TimeoutError():
             return _no_answer(f"no answer within {REQUEST_TIMEOUT:.0f} s")
-        case TooMuch():
-            return _no_answer("the token server's answer is too long, or in too many pieces")
-        case h11.RemoteProtocolError():
-            return _no_answer("the token server's answer was cut off, or isn't HTTP")
-        case anyio.BrokenResourceError() | OSError():
-            return _no_answer("the connection broke before the answer came")
-        case _:
-            return _no_answer(f"the request failed ({type(error).__name__})")
+        case NoResponse():
+            return _no_answer(str(error))
 
 
 def _failure(message: str, hint: str | None) -> oauth.Failure:

@@ -1,39 +1,29 @@
-"""HTTP over a stream: one request and one response, with nothing left over from either.
+"""HTTP with httpx: one request and one response, with nothing left over from either.
 
-h11 parses the bytes. The event loop gets a turn between two pieces, so that a response in a hundred
-thousand parts doesn't delay anybody else. The stream (`keeping/connecting.py`) limits the bytes and
-pieces.
+Each request has its own client, pool and connection. A pooled connection may be closed by the server
+meanwhile: that would look like a lost response, and cost a refresh token.
 """
 
-from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from math import inf
+from typing import Final, Self, final
 
-import h11
-from anyio import EndOfStream
-from anyio.abc import ByteStream
-from anyio.lowlevel import checkpoint
+import anyio
+import httpcore
+import httpx
+from anyio import BrokenResourceError, CancelScope, ClosedResourceError
 
 from openfit_tokend import __version__
 from openfit_tokend.core.oauth import MAX_BODY
+from openfit_tokend.keeping.connecting import Network, NotSent, Route, TooMuch, reason, unreachable
 
-PIECE: Final = 1024
-"""Bytes that are read and parsed at a time: a hundred parts of a response, or a millisecond."""
-MAX_HEAD: Final = 64 * 1024
-"""Bytes of the headers of a response."""
-
-Headers: TypeAlias = Sequence[tuple[str, str]]
-
-_AGENT: Final = ("user-agent", f"openfit-tokend/{__version__}")
+CONNECT_TIMEOUT: Final = 10.0
+"""Seconds to look up the name, connect, get through a proxy and negotiate TLS."""
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """The target of a request: `host` as in its Host header."""
-
-    method: str
-    host: str
-    path: str
+class NoResponse(Exception):
+    """The request may have been sent, and its response is lost. The message is for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,81 +31,136 @@ class Response:
     """A response. `body` None: too large for a token's."""
 
     status: int
-    headers: dict[str, str]
+    headers: httpx.Headers
     body: bytes | None
 
 
-async def ask(stream: ByteStream, target: Target, form: bytes) -> Response:
+async def ask(route: Route, method: str, path: str, content: bytes) -> Response:
     """Send a form, or nothing if it is empty, and return the response.
 
     Raises:
-        h11.RemoteProtocolError: it isn't HTTP, or ends too soon.
-        BrokenResourceError: the connection broke.
-        TooMuch: it has too many bytes or pieces.
+        NotSent: the form was certainly not sent.
+        NoResponse: it may have been sent.
     """
-    headers = [
-        ("host", target.host),
-        ("accept", "application/json"),
-        ("accept-encoding", "identity"),  # so that a small body can't expand to a huge one
-        ("connection", "close"),
-        _AGENT,
-    ]
-    if form:
-        headers.append(("content-type", "application/x-www-form-urlencoded"))
-        headers.append(("content-length", str(len(form))))
-    http = await _sent(stream, target.method, target.path, headers, form)
-    response = await _response(http, stream)
-    body = await _body(http, stream)
-    fields = {name.decode(): value.decode("latin-1") for name, value in response.headers}
-    return Response(response.status_code, fields, body)
-
-
-async def tunnel(stream: ByteStream, place: str, headers: Headers) -> int:
-    """Ask a proxy to connect us to a `host:port`; return its status: 2xx means yes.
-
-    Raises as `ask` does.
-    """
-    http = await _sent(stream, "CONNECT", place, [("host", place), _AGENT, *headers], b"")
-    response = await _response(http, stream)
-    if http.trailing_data[0]:
-        raise h11.RemoteProtocolError("it speaks before it is asked")
-    return response.status_code
-
-
-async def _sent(
-    stream: ByteStream, method: str, path: str, headers: Headers, form: bytes
-) -> h11.Connection:
-    http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
-    request = h11.Request(method=method, target=path, headers=list(headers))
-    sent = [http.send(request), http.send(h11.Data(form)), http.send(h11.EndOfMessage())]
-    await stream.send(b"".join(part for part in sent if part))
-    return http
-
-
-async def _response(http: h11.Connection, stream: ByteStream) -> h11.Response:
-    while True:
-        event = await _next_event(http, stream)
-        if isinstance(event, h11.Response):
-            return event
-        if not isinstance(event, h11.InformationalResponse):
-            raise h11.RemoteProtocolError("no response")
-
-
-async def _body(http: h11.Connection, stream: ByteStream) -> bytes | None:
-    """Return a body as it came; None: too large for a token's."""
-    body = bytearray()
-    while isinstance(event := await _next_event(http, stream), h11.Data):
-        body += event.data
-        if len(body) > MAX_BODY:
-            return None
-    return bytes(body)
-
-
-async def _next_event(http: h11.Connection, stream: ByteStream) -> object:
-    while (event := http.next_event()) is h11.NEED_DATA:
-        await checkpoint()  # TLS may already have the next piece, and then `receive` doesn't wait
+    with anyio.move_on_after(CONNECT_TIMEOUT) as connecting:
+        form = _Form(content, connecting)
         try:
-            http.receive_data(await stream.receive(PIECE))
-        except EndOfStream:
-            http.receive_data(b"")
-    return event
+            url = httpx.URL(route.url + path)
+            request = httpx.Request(method, url, headers=_headers(url, content), stream=form)
+            async with httpx.AsyncClient(
+                transport=_Transport(route),
+                trust_env=False,
+                follow_redirects=False,
+                timeout=None,  # noqa: S113 -- the caller limits the time
+            ) as client:
+                response = await client.send(request, stream=True)
+                return Response(
+                    response.status_code, response.headers, await _body(client, response)
+                )
+        except Exception as error:  # noqa: BLE001 -- each is a reason why there is no response
+            raise (_no_response(error) if form.asked else _not_sent(error, route)) from None
+    raise unreachable(f"no connection within {CONNECT_TIMEOUT:.0f} s", route.hint)
+
+
+def _headers(url: httpx.URL, content: bytes) -> dict[str, str]:
+    headers = {
+        "host": url.netloc.decode(),
+        "accept": "application/json",
+        "accept-encoding": "identity",  # so that a small body can't expand to a huge one
+        "connection": "close",
+        "user-agent": f"openfit-tokend/{__version__}",
+    }
+    if content:
+        headers["content-type"] = "application/x-www-form-urlencoded"
+        headers["content-length"] = str(len(content))
+    return headers
+
+
+async def _body(client: httpx.AsyncClient, response: httpx.Response) -> bytes | None:
+    """Return a body as it came, or None if it is too large for a token's."""
+    body = bytearray()
+    with suppress(ClosedResourceError):
+        async for part in response.aiter_raw():
+            body += part
+            if len(body) > MAX_BODY:
+                await client.aclose()  # the next read fails; `break` would leave generators open
+    return bytes(body) if len(body) <= MAX_BODY else None
+
+
+def _not_sent(error: Exception, route: Route) -> NotSent:
+    match error:
+        case NotSent():
+            return error
+        case httpcore.ProxyError():
+            what = f"the proxy refused: it answered {str(error)[:3]}"
+        case httpcore.ProtocolError() | BrokenResourceError() | TooMuch() if route.proxy:
+            what = "the proxy closed the connection, or isn't a proxy"
+        case _:
+            what = reason(error)
+    return unreachable(what, route.hint)
+
+
+def _no_response(error: Exception) -> NoResponse:
+    match error:
+        case TooMuch():
+            return NoResponse("the token server's answer is too long, or in too many pieces")
+        case httpcore.ProtocolError():
+            return NoResponse("the token server's answer was cut off, or isn't HTTP")
+        case BrokenResourceError() | OSError():
+            return NoResponse("the connection broke before the answer came")
+        case _:
+            return NoResponse(f"the request failed ({type(error).__name__})")
+
+
+@final
+class _Form(httpx.AsyncByteStream):
+    """A form that notes when it is asked for: until then it can't have been sent.
+
+    The headers may have been, but they announce a form, so no server acts on them alone.
+    """
+
+    def __init__(self, content: bytes, connecting: CancelScope) -> None:
+        self.asked = False
+        self._content = content
+        self._connecting = connecting
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        self.asked = True
+        self._connecting.deadline = inf
+        content, self._content = self._content, b""  # so that the secret isn't kept
+        if not content:
+            raise StopAsyncIteration
+        return content
+
+
+@final
+class _Transport(httpx.AsyncBaseTransport):
+    """A transport like httpx's own, with a pool for one connection over our network."""
+
+    def __init__(self, route: Route) -> None:
+        self._pool = httpcore.AsyncConnectionPool(
+            ssl_context=route.trusted,
+            proxy=route.proxy,
+            max_connections=1,
+            max_keepalive_connections=0,
+            network_backend=Network(route.hint),
+        )
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        url = httpcore.URL(str(request.url))
+        if b":" in url.host:
+            url.host = b"[%b]" % url.host  # httpcore's CONNECT lacks the brackets
+        response = await self._pool.handle_async_request(
+            httpcore.Request(
+                request.method, url, headers=request.headers.raw, content=request.stream
+            )
+        )
+        return httpx.Response(
+            response.status, headers=response.headers, content=response.aiter_stream()
+        )
+
+    async def aclose(self) -> None:
+        await self._pool.aclose()

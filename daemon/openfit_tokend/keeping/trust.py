@@ -54,7 +54,6 @@ def _read(ca_file: str | None, cached: _Cached | None) -> _Cached:
         return cached
     # Not `cadata`: that is read without letting other threads run.
     context = ssl.create_default_context(cafile=file, capath=":".join(directories) or None)
-    context.set_alpn_protocols(["http/1.1"])
     return _Cached(source, context)
 
 

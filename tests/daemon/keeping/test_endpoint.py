@@ -414,7 +414,34 @@ async def test_https_goes_over_the_proxy_of_the_environment(
     assert proxy.requests[0].startswith(b"CONNECT ids.example.org:443 HTTP/1.1\r\n")
     assert b"horse" not in b"".join(proxy.requests)
     assert kind_of(reply) is Kind.TRANSIENT
-    assert "the proxy refused" in message_of(reply)
+    assert "the proxy refused: it answered 403" in message_of(reply)
+
+
+async def test_a_proxy_is_told_the_place_and_the_password_that_it_wants(
+    monkeypatch: pytest.MonkeyPatch, endpoint: Endpoint
+) -> None:
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    with raw_server(sending(response("403 Forbidden"))) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("//", "//me:p%40ss@"))
+
+        await log_in(endpoint, "https://[2001:db8::1]:8443")
+
+    first, *lines = proxy.requests[0].split(b"\r\n")
+    assert first == b"CONNECT [2001:db8::1]:8443 HTTP/1.1"
+    assert b"proxy-authorization: basic bwu6cebzcw==" in [line.lower() for line in lines]
+
+
+@pytest.mark.parametrize("url", ["socks5://127.0.0.1:9", "http://", "http://[", "127.0.0.1:port"])
+async def test_a_proxy_that_cannot_be_used_is_said_and_not_gone_round(
+    url: str, monkeypatch: pytest.MonkeyPatch, endpoint: Endpoint
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", url)
+
+    reply = await log_in(endpoint, "https://ids.example.org")
+
+    assert kind_of(reply) is Kind.TRANSIENT
+    assert "the proxy's URL is invalid (check HTTPS_PROXY" in message_of(reply)
 
 
 # Turns, and who may cancel what

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from anyio import BrokenResourceError
 from anyio.abc import ByteStream
 from anyio.lowlevel import checkpoint
 
@@ -19,10 +20,11 @@ from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import Login, Refresh
 from openfit_tokend.core.settings import Identity, Profile
 from openfit_tokend.host import clock
-from openfit_tokend.keeping import connecting
+from openfit_tokend.keeping import connecting, http_exchange
 from openfit_tokend.keeping import endpoint as endpoint_module
+from openfit_tokend.keeping.connecting import Route
 from openfit_tokend.keeping.endpoint import Endpoint, Order, Reply
-from openfit_tokend.keeping.http_exchange import Target, ask
+from openfit_tokend.keeping.http_exchange import ask
 from raw_server import Behaviour, raw_server, response, sending
 
 GRANTED = b'{"access_token": "abc", "refresh_token": "r2", "expires_in": 3600}'
@@ -118,9 +120,56 @@ class Ready(ByteStream):
         pass
 
 
-async def test_others_have_their_turn_after_each_kilobyte_of_an_answer() -> None:
+class Breaking(Ready):
+    """A connection that lets so many writes through, and breaks where there is nothing to read."""
+
+    def __init__(self, data: bytes, writes: int) -> None:
+        super().__init__(data)
+        self._writes = writes
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        received = await super().receive(max_bytes)
+        if not received:
+            raise BrokenResourceError
+        return received
+
+    async def send(self, item: bytes) -> None:
+        self._writes -= 1
+        if self._writes < 0:
+            raise BrokenResourceError
+        await super().send(item)
+
+
+@pytest.mark.parametrize(
+    ("writes", "answer", "kind"),
+    [
+        (0, b"", Kind.TRANSIENT),
+        (1, b"", Kind.UNCERTAIN),
+        (2, b"", Kind.UNCERTAIN),
+        (1, response("200 OK", GRANTED), None),
+    ],
+    ids=["nothing", "headers", "all", "headers, and an answer"],
+)
+async def test_a_form_counts_as_sent_as_soon_as_its_headers_were(
+    writes: int, answer: bytes, kind: Kind | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def connect_tcp(_host: str, _port: int) -> Breaking:
+        return Breaking(answer, writes)
+
+    monkeypatch.setattr(anyio, "connect_tcp", connect_tcp)
+
+    reply = await Endpoint().request(order("http://localhost", Login()))
+
+    assert (reply.meaning.kind if isinstance(reply.meaning, Failure) else None) is kind
+
+
+async def test_others_have_their_turn_after_each_kilobyte_of_an_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     turns, early = 0, 5 * EARLY
-    stream = Ready(early + response("200 OK", GRANTED))
+
+    async def connect_tcp(_host: str, _port: int) -> Ready:
+        return Ready(early + response("200 OK", GRANTED))
 
     async def take_turns() -> None:
         nonlocal turns
@@ -128,9 +177,10 @@ async def test_others_have_their_turn_after_each_kilobyte_of_an_answer() -> None
             await checkpoint()
             turns += 1
 
+    monkeypatch.setattr(anyio, "connect_tcp", connect_tcp)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(take_turns)
-        answer = await ask(stream, Target("POST", "localhost", "/"), b"form")
+        answer = await ask(Route("http://localhost", None, None), "POST", "/", b"form")
         assert (answer.status, answer.body) == (200, GRANTED)
         tasks.cancel_scope.cancel()
 
@@ -153,7 +203,7 @@ async def test_an_answer_in_more_pieces_than_a_token_needs_is_broken_off() -> No
 async def test_a_server_that_never_agrees_on_tls_is_given_up_and_costs_no_login(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connecting, "CONNECT_TIMEOUT", 0.3)
+    monkeypatch.setattr(http_exchange, "CONNECT_TIMEOUT", 0.3)
     with raw_server(silent) as server:
         async with daemon_inside(
             tmp_path, profile(server.url.replace("http:", "https:"))
@@ -167,7 +217,7 @@ async def test_a_server_that_never_agrees_on_tls_is_given_up_and_costs_no_login(
 async def test_a_proxy_that_never_answers_is_given_up_and_costs_no_login(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connecting, "CONNECT_TIMEOUT", 0.3)
+    monkeypatch.setattr(http_exchange, "CONNECT_TIMEOUT", 0.3)
     with raw_server(silent) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
         async with daemon_inside(tmp_path, profile("https://ids.example.org")) as daemon:

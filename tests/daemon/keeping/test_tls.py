@@ -19,7 +19,7 @@ from daemons import RunningDaemon, profile, running_daemon
 from emulators import RunningEmulator, running_emulator
 from inside import async_await_that, daemon_inside
 from openfit_tokend.emulator.server import Address
-from openfit_tokend.keeping import connecting
+from openfit_tokend.keeping import http_exchange
 from raw_server import Behaviour, raw_server, response, sending
 
 pytestmark = pytest.mark.system
@@ -147,7 +147,7 @@ async def test_a_server_that_takes_no_connection_was_surely_not_reached(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its queue is full, so it doesn't even answer."""
-    monkeypatch.setattr(connecting, "CONNECT_TIMEOUT", 0.5)
+    monkeypatch.setattr(http_exchange, "CONNECT_TIMEOUT", 0.5)
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, ExitStack() as stack:
         for _ in range(4):  # as many as Linux lets into a queue of 0, and more
             waiting = stack.enter_context(socket.socket())

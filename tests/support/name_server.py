@@ -1,16 +1,40 @@
-"""A name server that knows one answer: every name is 127.0.0.1."""
+"""Two name servers: to one every name is 127.0.0.1, the other never answers."""
 
+import os
+import shutil
 import socket
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Event, Thread
 from typing import Final
+
+import pytest
 
 _HEADER: Final = 12
 """Bytes before the question (RFC 1035, section 4.1.1)."""
 _ANSWER: Final = b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04\x7f\x00\x00\x01"
 """The name as in the question, type A, class IN, 60 s, 127.0.0.1."""
 _TYPE_A: Final = b"\x00\x01"
+_WITH_RESOLV_CONF: Final = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
+
+needs_another_name_server = pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("unshare") is None,
+    reason="needs root: to name another name server",
+)
+
+
+@contextmanager
+def silent_name_server(directory: Path) -> Generator[tuple[str, ...]]:
+    """Take questions and never answer; give the words before a command whose name server it is."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        own = os.getpid()  # two at one address would be one too many
+        address = f"127.77.{own // 250 % 250}.{own % 250 + 1}"
+        server.bind((address, 53))
+        resolv_conf = directory / "resolv.conf"
+        resolv_conf.write_text(f"nameserver {address}\noptions timeout:30 attempts:5\n")
+        mounts = ("unshare", "--mount", "--propagation=private")
+        yield (*mounts, "sh", "-c", _WITH_RESOLV_CONF, str(resolv_conf))
 
 
 @contextmanager

@@ -1,8 +1,5 @@
 """Names that can't be looked up hold up those alone who need them. The name server is one that never answers."""
 
-import os
-import shutil
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,33 +7,23 @@ import pytest
 
 from daemons import RunningDaemon, prepared_daemon, profile
 from emulators import RunningEmulator
+from name_server import needs_another_name_server, silent_name_server
 
-ADDRESS = "127.0.0.77"
-WITH_RESOLV_CONF = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
 SILENT = tuple(f"silent-{number}" for number in range(12))
 
-pytestmark = pytest.mark.skipif(
-    os.geteuid() != 0 or shutil.which("unshare") is None,
-    reason="needs root: to name another name server",
-)
+pytestmark = needs_another_name_server
 
 
 @pytest.fixture
 def daemon(tmp_path: Path, emulator: RunningEmulator) -> Iterator[RunningDaemon]:
     """A daemon with twelve profiles that hang, and at last one that is well."""
-    resolv_conf = tmp_path / "resolv.conf"
-    resolv_conf.write_text(f"nameserver {ADDRESS}\noptions timeout:30 attempts:5\n")
     hanging = [profile(f"https://{name}.example", name) for name in SILENT]
     well = profile(emulator.url.replace("127.0.0.1", "localhost"), "well")
     with (
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as name_server,
+        silent_name_server(tmp_path) as launcher,
         prepared_daemon(*hanging, well) as daemon,
     ):
-        name_server.bind((ADDRESS, 53))
-        daemon.launcher = (
-            *("unshare", "--mount", "--propagation=private"),
-            *("sh", "-c", WITH_RESOLV_CONF, str(resolv_conf)),
-        )
+        daemon.launcher = launcher
         daemon.start()
         yield daemon
 

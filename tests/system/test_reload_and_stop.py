@@ -1,5 +1,6 @@
 """Reload and stop: what is going on goes on, what is refused is said, what waits is told."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -175,11 +176,16 @@ def test_a_file_that_cannot_be_used_at_all_changes_nothing() -> None:
 
 def test_a_socket_setting_is_said_to_need_a_restart_as_long_as_another_is_in_force() -> None:
     with running_daemon(NOWHERE) as daemon:
-        for changed, said in (("0660", 1), ("0660", 2), ("", 2), ("0666", 3)):
+        for changed in ("0660", "0660", "", "0666"):
             top = f'socket_mode = "{changed}"' if changed else ""
             daemon.write_config(top, NOWHERE)
             daemon.call("reload")
-            assert daemon.log().count("event=restart_needed") == said
+
+        # A thread writes the log: the answer to a reload may come before its lines.
+        expected = (
+            ["reloaded", "restart_needed"] * 2 + ["reloaded"] + ["reloaded", "restart_needed"]
+        )
+        await_that(lambda: re.findall(r"event=(re\w+ed)", daemon.log()) == expected, daemon.log)
 
 
 def test_many_hangups_in_a_row_do_no_harm() -> None:

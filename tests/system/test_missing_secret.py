@@ -68,6 +68,6 @@ def test_a_secret_that_is_not_stored_is_logged_once_and_the_hint_names_the_profi
         daemon.call("logout", profile="other")
         error = outcome(lambda: daemon.call("get_token", profile="other"))
         assert isinstance(error, LoggedOut)
-        assert error.hint == "openfit-token login --profile other lets it in again"
+        assert error.hint == "to log it in again: openfit-token login --profile other"
         assert isinstance(outcome(lambda: daemon.call("login", profile="other")), SecretUnavailable)
         assert daemon.log().count("event=login_failed") == 2  # a token came in between

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Self
 
 import pytest
+from openfit_token._cli.shells import SHELLS
 
 from fake_daemon import FakeDaemon, always, silent
-from openfit_token.cli import completion
-from openfit_token.cli import run as run_words
-from openfit_token.cli.shells import SHELLS
+from openfit_token._cli import completion
+from openfit_token._cli import run as run_words
 from processes import environment
 
 pytestmark = pytest.mark.system
@@ -43,7 +43,7 @@ def scripts(place: Path, capsys: pytest.CaptureFixture[str]) -> Path:
         assert run_words(["completion", shell]) == 0
         (place / f"script.{shell}").write_text(capsys.readouterr().out)
     command = place / "openfit-token"
-    command.write_text(f"#!{sys.executable}\nfrom openfit_token.cli import main\nmain()\n")
+    command.write_text(f"#!{sys.executable}\nfrom openfit_token._cli import main\nmain()\n")
     command.chmod(0o755)
     return place
 

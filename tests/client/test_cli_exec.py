@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fake_daemon import FakeDaemon, always, failing, token_fields
-from openfit_token.cli import run as run_words
+from openfit_token._cli import run as run_words
 from openfit_token.errors import Unavailable
 from processes import OPENFIT_TOKEN, environment
 

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Self
 
 import pytest
+from openfit_token._cli.status.table import described
 
 from fake_daemon import FakeDaemon, always
-from openfit_token.cli import run as run_words
-from openfit_token.cli.status.table import described
+from openfit_token._cli import run as run_words
 from openfit_tokend.host import clock
 from processes import environment
 
@@ -30,7 +30,7 @@ PATIENCE = 10.0
 WIDE = 90
 QUICK = [
     *(sys.executable, "-c"),
-    "import openfit_token.cli as c, openfit_token.cli.status.repeated as r; r._EACH = 0.05; c.main()",
+    "import openfit_token._cli as c, openfit_token._cli.status.repeated as r; r._EACH = 0.05; c.main()",
 ]
 """The command, which looks oftener than each second."""
 UP = re.compile(rb"\x1b\[(\d+)A")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fake_daemon import FakeDaemon, Request, token_fields
-from openfit_token.cli import run
+from openfit_token._cli import run
 
 HOSTILE: tuple[object, ...] = (
     *(None, -1, 1e308, inf, nan),

@@ -54,9 +54,9 @@ def test_importing_the_client_loads_nothing_slow() -> None:
 def test_the_command_get_loads_nothing_slow(place: Path) -> None:
     with FakeDaemon(place / "s", always(token_fields())) as daemon:
         loaded = _loaded_by(
-            "from openfit_token.cli import run; run(sys.argv[1:])",
+            "from openfit_token._cli import run; run(sys.argv[1:])",
             *("get", "--socket", daemon.path, "--format", "header", "--wait=5"),
         )
 
     assert loaded & SLOW == set()
-    assert "openfit_token.cli.get" in loaded
+    assert "openfit_token._cli.get" in loaded

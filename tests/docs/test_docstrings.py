@@ -15,7 +15,7 @@ from daemons import RunningDaemon
 MODULES = [
     importlib.import_module(found.name)
     for found in pkgutil.walk_packages(openfit_token.__path__, "openfit_token.")
-    if not found.name.startswith("openfit_token.cli")
+    if "_cli" not in found.name.split(".")
 ]
 AT_HAND = {"anyio": anyio, "get_token": openfit_token.get_token}
 """What an example may use besides its own module's names."""

@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SHOWN = (
     ROOT / "README.md",
-    *sorted((ROOT / "client/openfit_token/cli").glob("*.py")),
+    *sorted((ROOT / "client/openfit_token/_cli").glob("*.py")),
     *sorted((ROOT / "daemon/openfit_tokend/cli").rglob("*.*")),
     *sorted((ROOT / "docs/man").iterdir()),
 )
@@ -28,7 +28,7 @@ def test_no_command_puts_a_token_where_all_users_can_read_it(path: Path) -> None
 
 
 def test_the_first_request_that_help_shows_keeps_the_token_out_of_the_arguments() -> None:
-    text = (ROOT / "client/openfit_token/cli/command_line/texts.py").read_text()
+    text = (ROOT / "client/openfit_token/_cli/command_line/texts.py").read_text()
 
     first = next(line for line in text.splitlines() if "curl" in line)
     assert "openfit-token get --format curl | curl -K -" in first

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 import pytest
 
-from openfit_token.cli import run as run_words
+from openfit_token._cli import run as run_words
 
 _VERDICT: Final = re.compile(r"\[( OK |WARN|FAIL)\] (\S+) +(.*)")
 

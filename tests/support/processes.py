@@ -9,7 +9,7 @@ import openfit_token
 OPENFIT_TOKEN = [
     sys.executable,
     "-c",
-    "import sys; from openfit_token.cli import main; sys.exit(main())",
+    "import sys; from openfit_token._cli import main; sys.exit(main())",
 ]
 
 

@@ -6,8 +6,9 @@ import sys
 from collections.abc import Sequence
 from typing import Final, NoReturn
 
-from openfit_token.cli.output import OutputFailed, ReaderLeft
-from openfit_token.cli.shells import SHELLS
+from openfit_token._cli.output import OutputFailed, ReaderLeft
+from openfit_token._cli.shells import SHELLS
+
 from openfit_tokend import __version__
 from openfit_tokend.host.log import FORMATS, LEVELS
 from openfit_tokend.host.signals import NO_TERMINAL, hold_back_hangups
@@ -110,7 +111,7 @@ def _run(arguments: list[str]) -> int:  # noqa: PLR0911 -- one for each command
 
             return reload(options.config, options.socket)
         case "completion":
-            from openfit_token.cli.completion import script
+            from openfit_token._cli.completion import script
 
             print(script(parser(), options.shell, None), end="")
             return 0

@@ -2,7 +2,8 @@
 
 import sys
 
-from openfit_token.cli.terminal import printable
+from openfit_token._cli.terminal import printable
+
 from openfit_token.errors import TokenError
 
 

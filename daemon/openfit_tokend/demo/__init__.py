@@ -17,7 +17,8 @@ from importlib.util import find_spec
 from types import FrameType
 from typing import Final, NoReturn
 
-from openfit_token.cli.output import OutputFailed, ReaderLeft
+from openfit_token._cli.output import OutputFailed, ReaderLeft
+
 from openfit_token.testing._processes import NotStarted
 from openfit_tokend.demo.play import Play
 from openfit_tokend.demo.promises import kept

@@ -12,12 +12,12 @@ from functools import partial
 from typing import NoReturn, TypeAlias, TypeVar
 
 from openfit_token import __version__
+from openfit_token._cli.command_line import texts
+from openfit_token._cli.get import FORMATS, seconds, valid_format, valid_text, wait_seconds
+from openfit_token._cli.output import put
+from openfit_token._cli.shells import SHELLS
+from openfit_token._cli.terminal import WrongUsage
 from openfit_token._shared.protocol import DEFAULT_WAIT
-from openfit_token.cli.command_line import texts
-from openfit_token.cli.get import FORMATS, seconds, valid_format, valid_text, wait_seconds
-from openfit_token.cli.output import put
-from openfit_token.cli.shells import SHELLS
-from openfit_token.cli.terminal import WrongUsage
 
 T = TypeVar("T")
 

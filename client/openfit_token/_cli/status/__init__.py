@@ -3,11 +3,11 @@
 # ruff: noqa: PLC0415 -- a probe needs one form
 from time import time  # noqa: TID251 -- the daemon tells moments; people want "in 5 min"
 
+from openfit_token._cli.formats import as_json
+from openfit_token._cli.get import profile_of
+from openfit_token._cli.output import put
+from openfit_token._cli.status.health import Answer, judge
 from openfit_token._client.blocking import TokenClient
-from openfit_token.cli.formats import as_json
-from openfit_token.cli.get import profile_of
-from openfit_token.cli.output import put
-from openfit_token.cli.status.health import Answer, judge
 
 
 def status(profile: str | None, socket: str | None, form: str, *, watch: bool) -> int:
@@ -26,7 +26,7 @@ def status(profile: str | None, socket: str | None, form: str, *, watch: bool) -
 
     found = look()
     if watch:
-        from openfit_token.cli.status.repeated import repeat
+        from openfit_token._cli.status.repeated import repeat
 
         repeat(found, look, _shown, form)
     put(_shown(found, form))
@@ -39,10 +39,10 @@ def _shown(found: Answer, form: str) -> str:
         case "json":
             return as_json(found)
         case "openmetrics":
-            from openfit_token.cli.status.open_metrics import exposition
+            from openfit_token._cli.status.open_metrics import exposition
 
             return exposition(found)
         case _:
-            from openfit_token.cli.status.table import for_this_terminal
+            from openfit_token._cli.status.table import for_this_terminal
 
             return for_this_terminal(found, time())

@@ -1,4 +1,4 @@
-"""What a command line orders, unless `openfit_token.cli.get.quick` has read it."""
+"""What a command line orders, unless `openfit_token._cli.get.quick` has read it."""
 
 # ruff: noqa: PLC0415 -- each command loads its own modules
 from argparse import Namespace
@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
-from openfit_token.cli.command_line.parser import parser
-from openfit_token.cli.get import Get
-from openfit_token.cli.terminal import WrongUsage
+from openfit_token._cli.command_line.parser import parser
+from openfit_token._cli.get import Get
+from openfit_token._cli.terminal import WrongUsage
 
 Command = Callable[[], int]
 """Does what the command line says, and returns the exit status."""
@@ -63,7 +63,7 @@ def _get(given: Namespace) -> Command:
 
 
 def _status(given: Namespace) -> Command:
-    from openfit_token.cli.status import status
+    from openfit_token._cli.status import status
 
     if given.watch and given.form == "openmetrics":
         raise WrongUsage(
@@ -73,31 +73,31 @@ def _status(given: Namespace) -> Command:
 
 
 def _refresh(given: Namespace) -> Command:
-    from openfit_token.cli.replace import refresh
+    from openfit_token._cli.replace import refresh
 
     return partial(refresh, given.profile, given.socket, given.wait, given.format)
 
 
 def _refuse(given: Namespace) -> Command:
-    from openfit_token.cli.replace import refuse
+    from openfit_token._cli.replace import refuse
 
     return partial(refuse, given.id, given.profile, given.socket, given.wait, given.format)
 
 
 def _login(given: Namespace) -> Command:
-    from openfit_token.cli.operator import login
+    from openfit_token._cli.operator import login
 
     return partial(login, given.profile, given.socket, given.wait, ask=given.ask)
 
 
 def _logout(given: Namespace) -> Command:
-    from openfit_token.cli.operator import logout
+    from openfit_token._cli.operator import logout
 
     return partial(logout, given.profile, given.socket)
 
 
 def _exec(given: Namespace) -> Command:
-    from openfit_token.cli.exec import execute
+    from openfit_token._cli.exec import execute
 
     words = given.words[1:] if given.words[:1] == ["--"] else given.words
     if not words:
@@ -109,26 +109,26 @@ def _exec(given: Namespace) -> Command:
 
 
 def _watch(given: Namespace) -> Command:
-    from openfit_token.cli.watch import watch
+    from openfit_token._cli.watch import watch
 
     words = given.words[1:] if given.words[:1] == ["--"] else given.words
     return partial(watch, given.profile, given.socket, words)
 
 
 def _doctor(given: Namespace) -> Command:
-    from openfit_token.cli.doctor import doctor
+    from openfit_token._cli.doctor import doctor
 
     return partial(doctor, given.profile, given.socket)
 
 
 def _completion(given: Namespace) -> Command:
-    from openfit_token.cli.completion import completion
+    from openfit_token._cli.completion import completion
 
     return partial(completion, parser(), given.shell)
 
 
 def _profiles(given: Namespace) -> Command:
-    from openfit_token.cli.completion import profiles
+    from openfit_token._cli.completion import profiles
 
     return partial(profiles, given.socket)
 

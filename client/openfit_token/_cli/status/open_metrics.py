@@ -7,9 +7,9 @@ format, which knows no stateset and no info, and refuses a file that has one.
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from openfit_token._cli.status.health import Answer, number, profiles_of
 from openfit_token._client.calls import fields
 from openfit_token._shared.one_line import one_line
-from openfit_token.cli.status.health import Answer, number, profiles_of
 
 STATES: Final = (
     *("empty", "logging_in", "fresh", "refreshing", "retrying", "down", "locked", "logged_out"),

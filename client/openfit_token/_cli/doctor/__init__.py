@@ -8,11 +8,11 @@ import os
 from collections.abc import Iterator
 from time import time  # noqa: TID251 -- the daemon tells moments; people want "in 5 min"
 
-from openfit_token.cli.doctor.answers import asked
-from openfit_token.cli.doctor.places import connected, placed
-from openfit_token.cli.doctor.profiles import judgement
-from openfit_token.cli.doctor.surroundings import service, variables
-from openfit_token.cli.report import Report, Verdict
+from openfit_token._cli.doctor.answers import asked
+from openfit_token._cli.doctor.places import connected, placed
+from openfit_token._cli.doctor.profiles import judgement
+from openfit_token._cli.doctor.surroundings import service, variables
+from openfit_token._cli.report import Report, Verdict
 
 
 def doctor(profile: str | None, socket: str | None) -> int:

@@ -6,8 +6,8 @@
 from dataclasses import dataclass
 from typing import Final, Literal, final
 
-from openfit_token.cli.output import put
-from openfit_token.cli.terminal import in_colour, painted, printable
+from openfit_token._cli.output import put
+from openfit_token._cli.terminal import in_colour, painted, printable
 
 _WIDTH: Final = 14
 """Columns of a name."""

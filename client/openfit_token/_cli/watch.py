@@ -9,13 +9,13 @@ from contextlib import closing
 from datetime import UTC, datetime
 from typing import NoReturn, final
 
+from openfit_token._cli.exec import not_found, unusable
+from openfit_token._cli.get import profile_of
+from openfit_token._cli.output import ReaderLeft, put
+from openfit_token._cli.terminal import complain, printable, remark
 from openfit_token._client.changes import Change, Feed
 from openfit_token._client.connection import READ, SEND_FLAGS
 from openfit_token._client.paths import connect, find
-from openfit_token.cli.exec import not_found, unusable
-from openfit_token.cli.get import profile_of
-from openfit_token.cli.output import ReaderLeft, put
-from openfit_token.cli.terminal import complain, printable, remark
 from openfit_token.errors import ProtocolViolation, TokenError
 
 _CLEAN_UP = 90.0

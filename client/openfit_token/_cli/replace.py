@@ -5,9 +5,9 @@ import sys
 from hashlib import sha256
 from time import time  # noqa: TID251 -- the daemon tells moments: was the token there before?
 
+from openfit_token._cli.get import profile_of, show
+from openfit_token._cli.terminal import WrongUsage, remark
 from openfit_token._client.blocking import TokenClient
-from openfit_token.cli.get import profile_of, show
-from openfit_token.cli.terminal import WrongUsage, remark
 
 _ID_DIGITS = 16
 """Hex digits of the SHA-256 of a token that are its id."""

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from shlex import quote
 from typing import Final
 
+from openfit_token._cli.report import Verdict, fail, ok, warn
+from openfit_token._cli.status.health import WELL, Answer, judge_profile, number
+from openfit_token._cli.terminal import duration
 from openfit_token._client.calls import fields
-from openfit_token.cli.report import Verdict, fail, ok, warn
-from openfit_token.cli.status.health import WELL, Answer, judge_profile, number
-from openfit_token.cli.terminal import duration
 from openfit_token.errors import BY_CODE
 
 WRONG_CLIENT: Final = 'on OpenFIT\'s page: "Using the wrong client_id"'

@@ -7,14 +7,14 @@ from time import perf_counter
 from typing import cast
 
 from openfit_token import __version__
+from openfit_token._cli.get import profile_of
+from openfit_token._cli.report import Verdict, fail, ok, warn
+from openfit_token._cli.status.health import Answer, config_fault, number, profiles_of
+from openfit_token._cli.terminal import duration
 from openfit_token._client import calls
 from openfit_token._client.blocking import ask
 from openfit_token._client.connection import Connection
 from openfit_token._shared.protocol import PROTOCOL
-from openfit_token.cli.get import profile_of
-from openfit_token.cli.report import Verdict, fail, ok, warn
-from openfit_token.cli.status.health import Answer, config_fault, number, profiles_of
-from openfit_token.cli.terminal import duration
 from openfit_token.errors import (
     DaemonUnreachable,
     NoSuchMethod,

@@ -6,8 +6,8 @@ Only what `get` needs is loaded here: scripts run it for every request they make
 import os
 import sys
 
-from openfit_token.cli.get import quick
-from openfit_token.cli.output import OutputFailed, ReaderLeft
+from openfit_token._cli.get import quick
+from openfit_token._cli.output import OutputFailed, ReaderLeft
 from openfit_token.errors import TokenError
 
 TYPE_CHECKING = False
@@ -45,7 +45,7 @@ def run(words: list[str]) -> int:
     except ReaderLeft:
         return OutputFailed.exit_status  # `openfit-token … | head` is fine
     except TokenError as error:
-        from openfit_token.cli.terminal import complain  # noqa: PLC0415 -- not where all is well
+        from openfit_token._cli.terminal import complain  # noqa: PLC0415 -- not where all is well
 
         complain(error)
         return error.exit_status
@@ -57,6 +57,6 @@ def _carry_out(words: list[str]) -> int:
     command = quick(words)
     if command is not None:
         return command()
-    from openfit_token.cli.command_line import parse  # noqa: PLC0415 -- argparse takes 7 ms
+    from openfit_token._cli.command_line import parse  # noqa: PLC0415 -- argparse takes 7 ms
 
     return parse(words)()

@@ -9,14 +9,14 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Final, cast
 
+from openfit_token._cli.get import FORMATS
+from openfit_token._cli.output import put
+from openfit_token._cli.shells import SHELLS, Command, Option
 from openfit_token._client import calls
 from openfit_token._client.blocking import ask
 from openfit_token._client.connection import Connection
 from openfit_token._client.paths import connect
 from openfit_token._shared.profile_name import is_profile_name
-from openfit_token.cli.get import FORMATS
-from openfit_token.cli.output import put
-from openfit_token.cli.shells import SHELLS, Command, Option
 from openfit_token.errors import TokenError
 
 _PATIENCE: Final = 1.0

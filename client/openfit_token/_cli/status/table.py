@@ -5,8 +5,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from openfit_token._client.calls import fields
-from openfit_token.cli.status.health import (
+from openfit_token._cli.status.health import (
     NOT_NOW,
     OPERATOR_NEEDED,
     WELL,
@@ -16,7 +15,8 @@ from openfit_token.cli.status.health import (
     number,
     profiles_of,
 )
-from openfit_token.cli.terminal import duration, in_colour, on_terminal, painted, printable
+from openfit_token._cli.terminal import duration, in_colour, on_terminal, painted, printable
+from openfit_token._client.calls import fields
 
 _HEADINGS: Final = (
     *("PROFILE", "STATE", "TOKEN LEFT", "NEXT REFRESH", "LAST SUCCESS", "LAST LOGIN"),

@@ -4,10 +4,10 @@ import os
 import signal
 from errno import EACCES, EPERM
 
+from openfit_token._cli.formats import variables
+from openfit_token._cli.get import profile_of
+from openfit_token._cli.terminal import printable
 from openfit_token._client.blocking import get_token
-from openfit_token.cli.formats import variables
-from openfit_token.cli.get import profile_of
-from openfit_token.cli.terminal import printable
 from openfit_token.errors import ProtocolViolation, TokenError
 
 

@@ -4,11 +4,11 @@ import sys
 from collections.abc import Iterator
 from getpass import getpass
 
+from openfit_token._cli.get import profile_of
+from openfit_token._cli.output import put
+from openfit_token._cli.status.health import number, profiles_of
+from openfit_token._cli.terminal import WrongUsage, duration, printable
 from openfit_token._client.blocking import TokenClient
-from openfit_token.cli.get import profile_of
-from openfit_token.cli.output import put
-from openfit_token.cli.status.health import number, profiles_of
-from openfit_token.cli.terminal import WrongUsage, duration, printable
 from openfit_token.errors import BudgetSpent, ClientRejected, LoginRejected, TokenError
 
 _MAX_PASSWORD = 100

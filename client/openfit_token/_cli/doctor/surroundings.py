@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from typing import Final
 
+from openfit_token._cli.doctor.answers import Found
+from openfit_token._cli.doctor.places import Place
+from openfit_token._cli.doctor.profiles import WRONG_URL
+from openfit_token._cli.report import Verdict, fail, ok, warn
+from openfit_token._cli.status.health import Answer, number
+from openfit_token._cli.terminal import duration
 from openfit_token._client import paths
-from openfit_token.cli.doctor.answers import Found
-from openfit_token.cli.doctor.places import Place
-from openfit_token.cli.doctor.profiles import WRONG_URL
-from openfit_token.cli.report import Verdict, fail, ok, warn
-from openfit_token.cli.status.health import Answer, number
-from openfit_token.cli.terminal import duration
 from openfit_token.errors import DaemonUnreachable
 
 _UNIT: Final = "openfit-tokend.service"

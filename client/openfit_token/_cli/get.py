@@ -1,15 +1,15 @@
 """`openfit-token get`, and a look at the command line that knows only its common forms.
 
 argparse, which knows them all, takes more time to load than everything else here. `quick` reads
-its part exactly as `openfit_token.cli.command_line` does, and leaves the rest to it.
+its part exactly as `openfit_token._cli.command_line` does, and leaves the rest to it.
 """
 
 import os
 
+from openfit_token._cli.output import put
 from openfit_token._client.blocking import get_token
 from openfit_token._shared.durations import seconds_of
 from openfit_token._shared.protocol import DEFAULT_WAIT, MAX_WAIT
-from openfit_token.cli.output import put
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not loaded at run time: it would double the command's start
@@ -126,7 +126,7 @@ def profile_of(option: str | None) -> str | None:
     try:
         return valid_text(os.environ.get("OPENFIT_PROFILE", "")) or None
     except ValueError as error:
-        from openfit_token.cli.terminal import WrongUsage  # noqa: PLC0415 -- not where all is well
+        from openfit_token._cli.terminal import WrongUsage  # noqa: PLC0415 -- not where all is well
 
         raise WrongUsage(f"$OPENFIT_PROFILE: {error}") from None
 
@@ -139,6 +139,6 @@ def show(token: "Token", form: str) -> None:
         case "header":
             put(f"Authorization: {token.authorization}\n")
         case _:
-            from openfit_token.cli.formats import formatted  # noqa: PLC0415 -- json takes 7 ms
+            from openfit_token._cli.formats import formatted  # noqa: PLC0415 -- json takes 7 ms
 
             put(formatted(token, form))

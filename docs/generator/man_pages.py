@@ -4,10 +4,9 @@ from argparse import ArgumentParser
 from collections.abc import Mapping
 from typing import Final
 
-from openfit_token._cli.command_line.parser import parser as client_parser
-
 from generator import commands, roff
 from openfit_token import __version__
+from openfit_token._cli.command_line.parser import parser as client_parser
 from openfit_tokend.cli import parser as daemon_parser
 
 DATE: Final = "2026-11-24"

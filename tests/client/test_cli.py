@@ -11,13 +11,13 @@ from typing import Protocol
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from openfit_token._cli.command_line import parse
-from openfit_token._cli.get import FORMATS, Get, quick
-from openfit_token._cli.terminal import WrongUsage, duration, printable
 
 from fake_daemon import FakeDaemon, Request, always, failing, silent, token_fields
 from openfit_token import __version__
 from openfit_token._cli import run as run_words
+from openfit_token._cli.command_line import parse
+from openfit_token._cli.get import FORMATS, Get, quick
+from openfit_token._cli.terminal import WrongUsage, duration, printable
 from openfit_token.errors import (
     BY_CODE,
     Internal,

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Self
 
 import pytest
-from openfit_token._cli.shells import SHELLS
 
 from fake_daemon import FakeDaemon, always, silent
 from openfit_token._cli import completion
 from openfit_token._cli import run as run_words
+from openfit_token._cli.shells import SHELLS
 from processes import environment
 
 pytestmark = pytest.mark.system

@@ -6,15 +6,15 @@ from grp import getgrgid
 from pathlib import Path
 
 import pytest
-from openfit_token._cli.doctor import answers
-from openfit_token._cli.doctor.profiles import MISSING, WRONG_CLIENT, WRONG_LOGIN, WRONG_URL, cause
-from openfit_token._cli.terminal import printable
 
 from daemons import NOBODY, as_stranger, needs_root
 from diagnosis import Diagnosis, Examine
 from diagnosis import doctor as doctor_of
 from fake_daemon import Behaviour, FakeDaemon, Request, dropping, failing, silent
 from openfit_token import __version__
+from openfit_token._cli.doctor import answers
+from openfit_token._cli.doctor.profiles import MISSING, WRONG_CLIENT, WRONG_LOGIN, WRONG_URL, cause
+from openfit_token._cli.terminal import printable
 from openfit_token._client import paths
 from openfit_token.errors import NoSuchMethod, NoSuchProfile, NotAllowed, Overloaded
 

@@ -7,12 +7,12 @@ from typing import cast
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from openfit_token._cli.status.open_metrics import STATES, exposition
 from prometheus_client import Metric, parser
 from prometheus_client.openmetrics import parser as openmetrics
 
 from fake_daemon import FakeDaemon, always
 from openfit_token._cli import run as run_words
+from openfit_token._cli.status.open_metrics import STATES, exposition
 from openfit_token._shared.one_line import one_line
 
 NOW = 1893456000.0

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Self
 
 import pytest
-from openfit_token._cli.status.table import described
 
 from fake_daemon import FakeDaemon, always
 from openfit_token._cli import run as run_words
+from openfit_token._cli.status.table import described
 from openfit_tokend.host import clock
 from processes import environment
 

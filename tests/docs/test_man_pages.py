@@ -4,10 +4,10 @@ import shutil
 import subprocess
 
 import pytest
-from openfit_token._cli.command_line.parser import parser as client_parser
 
 import generate
 from generator import roff
+from openfit_token._cli.command_line.parser import parser as client_parser
 from openfit_tokend.cli import parser as daemon_parser
 from openfit_tokend.core.settings.parser import PROFILE_KEYS, TOP_KEYS
 

@@ -6,9 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from openfit_token._cli.status.open_metrics import STATES, exposition
-
 from daemons import RunningDaemon
+from openfit_token._cli.status.open_metrics import STATES, exposition
 from openfit_tokend.core.session import State
 
 ROOT = Path(__file__).parents[2]

@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 
 from openfit_token._cli.command_line.parser import parser as client_parser
-
 from openfit_token.errors import BY_CODE
 from openfit_tokend.cli import parser as daemon_parser
 

@@ -9,8 +9,6 @@ import socket
 from collections.abc import Generator
 
 import pytest
-from openfit_token._cli.doctor import answers
-from openfit_token._cli.doctor.profiles import MISSING, WRONG_CLIENT, WRONG_LOGIN, WRONG_URL
 
 from daemons import Fields, RunningDaemon, prepared_daemon, profile, running_daemon
 from diagnosis import Diagnosis, Examine
@@ -18,6 +16,8 @@ from diagnosis import doctor as doctor_of
 from emulators import CLIENT_ID, PASSWORD, running_emulator
 from failures import outcome, secrets_in
 from openfit_token._cli import run as run_words
+from openfit_token._cli.doctor import answers
+from openfit_token._cli.doctor.profiles import MISSING, WRONG_CLIENT, WRONG_LOGIN, WRONG_URL
 from openfit_token.errors import ConfigRejected
 from raw_server import raw_server, response, sending
 

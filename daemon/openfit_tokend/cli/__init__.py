@@ -8,7 +8,6 @@ from typing import Final, NoReturn
 
 from openfit_token._cli.output import OutputFailed, ReaderLeft
 from openfit_token._cli.shells import SHELLS
-
 from openfit_tokend import __version__
 from openfit_tokend.host.log import FORMATS, LEVELS
 from openfit_tokend.host.signals import NO_TERMINAL, hold_back_hangups

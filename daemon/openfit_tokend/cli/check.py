@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Final
 
 import anyio
-from openfit_token._cli.report import Report, fail, ok, warn
 
+from openfit_token._cli.report import Report, fail, ok, warn
 from openfit_token._shared.trusted_path import Untrusted, judge_directory, user_name
 from openfit_token.errors import ConfigRejected, SecretUnavailable
 from openfit_tokend.cli.complaints import complain

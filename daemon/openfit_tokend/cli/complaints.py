@@ -3,7 +3,6 @@
 import sys
 
 from openfit_token._cli.terminal import printable
-
 from openfit_token.errors import TokenError
 
 

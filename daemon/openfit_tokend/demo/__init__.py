@@ -18,7 +18,6 @@ from types import FrameType
 from typing import Final, NoReturn
 
 from openfit_token._cli.output import OutputFailed, ReaderLeft
-
 from openfit_token.testing._processes import NotStarted
 from openfit_tokend.demo.play import Play
 from openfit_tokend.demo.promises import kept

@@ -6,7 +6,6 @@ from typing import Final
 
 from openfit_token._cli.output import put
 from openfit_token._cli.terminal import in_colour, painted
-
 from openfit_tokend.demo.promises import Promise
 from openfit_tokend.host import clock
 

@@ -73,6 +73,14 @@ class IdServer:
         family = self._families.get(refresh_token)
         return None if family is None else family.began
 
+    def account_of(self, refresh_token: str) -> int:
+        """Return whose session a refresh token is of."""
+        return self._families[refresh_token].account
+
+    def ends(self, token: str) -> float:
+        """Return when an access token ends; 0: it was never given, or died before its time."""
+        return self._ends.get(token, 0.0)
+
     def revoke(self, refresh_token: str) -> None:
         """End a refresh token and its family."""
         family = self._families.get(refresh_token)

@@ -1,0 +1,193 @@
+"""The host of the daemon: it starts, stops and kills it, and keeps what outlives it."""
+
+import asyncio  # noqa: TID251 -- it knows which tasks are left
+import contextlib
+import gc
+import os
+import signal
+import sys
+import warnings
+from errno import ENOSPC
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, final
+
+import sniffio
+
+from openfit_token.errors import ConfigRejected
+from openfit_tokend.app import Daemon
+from openfit_tokend.config import config_file
+from openfit_tokend.host.service_manager import Service
+from openfit_tokend.serving.listener import Listener
+from openfit_tokend.storage.ledger_file import LedgerFile, Ledgers
+from whole.service import ServiceManager
+from whole.time import Stop, VirtualLoop
+
+if TYPE_CHECKING:  # the world is made of this module
+    from whole.world import World
+
+SOCKET_MODE: Final = 0o666
+
+
+class Killed(Stop):
+    """The daemon is killed: nothing of it runs on, not even what cleans up."""
+
+
+@final
+class Machine:
+    """One host. `life` counts the daemons that lived on it."""
+
+    def __init__(self, world: "World", directory: Path) -> None:
+        self.configuration = directory / "config.toml"
+        self.socket = directory / "run" / "socket"
+        self.ledger = directory / "state" / "ledger.json"
+        self.life = 0
+        self.daemon: Daemon | None = None
+        self.loop: VirtualLoop | None = None
+        self.killed_at = -1.0
+        self._world = world
+        self._manager = ServiceManager(directory / "notify")
+        self._graves: list[object] = []  # what was killed must not be collected, which would run it
+        self._killed: list[asyncio.Task[Any]] = []
+        self._pass_to_die = -1
+        self._open: set[int] = set()  # descriptors that aren't the daemon's
+
+    def start(self) -> None:
+        """Start a daemon, if its configuration allows it."""
+        world = self._world
+        try:
+            settings = config_file.load(self.configuration)
+        except ConfigRejected as error:
+            world.tell("daemon", f"doesn't start: {error.message}")
+            return
+        self.life += 1
+        self._pass_to_die = -1
+        self._open = _descriptors()
+        service = Service(
+            notify_socket=self._manager.address, has_store=True, stored=self._manager.passed()
+        )
+        listener = Listener(self.socket, SOCKET_MODE, None)
+        loop = self.loop = VirtualLoop(world.time)
+        loop.waiting.watch(self._manager.fileno(), self._manager.read)
+        loop.waiting.watch(world.clients.fileno(), world.clients.read)
+        loop.waiting.passes = self._pass
+        ledger = _Ledger(self.ledger)
+        _Ledger.world = world
+        self.daemon = Daemon(self.configuration, settings, listener, ledger, service=service)
+        world.tell("daemon", f"starts, life {self.life}")
+        world.witness.started()
+
+    def run(self) -> None:
+        """Live until the daemon has ended or was killed."""
+        world, loop, daemon = self._world, self.loop, self.daemon
+        assert loop is not None
+        assert daemon is not None
+        token = sniffio.current_async_library_cvar.set("asyncio")  # as anyio.run does
+        main = loop.create_task(daemon.run())
+        orderly = False
+        try:
+            loop.run_until_complete(main)
+            orderly = True
+        except Killed:
+            world.tell("daemon", "is killed")
+        finally:
+            sniffio.current_async_library_cvar.reset(token)
+            left = asyncio.all_tasks(loop)
+            self._graves += [daemon, main, loop]
+            self._killed += left
+            self.daemon = self.loop = None
+            self.life += 1
+            loop.close()
+            self._manager.read()
+            mine = _descriptors() - self._open - world.clients.descriptors - self._manager.stored
+            if not orderly:
+                _close_all(mine)
+        if orderly:
+            world.tell("daemon", "has ended")
+            world.witness.ended(daemon, left, mine)
+
+    def stop(self) -> None:
+        """Ask for an orderly end."""
+        self._send(signal.SIGTERM)
+
+    def hang_up(self) -> None:
+        """Ask for a reload by signal."""
+        self._send(signal.SIGHUP)
+
+    def kill(self) -> None:
+        """Kill the daemon right here."""
+        if self.loop is not None:
+            self.killed_at = self._world.time.now
+            raise Killed
+
+    def kill_in(self, passes: int) -> None:
+        """Kill the daemon so many passes of its loop from now."""
+        self._pass_to_die = passes
+
+    def reboot(self) -> None:
+        """Forget what systemd stored."""
+        self._manager.forget()
+
+    def close(self) -> None:
+        """End for good, and let go of the killed without a word."""
+        self._manager.close()
+        hook, sys.unraisablehook = sys.unraisablehook, _hush
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                for task in self._killed:
+                    _bury(task)
+                if self._killed:
+                    self._killed.clear()
+                    self._graves.clear()
+                    gc.collect()
+        finally:
+            sys.unraisablehook = hook
+
+    def _send(self, number: signal.Signals) -> None:
+        """Send a signal, which is minded as soon as the daemon runs."""
+        if self.daemon is not None and callable(signal.getsignal(number)):
+            signal.raise_signal(number)
+
+    def _pass(self) -> None:
+        if self._pass_to_die >= 0:
+            self._pass_to_die -= 1
+            if self._pass_to_die < 0:
+                self.kill()
+        self._world.between_passes()
+
+
+class _Ledger(LedgerFile):
+    """The ledger's file, on a disk that may be full."""
+
+    world: "World"
+
+    def save(self, ledgers: Ledgers) -> None:
+        if self.world.time.now < self.world.disk_full_until:
+            raise OSError(ENOSPC, os.strerror(ENOSPC))
+        super().save(ledgers)
+
+
+def _descriptors() -> set[int]:
+    """Return what is open, but for the listing itself."""
+    listed = os.listdir("/proc/self/fd")  # noqa: PTH208 -- names are enough
+    return {int(each) for each in listed if Path(f"/proc/self/fd/{each}").exists()}
+
+
+def _close_all(descriptors: set[int]) -> None:
+    """Close what a killed process had open; its objects may close the same numbers again."""
+    nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    for descriptor in descriptors:
+        with contextlib.suppress(OSError):  # it was the one of the listing itself
+            os.fstat(descriptor)
+            os.dup2(nothing, descriptor, inheritable=False)
+    os.close(nothing)
+
+
+def _bury(task: Any) -> None:  # noqa: ANN401 -- what hushes it is private
+    """Let go of a killed task without a word."""
+    task._log_destroy_pending = False
+    with contextlib.suppress(BaseException):
+        task.get_coro().close()
+
+
+def _hush(_unraisable: object) -> None:
+    """Say nothing of what ends without its loop."""

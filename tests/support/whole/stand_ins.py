@@ -1,0 +1,69 @@
+"""What the daemon finds in the place of its host, while a world runs."""
+
+import logging
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+from random import Random
+from typing import TYPE_CHECKING, TypeVar
+from unittest.mock import patch
+
+from openfit_tokend.core.settings.names import Name
+from openfit_tokend.host import clock
+from whole.clients import peer_of
+from whole.servers import WALL
+from whole.threads import Threads
+
+if TYPE_CHECKING:  # the world is made of this module
+    from whole.world import World
+
+T = TypeVar("T")
+
+
+@contextmanager
+def in_place_of_the_host(world: "World") -> Generator[None]:
+    """Let the daemon's modules find this world's clock, chance, threads, network, peers and users."""
+    chances = Random(world.plan.seed * 7 + 5)  # noqa: S311 -- a seed is to decide it
+    threads = Threads(world)
+    with (
+        patch.object(clock, "boot", lambda: world.time.now),
+        patch.object(clock, "wall", lambda: WALL + world.time.now),
+        patch.object(clock, "_RANDOM", chances),
+        patch("openfit_tokend.host.blocking_calls.Thread", threads.thread),
+        patch("openfit_tokend.host.blocking_calls.from_thread", threads),
+        patch("openfit_tokend.serving.server.peer_of", peer_of),
+        patch("openfit_tokend.config.config_file.look_up", _ids),
+        patch("anyio.to_thread.run_sync", _at_once),
+        patch("anyio.connect_tcp", world.network.connect_tcp),
+        _listened_to(world),
+    ):
+        yield
+
+
+async def _at_once(call: Callable[..., T], *args: object, **_more: object) -> T:
+    """Do what a thread would do that nothing can hold up: hash a password."""
+    return call(*args)
+
+
+def _ids(names: Iterable[Name]) -> dict[Name, int]:
+    return {name: int(name.name.removeprefix("u")) for name in names}
+
+
+@contextmanager
+def _listened_to(world: "World") -> Generator[None]:
+    """Read the daemon's log, every other time with what only who debugs wants to know."""
+
+    class Reader(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            fields = record.__dict__.get("fields")
+            failed = f" {record.exc_info[1]!r}" if record.exc_info else ""
+            world.logged(record.getMessage(), f"{fields}{failed}")
+
+    logger = logging.getLogger("openfit_tokend")
+    before, level = logger.handlers[:], logger.level
+    logger.handlers[:] = [Reader()]
+    logger.setLevel(logging.DEBUG if world.plan.seed % 2 else logging.INFO)
+    try:
+        yield
+    finally:
+        logger.handlers[:] = before
+        logger.setLevel(level)

@@ -14,8 +14,8 @@ from openfit_token.errors import ConfigRejected, Internal, NoSuchProfile
 from openfit_tokend import __version__
 from openfit_tokend.config import config_file
 from openfit_tokend.config.passwords import Passwords
-from openfit_tokend.core.answers import LoginEnded
-from openfit_tokend.core.rights import Rights
+from openfit_tokend.core.callers.answers import LoginEnded
+from openfit_tokend.core.callers.rights import Rights
 from openfit_tokend.core.schedule import REQUEST_TIMEOUT
 from openfit_tokend.core.settings import Profile, Settings
 from openfit_tokend.host import clock, log, signals

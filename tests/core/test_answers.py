@@ -17,7 +17,16 @@ from openfit_token.errors import (
     TokenError,
     Unavailable,
 )
-from openfit_tokend.core.answers import Answer, Call, Get, Live, Refuse, Renew, answer, token_for
+from openfit_tokend.core.callers.answers import (
+    Answer,
+    Call,
+    Get,
+    Live,
+    Refuse,
+    Renew,
+    answer,
+    token_for,
+)
 from openfit_tokend.core.session import (
     Bar,
     Idle,

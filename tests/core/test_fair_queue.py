@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openfit_tokend.core.fair_queue import NO_SHARE, FairQueue
+from openfit_tokend.core.callers.fair_queue import NO_SHARE, FairQueue
 
 
 def serve(queue: FairQueue[str], shares: dict[str, float], costs: dict[str, float]) -> str:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 
 from made import access, fresh, problem, refreshing
-from openfit_tokend.core.liveness import LATE, late_keepers, late_requests
+from openfit_tokend.core.reports.liveness import LATE, late_keepers, late_requests
 from openfit_tokend.core.session import Bar, Idle, Session, Stopped, wake_at
 from walks import Taken, walks
 

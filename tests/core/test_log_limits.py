@@ -1,6 +1,6 @@
 """How many lines of the log others may provoke."""
 
-from openfit_tokend.core.log_limits import MOST, PERIOD, Window, admit
+from openfit_tokend.core.callers.log_limits import MOST, PERIOD, Window, admit
 
 
 def admitted(window: Window, key: object, burst: int, now: float, count: int) -> tuple[Window, int]:

@@ -25,7 +25,7 @@ from openfit_token.errors import (
     TokenError,
     Unavailable,
 )
-from openfit_tokend.core.answers import LogIn, LoginEnded, answer, ended_login, login_call
+from openfit_tokend.core.callers.answers import LogIn, LoginEnded, answer, ended_login, login_call
 from openfit_tokend.core.events import (
     Event,
     Failed,

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from made import fresh, moment, refreshing
-from openfit_tokend.core.answers import is_news
+from openfit_tokend.core.callers.answers import is_news
 from openfit_tokend.core.events import NewTokenWanted
 from openfit_tokend.core.schedule import Policy
 from openfit_tokend.core.session import Idle

@@ -8,7 +8,7 @@ from hypothesis import given
 
 from made import access, fresh, problem, refreshing
 from openfit_token.errors import ClientRejected, LoginRejected, SecretUnavailable
-from openfit_tokend.core.notices import (
+from openfit_tokend.core.reports.notices import (
     MAX_PAUSE,
     MAX_RUNS,
     SPACING,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from openfit_tokend.core.rights import (
+from openfit_tokend.core.callers.rights import (
     Allowed,
     Ambiguous,
     Rights,

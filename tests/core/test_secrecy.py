@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 
 from made import access, fresh, grant, problem, refresh
-from openfit_tokend.core.answers import Get, LoginEnded
 from openfit_tokend.core.budget import Attempt, Entry, Fingerprint, Ledger
+from openfit_tokend.core.callers.answers import Get, LoginEnded
 from openfit_tokend.core.events import Failed, Granted, Kind, NewTokenWanted, Revoke, Send
 from openfit_tokend.core.oauth import meaning
 from openfit_tokend.core.secret import Secret

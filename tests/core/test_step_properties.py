@@ -9,7 +9,15 @@ from math import inf
 from hypothesis import given
 
 from openfit_token.errors import LoggedOut
-from openfit_tokend.core.answers import Get, LogIn, Refuse, Renew, answer, ended_login, token_for
+from openfit_tokend.core.callers.answers import (
+    Get,
+    LogIn,
+    Refuse,
+    Renew,
+    answer,
+    ended_login,
+    token_for,
+)
 from openfit_tokend.core.events import (
     Failed,
     Granted,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from openfit_tokend.core.subordinate_ids import SubordinateIds, parse
+from openfit_tokend.core.callers.subordinate_ids import SubordinateIds, parse
 
 PASSWD = "root:x:0:0::/root:/bin/sh\nalice:x:1000:1000::/srv/alice:/bin/sh\nbob:x:1001:1001:::\n"
 SUBUID = "alice:100000:65536\nbob:165536:65536\n1001:300000:10\ncarol:400000:5\ncarol:500000:5\n"

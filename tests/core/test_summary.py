@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from made import access, fresh, logging_in, problem, refresh, refreshing
 from openfit_token.errors import LoginRejected, SecretUnavailable, Unavailable
 from openfit_tokend.core.problems import Problem
+from openfit_tokend.core.reports.summary import in_words
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import (
     Bar,
@@ -19,7 +20,6 @@ from openfit_tokend.core.session import (
     logged_out_session,
     new_session,
 )
-from openfit_tokend.core.summary import in_words
 from walks import Taken, walks
 
 NOW = 100.0

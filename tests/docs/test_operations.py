@@ -20,7 +20,7 @@ LEVEL_OF = {
     "error": "error",
     "exception": "error",
 }
-"""The level of each function of `host/log.py`."""
+"""The level of each function of `host/log/__init__.py`."""
 EVENT = re.compile(r"^\| `(\w+)` \| ((?:debug|info|warning|error)(?:, \w+)*) \|", re.MULTILINE)
 EXPRESSION = re.compile(r"expr: (?:>-\n((?: {10}.*\n)+)|(.*)\n)")
 METRIC = re.compile(r"\b((?:openfit|node)_\w+)")

@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 
 from daemons import RunningDaemon
-from openfit_tokend.core.rights import Rights
+from openfit_tokend.core.callers.rights import Rights
 from openfit_tokend.core.session import State
 from openfit_tokend.serving.calls import Backend, Calls
 from openfit_tokend.serving.profiles import Profiles

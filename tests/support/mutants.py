@@ -273,7 +273,7 @@ def main() -> int:
     os.chdir(ROOT)
     alive = 0
     for module in asked.modules:
-        path = PACKAGE / (module if "/" in module else f"core/{module}")
+        path = PACKAGE / module if "/" in module else next((PACKAGE / "core").rglob(module))
         every = list(mutants(ast.parse(path.read_text()), limits=_in_core(path)))
         _say(f"{module}: {len(every)} mutants")
         if not asked.list and not survives(path, None):

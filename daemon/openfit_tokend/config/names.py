@@ -5,8 +5,8 @@ import pwd
 from collections.abc import Iterable
 from typing import Final
 
+from openfit_tokend.core.callers.subordinate_ids import SubordinateIds, parse
 from openfit_tokend.core.settings.names import Name
-from openfit_tokend.core.subordinate_ids import SubordinateIds, parse
 
 MAX_FILE: Final = 256 * 1024
 """Bytes read of /etc/subuid and of /etc/passwd: a few thousand users."""

@@ -17,7 +17,15 @@ from anyio.abc import TaskGroup
 from openfit_token.errors import TokenError
 from openfit_tokend.config.passwords import Passwords
 from openfit_tokend.core import budget, problems
-from openfit_tokend.core.answers import Answer, Call, LoginEnded, answer, ended_login, is_news
+from openfit_tokend.core.callers.answers import (
+    Answer,
+    Call,
+    LoginEnded,
+    answer,
+    ended_login,
+    is_news,
+)
+from openfit_tokend.core.callers.rights import Rights
 from openfit_tokend.core.events import (
     Effect,
     Event,
@@ -31,10 +39,9 @@ from openfit_tokend.core.events import (
     Send,
     Woken,
 )
-from openfit_tokend.core.notices import Condition, told_before
 from openfit_tokend.core.problems import hint_for
+from openfit_tokend.core.reports.notices import Condition, told_before
 from openfit_tokend.core.restart import begun, restored
-from openfit_tokend.core.rights import Rights
 from openfit_tokend.core.schedule import MAX_BACKOFF, REQUEST_TIMEOUT
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import (

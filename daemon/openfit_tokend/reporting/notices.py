@@ -13,8 +13,8 @@ from typing import Final, final
 import anyio
 
 from openfit_token._shared.one_line import one_line
-from openfit_tokend.core.notices import Condition, Notice, Told, after_run, due_at, notice
 from openfit_tokend.core.problems import hint_for
+from openfit_tokend.core.reports.notices import Condition, Notice, Told, after_run, due_at, notice
 from openfit_tokend.core.session import Session
 from openfit_tokend.core.settings import Profile
 from openfit_tokend.host import clock, log

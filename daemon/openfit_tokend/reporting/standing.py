@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from math import inf
 from typing import Final, final
 
-from openfit_tokend.core.summary import in_words
+from openfit_tokend.core.reports.summary import in_words
 from openfit_tokend.host import clock
 from openfit_tokend.host.alarm import Alarm
 from openfit_tokend.host.service_manager import ServiceManager

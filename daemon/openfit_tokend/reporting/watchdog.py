@@ -20,7 +20,7 @@ from openfit_token._shared.protocol import (
     parse_response,
 )
 from openfit_token.errors import ProtocolViolation
-from openfit_tokend.core.liveness import late_keepers, late_requests
+from openfit_tokend.core.reports.liveness import late_keepers, late_requests
 from openfit_tokend.host import clock, log
 from openfit_tokend.host.alarm import Alarm
 from openfit_tokend.host.service_manager import ServiceManager

@@ -24,7 +24,7 @@ from openfit_token.errors import (
 from openfit_tokend import __version__
 from openfit_tokend.config.passwords import fault_of
 from openfit_tokend.core import budget
-from openfit_tokend.core.answers import Call, Get, Refuse, Renew, login_call, token_for
+from openfit_tokend.core.callers.answers import Call, Get, Refuse, Renew, login_call, token_for
 from openfit_tokend.core.events import NewTokenWanted, Woken
 from openfit_tokend.core.problems import Problem, hint_for
 from openfit_tokend.core.secret import Secret

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Final, Protocol, cast, final
 
 from openfit_token.errors import TokenError
-from openfit_tokend.core.answers import Call
-from openfit_tokend.core.fair_queue import NO_SHARE
+from openfit_tokend.core.callers.answers import Call
+from openfit_tokend.core.callers.fair_queue import NO_SHARE
 from openfit_tokend.host.alarm import Entry
 from openfit_tokend.keeping.keeper import Keeper
 from openfit_tokend.serving.peers import Peer, User

@@ -19,7 +19,7 @@ from resource import RLIMIT_NOFILE, getrlimit
 from typing import Final, final
 
 from openfit_token.errors import NoSuchProfile, TokenError
-from openfit_tokend.core.answers import Live, LoginEnded
+from openfit_tokend.core.callers.answers import Live, LoginEnded
 from openfit_tokend.core.events import NewTokenWanted, Woken
 from openfit_tokend.core.session import AccessToken, live, state
 from openfit_tokend.host import clock, log

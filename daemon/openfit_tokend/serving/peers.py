@@ -14,8 +14,8 @@ from socket import SO_PEERCRED, SOL_SOCKET
 from typing import Final, NamedTuple, Protocol, final
 
 from openfit_token._shared.identity import ambiguous_ids
-from openfit_tokend.core.rights import Ambiguous, Who, identify
-from openfit_tokend.core.subordinate_ids import SubordinateIds
+from openfit_tokend.core.callers.rights import Ambiguous, Who, identify
+from openfit_tokend.core.callers.subordinate_ids import SubordinateIds
 
 _CRED: Final = struct.Struct("iII")  # struct ucred: pid, uid, gid (unix(7))
 _SO_PEERGROUPS: Final = 59

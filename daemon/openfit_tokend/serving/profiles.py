@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, final
 
 from openfit_token.errors import NotAllowed, TokenError
-from openfit_tokend.core.rights import (
+from openfit_tokend.core.callers.rights import (
     Rights,
     Who,
     is_operator,

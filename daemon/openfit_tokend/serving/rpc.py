@@ -19,7 +19,7 @@ from openfit_token._shared.protocol import (
     parse_request,
 )
 from openfit_token.errors import BadRequest, Internal, TokenError
-from openfit_tokend.core.answers import LoginEnded
+from openfit_tokend.core.callers.answers import LoginEnded
 from openfit_tokend.host import clock, log
 from openfit_tokend.host.alarm import Alarm
 from openfit_tokend.keeping.keeper import Keeper

@@ -22,7 +22,7 @@ from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, epoll
 from typing import Final, final
 
 from openfit_token.errors import Overloaded
-from openfit_tokend.core.fair_queue import FairQueue
+from openfit_tokend.core.callers.fair_queue import FairQueue
 from openfit_tokend.host import clock, log
 from openfit_tokend.host.alarm import Alarm
 from openfit_tokend.serving.connection import Connection, Dialect, Door, accept

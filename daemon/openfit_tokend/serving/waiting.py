@@ -12,7 +12,7 @@ from typing import Protocol, final
 
 from openfit_token._shared.protocol import encode_notification
 from openfit_token.errors import TokenError
-from openfit_tokend.core.answers import LoginEnded
+from openfit_tokend.core.callers.answers import LoginEnded
 from openfit_tokend.core.session import AccessToken, live, state
 from openfit_tokend.host import clock, log
 from openfit_tokend.host.alarm import Alarm

@@ -14,7 +14,7 @@ from daemons import needs_root
 from openfit_token.errors import ConfigRejected
 from openfit_tokend.config.config_file import MAX_SIZE, load, locate
 from openfit_tokend.config.toml_lines import lines
-from openfit_tokend.core.rights import Allowed, Rights
+from openfit_tokend.core.callers.rights import Allowed, Rights
 from openfit_tokend.core.settings import PasswordFile
 from others import group_of_others
 

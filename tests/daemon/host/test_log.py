@@ -16,7 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openfit_tokend.host import journal, log
+from openfit_tokend.host import log
+from openfit_tokend.host.log import journal
 
 LARGE = "x" * 1_000_000
 """More than a datagram can carry."""

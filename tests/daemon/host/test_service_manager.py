@@ -392,7 +392,9 @@ async def test_a_profile_that_nobody_wakes_starves_the_watchdog(
 async def test_a_request_that_never_ends_starves_the_watchdog(
     tmp_path: Path, manager: Manager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("openfit_tokend.core.liveness.LATE", -59.5)  # half a second is too long
+    monkeypatch.setattr(
+        "openfit_tokend.core.reports.liveness.LATE", -59.5
+    )  # half a second is too long
     service = Service(notify_socket=manager.address, watchdog=0.3)
     with running_emulator("hang=1@login:1") as emulator:
         async with daemon_inside(tmp_path, profile(emulator.url), service=service) as daemon:

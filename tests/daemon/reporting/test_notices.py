@@ -18,8 +18,8 @@ from emulators import PASSWORD, running_emulator
 from inside import async_await_that, daemon_inside
 from made import PROFILE, access, problem
 from openfit_token.errors import LoginRejected
-from openfit_tokend.core import notices as core_notices
-from openfit_tokend.core.notices import Condition, Notice
+from openfit_tokend.core.reports import notices as core_notices
+from openfit_tokend.core.reports.notices import Condition, Notice
 from openfit_tokend.core.session import Bar, Idle, Session, State, Stopped
 from openfit_tokend.core.settings import Profile
 from openfit_tokend.host import clock

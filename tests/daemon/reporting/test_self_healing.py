@@ -17,7 +17,7 @@ from openfit_token._shared.protocol import parse_request
 from openfit_token.errors import Internal
 from openfit_tokend.config import config_file
 from openfit_tokend.core import oauth
-from openfit_tokend.core.answers import answer
+from openfit_tokend.core.callers.answers import answer
 from openfit_tokend.core.choice import Step
 from openfit_tokend.core.events import Event, Granted, Woken
 from openfit_tokend.core.moment import Moment

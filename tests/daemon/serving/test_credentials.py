@@ -22,7 +22,7 @@ import pytest
 from daemons import PATIENCE, Fields, as_stranger, needs_root, profile
 from emulators import RunningEmulator, running_emulator
 from inside import DaemonInside, async_await_that, daemon_inside
-from openfit_tokend.core.log_limits import Window
+from openfit_tokend.core.callers.log_limits import Window
 from openfit_tokend.host import log
 from openfit_tokend.keeping import keeper
 from openfit_tokend.serving import credentials

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING, final
 
-from openfit_tokend.core.answers import Get, Refuse, Renew
+from openfit_tokend.core.callers.answers import Get, Refuse, Renew
 from openfit_tokend.core.session import AccessToken
 from simulation.clocks import Clock
 

@@ -6,7 +6,7 @@ from random import Random
 from typing import TYPE_CHECKING, final
 
 from openfit_token.errors import TokenError
-from openfit_tokend.core.answers import (
+from openfit_tokend.core.callers.answers import (
     Call,
     Get,
     LogIn,

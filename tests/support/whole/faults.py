@@ -7,8 +7,8 @@ from typing import Any, Final
 from unittest.mock import patch
 
 from openfit_tokend.core import budget, schedule, step
+from openfit_tokend.core.callers.rights import may_use
 from openfit_tokend.core.events import Kind
-from openfit_tokend.core.rights import may_use
 from openfit_tokend.core.session import Idle, Requesting
 from openfit_tokend.host import log
 from openfit_tokend.host.blocking_calls import BlockingCalls

@@ -7,9 +7,9 @@ from ipaddress import IPv6Address, ip_address
 from unicodedata import normalize
 from urllib.parse import urlsplit
 
-from openfit_tokend.core.rights import Rights
+from openfit_tokend.core.callers.rights import Rights
+from openfit_tokend.core.callers.subordinate_ids import SubordinateIds
 from openfit_tokend.core.schedule import Policy
-from openfit_tokend.core.subordinate_ids import SubordinateIds
 
 
 @dataclass(frozen=True, slots=True)

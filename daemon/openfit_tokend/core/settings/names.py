@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from openfit_tokend.core.rights import Allowed, Rights
+from openfit_tokend.core.callers.rights import Allowed, Rights
 from openfit_tokend.core.settings import Settings, fields
 from openfit_tokend.core.settings.table import Fault, Source, Table
 

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from openfit_token.errors import ClientRejected
-from openfit_tokend.core.answers import Get, Refuse, Renew
+from openfit_tokend.core.callers.answers import Get, Refuse, Renew
 from openfit_tokend.core.events import Failed
 from openfit_tokend.core.session import AccessToken, Idle
 from simulation.promises.promise import A_LITTLE, promise

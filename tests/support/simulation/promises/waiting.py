@@ -3,7 +3,7 @@
 from math import inf
 from typing import TYPE_CHECKING
 
-from openfit_tokend.core.answers import LogIn, answer
+from openfit_tokend.core.callers.answers import LogIn, answer
 from openfit_tokend.core.events import Failed, Granted, Kind, LoginOrdered, Send
 from openfit_tokend.core.session import Idle, Login, Refresh, Requesting, Stopped
 from simulation.promises.promise import A_LITTLE, promise

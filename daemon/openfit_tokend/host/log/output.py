@@ -15,7 +15,7 @@ from queue import SimpleQueue
 from threading import Event, Thread
 from typing import Final, final
 
-from openfit_tokend.host import journal
+from openfit_tokend.host.log import journal
 
 MAX_BACKLOG: Final = 256 * 1024
 """Bytes of lines that may wait to be written: some thousand lines."""

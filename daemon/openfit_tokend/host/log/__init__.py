@@ -12,9 +12,11 @@ import sys
 from collections.abc import Hashable, Mapping
 from typing import Final
 
-from openfit_tokend.core import log_limits
-from openfit_tokend.core.log_limits import Window
-from openfit_tokend.host import clock, journal, log_output
+from openfit_tokend.core.callers import log_limits
+from openfit_tokend.core.callers.log_limits import Window
+from openfit_tokend.host import clock
+from openfit_tokend.host.log import journal
+from openfit_tokend.host.log import output as log_output
 
 LEVELS: Final = ("debug", "info", "warning", "error")
 FORMATS: Final = ("text", "json")

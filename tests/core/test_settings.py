@@ -21,7 +21,7 @@ from openfit_tokend.core.settings import (
     Settings,
     TokenFile,
 )
-from openfit_tokend.core.settings.parser import include_pattern, parse
+from openfit_tokend.core.settings.parser import PASSWORD_KEYS, PROFILE_KEYS, include_pattern, parse
 from openfit_tokend.core.settings.table import Fault, Source
 
 MAIN = "/etc/openfit-tokend/config.toml"
@@ -29,7 +29,7 @@ PROFILE: dict[str, object] = {"environment": "test", "client_id": "c", "username
 IDENTITY = Identity(
     "https://of-identity-internal.azurewebsites.net", "c", "OpenFitApi offline_access", "u"
 )
-PASSWORD_KEYS = (  # in messages
+SOURCES = (  # in messages
     "password_file, password_credential, password_command, password_env, password_keyring"
 )
 
@@ -99,6 +99,7 @@ def test_every_key_is_taken() -> None:
         "ca_file": "/etc/ca.pem",
         "notify_command": ["/usr/local/bin/page-me", "-v"],
     }
+    assert {*full, *PASSWORD_KEYS, "password_environment"} == set(PROFILE_KEYS)
 
     settings = parse(
         source(
@@ -385,7 +386,7 @@ def test_only_a_command_is_given_variables() -> None:
 
 def test_a_password_in_the_file_is_refused_and_never_repeated() -> None:
     assert faults(password="hunter2") == [
-        ("password", f"a password doesn't belong in this file: use one of {PASSWORD_KEYS}")
+        ("password", f"a password doesn't belong in this file: use one of {SOURCES}")
     ]
 
 

@@ -135,7 +135,7 @@ class Connection:
         self.owed: set[Owed] | None = None  # None: 10,000 idle clients need no sets
         self.follows = False  # it may be told something that it doesn't ask for
         self.has_more = False  # the dialect has more for it, once `outgoing` is sent
-        self.held = False  # requests that were read may still lie in `rest`
+        self.held = False  # `rest` may hold requests: call `answer` without data when it is free
         self.queued: bytes | None = (
             None  # read, and not looked at before its turn; None: not queued
         )

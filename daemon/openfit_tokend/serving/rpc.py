@@ -59,7 +59,7 @@ class Rpc:
         self.hears = True
         self.most_owed = MAX_PARKED
         self.farewell = FAREWELL
-        self.refusal = profiles.refusal
+        self.refusal = profiles.refusal  # these two are what `Waiting` asks a dialect for
         self.token = calls.token
         self._server = server
         self._calls = calls
@@ -93,7 +93,7 @@ class Rpc:
     # The short way
 
     def prepared(self, request: bytes) -> bytes | None:
-        """Return the bytes of the answer; None: the usual way is to be gone."""
+        """Return the bytes of the answer; None: decode the request instead."""
         known = self._known.get(request) or self._recognise(request)
         if known is None:
             return None

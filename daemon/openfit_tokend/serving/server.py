@@ -3,6 +3,7 @@
 `turn` is a plain function: it waits at the server's own epoll and handles what is ready there. Whoever
 drives it calls it instead of waiting itself; nothing here knows which event loop that is. A
 request touches nothing but memory: recv, decode, one call, encode, send, and no await in between.
+A *turn* is one call of `turn`; a *pass* is one poll of the epoll, and what that brought.
 
 Nothing here knows what the bytes mean, either: that is the dialect's of the listening socket. All
 limits that clients meet hold for all dialects alike.
@@ -389,7 +390,7 @@ class Server:
         connection.watched = wanted
 
     def _count_unread(self, connection: Connection) -> None:
-        """Close the connection that makes what its user leaves unread too much."""
+        """Close the connection if its user now leaves more than MAX_UNREAD_USER unread."""
         connection.count_unread()
         if connection.unread and connection.user.unread > MAX_UNREAD_USER:
             uid = connection.user.uid

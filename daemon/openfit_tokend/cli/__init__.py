@@ -25,8 +25,9 @@ exit status:
   0   success                71  error from the system
   64  usage error            73  the socket can't be created
   69  no daemon              74  the output can't be written
-  75  network error          77  login rejected
-  78  configuration error
+  70  internal error         75  not now: try again later
+  76  protocol error         77  not allowed, or login rejected
+                             78  configuration error
 
 To try it without configuring anything:  openfit-tokend demo
 """

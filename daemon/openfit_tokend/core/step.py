@@ -256,7 +256,7 @@ def _refresh_failed(
             after = replace(session, refresh=replace(token, unclear=token.unclear + 1))
             log_in = token.unclear + 1 >= MAX_UNCLEAR and not barred(session, now)
             return after, None if log_in else again
-        case Kind.GRANT_REJECTED:  # the server is back: a login may be tried
+        case Kind.GRANT_REJECTED:  # log in, also if a temporary bar held: the server answers
             return replace(session, refresh=None, bar=_ended_bar(session.bar, now)), None
         case Kind.CLIENT_REJECTED:
             return session, Idle(mended_at(session, now))

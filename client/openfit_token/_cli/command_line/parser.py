@@ -97,7 +97,7 @@ def _add_operators_commands(commands: _Commands) -> None:
 
 def _add_looking_commands(commands: _Commands) -> None:
     status = _command(
-        commands, "status", "tell how daemon and profiles are (exit 75 or 77 if not well)"
+        commands, "status", "show the state of the daemon and its profiles (exit 0: all is well)"
     )
     form = status.add_mutually_exclusive_group()
     for name, helps in (

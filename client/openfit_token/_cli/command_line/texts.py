@@ -13,8 +13,8 @@ exit status:
 
 ENVIRONMENT: Final = """\
 environment:
-  OPENFIT_PROFILE       the profile, where --profile doesn't say it
-  OPENFIT_TOKEN_SOCKET  the daemon's socket, where --socket doesn't say it
+  OPENFIT_PROFILE       the profile, if --profile isn't given
+  OPENFIT_TOKEN_SOCKET  the daemon's socket, if --socket isn't given
 """
 
 MAIN: Final = f"""\

@@ -90,3 +90,39 @@ def response(status: str, body: bytes = b"", *headers: str) -> bytes:
     """Return the bytes of an answer of HTTP."""
     head = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Connection: close", *headers]
     return "\r\n".join([*head, "", ""]).encode() + body
+
+
+def endlessly(part: bytes, first: bytes = b"") -> Behaviour:
+    """Send a part again and again until the client has enough."""
+
+    def send(connection: socket.socket, _: bytes) -> None:
+        connection.sendall(first)
+        with suppress(OSError):
+            while True:
+                connection.sendall(part)
+
+    return send
+
+
+def silent(connection: socket.socket, _: bytes) -> None:
+    """Wait until the client leaves."""
+    connection.recv(1)
+
+
+@contextmanager
+def server_that_hangs_up() -> Generator[str]:
+    """Run a server that leaves before TLS is agreed on; give its URL."""
+
+    def leave() -> None:
+        with suppress(OSError):  # closed
+            while True:
+                listener.accept()[0].close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=leave)
+        thread.start()
+        try:
+            yield f"https://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()

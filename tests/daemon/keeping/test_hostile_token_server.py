@@ -1,7 +1,6 @@
 """What a token server can do with its answers: it harms its own profile, and no other."""
 
 import socket
-from contextlib import suppress
 from pathlib import Path
 
 import anyio
@@ -25,30 +24,13 @@ from openfit_tokend.keeping import endpoint as endpoint_module
 from openfit_tokend.keeping.connecting import Route
 from openfit_tokend.keeping.endpoint import Endpoint, Order, Reply
 from openfit_tokend.keeping.http_exchange import ask
-from raw_server import Behaviour, raw_server, response, sending
+from raw_server import Behaviour, endlessly, raw_server, response, sending, silent
 
 GRANTED = b'{"access_token": "abc", "refresh_token": "r2", "expires_in": 3600}'
 EARLY = b"HTTP/1.1 103 Early Hints\r\n\r\n" * 1000
 ONE_BYTE = b"1\r\n \r\n" * 10_000
 LARGE = b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-
-
-def endlessly(part: bytes, first: bytes = b"") -> Behaviour:
-    """Send a part again and again until the client has enough."""
-
-    def send(connection: socket.socket, _: bytes) -> None:
-        connection.sendall(first)
-        with suppress(OSError):
-            while True:
-                connection.sendall(part)
-
-    return send
-
-
-def silent(connection: socket.socket, _: bytes) -> None:
-    """Wait until the client leaves."""
-    connection.recv(1)
 
 
 def order(url: str, request: Login | Refresh, *, is_void: bool = False) -> Order:

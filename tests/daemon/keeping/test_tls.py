@@ -6,11 +6,10 @@ The servers are real, their certificates made for the test. A daemon has a profi
 import datetime as dt
 import selectors
 import socket
-from collections.abc import Generator, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Thread
 
 import pytest
 import trustme
@@ -20,7 +19,7 @@ from emulators import RunningEmulator, running_emulator
 from inside import async_await_that, daemon_inside
 from openfit_tokend.emulator.server import Address
 from openfit_tokend.keeping import http_exchange
-from raw_server import Behaviour, raw_server, response, sending
+from raw_server import Behaviour, raw_server, response, sending, server_that_hangs_up
 
 pytestmark = pytest.mark.system
 
@@ -67,23 +66,6 @@ class Authority:
         issued.cert_chain_pems[0].write_to_path(str(certificate))
         issued.private_key_pem.write_to_path(str(key))
         return Address(tls_cert=certificate, tls_key=key)
-
-
-@contextmanager
-def server_that_hangs_up() -> Generator[str]:
-    """Run a server that leaves before TLS is agreed on; give its URL."""
-
-    def leave() -> None:
-        with suppress(OSError):  # closed
-            while True:
-                listener.accept()[0].close()
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = Thread(target=leave)
-        thread.start()
-        yield f"https://127.0.0.1:{listener.getsockname()[1]}"
-        listener.shutdown(socket.SHUT_RDWR)
-        thread.join()
 
 
 @pytest.fixture(scope="module")

@@ -144,7 +144,7 @@ def test_it_keeps_its_promises_in_a_hostile_environment_and_on_80_columns(tmp_pa
 
 def test_forever_stays_until_ctrl_c_and_then_sums_up(tmp_path: Path) -> None:
     with demo(tmp_path, "--forever") as process:
-        until(process, "It goes on until Ctrl-C")
+        until(process, "This goes on until Ctrl-C")
         until(process, "token replaced")
         process.send_signal(signal.SIGINT)
         end = ended(process)

@@ -1,10 +1,10 @@
 """`openfit-tokend demo`: a token server, the daemon and several scripts, with nothing to configure.
 
-stage.py     the processes and their directory, which all vanish at the end
+stage.py     the processes and their directory; all are removed at the end
 observed.py  what the daemon's status and the server's counters say
-play.py      what happens, in acts that wait for what is seen, never for a fixed time
-promises.py  what must have held, judged from what was recorded
-screen.py    lines for people
+play.py      what happens: acts that wait for an observation, never for a fixed time
+promises.py  what must have held, judged from the recorded facts
+screen.py    output for people
 script.py, script.sh   the scripts, as a user would write them
 """
 
@@ -26,16 +26,16 @@ from openfit_tokend.demo.stage import Stage
 from openfit_tokend.host import package
 
 BROKEN: Final = 1
-"""Exit status when a promise was broken."""
+"""Exit status if a promise was broken."""
 _NEEDED: Final = ("starlette", "uvicorn")
 
 
 def demo(*, forever: bool) -> int:
-    """Show it all; give the exit status. `forever`: go on after the last act, until Ctrl-C.
+    """Run the demo and return the exit status. `forever`: go on after the last act, until Ctrl-C.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C before the last act was over. Nothing is left behind.
-        SystemExit: the same with SIGTERM or SIGHUP.
+        KeyboardInterrupt: Ctrl-C before the end of the last act. Nothing is left behind.
+        SystemExit: the same for SIGTERM or SIGHUP.
     """
     missing = [name for name in _NEEDED if find_spec(name) is None]
     if missing:
@@ -48,10 +48,10 @@ def demo(*, forever: bool) -> int:
     except NotStarted as error:
         return _say(os.EX_OSERR, str(error))
     except OutputFailed as error:
-        # Closed, it isn't tried again at the interpreter's end, with a traceback.
+        # Once closed, the interpreter doesn't try again on exit, with a traceback.
         with suppress(OSError, AttributeError):
             sys.stdout.close()
-        left = isinstance(error, ReaderLeft)  # `demo | head` is nobody's mistake
+        left = isinstance(error, ReaderLeft)  # `demo | head` isn't an error
         return error.exit_status if left else _say(error.exit_status, error.message)
 
 
@@ -65,10 +65,10 @@ def _say(status: int, why: str) -> int:
 
 @contextmanager
 def _ended_by_signals() -> Generator[None]:
-    """Let SIGTERM and SIGHUP unwind the stack as Ctrl-C does, so that all is cleaned up."""
+    """Let SIGTERM and SIGHUP unwind the stack as Ctrl-C does, so that everything is cleaned up."""
 
     def end(number: int, _frame: FrameType | None) -> NoReturn:
-        sys.exit(128 + number)  # as a shell has it
+        sys.exit(128 + number)  # as shells report it
 
     wanted = (signal.SIGTERM, signal.SIGHUP)
     before = [signal.signal(each, end) for each in wanted]

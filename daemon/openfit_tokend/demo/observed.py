@@ -1,4 +1,4 @@
-"""What the daemon's status and the token server's counters say, as our types."""
+"""What the daemon's status and the token server's counters say, parsed."""
 
 import json
 from collections.abc import Mapping
@@ -12,16 +12,16 @@ from openfit_token._client.calls import fields
 from openfit_token.errors import ProtocolViolation
 
 _PATIENCE: Final = 10.0
-"""Seconds for one answer of the token server's admin pages."""
+"""Seconds for one answer of the token server's admin endpoint."""
 
 
 class NoAnswer(Exception):
-    """The token server gave none, or not the one that was needed."""
+    """The token server gave no answer, or not the expected one."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeldToken:
-    """The token that the daemon holds. `id` is short; times in Unix seconds."""
+    """The token that the daemon holds. `id` is shortened; times are Unix seconds."""
 
     id: str
     obtained_at: float
@@ -31,34 +31,34 @@ class HeldToken:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """What the status says of the profile."""
+class ProfileStatus:
+    """The status of the only profile."""
 
     state: str
     token: HeldToken | None
     degraded: str | None
-    """The message of what keeps the daemon from replacing the token."""
+    """Why the daemon can't replace the token, if it can't."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counters:
-    """What the token server counted since its start."""
+    """What the token server has counted since its start."""
 
     token_requests: int = 0
     login_requests: int = 0
     logins: int = 0
     faulted: int = 0
-    """Token requests that met the outage."""
+    """Token requests that failed in the outage."""
     most_at_once: int = 0
-    """The most token requests of the login that were under way at once."""
+    """The most token requests under way at once."""
     api_refused: int = 0
 
 
-def standing(daemon: TokenClient) -> Standing:
+def profile_status(daemon: TokenClient) -> ProfileStatus:
     """Ask the daemon for the status of its only profile.
 
     Raises:
-        TokenError: it doesn't answer as it should.
+        TokenError: it doesn't answer as expected.
     """
     (profile,) = fields(daemon.status().get("profiles")).values() or [None]
     known = fields(profile)
@@ -72,17 +72,17 @@ def standing(daemon: TokenClient) -> Standing:
             expires_at=_number(known, "expires_at"),
             left=_number(known, "expires_in"),
         )
-    return Standing(_text(known, "state"), token, message)
+    return ProfileStatus(_text(known, "state"), token, message)
 
 
 class TokenServer:
-    """The token server, as its operator sees it. All methods raise NoAnswer."""
+    """The token server's admin endpoint. All methods may raise NoAnswer."""
 
     def __init__(self, url: str) -> None:
         self.url = url
 
     def counters(self) -> Counters:
-        """Return what it counted."""
+        """Return its counters."""
         state = self._ask("GET", "state")
         at_once = cast("Mapping[str, int]", state.get("max_concurrent") or {})
         counted = ("token_requests", "login_requests", "logins", "faulted", "api_refused")
@@ -96,11 +96,11 @@ class TokenServer:
         self._ask("POST", "password", {"username": username, "password": password})
 
     def fail(self) -> None:
-        """Answer everything but the API with 503."""
+        """Let it answer everything but the API with 503."""
         self._ask("POST", "faults", {"fault": "error-503@*"})
 
     def recover(self) -> None:
-        """Answer as it should again."""
+        """End the outage."""
         self._ask("DELETE", "faults")
 
     def _ask(

@@ -1,7 +1,7 @@
-"""What happens in the demo: acts, each of which waits for what is to be seen, with a limit.
+"""What happens in the demo: acts, each of which waits for an observation, with a time limit.
 
-No act counts on how fast the machine is: the outage, for one, begins when the daemon's token is
-about to be due, and ends when a failed request was seen.
+No act depends on how fast the machine is. For example, the outage begins when the daemon's token is
+nearly due, and ends when a failed request was observed.
 """
 
 import shlex
@@ -17,9 +17,9 @@ from openfit_tokend.demo.observed import (
     Counters,
     HeldToken,
     NoAnswer,
-    Standing,
+    ProfileStatus,
     TokenServer,
-    standing,
+    profile_status,
 )
 from openfit_tokend.demo.promises import Facts, Outage, Promise, Replacement, judge, kept
 from openfit_tokend.demo.screen import Screen
@@ -30,35 +30,35 @@ from openfit_tokend.host import clock
 TOKEND: Final = "openfit-tokend"
 TOKEN: Final = "openfit-token"  # noqa: S105 -- a command
 LIFETIME: Final = 12
-"""Seconds of an access token. A quarter of it is left when it is due, and a server counts whole
-seconds: so a new one may be late by two seconds, on a machine that has much to do."""
+"""Seconds that an access token lives. A quarter is left when it is due, and a server counts whole
+seconds: so on a busy machine a new one may be two seconds late."""
 DUE: Final = 2.7
-"""Seconds that are left of a token, at most, when it is due: a quarter, a little more by chance, and
-less the last second, in which the daemon serves none."""
+"""The most seconds that a token has left when it is due: a quarter, plus a random amount, minus the
+last second, in which the daemon doesn't serve it."""
 AHEAD: Final = 3.0
-"""Seconds that an outage begins before a token is due."""
+"""Seconds before a token is due at which the outage begins."""
 GLANCE: Final = 0.1
 """Seconds between two looks at the status."""
 BEAT: Final = 2.0
-"""Seconds between two lines that say how the scripts do."""
+"""Seconds between two lines about the scripts' calls."""
 SLOW_BEAT: Final = 30.0
 """The same after the last act."""
 ENOUGH: Final = 10
-"""Failed calls of the API after which there is nothing more to show."""
+"""Failed API calls after which the demo gives up."""
 PATIENCE: Final = 45.0
 """Seconds that an act may take: three times a token's life."""
 
 _INTRODUCTION: Final = """\
-Many scripts call an API with one login. If each logs in by itself, each holds
-the password and minds when its token ends; refresh tokens work only once, so
-the scripts spoil them for each other; and five wrong passwords lock all out.
+Many scripts call an API with one login. If each logs in by itself, each needs
+the password and has to watch when its token expires; refresh tokens work only
+once, so the scripts break each other's; and five wrong passwords lock all out.
 
-Here one daemon logs in, keeps the tokens, and replaces them before they end.
-The scripts ask it for the current one over a Unix socket, and know no password.
+Here one daemon logs in, keeps the tokens, and replaces them before they expire.
+The scripts ask it for the current token over a Unix socket, without a password.
 
 You will see {scripts} scripts call an API once a second with tokens that live {lifetime} s
 (real ones: an hour), somebody change the password, and the token server fail.
-All of it really runs, on this machine alone, and is gone in the end.
+All of this really runs, on this machine only, and is removed at the end.
 """
 _NEXT_STEPS: Final = """\
 Next steps, with the real OpenFIT:
@@ -68,19 +68,19 @@ Next steps, with the real OpenFIT:
 
 
 def _typed(name: str) -> str:
-    """Return what to type for a command: the path that this one was started with, unless $PATH has it."""
+    """Return what to type for a command: its name if $PATH finds it, else its path."""
     started = Path(sys.argv[0] if Path(sys.argv[0]).name == TOKEND else sys.executable)
     command = started.with_name(name)
     found = shutil.which(name)
     return name if found and Path(found).samefile(command) else shlex.quote(str(command))
 
 
-class BrokenOff(Exception):
-    """The play can't go on; says why."""
+class Aborted(Exception):
+    """The demo can't go on. Says why."""
 
 
 class Play:
-    """One performance: owns what was recorded."""
+    """One run of the demo, and what was recorded in it."""
 
     def __init__(self, stage: Stage, screen: Screen) -> None:
         self._stage = stage
@@ -88,25 +88,25 @@ class Play:
         self._daemon = TokenClient(socket=str(stage.socket))
         self._server = TokenServer("")
         self._counters = Counters()
-        self._standing = Standing("", None, None)
+        self._status = ProfileStatus("", None, None)
         self._replacements: list[Replacement] = []
         self._outage = Outage()
         self._password_changed = False
         self._late = False
-        """The token in use is one that an outage has outlasted."""
+        """Whether an outage delays the replacement of the current token."""
         self._beat = BEAT
         self._next_beat = 0.0
         self._told_failures = 0
 
     def run(self, *, forever: bool) -> Sequence[Promise]:
-        """Perform, print the summary, and give the promises.
+        """Run the acts, print the summary, and return the promises.
 
         Raises:
             NotStarted: a process doesn't start.
-            OutputFailed: nobody can see it.
-            KeyboardInterrupt: Ctrl-C before the last act was over.
+            OutputFailed: the output can't be written.
+            KeyboardInterrupt: Ctrl-C before the end of the last act.
         """
-        broken_off = None
+        aborted = None
         with self._daemon:
             self._screen.text("openfit-tokend demo: about 20 seconds, nothing to set up\n", "bold")
             self._screen.text(_INTRODUCTION.format(scripts=SCRIPTS, lifetime=LIFETIME))
@@ -114,11 +114,11 @@ class Play:
                 self._acts()
                 if forever:
                     self._go_on()
-            except (BrokenOff, NoAnswer) as error:
-                broken_off = str(error)
-        with suppress(NoAnswer):  # then its promises count as broken
+            except (Aborted, NoAnswer) as error:
+                aborted = str(error)
+        with suppress(NoAnswer):  # then the promises about it count as broken
             self._counters = self._server.counters()
-        promises = judge(self._facts(broken_off))
+        promises = judge(self._facts(aborted))
         self._sum_up(promises)
         return promises
 
@@ -134,36 +134,36 @@ class Play:
     def _start(self) -> None:
         url = self._stage.start_server(LIFETIME)
         self._server = TokenServer(url)
-        self._screen.event("server", f"is OpenFIT's stand-in (tokens, API): {url}")
+        self._screen.event("server", f"stands in for OpenFIT (tokens, API): {url}")
         self._stage.start_daemon(url)
-        self._screen.event("daemon", "runs; it alone was told the password")
-        self._until("the login", lambda: self._standing.token is not None)
+        self._screen.event("daemon", "is running; only it knows the password")
+        self._until("the login", lambda: self._status.token is not None)
         for _ in self._stage.start_scripts():
-            self._stage.listen(0.25)  # they call by turns
+            self._stage.listen(0.25)  # so that they call in turn
         names = ", ".join(script.name for script in self._stage.scripts)
-        self._screen.event("scripts", f"{names} run, each a process of its own")
+        self._screen.event("scripts", f"{names} are running, each in its own process")
         self._until("every script called the API", self._each_called(2))
 
     def _change_password(self) -> None:
         self._server.change_password(DEFAULT_USER, "changed by somebody")
         self._password_changed = True
         self._screen.event(
-            "server", "PASSWORD CHANGED by somebody: the session goes on without", "yellow"
+            "server", "PASSWORD CHANGED by somebody; the session goes on without it", "yellow"
         )
 
     def _see_replacement(self) -> None:
         self._until("a replacement on schedule", lambda: any(self._on_schedule()))
 
     def _have_outage(self) -> None:
-        self._until("a token about to be due", self._due_soon)
+        self._until("a token that is nearly due", self._due_soon)
         began, calls, failures = clock.boot(), self._calls(), len(self._stage.failures)
         self._server.fail()
         self._screen.event(
-            "server", "OUTAGE: it answers token requests with 503 from now on", "yellow"
+            "server", "OUTAGE: from now on it answers token requests with 503", "yellow"
         )
-        self._until("a failed token request", lambda: self._standing.degraded is not None)
-        self._screen.event("status", f"{self._standing.state}: {self._standing.degraded}", "yellow")
-        self._screen.event("daemon", "serves the old token, which lives, and tries again")
+        self._until("a failed token request", lambda: self._status.degraded is not None)
+        self._screen.event("status", f"{self._status.state}: {self._status.degraded}", "yellow")
+        self._screen.event("daemon", "serves the old token while it is valid, and retries")
         self._late = True
         failed = self._server.counters().faulted
         self._server.recover()
@@ -172,7 +172,7 @@ class Play:
         noticed = len(self._stage.failures) - failures
         self._screen.event(
             "server",
-            f"outage over after {seconds:.1f} s; API calls that failed: {noticed or 'none'}",
+            f"outage over after {seconds:.1f} s; failed API calls: {noticed or 'none'}",
             "yellow",
         )
         self._until("a token after the outage", lambda: not all(self._on_schedule()))
@@ -180,7 +180,7 @@ class Play:
     def _go_on(self) -> None:
         self._beat = SLOW_BEAT
         self._screen.text(
-            f"\nIt goes on until Ctrl-C. Try it yourself, in another terminal:\n"
+            f"\nThis goes on until Ctrl-C. Try it yourself, in another terminal:\n"
             f"  export OPENFIT_TOKEN_SOCKET={self._stage.socket}\n"
         )
         self._screen.commands(f"  {_typed(TOKEN)} status\n  {_typed(TOKEN)} get\n")
@@ -193,11 +193,11 @@ class Play:
     # What the acts wait for
 
     def _until(self, what: str, seen: Callable[[], bool]) -> None:
-        """Go on until something is seen. Raises: BrokenOff: it isn't, for too long."""
+        """Go on until something is observed. Raises: Aborted: it isn't within PATIENCE."""
         deadline = clock.boot() + PATIENCE
         while not seen():
             if clock.boot() > deadline:
-                raise BrokenOff(f"waited for {what} in vain")
+                raise Aborted(f"waited in vain for {what}")
             self._turn()
 
     def _each_called(self, times: int) -> Callable[[], bool]:
@@ -208,23 +208,23 @@ class Play:
         return [each.by_schedule for each in self._replacements]
 
     def _due_soon(self) -> bool:
-        token = self._standing.token
+        token = self._status.token
         return token is not None and DUE < token.left < DUE + AHEAD
 
     # What happens all the time
 
     def _turn(self) -> None:
-        """Hear the scripts, look at the status, and print what is new. Raises: BrokenOff."""
+        """Read the scripts' output and the status, and print what is new. Raises: Aborted."""
         self._stage.listen(GLANCE)
         ended = self._stage.ended()
         if ended is not None:
-            raise BrokenOff(ended)
-        before = self._standing.token
+            raise Aborted(ended)
+        before = self._status.token
         try:
-            self._standing = standing(self._daemon)
+            self._status = profile_status(self._daemon)
         except TokenError as error:
-            raise BrokenOff(f"the daemon's status: {error}") from error
-        token = self._standing.token
+            raise Aborted(f"the daemon's status: {error}") from error
+        token = self._status.token
         if token is not None and (before is None or before.id != token.id):
             self._tell_token(before, token)
         self._tell_failures()
@@ -241,7 +241,7 @@ class Play:
         self._late = False
         self._screen.event(
             "daemon",
-            f"token replaced: {before.id} -> {token.id}, {early:.1f} s before its end",
+            f"token replaced: {before.id} -> {token.id}, {early:.1f} s before it expires",
             "cyan",
         )
 
@@ -251,11 +251,11 @@ class Play:
             self._screen.event("scripts", failure, "red")
         self._told_failures = len(failures)
         if len(failures) >= ENOUGH:
-            raise BrokenOff("too many API calls failed")
+            raise Aborted("too many API calls failed")
 
     def _tell_calls(self) -> None:
         text = f"{self._calls():3} calls, {len(self._stage.failures)} failed"
-        token = self._standing.token
+        token = self._status.token
         if token is not None:
             bar = self._screen.gauge(token.left / LIFETIME, LIFETIME)
             text += f"    token {token.id} {bar} {token.left:2.0f} s left"
@@ -266,14 +266,14 @@ class Play:
 
     # The end
 
-    def _facts(self, broken_off: str | None) -> Facts:
+    def _facts(self, aborted: str | None) -> Facts:
         return Facts(
             calls=tuple(script.calls for script in self._stage.scripts),
             failures=tuple(self._stage.failures),
             replacements=tuple(self._replacements),
             outage=self._outage,
             server=self._counters,
-            broken_off=broken_off,
+            aborted=aborted,
         )
 
     def _sum_up(self, promises: Sequence[Promise]) -> None:

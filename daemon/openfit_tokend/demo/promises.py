@@ -1,4 +1,4 @@
-"""What the demo promises, judged from what it recorded. Pure."""
+"""What the demo promises, judged from the facts it recorded. Pure."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,44 +8,44 @@ from openfit_tokend.demo.observed import Counters
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """A token that took another's place; `early` seconds before that one's end."""
+    """The replacement of a token, `early` seconds before the old one expired."""
 
     early: float
     by_schedule: bool
-    """It came when it was due: no outage delayed it."""
+    """It came when due: no outage delayed it."""
     after_password_change: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """The token server's outage, as it was seen. `seconds` is 0.0 if it didn't come to its end."""
+    """The token server's outage as observed. `seconds` is 0.0 if it didn't end."""
 
     seconds: float = 0.0
     failed_requests: int = 0
     calls: int = 0
-    """API calls that the scripts made meanwhile."""
+    """API calls that succeeded meanwhile."""
     told: bool = False
-    """The daemon's status said so."""
+    """Whether the daemon's status showed it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """All that was recorded."""
+    """Everything that was recorded."""
 
     calls: tuple[int, ...]
-    """Calls of the API that went well, of each script."""
+    """Successful API calls of each script."""
     failures: tuple[str, ...]
-    """The others: the script's name, and what went wrong."""
+    """The failed ones: the script's name, and the error."""
     replacements: tuple[Replacement, ...]
     outage: Outage
     server: Counters
-    broken_off: str | None
-    """Why the play ended before its last act; None: it didn't."""
+    aborted: str | None
+    """Why the demo ended before its last act; None: it didn't."""
 
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """A promise, whether it was kept, and the figures that show it."""
+    """A promise, whether it was kept, and the figures that prove it."""
 
     text: str
     kept: bool
@@ -53,7 +53,7 @@ class Promise:
 
 
 def judge(facts: Facts) -> tuple[Promise, ...]:
-    """Return every promise; one that nothing was seen of counts as broken."""
+    """Return every promise. One without any observation counts as broken."""
     promises = (
         _calls(facts),
         _login(facts),
@@ -62,29 +62,26 @@ def judge(facts: Facts) -> tuple[Promise, ...]:
         _outage(facts),
         _password(facts),
     )
-    if facts.broken_off is None:
+    if facts.aborted is None:
         return promises
-    return (
-        *promises,
-        Promise("all of it was shown to the end", kept=False, figures=facts.broken_off),
-    )
+    return (*promises, Promise("the demo ran to its end", kept=False, figures=facts.aborted))
 
 
 def kept(promises: Iterable[Promise]) -> bool:
-    """Return whether all of them were."""
+    """Return whether all promises were kept."""
     return all(promise.kept for promise in promises)
 
 
 def _calls(facts: Facts) -> Promise:
     failed = len(facts.failures)
     figures = (
-        f"{sum(facts.calls)} calls by {len(facts.calls)} scripts went well, {failed} failed;"
+        f"{sum(facts.calls)} calls by {len(facts.calls)} scripts succeeded, {failed} failed;"
         f" the API answered 401 {_times(facts.server.api_refused)}"
     )
     if failed:
         figures += f"; the first: {facts.failures[0]}"
     if not all(facts.calls):
-        figures += "; a script made none at all"
+        figures += "; one script made none"
     fine = not failed and not facts.server.api_refused and bool(facts.calls) and all(facts.calls)
     return Promise("no API call failed", kept=fine, figures=figures)
 
@@ -103,11 +100,11 @@ def _schedule(facts: Facts) -> Promise:
     on_time = [each for each in facts.replacements if each.by_schedule]
     figures = f"{len(early)} replaced"
     if early:
-        figures += f", at least {min(early):.1f} s before"
+        figures += f", at least {min(early):.1f} s early"
     if not on_time:
         figures += "; none on schedule"
     return Promise(
-        "each token was replaced before its end",
+        "each token was replaced before it expired",
         kept=bool(on_time) and all(each > 0 for each in early),
         figures=figures,
     )
@@ -129,16 +126,16 @@ def _outage(facts: Facts) -> Promise:
     outage = facts.outage
     figures = (
         f"{outage.seconds:.1f} s; failed token requests: {outage.failed_requests};"
-        f" API calls that went well meanwhile: {outage.calls}"
+        f" successful API calls meanwhile: {outage.calls}"
     )
     if not outage.told:
-        figures += "; the status didn't tell"
+        figures += "; the status didn't show it"
     survived = any(not each.by_schedule for each in facts.replacements)
     if not survived:
         figures += "; no new token came after it"
     real = outage.seconds > 0 and outage.failed_requests > 0 and outage.calls > 0
     return Promise(
-        "the token server's outage was met, and no script noticed",
+        "the token server's outage was survived, and no script noticed",
         kept=real and outage.told and survived,
         figures=figures,
     )
@@ -149,7 +146,7 @@ def _password(facts: Facts) -> Promise:
     return Promise(
         "the password was changed, and the session went on",
         kept=since > 0,
-        figures=f"{since} tokens came since then, without it",
+        figures=f"{since} tokens obtained since then, without the password",
     )
 
 

@@ -1,4 +1,4 @@
-"""Lines for people: at most 80 columns but for commands to copy, coloured on a terminal only, plain ASCII where need be."""
+"""Output for people: at most 80 columns except for commands, in colour on a terminal, in ASCII if need be."""
 
 import sys
 from textwrap import wrap
@@ -11,15 +11,15 @@ from openfit_tokend.host import clock
 
 COLUMNS: Final = 80
 _LABEL: Final = 19
-"""Columns of a timeline's line before its text: the time, and who acts."""
+"""Columns of a timeline's line before its text: the time, and the actor."""
 _SPECIAL: Final = "✓✗…█░"
 _PLAIN: Final = str.maketrans({"✓": "ok", "✗": "NO", "…": "..", "█": "#", "░": "."})
 
 
 class Screen:
-    """Standard output. Every line is written at once.
+    """Standard output. Every line is written immediately.
 
-    All methods raise OutputFailed when it is full, closed, or left by its reader.
+    All methods raise OutputFailed if it is full or closed, or its reader has gone.
     """
 
     def __init__(self) -> None:
@@ -28,18 +28,18 @@ class Screen:
         self._ascii = not _can_show(_SPECIAL)
 
     def text(self, text: str = "", colour: str = "") -> None:
-        """Print lines as they are; one that is too long is wrapped."""
+        """Print lines; wrap those that are too long."""
         for line in text.split("\n"):
             for part in wrap(line, COLUMNS, subsequent_indent="  ") or [""]:
                 self._put(self._painted(part, colour))
 
     def commands(self, text: str) -> None:
-        """Print lines to be copied: as they are, however long, since a break would spoil them."""
+        """Print lines to be copied, without wrapping."""
         for line in text.split("\n"):
             self._put(line)
 
     def event(self, who: str, text: str, colour: str = "") -> None:
-        """Print a line of the timeline: when, who, what."""
+        """Print a line of the timeline: the time, the actor, the event."""
         first, *more = wrap(self._plain(text), COLUMNS - _LABEL)
         time = self._painted(f"{clock.boot() - self._began:6.1f} s", "dim")
         self._put(f"{time}  {who:<8} {self._painted(first, colour)}")

@@ -1,6 +1,6 @@
-"""One of the demo's scripts: what a user would write. It knows no password and no expiry.
+"""One of the demo's scripts, as a user would write it. It needs no password and ignores expiry.
 
-The demo runs it by its path and reads its lines: "ok", or what went wrong.
+The demo runs this file and reads its lines: "ok", or what went wrong.
 """
 
 import os
@@ -17,7 +17,7 @@ PAUSE = 1.0
 
 
 def call_api(daemon: TokenClient, path: str) -> str:
-    """Call the API with the token that is current now; give the line that says how it went."""
+    """Call the API with the current token; return "ok" or the error."""
     try:
         token = daemon.get_token()
         api = urlsplit(token.api_url)
@@ -35,7 +35,7 @@ def call_api(daemon: TokenClient, path: str) -> str:
 
 
 def main(path: str) -> None:
-    """Call the API each second, until nobody reads our lines."""
+    """Call the API once a second, until nobody reads the output."""
     with TokenClient() as daemon:
         while True:
             line = call_api(daemon, path)

@@ -1,5 +1,5 @@
-# One of the demo's scripts, in shell: curl, and a config for it from the daemon, through a pipe: so no
-# list of processes shows the token. $1: what to ask the API for.
+# One of the demo's scripts, in shell. curl reads its configuration, with the token, from a pipe, so that
+# no process list shows the token. $1: the path to request from the API.
 # The demo reads its lines: "ok", or what went wrong.
 while :; do
     status=$(openfit-token get --format curl |

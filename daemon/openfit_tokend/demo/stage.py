@@ -1,8 +1,8 @@
-"""The demo's processes and their directory. All of it vanishes at the end, whatever the end is.
+"""The demo's processes and their directory. All are removed at the end, however the demo ends.
 
-A shell, the warden, reads a pipe that only we hold open. When we are killed outright, it reads the
-end and does what `close` would have done. Everything we start is in its process group, so Ctrl-C
-reaches us alone.
+A shell, the cleaner, reads a pipe that only this process holds open. If this process is killed, the
+shell reads the end of the pipe and does what `close` would have done. Everything that is started is in
+its process group, so that Ctrl-C reaches only this process.
 """
 
 import os
@@ -37,11 +37,11 @@ from openfit_tokend.host import clock
 
 _NAMES: Final = ("report", "import", "alerts", "backup")
 _SHELL: Final = "backup"
-"""The one that is a shell's, with curl, where there are both."""
+"""The one that is a shell script, if curl and openfit-token are found."""
 SCRIPTS: Final = len(_NAMES)
 STOP_TIME: Final = 5.0
-"""Seconds that each of the two servers is given to end."""
-_WARDEN: Final = """\
+"""Seconds that each of the two servers may take to end."""
+_CLEANER: Final = """\
 trap '' INT TERM HUP
 while read -r _; do :; done
 kill -TERM 0
@@ -53,17 +53,17 @@ kill -KILL 0
 
 @dataclass
 class Script:
-    """A running script, and what it told so far. `calls`: those that went well."""
+    """A running script, and its output so far. `calls`: the successful ones."""
 
     name: str
     process: "subprocess.Popen[bytes]"
     failures: list[str]
-    """Shared by all scripts: so they stand in the order in which they were told."""
+    """Shared by all scripts, so that they are in order of time."""
     calls: int = 0
     _rest: bytes = b""
 
-    def hear(self) -> bool:
-        """Read what it told. False: it tells no more. To be called when there is something."""
+    def read(self) -> bool:
+        """Read its output, once there is some; return False at the end of it."""
         out = self.process.stdout
         data = os.read(out.fileno(), 65536) if out is not None else b""
         *lines, self._rest = (self._rest + data).split(b"\n")
@@ -76,10 +76,10 @@ class Script:
 
 
 class Stage:
-    """A context in which nothing runs at first: `start_server`, `start_daemon`, `start_scripts`."""
+    """A context that owns the processes. Call `start_server`, `start_daemon`, `start_scripts` in order."""
 
     def __init__(self) -> None:
-        """Make the directory. Raises: NotStarted: it can't be made."""
+        """Create the directory. Raises: NotStarted: that isn't possible."""
         try:
             parent = temporary_parent()
             self.directory = Path(mkdtemp(prefix="openfit-demo-", dir=parent))
@@ -88,13 +88,13 @@ class Stage:
         self.socket = self.directory / "socket"
         self.scripts: list[Script] = []
         self.failures: list[str] = []
-        """The API calls that failed: which script's, and what it said."""
+        """The failed API calls: the script's name, and the error."""
         self._servers: dict[str, subprocess.Popen[bytes]] = {}
         self._environment = _environment(self.directory, self.socket)
-        self._ears = selectors.DefaultSelector()
+        self._output = selectors.DefaultSelector()
         try:
-            self._warden = subprocess.Popen(  # noqa: S603 -- our own words
-                ["/bin/sh", "-c", _WARDEN, "warden", str(self.directory)],
+            self._cleaner = subprocess.Popen(  # noqa: S603 -- a fixed command
+                ["/bin/sh", "-c", _CLEANER, "cleaner", str(self.directory)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -106,18 +106,18 @@ class Stage:
             raise NotStarted(f"can't run /bin/sh: {error.strerror}") from error
 
     def start_server(self, token_lifetime: int) -> str:
-        """Start the token server and give its URL. Raises: NotStarted."""
+        """Start the token server and return its URL. Raises: NotStarted."""
         lifetime = f"--token-lifetime={token_lifetime}"
         server = self._serve("token server", "emulator", "--port=0", lifetime)
         out = self.directory / "token server.out"
-        for _ in self._patiently(server):
+        for _ in self._attempts(server):
             found = re.search(r"listens at (http://\S+)\. ", out.read_text())
             if found is not None:
                 return found[1]
         raise not_started("token server", self._log("token server"))
 
     def start_daemon(self, url: str) -> None:
-        """Start the daemon for the token server at `url`, and wait for its socket. Raises: NotStarted."""
+        """Start the daemon for the token server at `url`, and wait until it answers. Raises: NotStarted."""
         password, config = self.directory / "password", self.directory / "config.toml"
         _write(password, DEFAULT_PASSWORD)
         _write(
@@ -134,14 +134,14 @@ password_file = "{password}"
         )
         self._environment["OPENFIT_DEMO_API"] = f"{url}/api"
         daemon = self._serve("daemon", "run", f"--config={config}", f"--socket={self.socket}")
-        for _ in self._patiently(daemon):
+        for _ in self._attempts(daemon):
             with suppress(TokenError), TokenClient(socket=str(self.socket)) as client:
                 client.hello()
                 return
         raise not_started("daemon", self._log("daemon"))
 
     def start_scripts(self) -> Iterator[Script]:
-        """Start a script each time the next one is asked for. Raises: NotStarted."""
+        """Yield each script after starting it. Raises: NotStarted."""
         home = Path(__file__).parent
         path = self._environment["PATH"]
         in_python, in_shell = (
@@ -154,16 +154,16 @@ password_file = "{password}"
             yield self._run_script(name, [*(in_shell if name == _SHELL else in_python), name])
 
     def listen(self, seconds: float) -> None:
-        """Hear what the scripts tell, for so long."""
+        """Read the scripts' output for so many seconds."""
         until = clock.boot() + seconds
         while (left := until - clock.boot()) > 0:
-            for key, _ in self._ears.select(left):
+            for key, _ in self._output.select(left):
                 script: Script = key.data
-                if not script.hear():
-                    self._ears.unregister(key.fileobj)
+                if not script.read():
+                    self._output.unregister(key.fileobj)
 
     def ended(self) -> str | None:
-        """Name a process that ended though it should not have, and why; None: all live."""
+        """Return which process ended too early, and why; None: all are running."""
         for name, process in self._servers.items():
             if process.poll() is not None:
                 return f"the {name} ended{last_lines(self._log(name))}"
@@ -173,22 +173,22 @@ password_file = "{password}"
         return None
 
     def close(self) -> None:
-        """End all processes, the servers in order, and remove the directory. Takes no signals."""
+        """End all processes, the servers in order, and remove the directory. Ignores signals meanwhile."""
         ignored = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         before = [signal.signal(each, signal.SIG_IGN) for each in ignored]
         try:
             for script in self.scripts:
                 script.process.kill()
-            for server in reversed(self._servers.values()):  # the daemon before what it talks to
+            for server in reversed(self._servers.values()):  # the daemon before the token server
                 end(server, STOP_TIME)
             with suppress(ProcessLookupError):
-                os.killpg(self._warden.pid, signal.SIGKILL)  # and what a script had started
-            for process in (self._warden, *(script.process for script in self.scripts)):
+                os.killpg(self._cleaner.pid, signal.SIGKILL)  # including what a script has started
+            for process in (self._cleaner, *(script.process for script in self.scripts)):
                 process.wait()
                 for pipe in (process.stdin, process.stdout):
                     if pipe is not None:
                         pipe.close()
-            self._ears.close()
+            self._output.close()
             self._remove_directory()
         finally:
             for each, handler in zip(ignored, before, strict=True):
@@ -219,7 +219,7 @@ password_file = "{password}"
         script = Script(name, process, self.failures)
         self.scripts.append(script)
         assert process.stdout is not None, "it was asked for"  # noqa: S101 -- can't happen
-        self._ears.register(process.stdout, selectors.EVENT_READ, script)
+        self._output.register(process.stdout, selectors.EVENT_READ, script)
         return script
 
     def _start(self, command: list[str], out: int, err: int) -> "subprocess.Popen[bytes]":
@@ -231,12 +231,12 @@ password_file = "{password}"
                 stderr=err,
                 cwd=self.directory,
                 env=self._environment,
-                process_group=self._warden.pid,
+                process_group=self._cleaner.pid,
             )
         except OSError as error:
             raise NotStarted(f"can't start {command[0]}: {error.strerror}") from error
 
-    def _patiently(self, server: "subprocess.Popen[bytes]") -> Iterator[None]:
+    def _attempts(self, server: "subprocess.Popen[bytes]") -> Iterator[None]:
         until = clock.boot() + PATIENCE
         while server.poll() is None and clock.boot() < until:
             self.listen(0.05)
@@ -250,7 +250,7 @@ password_file = "{password}"
 
 
 def _environment(directory: Path, socket: Path) -> dict[str, str]:
-    """Return the processes' environment, with the commands that stand beside this one first in $PATH."""
+    """Return the processes' environment. This environment's commands come first in its $PATH."""
     commands = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
     return environment() | {
         "PATH": os.pathsep.join(commands),

@@ -17,16 +17,16 @@ FACTS = Facts(
     replacements=(ON_SCHEDULE, AFTER_OUTAGE),
     outage=OUTAGE,
     server=SERVER,
-    broken_off=None,
+    aborted=None,
 )
 
 CALLS = "no API call failed"
 LOGIN = "one login served all scripts"
-SCHEDULE = "each token was replaced before its end"
+SCHEDULE = "each token was replaced before it expired"
 ONE = "one token request at a time"
-NOTICED = "the token server's outage was met, and no script noticed"
+NOTICED = "the token server's outage was survived, and no script noticed"
 PASSWORD = "the password was changed, and the session went on"
-SHOWN = "all of it was shown to the end"
+SHOWN = "the demo ran to its end"
 
 
 def broken(facts: Facts) -> list[str]:
@@ -64,7 +64,7 @@ def test_all_promises_are_kept_when_all_went_well() -> None:
         (replace(FACTS, outage=replace(OUTAGE, failed_requests=0)), NOTICED),
         (replace(FACTS, outage=replace(OUTAGE, calls=0)), NOTICED),
         (replace(FACTS, outage=replace(OUTAGE, told=False)), NOTICED),
-        (replace(FACTS, broken_off="the daemon ended"), SHOWN),
+        (replace(FACTS, aborted="the daemon ended"), SHOWN),
     ],
 )
 def test_one_thing_that_went_wrong_breaks_its_promise_alone(facts: Facts, promise: str) -> None:
@@ -79,7 +79,7 @@ def test_a_session_that_ends_with_its_password_breaks_a_promise() -> None:
 
 def test_what_was_not_seen_counts_as_broken() -> None:
     nothing = Facts(
-        calls=(), failures=(), replacements=(), outage=Outage(), server=Counters(), broken_off="no"
+        calls=(), failures=(), replacements=(), outage=Outage(), server=Counters(), aborted="no"
     )
 
     assert broken(nothing) == [CALLS, LOGIN, SCHEDULE, ONE, NOTICED, PASSWORD, SHOWN]

@@ -27,7 +27,7 @@ from openfit_tokend.keeping.endpoint import Endpoint
 from openfit_tokend.keeping.keeper import Keeper, Tools
 from openfit_tokend.keeping.queue import Queue
 from openfit_tokend.reporting.notices import Notices
-from openfit_tokend.reporting.standing import Standing
+from openfit_tokend.reporting.service_status import ServiceStatus
 from openfit_tokend.reporting.token_files import TokenFiles
 from openfit_tokend.reporting.watchdog import Watchdog
 from openfit_tokend.serving.calls import Calls, stopping
@@ -93,7 +93,9 @@ class Daemon:
         self._credentials = Credentials(self._server, self.profiles, self._alarm)
         self._manager = ServiceManager(service.notify_socket, self._alarm)
         self._sessions = StoredSessions(service, self._manager, settings.profiles)
-        self._standing = Standing(self.profiles, self._endpoint, self._manager, self._alarm)
+        self._service_status = ServiceStatus(
+            self.profiles, self._endpoint, self._manager, self._alarm
+        )
         self._watchdog = Watchdog(self.profiles, self._endpoint, self._server, listener)
         self._watchdog_limit = service.watchdog
         self._passwords = Passwords()
@@ -137,7 +139,7 @@ class Daemon:
                 for profile in self._settings.profiles.values():
                     self._add(profile, self._settings.rights, tools)
                 self.profiles.show(self._settings)
-                self._standing.begin()
+                self._service_status.begin()
                 services.start_soon(
                     self._watchdog.run, self._manager, self._alarm, self._watchdog_limit
                 )
@@ -191,7 +193,7 @@ class Daemon:
     def _changed(self, keeper: Keeper, ended: LoginEnded | None) -> None:
         self._rpc.changed(keeper, ended)
         self._credentials.changed(keeper, ended)
-        self._standing.changed()
+        self._service_status.changed()
         self._follow(keeper)
 
     def _follow(self, keeper: Keeper) -> None:
@@ -242,7 +244,7 @@ class Daemon:
         self._rpc.answer_waiting(stopping())
         for reply in self._reload_replies:
             reply(stopping())
-        self._standing.stopping(STOP_TIME)
+        self._service_status.stopping(STOP_TIME)
 
     async def _abandon_in_time(self) -> None:
         await anyio.sleep(STOP_TIME)
@@ -256,9 +258,9 @@ class Daemon:
             await self._reload_wanted.wait()
             self._reload_wanted = anyio.Event()
             replies, self._reload_replies = self._reload_replies, []
-            self._standing.reloading()
+            self._service_status.reloading()
             result = await self._read_anew(tools)
-            self._standing.reloaded()
+            self._service_status.reloaded()
             for reply in replies:
                 reply(result)
             await self._accounts.write()

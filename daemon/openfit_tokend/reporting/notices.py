@@ -1,9 +1,9 @@
-"""Runs a profile's `notify_command` when it is locked, down, or well again.
+"""Runs a profile's `notify_command` when the profile is locked, down, or well again.
 
-The keeper only leaves word here. For each profile one command runs at a time, and one begins in
-SPACING seconds: what happens meanwhile is told by its newest state alone, and not at all where that
-is what was told last. So however a server flaps, what was told last is how things are. One that
-fails is run again: `core.notices` says when.
+The keeper only reports changes here. For each profile one command runs at a time, and at most one
+starts in SPACING seconds. It is told only the newest state, and nothing if that was also the last
+one told. So even if a server flaps, the last notice is right. A command that fails is run again:
+`core.notices` decides when.
 """
 
 from collections.abc import Mapping
@@ -22,20 +22,20 @@ from openfit_tokend.host.alarm import Alarm, Entry
 from openfit_tokend.host.child_process import Commands, Unstartable, ending
 
 TIME_LIMIT: Final = 30.0
-"""Seconds for one command: to send a message takes less, and nobody waits for it."""
+"""Seconds for one command: sending a message takes less, and nothing waits for it."""
 MAX_COMMANDS: Final = 8
-"""Commands at once: when one server takes a thousand profiles down, they are told in turn."""
+"""Commands at once: if one server's failure affects a thousand profiles, they are notified in turn."""
 MAX_TEXT: Final = 1000
-"""Characters of a message or hint: they may hold what a server said."""
+"""Characters of a message or hint, which may quote a server."""
 MAX_COMPLAINT: Final = 300
-"""Characters of the command's last error lines that stand in the log."""
+"""Characters of the command's error output that are logged, from its end."""
 _KEPT: Final = 4096
-"""Bytes of the error output that are kept: its end, where the reason stands."""
+"""Bytes of the error output that are kept: its end, which has the reason."""
 
 
 @final
-class _Teller:
-    """One profile's: what is the case, what was told, and when its command is run next."""
+class _Notifier:
+    """One profile's newest notice, what was told last, and when its command runs next."""
 
     __slots__ = ("argv", "busy", "entry", "name", "newest", "told")
 
@@ -50,84 +50,83 @@ class _Teller:
 
 @final
 class Notices:
-    """All profiles that have a command."""
+    """The notices of all profiles that have a command."""
 
     def __init__(self, alarm: Alarm) -> None:
         self._alarm = alarm
-        self._tellers: dict[str, _Teller] = {}
-        self._due: list[_Teller] = []
-        self._word = anyio.Event()
+        self._notifiers: dict[str, _Notifier] = {}
+        self._due: list[_Notifier] = []
+        self._wakeup = anyio.Event()
         self._room = anyio.CapacityLimiter(MAX_COMMANDS)
         self._commands = Commands()
 
     async def run(self) -> None:
-        """Run commands until cancelled; one that still runs then is killed."""
+        """Run commands until cancelled, which kills running ones."""
         async with anyio.create_task_group() as commands:
             while True:
-                await self._word.wait()
-                self._word = anyio.Event()
+                await self._wakeup.wait()
+                self._wakeup = anyio.Event()
                 due, self._due = self._due, []
-                for teller in due:
-                    commands.start_soon(self._tell, teller)
+                for notifier in due:
+                    commands.start_soon(self._tell, notifier)
 
     def changed(self, profile: Profile, session: Session) -> None:
-        """Look at a session that may have changed. Never waits, never raises."""
+        """Schedule a notice if a changed session calls for one. Never waits, never raises."""
         if profile.notify_command is None:
             self.removed(profile.name)
             return
-        teller = self._teller(profile.name)
-        if teller.argv != profile.notify_command:
-            teller.argv = profile.notify_command
-            teller.told = replace(teller.told, failures=None)  # they were another command's
-        teller.newest = notice(session, clock.boot()) or teller.newest
-        self._schedule(teller)
+        notifier = self._notifier(profile.name)
+        if notifier.argv != profile.notify_command:
+            notifier.argv = profile.notify_command
+            notifier.told = replace(notifier.told, failures=None)  # those were another command's
+        notifier.newest = notice(session, clock.boot()) or notifier.newest
+        self._schedule(notifier)
 
     def recall(self, profile: Profile, told: Condition) -> None:
-        """Let what a profile was told before a restart be no news, but the end of it."""
+        """Take what was told of a profile before a restart: only a change from that is news."""
         if profile.notify_command is not None:
-            self._teller(profile.name).told = Told(told)
+            self._notifier(profile.name).told = Told(told)
 
     def removed(self, name: str) -> None:
-        """Forget a profile: nothing more is told of it."""
-        teller = self._tellers.pop(name, None)
-        if teller is not None:
-            teller.newest = None
-            self._schedule(teller)
+        """Forget a profile: send no more notices about it."""
+        notifier = self._notifiers.pop(name, None)
+        if notifier is not None:
+            notifier.newest = None
+            self._schedule(notifier)
 
-    def _teller(self, name: str) -> _Teller:
-        return self._tellers.setdefault(name, _Teller(name))
+    def _notifier(self, name: str) -> _Notifier:
+        return self._notifiers.setdefault(name, _Notifier(name))
 
-    def _schedule(self, teller: _Teller) -> None:
-        """Have the command run when it is due; one that is running does this again at its end."""
-        if teller.busy:
+    def _schedule(self, notifier: _Notifier) -> None:
+        """Schedule the command for when it is due; a running one does this at its end."""
+        if notifier.busy:
             return
-        if teller.entry is not None:
-            self._alarm.cancel(teller.entry)
-        due = due_at(teller.told, teller.newest)
-        teller.entry = self._alarm.at(due, lambda: self._begin(teller))
+        if notifier.entry is not None:
+            self._alarm.cancel(notifier.entry)
+        due = due_at(notifier.told, notifier.newest)
+        notifier.entry = self._alarm.at(due, lambda: self._begin(notifier))
 
-    def _begin(self, teller: _Teller) -> None:
-        teller.busy = True
-        self._due.append(teller)
-        self._word.set()
+    def _begin(self, notifier: _Notifier) -> None:
+        notifier.busy = True
+        self._due.append(notifier)
+        self._wakeup.set()
 
-    async def _tell(self, teller: _Teller) -> None:
+    async def _tell(self, notifier: _Notifier) -> None:
         async with self._room:
-            begun, newest, done = clock.boot(), teller.newest, False
-            if newest is not None and due_at(teller.told, newest) <= begun:
+            begun, newest, done = clock.boot(), notifier.newest, False
+            if newest is not None and due_at(notifier.told, newest) <= begun:
                 try:
-                    done = await self._run(teller.argv, teller.name, newest)
-                except Exception:  # noqa: BLE001 -- a fault of ours: the sessions live
-                    log.exception("internal_fault", profile=teller.name)
-                teller.told = after_run(teller.told, newest.condition, begun, failed=not done)
-        teller.busy = False
-        self._schedule(teller)
+                    done = await self._run(notifier.argv, notifier.name, newest)
+                except Exception:  # noqa: BLE001 -- an internal error must not end the sessions
+                    log.exception("internal_fault", profile=notifier.name)
+                notifier.told = after_run(notifier.told, newest.condition, begun, failed=not done)
+        notifier.busy = False
+        self._schedule(notifier)
 
     async def _run(self, argv: tuple[str, ...], profile: str, notice: Notice) -> bool:
-        """Run a command to its end and return whether it did well; what went wrong is logged.
+        """Run a command to its end, log how that went, and return whether it succeeded.
 
-        The end of its error output is logged too: it was given no secret, and it is a program that
-        somebody wrote to be told by.
+        On failure the end of its error output is logged: the command was given no secret.
         """
         complaint, status = bytearray(), None
 
@@ -149,7 +148,7 @@ class Notices:
             return True
         if status is None:
             reason = f"took longer than {TIME_LIMIT:g} s and {running.fate()}"
-            hint = "let it leave the rest to the background"
+            hint = "let it do the rest in the background"
         else:
             reason, hint = ending(status), "run it by hand as the daemon's user"
         _log_failure(argv, profile, notice, f"{reason}{_shown(complaint)}", hint)
@@ -157,9 +156,9 @@ class Notices:
 
 
 def environment(profile: str, notice: Notice) -> Mapping[str, str]:
-    """Return the variables that tell a command what happened. No token, no secret is among them.
+    """Return the variables that tell a command what happened, without any secret.
 
-    Each is one line: a NUL can't be in an environment, and a newline would forge mails.
+    Each is one line: an environment can't contain a NUL, and a newline could forge mail headers.
     """
     problem = notice.problem
     return {
@@ -175,7 +174,7 @@ def environment(profile: str, notice: Notice) -> Mapping[str, str]:
 
 
 def _shown(complaint: bytearray) -> str:
-    """Return the end of an error output as one line, behind a colon; "" if there is none."""
+    """Return the end of an error output as one line after a colon; "" if there is none."""
     text = one_line(" ".join(complaint.decode(errors="replace").split()))
     if len(text) > MAX_COMPLAINT:
         text = f"… {text[-MAX_COMPLAINT:]}"

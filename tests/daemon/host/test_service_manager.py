@@ -27,7 +27,7 @@ from openfit_tokend.config import config_file
 from openfit_tokend.host.alarm import Alarm
 from openfit_tokend.host.service_manager import NO_SERVICE, Service, ServiceManager, take_over
 from openfit_tokend.keeping.endpoint import Endpoint
-from openfit_tokend.reporting import standing, watchdog
+from openfit_tokend.reporting import service_status, watchdog
 from openfit_tokend.reporting.watchdog import Watchdog
 from openfit_tokend.serving.listener import Listener
 from openfit_tokend.serving.profiles import Profiles
@@ -271,7 +271,7 @@ def test_a_daemon_is_ready_when_every_profile_had_an_answer_of_whatever_kind() -
 async def test_a_daemon_whose_server_says_nothing_is_ready_after_a_while(
     tmp_path: Path, manager: Manager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(standing, "READY_TIME", 0.3)
+    monkeypatch.setattr(service_status, "READY_TIME", 0.3)
     service = Service(notify_socket=manager.address)
     with running_emulator("hang=0.8@login:1") as emulator:
         async with daemon_inside(tmp_path, profile(emulator.url), service=service) as daemon:
@@ -279,11 +279,11 @@ async def test_a_daemon_whose_server_says_nothing_is_ready_after_a_while(
 
             assert manager.status == "1 profile: main logging in"
             assert (await daemon.profile_status())["state"] == "logging_in"
-    assert standing.READY_TIME == 0.3
+    assert service_status.READY_TIME == 0.3
 
 
 def test_ready_is_said_after_ten_seconds() -> None:
-    assert standing.READY_TIME == 10.0
+    assert service_status.READY_TIME == 10.0
 
 
 def test_the_status_changes_with_what_it_tells() -> None:

@@ -1,4 +1,4 @@
-"""Tells the service manager whether the daemon is ready, and in words how things stand."""
+"""Notifies the service manager of the daemon's phase, and gives it a status line."""
 
 from datetime import UTC, datetime
 from math import inf
@@ -12,16 +12,17 @@ from openfit_tokend.keeping.endpoint import Endpoint
 from openfit_tokend.serving.profiles import Profiles
 
 READY_TIME: Final = 10.0
-"""Seconds from the start until the daemon is called ready, though a profile had no answer yet."""
+"""Seconds from the start until the daemon reports that it is ready, even if a profile had no answer
+yet."""
 PACE: Final = 1.0
-"""Seconds at least between two texts, however often things change."""
+"""The least seconds between two status lines, however often things change."""
 MARGIN: Final = 10.0
-"""Seconds asked for the stop beside those that a request may take."""
+"""Seconds requested for a stop in addition to those that a request may take."""
 _DAY: Final = 86400.0
 
 
 @final
-class Standing:
+class ServiceStatus:
     """What the service manager was told last."""
 
     def __init__(
@@ -35,38 +36,38 @@ class Standing:
         self._ready = False
         self._text: str = ""  # as it was told last
         self._told_at = -inf
-        self._telling = False  # it is due already
+        self._scheduled = False
 
     def begin(self) -> None:
-        """Begin to tell: the socket is served, and every profile is there."""
+        """Begin to notify. Call it once the socket is served and every profile is added."""
         if self._manager.is_there:
             self._begun = True
             self._alarm.at(clock.boot() + READY_TIME, self._be_ready)
             self.changed()
 
     def changed(self) -> None:
-        """Tell of a change: at once, or as soon as PACE allows."""
+        """Notify of a change: at once, or as soon as PACE allows."""
         if not self._begun:
             return
         if not self._ready and all(keeper.answered for keeper in self._profiles.keepers.values()):
             self._be_ready()
-        if not self._telling:
-            self._telling = True
+        if not self._scheduled:
+            self._scheduled = True
             self._alarm.at(max(clock.boot(), self._told_at + PACE), self._tell)
 
     def reloading(self) -> None:
-        """Tell that a reload begins. Before the daemon is ready it is a part of the start."""
+        """Notify of the start of a reload. Before the daemon is ready that is part of the start."""
         if self._ready and not self._profiles.stopping:
             self._manager.reloading()
 
     def reloaded(self) -> None:
-        """Tell that a reload has ended, well or not."""
+        """Notify of the end of a reload, successful or not."""
         if self._ready and not self._profiles.stopping:
             self._tell()
             self._manager.ready()
 
     def stopping(self, time: float) -> None:
-        """Tell that the daemon ends, and may need so many seconds for requests under way."""
+        """Notify of the stop, which may need so many seconds for requests under way."""
         if self._begun:
             self._manager.stopping()
             if self._endpoint.under_way:
@@ -76,11 +77,11 @@ class Standing:
     def _be_ready(self) -> None:
         if not self._ready and not self._profiles.stopping:
             self._ready = True
-            self._tell()  # first, so that it can be read once the start is complete
+            self._tell()  # first, so that it is there once the start is complete
             self._manager.ready()
 
     def _tell(self) -> None:
-        self._telling = False
+        self._scheduled = False
         text = self._in_words()
         if text != self._text:
             self._text, self._told_at = text, clock.boot()
@@ -98,6 +99,6 @@ class Standing:
 
 
 def _shown(moment: float, now: float) -> str:
-    """Return a moment as the wall clock will show it: the hour, with the day if that is far away."""
+    """Return a moment as local time, with the date if it is more than a day away."""
     local = datetime.fromtimestamp(clock.wall() + moment - now, UTC).astimezone()
     return local.strftime("%H:%M" if moment - now < _DAY else "%Y-%m-%d %H:%M")

@@ -31,6 +31,7 @@ def test_the_service_logs_in_with_a_password_that_the_host_key_encrypts(machine:
         assert machine.emulator.state().logins > logins
     finally:
         place.unlink()
+        place.parent.rmdir()
         machine.write_secret("main", plain)
         machine.box.outside(ENCRYPTED).unlink()
         machine.box.run("systemctl", "daemon-reload")

@@ -170,7 +170,7 @@ def test_what_a_script_leaves_out_is_named_and_nothing_is_written(place: Path) -
     [
         (["--client-id", " c "], "p", "--client-id: must not begin or end with a blank"),
         (["--environment", "prod"], "p", "--environment: must be production, test or custom"),
-        (["--profile", "a b"], "p", "--profile: a profile's name must be"),
+        (["--profile", "a b"], "p", "--profile: a profile's name consists of"),
         ([], "", "the password on standard input: is empty"),
         ([], "p" * 101, "longer than 100 characters"),
     ],

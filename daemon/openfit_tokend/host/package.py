@@ -3,7 +3,6 @@
 import json
 import shlex
 import sys
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Final, cast
 from urllib.parse import unquote, urlsplit
@@ -46,6 +45,9 @@ def _editable() -> list[str]:
 
 def _origin() -> dict[str, object]:
     """Return what pip recorded of a package that came from no index (PEP 610)."""
+    # Here, since it takes more than a megabyte, and only an error's hint needs it.
+    from importlib.metadata import PackageNotFoundError, distribution  # noqa: PLC0415
+
     try:
         text = distribution(NAME).read_text("direct_url.json")
         return cast("dict[str, object]", json.loads(text)) if text else {}

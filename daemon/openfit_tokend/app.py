@@ -1,4 +1,4 @@
-"""Puts the parts together: the only place that knows all of them."""
+"""Puts the parts of the daemon together: the only module that knows all of them."""
 
 import os
 import signal
@@ -44,18 +44,18 @@ from openfit_tokend.storage.ledger_file import LedgerFile
 from openfit_tokend.storage.stored_sessions import StoredSessions
 
 MAX_FAULTS: Final = 100
-"""Faults of a configuration that an answer or a status names; the log and `check` name all."""
+"""Faults of a configuration that an answer or a status lists; the log and `check` list all."""
 SLICE: Final = 25
-"""Profiles that a reload takes over at once: a millisecond or so."""
+"""Profiles that a reload changes at once, which takes about a millisecond."""
 STOP_TIME: Final = REQUEST_TIMEOUT
-"""Seconds that requests under way are given when the daemon stops: as long as one may take."""
-LAST_WORD: Final = 0.1
-"""Seconds in which who was still accepted, before the next daemon's turn, can send a request."""
+"""Seconds that requests under way may still take when the daemon stops: as long as any request may."""
+LAST_CALL: Final = 0.1
+"""Seconds in which a client that was accepted before the next daemon's turn can send a request."""
 
 
 @final
 class Daemon:
-    """One running daemon."""
+    """The daemon."""
 
     def __init__(  # noqa: PLR0913, PLR0917 -- the parts that whoever starts it has made
         self,
@@ -67,12 +67,17 @@ class Daemon:
         service: Service = NO_SERVICE,
         terminal: Terminal = NO_TERMINAL,
     ) -> None:
-        """Take settings that were loaded from a file, and a socket to serve. Nothing runs yet.
+        """Create a daemon that isn't running yet.
 
-        The ledger's lock stays the caller's; the socket is closed when `run` ends, and so is
-        `credential`, the listening socket at which systemd asks for units. `service`: what the
-        service manager handed over; its sockets are given apart. `terminal`: the daemon ends
-        with it.
+        Args:
+            config_path: the file that `settings` were loaded from.
+            settings: the configuration.
+            listener: the socket to serve; closed when `run` ends.
+            ledger: the caller keeps it locked.
+            credential: the listening socket at which systemd requests units' credentials; closed when
+                `run` ends.
+            service: what the service manager passed; its sockets are `listener` and `credential`.
+            terminal: the daemon ends when it closes.
         """
         self.profiles = Profiles(settings.rights)
         self.socket_path = os.fsencode(listener.path).decode(errors="replace")
@@ -106,16 +111,16 @@ class Daemon:
 
     @property
     def users(self) -> Users:
-        """Return what each user did."""
+        """Return what each user has in use."""
         return self._server.users
 
     def reload(self, reply: Respond) -> None:
-        """Read the configuration anew and say how that went. Many calls may share one reading."""
+        """Reread the configuration and call `reply` with the result. Many calls may share one reading."""
         self._reload_replies.append(reply)
         self._reload_wanted.set()
 
     async def run(self) -> None:
-        """Serve until a signal says stop, and then end in order."""
+        """Serve until a signal stops the daemon, then end in order."""
         stop = anyio.Event()
         async with anyio.create_task_group() as services:
             services.start_soon(self._alarm.run)
@@ -153,12 +158,12 @@ class Daemon:
                 await stop.wait()
                 self._begin_to_stop()
                 services.start_soon(self._abandon_in_time)
-                requests.cancel_scope.cancel()  # what was sent is shielded, and waited for here
+                requests.cancel_scope.cancel()  # requests already sent are shielded, and awaited here
             await self._accounts.write()
             await self._token_files.stop()
             await self._manager.drain()
             if isinstance(self._listener, AdoptedListener):
-                await anyio.sleep(LAST_WORD)
+                await anyio.sleep(LAST_CALL)
             self._end_serving()
             self._manager.close()
             services.cancel_scope.cancel()
@@ -197,9 +202,9 @@ class Daemon:
         self._follow(keeper)
 
     def _follow(self, keeper: Keeper) -> None:
-        """Bring what lies outside of the daemon to what a keeper has come to."""
+        """Update token files and notices after a change of a keeper."""
         if self.profiles.keepers.get(keeper.profile.name) is not keeper:
-            return  # it is being made, or was removed
+            return  # it is being created, or was removed
         self._token_files.changed(keeper.profile, keeper.session)
         if not self.profiles.stopping:
             self._notices.changed(keeper.profile, keeper.session)
@@ -225,7 +230,7 @@ class Daemon:
                 if received == signal.SIGHUP and not gone:
                     self.reload(lambda _: None)
                 elif gone and stop.is_set():
-                    continue  # several come when a terminal closes: by it, and by its shell
+                    continue  # a closing terminal sends several, and so does its shell
                 elif stop.is_set():
                     log.warning("stopping_at_once", signal=received.name)
                     self._endpoint.abandon()
@@ -234,7 +239,7 @@ class Daemon:
                     stop.set()
 
     def _begin_to_stop(self) -> None:
-        """Begin nothing new. Live tokens are served to the end."""
+        """Start nothing new. Live tokens are served to the end."""
         self.profiles.stopping = True
         if isinstance(self._listener, AdoptedListener):
             self._server.stop_accepting(self._rpc)
@@ -266,7 +271,7 @@ class Daemon:
             await self._accounts.write()
 
     async def _read_anew(self, tools: Tools) -> object:
-        """Return the answer to a reload: what became of it."""
+        """Reread the configuration and return the answer to a reload."""
         try:
             settings = await config_file.load_in_time(self._loading, self._config_path)
             if self.profiles.stopping:
@@ -276,15 +281,15 @@ class Daemon:
             log.error("reload_refused", faults=error.message, hint="the old configuration stays")
             self.profiles.config_error = _shortened(error.message)
             return ConfigRejected(self.profiles.config_error, error.hint)
-        except Exception:  # noqa: BLE001 -- a fault of ours must not end the sessions
+        except Exception:  # noqa: BLE001 -- an internal error must not end the sessions
             log.exception("internal_fault", method="reload")
             return Internal("internal error in the daemon", "its log has the details")
         return {}
 
     async def _apply(self, settings: Settings, tools: Tools) -> None:
-        """Take over what changed; a profile that didn't keeps its session.
+        """Apply what changed; a profile that didn't change keeps its session.
 
-        Clients are served between SLICE profiles and the next; what holds then: `Profiles`.
+        Clients are served after each SLICE of profiles; `Profiles` says which settings apply then.
         """
         profiles = self.profiles
         self.users.subordinates = settings.subordinates
@@ -293,13 +298,13 @@ class Daemon:
             if count % SLICE == 0:
                 await checkpoint()
             if profiles.stopping:
-                return  # keepers that were retired can't take anything over
+                return  # retired keepers can't take new settings
             keeper = profiles.keepers.get(profile.name)
             if keeper is None:
                 self._add(profile, settings.rights, tools)
             else:
                 profiles.change(keeper, profile)
-                self._rpc.changed(keeper, None)  # who may not use it any more is told so
+                self._rpc.changed(keeper, None)  # callers that lost the right to it are told
                 self._follow(keeper)
         profiles.show(settings)
         for count, name in enumerate(profiles.keepers.keys() - settings.profiles.keys(), 1):
@@ -312,7 +317,7 @@ class Daemon:
 
 
 def _shortened(faults: str) -> str:
-    """Return as many faults as an answer can carry; the log has all."""
+    """Return as many faults as fit in an answer; the log has all."""
     lines = faults.splitlines()
     more = len(lines) - MAX_FAULTS
     return faults if more <= 0 else "\n".join([*lines[:MAX_FAULTS], f"and {more} more"])

@@ -133,7 +133,7 @@ class TokenFiles:
             self._note(managed, _hung(WRITE_TIME))
         except OSError as error:
             self._note(managed, Unusable(f"can't be written: {error.strerror}", _LATER))
-        except Exception:  # noqa: BLE001 -- a fault of ours: this file is behind, the sessions live
+        except Exception:  # noqa: BLE001 -- an internal error: this file is behind, the sessions live
             log.exception("internal_fault", path=managed.path)
         finally:
             managed.busy = False

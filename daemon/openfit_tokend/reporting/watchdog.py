@@ -1,8 +1,8 @@
-"""Feeds the service manager's watchdog, as long as the daemon really lives.
+"""Feeds the service manager's watchdog as long as the daemon works.
 
-Three things are looked at each time: that the event loop turns, that no profile and no request is
-long behind, and that the socket answers a client: ourselves. What a restart can't mend is said in
-the log, and doesn't count: descriptors used up, a socket of the service manager's that is gone.
+Each time three things are checked: that the event loop runs, that no profile and no request is
+overdue, and that the socket answers a client, which is the daemon itself. A problem that a restart
+can't fix is only logged: too few descriptors, or a socket of the service manager's that is gone.
 """
 
 import errno
@@ -30,22 +30,22 @@ from openfit_tokend.serving.profiles import Profiles
 from openfit_tokend.serving.server import EXHAUSTED, Server
 
 MAX_INTERVAL: Final = 60.0
-"""Seconds between two looks at most: as often as an idle daemon wakes anyway."""
+"""The most seconds between two checks: an idle daemon wakes as often anyway."""
 MAX_ANSWER: Final = 1024 * 1024
 """Bytes of the answer to `hello`: many times the names of 1,000 profiles."""
 MAX_NAMES: Final = 64 * 1024
-"""Items of a list in it, as many as our clients allow."""
+"""Items of a list in it, as many as the clients allow."""
 READ: Final = 65536
 """Bytes read at once."""
 PAUSE: Final = 0.1
-"""Seconds until a full listen queue is tried again: it has no event for that."""
+"""Seconds until a full listen queue is retried: there is no event for that."""
 
 _GONE: Final = frozenset({errno.ENOENT, errno.ECONNREFUSED})
 
 
 @final
 class Watchdog:
-    """Looks, and feeds."""
+    """Checks the daemon and feeds the service manager's watchdog."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Watchdog:
         self._listener = listener
 
     async def run(self, manager: ServiceManager, alarm: Alarm, limit: float | None) -> None:
-        """Feed the watchdog thrice within `limit` seconds; None: it wants nothing."""
+        """Feed the watchdog three times in `limit` seconds; None: there is no watchdog."""
         if limit is None:
             return
         interval = min(MAX_INTERVAL, limit / 3)
@@ -75,8 +75,8 @@ class Watchdog:
                 log.error("watchdog_not_fed", reason=fault)
 
     async def _faults(self, patience: float) -> list[str]:
-        """Say what is wrong. The alarm has called whoever was due before this goes on."""
-        if self._profiles.stopping:  # the loop turns; nobody is woken any more, nor welcomed
+        """Return what is wrong. The alarm has made all callbacks that were due before this runs."""
+        if self._profiles.stopping:  # the loop runs, but callbacks and new clients no longer count
             return []
         sessions = [(name, keeper.session) for name, keeper in self._profiles.keepers.items()]
         faults = late_keepers(sessions, clock.boot())
@@ -92,7 +92,7 @@ class Watchdog:
         return faults
 
     async def _greet(self) -> None:
-        """Ask our own socket for an answer, of whatever kind."""
+        """Get an answer, of whatever kind, from the daemon's own socket."""
         with socket.socket(socket.AF_UNIX) as ours:
             ours.settimeout(0)
             await self._connect(ours)
@@ -132,10 +132,10 @@ class Watchdog:
 
 
 async def _received(sock: socket.socket) -> bytes:
-    """Await what is sent.
+    """Return the next bytes received.
 
     Raises:
-        EOFError: it was the end.
+        EOFError: the connection was closed.
     """
     await anyio.wait_readable(sock)
     data = sock.recv(READ)

@@ -191,7 +191,7 @@ class Rpc:
             result = error
         except Malformed as error:
             raise Malformed(str(error), msgid) from error
-        except Exception:  # noqa: BLE001 -- a fault of ours: the caller is told, the daemon lives
+        except Exception:  # noqa: BLE001 -- an internal error: the caller is told, the daemon goes on
             log.exception("internal_fault", method=method[:64])
             result = Internal("internal error in the daemon", "its log has the details")
         if isinstance(result, Park):

@@ -319,7 +319,7 @@ class Server:
             self._settle(connection)
         except OSError:
             self.drop(connection)
-        except Exception:  # noqa: BLE001 -- a fault of ours: this client is closed, the others live
+        except Exception:  # noqa: BLE001 -- an internal error: this client is closed, the others go on
             log.exception("internal_fault")
             self.drop(connection)
 

@@ -89,7 +89,7 @@ class Waiting:
         for owed in list(self._parked.get(keeper, ())):
             try:
                 self._try(owed, now, ended)
-            except Exception:  # noqa: BLE001 -- a fault of ours: one client's, not the keeper's
+            except Exception:  # noqa: BLE001 -- an internal error: one client's, not the keeper's
                 log.exception("internal_fault")
                 self._server.drop(owed.connection)
 

@@ -92,7 +92,7 @@ def _unit(scope: tuple[str, ...]) -> dict[str, str]:
     if systemctl is None:
         return {}
     try:
-        done = subprocess.run(  # noqa: S603 -- words of ours
+        done = subprocess.run(  # noqa: S603 -- a fixed command
             [systemctl, *scope, *_SHOW],
             stdin=subprocess.DEVNULL,
             capture_output=True,

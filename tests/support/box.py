@@ -19,7 +19,6 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import gettempdir, mkdtemp
 from time import sleep
-from types import TracebackType
 from typing import Final, Self, final
 
 from openfit_tokend.host import clock
@@ -205,12 +204,7 @@ class Box:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _enter(self) -> list[str]:

@@ -3,7 +3,6 @@
 from _socket import socket
 from collections.abc import AsyncGenerator
 from contextlib import suppress
-from types import TracebackType
 from typing import Self
 
 from anyio import current_time, fail_after, sleep, wait_readable, wait_writable
@@ -110,12 +109,7 @@ class AsyncTokenClient:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self.close()
 
     def _connect(self) -> socket:

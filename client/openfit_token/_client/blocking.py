@@ -24,7 +24,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not loaded at run time: a script's start is what this is for
     from _socket import socket
     from collections.abc import Generator
-    from types import TracebackType
     from typing import Self
 
     from openfit_token._client.changes import Change
@@ -187,12 +186,7 @@ class TokenClient:
     def __enter__(self) -> "Self":
         return self
 
-    def __exit__(
-        self,
-        kind: "type[BaseException] | None",
-        error: "BaseException | None",
-        trace: "TracebackType | None",
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _connect(self) -> "socket":

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from select import select
 from tempfile import TemporaryFile
-from types import TracebackType
 from typing import Final, Self
 from urllib.parse import urlsplit
 
@@ -175,12 +174,7 @@ class Emulator:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def _order(self, name: str, **fields: object) -> None:

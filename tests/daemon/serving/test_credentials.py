@@ -13,7 +13,6 @@ from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from secrets import token_hex
 from socket import AF_UNIX, SHUT_WR, socket
-from types import TracebackType
 from typing import Self, cast
 
 import anyio
@@ -70,12 +69,7 @@ class Unit:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.socket.close()
 
 

@@ -1,4 +1,4 @@
-"""An API for tests of the HTTP adapters: real HTTP on loopback, that answers as the path says.
+"""An API for tests of the HTTP adapters: real HTTP on loopback; the path determines the answer.
 
 with running_api() as api:
     ... api.url, api.refused.add("token-a"), api.seen ...
@@ -23,7 +23,7 @@ import trustme
 
 
 class Seen(NamedTuple):
-    """A request that came. `token` is None where it had no header `Authorization: Bearer`."""
+    """A received request. `token` is None if it had no header `Authorization: Bearer`."""
 
     method: str
     path: str
@@ -38,7 +38,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class Api:
-    """A server and what it saw, in order."""
+    """A server and the requests it received, in order."""
 
     def __init__(self, server: _Server, scheme: str) -> None:
         self._server = server
@@ -48,11 +48,11 @@ class Api:
         """Access tokens that are answered with 401."""
         self.connections = 0
         self.elsewhere: str | None = None
-        """Where all that isn't refused is redirected to, if anywhere."""
+        """Where requests that aren't refused are redirected to, if anywhere."""
 
     @property
     def tokens(self) -> list[str | None]:
-        """Return the tokens that came, in order."""
+        """Return the received tokens, in order."""
         return [request.token for request in self.seen]
 
 
@@ -100,7 +100,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- http.server's name
-        """Say nothing."""
+        """Log nothing."""
 
 
 def tls(directory: Path) -> tuple[ssl.SSLContext, Path]:

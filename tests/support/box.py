@@ -1,4 +1,4 @@
-"""A real systemd, booted as PID 1 of namespaces over a throw-away view of this machine.
+"""A real systemd, booted as PID 1 in namespaces, on a throw-away copy of this machine's view.
 
 with Box(files, opt) as box:
     box.run("systemctl", "start", "openfit-tokend")
@@ -58,7 +58,7 @@ Completed = subprocess.CompletedProcess[str]
 
 
 def hindrance() -> str | None:
-    """Return the reason why no box can be made here."""
+    """Return why no box can be created here."""
     if os.geteuid() != 0:
         return "needs root: namespaces and a cgroup of one's own"
     if Path("/proc/self/uid_map").read_text().split() != ["0", "0", "4294967295"]:
@@ -86,7 +86,7 @@ def _own_cgroup() -> Path:
 
 
 def _remove_cgroup(path: Path) -> None:
-    """Remove a cgroup and those below, unless a process is in one."""
+    """Remove a cgroup and those below it, unless one contains a process."""
     directories = [Path(each[0]) for each in os.walk(path, topdown=False)]
     with suppress(OSError):
         for each in directories:
@@ -94,7 +94,7 @@ def _remove_cgroup(path: Path) -> None:
 
 
 def _sweep() -> None:
-    """Remove what boxes left whose test session was killed: they name it."""
+    """Remove what is left of boxes whose test session was killed; their names contain its pid."""
     for cgroup in _own_cgroup().glob("box-*-box-*"):
         _, session, directory = cgroup.name.split("-", 2)
         if not Path("/proc", session).exists():
@@ -107,7 +107,7 @@ class Box:
     """A booted machine."""
 
     def __init__(self, files: Path, opt: Path) -> None:
-        """Boot; `files` is copied over its root, `opt` is its /opt and can't be written to."""
+        """Boot it. `files` is copied over its root; `opt` is its /opt, which is read-only."""
         _sweep()
         target = files / "etc/systemd/system/box.target"
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -157,7 +157,7 @@ class Box:
         return done
 
     def start(self, *command: str) -> subprocess.Popen[bytes]:
-        """Start a command inside; the caller sees to its end."""
+        """Start a command inside; the caller must end it."""
         return subprocess.Popen([*self._enter(), *command], env=ENVIRONMENT, cwd="/")
 
     def terminal(self, *command: str) -> Terminal:
@@ -165,7 +165,7 @@ class Box:
         return Terminal([*self._enter(), *command], ENVIRONMENT, Path("/"))
 
     def home(self, user: str) -> str:
-        """Return the home of a user that `useradd --create-home` made."""
+        """Return the home of a user created by `useradd --create-home`."""
         return f"{HOMES}/{user}"
 
     def property(self, unit: str, name: str) -> str:
@@ -178,11 +178,11 @@ class Box:
         return self.run("journalctl", "--no-pager", "-o", "cat", *options).stdout
 
     def outside(self, path: str) -> Path:
-        """Return a path inside as it is for this process."""
+        """Return where a path inside is for this process."""
         return Path(f"/proc/{self.pid}/root{path}")
 
     def enter_network(self) -> None:
-        """Have this thread, for the rest of its life, open its sockets in the box's network."""
+        """Move this thread permanently to the box's network."""
         libc = ctypes.CDLL(None, use_errno=True)
         namespace = os.open(f"/proc/{self.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -191,7 +191,7 @@ class Box:
             os.close(namespace)
 
     def close(self) -> None:
-        """Kill all that is inside, and leave nothing."""
+        """Kill everything inside, and remove what is left."""
         if self.pid:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)  # PID 1 of its namespace: the others die with it
@@ -211,7 +211,7 @@ class Box:
         return ["nsenter", f"--target={self.pid}", "--pid", *_NAMESPACES, "--"]
 
     def _has_systemd(self) -> bool:
-        """Look for the process that the namespaces were made for, once it is systemd."""
+        """Find the process that the namespaces were created for, once it is systemd."""
         assert self._process.poll() is None, f"no boot:\n{self._console.read_text()}"
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
         for child in children.read_text().split():
@@ -226,7 +226,7 @@ class Box:
         return state in {"running", "degraded"}
 
     def _cgroup_is_gone(self) -> bool:
-        """Remove the cgroup: possible when the last process has left."""
+        """Remove the cgroup, once its last process has ended."""
         _remove_cgroup(self._cgroup)
         return not self._cgroup.exists()
 

@@ -1,4 +1,4 @@
-"""The /opt of a box: what README's first command on a server makes there."""
+"""The /opt of a box, as created by the README's first command for a server."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ from typing import Final
 from fenced import README, ROOT, in_section
 
 SYSTEM_PYTHON: Final = Path("/usr/bin/python3")
-"""One that every user can run."""
+"""A Python that every user can run."""
 VENV: Final = "/opt/openfit-tokend"
 (SERVICE,) = in_section(README, "Run it as a service", "console")
 INSTALL, *_AND_THEN = SERVICE.typed("#")
@@ -23,12 +23,12 @@ rm -rf "$2" "$2"-*
 sh -c "$1"
 cp -a "$2" "$2"-* "$0/opt"
 """
-"""Runs a command that sees /opt as it is here, but for our directories, and writes to it in vain; keeps
-what it made of ours."""
+"""Runs a command that sees this machine's /opt, without the program's directories and read-only; keeps
+what it created of those."""
 
 
 def hindrance() -> str | None:
-    """Return the reason why the command can't be run here as on a server."""
+    """Return why the command can't be run here as on a server."""
     check = "import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))"
     try:
         trial = subprocess.run([SYSTEM_PYTHON, "-c", check], check=False, capture_output=True)
@@ -40,7 +40,7 @@ def hindrance() -> str | None:
 
 
 def make(directory: Path, command: str = INSTALL) -> Path:
-    """Run a command in this tree, with a new directory as what it writes to /opt; give that."""
+    """Run a command in this tree with a new, writable /opt, and return that directory."""
     for name in ("opt", "layers"):
         (directory / name).mkdir()
     done = subprocess.run(

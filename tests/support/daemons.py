@@ -1,4 +1,4 @@
-"""The real daemon as a process of its own, and its wire byte by byte.
+"""The real daemon in its own process, and its wire byte by byte.
 
 with running_daemon(profile(emulator.url)) as daemon:
     ... daemon.call("get_token"), daemon.wire(), daemon.client(), daemon.stop(), daemon.log() ...
@@ -29,7 +29,7 @@ PATIENCE = 20.0
 NOBODY = 65534
 """The uid and gid of a stranger."""
 _PAUSE = 0.01
-"""Seconds between two looks."""
+"""Seconds between two polls."""
 
 Fields = dict[str, Any]
 """A map off the wire: what is in it is what the tests are about."""
@@ -41,7 +41,7 @@ needs_root_to_look = pytest.mark.skipif(
 
 
 def await_that(holds: Callable[[], bool], told: Callable[[], object] = str) -> None:
-    """Look again and again until it holds; fail, telling what there is, if it never does."""
+    """Poll until it holds; fail with the current state if it never does."""
     until = clock.boot() + PATIENCE
     while not holds():
         assert clock.boot() < until, told()
@@ -49,7 +49,7 @@ def await_that(holds: Callable[[], bool], told: Callable[[], object] = str) -> N
 
 
 class Answer(NamedTuple):
-    """One response, as it came."""
+    """One response, as received."""
 
     msgid: int
     error: Fields | None
@@ -80,13 +80,13 @@ class Wire:
         self.socket.sendall(data)
 
     def ask(self, method: str, **params: object) -> int:
-        """Send a request, and give its msgid."""
+        """Send a request, and return its msgid."""
         self._msgid += 1
         self.send(request(self._msgid, method, **params))
         return self._msgid
 
     def answer(self) -> Answer:
-        """Await the next answer.
+        """Wait for the next answer.
 
         Raises:
             EOFError: the daemon closed the connection instead.
@@ -103,11 +103,11 @@ class Wire:
             self._unpacker.feed(data)
 
     def answers(self, count: int) -> dict[int, Answer]:
-        """Await answers, and give them by msgid."""
+        """Wait for answers, and return them by msgid."""
         return {answer.msgid: answer for answer in (self.answer() for _ in range(count))}
 
     def is_silent(self) -> bool:
-        """Return whether no answer has come by now. Half a second: enough for one that was due."""
+        """Return whether no answer comes in half a second, which is enough for one that was due."""
         self.socket.settimeout(0.5)
         try:
             return self.socket.recv(1, socket.MSG_PEEK) == b"never"
@@ -117,7 +117,7 @@ class Wire:
             self.socket.settimeout(PATIENCE)
 
     def has_ended(self) -> bool:
-        """Await the connection's end; False: something else came."""
+        """Wait for the connection's end, and return False if something else came."""
         return self._receive() == b""
 
     def call(self, method: str, **params: object) -> Answer:
@@ -128,13 +128,13 @@ class Wire:
         return answer
 
     def close(self) -> None:
-        """Leave."""
+        """Close the connection."""
         self.socket.close()
 
     def _receive(self) -> bytes:
         try:
             return self.socket.recv(65536)
-        except ConnectionResetError:  # closed while something of ours was unread
+        except ConnectionResetError:  # closed while something was unread
             return b""
 
     def __enter__(self) -> Self:
@@ -183,9 +183,9 @@ class RunningDaemon:
         self.socket = directory / "run" / "socket"
         self.state = directory / "state" / "ledger.json"
         self.launcher: tuple[str, ...] = ()
-        """A command that becomes the daemon: its words come before the interpreter's."""
+        """A command that executes the daemon: it is put before the interpreter."""
         self.python = Path(sys.executable)
-        """What it runs on. The commands are beside it."""
+        """The interpreter. The commands are in the same directory."""
         self._log = directory / "log"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -207,7 +207,7 @@ class RunningDaemon:
         return self._running().pid
 
     def write_config(self, *tables: str) -> None:
-        """Write the configuration, tables one after the other; `password` is beside it."""
+        """Write the configuration from these tables."""
         self.config.write_text("\n".join(tables).replace('"password"', f'"{self.password}"'))
 
     def write_password(self, password: str) -> None:
@@ -245,7 +245,7 @@ class RunningDaemon:
         return TokenClient(profile, str(self.socket))
 
     def call(self, method: str, **params: object) -> Fields:
-        """Call a method on a connection of its own, and give its result.
+        """Call a method on a connection of its own, and return its result.
 
         Raises:
             TokenError: what the daemon answered instead.
@@ -261,20 +261,20 @@ class RunningDaemon:
         return cast("Fields", self.call("status", profile=name)["profiles"][name])
 
     def await_state(self, *states: str, name: str = "main") -> Fields:
-        """Await that a profile is in one of these states, and give its status."""
+        """Wait until a profile is in one of these states, and return its status."""
         await_that(lambda: self.profile_status(name)["state"] in states, self.log)
         return self.profile_status(name)
 
     def await_waiting(self, count: int, name: str = "main") -> None:
-        """Await that so many calls are parked."""
+        """Wait until so many calls are waiting."""
         await_that(lambda: self.profile_status(name)["counters"]["waiting"] == count)
 
     def await_connections(self, count: int) -> None:
-        """Await that so many clients are connected, the one that asks included."""
+        """Wait until so many clients are connected, including the one that asks."""
         await_that(lambda: bool(self.call("status")["connections"] == count))
 
     def await_log(self, *words: str) -> str:
-        """Await a line of the log that has all these words, and give it."""
+        """Wait for a line of the log that has all these words, and return it."""
 
         def found() -> list[str]:
             lines = self._said().splitlines()
@@ -284,7 +284,7 @@ class RunningDaemon:
         return found()[-1]
 
     def run(self, *command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        """Run one of the installed commands to its end, as a user of this daemon would."""
+        """Run one of the installed commands, as a user of this daemon would."""
         installed = self.python.with_name(command[0])
         return subprocess.run(
             [str(installed), *command[1:]],
@@ -301,16 +301,16 @@ class RunningDaemon:
         self._running().send_signal(number)
 
     def stop(self) -> int:
-        """Stop it in order, and give its exit status."""
+        """Stop it in order, and return its exit status."""
         self.signal(signal.SIGTERM)
         return self.wait()
 
     def wait(self) -> int:
-        """Await its end, and give its exit status."""
+        """Wait for its end, and return its exit status."""
         return self._running().wait(PATIENCE)
 
     def kill(self) -> None:
-        """Kill it if it still runs, and bury it."""
+        """Kill it if it still runs, and wait for its end."""
         if self._process is not None:
             self._process.kill()
             self._process.wait(PATIENCE)
@@ -349,7 +349,7 @@ class RunningDaemon:
 
 @contextmanager
 def prepared_daemon(*tables: str, password: str = PASSWORD) -> Generator[RunningDaemon]:
-    """Prepare a daemon to be started as often as one likes; at the end it is killed."""
+    """Prepare a daemon that can be started any number of times; it is killed at the end."""
     with TemporaryDirectory(prefix="oft-", ignore_cleanup_errors=True) as name:
         daemon = RunningDaemon(Path(name))
         daemon.write_config(*tables)
@@ -362,7 +362,7 @@ def prepared_daemon(*tables: str, password: str = PASSWORD) -> Generator[Running
 
 @contextmanager
 def running_daemon(*tables: str, password: str = PASSWORD) -> Generator[RunningDaemon]:
-    """Run a daemon with this configuration; at the end it is killed."""
+    """Run a daemon with this configuration; it is killed at the end."""
     with prepared_daemon(*tables, password=password) as daemon:
         daemon.start()
         yield daemon
@@ -370,7 +370,7 @@ def running_daemon(*tables: str, password: str = PASSWORD) -> Generator[RunningD
 
 @contextmanager
 def as_stranger() -> Generator[None]:
-    """Be another user, who is in no group but its own. Only root can."""
+    """Act as another user who is in no other group. Only root can."""
     groups = os.getgroups()
     os.setgroups([])
     os.setegid(NOBODY)

@@ -1,4 +1,4 @@
-"""What `openfit-token doctor` found, as tests look at it."""
+"""The report of `openfit-token doctor`, parsed for tests."""
 
 import re
 from collections.abc import Callable
@@ -22,7 +22,7 @@ class Finding(NamedTuple):
 
 
 class Diagnosis(NamedTuple):
-    """All of them, with the exit status and what was printed."""
+    """All verdicts, with the exit status and the output."""
 
     status: int
     findings: list[Finding]
@@ -39,11 +39,11 @@ class Diagnosis(NamedTuple):
 
 
 Examine = Callable[..., Diagnosis]
-"""Takes the doctor's words."""
+"""Runs the doctor with these arguments."""
 
 
 def diagnosis(status: int, printed: str) -> Diagnosis:
-    """Return what was found, from what was printed."""
+    """Parse the output of the doctor."""
     findings: list[Finding] = []
     *lines, summary = printed.splitlines()
     for line in lines:
@@ -57,7 +57,7 @@ def diagnosis(status: int, printed: str) -> Diagnosis:
 
 
 def doctor(capsys: pytest.CaptureFixture[str]) -> Examine:
-    """Return what runs the doctor in this process."""
+    """Return a function that runs the doctor in this process."""
 
     def examine(*words: str) -> Diagnosis:
         capsys.readouterr()

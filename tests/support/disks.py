@@ -1,4 +1,4 @@
-"""Disks that really don't take a ledger, until they are mended.
+"""Disks to which a ledger really can't be written, until they are repaired.
 
 with broken("a full disk", daemon.state) as mend:
     ... daemon.await_log("state_not_written") ... mend() ...
@@ -25,20 +25,20 @@ _FAN_EVENT_ON_CHILD: Final = 0x8000000
 _AT_FDCWD: Final = -100
 
 FOR_EVERYBODY: Final = ("a file for the directory", "a directory for the file")
-"""A daemon meets them whoever it is."""
+"""They affect a daemon of any user."""
 MOUNTED: Final = ("a full disk", "a read-only disk")
-"""So it does with these, which root must make."""
+"""So do these, which only root can create."""
 FOR_ITSELF: Final = (
     "a read-only directory",
     "an unsearchable directory",
     "a limit for the size of files",
 )
-"""Only the process that breaks them meets these: it stops being root, or allowed to write."""
+"""These affect only the process that breaks them: it gives up being root, or the right to write."""
 
 
 @contextmanager
 def broken(what: str, ledger: Path) -> Generator[Callable[[], None]]:
-    """Let the ledger be unwritable; what is given mends it, and so does the end."""
+    """Make the ledger unwritable, and yield what repairs it; so does the end of the block."""
     if what in MOUNTED and os.geteuid() != 0:
         pytest.skip("needs root: to mount")
     directory, new = ledger.parent, ledger.with_suffix(".new")
@@ -65,7 +65,7 @@ def broken(what: str, ledger: Path) -> Generator[Callable[[], None]]:
             pass
 
 
-# Each breaks, and mends when it is asked to go on; what is left to do follows at the end.
+# Each breaks the disk, repairs it when resumed, and cleans up at the end.
 
 
 def _a_file_for(directory: Path) -> Iterator[None]:
@@ -148,7 +148,7 @@ def _run(*command: str | Path) -> None:
 
 @contextmanager
 def slow(ledger: Path) -> Generator[Callable[[], None]]:
-    """Let whoever opens a file beside the ledger hang until what is given lets it go on."""
+    """Let any process that opens a file next to the ledger hang, and yield what lets it go on."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.fanotify_mark.argtypes = (
         *(ctypes.c_int, ctypes.c_uint, ctypes.c_uint64, ctypes.c_int, ctypes.c_char_p),
@@ -157,7 +157,7 @@ def slow(ledger: Path) -> Generator[Callable[[], None]]:
     if fd < 0:
         pytest.skip("needs root: to watch files with fanotify(7)")
     end = ExitStack()
-    end.callback(os.close, fd)  # the kernel lets all go on that wait for our word
+    end.callback(os.close, fd)  # the kernel releases all that wait for this process's permission
     with end:
         what = _FAN_OPEN_PERM | _FAN_EVENT_ON_CHILD
         path = os.fsencode(ledger.parent)

@@ -1,4 +1,4 @@
-"""An emulator for tests: real HTTP on loopback, in a thread with an event loop of its own.
+"""An emulator for tests: real HTTP on loopback, in a thread with its own event loop.
 
 with running_emulator("lost-answer@2", rules=Rules(token_lifetime=8)) as emulator:
     ... emulator.url, emulator.state().logins, emulator.fault("hang@refresh:1") ...
@@ -28,11 +28,11 @@ INVALID_GRANT: Final = {
     "error": "invalid_grant",
     "error_description": "invalid_username_or_password",
 }
-"""What a wrong password is answered."""
+"""The response to a wrong password."""
 
 
 def login_form(**changes: str) -> dict[str, str]:
-    """Return the form of a login that is accepted, but for the changes; "" leaves a field out."""
+    """Return the form of a valid login with these changes; "" omits a field."""
     form = {
         "grant_type": "password",
         "scope": SCOPE,
@@ -56,7 +56,7 @@ def post(web: httpx.Client, form: dict[str, str]) -> httpx.Response:
 
 
 def login(web: httpx.Client) -> dict[str, str]:
-    """Log in, and give what was granted."""
+    """Log in, and return what was granted."""
     answer = post(web, login_form())
     assert answer.status_code == 200
     fields: dict[str, str] = answer.json()
@@ -80,12 +80,12 @@ class RunningEmulator:
         self.url = ""
 
     def start(self) -> None:
-        """Listen; after a `stop` at the same address again."""
+        """Listen; after a `stop`, at the same address again."""
         self._served, self.url = self._portal.start_task(self._serve)
         self._address = replace(self._address, port=int(self.url.rpartition(":")[2]))
 
     def stop(self) -> None:
-        """Listen no more: connections are refused. What the server knows stays."""
+        """Stop listening: connections are refused. The server's state is kept."""
         if self._served is not None:
             self._served.cancel()
             self._ended.wait()
@@ -150,5 +150,5 @@ def running_emulator(
 
 
 def client(emulator: RunningEmulator) -> httpx.Client:
-    """Return a client of this emulator, proxies and certificates aside."""
+    """Return a client of this emulator that ignores proxies."""
     return httpx.Client(base_url=emulator.url, trust_env=False, verify=False, timeout=20)  # noqa: S501 -- loopback

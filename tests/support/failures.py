@@ -52,7 +52,7 @@ class Reader:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ask no more."""
+        """Stop asking."""
         self._enough.set()
         if self._thread.ident is not None:
             self._thread.join(PATIENCE)
@@ -99,7 +99,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Staged:
-    """A scene that is being played."""
+    """A running scene."""
 
     name: str
     emulator: RunningEmulator
@@ -123,7 +123,7 @@ class Staged:
 
 @contextmanager
 def scenes(**by_name: Scene) -> Generator[Mapping[str, Staged]]:
-    """Play scenes side by side. They begin at once, and the readers at their first token."""
+    """Run scenes at the same time. They start at once, and the readers at their first token."""
     with ExitStack() as stack:
         emulators = {
             name: stack.enter_context(running_emulator(*scene.faults, rules=scene.rules))
@@ -147,7 +147,7 @@ def scenes(**by_name: Scene) -> Generator[Mapping[str, Staged]]:
 
 
 def told(requests: list[TokenRequest]) -> list[tuple[str, str]]:
-    """Return what was asked and what came of it."""
+    """Return the requests and their outcomes."""
     return [(each.grant, each.outcome) for each in requests]
 
 
@@ -169,7 +169,7 @@ def outcome(call: Callable[[], object]) -> TokenError:
 
 
 def secrets_in(text: str) -> list[str]:
-    """Return what looks like a secret of these tests: the password, or a token of the emulator."""
+    """Return a pattern for the secrets of these tests: the password, and the emulator's tokens."""
     hexadecimal = "0123456789ABCDEF"
     words = "".join(c if c in hexadecimal else " " for c in text).split()
     found = [word for word in words if len(word) == 64]

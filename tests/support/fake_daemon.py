@@ -1,4 +1,4 @@
-"""A daemon's socket that does what a test tells it: answer, drop, send rubbish, or say nothing."""
+"""A fake daemon that does what a test tells it: answer, disconnect, send garbage, or nothing."""
 
 import socket
 import threading
@@ -27,7 +27,7 @@ PATIENCE = 10.0
 
 
 def token_fields(name: str = "a", **changed: object) -> dict[str, object]:
-    """Return a token as the daemon answers it. Its expiry is one second after the end of 2029."""
+    """Return a token as the daemon answers it. It expires one second after the end of 2029."""
     return {
         "profile": "main",
         "access_token": f"token-{name}",
@@ -92,7 +92,7 @@ def always(result: object) -> Behaviour:
 
 
 def each_method(request: Request) -> None:
-    """Answer each method with what is of its kind."""
+    """Answer each method with a result of its kind."""
     about: dict[str, object] = {
         "hello": {"pid": 7},
         "status": {"profiles": {}},
@@ -112,7 +112,7 @@ def silent(request: Request) -> None:
 
 
 def dropping(request: Request) -> None:
-    """Close the connection instead of an answer."""
+    """Close the connection instead of answering."""
     request.peer.hang_up()
 
 
@@ -128,7 +128,7 @@ class FakeDaemon:
         self.behaviour = behaviour
         self.script = list(script)
         self.requests: list[Request] = []
-        """All that came, in order."""
+        """All received requests, in order."""
         self.arrived = threading.Semaphore(0)
         """Released at each request: acquire it to await one."""
         self.accepted = 0
@@ -141,16 +141,16 @@ class FakeDaemon:
 
     @property
     def calls(self) -> list[tuple[str, Mapping[str, object]]]:
-        """Method and params of all that came, in order."""
+        """Method and params of all received requests, in order."""
         return [(request.method, request.params) for request in self.requests]
 
     def next_request(self) -> Request:
-        """Await a request and give it. Each is given once if no others wait."""
+        """Wait for a request and return it. Each is returned only once."""
         assert self.arrived.acquire(timeout=PATIENCE), "no request came"
         return self.requests[-1]
 
     def start(self) -> None:
-        """Listen, at a new socket."""
+        """Listen on a new socket."""
         Path(self.path).unlink(missing_ok=True)
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(self.path)
@@ -209,7 +209,7 @@ class FakeDaemon:
                         self._handle(peer, message)
                         message = decoder.next()
             except OSError:
-                pass  # the client left, or we hung up
+                pass  # the client left, or this side closed
         self.closed.release()
 
     def _handle(self, peer: Peer, message: "Value") -> None:

@@ -10,20 +10,20 @@ README: Final = ROOT / "README.md"
 CLIENTS: Final = ROOT / "docs/clients.md"
 INSTALL: Final = ROOT / "docs/install.md"
 API: Final = "https://api.openfit.care/v1/..."
-"""The one thing that is replaced in a document's commands: where the API is."""
+"""The only thing replaced in a document's commands: the API's address."""
 
 _FENCE: Final = re.compile(r"^```(\w+)\n(.*?)^```$|^#+ (.*?)$", re.MULTILINE | re.DOTALL)
 
 
 class Block(NamedTuple):
-    """What stands between two fences, below the title `section`."""
+    """The text between two fences, below the heading `section`."""
 
     section: str
     language: str
     text: str
 
     def typed(self, prompt: str) -> list[str]:
-        """Return the commands behind a prompt: `#` is root's, `$` a user's."""
+        """Return the commands after a prompt: `#` is root's, `$` a user's."""
         lines = self.text.splitlines()
         return [line[2:] for line in lines if line.startswith(f"{prompt} ")]
 

@@ -1,4 +1,4 @@
-"""A disk that hangs: whoever opens one of its files waits until it is mended.
+"""A disk that hangs: opening one of its files waits until it is repaired.
 
 with hung_disk("secret") as disk:
     ... disk.asked, disk.mend() ...
@@ -14,25 +14,25 @@ import pytest
 
 
 class HungDisk:
-    """What hangs, and how often it was asked for."""
+    """What hangs, and how often it was opened."""
 
     def __init__(self) -> None:
         self.asked = 0
         self._mended = Event()
 
     def mend(self) -> None:
-        """Let everybody go on who waits, and wait nobody any more."""
+        """Release everyone who waits, and make nobody wait any more."""
         self._mended.set()
 
     def open(self) -> None:
-        """Wait as a system call would on a disk that is gone: nothing ends it."""
+        """Wait as a system call does on a dead disk: nothing interrupts it."""
         self.asked += 1
         self._mended.wait()
 
 
 @contextmanager
 def hung_disk(*names: str) -> Generator[HungDisk]:
-    """Let the files with these names hang, wherever they are; at the end they are mended."""
+    """Let files with these names hang, wherever they are, until the end of the block."""
     disk, really_open = HungDisk(), os.open
 
     def opened(path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:

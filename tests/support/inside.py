@@ -1,4 +1,4 @@
-"""The daemon in the test's own process and loop, for what only a patch can bring about.
+"""The daemon in the test's own process and loop, for what only a patch can cause.
 
 async with daemon_inside(tmp_path, profile(emulator.url)) as daemon:
     ... await daemon.client().get_token(), daemon.log(), daemon.clocks.suspend(8 * 3600) ...
@@ -28,7 +28,7 @@ from openfit_tokend.storage.ledger_file import LedgerFile, ledger_path
 
 
 class Clocks:
-    """The clocks of this process, also of its emulators; the event loop's own runs on."""
+    """The clocks of this process and its emulators, but not of the event loop."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self._boot, self._wall = clock.boot, clock.wall
@@ -38,7 +38,7 @@ class Clocks:
         patch.setattr(clock, "wall", lambda: self._wall() + self._slept + self._set)
 
     def suspend(self, seconds: float) -> None:
-        """Let the host have slept: the loop's clock stood still, boot and wall went on."""
+        """Simulate a suspend: boot and wall clocks advance, the loop's clock doesn't."""
         self._slept += seconds
 
     def set_wall(self, seconds: float) -> None:
@@ -72,9 +72,9 @@ class DaemonInside:
 
 
 async def async_await_that(holds: Callable[[], bool], told: Callable[[], object] = str) -> None:
-    """Look again and again until it holds, and let the loop run meanwhile."""
+    """Poll until it holds, while the loop runs."""
     with anyio.move_on_after(PATIENCE):
-        while not holds():  # noqa: ASYNC110 -- what is awaited knows no events of ours
+        while not holds():  # noqa: ASYNC110 -- there is no event to wait for
             await anyio.sleep(0.01)
     assert holds(), told()
 
@@ -87,7 +87,7 @@ async def daemon_inside(
     credential: socket | None = None,
     service: Service = NO_SERVICE,
 ) -> AsyncGenerator[DaemonInside]:
-    """Run a daemon in this loop; at the end it is told to stop, as a signal would."""
+    """Run a daemon in this loop; at the end it is stopped as by a signal."""
     (directory / "password").write_text(password)
     (directory / "password").chmod(0o600)
     config = directory / "config.toml"
@@ -113,11 +113,11 @@ async def daemon_inside(
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(run)
             async with inside.client() as tokens:
-                await tokens.hello()  # so it minds signals
+                await tokens.hello()  # so it handles signals
             try:
                 yield inside
             finally:
-                if not ended.is_set():  # else nobody minds the signal, and it ends the tests
+                if not ended.is_set():  # else nothing handles the signal, and it ends the tests
                     signal.raise_signal(signal.SIGTERM)
                     with anyio.move_on_after(PATIENCE, shield=True):
                         await ended.wait()

@@ -1,4 +1,4 @@
-"""The service on a booted machine, as its operator and its clients meet it."""
+"""The service on a booted machine, as its operator and clients see it."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ SCRIPTS: Final = 10
 
 @dataclass
 class Asked:
-    """What 20 clients that ask all the time were told."""
+    """The answers to 20 clients that keep asking."""
 
     answers: list[int]
     tokens: set[str] = field(default_factory=set[str])
@@ -30,7 +30,7 @@ class Asked:
     script_failures: list[str] = field(default_factory=list[str])
 
     def await_an_answer_each(self) -> None:
-        """Await that each client has asked anew, and was answered."""
+        """Wait until each client has asked anew, and was answered."""
         before = list(self.answers)
         await_that(
             lambda: all(now > then + 1 for now, then in zip(self.answers, before, strict=True)),
@@ -39,7 +39,7 @@ class Asked:
 
 
 class Machine:
-    """A box whose service runs, and the token server it talks to."""
+    """A box with a running service, and its token server."""
 
     def __init__(self, box: Box, emulator: RunningEmulator) -> None:
         self.box = box
@@ -55,7 +55,7 @@ class Machine:
         return self.box.run("systemctl", verb, UNIT)
 
     def start(self) -> None:
-        """Start the service, whatever happened to it."""
+        """Start the service, whatever its state."""
         self.box.run("systemctl", "reset-failed")
         self.systemctl("start")
 
@@ -84,7 +84,7 @@ class Machine:
         self.systemctl("restart")
 
     def remove_drop_in(self) -> None:
-        """Have the unit as it is shipped."""
+        """Restore the shipped unit."""
         path = self.box.outside(DROP_IN)
         if path.exists():
             path.unlink()
@@ -93,7 +93,7 @@ class Machine:
 
     @property
     def pid(self) -> int:
-        """Return the daemon's number, inside; 0: none runs."""
+        """Return the daemon's pid inside; 0: none runs."""
         return int(self.box.property(UNIT, "MainPID"))
 
     def signal(self, name: str) -> None:
@@ -101,7 +101,7 @@ class Machine:
         self.box.run("systemctl", "kill", "--kill-who=main", f"--signal={name}", UNIT)
 
     def await_another(self, pid: int) -> None:
-        """Await that another daemon than this one is ready."""
+        """Wait until another daemon than this one is ready."""
         await_that(lambda: self.pid not in {0, pid} and self._is_active(), self.box.journal)
 
     def _is_active(self) -> bool:
@@ -122,7 +122,7 @@ class Machine:
         return answer.result or {}
 
     def token(self, profile: str | None = None) -> str:
-        """Return the token that is there at this moment."""
+        """Return the current token."""
         return str(self.call("get_token", profile=profile, wait=0)["access_token"])
 
     def profile_status(self, name: str = "main") -> Fields:
@@ -131,7 +131,7 @@ class Machine:
 
     @contextmanager
     def asking(self) -> Generator[Asked]:
-        """Have 20 clients ask all the time: half of our library, half scripts that try once."""
+        """Let 20 clients keep asking: half use the library, half are scripts that try once."""
         asked = Asked([0] * (LIBRARY_CLIENTS + SCRIPTS))
         stop = Event()
         threads = [

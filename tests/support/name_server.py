@@ -26,7 +26,7 @@ needs_another_name_server = pytest.mark.skipif(
 
 @contextmanager
 def silent_name_server(directory: Path) -> Generator[tuple[str, ...]]:
-    """Take questions and never answer; give the words before a command whose name server it is."""
+    """Receive questions and never answer; return the prefix of a command that is to use it."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         own = os.getpid()  # two at one address would be one too many
         address = f"127.77.{own // 250 % 250}.{own % 250 + 1}"
@@ -39,7 +39,7 @@ def silent_name_server(directory: Path) -> Generator[tuple[str, ...]]:
 
 @contextmanager
 def running_name_server(enter: Callable[[], object]) -> Generator[None]:
-    """Answer at 127.0.0.1 port 53 of the network that `enter` takes a thread to."""
+    """Answer at 127.0.0.1 port 53 of the network that `enter` moves a thread to."""
     ready, stop = Event(), Event()
     thread = Thread(target=_serve, args=(enter, ready, stop), daemon=True)
     thread.start()
@@ -66,7 +66,7 @@ def _serve(enter: Callable[[], object], ready: Event, stop: Event) -> None:
 
 
 def _answer(query: bytes) -> bytes:
-    """Answer one question; of another type than A there is nothing to say."""
+    """Answer one question; for a type other than A there is no data."""
     end = query.index(b"\0", _HEADER) + 5
     known = query[end - 4 : end - 2] == _TYPE_A
     counts = b"\0\1" + (b"\0\1" if known else b"\0\0") + b"\0\0\0\0"

@@ -1,4 +1,4 @@
-"""User namespaces of one's own: a command that runs in one, with ids that are mapped as one says.
+"""User namespaces: a command that runs in one, with ids mapped as specified.
 
 daemon.launcher = inside_namespace("0 0 1000", uid=0)
 """
@@ -17,7 +17,7 @@ maps, uid, command = sys.argv[1].replace(",", chr(10)) + chr(10), int(sys.argv[2
 ready = os.pipe()
 parent = os.getpid()
 helper = os.fork()
-if helper == 0:  # stays outside, where it may map what it likes
+if helper == 0:  # stays outside, where it may map any id
     os.close(ready[1])
     os.read(ready[0], 1)
     for kind in ("uid", "gid"):
@@ -36,7 +36,7 @@ os.execvp(command[0], command)
 
 
 def inside_namespace(maps: str, uid: int) -> tuple[str, ...]:
-    """Return the words before a command that is to run as `uid` in a namespace with these maps.
+    """Return the prefix of a command that is to run as `uid` in a namespace with these maps.
 
     `maps`: as in user_namespaces(7), with commas in place of newlines; for users and groups.
     """
@@ -44,7 +44,7 @@ def inside_namespace(maps: str, uid: int) -> tuple[str, ...]:
 
 
 def hindrance() -> str | None:
-    """Return why no user namespace can be made here."""
+    """Return why no user namespace can be created here."""
     try:
         subprocess.run([*UNSHARE, "true"], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError) as error:

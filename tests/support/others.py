@@ -1,4 +1,4 @@
-"""Other users of the machine: being one, and files of theirs."""
+"""Other users of the machine: acting as one, and their files."""
 
 import os
 from collections.abc import Generator
@@ -13,7 +13,7 @@ EVE = 50_002
 
 @contextmanager
 def being(uid: int) -> Generator[None]:
-    """Be another user for the kernel, until the end of the block. Only root can."""
+    """Act as another user until the end of the block. Only root can."""
     os.seteuid(uid)
     try:
         yield
@@ -22,7 +22,7 @@ def being(uid: int) -> Generator[None]:
 
 
 def group_of_others() -> int:
-    """Return a group that one may give to a file, and that isn't one's private group."""
+    """Return a group that this user may give to a file, other than its private group."""
     if os.geteuid() == 0:
         return EVE
     groups = [gid for gid in os.getgroups() if gid != os.getegid()]
@@ -32,7 +32,7 @@ def group_of_others() -> int:
 
 
 def theirs(path: Path, mode: int = 0o755) -> Path:
-    """Make a directory of another user's."""
+    """Create a directory that belongs to another user."""
     path.mkdir()
     path.chmod(mode)
     os.chown(path, EVE, EVE)

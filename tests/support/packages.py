@@ -1,4 +1,4 @@
-"""Wheel and sdist of a tree, and Pythons to try them on."""
+"""Wheel and sdist of a tree, and Python versions to try them on."""
 
 import os
 import subprocess
@@ -32,14 +32,14 @@ def run(
 
 
 def done(*command: str | Path, directory: Path | None = None, **environment: str) -> str:
-    """Run a command that must succeed, and give what it printed."""
+    """Run a command that must succeed, and return its output."""
     ended = run(*command, directory=directory, **environment)
     assert ended.returncode == 0, f"{command}:\n{ended.stdout}{ended.stderr}"
     return ended.stdout
 
 
 def build(tree: Path, directory: Path) -> Built:
-    """Build both packages of a tree, by the backend that pip asks too."""
+    """Build both packages of a tree with the backend that pip uses."""
     done(sys.executable, "-m", "hatchling", "build", "--directory", directory, directory=tree)
     (wheel,), (sdist,) = directory.glob("*.whl"), directory.glob("*.tar.gz")
     return Built(wheel, sdist)
@@ -53,7 +53,7 @@ def unpack(sdist: Path, directory: Path) -> Path:
 
 
 def python(version: str) -> Path:
-    """Return a Python of this version, wherever one runs; skip the test where none does."""
+    """Return a Python of this version; skip the test if there is none."""
     command = (f"python{version}", "-c", "import sys; print(sys.executable)")
     try:
         ended = run(*command, PYENV_VERSION=version)  # pyenv's command runs only when it is told
@@ -65,7 +65,7 @@ def python(version: str) -> Path:
 
 
 def environment(base: str | Path, directory: Path, *packages: str | Path) -> Path:
-    """Make a virtual environment with nothing in it but these; give its `bin`."""
+    """Create a virtual environment with only these, and return its `bin`."""
     done(base, "-m", "venv", "--without-pip", directory)
     pip = (sys.executable, "-m", "pip", "--quiet", "--python", directory / "bin/python")
     done(*pip, "install", *packages)

@@ -1,4 +1,4 @@
-"""Where `.ci/install_peers` puts the programs of others that the tests talk with."""
+"""Other programs that the tests talk to, as installed by `.ci/install_peers`."""
 
 import os
 from pathlib import Path

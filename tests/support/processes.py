@@ -1,4 +1,4 @@
-"""The client's command as a process of its own, whether or not it is installed."""
+"""The client's command as a process, whether or not it is installed."""
 
 import os
 import sys

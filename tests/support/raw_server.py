@@ -1,4 +1,4 @@
-"""A server below HTTP: it takes each connection as a test tells it, and sends what bytes it likes."""
+"""A server below HTTP: it handles each connection as a test tells it, with arbitrary bytes."""
 
 import socket
 import threading
@@ -6,16 +6,16 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 
 Behaviour = Callable[[socket.socket, bytes], None]
-"""Is given a connection and the request that came over it; may answer, or not. Then it is closed."""
+"""Gets a connection and its request, and may answer. Then the connection is closed."""
 
 
 class RawServer:
-    """Listens on loopback, each connection in a thread of its own."""
+    """Listens on loopback, each connection in its own thread."""
 
     def __init__(self, behaviour: Behaviour) -> None:
         self.behaviour = behaviour
         self.requests: list[bytes] = []
-        """All that came, in order."""
+        """All received requests, in order."""
         self.arrived = threading.Semaphore(0)
         """Released at each request."""
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
@@ -23,7 +23,7 @@ class RawServer:
 
     @property
     def url(self) -> str:
-        """Return where it is."""
+        """Return its URL."""
         return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
 
     def serve(self) -> None:
@@ -38,7 +38,7 @@ class RawServer:
             thread.start()
 
     def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
@@ -70,7 +70,7 @@ def _request(connection: socket.socket) -> bytes:
 
 @contextmanager
 def raw_server(behaviour: Behaviour) -> Generator[RawServer]:
-    """Run a server of that behaviour."""
+    """Run a server with this behaviour."""
     server = RawServer(behaviour)
     thread = threading.Thread(target=server.serve, daemon=True)
     thread.start()
@@ -87,7 +87,7 @@ def sending(answer: bytes) -> Behaviour:
 
 
 def response(status: str, body: bytes = b"", *headers: str) -> bytes:
-    """Return the bytes of an answer of HTTP."""
+    """Return the bytes of an HTTP response."""
     head = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Connection: close", *headers]
     return "\r\n".join([*head, "", ""]).encode() + body
 
@@ -111,7 +111,7 @@ def silent(connection: socket.socket, _: bytes) -> None:
 
 @contextmanager
 def server_that_hangs_up() -> Generator[str]:
-    """Run a server that leaves before TLS is agreed on; give its URL."""
+    """Run a server that disconnects during the TLS handshake, and return its URL."""
 
     def leave() -> None:
         with suppress(OSError):  # closed

@@ -1,4 +1,4 @@
-"""A little service manager: what systemd does for the daemon, held by the test.
+"""A small service manager: what systemd does for the daemon, done by the test.
 
 with managed_daemon(profile(emulator.url)) as (manager, daemon):
     daemon.start() ... manager.await_word("READY=1"), manager.names, manager.kept("main") ...
@@ -26,14 +26,14 @@ import fcntl, os, sys
 count = int(sys.argv[1])
 fds = [int(fd) for fd in sys.argv[2 : 2 + count]]
 safe = max([2, *fds]) + count + 1
-moved = [fcntl.fcntl(fd, fcntl.F_DUPFD, safe) for fd in fds]  # out of each other's way
+moved = [fcntl.fcntl(fd, fcntl.F_DUPFD, safe) for fd in fds]  # so that none overwrites another
 for index, fd in enumerate(moved):
     os.dup2(fd, 3 + index)
 os.closerange(3 + count, max([3, *moved]) + 1)
 os.environ["LISTEN_PID"] = os.environ["WATCHDOG_PID"] = str(os.getpid())
 os.execv(sys.executable, [sys.executable, *sys.argv[2 + count :]])
 """
-"""Puts the descriptors where sd_listen_fds(3) has them, and says whose they are."""
+"""Puts the descriptors where sd_listen_fds(3) expects them, and sets LISTEN_PID."""
 
 
 class Manager:
@@ -42,7 +42,7 @@ class Manager:
     def __init__(self, directory: Path) -> None:
         self.address = str(directory / "notify")
         self.words: list[str] = []
-        """Every line that was told, but for the store's."""
+        """Every line received, except those for the store."""
         self.least = -1
         """The fewest descriptors that were stored since the first was; -1: none was."""
         self.variables: dict[str, str] = {}
@@ -69,7 +69,7 @@ class Manager:
         self._thread.start()
 
     def leave(self) -> None:
-        """Be gone: what is sent is refused."""
+        """Disappear: what is sent is refused."""
         self._ended.set()
         self._reads.set()
         self._thread.join()
@@ -77,18 +77,18 @@ class Manager:
         Path(self.address).unlink()
 
     def hold(self) -> None:
-        """Read nothing for a while."""
+        """Stop reading until `go_on`."""
         self._reads.clear()
 
     def fill(self) -> None:
-        """Let the queue be full, however long it is (net.unix.max_dgram_qlen)."""
+        """Fill the queue, however long it is (net.unix.max_dgram_qlen)."""
         while self._fill_from_one():
             pass
 
     def _fill_from_one(self) -> bool:
-        """Send from one socket until it may send no more; return whether it could send at all.
+        """Send from one socket until that would block; return whether it could send at all.
 
-        Of a long queue one socket fills a part only, since it may have but so much under way.
+        One socket can fill only part of a long queue, since its own buffer is limited.
         """
         sent = False
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other, suppress(BlockingIOError):
@@ -103,11 +103,11 @@ class Manager:
         self._reads.set()
 
     def await_word(self, word: str, times: int = 1) -> None:
-        """Await a line that begins so."""
+        """Wait for a line with this prefix."""
         await_that(lambda: self.count(word) >= times, lambda: f"no {word!r} in {self.words}")
 
     def count(self, word: str) -> int:
-        """Return the number of lines that begin so."""
+        """Return the number of lines with this prefix."""
         return sum(each.startswith(word) for each in list(self.words))
 
     @property
@@ -124,7 +124,7 @@ class Manager:
 
     @property
     def descriptors(self) -> list[int]:
-        """Return what is stored. They stay the manager's."""
+        """Return the stored descriptors, which the manager keeps."""
         with self._stored() as stored:
             return [fd for _, fd in stored]
 
@@ -142,12 +142,12 @@ class Manager:
         )
 
     def put(self, name: str, content: bytes) -> None:
-        """Store something beside what is there."""
+        """Store something in addition."""
         with self._stored() as stored:
             stored.append((name, sealed(content)))
 
     def replace(self, *contents: bytes) -> None:
-        """Store these, named as what is there, in its place."""
+        """Replace what is stored with these, under the same names."""
         names = self.names
         self.empty()
         for name, content in zip(names, contents, strict=True):
@@ -171,11 +171,11 @@ class Manager:
         return listening
 
     def pass_descriptor(self, name: str, fd: int) -> None:
-        """Pass something else. It is the manager's from now on."""
+        """Pass another descriptor, which the manager now owns."""
         self._others.append((name, fd))
 
     def passed(self) -> list[tuple[str, int]]:
-        """Return what is handed over at a start."""
+        """Return what is passed at a start."""
         with self._stored() as stored:
             sockets = [(name, each.fileno()) for name, each in self.sockets]
             return sockets + self._others + stored
@@ -199,7 +199,7 @@ class Manager:
 
     @contextmanager
     def _stored(self) -> Generator[list[tuple[str, int]]]:
-        """Return what is stored, after all that was sent until now."""
+        """Return what is stored after everything sent so far."""
         with self._lock:
             with suppress(BlockingIOError):
                 while self._reads.is_set() and not self._ended.is_set():
@@ -236,7 +236,7 @@ class ManagedDaemon(RunningDaemon):
         await_that(self._answers, self.log)
 
     def launch(self, *options: str, without: tuple[str, ...] = ()) -> None:
-        """Start the daemon, with all that is passed to it."""
+        """Start the daemon and pass it everything."""
         assert not without
         manager = self.manager
         passed = manager.passed()
@@ -261,7 +261,7 @@ class ManagedDaemon(RunningDaemon):
             )
 
     def restart(self) -> None:
-        """Stop it in order, and start it again."""
+        """Stop it in order and start it again."""
         assert self.stop() == 0
         self.start()
 

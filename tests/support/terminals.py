@@ -39,12 +39,12 @@ class Terminal:
         os.close(theirs)
 
     def answer(self, question: str, line: str) -> None:
-        """Await a question and type the answer."""
+        """Wait for a question and type the answer."""
         self.read_until(question)
         self._ours.write(line.encode())
 
     def read_until(self, words: str | None) -> None:
-        """Await words, behind those that were awaited before; None: the end."""
+        """Wait for words after those awaited before; None: the end."""
         while words is None or words not in self.shown[self._read :]:
             ready, _, _ = select.select([self._ours], [], [], PATIENCE)
             assert ready, f"silence after:\n{self.shown}"
@@ -59,21 +59,21 @@ class Terminal:
         self._read = self.shown.index(words, self._read) + len(words)
 
     def end(self) -> int:
-        """Read the rest, and give the exit status."""
+        """Read the rest, and return the exit status."""
         self.read_until(None)
         return self.hang_up()
 
     @property
     def pid(self) -> int:
-        """Return the number of the command's process."""
+        """Return the pid of the command."""
         return self._process.pid
 
     def close(self) -> None:
-        """Close the terminal, and don't wait for what runs in it."""
+        """Close the terminal without waiting for what runs in it."""
         self._ours.close()
 
     def hang_up(self) -> int:
-        """Close the terminal, which ends what runs in it, and give the exit status."""
+        """Close the terminal, which ends what runs in it, and return the exit status."""
         self.close()
         return self._process.wait(PATIENCE)
 

@@ -1,4 +1,4 @@
-"""Sessions as they are really reached: by walks of random events from a session's beginning."""
+"""Sessions as they are really reached: by random events from a session's beginning."""
 
 from dataclasses import dataclass
 from math import inf

@@ -24,7 +24,7 @@ from openfit_tokend.core.settings.parser import ENVIRONMENTS
 from openfit_tokend.core.settings.table import Wrong
 from openfit_tokend.serving.listener import SocketUnusable
 from openfit_tokend.setup import configuration, service, units
-from openfit_tokend.setup.configuration import Place, Present
+from openfit_tokend.setup.configuration import Location, Present
 from openfit_tokend.storage.ledger_file import LedgerFile, ledger_path
 
 UMASK: Final = 0o077
@@ -58,7 +58,7 @@ def init(given: Given) -> int:
     """Ask for what isn't given, write the configuration, try a login; return the exit status."""
     os.umask(UMASK)
     try:
-        where = configuration.place()
+        where = configuration.locate()
         now = configuration.present(where)
         _refuse_taken(given, now, where)
         now = _with_socket(now, where)
@@ -93,7 +93,7 @@ def init(given: Given) -> int:
     return 0
 
 
-def _refuse_taken(given: Given, now: Present, where: Place) -> None:
+def _refuse_taken(given: Given, now: Present, where: Location) -> None:
     """Refuse to replace an existing profile unless --replace or an answer allows it."""
     if not profile_name.is_profile_name(given.profile):
         raise _Unusable(f"--profile: {profile_name.RULE}")
@@ -223,13 +223,13 @@ def _no_answer() -> _Unusable:
     return _Unusable("no answer; nothing was written")
 
 
-def _daemon_runs(where: Place) -> bool:
+def _daemon_runs(where: Location) -> bool:
     """Return whether a daemon runs with this configuration: then that daemon counts the logins."""
     path = service.STATE / "ledger.json" if where.for_service else ledger_path(where.config)
     return LedgerFile(path).is_locked()
 
 
-def _with_socket(now: Present, where: Place) -> Present:
+def _with_socket(now: Present, where: Location) -> Present:
     """Put the socket's path in the configuration if nothing else determines it."""
     try:
         socket_path(None, now.settings)
@@ -253,7 +253,7 @@ def _correction(given: Given, status: int) -> str:
     return f"to correct it: {again}"
 
 
-def _say_next(where: Place, profile: str, socket: str | None, *, runs: bool) -> None:
+def _say_next(where: Location, profile: str, socket: str | None, *, runs: bool) -> None:
     """Print the next steps. `socket`: as configured, used if no unit determines it."""
     systemctl = "systemctl" if where.for_service else "systemctl --user"
     by_unit = where.for_service or _users_unit().exists()

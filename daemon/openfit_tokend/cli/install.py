@@ -27,7 +27,7 @@ class _NotAllowed(TokenError):
     exit_status = os.EX_NOPERM
 
 
-class _Place(NamedTuple):
+class _Destination(NamedTuple):
     """Where to install: the file system tree, system or user units, and their base directory."""
 
     tree: Tree
@@ -59,26 +59,26 @@ def install(*, user: bool, root: str | None) -> int:
     """Install everything; return the exit status. Run again, it changes nothing."""
     os.umask(UMASK)
     try:
-        place = _place(user=user, root=root)
-        found = program.find(place.tree)
+        destination = _destination(user=user, root=root)
+        found = program.find(destination.tree)
         if not user:
-            program.refuse_unrunnable(found, place.tree, *_who_will_run_it(place))
-            place.tree.make(units.CONFIG_DIRECTORY, 0o750)
-            place.tree.make(units.CREDENTIALS, 0o700)
-        for part in place.parts:
-            path, done = place.base / part.target, Done.LEFT
-            if not _is_changed_example(place, part):
-                done = place.tree.put(path, units.content(part, found), part.mode)
-            print(f"{done:<14} {place.tree.outside(path)}")
+            program.refuse_unrunnable(found, destination.tree, *_who_will_run_it(destination))
+            destination.tree.make(units.CONFIG_DIRECTORY, 0o750)
+            destination.tree.make(units.CREDENTIALS, 0o700)
+        for part in destination.parts:
+            path, done = destination.base / part.target, Done.LEFT
+            if not _is_changed_example(destination, part):
+                done = destination.tree.put(path, units.content(part, found), part.mode)
+            print(f"{done:<14} {destination.tree.outside(path)}")
         if not user:
-            _put_man_pages(place.tree)
-        if place.here and not user:
+            _put_man_pages(destination.tree)
+        if destination.here and not user:
             _make_users_and_directories()
-        if place.manager_runs:
-            _run(*place.systemctl, "daemon-reload")
+        if destination.manager_runs:
+            _run(*destination.systemctl, "daemon-reload")
     except TokenError as error:
         return complain(error)
-    _say_next(place, found)
+    _say_next(destination, found)
     return 0
 
 
@@ -86,38 +86,42 @@ def uninstall(*, user: bool, root: str | None) -> int:
     """Remove what `install` added, but no configuration and no secret; return the exit status."""
     os.umask(UMASK)
     try:
-        place = _place(user=user, root=root)
+        destination = _destination(user=user, root=root)
         names = units.USER_UNITS if user else units.SYSTEM_UNITS
-        there = [name for name in names if _unit_path(place, name).exists()]
+        there = [name for name in names if _unit_path(destination, name).exists()]
         if there:
-            _disable(place, there)
-        for part in (*place.parts, *(() if user else units.MAN_PARTS)):
-            path = place.base / part.target
-            done = Done.LEFT if _is_changed_example(place, part) else place.tree.remove(path)
-            print(f"{done:<14} {place.tree.outside(path)}")
-        if place.manager_runs:
-            _run(*place.systemctl, "daemon-reload")
+            _disable(destination, there)
+        for part in (*destination.parts, *(() if user else units.MAN_PARTS)):
+            path = destination.base / part.target
+            done = (
+                Done.LEFT
+                if _is_changed_example(destination, part)
+                else destination.tree.remove(path)
+            )
+            print(f"{done:<14} {destination.tree.outside(path)}")
+        if destination.manager_runs:
+            _run(*destination.systemctl, "daemon-reload")
     except TokenError as error:
         return complain(error)
-    _say_left(place)
+    _say_left(destination)
     return 0
 
 
-def _place(*, user: bool, root: str | None) -> _Place:
+def _destination(*, user: bool, root: str | None) -> _Destination:
     tree = Tree(Path(root or "/"))
     if not tree.root.is_dir():
         raise SetupFailed(f"there is no directory {tree.root}", "name the tree's root with --root")
     if user:
         base = tree.inside(platformdirs.user_config_path().resolve())
         _refuse_strangers_home(tree.outside(base))
-        return _Place(tree, user, base, units.USER_PARTS)
-    place = _Place(tree, user, Path("/"), units.SYSTEM_PARTS)
-    if place.here and os.geteuid() != 0:
+        return _Destination(tree, user, base, units.USER_PARTS)
+    destination = _Destination(tree, user, Path("/"), units.SYSTEM_PARTS)
+    if destination.here and os.geteuid() != 0:
         raise _NotAllowed(
             "only root can install the system service",
             "sudo openfit-tokend install, or for yourself only: openfit-tokend install --user",
         )
-    return place
+    return destination
 
 
 def _refuse_strangers_home(path: Path) -> None:
@@ -128,8 +132,8 @@ def _refuse_strangers_home(path: Path) -> None:
         raise _NotAllowed(f"{there} belongs to uid {owner}, not to you", "run this as that user")
 
 
-def _who_will_run_it(place: _Place) -> tuple[int, int]:
-    user = service.account() if place.here else None
+def _who_will_run_it(destination: _Destination) -> tuple[int, int]:
+    user = service.account() if destination.here else None
     return (NOBODY, NOBODY) if user is None else (user.pw_uid, user.pw_gid)
 
 
@@ -159,11 +163,11 @@ def _make_users_and_directories() -> None:
         )
 
 
-def _disable(place: _Place, names: list[str]) -> None:
-    if place.manager_runs:
-        _run(*place.systemctl, "disable", "--now", *names)
-    elif not place.user and shutil.which("systemctl"):
-        _run("systemctl", f"--root={place.tree.root}", "disable", *names)
+def _disable(destination: _Destination, names: list[str]) -> None:
+    if destination.manager_runs:
+        _run(*destination.systemctl, "disable", "--now", *names)
+    elif not destination.user and shutil.which("systemctl"):
+        _run("systemctl", f"--root={destination.tree.root}", "disable", *names)
 
 
 def _run(*command: str) -> None:
@@ -180,32 +184,32 @@ def _run(*command: str) -> None:
         raise SetupFailed(f"{' '.join(command)}: {done.stderr.strip() or done.returncode}")
 
 
-def _unit_path(place: _Place, name: str) -> Path:
-    directory = "systemd/user" if place.user else "etc/systemd/system"
-    return place.tree.outside(place.base / directory / name)
+def _unit_path(destination: _Destination, name: str) -> Path:
+    directory = "systemd/user" if destination.user else "etc/systemd/system"
+    return destination.tree.outside(destination.base / directory / name)
 
 
-def _is_changed_example(place: _Place, part: units.Part) -> bool:
+def _is_changed_example(destination: _Destination, part: units.Part) -> bool:
     """Return whether somebody edited the example, or an older version installed it."""
     if part.source != units.EXAMPLE:
         return False
-    content = place.tree.read(place.base / part.target)
+    content = destination.tree.read(destination.base / part.target)
     return content is not None and content != units.shipped(part.source).encode()
 
 
-def _say_next(place: _Place, found: program.Program) -> None:
+def _say_next(destination: _Destination, found: program.Program) -> None:
     on_path = shutil.which(program.NAME)
     same = on_path is not None and Path(on_path).resolve() == found.command.resolve()
-    command = program.NAME if same or not place.here else str(found.command)
-    config = place.base / "openfit-tokend" if place.user else units.CONFIG_DIRECTORY
+    command = program.NAME if same or not destination.here else str(found.command)
+    config = destination.base / "openfit-tokend" if destination.user else units.CONFIG_DIRECTORY
     print("\nnext:")
-    if not place.tree.outside(config / "config.toml").exists():
+    if not destination.tree.outside(config / "config.toml").exists():
         print(f"  {command} init")
-    systemctl = " ".join(place.systemctl)
-    if place.here:
+    systemctl = " ".join(destination.systemctl)
+    if destination.here:
         print(f"  {systemctl} enable --now openfit-tokend.socket openfit-tokend")
         print(f"  {systemctl} restart openfit-tokend     (if it is running; it keeps its tokens)")
-    if place.user:
+    if destination.user:
         print("  loginctl enable-linger     (to keep it running while you aren't logged in)")
     else:
         print(
@@ -213,19 +217,19 @@ def _say_next(place: _Place, found: program.Program) -> None:
         )
 
 
-def _say_left(place: _Place) -> None:
+def _say_left(destination: _Destination) -> None:
     """Print what stays, because `install` didn't add it or users need it."""
-    if place.user:
-        left = [place.base / "openfit-tokend"]
+    if destination.user:
+        left = [destination.base / "openfit-tokend"]
     else:
-        place.tree.remove_if_empty(units.CREDENTIALS)
-        place.tree.remove_if_empty(units.CONFIG_DIRECTORY)
-        place.tree.remove_if_empty(service.RUNTIME)
+        destination.tree.remove_if_empty(units.CREDENTIALS)
+        destination.tree.remove_if_empty(units.CONFIG_DIRECTORY)
+        destination.tree.remove_if_empty(service.RUNTIME)
         left = [units.CONFIG_DIRECTORY, service.STATE]
     for path in left:
-        if place.tree.outside(path).exists():
-            print(f"{Done.LEFT:<14} {place.tree.outside(path)}")
-    if place.here:
+        if destination.tree.outside(path).exists():
+            print(f"{Done.LEFT:<14} {destination.tree.outside(path)}")
+    if destination.here:
         print(f"{Done.LEFT:<14} {sys.prefix}, the program itself")
-    if not place.user and place.here and service.account() is not None:
+    if not destination.user and destination.here and service.account() is not None:
         print(f"{Done.LEFT:<14} user {service.ACCOUNT}, group {service.GROUP}")

@@ -21,7 +21,7 @@ from openfit_tokend.core.settings.names import mentions, rights, unknown
 from openfit_tokend.core.settings.parser import include_pattern, parse, socket_path
 from openfit_tokend.core.settings.table import MAX_SHOWN, Fault, Source
 from openfit_tokend.host.blocking_calls import BlockingCalls
-from openfit_tokend.host.regular_file import Unusable, judge, read
+from openfit_tokend.host.regular_file import Unusable, read, refuse_writable
 
 APP: Final = "openfit-tokend"
 MAX_SIZE: Final = 1024 * 1024
@@ -130,7 +130,7 @@ def _is_absent(path: Path) -> bool:
 def _read(path: str) -> _File:
     """Read one file; raise _Broken if it can't be trusted, read or parsed."""
     try:
-        text = read(path, MAX_SIZE, judge).decode("utf-8-sig")
+        text = read(path, MAX_SIZE, refuse_writable).decode("utf-8-sig")
         return _File(Source(path, tomllib.loads(text)), text)
     except Unusable as unusable:
         raise _Broken(f"{path}: {unusable.reason}: {unusable.remedy}") from None

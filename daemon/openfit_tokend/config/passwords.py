@@ -24,7 +24,7 @@ from openfit_tokend.core.settings import (
 )
 from openfit_tokend.host.blocking_calls import BlockingCalls
 from openfit_tokend.host.child_process import Commands
-from openfit_tokend.host.regular_file import Unusable, judge, read
+from openfit_tokend.host.regular_file import Unusable, read, refuse_writable
 
 MAX_PASSWORD: Final = 100
 """Characters: IdentityServer refuses longer ones, and counts them as failed logins."""
@@ -203,7 +203,7 @@ def _judge(path: str, status: os.stat_result) -> None:
     mode, quoted = stat.S_IMODE(status.st_mode), shlex.quote(path)
     group_may, others_may = mode & 0o060, mode & 0o006
     if not others_may and (not group_may or status.st_gid == os.getegid()):
-        judge(path, status)
+        refuse_writable(path, status)
         return
     group = group_name(status.st_gid)
     who = "everybody" if others_may else f"its group, {group}, which is not mine,"

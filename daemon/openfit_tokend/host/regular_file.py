@@ -14,7 +14,7 @@ _FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
 """Without O_NONBLOCK, opening a FIFO would wait for a writer indefinitely."""
 
 
-Judge = Callable[[str, os.stat_result], None]
+Check = Callable[[str, os.stat_result], None]
 """Checks the path, owner and mode of an opened file before it is read; raises Unusable to refuse it."""
 
 
@@ -32,17 +32,17 @@ class Unusable(Exception):
         self.remedy = remedy
 
 
-def read(path: str, limit: int, judge: Judge) -> bytes:
+def read(path: str, limit: int, check: Check) -> bytes:
     """Return the content of a regular file of at most `limit` bytes. Symlinks are followed.
 
     Raises:
-        Unusable: the file is absent, can't be read, is no regular file, is too large, or `judge`
+        Unusable: the file is absent, can't be read, is no regular file, is too large, or `check`
             refused it.
     """
     try:
         descriptor = os.open(path, _FLAGS)
         try:
-            return _read(descriptor, path, limit, judge)
+            return _read(descriptor, path, limit, check)
         finally:
             os.close(descriptor)
     except FileNotFoundError:
@@ -54,13 +54,13 @@ def read(path: str, limit: int, judge: Judge) -> bytes:
         raise Unusable(f"can't be read: {error.strerror}", "look at the path") from None
 
 
-def _read(descriptor: int, path: str, limit: int, judge: Judge) -> bytes:
+def _read(descriptor: int, path: str, limit: int, check: Check) -> bytes:
     status = os.fstat(descriptor)
     if stat.S_ISDIR(status.st_mode):
         raise Unusable("is a directory", "name a file")
     if not stat.S_ISREG(status.st_mode):
         raise Unusable("is not a regular file", "name a file, not a pipe or device")
-    judge(path, status)
+    check(path, status)
     with open(descriptor, "rb", closefd=False) as file:
         content = file.read(limit + 1)
     if len(content) > limit:
@@ -68,7 +68,7 @@ def _read(descriptor: int, path: str, limit: int, judge: Judge) -> bytes:
     return content
 
 
-def judge(path: str, status: os.stat_result) -> None:
+def refuse_writable(path: str, status: os.stat_result) -> None:
     """Refuse an opened file that anybody but root and the daemon's user can write to or replace.
 
     Raises:

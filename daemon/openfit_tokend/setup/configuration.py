@@ -27,7 +27,7 @@ _BESIDE: Final = ".socket.4194304"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Location:
     """Where the configuration and secrets are. `owner` None: the user who writes them."""
 
     config: Path
@@ -48,7 +48,7 @@ class Place:
         return "password_file", f"{profile}.password"
 
 
-def place() -> Place:
+def locate() -> Location:
     """Return the system service's place for root, else the user's own.
 
     Raises:
@@ -57,14 +57,14 @@ def place() -> Place:
     config = config_file.locate(None)
     user = service.account()
     if os.geteuid() != 0 or config != service.CONFIG:
-        return Place(config.parent.resolve() / config.name, 0o600, None, for_service=False)
+        return Location(config.parent.resolve() / config.name, 0o600, None, for_service=False)
     if user is not None:
-        return Place(config, 0o640, Owner(0, user.pw_gid), for_service=True)
+        return Location(config, 0o640, Owner(0, user.pw_gid), for_service=True)
     if service.systemd_runs():
         raise SetupFailed(
             f"there is no user {service.ACCOUNT} yet", "first: openfit-tokend install"
         )
-    return Place(config, 0o600, None, for_service=False)  # a container without systemd
+    return Location(config, 0o600, None, for_service=False)  # a container without systemd
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class Present:
     settings: Settings
 
 
-def present(where: Place) -> Present:
+def present(where: Location) -> Present:
     """Read the configuration.
 
     Raises:
@@ -87,7 +87,7 @@ def present(where: Place) -> Present:
     return Present((Tree().read(where.config) or b"").decode("utf-8-sig"), settings)
 
 
-def with_socket(now: Present, where: Place) -> Present:
+def with_socket(now: Present, where: Location) -> Present:
     """Add a path for the socket, in its own directory next to the configuration.
 
     Raises:
@@ -125,7 +125,7 @@ def new_default(now: Present, name: str) -> str | None:
     return next(iter(profiles)) if alone else None
 
 
-def with_profile(now: Present, where: Place, name: str, values: Mapping[str, str]) -> str:
+def with_profile(now: Present, where: Location, name: str, values: Mapping[str, str]) -> str:
     """Return the text with a profile added, or with these values in the existing one.
 
     An existing profile keeps the keys that `init` doesn't ask for, so that nobody's rights change.
@@ -156,7 +156,7 @@ def with_profile(now: Present, where: Place, name: str, values: Mapping[str, str
     return text
 
 
-def store(where: Place, name: str, text: str, password: Secret | None) -> dict[Path, Done]:
+def store(where: Location, name: str, text: str, password: Secret | None) -> dict[Path, Done]:
     """Write both configuration and secret, even on Ctrl-C, and return what was done to each.
 
     Raises:
@@ -178,12 +178,12 @@ def store(where: Place, name: str, text: str, password: Secret | None) -> dict[P
     return done
 
 
-def _main_settings(text: str, where: Place) -> Settings:
+def _main_settings(text: str, where: Location) -> Settings:
     """Return the settings of a text on its own; an empty one lacks nothing."""
     return _parsed(tomllib.loads(text), where)
 
 
-def _parsed(table: Mapping[str, object], where: Place) -> Settings:
+def _parsed(table: Mapping[str, object], where: Location) -> Settings:
     parsed = parse(Source(str(where.config), table), complete=False)
     return Settings(profiles={}) if isinstance(parsed, tuple) else parsed
 
@@ -200,7 +200,7 @@ def _is_asked(key: str) -> bool:
     return key in ASKED or key.startswith("password")
 
 
-def _says(text: str, where: Place, wanted: Settings) -> bool:
+def _says(text: str, where: Location, wanted: Settings) -> bool:
     try:
         return _main_settings(text, where) == wanted
     except tomllib.TOMLDecodeError:

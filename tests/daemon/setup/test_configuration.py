@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from openfit_tokend.config import config_file
 from openfit_tokend.core.settings import Settings
 from openfit_tokend.setup import config_text, configuration
-from openfit_tokend.setup.configuration import Place, Present
+from openfit_tokend.setup.configuration import Location, Present
 from openfit_tokend.setup.failure import SetupFailed
 
 VALUES = {"environment": "test", "client_id": "new", "username": "new"}
@@ -35,12 +35,12 @@ username = "u"
 """
 
 
-def present(directory: Path, text: str) -> tuple[Present, Place]:
+def present(directory: Path, text: str) -> tuple[Present, Location]:
     """Return a configuration as it is found on disk, and where."""
     path = directory / "config.toml"
     if text:
         path.write_text(text)
-    where = Place(path, 0o600, None, for_service=False)
+    where = Location(path, 0o600, None, for_service=False)
     return configuration.present(where), where
 
 

@@ -255,6 +255,12 @@ def test_the_users_own_temporary_directory_is_safe_and_the_shared_one_is_not(pla
         judge_directory("/tmp")  # noqa: S108 -- the real one
 
 
+def test_a_link_to_its_own_directory_leads_there(tmp_path: Path) -> None:
+    (tmp_path / "here").symlink_to(".")
+
+    judge_directory(str(tmp_path / "here"))
+
+
 @needs_root
 def test_an_acl_makes_a_private_group_one_of_many(place: Path) -> None:
     place.chmod(0o755)

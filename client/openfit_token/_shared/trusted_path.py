@@ -161,6 +161,7 @@ def _follow(path: str, *, service: bool = False) -> tuple[str, os.stat_result, i
             if links > MAX_LINKS:
                 raise OSError(ELOOP, os.strerror(ELOOP), path)
             names += _names(os.readlink(here))  # noqa: PTH115 -- pathlib costs 9 ms
+            names = names or _names(at)  # a link to ".": its directory itself
         elif names:
             of_service = service and len(names) == 1 and not shared
             at, owner, shared = here, status.st_uid, False
@@ -238,18 +239,19 @@ def _is_private(place: str, gid: int) -> bool:
     try:
         group = getgrgid(gid)
     except KeyError:
-        return gid in {0, _caller()} and not _has_acl(place)
+        return gid in {0, _caller()} and not has_acl(place)
     for uid in (0, _caller()):
         try:
             user = getpwuid(uid).pw_name
         except KeyError:
             continue
         if group.gr_name == user and set(group.gr_mem) <= {user}:
-            return not _has_acl(place)
+            return not has_acl(place)
     return False
 
 
-def _has_acl(place: str) -> bool:
+def has_acl(place: str) -> bool:
+    """Return whether a file has an access control list, whose mask the group's bits show."""
     try:
         os.getxattr(place, _ACL, follow_symlinks=False)
     except OSError:

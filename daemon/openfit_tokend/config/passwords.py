@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final, assert_never, final
 from unicodedata import category
 
-from openfit_token._shared.trusted_path import group_name
+from openfit_token._shared.trusted_path import group_name, has_acl
 from openfit_token.errors import SecretUnavailable
 from openfit_tokend.config.password_command import TIME_LIMIT, output_of
 from openfit_tokend.config.password_keyring import from_keyring
@@ -173,25 +173,30 @@ def _variable(what: str, name: str) -> bytes:
 
 
 def _read_file(path: str) -> bytes:
-    return read(path, MAX_SECRET_FILE, _accept if _is_credential(path) else _judge)
+    credential = _credential_at(path)
+    if credential is None:
+        return read(path, MAX_SECRET_FILE, _judge)
+    return read(credential, MAX_SECRET_FILE, _accept)
 
 
 def _read_credential(path: str) -> bytes:
-    if not _is_credential(path):
+    credential = _credential_at(path)
+    if credential is None:
         raise Unusable("is a symlink that leads out of $CREDENTIALS_DIRECTORY", "name a real file")
-    return read(path, MAX_SECRET_FILE, _accept)
+    return read(credential, MAX_SECRET_FILE, _accept)
 
 
-def _is_credential(path: str) -> bool:
-    """Return whether the file is below $CREDENTIALS_DIRECTORY, where systemd sets the modes.
+def _credential_at(path: str) -> str | None:
+    """Return the real path of a file below $CREDENTIALS_DIRECTORY, where systemd sets the modes.
 
     With systemd 257 they belong to root, with an ACL for the service's user, which looks like 0440.
+    None: the path, or what it leads to, is elsewhere, where others may be able to change it.
     """
     directory = os.environ.get("CREDENTIALS_DIRECTORY")
-    if not directory:
-        return False
+    if not directory or not Path(os.path.normpath(path)).is_relative_to(directory):
+        return None
     real = os.path.realpath(path)  # Path.resolve raises on a loop of symlinks
-    return Path(real).is_relative_to(os.path.realpath(directory))
+    return real if Path(real).is_relative_to(os.path.realpath(directory)) else None
 
 
 def _accept(_path: str, _status: os.stat_result) -> None:
@@ -203,6 +208,8 @@ def _judge(path: str, status: os.stat_result) -> None:
     mode, quoted = stat.S_IMODE(status.st_mode), shlex.quote(path)
     group_may, others_may = mode & 0o060, mode & 0o006
     if not others_may and (not group_may or status.st_gid == os.getegid()):
+        if group_may and has_acl(path):
+            raise Unusable("its access control list may let others read it", f"setfacl -b {quoted}")
         refuse_writable(path, status)
         return
     group = group_name(status.st_gid)

@@ -9,7 +9,7 @@ from enum import StrEnum, unique
 from math import inf
 from typing import Final, assert_never
 
-from openfit_token.errors import ClientRejected, LoggedOut, SecretUnavailable
+from openfit_token.errors import ClientRejected, LoggedOut, LoginRejected, SecretUnavailable
 from openfit_tokend.core import problems, schedule
 from openfit_tokend.core.problems import Problem
 from openfit_tokend.core.secret import Secret
@@ -163,6 +163,12 @@ def barred(session: Session, now: float) -> bool:
 def is_logged_out(session: Session) -> bool:
     """Return whether an operator's logout holds."""
     return session.bar is not None and session.bar.error.kind is LoggedOut
+
+
+def is_rejected(session: Session) -> bool:
+    """Return whether no login may follow by itself, since the password was rejected."""
+    bar = session.bar
+    return bar is not None and bar.until == inf and bar.error.kind is LoginRejected
 
 
 def client_rejected(session: Session) -> bool:

@@ -45,8 +45,10 @@ def _editable() -> list[str]:
 
 def _origin() -> dict[str, object]:
     """Return what pip recorded of a package that came from no index (PEP 610)."""
-    # Here, since it takes more than a megabyte, and only an error's hint needs it.
-    from importlib.metadata import PackageNotFoundError, distribution  # noqa: PLC0415
+    from importlib.metadata import (  # noqa: PLC0415 -- half a megabyte, for an error's hint alone
+        PackageNotFoundError,
+        distribution,
+    )
 
     try:
         text = distribution(NAME).read_text("direct_url.json")

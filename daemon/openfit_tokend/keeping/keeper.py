@@ -52,6 +52,7 @@ from openfit_tokend.core.session import (
     Session,
     Stopped,
     is_logged_out,
+    is_rejected,
     live,
     wake_at,
 )
@@ -186,6 +187,8 @@ class Keeper:
         self.last_success_at = stored.last_success_at
         if stored.unwritten and stored.at > accounts.saved_at:
             accounts.doubt(account)
+        elif accounts.saved_at == -inf and is_rejected(stored.session):
+            accounts.doubt(account)  # the ledger that had the rejection is gone
         self._mark()
         self.feed(Reconfigured(schedule=stored.policy != self.profile.policy))
         if self.session != stored.session:

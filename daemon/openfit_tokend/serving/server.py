@@ -336,6 +336,8 @@ class Server:
         if connection.has_more and not connection.outgoing:
             connection.outgoing = connection.dialect.more(connection)
             self.flush(connection)
+        if connection.closed:
+            return  # nobody is there whose requests could be answered
         if connection.queued is not None or (connection.held and connection.is_free):
             data, connection.queued, connection.held = connection.queued, None, False
             self._answer(connection, data or None)
@@ -358,7 +360,7 @@ class Server:
     def _enqueue(self, connection: Connection, data: bytes) -> None:
         """Queue a connection, with what was read of it and not looked at."""
         connection.queued = data
-        self._queue.add(connection, connection.share)
+        connection.share = self._queue.add(connection, connection.share)
 
     def _settle(self, connection: Connection) -> None:
         """Watch for what may come next, or close where nothing can."""

@@ -332,6 +332,19 @@ class TestCredential:
             "password_credential main: is a symlink that leads out of $CREDENTIALS_DIRECTORY"
         )
 
+    async def test_a_file_elsewhere_is_judged_though_it_leads_to_a_credential(
+        self, directory: Path, tmp_path: Path
+    ) -> None:
+        (directory / "main").write_text("hunter2")
+        (directory / "main").chmod(0o444)
+        (tmp_path / "open").mkdir()
+        (tmp_path / "open").chmod(0o777)
+        (tmp_path / "open" / "link").symlink_to(directory / "main")
+
+        message, _ = await refusal(PasswordFile(f"{tmp_path}/open/link"))
+
+        assert "may read or write it" in message
+
     async def test_a_symlink_to_itself_is_told_so(self, directory: Path) -> None:
         (directory / "main").symlink_to("main")
 

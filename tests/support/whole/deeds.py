@@ -212,8 +212,13 @@ class Deeds:
 
     def _login_wrong(self, act: Act) -> None:
         profile = self._profile()
-        for _ in range(int(act.value)):
-            self._log_in(profile, f"hush-wrong-{self._word()}")
+
+        def log_in(word: str) -> None:
+            if profile in self._world.wanted.entries:
+                self._log_in(profile, word)
+
+        for number in range(int(act.value)):
+            self._later(5.0 * number, partial(log_in, f"hush-wrong-{self._word()}"))
 
     def _log_out(self, act: Act) -> None:
         world, profile, logins = self._world, self._profile(), self._logins

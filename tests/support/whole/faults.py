@@ -9,9 +9,10 @@ from unittest.mock import patch
 from openfit_tokend.core import budget, schedule, step
 from openfit_tokend.core.callers.rights import may_use
 from openfit_tokend.core.events import Kind
-from openfit_tokend.core.session import Idle, Requesting
+from openfit_tokend.core.session import Idle, Requesting, is_logged_out, new_session
 from openfit_tokend.host import log
 from openfit_tokend.host.blocking_calls import BlockingCalls
+from openfit_tokend.keeping import keeper
 from openfit_tokend.keeping.endpoint import Endpoint
 from openfit_tokend.keeping.keeper import Keeper
 from openfit_tokend.serving.profiles import Profiles
@@ -125,11 +126,15 @@ def _password_kept() -> Patch:
     return _instead(Keeper, "reconfigure", make)
 
 
-def _logout_not_marked() -> Patch:
-    def mark(*_given: object, **_more: object) -> bool:
-        return False
+def _logout_forgotten() -> Patch:
+    def make(begun: Method) -> Method:
+        def begin(*given: Any, **more: Any) -> Any:  # noqa: ANN401 -- the same
+            session = begun(*given, **more)
+            return new_session(more["now"]) if is_logged_out(session) else session
 
-    return _instead(Accounts, "mark", lambda _: mark)
+        return begin
+
+    return _instead(keeper, "begun", make)
 
 
 def _late_answers_count() -> Patch:
@@ -187,7 +192,7 @@ FAULTS: Final[Mapping[str, Fault]] = {
     "not_counted": Fault("a rejected login isn't counted", _rejection_not_counted),
     "late_answer": Fault("calls wait half a minute longer than they asked", _waits_too_long),
     "password_kept": Fault("an operator's password outlives a change of user", _password_kept),
-    "logout": Fault("a logout isn't written down", _logout_not_marked),
+    "logout": Fault("a restart forgets a logout", _logout_forgotten),
     "void_answer": Fault("an answer counts for another request", _late_answers_count),
     "budget": Fault("seven rejected logins are allowed", _many_rejections_allowed),
     "twice": Fault("each request is sent twice", _sent_twice),

@@ -39,7 +39,7 @@ class Deed(Enum):
     LOGIN_RIGHT = auto()
     """With the right password given."""
     LOGIN_WRONG = auto()
-    """With a wrong password given; `value` times, each a different one."""
+    """With a wrong password given; `value` times, five seconds apart, each a different one."""
     LOGOUT = auto()
     """A logout and, `value` minutes later, a login."""
     SUSPEND = auto()

@@ -32,6 +32,7 @@ def in_place_of_the_host(world: "World") -> Generator[None]:
         patch("openfit_tokend.host.blocking_calls.from_thread", threads),
         patch("openfit_tokend.serving.server.peer_of", peer_of),
         patch("openfit_tokend.config.config_file.look_up", _ids),
+        patch("openfit_tokend.app.SLICE", 1),  # clients come between any two profiles of a reload
         patch("anyio.to_thread.run_sync", _at_once),
         patch("anyio.connect_tcp", world.network.connect_tcp),
         _listened_to(world),

@@ -111,6 +111,8 @@ class User:
     requests: int = 0
     refused: int = 0
     """Calls that it might not make."""
+    parked: int = 0
+    """Calls that wait: as many as it may have connections."""
     unread: int = 0
     """Bytes of answers that couldn't be sent yet."""
 

@@ -18,7 +18,7 @@ from openfit_token._shared.protocol import (
     parse_params,
     parse_request,
 )
-from openfit_token.errors import BadRequest, Internal, TokenError
+from openfit_token.errors import BadRequest, Internal, Overloaded, TokenError
 from openfit_tokend.core.callers.answers import LoginEnded
 from openfit_tokend.host import clock, log
 from openfit_tokend.host.alarm import Alarm
@@ -194,6 +194,11 @@ class Rpc:
         except Exception:  # noqa: BLE001 -- an internal error: the caller is told, the daemon goes on
             log.exception("internal_fault", method=method[:64])
             result = Internal("internal error in the daemon", "its log has the details")
+        user = connection.user
+        if isinstance(result, Park) and user.parked >= user.most:
+            result = Overloaded(
+                f"uid {user.uid} has {user.most} calls that wait", "wait for their answers first"
+            )
         if isinstance(result, Park):
             self._waiting.park(connection, msgid, result)
         elif isinstance(result, Later):

@@ -75,6 +75,7 @@ class Waiting:
         owed = self._owe(connection, msgid, park)
         self._parked.setdefault(park.keeper, {})[owed] = None
         park.keeper.waiting += 1
+        connection.user.parked += 1
         owed.entry = self._alarm.at(park.deadline, lambda: self._try(owed, clock.boot(), None))
 
     def begin(self, connection: Connection, msgid: int, later: Later) -> None:
@@ -149,6 +150,7 @@ class Waiting:
         if not waiting:
             del self._parked[park.keeper]
         park.keeper.waiting -= 1
+        connection.user.parked -= 1
         if owed.entry is not None:
             self._alarm.cancel(owed.entry)
 

@@ -13,6 +13,7 @@ from daemons import (
     RunningDaemon,
     Wire,
     await_that,
+    prepared_daemon,
     profile,
     request,
     running_daemon,
@@ -28,6 +29,8 @@ from openfit_token.errors import (
     Unavailable,
 )
 from openfit_tokend.host import clock
+from openfit_tokend.serving.rpc import MAX_PARKED
+from openfit_tokend.serving.server import RESERVE
 
 pytestmark = pytest.mark.system
 
@@ -132,6 +135,20 @@ def test_many_more_calls_than_64_are_all_answered_in_the_end() -> None:
         wire.send(b"".join(request(n, "get_token") for n in range(CROWD)))
 
         assert wire.answers(CROWD).keys() == set(range(CROWD))
+
+
+def test_a_user_may_have_as_many_calls_waiting_as_connections(emulator: RunningEmulator) -> None:
+    with prepared_daemon(profile(emulator.url)) as daemon:
+        daemon.launcher = ("prlimit", f"--nofile={RESERVE + 2 * MAX_PARKED}")
+        daemon.start()
+        await_that(lambda: emulator.state().login_requests == 1)
+        with daemon.wire() as one, daemon.wire() as another:
+            for _ in range(MAX_PARKED):
+                one.ask("get_token", wait=300)
+            daemon.await_waiting(MAX_PARKED)
+
+            assert another.call("get_token", wait=300).code == "OVERLOADED"
+        daemon.await_waiting(0)
 
 
 def test_a_half_closed_connection_waits_for_its_answer() -> None:

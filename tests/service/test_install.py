@@ -167,7 +167,7 @@ def test_uninstall_takes_back_what_install_put_and_leaves_what_is_not_its_own(
         assert (links, machine.socket.exists()) == ("", False)
         assert ours(machine) == before
         assert machine.box.outside("/var/lib/openfit-tokend/ledger.json").exists()
-        assert [line for line in said.splitlines() if line.startswith("left")] == [
+        assert [line for line in said.splitlines() if line.startswith("kept")] == [
             "kept           /etc/openfit-tokend",
             "kept           /var/lib/openfit-tokend",
             f"kept           {box_prefix(machine)}, the program itself",

@@ -25,7 +25,7 @@ def in_place_of_the_host(world: "World") -> Generator[None]:
     chances = Random(world.plan.seed * 7 + 5)  # noqa: S311 -- a seed is to decide it
     threads = Threads(world)
     with (
-        patch.object(clock, "boot", lambda: world.time.now),
+        patch.object(clock, "boot", world.time.boot),
         patch.object(clock, "wall", lambda: WALL + world.time.now),
         patch.object(clock, "_RANDOM", chances),
         patch("openfit_tokend.host.blocking_calls.Thread", threads.thread),

@@ -174,6 +174,8 @@ class World:
         there = self.clients.ask(Call(uid, method, params, now + wait, told, self.machine.life))
         if not there:
             self.tell("caller", f"{uid} {method}: no daemon")
+            if then is not None:
+                then(None, None)
 
     def _ask_again(self, uid: int) -> None:
         if self._over or self.calm:

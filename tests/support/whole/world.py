@@ -214,6 +214,7 @@ class World:
                 self._over = True
                 self.machine.stop()
             elif not left:
+                self.deeds.mend()  # the daemon may have been away when it was first told
                 self.time.at(self.time.now + PAUSE, partial(self._look, last))
 
         for name in self.wanted.entries:

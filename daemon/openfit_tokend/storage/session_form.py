@@ -7,7 +7,7 @@ from damaged ones.
 
 from dataclasses import dataclass
 from hashlib import sha256
-from math import inf, isnan
+from math import inf, isfinite, isnan
 from typing import Final, TypeAlias, assert_never, cast
 
 import msgpack
@@ -253,8 +253,8 @@ def _access(value: Plain) -> AccessToken:
                 id=_text(name),
                 scope=_text(scope),
                 number=_whole(number),
-                sent=_number(sent),
-                lifetime=_number(lifetime),
+                sent=_finite(sent),
+                lifetime=_finite(lifetime),
                 obtained=_number(obtained),
                 due=_number(due),
             )
@@ -339,3 +339,10 @@ def _number(value: Plain) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or isnan(value):
         raise Damaged
     return float(value)
+
+
+def _finite(value: Plain) -> float:
+    number = _number(value)
+    if not isfinite(number):
+        raise Damaged
+    return number

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import msgpack
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from made import access, fresh, problem, refreshing
@@ -181,6 +181,7 @@ def places(value: object, above: tuple[int, ...] = ()) -> list[tuple[int, ...]]:
 
 
 @given(st.sampled_from(places(plain())[1:]), VALUES)
+@example((5, 1, 5), -inf)  # a life whose end isn't a number
 def test_a_value_of_another_kind_anywhere_is_damaged_or_kept(
     place: tuple[int, ...], value: object
 ) -> None:

@@ -35,6 +35,8 @@ WAIT: Final = 20.0
 """Seconds that most callers wait."""
 MEMORY: Final = Path("/dev/shm")  # noqa: S108 -- each run makes a directory of its own in it
 """A file system in memory: a ledger is written ten thousand times."""
+PID: Final = f"'pid': {os.getpid()}"
+"""How the log names a caller's process."""
 
 Then = Callable[[Answer, Answer], object]
 """Is given the error and the result of a call."""
@@ -92,7 +94,7 @@ class World:
     def logged(self, event: str, fields: str) -> None:
         """Take a line of the daemon's log."""
         if self.story is not None:  # the same on every machine
-            said = fields.replace(str(self.directory), "").replace(str(os.getpid()), "1")
+            said = fields.replace(str(self.directory), "").replace(PID, "'pid': 1")
             self.tell("log", f"{event} {said}")
         self.witness.logged(event, fields)
 

@@ -1,0 +1,44 @@
+"""Where a fleet's store is, and how it is entered."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """One address of the store. `name` of PostgreSQL's may be the directory of its Unix socket."""
+
+    name: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PostgreSQLPlace:
+    """A table of a PostgreSQL database. `hosts`: as they are tried in turn.
+
+    `tls`: its certificate is verified by `ca_file`, or by what the system trusts. Without: its hosts
+    are all on this machine.
+    """
+
+    hosts: tuple[Host, ...]
+    tls: bool
+    user: str
+    database: str
+    table: str
+    ca_file: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EtcdPlace:
+    """What lies below a prefix in etcd: `table` and a slash. The rest as for PostgreSQL.
+
+    `user` None: etcd's authentication is off.
+    """
+
+    hosts: tuple[Host, ...]
+    tls: bool
+    user: str | None
+    table: str
+    ca_file: str | None = None
+
+
+StorePlace = PostgreSQLPlace | EtcdPlace

@@ -1,0 +1,1 @@
+"""Daemons that share sessions by a store: what they write there, and how it is reached."""

@@ -1,0 +1,93 @@
+"""The store: rows by key, compare-and-set by tag, notices of changes, a clock.
+
+Everything is linearizable: a write that is acknowledged is seen by every later read, at whatever
+address. A tag is 16 random bytes that the writer chose. It, not a counter, says which row a write
+replaces: a store that was restored from a backup, or whose standby took over, counts to the same
+number again, but never comes to the same tag.
+
+One task uses a store, one call at a time. Each call may be cancelled, and then begins anew what it
+needs; whether a cancelled write was taken isn't known.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Final, NamedTuple, Protocol
+
+from openfit_tokend.core.secret import Secret
+
+EXCHANGE: Final = 5.0
+"""Seconds that an exchange may take, whatever the network does; a write may have been taken."""
+TAG_SIZE: Final = 16
+"""Bytes of a tag."""
+
+Password = Callable[[], Awaitable[Secret]]
+"""Reads the store's password anew. Raises SecretUnavailable."""
+
+
+class Unreached(Exception):
+    """The store gave no answer that counts: whether a write was taken isn't known.
+
+    Message and hint are for people. They hold no secret, and no words that the store chose.
+    """
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class Tagged(NamedTuple):
+    """A row's key, and the tag that it has."""
+
+    key: str
+    tag: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A row, and the time by the store. `tag` and `data` are None if there is no such row.
+
+    `clock` is the store's, in seconds since 1970: it showed that at some moment between `before` and
+    `after`, of this host's CLOCK_BOOTTIME.
+    """
+
+    tag: bytes | None
+    data: bytes | None
+    clock: float
+    before: float
+    after: float
+
+
+class Store(Protocol):
+    """A store. All of its methods but `close` raise Unreached, after EXCHANGE at the latest."""
+
+    async def connect(self) -> None:
+        """Connect, or connect anew, and listen. What was missed in between isn't told: read all rows."""
+        ...
+
+    async def read(self, key: str) -> Said:
+        """Return a row as it is now."""
+        ...
+
+    async def write(self, key: str, old_tag: bytes | None, tag: bytes, data: bytes) -> Said | None:
+        """Replace exactly the row with `old_tag` (None: create it), and return what is there now.
+
+        None: that row isn't there, and nothing was written.
+        """
+        ...
+
+    async def tags(self, keys: Iterable[str]) -> list[Tagged]:
+        """Return the tags that these rows have now, those of them that there are."""
+        ...
+
+    async def news(self, seconds: float) -> list[Tagged]:
+        """Wait for rows to change, by whomever, and return their tags; after so many seconds, none.
+
+        What changes while nobody waits is told by the next call. A change may be told late or never
+        (hence a poll by `tags`), or twice.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Disconnect. It doesn't wait for the network."""
+        ...

@@ -18,6 +18,9 @@ WINDOW: Final = 900.0
 """Seconds an entry counts. ASP.NET Identity locks for 5 minutes by default; many take 15."""
 LIMIT: Final = 3
 """Logins in a window that were, or may have been, rejected. ASP.NET Identity locks at 5."""
+LATE: Final = 60.0
+"""Seconds after which a login whose outcome won't be known counts as lost: the server may still be
+working on it."""
 REMEMBERED: Final = 16
 """Fingerprints of rejected passwords, and of accepted ones, remembered for an account."""
 

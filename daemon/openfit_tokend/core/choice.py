@@ -63,6 +63,15 @@ def rest(session: Session, now: float) -> Idle:
     return Idle(max(due, earliest))
 
 
+def rescheduled(session: Session, moment: Moment, policy: Policy) -> Session:
+    """Return the session with its token's `due` chosen anew, at rest until then."""
+    access = session.access
+    if access is not None:
+        due = schedule.due(access.sent, access.lifetime, access.obtained, moment.chance, policy)
+        session = replace(session, access=replace(access, due=due))
+    return replace(session, doing=rest(session, moment.now))
+
+
 def retry_at(session: Session, event: Failed | None, moment: Moment, policy: Policy) -> float:
     """Return when to retry after a failure that `session` has already counted."""
     access, longest = session.access, inf

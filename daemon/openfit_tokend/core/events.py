@@ -5,7 +5,7 @@ from enum import Enum, auto, unique
 
 from openfit_tokend.core.problems import Problem
 from openfit_tokend.core.secret import Secret
-from openfit_tokend.core.session import Login, Refresh
+from openfit_tokend.core.session import Login, Refresh, Session
 
 
 @unique
@@ -104,7 +104,23 @@ class Reconfigured:
     schedule: bool = False
 
 
-Event = Woken | NewTokenWanted | Granted | Failed | LoginOrdered | LogoutOrdered | Reconfigured
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """Another daemon of the fleet wrote this session. Its moments are this host's."""
+
+    session: Session
+
+
+Event = (
+    Woken
+    | NewTokenWanted
+    | Granted
+    | Failed
+    | LoginOrdered
+    | LogoutOrdered
+    | Reconfigured
+    | Adopted
+)
 
 
 # Effects, to be carried out in order

@@ -103,6 +103,16 @@ def interrupted(now: float) -> Problem:
     )
 
 
+def given_up(by: str, now: float) -> Problem:
+    """Return the problem of a request that another daemon of the fleet began, and left unanswered."""
+    return Problem(
+        Unavailable,
+        f"{by} asked the token server, and no word of the answer came",
+        RETRIED,
+        now,
+    )
+
+
 def ended_on_arrival(now: float) -> Problem:
     """Return the problem of a token that had ended when it arrived."""
     return Problem(

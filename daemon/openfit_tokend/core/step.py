@@ -47,12 +47,14 @@ from openfit_tokend.core.choice import (
     Step,
     choose,
     mended_at,
+    rescheduled,
     rest,
     retry_at,
     send,
     send_refresh,
 )
 from openfit_tokend.core.events import (
+    Adopted,
     Effect,
     Event,
     Failed,
@@ -66,6 +68,7 @@ from openfit_tokend.core.events import (
     Revoke,
     Woken,
 )
+from openfit_tokend.core.fleet.adoption import adopted
 from openfit_tokend.core.moment import Moment
 from openfit_tokend.core.schedule import PAUSE, Policy
 from openfit_tokend.core.session import (
@@ -117,6 +120,8 @@ def step(session: Session, event: Event, moment: Moment, policy: Policy) -> Step
             return _with_new_identity(session, moment.now), ()
         case Reconfigured():
             return _reconfigured(session, event, moment, policy), ()
+        case Adopted(shared):
+            return adopted(session, shared, moment, policy)
         case _:
             assert_never(event)
 
@@ -385,16 +390,8 @@ def _reconfigured(session: Session, event: Reconfigured, moment: Moment, policy:
             return replace(after, doing=Idle(due), attempt=0, error=None)
         case Idle() if session.attempt == 0:
             after = replace(after, error=None)  # it was the bar's
-            return _rescheduled(after, moment, policy) if event.schedule else after
+            return rescheduled(after, moment, policy) if event.schedule else after
         case Idle() | Stopped():
             return after
         case _:
             assert_never(session.doing)
-
-
-def _rescheduled(session: Session, moment: Moment, policy: Policy) -> Session:
-    access = session.access
-    if access is not None:
-        due = schedule.due(access.sent, access.lifetime, access.obtained, moment.chance, policy)
-        session = replace(session, access=replace(access, due=due))
-    return replace(session, doing=rest(session, moment.now))

@@ -21,7 +21,7 @@ import platformdirs
 
 from openfit_token._shared.trusted_path import Untrusted, judge_directory
 from openfit_tokend.core import budget
-from openfit_tokend.core.budget import LIMIT, WINDOW, Entry, Fingerprint, Ledger
+from openfit_tokend.core.budget import LATE, LIMIT, WINDOW, Entry, Fingerprint, Ledger
 from openfit_tokend.core.settings import Account
 from openfit_tokend.host import clock, lock_file, log
 
@@ -29,9 +29,6 @@ VERSION: Final = 2
 """The version of the file's form."""
 READABLE: Final = (1, 2)
 """Versions that can be read. The first had an identity with each profile's name."""
-LATE: Final = 60.0
-"""Seconds after a restart when a login that was under way counts as lost: the server may still be
-working on it."""
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 Json = Mapping[str, object]

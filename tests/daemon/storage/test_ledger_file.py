@@ -15,6 +15,7 @@ from daemons import needs_root, prepared_daemon, profile
 from openfit_token._shared.trusted_path import Untrusted
 from openfit_tokend.core import budget
 from openfit_tokend.core.budget import (
+    LATE,
     LIMIT,
     WINDOW,
     Attempt,
@@ -26,7 +27,7 @@ from openfit_tokend.core.budget import (
 from openfit_tokend.core.events import OverBudget
 from openfit_tokend.core.settings import Account
 from openfit_tokend.host import clock
-from openfit_tokend.storage.ledger_file import LATE, LedgerFile, Ledgers, ledger_path
+from openfit_tokend.storage.ledger_file import LedgerFile, Ledgers, ledger_path
 from others import EVE, theirs
 
 ACCOUNT = Account("https://ids.example.org", "service@example.org")

@@ -16,7 +16,7 @@ from openfit_token.errors import (
     TokenError,
     Unavailable,
 )
-from openfit_tokend.core.events import Event, Failed, Granted
+from openfit_tokend.core.events import Adopted, Event, Failed, Granted
 from openfit_tokend.core.problems import Problem
 from openfit_tokend.core.schedule import RECENT
 from openfit_tokend.core.session import (
@@ -138,9 +138,12 @@ def login_call(session: Session) -> LogIn:
 
 def ended_login(before: Session, event: Event, after: Session) -> LoginEnded | None:
     """Return the login that this step ended, unless another followed at once."""
+    number = before.number
     match before.doing, event:
-        case Requesting(Login()), Granted(number) | Failed(number) if number == before.number:
+        case Requesting(Login()), Granted(answered) | Failed(answered) if answered == number:
             pass
+        case Requesting(Login()), Adopted():
+            return None if isinstance(after.doing, Requesting) else _brought(before, after)
         case _:
             return None
     if isinstance(after.doing, Requesting) and isinstance(after.doing.request, Login):
@@ -149,6 +152,13 @@ def ended_login(before: Session, event: Event, after: Session) -> LoginEnded | N
         return LoginEnded(number, event.error)
     arrived = after.access is not None and after.access.number == number
     return LoginEnded(number, None if arrived else after.error)
+
+
+def _brought(before: Session, after: Session) -> LoginEnded:
+    """Return how a login ended that another daemon of the fleet sent, or made needless."""
+    old = -1 if before.access is None else before.access.number
+    newer = after.access is not None and after.access.number > old
+    return LoginEnded(before.number, None if newer else after.error)
 
 
 def _login_answer(

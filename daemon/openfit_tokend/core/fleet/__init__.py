@@ -1,0 +1,139 @@
+"""What the daemons of a fleet share of an account, and what may be written of it.
+
+All daemons of a fleet hold the same session of an account. It lies in one row of a store that knows
+compare-and-set. A daemon that is about to send a request first writes the row, with its session as
+Requesting and a *claim*. The one whose write is taken sends; the others see the claim, wait, and
+adopt what comes of it (`adoption.py`). Nobody leads: a claim is a lease for one request.
+
+Rules:
+
+1. *A request is sent only under a claim of one's own*, within SEND_BY of the moment at which its
+   writing began.
+2. *Another's claim ends when its row changes, or when it has been seen unchanged for its term*, by
+   the clock of whoever sees it: no clock of another host, nor of the store, is asked.
+3. *A claim that ended without an answer is a lost use of what it was to send* (`given_up`, `lost`).
+4. *What wasn't sent is never written*: a secret that can't be read, a password that was rejected
+   before, the wishes of clients, a store that can't be reached.
+
+The moments in a row are the store's. Everywhere else they are those of the host, as in the whole
+core.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from openfit_tokend.core import budget, problems
+from openfit_tokend.core.budget import LATE, Attempt, Entry, Ledger
+from openfit_tokend.core.events import Kind
+from openfit_tokend.core.restart import restored
+from openfit_tokend.core.schedule import PAUSE, REQUEST_TIMEOUT
+from openfit_tokend.core.session import Idle, Requesting, Session
+
+SEND_BY: Final = 10.0
+"""Seconds after the writing of a claim began, until which its request may be sent."""
+GRACE: Final = 5.0
+"""Seconds that a claim outlasts its request: clocks that run apart, and a slow store."""
+TERM: Final = SEND_BY + REQUEST_TIMEOUT + GRACE
+"""Seconds that a claim stands without a word of its answer. Less would let two daemons use one
+refresh token: the server may still be working on the first use of it."""
+REMEMBERED: Final = 16
+"""Claims of settled logins that a row names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A request that may be under way. `attempt`: that of a login, as the ledger counts it."""
+
+    id: bytes
+    """16 random bytes."""
+    by: str
+    """The member that wrote it, for people."""
+    term: float = TERM
+    """Seconds after which whoever saw it unchanged all the while takes it as given up."""
+    attempt: Attempt | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """A session as the whole fleet holds it. It is Requesting exactly if there is a claim."""
+
+    session: Session
+    claim: Claim | None
+    by: str
+    """The member that wrote it, for people."""
+    stamp: bytes
+    """The tag of the write that brought it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Everything the fleet knows of one account.
+
+    `ledger.under_way` is empty: the claims say it. No password is in it.
+    """
+
+    tag: bytes
+    """16 random bytes of this write alone: what compare-and-set compares."""
+    salt: bytes
+    """16 random bytes of this row: the fingerprints of passwords are salted with it."""
+    ledger: Ledger = field(default_factory=Ledger)
+    sessions: Mapping[bytes, Shared] = field(default_factory=dict[bytes, Shared])
+    """By the digest of their identity."""
+    done: tuple[bytes, ...] = ()
+    """The claims of the last logins that were settled, so that none is settled twice."""
+
+
+# What is written of a session
+
+
+def published(session: Session, now: float) -> Session:
+    """Return a session as others may see it while no claim covers what it is about to send."""
+    doing = session.doing
+    if isinstance(doing, Requesting):
+        doing = Idle(max(now, session.ended + PAUSE))
+    return replace(session, doing=doing, wanted=False)
+
+
+def given_up(session: Session, by: str, now: float) -> Session:
+    """Return the session of a claim that ended without an answer. `by`: whose claim it was."""
+    return replace(restored(session, now), error=problems.given_up(by, now))
+
+
+# What is written of the ledger
+
+
+def lost(ledger: Ledger, attempt: Attempt, now: float) -> Ledger:
+    """Count a login whose claim ended without an answer."""
+    return _with(ledger, Entry(now + LATE, lost=attempt.fingerprint))
+
+
+def settled(
+    ledger: Ledger, attempt: Attempt, kind: Kind | None, now: float, *, late: bool
+) -> Ledger:
+    """Write down how a login ended; `kind` None: it was accepted.
+
+    `late`: its claim is no longer in the row, so others counted it as lost meanwhile.
+    """
+    if late:
+        ledger = _without(ledger, attempt)
+    under_way = replace(ledger, under_way=(*ledger.under_way, attempt))
+    return _sorted(budget.settle(under_way, attempt, kind, now))
+
+
+def _without(ledger: Ledger, attempt: Attempt) -> Ledger:
+    """Return the ledger without one entry of a lost login with this password."""
+    entries = list(ledger.entries)
+    counted = next((entry for entry in entries if entry.lost == attempt.fingerprint), None)
+    if counted is not None:
+        entries.remove(counted)
+    return replace(ledger, entries=tuple(entries))
+
+
+def _with(ledger: Ledger, entry: Entry) -> Ledger:
+    return _sorted(replace(ledger, entries=(*ledger.entries, entry)))
+
+
+def _sorted(ledger: Ledger) -> Ledger:
+    """Return the ledger with its entries in order: a lost login is counted ahead of its time."""
+    return replace(ledger, entries=tuple(sorted(ledger.entries, key=lambda entry: entry.at)))

@@ -1,0 +1,114 @@
+"""What becomes of a session when another daemon of the fleet has written one: a row of the table."""
+
+from dataclasses import replace
+from math import inf
+from typing import Final, assert_never
+
+from openfit_tokend.core.choice import MAX_PACE, Step, rescheduled, rest, send
+from openfit_tokend.core.moment import Moment
+from openfit_tokend.core.schedule import PAUSE, Policy
+from openfit_tokend.core.session import (
+    AccessToken,
+    Idle,
+    Login,
+    Requesting,
+    Session,
+    Stopped,
+    is_logged_out,
+    without_ended,
+)
+
+STAGGER: Final = 1.0
+"""Seconds over which daemons spread what all of them could do at the same moment."""
+
+
+def adopted(session: Session, shared: Session, moment: Moment, policy: Policy) -> Step:
+    """Go on with what the fleet holds, in moments of this host.
+
+    What is kept of one's own: an operator's order that wasn't sent yet, the wish of a client for
+    another token than the one still held, and a token that the fleet doesn't know of yet.
+    """
+    now = moment.now
+    shared = without_ended(_bounded(shared, now), now)
+    access = None if is_logged_out(shared) else _newer(session.access, shared.access)
+    same = access is not None and session.access is not None and access.id == session.access.id
+    after = replace(
+        shared,
+        access=access,
+        number=max(session.number + 1, shared.number),  # what was begun here is void
+        wanted=session.wanted and same,
+        refusals=max(session.refusals, shared.refusals),
+        refused_at=max(session.refused_at, shared.refused_at),
+        ended=max(session.ended, shared.ended),
+    )
+    order = _order(session, after)
+    match shared.doing:
+        case Requesting(request):
+            other = Login() if isinstance(request, Login) else request
+            return replace(after, doing=Requesting(other, login_after=order is not None)), ()
+        case Idle() | Stopped() if order is not None:
+            return send(after, order)
+        case Idle() if after.attempt == 0 and access is not None:
+            if same:
+                return replace(after, doing=rest(after, now)), ()
+            return rescheduled(after, moment, policy), ()
+        case Idle(due):
+            due = max(due, after.ended + PAUSE, now)
+            return replace(after, doing=Idle(due + STAGGER * moment.chance)), ()
+        case Stopped():
+            return after, ()
+        case _:
+            assert_never(shared.doing)
+
+
+def _bounded(shared: Session, now: float) -> Session:
+    """Return what another clock timed, within bounds: somebody may have set that clock.
+
+    What is past isn't to come, and nothing is put further off than the core ever puts it.
+    """
+    doing, bar, access, refresh = shared.doing, shared.bar, shared.access, shared.refresh
+    if isinstance(doing, Idle):
+        doing = Idle(min(doing.due, now + MAX_PACE))
+    if bar is not None and bar.until < inf:
+        bar = replace(bar, until=min(bar.until, now + MAX_PACE))
+    if access is not None:
+        access = replace(access, sent=min(access.sent, now), obtained=min(access.obtained, now))
+    if refresh is not None:
+        refresh = replace(refresh, since=min(refresh.since, now))
+    return replace(
+        shared,
+        doing=doing,
+        access=access,
+        refresh=refresh,
+        bar=bar,
+        refused_at=min(shared.refused_at, now),
+        ended=min(shared.ended, now),
+    )
+
+
+def _newer(own: AccessToken | None, shared: AccessToken | None) -> AccessToken | None:
+    """Return the newer of two tokens; of one that both hold, ours with the sooner end."""
+    if own is None or shared is None:
+        return own or shared
+    if own.id == shared.id:
+        return replace(own, sent=min(own.sent, shared.sent))
+    return own if own.number > shared.number else shared
+
+
+def _order(session: Session, after: Session) -> Login | None:
+    """Return the login that was ordered here and is still to be sent."""
+    match session.doing:
+        case Requesting(Login(insisted=True)):
+            return Login(insisted=True)
+        case Requesting(Login(), login_after=True):  # ordered while this one was under way
+            answered = _number(after) > _number(session) and after.attempt == 0
+            return None if answered else Login()
+        case Requesting(login_after=True):
+            return Login(insisted=True)
+        case _:
+            return None
+
+
+def _number(session: Session) -> int:
+    """Return the number of the request that brought the token held; -1: there is none."""
+    return -1 if session.access is None else session.access.number

@@ -26,6 +26,7 @@ BLOCKS: Final[Mapping[str, Callable[[], str]]] = {
     "passwords": settings.passwords,
     "top": settings.top_reference,
     "profile": settings.profile_reference,
+    "fleet": settings.fleet_reference,
 }
 _BLOCK: Final = re.compile(r"(<!-- made: ([\w-]+) -->\n).*?(<!-- end: \2 -->)", re.DOTALL)
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from openfit_tokend.config.config_file import MAX_INCLUDED, MAX_SIZE
 from openfit_tokend.config.passwords import MAX_PASSWORD, MAX_SECRET_FILE
-from openfit_tokend.core.settings import fields, parser
+from openfit_tokend.core.settings import fields, fleet, parser
 from openfit_tokend.host.child_process import ENVIRONMENT
 
 
@@ -82,6 +82,12 @@ TOP: Final[Mapping[str, Setting]] = {
         f" {MAX_SIZE // 1024 // 1024} MiB. A profile that is defined twice is an error. The directory must"
         " exist.",
         '"conf.d/*.toml"',
+    ),
+    "fleet": Setting(
+        "a table, `[fleet]`",
+        _NONE,
+        "Daemons that share each session: see [below](#a-fleet). A change needs a restart.",
+        '{ store = "postgresql://openfit@db.example.org/openfit", key_file = "fleet.key" }',
     ),
     "profiles": Setting(
         "tables, `[profiles.NAME]`",
@@ -216,6 +222,58 @@ PROFILE: Final[Mapping[str, Setting]] = {
 }
 
 
+FLEET: Final[Mapping[str, Setting]] = {
+    "store": Setting(
+        f"the URL of a database, without a password, of at most {fleet.MAX_HOSTS} hosts",
+        "needed",
+        "PostgreSQL: `postgresql://USER@HOST[:PORT][,HOST…]/DATABASE`, with the options `sslrootcert`, `sslcert` and"
+        " `sslkey` (absolute paths) as libpq has them; a host `%2Fpath` is the directory of a Unix socket. etcd:"
+        " `etcd://[USER@]HOST[:PORT][,HOST…]`, with the option `sslrootcert`. TLS is always verified; only a PostgreSQL"
+        " all of whose hosts are on loopback or Unix sockets is reached without it, and an etcd on loopback as"
+        " `etcd+http://`.",
+        '"postgresql://openfit@db.example.org/openfit"',
+    ),
+    "store_password_file": Setting(
+        "a path, relative to this file",
+        "none: a client certificate, or the user of the process",
+        "The password of the store's user, judged like a profile's `password_file` and read at each connection.",
+        '"store.password"',
+    ),
+    "store_password_credential": Setting(
+        "the name of a systemd credential",
+        _NONE,
+        "The same, as a credential.",
+        '"fleet_store_password"',
+    ),
+    "key_file": Setting(
+        "a path, relative to this file",
+        "needed, or `key_credential`",
+        f"The keys that seal what is stored: 1 to {fleet.MAX_KEYS} lines of 64 hexadecimal digits, the same at every"
+        " daemon of the fleet. The first seals, all open. `openfit-tokend fleet-key` prints a new one. The file is judged"
+        " like a password's, and read again at a reload.",
+        '"fleet.key"',
+    ),
+    "key_credential": Setting(
+        "the name of a systemd credential",
+        _NONE,
+        "The same, as a credential.",
+        '"fleet_key"',
+    ),
+    "member": Setting(
+        _NAME,
+        "the host's name",
+        "What this daemon is called in the status and the logs of all.",
+        '"batch-3"',
+    ),
+    "table": Setting(
+        "at most 63 lower-case letters, digits and `_`",
+        f'`"{fleet.DEFAULT_TABLE}"`',
+        "The table, or etcd's prefix. Two fleets in one database take two tables.",
+        '"openfit_fleet"',
+    ),
+}
+
+
 def top_reference() -> str:
     """Return the reference of the keys at the top of the main file."""
     return "\n\n".join(_entries(TOP, parser.TOP_KEYS))
@@ -224,6 +282,11 @@ def top_reference() -> str:
 def profile_reference() -> str:
     """Return the reference of a profile's keys."""
     return "\n\n".join(_entries(PROFILE, parser.PROFILE_KEYS))
+
+
+def fleet_reference() -> str:
+    """Return the reference of a fleet's keys."""
+    return "\n\n".join(_entries(FLEET, fleet.FLEET_KEYS))
 
 
 def environments() -> str:
@@ -251,5 +314,5 @@ def _entries(settings: Mapping[str, Setting], keys: tuple[str, ...]) -> Iterator
         yield f"### `{key}`"
         yield each.about
         yield f"- takes: {each.takes}\n- default: {each.default}"
-        if key != "profiles":
+        if key not in {"fleet", "profiles"}:  # tables
             yield f"```toml\n{key} = {each.example}\n```"

@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
+from typing import Literal
 from unicodedata import normalize
 from urllib.parse import urlsplit
 
+from openfit_token._shared.origin import is_loopback
 from openfit_tokend.core.callers.rights import Rights
 from openfit_tokend.core.callers.subordinate_ids import SubordinateIds
 from openfit_tokend.core.schedule import Policy
@@ -117,6 +119,53 @@ class Profile:
         return Account(self.identity.id_server, self.identity.username)
 
 
+SmallSecret = PasswordFile | PasswordCredential
+"""Where a secret of the fleet is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One host of a store: a name, an address, or the directory of a Unix socket."""
+
+    host: str
+    port: int
+
+    @property
+    def is_near(self) -> bool:
+        """Return whether nobody on the network can read what is sent there."""
+        return self.host.startswith("/") or is_loopback(self.host)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreAddress:
+    """Where the store is, and how to reach it. The files are PEM; None: the usual ones.
+
+    `tls`: it is verified, and the host's name with it. Without it, each place is near.
+    """
+
+    engine: Literal["postgresql", "etcd"]
+    places: tuple[Place, ...]
+    user: str | None = None
+    database: str | None = None
+    """PostgreSQL's."""
+    tls: bool = True
+    ca_file: str | None = None
+    certificate_file: str | None = None
+    certificate_key_file: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetSettings:
+    """A fleet. `password` None: the store asks for none; `member` None: the host's name."""
+
+    store: StoreAddress
+    key: SmallSecret
+    password: SmallSecret | None
+    member: str | None
+    table: str
+    """PostgreSQL's table; the prefix of etcd's keys."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The whole configuration. `socket` None: the caller's default path.
@@ -133,6 +182,7 @@ class Settings:
     socket_mode: int | None = None
     socket_group: str | None = None
     admin_groups: tuple[str, ...] = ()
+    fleet: FleetSettings | None = None
     rights: Rights = field(default_factory=Rights)
     # Not compared: it depends on the machine, not on the files.
     subordinates: SubordinateIds = field(default_factory=SubordinateIds, compare=False)

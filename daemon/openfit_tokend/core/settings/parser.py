@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 from openfit_token._shared import profile_name
 from openfit_tokend.core.schedule import Policy
 from openfit_tokend.core.settings import (
+    FleetSettings,
     Identity,
     PasswordCommand,
     PasswordCredential,
@@ -19,6 +20,7 @@ from openfit_tokend.core.settings import (
     TokenFile,
     fields,
 )
+from openfit_tokend.core.settings.fleet import fleet
 from openfit_tokend.core.settings.table import Fault, Source, Table, Wrong
 
 DEFAULT_SCOPE: Final = "OpenFitApi offline_access"
@@ -65,6 +67,7 @@ TOP_KEYS: Final = (
     "default_profile",
     "admin_groups",
     "include",
+    "fleet",
     "profiles",
 )
 PROFILE_KEYS: Final = (
@@ -125,6 +128,7 @@ def parse(
     admin_groups = top.optional("admin_groups", fields.texts)
     default = top.optional("default_profile", fields.name)
     top.optional("include", fields.include)
+    shared = _fleet(main, faults)
     top.refuse(_REFUSED_AT_TOP)
     top.refuse_unknown(TOP_KEYS, _REFUSED_AT_TOP)
     for source in included:
@@ -147,7 +151,13 @@ def parse(
         socket_mode=socket_mode,
         socket_group=socket_group,
         admin_groups=admin_groups or (),
+        fleet=shared,
     )
+
+
+def _fleet(main: Source, faults: list[Fault]) -> FleetSettings | None:
+    values = Table(main, (), main.table, faults).optional("fleet", fields.table)
+    return None if values is None else fleet(Table(main, ("fleet",), values, faults))
 
 
 def _profiles(

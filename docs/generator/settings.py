@@ -226,16 +226,16 @@ FLEET: Final[Mapping[str, Setting]] = {
     "store": Setting(
         f"the URL of a database, without a password, of at most {fleet.MAX_HOSTS} hosts",
         "needed",
-        "PostgreSQL: `postgresql://USER@HOST[:PORT][,HOST…]/DATABASE`, with the options `sslrootcert`, `sslcert` and"
-        " `sslkey` (absolute paths) as libpq has them; a host `%2Fpath` is the directory of a Unix socket. etcd:"
-        " `etcd://[USER@]HOST[:PORT][,HOST…]`, with the option `sslrootcert`. TLS is always verified; only a PostgreSQL"
+        "PostgreSQL: `postgresql://USER@HOST[:PORT][,HOST…]/DATABASE`, where a host `%2Fpath` is the directory"
+        " of a Unix socket. etcd: `etcd://[USER@]HOST[:PORT][,HOST…]`. `?sslrootcert=/FILE` at the end names the"
+        " certificate authorities, if not the system's. TLS is always verified; only a PostgreSQL"
         " all of whose hosts are on loopback or Unix sockets is reached without it, and an etcd on loopback as"
         " `etcd+http://`.",
         '"postgresql://openfit@db.example.org/openfit"',
     ),
     "store_password_file": Setting(
         "a path, relative to this file",
-        "none: a client certificate, or the user of the process",
+        "none: the store asks for none",
         "The password of the store's user, judged like a profile's `password_file` and read at each connection.",
         '"store.password"',
     ),

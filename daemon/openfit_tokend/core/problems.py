@@ -4,6 +4,7 @@ The token server's own refusals are in `oauth.py`; all others are here.
 """
 
 from dataclasses import dataclass
+from math import inf
 from typing import Final
 
 from openfit_token.errors import BudgetSpent, LoggedOut, LoginRejected, TokenError, Unavailable
@@ -70,6 +71,11 @@ def budget_spent(until: float, now: float) -> Problem:
         now,
         until=until,
     )
+
+
+def over_budget(until: float, now: float) -> Problem:
+    """Return the problem of a login that the ledger allows no sooner than `until`; inf: never."""
+    return rejected_before(now) if until == inf else budget_spent(until, now)
 
 
 def ledger_not_written(now: float) -> Problem:

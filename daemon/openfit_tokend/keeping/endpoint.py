@@ -4,9 +4,10 @@ Nothing is retried here: the core owns retries. Nothing is carried over from one
 next: no connection, no cookie.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import inf
 from typing import Final, final
 from urllib.parse import urlencode
 
@@ -36,6 +37,9 @@ class Order:
 
     `password` is a login's; `deadline` (CLOCK_BOOTTIME) is when its answer is needed. When its turn
     comes, it isn't sent if `is_void`.
+
+    `claim`: of a fleet. It is awaited when the turn comes, so that no queue ages the claim, and
+    returns until when (CLOCK_BOOTTIME) the form may go out; what it raises, `request` does.
     """
 
     profile: Profile
@@ -43,6 +47,7 @@ class Order:
     password: Secret | None
     deadline: float
     is_void: Callable[[], bool]
+    claim: Callable[[], Awaitable[float]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +91,13 @@ class Endpoint:
             return Reply(clock.boot(), _failure(error.message, error.hint))
         turns = self._turns.setdefault(profile.identity.id_server, Turns())
         async with turns.turn(order.deadline):
+            not_after = inf if order.claim is None else await order.claim()
             sent = clock.boot()
             if order.is_void():
                 return Reply(sent, _failure("the request isn't needed any more", None))
             reply = Reply(sent, _no_answer("the daemon ended before the answer came"))
             with self._shielded(REQUEST_TIMEOUT):
-                reply = await _exchange(route, order)
+                reply = await _exchange(route, order, not_after)
             return reply  # noqa: RET504 -- `abandon` ends the block without it
 
     async def revoke(self, profile: Profile, token: Secret) -> None:
@@ -160,7 +166,7 @@ class Endpoint:
             raise NotSent(f"no CA certificates in {what}: {why}", hint) from None
 
 
-async def _exchange(route: Route, order: Order) -> Reply:
+async def _exchange(route: Route, order: Order, not_after: float) -> Reply:
     profile, request = order.profile, order.request
     if isinstance(request, Login):
         assert order.password is not None  # noqa: S101 -- a login has one
@@ -170,7 +176,8 @@ async def _exchange(route: Route, order: Order) -> Reply:
     sent = clock.boot()
     try:
         with anyio.fail_after(REQUEST_TIMEOUT):
-            answer = await ask(route, "POST", oauth.TOKEN_PATH, urlencode(form).encode())
+            content = urlencode(form).encode()
+            answer = await ask(route, "POST", oauth.TOKEN_PATH, content, not_after)
     except (NotSent, NoResponse, TimeoutError) as error:
         return Reply(sent, _lost(error))
     said = oauth.meaning(request, profile.identity.scope, answer.status, answer.body)

@@ -16,6 +16,8 @@ from anyio import BrokenResourceError, CancelScope, ClosedResourceError
 
 from openfit_tokend import __version__
 from openfit_tokend.core.oauth import MAX_BODY
+from openfit_tokend.core.problems import RETRIED
+from openfit_tokend.host import clock
 from openfit_tokend.keeping.connecting import Network, NotSent, Route, TooMuch, reason, unreachable
 
 CONNECT_TIMEOUT: Final = 10.0
@@ -35,15 +37,23 @@ class Response:
     body: bytes | None
 
 
-async def ask(route: Route, method: str, path: str, content: bytes) -> Response:
+class _Late(Exception):
+    """The moment is past until which the form might be sent."""
+
+
+async def ask(
+    route: Route, method: str, path: str, content: bytes, not_after: float = inf
+) -> Response:
     """Send a form, or nothing if it is empty, and return the response.
+
+    After `not_after` (CLOCK_BOOTTIME) the form isn't sent, however long this process stood still.
 
     Raises:
         NotSent: the form was certainly not sent.
         NoResponse: it may have been sent.
     """
     with anyio.move_on_after(CONNECT_TIMEOUT) as connecting:
-        form = _Form(content, connecting)
+        form = _Form(content, connecting, not_after)
         try:
             url = httpx.URL(route.url + path)
             request = httpx.Request(method, url, headers=_headers(url, content), stream=form)
@@ -91,6 +101,9 @@ def _not_sent(error: Exception, route: Route) -> NotSent:
     match error:
         case NotSent():
             return error
+        case _Late():
+            what = "it took too long to be sent, so another daemon of the fleet may do it"
+            return NotSent(what, RETRIED)
         case httpcore.ProxyError():
             what = f"the proxy refused: it answered {str(error)[:3]}"
         case httpcore.ProtocolError() | BrokenResourceError() | TooMuch() if route.proxy:
@@ -119,8 +132,9 @@ class _Form(httpx.AsyncByteStream):
     The headers may have been, but they announce a form, so no server acts on them alone.
     """
 
-    def __init__(self, content: bytes, connecting: CancelScope) -> None:
+    def __init__(self, content: bytes, connecting: CancelScope, not_after: float) -> None:
         self.asked = False
+        self._not_after = not_after
         self._content = content
         self._connecting = connecting
 
@@ -128,6 +142,8 @@ class _Form(httpx.AsyncByteStream):
         return self
 
     async def __anext__(self) -> bytes:
+        if not self.asked and clock.boot() > self._not_after:
+            raise _Late  # the last look: from here on the form is on its way
         self.asked = True
         self._connecting.deadline = inf
         content, self._content = self._content, b""  # so that the secret isn't kept

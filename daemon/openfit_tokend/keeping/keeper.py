@@ -27,6 +27,7 @@ from openfit_tokend.core.callers.answers import (
 )
 from openfit_tokend.core.callers.rights import Rights
 from openfit_tokend.core.events import (
+    Adopted,
     Effect,
     Event,
     Failed,
@@ -60,9 +61,10 @@ from openfit_tokend.core.settings import Profile
 from openfit_tokend.core.step import step
 from openfit_tokend.host import clock, log
 from openfit_tokend.host.alarm import Alarm
+from openfit_tokend.keeping.claims import Claims, Fleet
 from openfit_tokend.keeping.endpoint import Endpoint, Order
 from openfit_tokend.keeping.handout import NONE, Handout, prepared
-from openfit_tokend.keeping.queue import Queue
+from openfit_tokend.keeping.queue import Queue, Work
 from openfit_tokend.keeping.record import Counters, Record
 from openfit_tokend.keeping.token_requests import TokenRequests
 from openfit_tokend.storage.accounts import Accounts
@@ -89,6 +91,7 @@ class Tools:
     tasks: TaskGroup
     logins: Queue
     passwords: Passwords
+    fleet: Fleet | None = None
 
 
 @final
@@ -129,6 +132,7 @@ class Keeper:
             now=now,
         )
         self._timer = tools.alarm.at(wake_at(self.session), self._wake)
+        self._claims = None if tools.fleet is None else tools.fleet.join(self)
         if stored is not None:
             self._go_on(stored, now)
         self.answered = live(self.session, now) is not None or isinstance(
@@ -158,7 +162,7 @@ class Keeper:
 
         `sender`: the profile as it was when the request that this event answers was sent.
         """
-        if self.stopping and not isinstance(event, Granted | Failed):
+        if self.stopping and not isinstance(event, Granted | Failed | Adopted):
             return
         try:
             self._take(event, sender or self.profile)
@@ -174,6 +178,8 @@ class Keeper:
             self.handout = NONE
             self._mark()
             self._record.session_changed(before, self.session)
+            if isinstance(event, Adopted):
+                self._note_adopted(before)
             if is_news(before, self.session):
                 self._keep()  # before anything is sent
                 self._changed(self, ended_login(before, event, self.session))
@@ -193,6 +199,14 @@ class Keeper:
         self.feed(Reconfigured(schedule=stored.policy != self.profile.policy))
         if self.session != stored.session:
             self._keep()
+
+    def _note_adopted(self, before: Session) -> None:
+        """Note what another daemon of the fleet achieved, as if it had been asked for here."""
+        session = self.session
+        if not isinstance(session.doing, Requesting):
+            self.answered = True
+        if session.access is not None and session.access is not before.access:
+            self.last_success_at = session.access.obtained
 
     def _mark(self) -> None:
         """Write down whether the profile is logged out, if that has changed."""
@@ -222,6 +236,8 @@ class Keeper:
     def order_login(self, password: Secret | None) -> None:
         """Log in on an operator's order, with this password or else the stored one, read again."""
         self._password = password  # the newest order counts, also one for the stored password
+        if self._claims is not None:
+            self._claims.order_login()
         self._tools.accounts.announce(self.profile.account)
         self.feed(LoginOrdered())
 
@@ -231,8 +247,10 @@ class Keeper:
         `done` is called with True when that is on disk, or with False if it can't be written.
         """
         self._password = None
+        if self._claims is not None:
+            self._claims.order_logout()
         self.feed(LogoutOrdered())
-        self._tools.tasks.start_soon(self._write_and_tell, done)
+        self._tools.tasks.start_soon(self._write_and_tell, self._claims, done)
 
     def reconfigure(self, profile: Profile, rights: Rights) -> None:
         """Apply what a reload brought. An unchanged profile keeps its session."""
@@ -241,6 +259,9 @@ class Keeper:
         self.handout = NONE
         if profile.identity != old.identity:
             self._password = None  # it was another user's, or for another server
+            if self._claims is not None and self._tools.fleet is not None:
+                self._claims.leave()
+                self._claims = self._tools.fleet.join(self)
         self._tools.accounts.announce(profile.account)
         self.feed(
             Reconfigured(
@@ -257,6 +278,8 @@ class Keeper:
         """Retire for good: the profile is no longer in the configuration."""
         self._removed = True
         self.retire()
+        if self._claims is not None:
+            self._claims.leave()
 
     # Effects
 
@@ -270,35 +293,40 @@ class Keeper:
             case Send(number, request):
                 self._begin(self.profile, number, request)
             case Revoke(token):
-                self._tools.tasks.start_soon(self._tools.endpoint.revoke, sender, token)
+                revoke = partial(self._revoke, sender, token)
+                if self._claims is None or not self._claims.hold(revoke):
+                    revoke()
+
+    def _revoke(self, sender: Profile, token: Secret) -> None:
+        self._tools.tasks.start_soon(self._tools.endpoint.revoke, sender, token)
 
     def _begin(self, sender: Profile, number: int, request: Login | Refresh) -> None:
         """Start a request. An earlier one that wasn't sent yet, whatever it waits for, is cancelled."""
         if self._newest is not None:
             self._newest.cancel()
         self._newest = CancelScope()
-        work = partial(self._request_within, self._newest, sender, number, request)
+        ask = partial(self._request, self._claims, sender, number, request)
+        work = partial(_within, self._newest, ask)
         if isinstance(request, Refresh) or request.insisted:
             self._tools.tasks.start_soon(work)
         else:
             self._tools.logins.start(sender.identity.id_server, work)
 
-    async def _request_within(
-        self, scope: CancelScope, sender: Profile, number: int, request: Login | Refresh
+    async def _request(
+        self, claims: Claims | None, sender: Profile, number: int, request: Login | Refresh
     ) -> None:
-        with scope:
-            await self._request(sender, number, request)
-
-    async def _request(self, sender: Profile, number: int, request: Login | Refresh) -> None:
+        order = self._order(sender, number, request)
         try:
-            event = await self._answer_to(request, number, self._order(sender, number, request))
+            event = await self._answer_to(request, number, order, claims)
         except Exception:  # noqa: BLE001 -- an internal error: only this profile retries
             log.exception("internal_fault", profile=sender.name)
             event = Failed(number, Kind.UNCERTAIN, problems.internal_error(clock.boot()))
         except get_cancelled_exc_class():
             # It wasn't sent, and the daemon ends: it must not be stored as one that may have been.
             # Or a newer one takes its place, and the session no longer knows its number.
-            self.feed(Failed(number, Kind.TRANSIENT, problems.not_sent(clock.boot())), sender)
+            event = Failed(number, Kind.TRANSIENT, problems.not_sent(clock.boot()))
+            if claims is None or claims.ended(number, event):
+                self.feed(event, sender)
             raise
         with CancelScope(shield=True):
             if isinstance(event, Failed) and isinstance(request, Login):
@@ -310,25 +338,33 @@ class Keeper:
                 if isinstance(event, Granted):
                     self._faults, self.last_success_at = 0, clock.boot()
                 self._record.request_ended(request, event)
-            self.feed(event, sender)
+            if claims is None or claims.ended(number, event):
+                self.feed(event, sender)
             if not _login_to_come(self.session):
                 self._password = None  # the login that it was given for was no longer needed
             await self._tools.accounts.write()
 
     async def _answer_to(
-        self, request: Login | Refresh, number: int, order: Order
+        self, request: Login | Refresh, number: int, order: Order, claims: Claims | None
     ) -> Granted | Failed:
         if isinstance(request, Refresh):
-            return await self._requests.refresh(number, order)
+            return await self._requests.refresh(number, order, claims)
         given = self._password
         try:
-            return await self._requests.log_in(number, order, given, insisted=request.insisted)
+            return await self._requests.log_in(
+                number, order, given, claims, insisted=request.insisted
+            )
         finally:
-            if self._password is given:  # else a newer one came meanwhile
+            # Else a newer one came meanwhile, or this one is for the login that took the place of
+            # this: the fleet had another request under way.
+            if self._password is given and not (
+                self._is_void(number) and _login_to_come(self.session)
+            ):
                 self._password = None
 
-    async def _write_and_tell(self, done: Callable[[bool], None]) -> None:
-        done(await self._tools.accounts.write())
+    async def _write_and_tell(self, claims: Claims | None, done: Callable[[bool], None]) -> None:
+        told = claims is None or await claims.logout_written()
+        done(await self._tools.accounts.write() and told)
 
     def _order(self, sender: Profile, number: int, request: Login | Refresh) -> Order:
         access = self.session.access
@@ -348,6 +384,11 @@ class Keeper:
     def ledger(self) -> budget.Ledger:
         """Return the ledger of the profile's account."""
         return self._tools.accounts.ledger(self.profile.account)
+
+
+async def _within(scope: CancelScope, work: Work) -> None:
+    with scope:
+        await work()
 
 
 def _login_to_come(session: Session) -> bool:

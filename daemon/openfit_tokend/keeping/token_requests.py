@@ -1,7 +1,6 @@
 """One profile's token requests: from the password to the outcome."""
 
 from dataclasses import replace
-from math import inf
 from typing import final
 
 from openfit_token.errors import SecretUnavailable
@@ -11,7 +10,9 @@ from openfit_tokend.core.events import Failed, Grant, Granted, Kind, OverBudget
 from openfit_tokend.core.oauth import Failure
 from openfit_tokend.core.problems import Problem
 from openfit_tokend.core.secret import Secret
+from openfit_tokend.core.session import Login
 from openfit_tokend.host import clock
+from openfit_tokend.keeping.claims import Claims, NotClaimed
 from openfit_tokend.keeping.endpoint import Endpoint, Order, Reply
 from openfit_tokend.keeping.record import Counters
 from openfit_tokend.storage.accounts import Accounts
@@ -31,17 +32,28 @@ class TokenRequests:
         self._passwords = passwords
         self._counters = counters
 
-    async def refresh(self, number: int, order: Order) -> Granted | Failed:
-        """Send a refresh."""
+    async def refresh(self, number: int, order: Order, claims: Claims | None) -> Granted | Failed:
+        """Send a refresh; in a fleet, once it is claimed."""
+        if claims is not None:
+            event = await self._send_claimed(number, order, claims)
+            assert event is not None  # noqa: S101 -- a refresh has no secret to be read again
+            return event
         self._counters.refreshes += 1
         return _event(number, await self._endpoint.request(order))
 
     async def log_in(
-        self, number: int, order: Order, given: Secret | None, *, insisted: bool
+        self,
+        number: int,
+        order: Order,
+        given: Secret | None,
+        claims: Claims | None,
+        *,
+        insisted: bool,
     ) -> Granted | Failed:
         """Send a login with the password that was given, or else the stored one.
 
-        `insisted`: an operator ordered it. The account's ledger says whether, and when, it is sent.
+        `insisted`: an operator ordered it. The account's ledger says whether, and when, it is sent:
+        this host's, or the fleet's.
         """
         try:
             while True:
@@ -49,12 +61,33 @@ class TokenRequests:
                 if order.is_void():  # else it would take a place in the account's ledger
                     return Failed(number, Kind.TRANSIENT, problems.login_not_needed(clock.boot()))
                 ready = replace(order, password=password)
-                event = await self._log_in_with(number, ready, password, insisted=insisted)
+                if claims is not None:
+                    event = await self._send_claimed(number, ready, claims)
+                else:
+                    event = await self._log_in_with(number, ready, password, insisted=insisted)
                 if event is not None:
                     return event
         except SecretUnavailable as error:
             unread = Problem(SecretUnavailable, error.message, error.hint, clock.boot())
             return Failed(number, Kind.SECRET_UNAVAILABLE, unread)
+
+    async def _send_claimed(
+        self, number: int, order: Order, claims: Claims
+    ) -> Granted | Failed | None:
+        """Return the outcome of a request of a fleet; None: the secret must be read again."""
+
+        async def claim() -> float:
+            not_after = await claims.claim(number, order.request, order.password)
+            if isinstance(order.request, Login):
+                self._counters.logins += 1
+            else:
+                self._counters.refreshes += 1
+            return not_after
+
+        try:
+            return _event(number, await self._endpoint.request(replace(order, claim=claim)))
+        except NotClaimed as refused:
+            return refused.event
 
     async def _log_in_with(
         self, number: int, order: Order, password: Secret, *, insisted: bool
@@ -65,7 +98,7 @@ class TokenRequests:
         if admitted is None:
             return None
         if isinstance(admitted, OverBudget):
-            return Failed(number, admitted, _over_budget(admitted))
+            return Failed(number, admitted, problems.over_budget(admitted.until, clock.boot()))
         if isinstance(admitted, budget.Unwritten):
             return Failed(number, Kind.TRANSIENT, problems.ledger_not_written(clock.boot()))
         self._counters.logins += 1
@@ -79,12 +112,6 @@ class TokenRequests:
         finally:
             self._accounts.settle(account, admitted, kind)
         return _event(number, reply)
-
-
-def _over_budget(refused: OverBudget) -> Problem:
-    if refused.until == inf:
-        return problems.rejected_before(clock.boot())
-    return problems.budget_spent(refused.until, clock.boot())
 
 
 def _event(number: int, reply: Reply) -> Granted | Failed:

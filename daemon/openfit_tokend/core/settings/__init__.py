@@ -4,14 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
-from typing import Literal
 from unicodedata import normalize
 from urllib.parse import urlsplit
 
-from openfit_token._shared.origin import is_loopback
 from openfit_tokend.core.callers.rights import Rights
 from openfit_tokend.core.callers.subordinate_ids import SubordinateIds
 from openfit_tokend.core.schedule import Policy
+from openfit_tokend.core.settings.store import StorePlace
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,47 +122,14 @@ SmallSecret = PasswordFile | PasswordCredential
 """Where a secret of the fleet is kept."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """One host of a store: a name, an address, or the directory of a Unix socket."""
-
-    host: str
-    port: int
-
-    @property
-    def is_near(self) -> bool:
-        """Return whether nobody on the network can read what is sent there."""
-        return self.host.startswith("/") or is_loopback(self.host)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoreAddress:
-    """Where the store is, and how to reach it. The files are PEM; None: the usual ones.
-
-    `tls`: it is verified, and the host's name with it. Without it, each place is near.
-    """
-
-    engine: Literal["postgresql", "etcd"]
-    places: tuple[Place, ...]
-    user: str | None = None
-    database: str | None = None
-    """PostgreSQL's."""
-    tls: bool = True
-    ca_file: str | None = None
-    certificate_file: str | None = None
-    certificate_key_file: str | None = None
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetSettings:
     """A fleet. `password` None: the store asks for none; `member` None: the host's name."""
 
-    store: StoreAddress
-    key: SmallSecret
+    store: StorePlace
     password: SmallSecret | None
+    key: SmallSecret
     member: str | None
-    table: str
-    """PostgreSQL's table; the prefix of etcd's keys."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,11 +9,16 @@ One task uses a store, one call at a time. Each call may be cancelled, and then 
 needs; whether a cancelled write was taken isn't known.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol, Self
 
+from anyio import fail_after
+
+from openfit_token.errors import SecretUnavailable
 from openfit_tokend.core.secret import Secret
+from openfit_tokend.core.settings.store import Host
 
 EXCHANGE: Final = 5.0
 """Seconds that an exchange may take, whatever the network does; a write may have been taken."""
@@ -34,6 +39,45 @@ class Unreached(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+    def at(self, host: Host) -> Self:
+        """Return this error with the host where it occurred."""
+        return type(self)(f"{host}: {self.message}", self.hint)
+
+    @classmethod
+    def everywhere(cls, failures: Sequence["Unreached"]) -> Self:
+        """Return the error for hosts that each failed in its own way; there is one at least."""
+        hints = [each.hint for each in failures if each.hint is not None]
+        message = "; ".join(each.message for each in failures)
+        return cls(message, hints[0] if hints else None)
+
+
+@contextmanager
+def within(seconds: float) -> Generator[None]:
+    """Cancel this block after so many seconds.
+
+    Raises:
+        Unreached: it was cancelled so.
+    """
+    try:
+        with fail_after(seconds):
+            yield
+    except TimeoutError:
+        raise Unreached(f"no answer within {seconds:.1f} s") from None
+
+
+async def password_of(source: Password | None) -> Secret | None:
+    """Return the password that a store is entered with, read anew.
+
+    Raises:
+        Unreached: it can't be read.
+    """
+    if source is None:
+        return None
+    try:
+        return await source()
+    except SecretUnavailable as error:
+        raise Unreached(error.message, error.hint) from None
 
 
 class Tagged(NamedTuple):

@@ -10,6 +10,9 @@ class Host:
     name: str
     port: int
 
+    def __str__(self) -> str:
+        return f"[{self.name}]:{self.port}" if ":" in self.name else f"{self.name}:{self.port}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PostgreSQLPlace:

@@ -1,0 +1,229 @@
+"""One connection to PostgreSQL, by libpq as psycopg has it, on the event loop.
+
+Not by psycopg's own connection: where a wait of that is cancelled, it has the server cancel the
+statement. A commit that was waiting for its synchronous standby then counts without it, and is
+forgotten when the standby takes over. Here the connection is dropped instead: the commit goes on
+waiting, and whether it will be taken isn't known.
+"""
+
+import errno
+import os
+import re
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from socket import SOCK_STREAM
+from typing import Final, Self, final
+
+import anyio
+from anyio import wait_readable, wait_writable
+from psycopg import OperationalError, pq
+from psycopg.conninfo import make_conninfo
+
+from openfit_tokend import __version__
+from openfit_tokend.core.secret import Secret
+from openfit_tokend.core.settings.store import Host, PostgreSQLPlace
+from openfit_tokend.fleet.store import EXCHANGE, Unreached
+
+_STATEMENT: Final = 4.0
+"""Seconds after which the server gives a statement up: before EXCHANGE, so that it can say so."""
+_OPTIONS: Final = (
+    f"statement_timeout={_STATEMENT * 1000:.0f}",
+    "synchronous_commit=on",
+    r"default_transaction_isolation=read\ committed",  # else a lost race is an error
+)
+
+_ENTRY_HINT: Final = "check store, and store_password_file or store_password_credential"
+_CONNECTING: Final = (
+    (
+        "password|authentication failed|role .* does not exist",
+        "it refuses the user or the password",
+        _ENTRY_HINT,
+    ),
+    (
+        r"pg_hba\.conf",
+        "its pg_hba.conf doesn't let this host, user and database in",
+        "add a line for them there, and reload it",
+    ),
+    ("valid client certificate", "it wants a client certificate", "see docs/fleet.md"),
+    (
+        "certificate|does not match host name",
+        "its TLS certificate can't be trusted",
+        "check the host in store, the clock, and its sslrootcert",
+    ),
+    ("SSL", "TLS failed", "set ssl = on in its postgresql.conf, with a certificate"),
+    ("database .* does not exist", "there is no such database", "check store, or create it"),
+    ("read-only|read-write|hot standby", "it is a standby, or takes no writes", None),
+    ("starting up|shutting down|recovery", "it is starting or stopping", None),
+    ("too many|connection slots", "it has too many connections", "raise its max_connections"),
+)
+"""Words of libpq, or of the server, about a connection that wasn't made; what they mean; what to do."""
+_ERRNOS: Final = (
+    errno.ECONNREFUSED,
+    errno.ECONNRESET,
+    errno.EHOSTUNREACH,
+    errno.ENETUNREACH,
+    errno.ETIMEDOUT,
+    errno.ENOENT,
+    errno.EACCES,
+)
+_STATES: Final = {
+    "25006": ("it takes no writes: it is a standby, or read-only", None),
+    "42501": ("the user may not use the table", "GRANT SELECT, INSERT, UPDATE ON it TO the user"),
+    "42703": ("the table has other columns", "create it as docs/fleet.md says"),
+    "42P01": ("there is no such table", "create it as docs/fleet.md says"),
+    "53100": ("its disk is full", None),
+    "57014": (f"a statement took longer than {_STATEMENT:.0f} s", None),
+    "57P01": ("it is stopping, or an administrator ended the connection", None),
+}
+"""What its errors mean (SQLSTATE), and what to do."""
+
+
+@final
+class Connection:
+    """A connection that was made. Once an exchange with it failed, or was cancelled, it is closed."""
+
+    def __init__(self, connection: pq.abc.PGconn) -> None:
+        self._connection = connection
+
+    @classmethod
+    async def make(
+        cls, place: PostgreSQLPlace, host: Host, password: Secret | None, ca_file: str
+    ) -> Self:
+        """Connect to a host that takes writes. The caller limits the time.
+
+        Raises:
+            Unreached: there is no such connection.
+        """
+        options = {
+            "application_name": f"openfit-tokend/{__version__}",
+            "connect_timeout": "0",
+            "dbname": place.database,
+            "gssencmode": "disable",
+            "options": " ".join(f"-c {each}" for each in _OPTIONS),
+            "password": "" if password is None else password.reveal,
+            "passfile": f"{os.devnull}/none",  # else one in the home directory would count
+            "sslmode": "verify-full" if place.tls else "disable",
+            "sslrootcert": ca_file,
+            "target_session_attrs": "read-write",
+            "tcp_user_timeout": f"{EXCHANGE * 1000:.0f}",
+            "user": place.user,
+        }
+        options |= await _address(host)
+        made = cls(pq.PGconn.connect_start(make_conninfo(**options).encode()))
+        with made._closing():
+            await made._poll()
+        return made
+
+    async def _poll(self) -> None:
+        connection = self._connection
+        status: int = pq.PollingStatus.WRITING
+        while connection.status != pq.ConnStatus.BAD and status != pq.PollingStatus.OK:
+            if status == pq.PollingStatus.READING:
+                await wait_readable(connection.socket)
+            elif status == pq.PollingStatus.WRITING:
+                await wait_writable(connection.socket)
+            else:
+                break
+            status = connection.connect_poll()
+        if status != pq.PollingStatus.OK:
+            raise _not_made(connection.error_message.decode(errors="replace"))
+        connection.nonblocking = 1
+
+    async def ask(self, statement: str, parameters: Sequence[bytes | None] = ()) -> pq.abc.PGresult:
+        """Return the rows of a statement, in binary form; so are its parameters.
+
+        Raises:
+            Unreached: there was an error, or no answer.
+        """
+        connection = self._connection
+        with self._closing():
+            formats = [pq.Format.BINARY] * len(parameters)
+            connection.send_query_params(
+                statement.encode(), parameters, None, formats, pq.Format.BINARY
+            )
+            while connection.flush():
+                await wait_writable(connection.socket)
+            results: list[pq.abc.PGresult] = []
+            while True:
+                while connection.is_busy():
+                    await wait_readable(connection.socket)
+                    connection.consume_input()
+                result = connection.get_result()
+                if result is None:
+                    break
+                results.append(result)
+            if not results or results[0].status not in {
+                pq.ExecStatus.TUPLES_OK,
+                pq.ExecStatus.COMMAND_OK,
+            }:
+                raise _failed(results)
+            return results[0]
+
+    async def notices(self) -> list[bytes]:
+        """Wait for notices, and return what they say. It may be cancelled: none is lost.
+
+        Raises:
+            Unreached: the connection was lost.
+        """
+        while not (found := self._notices()):
+            await wait_readable(self._connection.socket)
+            with self._closing():
+                self._connection.consume_input()
+        return found
+
+    def _notices(self) -> list[bytes]:
+        found: list[bytes] = []
+        while (notice := self._connection.notifies()) is not None:
+            found.append(notice.extra)
+        return found
+
+    def close(self) -> None:
+        """Say good-bye, without waiting."""
+        self._connection.finish()
+
+    @contextmanager
+    def _closing(self) -> Generator[None]:
+        """Close the connection if this block doesn't come to its end."""
+        try:
+            yield
+        except OperationalError:  # its words may be the server's
+            self.close()
+            raise Unreached("the connection was lost") from None
+        except BaseException:
+            self.close()
+            raise
+
+
+async def _address(host: Host) -> dict[str, str]:
+    """Return libpq's options for a host. Its own look-up of the name would hold up the loop."""
+    if host.name.startswith("/"):
+        return {"host": host.name, "port": str(host.port)}
+    try:
+        found = await anyio.getaddrinfo(host.name, host.port, type=SOCK_STREAM)
+    except OSError:
+        raise Unreached("its name can't be resolved") from None
+    addresses = list(dict.fromkeys(str(each[4][0]) for each in found))
+    names, ports = [host.name] * len(addresses), [str(host.port)] * len(addresses)
+    return {"host": ",".join(names), "hostaddr": ",".join(addresses), "port": ",".join(ports)}
+
+
+def _not_made(words: str) -> Unreached:
+    """Return the error for a connection that failed with these words, which may be the server's."""
+    for pattern, message, hint in _CONNECTING:
+        if re.search(pattern, words):
+            return Unreached(message, hint)
+    for number in _ERRNOS:
+        if os.strerror(number) in words:
+            return Unreached(os.strerror(number))
+    return Unreached("no connection", "see the server's log")
+
+
+def _failed(results: Sequence[pq.abc.PGresult]) -> Unreached:
+    """Return the error for a statement that failed."""
+    state = results[0].error_field(pq.DiagnosticField.SQLSTATE) if results else None
+    name = "" if state is None else state.decode(errors="replace")
+    if name in _STATES:
+        return Unreached(*_STATES[name])
+    if re.fullmatch("[0-9A-Z]{5}", name):
+        return Unreached(f"it answered with error {name}", "see the server's log")
+    return Unreached("the connection was lost")

@@ -1,0 +1,1 @@
+"""Real stores for fleets, as plain processes on loopback: PostgreSQL and etcd."""

@@ -1,0 +1,117 @@
+"""A member of an etcd cluster, or one that is alone, as Debian installs it."""
+
+import shutil
+from base64 import b64encode
+from collections.abc import Sequence
+from typing import Final, Self
+
+import httpx
+import pytest
+
+from openfit_tokend.core.secret import Secret
+from openfit_tokend.core.settings.store import EtcdPlace, Host
+from openfit_tokend.fleet.engines.etcd import Etcd
+from openfit_tokend.fleet.store import Store
+from stores.server import LOOPBACK, PASSWORD, USER, StoreServer, free_port
+
+_ROOT: Final = "root-secret"
+
+
+class EtcdServer(StoreServer):
+    """A member."""
+
+    def __init__(self) -> None:
+        if shutil.which("etcd") is None:
+            pytest.skip("etcd isn't installed: apt-get install etcd-server")
+        super().__init__()
+        self.peer_url = f"http://{LOOPBACK}:{free_port()}"
+        self.members: list[EtcdServer] = [self]
+        self._token = ""
+
+    @classmethod
+    def cluster(cls, count: int) -> list[Self]:
+        """Return the members of a new cluster, none of which is started."""
+        members = [cls() for _ in range(count)]
+        for each in members:
+            each.members = list(members)
+        return members
+
+    def set_up(self) -> None:
+        """Start it alone, and ask for passwords from now on."""
+        self.start()
+        self.protect()
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        self.begin()
+        self._await_answers()
+
+    def begin(self) -> None:
+        """Start it; it answers once most others run, too."""
+        url = f"http://{self.host}"
+        cluster = ",".join(f"{each.name}={each.peer_url}" for each in self.members)
+        options = {
+            "name": self.name,
+            "data-dir": str(self.directory / "data"),
+            "listen-client-urls": url,
+            "advertise-client-urls": url,
+            "listen-peer-urls": self.peer_url,
+            "initial-advertise-peer-urls": self.peer_url,
+            "initial-cluster": cluster,
+            "heartbeat-interval": "50",
+            "election-timeout": "500",
+            "bcrypt-cost": "4",
+        }
+        self._begin("etcd", *(f"--{name}={value}" for name, value in options.items()))
+
+    def protect(self) -> None:
+        """Make the user, and switch authentication on."""
+        self._post("auth/user/add", name="root", password=_ROOT)
+        self._post("auth/user/grant", user="root", role="root")
+        self._post("auth/user/add", name=USER, password=PASSWORD)
+        self._post("auth/role/add", name=USER)
+        self._post("auth/user/grant", user=USER, role=USER)
+        self._post("auth/enable")
+        self._token = str(self._post("auth/authenticate", name="root", password=_ROOT)["token"])
+
+    def make_table(self, table: str) -> None:
+        """Let USER read and write below a prefix."""
+        key, end = (b64encode(each.encode()).decode() for each in (f"{table}/", f"{table}0"))
+        permission = {"permType": "READWRITE", "key": key, "range_end": end}
+        self._post("auth/role/grant", name=USER, perm=permission)
+
+    def store(
+        self, table: str, *, password: str = PASSWORD, hosts: Sequence[Host] | None = None
+    ) -> Store:
+        """Return a client that isn't connected."""
+
+        async def read() -> Secret:
+            return Secret(password)
+
+        place = EtcdPlace(hosts=tuple(hosts or (self.host,)), tls=False, user=USER, table=table)
+        return Etcd(place, read)
+
+    @property
+    def name(self) -> str:
+        """Return its name in the cluster."""
+        return self.directory.name
+
+    def url(self, table: str) -> str:
+        """Return the setting that names this server."""
+        del table  # another setting
+        return f"etcd+http://{USER}@{self.host}"
+
+    def _post(self, path: str, **message: object) -> dict[str, object]:
+        headers = {"authorization": self._token} if self._token else {}
+        with httpx.Client(trust_env=False, timeout=10) as web:
+            answer = web.post(f"http://{self.host}/v3/{path}", json=message, headers=headers)
+        assert answer.status_code == 200, answer.text
+        fields: dict[str, object] = answer.json()
+        return fields
+
+    def _answers(self) -> bool:
+        try:
+            with httpx.Client(trust_env=False, timeout=10) as web:
+                return bool(web.get(f"http://{self.host}/health").json()["health"] == "true")
+        except (httpx.HTTPError, ValueError, KeyError):
+            return False

@@ -1,0 +1,146 @@
+"""PostgreSQL's server, as Debian installs it."""
+
+import shutil
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from signal import SIGQUIT
+from typing import Final
+
+import psycopg
+import pytest
+
+from daemons import PATIENCE
+from openfit_tokend.core.secret import Secret
+from openfit_tokend.core.settings.store import Host, PostgreSQLPlace
+from openfit_tokend.fleet.engines.postgresql import PostgreSQL
+from openfit_tokend.fleet.store import Store
+from stores.server import LOOPBACK, PASSWORD, USER, StoreServer
+
+DATABASE: Final = "fleet"
+_SETTINGS: Final = {
+    "listen_addresses": LOOPBACK,
+    "max_connections": "60",
+    "shared_buffers": "16MB",
+    "fsync": "off",  # nobody cuts the power
+    "wal_level": "replica",
+    "wal_sender_timeout": "2s",
+    "max_wal_senders": "4",
+    "hot_standby": "on",
+}
+_RULES: Final = f"""
+local all         all         trust
+host  all         {USER}      {LOOPBACK}/32  scram-sha-256
+host  replication all         {LOOPBACK}/32  trust
+"""
+
+
+@cache
+def _programs() -> Path:
+    """Return the directory of the newest version's programs; skip the test if there is none."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if found:
+        return found[-1].parent
+    initdb = shutil.which("initdb")
+    if initdb is None:
+        pytest.skip("PostgreSQL isn't installed: apt-get install postgresql")
+    return Path(initdb).parent
+
+
+class PostgreSQLServer(StoreServer):
+    """A server with a database."""
+
+    def __init__(self) -> None:
+        programs = _programs()
+        super().__init__()
+        self._programs = programs
+        self.data = self.directory / "data"
+        self.settings = dict(_SETTINGS)
+
+    def prepare(self) -> None:
+        """Make its cluster."""
+        options = ["--no-sync", "--username=postgres", "--auth=trust", "--locale=C", "-EUTF8"]
+        self.run(self._programs / "initdb", *options, "-D", self.data)
+        (self.data / "pg_hba.conf").write_text(_RULES)
+
+    def set_up(self) -> None:
+        """Make its cluster, start it, and make the user and the database."""
+        self.prepare()
+        self.start()
+        self.make_user()
+
+    def prepare_from(self, primary: "PostgreSQLServer") -> None:
+        """Make it the standby of another."""
+        source = f"host={LOOPBACK} port={primary.host.port} user=postgres application_name=standby"
+        options = ["--no-sync", "--checkpoint=fast", "--write-recovery-conf", "--wal-method=stream"]
+        self.run(self._programs / "pg_basebackup", *options, "-d", source, "-D", self.data)
+
+    def start(self) -> None:
+        """Start it, and wait until it answers; one that is new gets its user."""
+        settings = self.settings | {
+            "port": str(self.host.port),
+            "unix_socket_directories": str(self.directory),
+        }
+        options = [f"--{name}={value}" for name, value in settings.items()]
+        (self.data / "postmaster.pid").unlink(missing_ok=True)  # of one that was killed
+        self._begin(self._programs / "postgres", "-D", self.data, *options)
+        self._await_answers()
+
+    def make_user(self) -> None:
+        """Make the user and the database."""
+        self.sql(f"CREATE ROLE {USER} LOGIN PASSWORD '{PASSWORD}'")
+        self.sql(f"CREATE DATABASE {DATABASE}")
+
+    def make_table(self, table: str) -> None:
+        """Make a table as the documents say."""
+        self.sql(
+            f"CREATE TABLE {table} (key text PRIMARY KEY, tag bytea NOT NULL, data bytea NOT NULL)",
+            f"GRANT SELECT, INSERT, UPDATE ON {table} TO {USER}",
+            database=DATABASE,
+        )
+
+    def sql(self, *statements: str, database: str = "postgres") -> list[tuple[object, ...]]:
+        """Have a superuser say something, and return the rows of the last statement."""
+        rows: list[tuple[object, ...]] = []
+        where = f"host={self.directory} port={self.host.port} user=postgres dbname={database}"
+        with psycopg.connect(where, autocommit=True) as connection:
+            for statement in statements:
+                cursor = connection.execute(statement.encode())
+                rows = cursor.fetchall() if cursor.description else []
+        return rows
+
+    def store(
+        self, table: str, *, password: str = PASSWORD, hosts: Sequence[Host] | None = None
+    ) -> Store:
+        """Return a client that isn't connected."""
+
+        async def read() -> Secret:
+            return Secret(password)
+
+        place = PostgreSQLPlace(
+            hosts=tuple(hosts or (self.host,)),
+            tls=False,
+            user=USER,
+            database=DATABASE,
+            table=table,
+        )
+        return PostgreSQL(place, read)
+
+    def url(self, table: str) -> str:
+        """Return the setting that names this server."""
+        del table  # another setting
+        return f"postgresql://{USER}@{self.host}/{DATABASE}"
+
+    def kill(self) -> None:
+        """End it as a crash does, its children as well, and wait for their end."""
+        if self._process is not None:
+            self._process.send_signal(SIGQUIT)
+            self._process.wait(PATIENCE)
+            self._process = None
+
+    def _answers(self) -> bool:
+        try:
+            self.sql("SELECT 1")
+        except psycopg.OperationalError:
+            return False
+        return True

@@ -1,0 +1,149 @@
+"""A store's server: a process with a directory of its own, which may be killed and started again."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Final
+
+from daemons import NOBODY, PATIENCE, await_that
+from openfit_tokend.core.secret import Secret
+from openfit_tokend.core.settings.store import Host
+from openfit_tokend.fleet.store import Store
+
+USER: Final = "openfit"
+PASSWORD: Final = "store-secret-7f3a"
+LOOPBACK: Final = "127.0.0.1"
+
+
+class StoreServer(ABC):
+    """A server with the user USER. Not root's: PostgreSQL insists."""
+
+    def __init__(self) -> None:
+        self.directory = Path(mkdtemp(prefix="oft-store-"))
+        self.host = Host(LOOPBACK, free_port())
+        self._log = self.directory / "log"
+        self._process: subprocess.Popen[bytes] | None = None
+        if os.geteuid() == 0:
+            os.chown(self.directory, NOBODY, NOBODY)
+
+    @abstractmethod
+    def set_up(self) -> None:
+        """Start it for the first time."""
+
+    @abstractmethod
+    def store(
+        self, table: str, *, password: str = PASSWORD, hosts: Sequence[Host] | None = None
+    ) -> Store:
+        """Return a client that isn't connected."""
+
+    @abstractmethod
+    def make_table(self, table: str) -> None:
+        """Let USER read and write rows there."""
+
+    @abstractmethod
+    def url(self, table: str) -> str:
+        """Return the setting that names this server."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+
+    def kill(self) -> None:
+        """End it at once, and wait for its end."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(PATIENCE)
+            self._process = None
+
+    def stand_still(self) -> None:
+        """Let it do nothing until it goes on; its connections stay."""
+        for pid in self._pids():
+            os.kill(pid, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Let it go on."""
+        for pid in self._pids():
+            os.kill(pid, signal.SIGCONT)
+
+    def content(self) -> bytes:
+        """Return all that is in its files, its log included."""
+        files = [each for each in self.directory.rglob("*") if each.is_file()]
+        return b"\n".join(each.read_bytes() for each in files)
+
+    def log(self) -> str:
+        """Return what it has logged."""
+        return self._log.read_text(errors="replace")
+
+    def remove(self) -> None:
+        """Kill it, and remove its files."""
+        if self._process is not None:
+            self.go_on()
+        self.kill()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def run(self, *command: str | Path) -> str:
+        """Run a command as the server's user, and return what it prints."""
+        done = subprocess.run(
+            [*_as_its_user(), *command],
+            cwd=self.directory,
+            capture_output=True,
+            check=False,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr + done.stdout
+        return done.stdout
+
+    def _begin(self, *command: str | Path) -> None:
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*_as_its_user(), *command],
+                cwd=self.directory,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def _await_answers(self) -> None:
+        def answers() -> bool:
+            assert self._process is not None
+            assert self._process.poll() is None, f"it ended:\n{self.log()}"
+            return self._answers()
+
+        await_that(answers, self.log)
+
+    @abstractmethod
+    def _answers(self) -> bool:
+        """Return whether it takes writes."""
+
+    def _pids(self) -> list[int]:
+        """Return the process and its children."""
+        if self._process is None:
+            return []
+        own = self._process.pid
+        children = Path(f"/proc/{own}/task/{own}/children").read_text().split()
+        return [own, *map(int, children)]
+
+
+def free_port() -> int:
+    """Return a port where nobody listens now."""
+    with socket.socket() as free:
+        free.bind((LOOPBACK, 0))
+        return int(free.getsockname()[1])
+
+
+async def right_password() -> Secret:
+    """Return the password, as if from a file."""
+    return Secret(PASSWORD)
+
+
+def _as_its_user() -> list[str]:
+    """Return the prefix of a command: it ends with this process, and doesn't run as root."""
+    drop = [f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+    return ["setpriv", "--pdeathsig=KILL", *(drop if os.geteuid() == 0 else [])]

@@ -44,7 +44,7 @@ class EtcdServer(StoreServer):
     def start(self) -> None:
         """Start it, and wait until it answers."""
         self.begin()
-        self._await_answers()
+        self.await_answers()
 
     def begin(self) -> None:
         """Start it; it answers once most others run, too."""

@@ -84,7 +84,7 @@ class PostgreSQLServer(StoreServer):
         options = [f"--{name}={value}" for name, value in settings.items()]
         (self.data / "postmaster.pid").unlink(missing_ok=True)  # of one that was killed
         self._begin(self._programs / "postgres", "-D", self.data, *options)
-        self._await_answers()
+        self.await_answers()
 
     def make_user(self) -> None:
         """Make the user and the database."""

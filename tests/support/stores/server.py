@@ -54,6 +54,16 @@ class StoreServer(ABC):
     def start(self) -> None:
         """Start it, and wait until it answers."""
 
+    def await_answers(self) -> None:
+        """Wait until it answers; fail if it ended."""
+
+        def answers() -> bool:
+            assert self._process is not None
+            assert self._process.poll() is None, f"it ended:\n{self.log()}"
+            return self._answers()
+
+        await_that(answers, self.log)
+
     def kill(self) -> None:
         """End it at once, and wait for its end."""
         if self._process is not None:
@@ -109,14 +119,6 @@ class StoreServer(ABC):
                 stdout=log,
                 stderr=log,
             )
-
-    def _await_answers(self) -> None:
-        def answers() -> bool:
-            assert self._process is not None
-            assert self._process.poll() is None, f"it ended:\n{self.log()}"
-            return self._answers()
-
-        await_that(answers, self.log)
 
     @abstractmethod
     def _answers(self) -> bool:

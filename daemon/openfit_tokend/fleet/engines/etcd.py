@@ -11,16 +11,13 @@ from typing import Final, cast, final
 
 from anyio import move_on_after
 
-from openfit_tokend.core.settings.store import EtcdPlace, Host
-from openfit_tokend.fleet.engines.gateway import Fields, Members, parsed, understood
+from openfit_tokend.core.settings.store import EtcdPlace
+from openfit_tokend.fleet.engines.gateway import Answer, Fields, Gateway, parsed, understood
 from openfit_tokend.fleet.engines.streamed_http import Response
-from openfit_tokend.fleet.store import Password, Said, Tagged, Unreached
-from openfit_tokend.host import clock
+from openfit_tokend.fleet.store import EXCHANGE, Password, Said, Tagged, Unreached, within
 
 MAX_MESSAGE: Final = 256 * 1024
 """Bytes of one message of a watch: the tags of a thousand rows that changed at once."""
-MIN_WATCH: Final = 1.0
-"""Seconds that a watch must have lasted if the next is to begin at once."""
 
 
 @final
@@ -28,21 +25,33 @@ class Etcd:
     """Keys below a prefix: see `Store`. `password` None: etcd's authentication is off."""
 
     def __init__(self, place: EtcdPlace, password: Password | None) -> None:
-        self._members = Members(place, password, self.close)
+        self._hosts = place.hosts
+        self._gateway = Gateway(place, password)
         self._watch: _Watch | None = None
         self._tags = f"{place.table}/tag/"
         self._prefixes = (self._tags, f"{place.table}/data/")
 
     async def connect(self) -> None:
-        """Find a member that answers, and watch there."""
+        """Find a member that answers, and watch there. The last one is tried again after the others."""
         await self.close()
-        await self._all_tags()  # a watch that it refuses would end without a reason
-        self._watch = await self._members.in_turn(self._watching, again=True)
+        failures: list[Unreached] = []
+        for host in self._hosts:
+            self._gateway.host = host
+            self._hosts = (*self._hosts[1:], host)
+            try:
+                with within(EXCHANGE / len(self._hosts)):
+                    await self._all_tags()  # a watch that it refuses would end without a reason
+                    self._watch = await self._watching()
+            except Unreached as failure:
+                failures.append(failure.at(host))
+            else:
+                return
+        raise Unreached.everywhere(failures)
 
     async def read(self, key: str) -> Said:
         """Read tag and data in one transaction, which is linearizable."""
         wanted = [{"request_range": {"key": _coded(each + key)}} for each in self._prefixes]
-        answer = await self._members.ask("kv/txn", {"success": wanted}, again=True)
+        answer = await self._ask("kv/txn", {"success": wanted})
         with understood():
             responses = cast("list[dict[str, Fields]]", answer.fields["responses"])
             found = dict(pair for each in responses for pair in _pairs(each["response_range"]))
@@ -62,7 +71,7 @@ class Etcd:
             for each, value in values
         ]
         message = {"compare": [compare], "success": puts}
-        answer = await self._members.ask("kv/txn", message, again=False)
+        answer = await self._ask("kv/txn", message)
         if not answer.fields.get("succeeded"):
             return None
         return Said(tag, data, answer.clock, answer.before, answer.after)
@@ -77,7 +86,7 @@ class Etcd:
         found: list[Tagged] = []
         with move_on_after(seconds):
             while not found:
-                found = await self._news()
+                found = await self._watched().told()
         return found
 
     async def close(self) -> None:
@@ -86,28 +95,9 @@ class Etcd:
             watch, self._watch = self._watch, None
             await watch.close()
 
-    async def _news(self) -> list[Tagged]:
-        """Return what the watch tells next; if it has ended, watch anew, and return all tags."""
-        if self._watch is not None:
-            began = self._watch.began
-            try:
-                return await self._watch.told()
-            except Unreached:
-                await self.close()
-                if clock.boot() < began + MIN_WATCH:
-                    raise
-        watch = await self._members.in_turn(self._watching, again=True)
-        try:
-            found = await self._all_tags()
-        except BaseException:
-            await watch.close()
-            raise
-        self._watch = watch  # not earlier: what it missed is told now, or by the next one
-        return found
-
-    async def _watching(self, host: Host) -> "_Watch":
+    async def _watching(self) -> "_Watch":
         created = {"create_request": _below(self._tags)}
-        watch = _Watch(await self._members.post(host, "watch", created), self._tags)
+        watch = _Watch(await self._gateway.post("watch", created), self._tags)
         try:
             await watch.told()  # that it was created: it will tell all that is written from now on
         except BaseException:
@@ -115,8 +105,17 @@ class Etcd:
             raise
         return watch
 
+    def _watched(self) -> "_Watch":
+        if self._watch is None:
+            raise Unreached("there is no connection")
+        return self._watch
+
+    async def _ask(self, path: str, message: object) -> Answer:
+        with within(EXCHANGE):
+            return await self._gateway.ask(path, message)
+
     async def _all_tags(self) -> list[Tagged]:
-        answer = await self._members.ask("kv/range", _below(self._tags), again=True)
+        answer = await self._ask("kv/range", _below(self._tags))
         with understood():
             return [Tagged(name[len(self._tags) :], tag) for name, tag in _pairs(answer.fields)]
 
@@ -126,7 +125,6 @@ class _Watch:
     """What a member tells of keys below a prefix: messages, a line each, until it or we end."""
 
     def __init__(self, response: Response, prefix: str) -> None:
-        self.began = clock.boot()
         self._response = response
         self._prefix = prefix
         self._received = b""

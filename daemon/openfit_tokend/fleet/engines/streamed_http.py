@@ -8,7 +8,6 @@ import socket
 import ssl
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Final, Self, final
 
@@ -19,7 +18,6 @@ from anyio import (
     ClosedResourceError,
     EndOfStream,
     connect_tcp,
-    fail_after,
 )
 from anyio.abc import ByteStream, SocketAttribute
 
@@ -39,10 +37,6 @@ _KEEP_ALIVE: Final = (
 """So that a watch at a host that vanished ends half a minute later."""
 MAX_BODY: Final = 2 * 1024 * 1024
 """Bytes of a response: etcd's own limit of what is written at once is 1.5 MB, 2 MB in base64."""
-
-
-class NotSent(Unreached):
-    """No connection was made, so nothing was asked."""
 
 
 @final
@@ -94,29 +88,21 @@ class Response:
         await self.close()
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
-    """How to reach a server. `trusted`: how to verify it; None: no TLS. `patience`: to connect."""
-
-    host: Host
-    trusted: ssl.SSLContext | None
-    patience: float
-
-
-async def ask(route: Route, path: str, content: bytes, more: Mapping[str, str]) -> Response:
+async def ask(
+    host: Host, trusted: ssl.SSLContext | None, path: str, content: bytes, more: Mapping[str, str]
+) -> Response:
     """Send JSON with some more headers, and return the response once it begins.
 
-    The caller limits the time.
+    `trusted` None: without TLS. The caller limits the time.
 
     Raises:
-        NotSent: there is no connection.
-        Unreached: it may have been sent.
+        Unreached: there is no response.
     """
-    stream = await _connected(route)
+    stream = await _connected(host, trusted)
     try:
         connection = h11.Connection(h11.CLIENT)
         headers = {
-            "host": str(route.host),
+            "host": str(host),
             "accept": "application/json",
             "connection": "close",
             "content-type": "application/json",
@@ -137,30 +123,21 @@ async def ask(route: Route, path: str, content: bytes, more: Mapping[str, str]) 
         raise
 
 
-async def _connected(route: Route) -> ByteStream:
-    """Connect.
-
-    Raises:
-        NotSent: there is no connection.
-    """
-    host, trusted = route.host, route.trusted
+async def _connected(host: Host, trusted: ssl.SSLContext | None) -> ByteStream:
     try:
-        with fail_after(route.patience):
-            if trusted is None:
-                stream: ByteStream = await connect_tcp(host.name, host.port)
-            else:
-                stream = await connect_tcp(
-                    host.name, host.port, ssl_context=trusted, tls_standard_compatible=False
-                )
+        if trusted is None:
+            stream: ByteStream = await connect_tcp(host.name, host.port)
+        else:
+            stream = await connect_tcp(
+                host.name, host.port, ssl_context=trusted, tls_standard_compatible=False
+            )
     except ssl.SSLCertVerificationError:
         hint = "check the host in store, the clock, and its sslrootcert"
-        raise NotSent("its TLS certificate can't be trusted", hint) from None
+        raise Unreached("its TLS certificate can't be trusted", hint) from None
     except (ssl.SSLError, EndOfStream, BrokenResourceError):
-        raise NotSent("TLS failed", "check the port in store") from None
-    except TimeoutError:
-        raise NotSent(f"no connection within {route.patience:.1f} s") from None
+        raise Unreached("TLS failed", "check the port in store") from None
     except (OSError, UnicodeError) as error:
-        raise NotSent(reason(error)) from None
+        raise Unreached(reason(error)) from None
     own: socket.socket = stream.extra(SocketAttribute.raw_socket)  # noqa: S610 -- anyio's, not Django's
     for option, value in _KEEP_ALIVE:
         own.setsockopt(*option, value)

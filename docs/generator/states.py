@@ -88,7 +88,7 @@ _WORDS: Final[Mapping[type[Event], Word]] = {
     Granted: Word.GRANTED,
     LoginOrdered: Word.LOGIN,
     LogoutOrdered: Word.LOGOUT,
-    Reconfigured: Word.RELOAD,
+    Reconfigured: Word.RELOAD,  # Adopted has no word: it leads from any state to any other
 }
 
 

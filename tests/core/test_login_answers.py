@@ -7,6 +7,7 @@ import pytest
 
 from made import (
     POLICY,
+    access,
     failed,
     fresh,
     grant,
@@ -25,8 +26,10 @@ from openfit_token.errors import (
     TokenError,
     Unavailable,
 )
+from openfit_tokend.core import problems
 from openfit_tokend.core.callers.answers import LogIn, LoginEnded, answer, ended_login, login_call
 from openfit_tokend.core.events import (
+    Adopted,
     Event,
     Failed,
     Granted,
@@ -37,6 +40,7 @@ from openfit_tokend.core.events import (
     Reconfigured,
     Woken,
 )
+from openfit_tokend.core.problems import Problem
 from openfit_tokend.core.session import (
     Bar,
     Idle,
@@ -45,6 +49,7 @@ from openfit_tokend.core.session import (
     Session,
     Stopped,
     logged_out_session,
+    new_session,
 )
 from openfit_tokend.core.step import step
 
@@ -158,6 +163,42 @@ def test_a_late_answer_ends_no_login() -> None:
 )
 def test_nothing_but_its_answer_ends_a_login(event: Event) -> None:
     assert ended_by(relogging_in(), event)[1] is None
+
+
+def test_a_login_that_another_daemon_sends_has_not_ended_yet() -> None:
+    session = relogging_in()
+
+    assert ended_by(session, Adopted(replace(fresh(), doing=Requesting(Login()))))[1] is None
+
+
+def test_a_login_of_another_daemon_ends_with_the_newer_token_that_it_wrote() -> None:
+    session = replace(fresh(), doing=Requesting(Login()), number=4)
+    brought = replace(fresh(), access=access("b4", number=4, sent=90.0), number=4)
+
+    assert ended_by(session, Adopted(brought))[1] == LoginEnded(4, None)
+
+
+@pytest.mark.parametrize(
+    ("written", "error"),
+    [
+        (replace(fresh(), doing=Idle(130.0), attempt=1, error=REJECTED), REJECTED),
+        (Session(Stopped(), bar=Bar(inf, REJECTED)), REJECTED),
+        (logged_out_session(NOW), problems.logged_out(NOW)),
+    ],
+    ids=["failed", "locked", "logged out"],
+)
+def test_a_login_of_another_daemon_ends_with_the_problem_that_it_wrote(
+    written: Session, error: Problem
+) -> None:
+    session = replace(fresh(), doing=Requesting(Login()))
+
+    _, ended = ended_by(session, Adopted(written))
+
+    assert ended == LoginEnded(1, error)
+
+
+def test_a_row_that_says_neither_ends_no_login() -> None:
+    assert ended_by(logging_in(), Adopted(new_session(NOW)))[1] is None
 
 
 def test_an_answer_to_a_session_that_waits_for_none_ends_no_login() -> None:

@@ -1,11 +1,11 @@
 """Sessions as they are really reached: by random events from a session's beginning."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 from hypothesis import strategies as st
 
-from made import grant, problem
+from made import access, grant, problem, refresh
 from openfit_token.errors import (
     BudgetSpent,
     ClientRejected,
@@ -15,6 +15,7 @@ from openfit_token.errors import (
     Unavailable,
 )
 from openfit_tokend.core.events import (
+    Adopted,
     Effect,
     Event,
     Failed,
@@ -28,12 +29,17 @@ from openfit_tokend.core.events import (
     Send,
     Woken,
 )
+from openfit_tokend.core.fleet import published
 from openfit_tokend.core.moment import Moment
 from openfit_tokend.core.schedule import Policy
 from openfit_tokend.core.session import (
+    Bar,
+    Idle,
     Login,
+    Refresh,
     Requesting,
     Session,
+    Stopped,
     logged_out_session,
     new_session,
     wake_at,
@@ -113,6 +119,8 @@ def failures(draw: st.DrawFn, session: Session, now: float) -> Failed:
 @st.composite
 def others(draw: st.DrawFn, session: Session, now: float) -> Event:
     """Return anything but the answer that the session waits for."""
+    if draw(st.integers(0, 5)) == 0:
+        return Adopted(draw(shared_sessions(session, now)))
     current = session.access.id if session.access is not None else "id-of-none"
     void = draw(st.integers(0, session.number)) - 1
     choices: list[Event] = [
@@ -130,6 +138,48 @@ def others(draw: st.DrawFn, session: Session, now: float) -> Event:
         Granted(void, now, grant("void", refresh_token="void")),
         Failed(void, Kind.GRANT_REJECTED, problem(at=now)),
     ]
+    return draw(st.sampled_from(choices))
+
+
+@st.composite
+def shared_sessions(draw: st.DrawFn, session: Session, now: float) -> Session:
+    """Return what another daemon of the fleet may have written, by a clock that may be wrong.
+
+    Numbers grow along the row. Of what was brought here, the others know what was published.
+    """
+    number = session.number + draw(st.integers(0, 3))
+    if draw(st.integers(0, 3)) == 0:
+        return replace(published(session, now), number=number)
+    off = draw(st.sampled_from([0.0, 0.0, 0.0, -100.0, 100.0, 1e5]))
+    at = now + off - draw(GAPS)
+    held = refresh(f"s{number}", since=at, lost=draw(st.integers(0, 2)))
+    token = access(f"b{number}", number=number, sent=at, lifetime=draw(LIFETIMES), obtained=at)
+    error = problem(at=at)
+    shared = Session(
+        doing=Idle(at + draw(GAPS)),
+        access=draw(st.sampled_from([token, session.access, None])),
+        refresh=draw(st.sampled_from([held, session.refresh, None])),
+        number=number,
+        refusals=draw(st.integers(0, 2)),
+        refused_at=at,
+        ended=at,
+    )
+    locked = Bar(inf, problem(LoginRejected, at))
+    barred = Bar(at + draw(GAPS), error, count=1)
+    failing = replace(shared, attempt=draw(st.integers(1, 12)), error=error)
+    choices = [
+        shared,
+        shared,
+        failing,
+        replace(failing, bar=barred),
+        replace(shared, doing=Requesting(Login())),
+        logged_out_session(at),
+    ]
+    if shared.refresh is None:
+        choices.append(replace(failing, doing=Stopped(), bar=locked))
+    else:
+        choices.append(replace(shared, bar=locked))
+        choices.append(replace(shared, doing=Requesting(Refresh(shared.refresh.value))))
     return draw(st.sampled_from(choices))
 
 

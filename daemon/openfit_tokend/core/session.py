@@ -155,6 +155,11 @@ def live(session: Session, now: float) -> AccessToken | None:
     return access if access is not None and now < access.expires else None
 
 
+def token_number(session: Session) -> int:
+    """Return the number of the request that brought the access token held; -1: none is."""
+    return -1 if session.access is None else session.access.number
+
+
 def barred(session: Session, now: float) -> bool:
     """Return whether no automatic login may start now."""
     return session.bar is not None and now < session.bar.until

@@ -28,7 +28,9 @@ from openfit_tokend.core.session import (
     Stopped,
     client_rejected,
     is_logged_out,
+    last_error,
     live,
+    token_number,
 )
 
 
@@ -143,7 +145,7 @@ def ended_login(before: Session, event: Event, after: Session) -> LoginEnded | N
         case Requesting(Login()), Granted(answered) | Failed(answered) if answered == number:
             pass
         case Requesting(Login()), Adopted():
-            return None if isinstance(after.doing, Requesting) else _brought(before, after)
+            return None if isinstance(after.doing, Requesting) else _adopted_end(before, after)
         case _:
             return None
     if isinstance(after.doing, Requesting) and isinstance(after.doing.request, Login):
@@ -154,11 +156,12 @@ def ended_login(before: Session, event: Event, after: Session) -> LoginEnded | N
     return LoginEnded(number, None if arrived else after.error)
 
 
-def _brought(before: Session, after: Session) -> LoginEnded:
-    """Return how a login ended that another daemon of the fleet sent, or made needless."""
-    old = -1 if before.access is None else before.access.number
-    newer = after.access is not None and after.access.number > old
-    return LoginEnded(before.number, None if newer else after.error)
+def _adopted_end(before: Session, after: Session) -> LoginEnded | None:
+    """Return how a login ended by what another daemon of the fleet wrote, if that says it."""
+    if token_number(after) > token_number(before):
+        return LoginEnded(before.number, None)
+    error = last_error(after)
+    return None if error is None else LoginEnded(before.number, error)
 
 
 def _login_answer(

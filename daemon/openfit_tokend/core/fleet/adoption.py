@@ -15,6 +15,7 @@ from openfit_tokend.core.session import (
     Session,
     Stopped,
     is_logged_out,
+    token_number,
     without_ended,
 )
 
@@ -101,14 +102,9 @@ def _order(session: Session, after: Session) -> Login | None:
         case Requesting(Login(insisted=True)):
             return Login(insisted=True)
         case Requesting(Login(), login_after=True):  # ordered while this one was under way
-            answered = _number(after) > _number(session) and after.attempt == 0
+            answered = token_number(after) > token_number(session) and after.attempt == 0
             return None if answered else Login()
         case Requesting(login_after=True):
             return Login(insisted=True)
         case _:
             return None
-
-
-def _number(session: Session) -> int:
-    """Return the number of the request that brought the token held; -1: there is none."""
-    return -1 if session.access is None else session.access.number

@@ -1,0 +1,147 @@
+"""What the daemons of a fleet may write of an account, and what a lost claim costs."""
+
+from dataclasses import replace
+from math import inf
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from made import fresh, logging_in, problem, refresh, refreshing
+from openfit_token.errors import LoginRejected, Unavailable
+from openfit_tokend.core import budget
+from openfit_tokend.core.budget import LATE, LIMIT, Attempt, Entry, Fingerprint, Go, Ledger
+from openfit_tokend.core.events import Kind, OverBudget
+from openfit_tokend.core.fleet import TERM, given_up, lost, published, settled
+from openfit_tokend.core.problems import Problem
+from openfit_tokend.core.schedule import REQUEST_TIMEOUT
+from openfit_tokend.core.session import Bar, Idle, Login, Requesting, Session, Stopped
+from walks import Taken, walks
+
+NOW = 100.0
+ONE = Fingerprint(1)
+OTHER = Fingerprint(2)
+GIVEN_UP = Problem(
+    Unavailable,
+    "host-3 asked the token server, and no word of the answer came",
+    "no action needed; it will be retried",
+    NOW,
+)
+
+
+# Sessions
+
+
+def test_a_claim_stands_until_its_request_has_certainly_ended() -> None:
+    assert TERM > 10.0 + REQUEST_TIMEOUT
+
+
+@given(walks())
+def test_no_request_without_a_claim_and_no_clients_wish_is_published(
+    walk: tuple[Taken, ...],
+) -> None:
+    for taken in walk:
+        shown = published(taken.after, taken.moment.now)
+        assert not isinstance(shown.doing, Requesting)
+        assert not shown.wanted
+
+
+def test_a_request_that_has_no_claim_yet_is_published_as_due() -> None:
+    assert published(refreshing(), NOW) == replace(refreshing(), doing=Idle(NOW))
+
+
+def test_a_request_is_published_as_due_a_second_after_the_last_one() -> None:
+    session = replace(refreshing(), ended=99.5)
+
+    assert published(session, NOW).doing == Idle(100.5)
+
+
+@pytest.mark.parametrize(
+    "session", [fresh(), Session(Stopped(), bar=Bar(inf, problem(LoginRejected)))]
+)
+def test_what_rests_is_published_as_it_is(session: Session) -> None:
+    assert published(session, NOW) == session
+
+
+def test_a_refresh_whose_claim_ended_has_lost_one_use_of_its_token() -> None:
+    assert given_up(refreshing(), "host-3", NOW) == replace(
+        refreshing(),
+        doing=Idle(101.0),
+        refresh=refresh(lost=1),
+        number=3,
+        attempt=1,
+        error=GIVEN_UP,
+    )
+
+
+def test_after_a_login_whose_claim_ended_the_refresh_token_is_as_good_as_before() -> None:
+    session = replace(refreshing(), doing=Requesting(Login()))
+
+    assert given_up(session, "host-3", NOW).refresh == refresh()
+
+
+def test_after_a_login_whose_claim_ended_another_is_tried() -> None:
+    assert given_up(logging_in(), "host-3", NOW).doing == Idle(101.0)
+
+
+# The ledger
+
+
+def test_a_login_whose_claim_ended_counts_as_lost_once_the_server_has_ended_it() -> None:
+    before = Ledger(entries=(Entry(90.0, clear=True),))
+
+    assert lost(before, Attempt(50.0, ONE), NOW).entries == (
+        Entry(90.0, clear=True),
+        Entry(NOW + LATE, lost=ONE),
+    )
+
+
+def test_entries_stay_in_order() -> None:
+    """A lost login is counted ahead of its time."""
+    ahead = lost(Ledger(), Attempt(50.0, ONE), NOW)
+
+    after = settled(ahead, Attempt(99.0, OTHER), Kind.GRANT_REJECTED, NOW, late=False)
+
+    assert after.entries == (Entry(NOW, clear=True), Entry(NOW + LATE, lost=ONE))
+
+
+@pytest.mark.parametrize("kind", [None, *Kind])
+def test_what_is_settled_late_was_not_lost(kind: Kind | None) -> None:
+    attempt = Attempt(50.0, ONE)
+    intime = settled(Ledger(), attempt, kind, NOW, late=False)
+
+    assert settled(lost(Ledger(), attempt, 90.0), attempt, kind, NOW, late=True) == intime
+
+
+def test_what_is_settled_late_takes_back_only_one_lost_login_of_its_own_password() -> None:
+    ledger = Ledger(entries=(Entry(80.0, lost=OTHER), Entry(85.0, lost=ONE), Entry(90.0, lost=ONE)))
+
+    after = settled(ledger, Attempt(50.0, ONE), Kind.TRANSIENT, NOW, late=True)
+
+    assert after.entries == (Entry(80.0, lost=OTHER), Entry(90.0, lost=ONE))
+
+
+def test_what_is_settled_late_though_nothing_was_counted_takes_nothing_back() -> None:
+    ledger = Ledger(entries=(Entry(80.0, lost=OTHER),))
+
+    assert settled(ledger, Attempt(50.0, ONE), Kind.TRANSIENT, NOW, late=True) == ledger
+
+
+def test_a_settled_login_is_no_longer_under_way() -> None:
+    """Nor are the others of the row, whose claims say it, changed by it."""
+    other = Attempt(60.0, OTHER)
+    ledger = Ledger(under_way=(other,))
+
+    assert settled(ledger, Attempt(50.0, ONE), Kind.TRANSIENT, NOW, late=False) == ledger
+
+
+@given(st.lists(st.sampled_from([ONE, OTHER]), min_size=LIMIT, max_size=6))
+def test_claims_that_end_without_an_answer_use_up_the_budget(passwords: list[Fingerprint]) -> None:
+    ledger = Ledger()
+    for count, fingerprint in enumerate(passwords):
+        asked = budget.ask(ledger, fingerprint, NOW + count, insisted=True)
+        if count >= LIMIT:
+            assert isinstance(asked, OverBudget)
+        else:
+            assert isinstance(asked, Go)
+            ledger = lost(ledger, asked.attempt, NOW + count)

@@ -265,7 +265,9 @@ async def test_a_server_that_ended_is_reached_again_with_all_it_was_told(
 
         await given_up(store.news(10))
         await given_up(store.read(KEY))
+        await given_up(store.news(10))
         await given_up(store.connect())
+        await given_up(store.news(10))
         own.start()
         await store.connect()
 

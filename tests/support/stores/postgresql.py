@@ -27,6 +27,7 @@ _SETTINGS: Final = {
     "wal_sender_timeout": "2s",
     "max_wal_senders": "4",
     "hot_standby": "on",
+    "client_connection_check_interval": "200ms",  # an administrator's; a store undoes it for itself
 }
 _RULES: Final = f"""
 local all         all         trust
@@ -81,6 +82,9 @@ class PostgreSQLServer(StoreServer):
             "port": str(self.host.port),
             "unix_socket_directories": str(self.directory),
         }
+        if self.certificate is not None:
+            chain, key = self.certificate
+            settings |= {"ssl": "on", "ssl_cert_file": str(chain), "ssl_key_file": str(key)}
         options = [f"--{name}={value}" for name, value in settings.items()]
         (self.data / "postmaster.pid").unlink(missing_ok=True)  # of one that was killed
         self._begin(self._programs / "postgres", "-D", self.data, *options)
@@ -110,19 +114,25 @@ class PostgreSQLServer(StoreServer):
         return rows
 
     def store(
-        self, table: str, *, password: str = PASSWORD, hosts: Sequence[Host] | None = None
+        self,
+        table: str,
+        *,
+        password: str = PASSWORD,
+        hosts: Sequence[Host] | None = None,
+        ca_file: Path | None = None,
     ) -> Store:
-        """Return a client that isn't connected."""
+        """Return a client that isn't connected; with a `ca_file`, one that wants TLS."""
 
         async def read() -> Secret:
             return Secret(password)
 
         place = PostgreSQLPlace(
             hosts=tuple(hosts or (self.host,)),
-            tls=False,
+            tls=ca_file is not None,
             user=USER,
             database=DATABASE,
             table=table,
+            ca_file=None if ca_file is None else str(ca_file),
         )
         return PostgreSQL(place, read)
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Final
 
+import trustme
+
 from daemons import NOBODY, PATIENCE, await_that
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.settings.store import Host
@@ -27,6 +29,8 @@ class StoreServer(ABC):
     def __init__(self) -> None:
         self.directory = Path(mkdtemp(prefix="oft-store-"))
         self.host = Host(LOOPBACK, free_port())
+        self.certificate: tuple[Path, Path] | None = None
+        """The files of its certificate and key: it talks TLS, and nothing else."""
         self._log = self.directory / "log"
         self._process: subprocess.Popen[bytes] | None = None
         if os.geteuid() == 0:
@@ -38,9 +42,14 @@ class StoreServer(ABC):
 
     @abstractmethod
     def store(
-        self, table: str, *, password: str = PASSWORD, hosts: Sequence[Host] | None = None
+        self,
+        table: str,
+        *,
+        password: str = PASSWORD,
+        hosts: Sequence[Host] | None = None,
+        ca_file: Path | None = None,
     ) -> Store:
-        """Return a client that isn't connected."""
+        """Return a client that isn't connected; with a `ca_file`, one that wants TLS."""
 
     @abstractmethod
     def make_table(self, table: str) -> None:
@@ -63,6 +72,16 @@ class StoreServer(ABC):
             return self._answers()
 
         await_that(answers, self.log)
+
+    def talk_tls(self, certificate: trustme.LeafCert) -> None:
+        """Talk TLS with this certificate, once it is started."""
+        chain, key = self.directory / "chain.pem", self.directory / "key.pem"
+        chain.write_bytes(b"".join(each.bytes() for each in certificate.cert_chain_pems))
+        key.touch(mode=0o600)
+        key.write_bytes(certificate.private_key_pem.bytes())
+        if os.geteuid() == 0:
+            os.chown(key, NOBODY, NOBODY)
+        self.certificate = chain, key
 
     def kill(self) -> None:
         """End it at once, and wait for its end."""

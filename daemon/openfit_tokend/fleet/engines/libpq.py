@@ -165,16 +165,16 @@ class Connection:
         Raises:
             Unreached: the connection was lost.
         """
-        while not (found := self._notices()):
-            await wait_readable(self._connection.socket)
-            with self._closing():
-                self._connection.consume_input()
-        return found
-
-    def _notices(self) -> list[bytes]:
         found: list[bytes] = []
-        while (notice := self._connection.notifies()) is not None:
-            found.append(notice.extra)
+        while not found:
+            with self._closing():
+                while (notice := self._connection.notifies()) is not None:
+                    found.append(notice.extra)
+                number = self._connection.socket
+            if not found:
+                await wait_readable(number)  # not above: a wait that is cancelled does no harm
+                with self._closing():
+                    self._connection.consume_input()
         return found
 
     def close(self) -> None:

@@ -7,15 +7,12 @@ from damaged ones.
 
 from dataclasses import dataclass
 from hashlib import sha256
-from math import inf, isfinite, isnan
-from typing import Final, TypeAlias, assert_never, cast
-
-import msgpack
+from math import inf
+from typing import Final, assert_never
 
 from openfit_token.errors import BY_CODE
 from openfit_tokend.core.problems import Problem
 from openfit_tokend.core.schedule import Policy
-from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import (
     AccessToken,
     Bar,
@@ -29,9 +26,8 @@ from openfit_tokend.core.session import (
     Stopped,
 )
 from openfit_tokend.core.settings import Identity
-
-Plain: TypeAlias = "bool | int | float | str | bytes | list[Plain] | None"
-"""The values that MessagePack unpacks."""
+from openfit_tokend.storage import plain
+from openfit_tokend.storage.plain import Damaged, Plain
 
 VERSION: Final = 3
 """The version of the form. A daemon reads older ones, and leaves newer ones alone."""
@@ -39,10 +35,6 @@ _SUM: Final = 32
 """Bytes of the checksum."""
 _HEAD: Final = _SUM + 2
 """Bytes of the checksum and the version."""
-
-
-class Damaged(ValueError):
-    """These bytes are not a session, or not a whole one."""
 
 
 class Newer(ValueError):
@@ -72,12 +64,12 @@ class StoredSession:
 def digest(identity: Identity) -> bytes:
     """Return the digest of an identity."""
     parts = [identity.id_server, identity.client_id, identity.scope, identity.username]
-    return sha256(_packed(parts)).digest()
+    return sha256(plain.packed(parts)).digest()
 
 
 def encoded(stored: StoredSession) -> bytes:
     """Return the bytes. They hold the tokens, so they must not leave memory."""
-    body = VERSION.to_bytes(2) + _packed(_formed(stored))
+    body = VERSION.to_bytes(2) + plain.packed(_formed(stored))
     return sha256(body).digest() + body
 
 
@@ -94,23 +86,10 @@ def decoded(data: bytes) -> StoredSession:
     if version > VERSION:
         raise Newer
     try:
-        value = _unpacked(data[_HEAD:])
+        value = plain.unpacked(data[_HEAD:])
         return _stored_session(value if version == VERSION else _of_this_version(value))
-    except (ValueError, msgpack.UnpackException) as error:
+    except ValueError as error:
         raise Damaged from error
-
-
-# A token may be any text that JSON can express, including what UTF-8 can't.
-
-
-def _packed(value: object) -> bytes:
-    packed: bytes = msgpack.packb(value, unicode_errors="surrogatepass")
-    return packed
-
-
-def _unpacked(data: bytes) -> Plain:
-    value: object = msgpack.unpackb(data, unicode_errors="surrogatepass", strict_map_key=True)
-    return cast("Plain", value)  # except maps, which nothing below accepts
 
 
 # Values to plain lists: only the two functions of a pair know the order
@@ -124,7 +103,7 @@ def _formed(stored: StoredSession) -> object:
         stored.profile,
         stored.identity,
         [policy.refresh_before, policy.refresh_token_lifetime],
-        _formed_session(stored.session),
+        formed_session(stored.session),
         stored.last_success_at,
         stored.at,
         stored.unwritten,
@@ -135,15 +114,15 @@ def _stored_session(value: Plain) -> StoredSession:
     match value:
         case [sequence, boot_id, profile, identity, policy, session, success, at, unwritten]:
             return StoredSession(
-                sequence=_whole(sequence),
-                boot_id=_text(boot_id),
-                profile=_text(profile),
-                identity=_bytes(identity),
+                sequence=plain.whole(sequence),
+                boot_id=plain.text(boot_id),
+                profile=plain.text(profile),
+                identity=plain.octets(identity),
                 policy=_policy(policy),
-                session=_session(session),
-                last_success_at=None if success is None else _number(success),
-                at=_number(at),
-                unwritten=_flag(unwritten),
+                session=parsed_session(session),
+                last_success_at=None if success is None else plain.number(success),
+                at=plain.number(at),
+                unwritten=plain.flag(unwritten),
             )
         case _:
             raise Damaged
@@ -161,12 +140,13 @@ def _of_this_version(value: Plain) -> Plain:
 def _policy(value: Plain) -> Policy:
     match value:
         case [refresh_before, refresh_token_lifetime]:
-            return Policy(_number(refresh_before), _number(refresh_token_lifetime))
+            return Policy(plain.number(refresh_before), plain.number(refresh_token_lifetime))
         case _:
             raise Damaged
 
 
-def _formed_session(session: Session) -> object:
+def formed_session(session: Session) -> object:
+    """Return a session as plain values."""
     return [
         _formed_doing(session.doing),
         None if session.access is None else _formed_access(session.access),
@@ -182,7 +162,8 @@ def _formed_session(session: Session) -> object:
     ]
 
 
-def _session(value: Plain) -> Session:
+def parsed_session(value: Plain) -> Session:
+    """Return the session that `formed_session` was given, or raise Damaged."""
     match value:
         case [
             doing, access, refresh, number, attempt, error, bar, wanted, refusals, refused_at, ended
@@ -191,14 +172,14 @@ def _session(value: Plain) -> Session:
                 doing=_doing(doing),
                 access=None if access is None else _access(access),
                 refresh=None if refresh is None else _refresh(refresh),
-                number=_whole(number),
-                attempt=_whole(attempt),
+                number=plain.whole(number),
+                attempt=plain.whole(attempt),
                 error=None if error is None else _problem(error),
                 bar=None if bar is None else _bar(bar),
-                wanted=_flag(wanted),
-                refusals=_whole(refusals),
-                refused_at=_number(refused_at),
-                ended=_number(ended),
+                wanted=plain.flag(wanted),
+                refusals=plain.whole(refusals),
+                refused_at=plain.number(refused_at),
+                ended=plain.number(ended),
             )
         case _:
             raise Damaged
@@ -221,11 +202,11 @@ def _formed_doing(doing: Doing) -> object:
 def _doing(value: Plain) -> Doing:
     match value:
         case ["idle", due]:
-            return Idle(_number(due))
+            return Idle(plain.number(due))
         case ["login", insisted, login_after]:
-            return Requesting(Login(_flag(insisted)), _flag(login_after))
+            return Requesting(Login(plain.flag(insisted)), plain.flag(login_after))
         case ["refresh", token, *_, login_after]:  # version 1: a time-out between them
-            return Requesting(Refresh(_secret(token)), _flag(login_after))
+            return Requesting(Refresh(plain.secret(token)), plain.flag(login_after))
         case ["stopped"]:
             return Stopped()
         case _:
@@ -249,14 +230,14 @@ def _access(value: Plain) -> AccessToken:
     match value:
         case [token, name, scope, number, sent, lifetime, obtained, due]:
             return AccessToken(
-                value=_secret(token),
-                id=_text(name),
-                scope=_text(scope),
-                number=_whole(number),
-                sent=_finite(sent),
-                lifetime=_finite(lifetime),
-                obtained=_number(obtained),
-                due=_number(due),
+                value=plain.secret(token),
+                id=plain.text(name),
+                scope=plain.text(scope),
+                number=plain.whole(number),
+                sent=plain.finite(sent),
+                lifetime=plain.finite(lifetime),
+                obtained=plain.number(obtained),
+                due=plain.number(due),
             )
         case _:
             raise Damaged
@@ -269,7 +250,9 @@ def _formed_refresh(refresh: RefreshToken) -> object:
 def _refresh(value: Plain) -> RefreshToken:
     match value:
         case [token, since, lost, unclear]:
-            return RefreshToken(_secret(token), _number(since), _whole(lost), _whole(unclear))
+            return RefreshToken(
+                plain.secret(token), plain.number(since), plain.whole(lost), plain.whole(unclear)
+            )
         case _:
             raise Damaged
 
@@ -281,7 +264,7 @@ def _formed_bar(bar: Bar) -> object:
 def _bar(value: Plain) -> Bar:
     match value:
         case [until, error, count]:
-            return Bar(_number(until), _problem(error), _whole(count))
+            return Bar(plain.number(until), _problem(error), plain.whole(count))
         case _:
             raise Damaged
 
@@ -295,54 +278,10 @@ def _problem(value: Plain) -> Problem:
         case [str() as code, message, hint, at, until] if code in BY_CODE:
             return Problem(
                 BY_CODE[code],
-                _text(message),
-                None if hint is None else _text(hint),
-                _number(at),
-                None if until is None else _number(until),
+                plain.text(message),
+                None if hint is None else plain.text(hint),
+                plain.number(at),
+                None if until is None else plain.number(until),
             )
         case _:
             raise Damaged
-
-
-# Single values
-
-
-def _text(value: Plain) -> str:
-    if not isinstance(value, str):
-        raise Damaged
-    return value
-
-
-def _secret(value: Plain) -> Secret:
-    return Secret(_text(value))
-
-
-def _bytes(value: Plain) -> bytes:
-    if not isinstance(value, bytes):
-        raise Damaged
-    return value
-
-
-def _flag(value: Plain) -> bool:
-    if not isinstance(value, bool):
-        raise Damaged
-    return value
-
-
-def _whole(value: Plain) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise Damaged
-    return value
-
-
-def _number(value: Plain) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or isnan(value):
-        raise Damaged
-    return float(value)
-
-
-def _finite(value: Plain) -> float:
-    number = _number(value)
-    if not isfinite(number):
-        raise Damaged
-    return number

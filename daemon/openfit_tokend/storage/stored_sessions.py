@@ -20,8 +20,8 @@ from openfit_tokend.core.settings import Profile
 from openfit_tokend.host import clock, log
 from openfit_tokend.host.service_manager import STORED_PREFIX, Passed, Service, ServiceManager
 from openfit_tokend.storage.ledger_file import boot_id
+from openfit_tokend.storage.plain import Damaged
 from openfit_tokend.storage.session_form import (
-    Damaged,
     Newer,
     StoredSession,
     decoded,

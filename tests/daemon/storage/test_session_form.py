@@ -26,9 +26,9 @@ from openfit_tokend.core.session import (
     Stopped,
 )
 from openfit_tokend.core.settings import Identity
+from openfit_tokend.storage.plain import Damaged
 from openfit_tokend.storage.session_form import (
     VERSION,
-    Damaged,
     Newer,
     StoredSession,
     decoded,

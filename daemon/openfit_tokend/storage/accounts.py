@@ -73,9 +73,7 @@ class Accounts:
         Always call `settle` with the attempt when the login has ended.
         """
         announced = self.ledger(account).announced
-        fingerprint = await anyio.to_thread.run_sync(
-            self._fingerprint, account, password, limiter=self._hashing
-        )
+        fingerprint = await self.fingerprint(account, password)
         while True:
             asked = budget.ask(self.ledger(account), fingerprint, clock.boot(), insisted=insisted)
             match asked:
@@ -89,6 +87,12 @@ class Accounts:
                     self._put(account, ledger)
                     return await self._written_down(account, attempt, insisted=insisted)
 
+    async def fingerprint(self, account: Account, password: Secret) -> Fingerprint:
+        """Return what the ledger knows a password by."""
+        return await anyio.to_thread.run_sync(
+            self._fingerprint, account, password, limiter=self._hashing
+        )
+
     def settle(self, account: Account, attempt: Attempt, kind: Kind | None) -> None:
         """Record how a login ended (None: accepted), and let a waiting one ask again."""
         self._put(account, budget.settle(self.ledger(account), attempt, kind, clock.boot()))
@@ -97,6 +101,24 @@ class Accounts:
     def announce(self, account: Account) -> None:
         """Record that an operator said the account's secret may be another one."""
         self._put(account, budget.announce(self.ledger(account), clock.boot()))
+
+    def salt(self, account: Account) -> bytes:
+        """Return the salt of an account's fingerprints."""
+        return self._ledgers.salt_of(account)
+
+    def mirror(self, account: Account, salt: bytes, ledger: Ledger) -> bool:
+        """Record what a fleet knows of an account; True: that has changed, so call `write`.
+
+        What an operator announced here stays: the fleet learns of it from the login that follows.
+        """
+        known = self.ledger(account)
+        ledger = replace(ledger, announced=max(ledger.announced, known.announced))
+        if ledger == known and salt == self.salt(account):
+            return False
+        salts = {**self._ledgers.salts, account: salt}
+        self._ledgers = replace(self._ledgers, salts=salts)
+        self._put(account, ledger)
+        return True
 
     def is_logged_out(self, profile: str) -> bool:
         """Return whether an operator logged this profile out."""
@@ -204,7 +226,7 @@ class Accounts:
         self._changes += 1
 
     def _fingerprint(self, account: Account, password: Secret) -> Fingerprint:
-        salt = self._ledgers.salt + account.id_server.encode() + account.username.encode()
+        salt = self.salt(account) + account.id_server.encode() + account.username.encode()
         digest = hashlib.scrypt(
             password.reveal.encode(), salt=salt, n=_SCRYPT_COST, r=8, p=1, dklen=2
         )

@@ -45,10 +45,16 @@ class Ledgers:
     unknown: Ledger = field(default_factory=Ledger)
     saved_at: float = -inf
     """CLOCK_BOOTTIME until which it is complete; -inf: for nothing of this boot."""
+    salts: Mapping[Account, bytes] = field(default_factory=dict[Account, bytes])
+    """Of accounts whose ledger came from a fleet, which has its own for each."""
 
     def ledger(self, account: Account) -> Ledger:
         """Return what is known about an account."""
         return self.by_account.get(account, self.unknown)
+
+    def salt_of(self, account: Account) -> bytes:
+        """Return the salt of an account's fingerprints."""
+        return self.salts.get(account, self.salt)
 
 
 def ledger_path(config_path: Path) -> Path:
@@ -185,6 +191,7 @@ def formed(ledgers: Ledgers) -> Json:
                 "rejected": ledger.rejected,
                 "announced": _shown(ledger.announced),
                 "refused_sent": _shown(ledger.refused_sent),
+                **({"salt": ledgers.salts[account].hex()} if account in ledgers.salts else {}),
             }
             for account, ledger in ledgers.by_account.items()
             if ledger.matters or ledgers.unknown.matters
@@ -211,10 +218,13 @@ def parsed(value: object) -> Ledgers:
         now=clock.boot(),
     )
     ledgers: dict[Account, Ledger] = {}
+    salts: dict[Account, bytes] = {}
     for each in cast("Sequence[Json]", file["accounts"]):
         account, ledger = _account(each), _ledger(each, restart)
         other = ledgers.get(account)
         ledgers[account] = ledger if other is None else budget.merged(other, ledger)
+        if "salt" in each:
+            salts[account] = bytes.fromhex(cast("str", each["salt"]))
     unknown = cast("Sequence[object]", file["unknown"])
     return Ledgers(
         salt=bytes.fromhex(cast("str", file["salt"])),
@@ -222,6 +232,7 @@ def parsed(value: object) -> Ledgers:
         logged_out=_names(file["logged_out"]),
         unknown=Ledger(entries=tuple(Entry(restart.entry(_number(at))) for at in unknown)),
         saved_at=restart.saved if restart.same_boot else -inf,
+        salts=salts,
     )
 
 

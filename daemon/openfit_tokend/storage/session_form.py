@@ -61,9 +61,11 @@ class StoredSession:
     """The ledger's file lacked a rejection of the profile's account."""
 
 
-def digest(identity: Identity) -> bytes:
-    """Return the digest of an identity."""
+def digest(identity: Identity, *, shared: bool = False) -> bytes:
+    """Return the digest of an identity; `shared`: its session is a whole fleet's."""
     parts = [identity.id_server, identity.client_id, identity.scope, identity.username]
+    if shared:
+        parts.append("fleet")
     return sha256(plain.packed(parts)).digest()
 
 

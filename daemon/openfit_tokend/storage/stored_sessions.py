@@ -41,10 +41,20 @@ class StoredSessions:
     """The stored sessions of all profiles. Does nothing if there is no store."""
 
     def __init__(
-        self, service: Service, manager: ServiceManager, profiles: Mapping[str, Profile]
+        self,
+        service: Service,
+        manager: ServiceManager,
+        profiles: Mapping[str, Profile],
+        *,
+        shared: bool = False,
     ) -> None:
-        """Read what an earlier daemon stored, and remove what can't be used."""
+        """Read what an earlier daemon stored, and remove what can't be used.
+
+        `shared`: the sessions are a fleet's. What was stored out of a fleet can't be used in it, nor
+        the other way round: the refresh token must not be used by two.
+        """
         self._manager = manager
+        self._shared = shared
         self._has_store = service.has_store
         self._boot_id = boot_id()
         self._number = max((each.number for each in service.stored), default=0)
@@ -81,7 +91,7 @@ class StoredSessions:
             sequence=self._number,
             boot_id=self._boot_id,
             profile=profile.name,
-            identity=digest(profile.identity),
+            identity=digest(profile.identity, shared=self._shared),
             policy=profile.policy,
             session=session,
             last_success_at=last_success_at,
@@ -118,7 +128,9 @@ class StoredSessions:
             return "there is no such profile any more"
         if not stored.boot_id or stored.boot_id != self._boot_id:
             return "it is from another boot"
-        if stored.identity != digest(profile.identity):
+        if stored.identity == digest(profile.identity, shared=not self._shared):
+            return "it is from before a fleet" if self._shared else "it is a fleet's"
+        if stored.identity != digest(profile.identity, shared=self._shared):
             return "token server, client, scope or user changed"
         return None
 

@@ -447,3 +447,36 @@ async def test_an_entry_of_another_account_costs_nothing_here(file: LedgerFile) 
 
     assert [type(each) for each in accounts.ledger(OTHER).entries] == [Entry]
     assert left(accounts) == 3
+
+
+# A fleet's ledger
+
+
+async def test_a_fleets_ledger_is_this_hosts_too_and_outlives_the_fleet(file: LedgerFile) -> None:
+    fleet, host = Accounts(LedgerFile(file.path.with_name("other.json"))), Accounts(file)
+    await logged_in(fleet, Kind.GRANT_REJECTED)
+
+    assert host.mirror(ACCOUNT, fleet.salt(ACCOUNT), fleet.ledger(ACCOUNT))
+    assert await host.write()
+
+    after = Accounts(file)
+    assert left(after) == 2
+    assert isinstance(await after.admit(ACCOUNT, PASSWORD, insisted=False), OverBudget)
+    assert isinstance(await after.admit(ACCOUNT, WRONG, insisted=False), Attempt)
+
+
+def test_what_was_announced_on_this_host_stays_in_a_fleets_ledger(file: LedgerFile) -> None:
+    accounts = Accounts(file)
+    accounts.announce(ACCOUNT)
+    announced = accounts.ledger(ACCOUNT).announced
+
+    accounts.mirror(ACCOUNT, bytes(16), Ledger(announced=announced - 1))
+
+    assert accounts.ledger(ACCOUNT).announced == announced
+
+
+def test_the_same_ledger_again_changes_nothing(file: LedgerFile) -> None:
+    accounts, ledger = Accounts(file), Ledger(entries=(Entry(1.0),))
+    accounts.mirror(ACCOUNT, bytes(16), ledger)
+
+    assert not accounts.mirror(ACCOUNT, bytes(16), ledger)

@@ -11,6 +11,7 @@ from unicodedata import category
 
 from openfit_token._shared.trusted_path import group_name, has_acl
 from openfit_token.errors import SecretUnavailable
+from openfit_tokend.config import fleet_keys
 from openfit_tokend.config.password_command import TIME_LIMIT, output_of
 from openfit_tokend.config.password_keyring import from_keyring
 from openfit_tokend.core.secret import Secret
@@ -66,12 +67,8 @@ class Passwords:
                     "no password is stored for this profile",
                     "openfit-token login --ask --profile {profile}",
                 )
-            case PasswordFile(path):
-                what = f"password_file {path}"
-                raw = await self._content(what, path, partial(_read_file, path))
-            case PasswordCredential(name):
-                what = f"password_credential {name}"
-                raw = await self._credential(what, name)
+            case PasswordFile() | PasswordCredential():
+                what, raw = await self._raw(source, "password")
             case PasswordCommand():
                 what = f"password_command {source.argv[0]}"
                 raw = await output_of(source, self._commands)
@@ -84,6 +81,24 @@ class Passwords:
             case _:
                 assert_never(source)
         return password_from(what, raw)
+
+    async def keys(self, source: PasswordFile | PasswordCredential) -> tuple[bytes, ...]:
+        """Return the keys of a fleet, read like a password.
+
+        Raises:
+            SecretUnavailable: as `read` does, or what was read isn't keys.
+        """
+        return fleet_keys.keys_from(*await self._raw(source, "key"))
+
+    async def _raw(self, source: PasswordFile | PasswordCredential, key: str) -> tuple[str, bytes]:
+        """Return the words for a source, and its content; `key`: the setting's first part."""
+        match source:
+            case PasswordFile(path):
+                what = f"{key}_file {path}"
+                return what, await self._content(what, path, partial(_read_file, path))
+            case PasswordCredential(name):
+                what = f"{key}_credential {name}"
+                return what, await self._credential(what, name)
 
     async def _credential(self, what: str, name: str) -> bytes:
         directory = os.environ.get("CREDENTIALS_DIRECTORY")

@@ -4,7 +4,7 @@ import os
 import signal
 from pathlib import Path
 from socket import socket
-from typing import Final, final
+from typing import TYPE_CHECKING, Final, final
 
 import anyio
 from anyio.abc import TaskStatus
@@ -17,7 +17,7 @@ from openfit_tokend.config.passwords import Passwords
 from openfit_tokend.core.callers.answers import LoginEnded
 from openfit_tokend.core.callers.rights import Rights
 from openfit_tokend.core.schedule import REQUEST_TIMEOUT
-from openfit_tokend.core.settings import Profile, Settings
+from openfit_tokend.core.settings import FleetSettings, Profile, Settings
 from openfit_tokend.host import clock, log, signals
 from openfit_tokend.host.alarm import Alarm
 from openfit_tokend.host.blocking_calls import BlockingCalls
@@ -42,6 +42,9 @@ from openfit_tokend.serving.waiting import Respond
 from openfit_tokend.storage.accounts import Accounts
 from openfit_tokend.storage.ledger_file import LedgerFile
 from openfit_tokend.storage.stored_sessions import StoredSessions
+
+if TYPE_CHECKING:
+    from openfit_tokend.fleet.fleet import Fleet
 
 MAX_FAULTS: Final = 100
 """Faults of a configuration that an answer or a status lists; the log and `check` list all."""
@@ -97,13 +100,16 @@ class Daemon:
         self._credential = credential
         self._credentials = Credentials(self._server, self.profiles, self._alarm)
         self._manager = ServiceManager(service.notify_socket, self._alarm)
-        self._sessions = StoredSessions(service, self._manager, settings.profiles)
+        self._sessions = StoredSessions(
+            service, self._manager, settings.profiles, shared=settings.fleet is not None
+        )
         self._service_status = ServiceStatus(
             self.profiles, self._endpoint, self._manager, self._alarm
         )
         self._watchdog = Watchdog(self.profiles, self._endpoint, self._server, listener)
         self._watchdog_limit = service.watchdog
         self._passwords = Passwords()
+        self.fleet = self._membership(settings.fleet)
         self._notices = Notices(self._alarm)
         self._token_files = TokenFiles(self._alarm)
         self._reload_wanted = anyio.Event()
@@ -136,11 +142,14 @@ class Daemon:
                     requests,
                     logins,
                     self._passwords,
+                    self.fleet,
                 )
                 services.start_soon(self._reload_when_wanted, tools)
                 self._serve()
                 services.start_soon(self._notices.run)
                 services.start_soon(self._token_files.run)
+                if self.fleet is not None:
+                    services.start_soon(self.fleet.run)
                 for profile in self._settings.profiles.values():
                     self._add(profile, self._settings.rights, tools)
                 self.profiles.show(self._settings)
@@ -159,6 +168,8 @@ class Daemon:
                 self._begin_to_stop()
                 services.start_soon(self._abandon_in_time)
                 requests.cancel_scope.cancel()  # requests already sent are shielded, and awaited here
+            if self.fleet is not None:
+                await self.fleet.drain()
             await self._accounts.write()
             await self._token_files.stop()
             await self._manager.drain()
@@ -168,6 +179,14 @@ class Daemon:
             self._manager.close()
             services.cancel_scope.cancel()
         log.info("stopped")
+
+    def _membership(self, settings: FleetSettings | None) -> "Fleet | None":
+        """Return the daemon's membership of its fleet, whose packages are imported only here."""
+        if settings is None:
+            return None
+        from openfit_tokend.fleet.made import fleet  # noqa: PLC0415 -- few daemons have one
+
+        return fleet(settings, self._accounts, self._alarm, self._passwords)
 
     # Serving
 
@@ -274,6 +293,8 @@ class Daemon:
         """Reread the configuration and return the answer to a reload."""
         try:
             settings = await config_file.load_in_time(self._loading, self._config_path)
+            if self.fleet is not None:
+                self.fleet.reload()
             if self.profiles.stopping:
                 return stopping()
             await self._apply(settings, tools)
@@ -313,7 +334,8 @@ class Daemon:
             self._remove(name)
         log.info("reloaded", profiles=len(profiles.keepers))
         if _place(settings) != self._in_force:
-            log.warning("restart_needed", reason="socket, socket_mode or socket_group changed")
+            reason = "socket, socket_mode, socket_group or fleet changed"
+            log.warning("restart_needed", reason=reason)
 
 
 def _shortened(faults: str) -> str:
@@ -323,5 +345,5 @@ def _shortened(faults: str) -> str:
     return faults if more <= 0 else "\n".join([*lines[:MAX_FAULTS], f"and {more} more"])
 
 
-def _place(settings: Settings) -> tuple[str | None, int | None, str | None]:
-    return settings.socket, settings.socket_mode, settings.socket_group
+def _place(settings: Settings) -> tuple[object, ...]:
+    return settings.socket, settings.socket_mode, settings.socket_group, settings.fleet

@@ -74,7 +74,7 @@ def _without_output() -> int:
     return os.EX_IOERR
 
 
-def _run(arguments: list[str]) -> int:  # noqa: PLR0911 -- one for each command
+def _run(arguments: list[str]) -> int:  # noqa: C901, PLR0911 -- one for each command
     # Each command is imported when it is called: HTTP and the emulator are large.
     # ruff: noqa: PLC0415
     terminal = hold_back_hangups() if arguments[:1] == ["run"] else NO_TERMINAL
@@ -110,6 +110,11 @@ def _run(arguments: list[str]) -> int:  # noqa: PLR0911 -- one for each command
             from openfit_tokend.cli.reload import reload
 
             return reload(options.config, options.socket)
+        case "fleet-key":
+            from openfit_tokend.config.fleet_keys import new_key
+
+            print(new_key())
+            return 0
         case "completion":
             from openfit_token._cli.completion import script
 
@@ -195,6 +200,7 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--user", action="store_true", help="for yourself only")
         command.add_argument("--root", metavar="DIR", help="into a system that isn't running")
 
+    commands.add_parser("fleet-key", help="print a new key for the key_file of a fleet")
     completion = commands.add_parser("completion", help="print a completion script for a shell")
     completion.add_argument("shell", choices=SHELLS, help="the shell")
     commands.add_parser("emulator", help="run a token server on loopback, for trials and tests")

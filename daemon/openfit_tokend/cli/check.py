@@ -23,7 +23,7 @@ from openfit_tokend.core.events import Kind, OverBudget
 from openfit_tokend.core.oauth import TOKEN_PATH, Failure
 from openfit_tokend.core.schedule import REQUEST_TIMEOUT
 from openfit_tokend.core.session import Login
-from openfit_tokend.core.settings import Profile, Settings
+from openfit_tokend.core.settings import FleetSettings, Profile, Settings
 from openfit_tokend.host import clock
 from openfit_tokend.keeping.endpoint import Endpoint, Order, Probe
 from openfit_tokend.serving.driver import ServingLoop
@@ -81,10 +81,13 @@ def _look(  # noqa: PLR0913 -- one for each option
     else:
         _check_socket(socket, settings, report)
     login = _check_state(ledger_path(path).parent, report) and login
+    if login and settings.fleet is not None:
+        what = "the logins of a fleet are counted in its store, so only a daemon sends them"
+        report.say(fail("login", what, _login(_name(settings)), os.EX_USAGE))
+        login = False
     if login and not LedgerFile(ledger_path(path)).lock():
         what = "a daemon runs with this configuration, and it counts the logins"
-        name = next(iter(settings.profiles)) if len(settings.profiles) == 1 else "NAME"
-        report.say(fail("login", what, _login(name), os.EX_USAGE))
+        report.say(fail("login", what, _login(_name(settings)), os.EX_USAGE))
         login = False
     profiles = partial(
         _check_profiles,
@@ -173,6 +176,8 @@ async def _check_profiles(  # noqa: PLR0913 -- one for each option
     endpoint, passwords = Endpoint(), Passwords()
     for profile in settings.profiles.values():
         await _check_secret(passwords, profile, report)
+    if settings.fleet is not None:
+        await _check_fleet(passwords, settings.fleet, report)
     if network:
         for profile in _one_each_server(settings):
             await _check_network(endpoint, profile, report)
@@ -195,6 +200,17 @@ async def _check_secret(passwords: Passwords, profile: Profile, report: Report) 
         report.say(fail(what, error.message, error.hint, os.EX_CONFIG))
     else:
         report.say(ok(what, "can be read, but not by others"))
+
+
+async def _check_fleet(passwords: Passwords, fleet: FleetSettings, report: Report) -> None:
+    try:
+        keys = await passwords.keys(fleet.key)
+        if fleet.password is not None:
+            await passwords.read(fleet.password)
+    except SecretUnavailable as error:
+        report.say(fail("fleet", error.message, error.hint, os.EX_CONFIG))
+    else:
+        report.say(ok("fleet", f"has {_many(len(keys), 'key')}, not readable by others"))
 
 
 def _one_each_server(settings: Settings) -> list[Profile]:
@@ -293,6 +309,11 @@ def _report_unsent(refused: OverBudget, name: str, report: Report, *, stored: bo
         )
     else:
         report.say(fail(what, f"not sent: {why}", f"try again in {minutes} min", os.EX_NOPERM))
+
+
+def _name(settings: Settings) -> str:
+    """Return the name of the only profile, or what stands for one."""
+    return next(iter(settings.profiles)) if len(settings.profiles) == 1 else "NAME"
 
 
 def _login(name: str) -> str:

@@ -97,6 +97,23 @@ def login_not_needed(now: float) -> Problem:
 # What becomes of a request
 
 
+def not_needed(now: float) -> Problem:
+    """Return the problem of a request that nobody waits for any more."""
+    return Problem(Unavailable, "the request isn't needed any more", None, now)
+
+
+def store_not_reached(why: str, hint: str | None, now: float) -> Problem:
+    """Return the problem of a request that can't be claimed."""
+    return Problem(Unavailable, f"the fleet's store can't be reached: {why}", hint or RETRIED, now)
+
+
+def superseded(now: float) -> Problem:
+    """Return the problem of a request that the fleet gave up before its answer came."""
+    return Problem(
+        Unavailable, "other daemons of the fleet went on before the answer came", RETRIED, now
+    )
+
+
 def not_sent(now: float) -> Problem:
     """Return the problem of a request that the daemon's end kept from being sent."""
     return Problem(Unavailable, "the daemon was stopped before this was sent", RETRIED, now)

@@ -1,23 +1,51 @@
 """How a keeper of a fleet asks before it sends: all that a keeper knows of fleets."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
-from openfit_tokend.core.events import Event, Failed, Granted
+from anyio import Event
+
+from openfit_tokend.core import events
+from openfit_tokend.core.events import Failed, Granted
+from openfit_tokend.core.problems import Problem
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import Login, Refresh, Session
 from openfit_tokend.core.settings import Profile
 
 
 class NotClaimed(Exception):
-    """A request has no claim, so it must not be sent.
+    """A request has no claim, so it must not be sent. `event`: how it ended."""
 
-    `event`: how it ended; None: the secret may be another one by now, so read it and ask again.
-    """
-
-    def __init__(self, event: Failed | None) -> None:
+    def __init__(self, event: Failed) -> None:
         super().__init__(event)
         self.event = event
+
+
+class Occupied(Exception):
+    """Another login of the account is under way: ask again when that `may_be_over`."""
+
+    def __init__(self, may_be_over: Event) -> None:
+        super().__init__()
+        self.may_be_over = may_be_over
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A request that is claimed, and until when that stands if no word of its answer comes."""
+
+    by: str
+    since: float
+    ends_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """Who wrote last of a session, for people. Times are CLOCK_BOOTTIME, as this host saw it."""
+
+    by: str
+    at: float
+    claim: Claimed | None
 
 
 class Claims(Protocol):
@@ -30,6 +58,7 @@ class Claims(Protocol):
 
         Raises:
             NotClaimed: it isn't, and won't be.
+            Occupied: it can't be yet.
         """
         ...
 
@@ -53,6 +82,10 @@ class Claims(Protocol):
         """Revoke a token once the fleet knows of the logout that it is for; False: do it yourself."""
         ...
 
+    def word(self) -> Word | None:
+        """Return who wrote last of this session; None: nobody has."""
+        ...
+
     def leave(self) -> None:
         """End this part: the profile is removed, or has another identity."""
         ...
@@ -71,13 +104,23 @@ class Member(Protocol):
         """Return the session."""
         ...
 
-    def feed(self, event: Event) -> None:
+    @property
+    def stopping(self) -> bool:
+        """Return whether nothing new is to be started."""
+        ...
+
+    def feed(self, event: events.Event) -> None:
         """Let the core decide what an event means. Never raises."""
         ...
 
 
 class Fleet(Protocol):
     """Where keepers get their parts."""
+
+    member: str
+    """This daemon's name."""
+    problem: Problem | None
+    """Why the store can't be reached."""
 
     def join(self, keeper: Member) -> Claims:
         """Return a new part for a keeper with the identity that its profile has now."""

@@ -65,7 +65,7 @@ from openfit_tokend.keeping.claims import Claims, Fleet
 from openfit_tokend.keeping.endpoint import Endpoint, Order
 from openfit_tokend.keeping.handout import NONE, Handout, prepared
 from openfit_tokend.keeping.queue import Queue, Work
-from openfit_tokend.keeping.record import Counters, Record
+from openfit_tokend.keeping.record import Counters, Record, token_id
 from openfit_tokend.keeping.token_requests import TokenRequests
 from openfit_tokend.storage.accounts import Accounts
 from openfit_tokend.storage.session_form import StoredSession
@@ -132,7 +132,7 @@ class Keeper:
             now=now,
         )
         self._timer = tools.alarm.at(wake_at(self.session), self._wake)
-        self._claims = None if tools.fleet is None else tools.fleet.join(self)
+        self.claims = None if tools.fleet is None else tools.fleet.join(self)
         if stored is not None:
             self._go_on(stored, now)
         self.answered = live(self.session, now) is not None or isinstance(
@@ -205,7 +205,7 @@ class Keeper:
         session = self.session
         if not isinstance(session.doing, Requesting):
             self.answered = True
-        if session.access is not None and session.access is not before.access:
+        if session.access is not None and token_id(session) != token_id(before):
             self.last_success_at = session.access.obtained
 
     def _mark(self) -> None:
@@ -236,8 +236,8 @@ class Keeper:
     def order_login(self, password: Secret | None) -> None:
         """Log in on an operator's order, with this password or else the stored one, read again."""
         self._password = password  # the newest order counts, also one for the stored password
-        if self._claims is not None:
-            self._claims.order_login()
+        if self.claims is not None:
+            self.claims.order_login()
         self._tools.accounts.announce(self.profile.account)
         self.feed(LoginOrdered())
 
@@ -247,10 +247,10 @@ class Keeper:
         `done` is called with True when that is on disk, or with False if it can't be written.
         """
         self._password = None
-        if self._claims is not None:
-            self._claims.order_logout()
+        if self.claims is not None:
+            self.claims.order_logout()
         self.feed(LogoutOrdered())
-        self._tools.tasks.start_soon(self._write_and_tell, self._claims, done)
+        self._tools.tasks.start_soon(self._write_and_tell, self.claims, done)
 
     def reconfigure(self, profile: Profile, rights: Rights) -> None:
         """Apply what a reload brought. An unchanged profile keeps its session."""
@@ -259,9 +259,9 @@ class Keeper:
         self.handout = NONE
         if profile.identity != old.identity:
             self._password = None  # it was another user's, or for another server
-            if self._claims is not None and self._tools.fleet is not None:
-                self._claims.leave()
-                self._claims = self._tools.fleet.join(self)
+            if self.claims is not None and self._tools.fleet is not None:
+                self.claims.leave()
+                self.claims = self._tools.fleet.join(self)
         self._tools.accounts.announce(profile.account)
         self.feed(
             Reconfigured(
@@ -278,8 +278,8 @@ class Keeper:
         """Retire for good: the profile is no longer in the configuration."""
         self._removed = True
         self.retire()
-        if self._claims is not None:
-            self._claims.leave()
+        if self.claims is not None:
+            self.claims.leave()
 
     # Effects
 
@@ -294,7 +294,7 @@ class Keeper:
                 self._begin(self.profile, number, request)
             case Revoke(token):
                 revoke = partial(self._revoke, sender, token)
-                if self._claims is None or not self._claims.hold(revoke):
+                if self.claims is None or not self.claims.hold(revoke):
                     revoke()
 
     def _revoke(self, sender: Profile, token: Secret) -> None:
@@ -305,7 +305,7 @@ class Keeper:
         if self._newest is not None:
             self._newest.cancel()
         self._newest = CancelScope()
-        ask = partial(self._request, self._claims, sender, number, request)
+        ask = partial(self._request, self.claims, sender, number, request)
         work = partial(_within, self._newest, ask)
         if isinstance(request, Refresh) or request.insisted:
             self._tools.tasks.start_soon(work)

@@ -23,6 +23,11 @@ class Counters:
     served: int = 0
 
 
+def token_id(session: Session) -> str | None:
+    """Return the id of the token held."""
+    return None if session.access is None else session.access.id
+
+
 @final
 class Record:
     """Counts and logs what happens to one profile."""
@@ -50,7 +55,7 @@ class Record:
     def session_changed(self, before: Session, after: Session) -> None:
         """Log a new token, and a new state."""
         now = clock.boot()
-        if after.access is not None and after.access is not before.access:
+        if after.access is not None and token_id(after) != token_id(before):
             log.info(
                 "token_replaced" if before.access else "token_obtained",
                 profile=self._profile,

@@ -12,7 +12,7 @@ from openfit_tokend.core.problems import Problem
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import Login
 from openfit_tokend.host import clock
-from openfit_tokend.keeping.claims import Claims, NotClaimed
+from openfit_tokend.keeping.claims import Claims, NotClaimed, Occupied
 from openfit_tokend.keeping.endpoint import Endpoint, Order, Reply
 from openfit_tokend.keeping.record import Counters
 from openfit_tokend.storage.accounts import Accounts
@@ -36,7 +36,7 @@ class TokenRequests:
         """Send a refresh; in a fleet, once it is claimed."""
         if claims is not None:
             event = await self._send_claimed(number, order, claims)
-            assert event is not None  # noqa: S101 -- a refresh has no secret to be read again
+            assert event is not None  # noqa: S101 -- only a login waits for another
             return event
         self._counters.refreshes += 1
         return _event(number, await self._endpoint.request(order))
@@ -84,10 +84,16 @@ class TokenRequests:
                 self._counters.refreshes += 1
             return not_after
 
-        try:
-            return _event(number, await self._endpoint.request(replace(order, claim=claim)))
-        except NotClaimed as refused:
-            return refused.event
+        account = order.profile.account
+        announced = self._accounts.ledger(account).announced
+        while self._accounts.ledger(account).announced == announced:
+            try:
+                return _event(number, await self._endpoint.request(replace(order, claim=claim)))
+            except NotClaimed as refused:
+                return refused.event
+            except Occupied as occupied:  # without a turn: others must reach the server meanwhile
+                await occupied.may_be_over.wait()
+        return None
 
     async def _log_in_with(
         self, number: int, order: Order, password: Secret, *, insisted: bool

@@ -38,6 +38,7 @@ from openfit_tokend.core.session import (
 )
 from openfit_tokend.core.settings import Profile
 from openfit_tokend.host import clock
+from openfit_tokend.keeping.claims import Fleet
 from openfit_tokend.keeping.keeper import Keeper
 from openfit_tokend.serving import audit
 from openfit_tokend.serving.connection import Park
@@ -57,6 +58,8 @@ class Backend(Protocol):
     socket_path: str
     started_at: float
     """CLOCK_BOOTTIME."""
+
+    fleet: Fleet | None
 
     @property
     def users(self) -> Users:
@@ -213,6 +216,7 @@ class Calls:
                 name: _status_of(keeper, now, operator=operator) for name, keeper in keepers.items()
             },
             **({"clients": clients} if operator else {}),
+            **_fleet(backend.fleet, clock.wall() - now),
         }
 
     def _subscribe(self, caller: Caller, params: Params) -> object:
@@ -335,15 +339,43 @@ def _status_of(keeper: Keeper, now: float, *, operator: bool) -> Params:
             "waiting": keeper.waiting,
         },
         **({"username": profile.identity.username} if operator else {}),
+        **_word(keeper, epoch),
     }
+
+
+def _fleet(fleet: Fleet | None, epoch: float) -> Params:
+    """Return what a status says of the fleet, if there is one."""
+    if fleet is None:
+        return {}
+    problem = fleet.problem
+    store = None if problem is None else _shown(problem, problem.hint, epoch)
+    return {"fleet": {"member": fleet.member, "store": store}}
+
+
+def _word(keeper: Keeper, epoch: float) -> Params:
+    """Return what a profile's status says of the fleet, if there is one."""
+    if keeper.claims is None:
+        return {}
+    word = keeper.claims.word()
+    if word is None:
+        return {"fleet": None}
+    claim = word.claim
+    claimed = None
+    if claim is not None:
+        claimed = {"by": claim.by, "since": claim.since + epoch, "ends_at": claim.ends_at + epoch}
+    return {"fleet": {"by": word.by, "at": word.at + epoch, "claim": claimed}}
 
 
 def _problem(profile: Profile, problem: Problem | None, epoch: float) -> Params | None:
     if problem is None:
         return None
+    return _shown(problem, hint_for(profile.name, problem.hint), epoch)
+
+
+def _shown(problem: Problem, hint: str | None, epoch: float) -> Params:
     return {
         "code": problem.kind.code,
         "message": problem.message,
-        "hint": hint_for(profile.name, problem.hint),
+        "hint": hint,
         "at": problem.at + epoch,
     }

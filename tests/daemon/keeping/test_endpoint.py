@@ -4,16 +4,19 @@ import shutil
 import socket
 import subprocess
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
 import pytest
 from anyio import to_thread
+from anyio.lowlevel import checkpoint
 
 from daemons import await_that
 from emulators import CLIENT_ID, PASSWORD, SCOPE, USERNAME, RunningEmulator, running_emulator
-from openfit_tokend.core.events import Grant, Kind
+from openfit_tokend.core.events import Failed, Grant, Kind
 from openfit_tokend.core.oauth import Failure
+from openfit_tokend.core.problems import not_needed
 from openfit_tokend.core.schedule import Policy
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import Login, Refresh
@@ -21,6 +24,7 @@ from openfit_tokend.core.settings import Identity, Profile
 from openfit_tokend.emulator.server import Address
 from openfit_tokend.host import clock
 from openfit_tokend.keeping import endpoint as endpoint_module
+from openfit_tokend.keeping.claims import NotClaimed
 from openfit_tokend.keeping.endpoint import Endpoint, Order, Reply
 from openfit_tokend.keeping.turns import MAX_REQUESTS
 from raw_server import RawServer, raw_server, response, sending
@@ -580,3 +584,51 @@ async def test_a_revocation_is_best_effort_and_never_raises(endpoint: Endpoint) 
         assert emulator.state().revocations == 1
     await endpoint.revoke(profile(emulator.url), reply.meaning.refresh_token)
     await endpoint.revoke(profile("https://127.0.0.1:9", "/nonexistent"), Secret("r1"))
+
+
+# A fleet's claims
+
+
+async def test_a_request_asks_for_its_claim_once_its_turn_is_there(endpoint: Endpoint) -> None:
+    claims: list[int] = []
+
+    async def claim() -> float:
+        claims.append(len(server.requests))
+        await checkpoint()
+        return clock.boot() + 10.0
+
+    with raw_server(sending(response("200 OK", GRANTED))) as server:
+        asked = replace(order(profile(server.url), Refresh(Secret("r1"))), claim=claim)
+        reply = await endpoint.request(asked)
+
+    assert kind_of(reply) is None
+    assert (claims, len(server.requests)) == ([0], 1)
+
+
+async def test_no_form_goes_out_after_its_claims_moment(endpoint: Endpoint) -> None:
+    async def claim() -> float:
+        await checkpoint()
+        return clock.boot() - 0.001  # the process stood still since
+
+    with raw_server(sending(response("200 OK", GRANTED))) as server:
+        asked = replace(order(profile(server.url), Refresh(Secret("r1"))), claim=claim)
+        reply = await endpoint.request(asked)
+
+    assert kind_of(reply) is Kind.TRANSIENT
+    assert "took too long to be sent" in message_of(reply)
+    assert b"r1" not in b"".join(server.requests)
+
+
+async def test_a_request_without_a_claim_is_not_sent(endpoint: Endpoint) -> None:
+    failed = Failed(1, Kind.TRANSIENT, not_needed(clock.boot()))
+
+    async def claim() -> float:
+        await checkpoint()
+        raise NotClaimed(failed)
+
+    with raw_server(sending(response("200 OK", GRANTED))) as server:
+        asked = replace(order(profile(server.url), Refresh(Secret("r1"))), claim=claim)
+        with pytest.raises(NotClaimed):
+            await endpoint.request(asked)
+
+    assert server.requests == []

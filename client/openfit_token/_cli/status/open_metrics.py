@@ -54,6 +54,10 @@ def _of_daemon(found: Answer) -> Iterable[str]:
     refused = float(found.get("config_error") is not None)
     text = "1 if the last reload was refused."
     yield _family("openfit_tokend_config_refused", "gauge", text, [({}, refused)])
+    if (fleet := found.get("fleet")) is not None:
+        up = float(fields(fleet).get("store") is None)
+        text = "1 if the fleet's store can be reached."
+        yield _family("openfit_fleet_store_up", "gauge", text, [({}, up)])
 
 
 def _of_profiles(profiles: Mapping[str, Answer]) -> Iterable[str]:
@@ -64,6 +68,15 @@ def _of_profiles(profiles: Mapping[str, Answer]) -> Iterable[str]:
     for name, key, text in _COUNTERS:
         samples = [({"profile": p}, number(each.get(key))) for p, each in counters.items()]
         yield _family(f"openfit_token_{name}", "counter", text, samples)
+    claims = [
+        (
+            {"profile": p},
+            number(fields(fields(each.get("fleet") or {}).get("claim") or {}).get("since")),
+        )
+        for p, each in profiles.items()
+    ]
+    text = "Since when a request of some daemon of the fleet is under way; none while none is."
+    yield _family("openfit_fleet_claim_timestamp_seconds", "gauge", text, claims)
     waiting = [({"profile": p}, number(each.get("waiting"))) for p, each in counters.items()]
     yield _family("openfit_token_waiting", "gauge", "Calls that wait for a token.", waiting)
     degraded = [

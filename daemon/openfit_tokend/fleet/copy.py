@@ -1,0 +1,382 @@
+"""This host's copy of one account's row, and the only writer of it here.
+
+Each keeper runs the core freely on its own session. What is for others goes through the copy: claims
+before requests are sent, outcomes after. What others wrote comes through it, too.
+
+- *sure*: the copy is what the store last said, and no write is in doubt. Only a sure one is written.
+- A claim of another ends when this host has seen it unchanged for its term, by CLOCK_BOOTTIME.
+"""
+
+from dataclasses import replace
+from functools import partial
+from hashlib import sha256
+from typing import Final, Protocol, TypeVar, final
+
+from anyio import Event
+
+from openfit_tokend.core.budget import Attempt
+from openfit_tokend.core.events import Adopted, Kind
+from openfit_tokend.core.fleet import SEND_BY, Claim, Row, Shared, given_up
+from openfit_tokend.core.problems import Problem, superseded
+from openfit_tokend.core.session import Login, Requesting, Session, is_rejected, new_session
+from openfit_tokend.core.settings import Account
+from openfit_tokend.fleet import draft
+from openfit_tokend.fleet.clocks import Offset, Stamps, moved, moved_access
+from openfit_tokend.fleet.draft import Draft, Ended, Known
+from openfit_tokend.fleet.part import Flight, Part
+from openfit_tokend.fleet.row_form import Keys, opened, row_key, sealed
+from openfit_tokend.fleet.store import Said, Store
+from openfit_tokend.host import clock, log
+from openfit_tokend.host.alarm import Alarm
+from openfit_tokend.keeping.claims import Member
+from openfit_tokend.storage.accounts import Accounts
+from openfit_tokend.storage.session_form import digest
+
+T = TypeVar("T")
+
+REMEMBERED: Final = 1024
+"""Claims that are remembered, in case that the store goes back to an earlier row."""
+_NO_TAG: Final = b""
+"""The tag of a row that isn't there."""
+
+
+class Host(Protocol):
+    """What all copies share."""
+
+    member: str
+    accounts: Accounts
+    alarm: Alarm
+    offset: Offset
+
+    @property
+    def keys(self) -> Keys:
+        """Return the keys of the fleet."""
+        ...
+
+    @property
+    def store(self) -> Store:
+        """Return the store."""
+        ...
+
+    def learn(self, said: Said) -> None:
+        """Take note of the store's clock."""
+        ...
+
+    def stir(self, copy: "Copy") -> None:
+        """Sync a copy soon."""
+        ...
+
+    def gone(self, copy: "Copy") -> None:
+        """Forget a copy without parts."""
+        ...
+
+    def look_at_secret(self, part: Part, copy: "Copy") -> None:
+        """Lift the bar of a part if its host has another password than those rejected."""
+        ...
+
+    def mirrored(self) -> None:
+        """Write the ledgers soon."""
+        ...
+
+
+@final
+class Copy:
+    """The row of one account."""
+
+    def __init__(self, host: Host, account: Account) -> None:
+        self.account = account
+        self.key = row_key(account)
+        self.row: Row | None = None
+        self.parts: list[Part] = []
+        self._host = host
+        self._sure = False
+        self._jumped = False  # a clock was set: the row's moments mean others
+        self._stamps = Stamps()
+        self._seen: dict[bytes, float] = {}  # claims of others, and since when
+        self._mine: dict[bytes, None] = {}  # claims that may be in the row
+        self._attempts: dict[bytes, Attempt] = {}  # logins under way, by their claims
+        self._ended: list[Ended] = []
+        self._changed = Event()
+
+    # Parts
+
+    def join(self, keeper: Member) -> Part:
+        """Return a new part for a keeper."""
+        key = digest(keeper.profile.identity)
+        while any(part.key == key for part in self.parts):
+            key = sha256(key).digest()  # two profiles of one identity have two sessions
+        part = Part(self, keeper, key)
+        self.parts.append(part)
+        self._sure = False  # so that it adopts what is there
+        self.stir()
+        return part
+
+    def left(self, part: Part) -> None:
+        """Forget a part."""
+        self.parts.remove(part)
+        if not self.parts:
+            self._host.gone(self)
+
+    def stir(self) -> None:
+        """Sync soon."""
+        self._host.stir(self)
+
+    def settle(self, flight: Flight, kind: Kind | None) -> None:
+        """Write down how a login ended."""
+        self._ended.append((flight, kind))
+
+    @property
+    def owes(self) -> bool:
+        """Return whether others have yet to be told of something."""
+        return bool(self._ended) or any(part.dirty for part in self.parts)
+
+    # News
+
+    def noticed(self, tag: bytes) -> None:
+        """Take note that the row has this tag now."""
+        if self.row is None or tag != self.row.tag:
+            self.doubt()
+
+    def doubt(self) -> None:
+        """Read the row again."""
+        self._sure = False
+        self.stir()
+
+    def jumped(self) -> None:
+        """Adopt again: a clock was set."""
+        self._jumped = True
+        self.stir()
+
+    def unreached(self, problem: Problem) -> None:
+        """Let requests that wait for a claim fail: nothing may be sent."""
+        self._sure = False
+        self._tell_waiting()
+        for part in self.parts:
+            part.shaken = True
+            part.fail(problem)
+
+    # Reading and writing
+
+    async def sync(self) -> None:
+        """Read and write until there is nothing left to do.
+
+        Raises:
+            Unreached: the store gave no answer, or the row can't be read.
+        """
+        while True:
+            if not self._sure:
+                await self._read()
+            self._adopt_after_jump()
+            await self._make_fingerprints()
+            written = draft.draft(self._known(), self.parts, self._ended)
+            if written is None:
+                self._mirror()
+                return
+            await self._write(written)
+
+    async def _read(self) -> None:
+        said = await self._host.store.read(self.key)
+        self._host.learn(said)
+        if said.tag is None or said.data is None:
+            self.row = None
+        else:
+            self.row = opened(self._host.keys, self.key, said.tag, said.data)
+        self._sure = True
+        self._take()
+
+    async def _write(self, made: Draft) -> None:
+        self._ended = []
+        for claimed in made.claimed:
+            _remember(self._mine, claimed.flight.claim.id, None)
+        self._sure = False
+        old = None if self.row is None else self.row.tag
+        said = None
+        try:
+            data = sealed(self._host.keys, self.key, made.row)
+            said = await self._host.store.write(self.key, old, made.row.tag, data)
+        finally:
+            if said is None:  # or it isn't known: then the row's `done` will tell
+                self._ended = [*made.settled, *self._ended]
+        if said is None:
+            return
+        self._host.learn(said)
+        self.row, self._sure = made.row, True
+        self._go_on(made, said)
+
+    async def _make_fingerprints(self) -> None:
+        """Make the fingerprints of the passwords that are to be sent."""
+        salt = self._known().row.salt
+        for part in tuple(self.parts):
+            want = part.want
+            if want is None or not isinstance(want.request, Login) or want.password is None:
+                continue
+            if want.fingerprint is None or want.fingerprint[0] != salt:
+                made = await self._host.accounts.fingerprint(self.account, want.password)
+                want.fingerprint = self._host.accounts.salt(self.account), made
+
+    def _known(self) -> Known:
+        accounts, now = self._host.accounts, clock.boot()
+        row = self.row
+        if row is None:  # it begins with what this host knows
+            known = self._stamps.to_store(
+                replace(accounts.ledger(self.account), under_way=()), self._host.offset.middle
+            )
+            row = Row(_NO_TAG, accounts.salt(self.account), known)
+        return Known(
+            row=row,
+            member=self._host.member,
+            now=now,
+            offset=self._host.offset,
+            stamps=self._stamps,
+            attempts=self._attempts,
+            announced=accounts.ledger(self.account).announced,
+            has_ended=partial(self._has_ended, now),
+            changed=self._changed,
+        )
+
+    def _tell_waiting(self) -> None:
+        """Let logins ask again that waited for another."""
+        self._changed.set()
+        self._changed = Event()
+
+    def _mirror(self) -> None:
+        """Show the fleet's ledger as this host's, so that it outlives the fleet."""
+        if self.row is None:
+            return
+        known = self._known()
+        ledger = replace(draft.ledger(known), under_way=tuple(draft.under_way(known).values()))
+        if self._host.accounts.mirror(self.account, self.row.salt, ledger):
+            self._host.mirrored()
+
+    # What others wrote
+
+    def _take(self) -> None:
+        """Go on from the row as it is in the store."""
+        sessions = {} if self.row is None else self.row.sessions
+        for key, shared in sessions.items():
+            if shared.claim is not None:
+                self._see(key, shared.claim)
+        self._mirror()
+        self._tell_waiting()
+        for part in tuple(self.parts):
+            self._take_part(part, sessions.get(part.key))
+
+    def _take_part(self, part: Part, shared: Shared | None) -> None:
+        if _is_same(shared, part.base):
+            if part.shaken and not part.dirty and part.flight is None:
+                self._adopt(part)
+        elif shared is not None and shared.claim is not None and shared.claim.id in self._mine:
+            part.rest_on(shared)
+            flight = part.flight
+            if flight is None or flight.claim.id != shared.claim.id:
+                self._drop(part, shared)
+        else:
+            part.supersede(superseded(clock.boot()))
+            part.rest_on(shared)
+            self._adopt(part)
+        part.shaken = False
+
+    def _drop(self, part: Part, shared: Shared) -> None:
+        """Take back a claim that is of no use: the answer to its write was lost.
+
+        Others would wait for its term.
+        """
+        session, now = part.keeper.session, clock.boot()
+        if isinstance(session.doing, Requesting) and session.number == part.adopted:
+            host = given_up(self._to_host(shared.session), shared.by, now)
+            part.keeper.feed(Adopted(host))
+        part.change()
+
+    def _adopt(self, part: Part) -> None:
+        """Let the core go on with what the row says of a part."""
+        now, base = clock.boot(), part.base
+        session = new_session(now) if base is None else self._to_host(base.session)
+        if base is not None and base.claim is not None and self._has_ended(now, base.claim):
+            session = given_up(session, base.by, now)
+        part.keeper.feed(Adopted(session))
+        awaited = isinstance(session.doing, Requesting)
+        part.adopted = part.keeper.session.number if awaited else -1
+        part.stay_out()
+        if is_rejected(part.keeper.session):
+            self._host.look_at_secret(part, self)
+
+    def _adopt_after_jump(self) -> None:
+        if self._jumped:
+            self._jumped = False
+            for part in tuple(self.parts):
+                if part.base is not None and not part.dirty and part.flight is None:
+                    self._adopt(part)
+
+    def _to_host(self, session: Session) -> Session:
+        """Return a row's session in moments of this host; a token never ends later than it does."""
+        offset = self._host.offset
+        host = moved(session, -offset.middle)
+        if session.access is None:
+            return host
+        return replace(host, access=moved_access(session.access, -offset.high))
+
+    # Claims of others
+
+    def _see(self, key: bytes, claim: Claim) -> None:
+        """Note a claim of another that wasn't seen before, and when it ends."""
+        if claim.id in self._seen or claim.id in self._mine:
+            return
+        now = clock.boot()
+        _remember(self._seen, claim.id, now)
+        self._host.alarm.at(now + claim.term, lambda: self._end(key, claim))
+
+    def _end(self, key: bytes, claim: Claim) -> None:
+        """Go on without an answer to a request of another."""
+        shared = None if self.row is None else self.row.sessions.get(key)
+        if shared is None or shared.claim is None or shared.claim.id != claim.id:
+            return
+        log.warning("fleet_request_given_up", username=self.account.username, by=claim.by)
+        for part in tuple(self.parts):
+            base = part.base
+            if base is not None and base.claim is not None and base.claim.id == claim.id:
+                self._adopt(part)
+        self._tell_waiting()
+
+    def _has_ended(self, now: float, claim: Claim) -> bool:
+        if claim.id in self._mine:
+            return False
+        return now >= self._seen.get(claim.id, now) + claim.term
+
+    # What was written
+
+    def _go_on(self, made: Draft, said: Said) -> None:
+        told = {part for part, _ in made.told}
+        self._tell_waiting()
+        for flight, _ in made.settled:
+            self._attempts.pop(flight.claim.id, None)
+        for part in tuple(self.parts):
+            shared = made.row.sessions.get(part.key)
+            if shared is not None and shared.stamp == made.row.tag:
+                part.rest_on(shared)
+                if part not in told:
+                    self._adopt(part)  # a claim had ended that its keeper waited for
+        for part, changes in made.told:
+            part.told(changes)
+        for claimed in made.claimed:
+            part, want, flight = claimed.part, claimed.want, claimed.flight
+            if part.want is not want or part.is_void(want.number):
+                part.change()  # the claim is of no use
+                continue
+            if flight.attempt is not None:
+                self._attempts[flight.claim.id] = flight.attempt
+            part.take_off(flight, made.begun + SEND_BY, said.clock)
+        if made.took_over and made.claimed:
+            log.info("fleet_took_over", username=self.account.username)
+        self._mirror()
+
+
+def _is_same(one: Shared | None, other: Shared | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return one.stamp == other.stamp
+
+
+def _remember(known: dict[bytes, T], claim: bytes, value: T) -> None:
+    known[claim] = value
+    if len(known) > REMEMBERED:
+        del known[next(iter(known))]

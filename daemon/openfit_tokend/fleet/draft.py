@@ -1,0 +1,204 @@
+"""What is to be written into a row: ended claims off, outcomes in, claims of one's own on.
+
+Nothing is decided here but requests that may not be sent: whether the draft is taken is the store's
+to say, and `Copy` goes on from there.
+"""
+
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final, assert_never, final
+
+from anyio import Event
+
+from openfit_tokend.core import budget, problems
+from openfit_tokend.core.budget import Attempt, Go, Ledger, Wait
+from openfit_tokend.core.events import Failed, Kind, OverBudget
+from openfit_tokend.core.fleet import (
+    REMEMBERED,
+    Claim,
+    Row,
+    Shared,
+    given_up,
+    lost,
+    published,
+    settled,
+)
+from openfit_tokend.core.session import Login, Session
+from openfit_tokend.fleet.clocks import Offset, Stamps, moved, moved_access
+from openfit_tokend.fleet.part import Flight, Part, Want
+from openfit_tokend.fleet.store import TAG_SIZE
+
+ID_SIZE: Final = 16
+"""Bytes of a claim's id."""
+
+Ended = tuple[Flight, Kind | None]
+"""A login that has ended, and how."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a draft is made from. `has_ended`: whether a claim is over, as this host sees it."""
+
+    row: Row
+    member: str
+    now: float
+    offset: Offset
+    stamps: Stamps
+    attempts: Mapping[bytes, Attempt]
+    """Those of this host's logins under way, by their claims, in moments of this host."""
+    announced: float
+    has_ended: Callable[[Claim], bool]
+    changed: Event
+    """Is set when the row has changed, or a claim in it has ended."""
+
+
+def under_way(known: Known) -> dict[bytes, Attempt]:
+    """Return the logins under way, by their claims, in moments of this host."""
+    found: dict[bytes, Attempt] = {}
+    for shared in known.row.sessions.values():
+        claim = shared.claim
+        if claim is not None and claim.attempt is not None and not known.has_ended(claim):
+            sent = claim.attempt.sent - known.offset.middle
+            found[claim.id] = known.attempts.get(claim.id, replace(claim.attempt, sent=sent))
+    return found
+
+
+def ledger(known: Known) -> Ledger:
+    """Return the row's ledger in moments of this host, without what is under way."""
+    found = known.stamps.to_host(known.row.ledger, known.offset.middle, known.now)
+    for shared in known.row.sessions.values():
+        claim = shared.claim
+        if claim is not None and claim.attempt is not None and known.has_ended(claim):
+            found = lost(found, claim.attempt, known.now)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A request that the draft claims."""
+
+    part: Part
+    want: Want
+    flight: Flight
+
+
+@final
+@dataclass(slots=True)
+class Draft:
+    """A row to be written, and what it says."""
+
+    row: Row
+    begun: float
+    """CLOCK_BOOTTIME before it is written."""
+    settled: list[Ended]
+    claimed: list[Claimed] = field(default_factory=list[Claimed])
+    told: list[tuple[Part, int]] = field(default_factory=list[tuple[Part, int]])
+    """The parts that it is word of, and how many of their changes."""
+    took_over: bool = False
+    """Claims of others had ended."""
+
+
+def draft(known: Known, parts: Iterable[Part], ended: list[Ended]) -> Draft | None:
+    """Return what is to be written; None: nothing is."""
+    row, now = known.row, known.now
+    tag = secrets.token_bytes(TAG_SIZE)
+    sessions = _without_ended(known, tag)
+    going = under_way(known)
+    counted, done = ledger(known), row.done
+    for flight, kind in ended:
+        if flight.claim.id in done:
+            continue  # the answer to the write that settled it was lost
+        done = (*done, flight.claim.id)[-REMEMBERED:]
+        late = going.pop(flight.claim.id, None) is None
+        assert flight.attempt is not None  # noqa: S101 -- only logins are settled
+        counted = settled(counted, flight.attempt, kind, now, late=late)
+    made = Draft(row, now, ended, took_over=sessions != dict(row.sessions))
+    for part in parts:
+        session, claim = part.keeper.session, None
+        want = part.wanted(now)
+        if want is not None:
+            found = _claim(known, part, want, counted, going)
+            if isinstance(found, Flight):
+                claim = found.claim
+                made.claimed.append(Claimed(part, want, found))
+                if found.attempt is not None:
+                    counted = replace(counted, announced=max(counted.announced, known.announced))
+                    going[claim.id] = found.attempt
+        if claim is not None or part.dirty:
+            session = published(session, now) if claim is None else replace(session, wanted=False)
+            sessions[part.key] = _shared(known, part, session, claim, tag)
+            made.told.append((part, part.changes))
+    if not (made.told or ended or known.stamps.misfit(row.ledger, known.offset.middle)):
+        return None
+    stored = known.stamps.to_store(counted, known.offset.middle)
+    made.row = Row(tag, row.salt, stored, sessions, done)
+    return made
+
+
+def _without_ended(known: Known, tag: bytes) -> dict[bytes, Shared]:
+    """Return the row's sessions, those given up whose claims are over."""
+    at = known.now + known.offset.middle
+    return {
+        key: Shared(given_up(shared.session, shared.by, at), None, known.member, tag)
+        if shared.claim is not None and known.has_ended(shared.claim)
+        else shared
+        for key, shared in known.row.sessions.items()
+    }
+
+
+def _claim(
+    known: Known, part: Part, want: Want, counted: Ledger, going: Mapping[bytes, Attempt]
+) -> Flight | None:
+    """Return what a request claims; None: it may not now, or it was answered."""
+    attempt = None
+    if isinstance(want.request, Login):
+        if want.fingerprint is None or want.fingerprint[0] != known.row.salt:
+            return None  # it is being made
+        asked = budget.ask(
+            replace(
+                counted,
+                under_way=tuple(going.values()),
+                announced=max(counted.announced, known.announced),
+            ),
+            want.fingerprint[1],
+            known.now,
+            insisted=want.request.insisted,
+        )
+        match asked:
+            case OverBudget(until):
+                problem = problems.over_budget(until, known.now)
+                part.refuse(Failed(want.number, asked, problem))
+                return None
+            case Wait():
+                part.put_off(known.changed)
+                return None
+            case Go():
+                attempt = asked.attempt
+            case _:
+                assert_never(asked)
+    stored = None
+    if attempt is not None:
+        stored = replace(attempt, sent=attempt.sent + known.offset.middle)
+    claim = Claim(secrets.token_bytes(ID_SIZE), known.member, attempt=stored)
+    return Flight(want.number, want.request, claim, attempt)
+
+
+def _shared(known: Known, part: Part, session: Session, claim: Claim | None, tag: bytes) -> Shared:
+    """Return what is written of a part, in moments of the store."""
+    own = session.access
+    base = None if part.base is None else part.base.session.access
+    number, store_clock = part.claimed
+    if own is None:
+        access = None
+    elif base is not None and base.id == own.id:
+        access = base  # as it was written first: no error adds up
+    elif number == own.number:
+        # By the store's own clock it was asked for after its claim: no clock of a host that stood
+        # still meanwhile makes it live longer.
+        access = moved_access(own, known.offset.low)
+        access = replace(access, sent=min(access.sent, store_clock))
+    else:
+        access = None  # nobody else's any more: whoever stood still may take it for live
+    stored = replace(moved(session, known.offset.middle), access=access)
+    return Shared(stored, claim, known.member, tag)

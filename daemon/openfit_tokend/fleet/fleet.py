@@ -1,0 +1,248 @@
+"""This daemon's membership of its fleet: one connection to the store, one task, all copies of rows."""
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Final, final
+
+import anyio
+from anyio.abc import TaskGroup
+
+from openfit_token.errors import SecretUnavailable, Unavailable
+from openfit_tokend.config.passwords import Passwords
+from openfit_tokend.core.events import Reconfigured
+from openfit_tokend.core.problems import Problem, internal_error, store_not_reached
+from openfit_tokend.core.session import is_rejected
+from openfit_tokend.core.settings import Account
+from openfit_tokend.fleet.clocks import Offset
+from openfit_tokend.fleet.copy import Copy
+from openfit_tokend.fleet.part import Part
+from openfit_tokend.fleet.row_form import Keys, Unreadable
+from openfit_tokend.fleet.store import Said, Store, Tagged, Unreached
+from openfit_tokend.host import clock, log
+from openfit_tokend.host.alarm import Alarm
+from openfit_tokend.keeping.claims import Claims, Member
+from openfit_tokend.storage.accounts import Accounts
+
+POLL: Final = 30.0
+"""Seconds after which the rows' tags are asked for, whether or not the store told of changes."""
+AGAIN: Final = 2.0
+"""Seconds at most until the store is tried again; half of that at least."""
+DRAIN_TIME: Final = 5.0
+"""Seconds that the daemon's end waits until others are told of what came to pass here."""
+
+ReadKeys = Callable[[], Awaitable[Keys]]
+"""Reads the fleet's keys anew. Raises SecretUnavailable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a fleet needs of its daemon."""
+
+    accounts: Accounts
+    alarm: Alarm
+    passwords: Passwords
+
+
+@final
+class Fleet:
+    """One daemon's membership."""
+
+    def __init__(self, member: str, store: Store, read_keys: ReadKeys, daemon: Parts) -> None:
+        self.member = member
+        self.store = store
+        self.accounts = daemon.accounts
+        self.alarm = daemon.alarm
+        self.offset = Offset()
+        self.problem: Problem | None = None
+        """Why the store can't be reached."""
+        self._passwords = daemon.passwords
+        self._read_keys = read_keys
+        self._keys: Keys | None = None
+        self._has_news_of_keys = True
+        self._copies: dict[Account, Copy] = {}
+        self._stirred: dict[Copy, None] = {}
+        self._unreadable: dict[Copy, str] = {}  # why, as it was last logged
+        self._looking: set[Part] = set()
+        self._waiting: anyio.CancelScope | None = None
+        self._polled_at = 0.0
+        self._reached = False
+        self._still = anyio.Event()
+        self._tasks: TaskGroup | None = None
+
+    # What keepers and the daemon call
+
+    def join(self, keeper: Member) -> Claims:
+        """Return a new part for a keeper."""
+        account = keeper.profile.account
+        copy = self._copies.get(account)
+        if copy is None:
+            copy = self._copies[account] = Copy(self, account)
+        return copy.join(keeper)
+
+    def reload(self) -> None:
+        """Read the keys anew, and what couldn't be read without them."""
+        self._has_news_of_keys = True
+        for copy in self._unreadable:
+            copy.doubt()
+        self._wake()
+
+    async def drain(self) -> None:
+        """Wait until others are told of what came to pass here, for a limited time."""
+        with anyio.move_on_after(DRAIN_TIME):
+            while any(copy.owes for copy in self._copies.values()):
+                self._still = anyio.Event()
+                await self._still.wait()
+
+    # What copies call
+
+    @property
+    def keys(self) -> Keys:
+        """Return the keys."""
+        assert self._keys is not None  # noqa: S101 -- nothing is read or written before
+        return self._keys
+
+    def stir(self, copy: Copy) -> None:
+        """Sync a copy soon."""
+        self._stirred[copy] = None
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+
+    def gone(self, copy: Copy) -> None:
+        """Forget a copy that no keeper is part of."""
+        self._copies.pop(copy.account, None)
+        self._unreadable.pop(copy, None)
+
+    def learn(self, said: Said) -> None:
+        """Take note of the store's clock."""
+        if self.offset.learn(said.before, said.clock, said.after):
+            log.warning("fleet_clock_jumped", hint="this host's clock, or the store's, was set")
+            for copy in self._copies.values():
+                copy.jumped()
+
+    def mirrored(self) -> None:
+        """Write the ledgers soon."""
+        if self._tasks is not None:
+            self._tasks.start_soon(self.accounts.write)
+
+    def look_at_secret(self, part: Part, copy: Copy) -> None:
+        """Lift the bar of a part if this host has another password than those rejected."""
+        if self._tasks is not None and part not in self._looking:
+            self._looking.add(part)
+            self._tasks.start_soon(self._look_at_secret, part, copy)
+
+    async def _look_at_secret(self, part: Part, copy: Copy) -> None:
+        try:
+            profile = part.keeper.profile
+            secret = await self._passwords.read(profile.password)
+            fingerprint = await self.accounts.fingerprint(profile.account, secret)
+        except SecretUnavailable:
+            return  # another host may have one
+        finally:
+            self._looking.discard(part)
+        known = self.accounts.ledger(copy.account).rejected
+        if is_rejected(part.keeper.session) and fingerprint not in known:
+            part.keeper.feed(Reconfigured())
+
+    # Its task
+
+    async def run(self) -> None:
+        """Keep the copies in step with the store. Never returns."""
+        async with anyio.create_task_group() as self._tasks:
+            while True:
+                try:
+                    await self._begin()
+                    while True:
+                        await self._pass()
+                except Unreached as failure:
+                    self._lose(failure)
+                finally:
+                    with anyio.CancelScope(shield=True):
+                        await self.store.close()
+                chance = clock.moment().chance
+                await anyio.sleep(AGAIN * (1 + chance) / 2)
+
+    async def _begin(self) -> None:
+        await self._need_keys()
+        await self.store.connect()
+        self._polled_at = clock.boot()
+        for copy in self._copies.values():
+            copy.doubt()  # nobody told what came to pass meanwhile
+
+    async def _need_keys(self) -> None:
+        if not self._has_news_of_keys:
+            return
+        try:
+            self._keys = await self._read_keys()
+        except SecretUnavailable as error:
+            if self._keys is None:
+                raise Unreached(error.message, error.hint) from None
+            log.error("fleet_keys_kept", reason=error.message, hint=error.hint)
+        self._has_news_of_keys = False
+
+    def _lose(self, failure: Unreached) -> None:
+        now = clock.boot()
+        problem = store_not_reached(failure.message, failure.hint, now)
+        if self.problem is None:
+            log.warning("fleet_not_reached", reason=failure.message, hint=failure.hint)
+        since = problem if self.problem is None else self.problem
+        self.problem, self._reached = replace(problem, at=since.at), False
+        for copy in self._copies.values():
+            copy.unreached(problem)
+
+    def _reach(self) -> None:
+        if not self._reached:
+            log.info("fleet_reached", member=self.member)
+        self._reached, self.problem = True, None
+
+    async def _pass(self) -> None:
+        """Do what is to be done, then wait for news once."""
+        await self._need_keys()
+        while self._stirred:
+            copy = next(iter(self._stirred))
+            del self._stirred[copy]
+            await self._sync(copy)
+        self._reach()
+        self._still.set()
+        left = self._polled_at + POLL - clock.boot()
+        if left > 0:
+            self._notice(await self._news(left))
+            return
+        self._polled_at = clock.boot()
+        self._notice(await self.store.tags([copy.key for copy in self._copies.values()]))
+
+    async def _news(self, seconds: float) -> list[Tagged]:
+        """Wait for news, or until a copy is stirred."""
+        with anyio.CancelScope() as self._waiting:
+            return await self.store.news(seconds)
+        return []
+
+    def _notice(self, news: Iterable[Tagged]) -> None:
+        self._waiting = None
+        copies = {copy.key: copy for copy in self._copies.values()}
+        for key, tag in news:
+            if key in copies:
+                copies[key].noticed(tag)
+
+    async def _sync(self, copy: Copy) -> None:
+        try:
+            await copy.sync()
+        except Unreadable as error:
+            if self._unreadable.get(copy) != error.message:
+                self._unreadable[copy] = error.message
+                log.error(
+                    "fleet_row_unreadable",
+                    username=copy.account.username,
+                    reason=error.message,
+                    hint=error.hint,
+                )
+            copy.unreached(Problem(Unavailable, error.message, error.hint, clock.boot()))
+        except Unreached:
+            raise
+        except Exception:  # noqa: BLE001 -- an internal error: other accounts go on
+            log.exception("internal_fault", username=copy.account.username)
+            copy.unreached(internal_error(clock.boot()))
+        else:
+            self._unreadable.pop(copy, None)

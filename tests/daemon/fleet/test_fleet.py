@@ -1,0 +1,221 @@
+"""Several hosts with one session: real keepers and requests, over a store in memory."""
+
+from pathlib import Path
+
+import pytest
+
+from emulators import CLIENT_ID, RunningEmulator
+from fleets import Host, fleet_of
+from inside import async_await_that
+from openfit_token.errors import LoginRejected
+from openfit_tokend.core.events import NewTokenWanted
+from openfit_tokend.core.secret import Secret
+from openfit_tokend.core.session import Stopped, is_logged_out, last_error, live
+from openfit_tokend.host import clock
+from openfit_tokend.keeping.turns import MAX_REQUESTS
+
+
+def refuse(host: Host) -> None:
+    """Let a client of a host refuse its token."""
+    host.keeper.feed(NewTokenWanted(host.token))
+
+
+async def out(*hosts: Host) -> None:
+    """Wait until hosts are logged out."""
+    await async_await_that(lambda: all(is_logged_out(host.keeper.session) for host in hosts))
+
+
+async def test_hosts_that_start_together_log_in_once(
+    tmp_path: Path, emulator: RunningEmulator
+) -> None:
+    async with fleet_of(5, tmp_path, emulator.url) as fleet:
+        await fleet.agreed()
+
+    state = emulator.state()
+    assert (state.login_requests, state.refresh_requests) == (1, 0)
+
+
+async def test_a_host_that_comes_later_takes_the_session_that_is_there(
+    tmp_path: Path, emulator: RunningEmulator
+) -> None:
+    async with fleet_of(1, tmp_path, emulator.url) as fleet:
+        token = await fleet.agreed()
+        fleet.add()
+
+        assert await fleet.agreed() == token
+    assert emulator.state().token_requests == 1
+
+
+async def test_a_token_that_all_hosts_refuse_is_replaced_once(
+    tmp_path: Path, emulator: RunningEmulator
+) -> None:
+    async with fleet_of(5, tmp_path, emulator.url) as fleet:
+        old = await fleet.agreed()
+        for host in fleet.hosts:
+            refuse(host)
+        await async_await_that(lambda: all(host.token != old for host in fleet.hosts))
+        await fleet.agreed()
+
+    assert emulator.state().refresh_requests == 1
+
+
+async def test_two_profiles_of_an_account_log_in_one_after_the_other(
+    tmp_path: Path, emulator: RunningEmulator
+) -> None:
+    async with fleet_of(0, tmp_path, emulator.url) as fleet:
+        for _ in range(2):
+            fleet.add("openfit-emulator", "openfit-emulator")
+
+        await async_await_that(
+            lambda: all(live(k.session, clock.boot()) for host in fleet.hosts for k in host.keepers)
+        )
+    state = emulator.state()
+    assert (state.login_requests, state.max_concurrent) == (2, {"demo@example.org": 1})
+
+
+async def test_a_logout_anywhere_is_everybodys_and_so_is_a_login(
+    tmp_path: Path, emulator: RunningEmulator
+) -> None:
+    told: list[bool] = []
+    async with fleet_of(3, tmp_path, emulator.url) as fleet:
+        await fleet.agreed()
+        first, second, third = fleet.hosts
+
+        first.keeper.order_logout(told.append)
+        await out(first, second, third)
+        await async_await_that(lambda: bool(told) and emulator.state().revocations == 1)
+        third.keeper.order_login(None)
+        await fleet.agreed()
+
+    assert told == [True]
+    assert emulator.state().login_requests == 2
+
+
+async def test_a_host_that_comes_later_stays_logged_out(
+    tmp_path: Path, emulator: RunningEmulator
+) -> None:
+    async with fleet_of(1, tmp_path, emulator.url) as fleet:
+        await fleet.agreed()
+        fleet.hosts[0].keeper.order_logout(lambda _: None)
+        await out(fleet.hosts[0])
+        await async_await_that(lambda: emulator.state().revocations == 1)
+
+        await out(fleet.add())
+    assert emulator.state().login_requests == 1
+
+
+async def test_a_logout_that_the_store_does_not_hear_of_is_told_to_the_operator(
+    tmp_path: Path, emulator: RunningEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("openfit_tokend.fleet.part.LOGOUT_TIME", 0.1)
+    told: list[bool] = []
+    async with fleet_of(2, tmp_path, emulator.url) as fleet:
+        await fleet.agreed()
+        first, second = fleet.hosts
+        first.store.cut = True
+
+        first.keeper.order_logout(told.append)
+        await async_await_that(lambda: told == [False])
+        assert second.token is not None
+        assert emulator.state().revocations == 0
+
+        first.store.cut = False
+        await out(second)
+        await async_await_that(lambda: emulator.state().revocations == 1)
+
+
+async def test_a_login_that_was_ordered_is_answered_with_its_outcome(
+    tmp_path: Path, emulator: RunningEmulator
+) -> None:
+    async with fleet_of(2, tmp_path, emulator.url) as fleet:
+        await fleet.agreed()
+        first, _ = fleet.hosts
+        emulator.set_password("another horse")
+
+        first.keeper.order_login(Secret("another horse"))
+        await async_await_that(lambda: bool(first.ended))
+
+        assert {ended.error for ended in first.ended} == {None}
+    assert emulator.state().logins_rejected == 0
+
+
+async def test_no_password_is_sent_again_that_any_host_sent_before(
+    tmp_path: Path, emulator: RunningEmulator
+) -> None:
+    emulator.set_password("another horse")
+    async with fleet_of(5, tmp_path, emulator.url) as fleet:
+        await async_await_that(
+            lambda: all(isinstance(host.keeper.session.doing, Stopped) for host in fleet.hosts)
+        )
+        for host in fleet.hosts:
+            host.keeper.reconfigure(host.keeper.profile, host.keeper.rights)
+        await async_await_that(
+            lambda: all(isinstance(host.keeper.session.doing, Stopped) for host in fleet.hosts)
+        )
+        errors = {error.kind for host in fleet.hosts if (error := last_error(host.keeper.session))}
+
+    assert errors == {LoginRejected}
+    assert emulator.state().logins_rejected == 1
+
+
+async def test_a_stale_password_of_one_host_does_not_lock_the_others(
+    tmp_path: Path, emulator: RunningEmulator
+) -> None:
+    async with fleet_of(3, tmp_path, emulator.url) as fleet:
+        await fleet.agreed()
+        first, *others = fleet.hosts
+        emulator.set_password("another horse")
+        emulator.revoke_refresh()
+        for host in others:
+            host.password.write_text("another horse")
+
+        refuse(first)
+        await async_await_that(lambda: emulator.state().logins == 2)
+        await fleet.agreed()
+
+    assert emulator.state().logins_rejected <= 1
+
+
+async def test_a_store_that_is_away_costs_no_login_and_live_tokens_are_served(
+    tmp_path: Path, emulator: RunningEmulator
+) -> None:
+    async with fleet_of(3, tmp_path, emulator.url) as fleet:
+        token = await fleet.agreed()
+        fleet.database.down = True
+        for host in fleet.hosts:
+            host.store.disturb()
+            refuse(host)
+        await async_await_that(lambda: all(host.fleet.problem is not None for host in fleet.hosts))
+        assert await fleet.agreed() == token
+
+        fleet.database.down = False
+        await async_await_that(lambda: all(host.fleet.problem is None for host in fleet.hosts))
+        assert await fleet.agreed() == token
+    assert emulator.state().token_requests == 1
+
+
+async def test_a_claim_whose_acknowledgement_was_lost_is_taken_back(
+    tmp_path: Path, emulator: RunningEmulator
+) -> None:
+    async with fleet_of(2, tmp_path, emulator.url) as fleet:
+        fleet.database.losing = True
+        await async_await_that(lambda: fleet.database.writes > 0)
+        assert emulator.state().token_requests == 0
+
+        fleet.database.losing = False
+        await fleet.agreed()
+    assert emulator.state().login_requests == 1
+
+
+async def test_logins_that_wait_for_another_take_no_turn_from_a_refresh(
+    tmp_path: Path, emulator: RunningEmulator
+) -> None:
+    async with fleet_of(1, tmp_path, emulator.url) as fleet:
+        await fleet.agreed()
+        emulator.fault("hang@login:1")
+        fleet.add(*[CLIENT_ID] * (MAX_REQUESTS + 1))
+        await async_await_that(lambda: emulator.state().login_requests > 1)
+
+        old = fleet.hosts[0].token
+        refuse(fleet.hosts[0])
+        await async_await_that(lambda: fleet.hosts[0].token != old)

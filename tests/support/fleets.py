@@ -1,0 +1,247 @@
+"""A fleet in one process: hosts with the real keepers, over a store in memory.
+
+async with fleet_of(3, tmp_path, emulator.url) as fleet:
+    first, second, third = fleet.hosts
+    ... await fleet.all_have_a_token(), first.keeper.session, fleet.database.fail = True ...
+"""
+
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import anyio
+from anyio.abc import TaskGroup
+from anyio.lowlevel import checkpoint
+
+from emulators import CLIENT_ID, PASSWORD, SCOPE, USERNAME
+from inside import async_await_that
+from openfit_tokend.config.passwords import Passwords
+from openfit_tokend.core.callers.answers import LoginEnded
+from openfit_tokend.core.callers.rights import Rights
+from openfit_tokend.core.schedule import Policy
+from openfit_tokend.core.session import live
+from openfit_tokend.core.settings import Identity, PasswordFile, Profile
+from openfit_tokend.fleet.fleet import Fleet, Parts
+from openfit_tokend.fleet.row_form import Keys
+from openfit_tokend.fleet.store import Said, Tagged, Unreached
+from openfit_tokend.host import clock
+from openfit_tokend.host.alarm import Alarm
+from openfit_tokend.host.service_manager import NO_SERVICE, ServiceManager
+from openfit_tokend.keeping.endpoint import Endpoint
+from openfit_tokend.keeping.keeper import Keeper, Tools
+from openfit_tokend.keeping.queue import Queue
+from openfit_tokend.storage.accounts import Accounts
+from openfit_tokend.storage.ledger_file import LedgerFile
+from openfit_tokend.storage.stored_sessions import StoredSessions
+
+EPOCH: Final = 1e9
+"""Seconds that the store's clock shows beyond this host's."""
+
+
+@dataclass(slots=True)
+class Database:
+    """What all hosts share."""
+
+    rows: dict[str, tuple[bytes, bytes]] = field(default_factory=dict[str, tuple[bytes, bytes]])
+    stores: list["MemoryStore"] = field(default_factory=list["MemoryStore"])
+    down: bool = False
+    """Nobody reaches it."""
+    losing: bool = False
+    """Writes are taken, and their acknowledgements lost."""
+    ahead: float = EPOCH
+    writes: int = 0
+
+
+class MemoryStore:
+    """One host's way to the database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._news: list[Tagged] = []
+        self._woken = anyio.Event()
+        self.cut = False
+        """This host doesn't reach it."""
+        self.deaf = False
+        """It is told nothing."""
+
+    async def connect(self) -> None:
+        await self._exchange()
+        if self not in self._database.stores:
+            self._database.stores.append(self)
+
+    async def read(self, key: str) -> Said:
+        before = clock.boot()
+        await self._exchange()
+        tag, data = self._database.rows.get(key, (None, None))
+        return Said(tag, data, self._clock(), before, clock.boot())
+
+    async def write(self, key: str, old_tag: bytes | None, tag: bytes, data: bytes) -> Said | None:
+        before = clock.boot()
+        await self._exchange()
+        if self._database.rows.get(key, (None, b""))[0] != old_tag:
+            return None
+        self._database.rows[key] = tag, data
+        self._database.writes += 1
+        for store in self._database.stores:
+            store.tell(Tagged(key, tag))
+        if self._database.losing:
+            raise Unreached("the acknowledgement was lost")
+        return Said(tag, data, self._clock(), before, clock.boot())
+
+    async def tags(self, keys: Iterable[str]) -> list[Tagged]:
+        await self._exchange()
+        rows = self._database.rows
+        return [Tagged(key, rows[key][0]) for key in keys if key in rows]
+
+    async def news(self, seconds: float) -> list[Tagged]:
+        with anyio.move_on_after(seconds):
+            while not self._news:
+                self._judge()
+                await self._woken.wait()
+                self._woken = anyio.Event()
+        news, self._news = self._news, []
+        return news
+
+    async def close(self) -> None:
+        self._news = []
+
+    def tell(self, news: Tagged) -> None:
+        if not (self.deaf or self.cut):
+            self._news.append(news)
+            self._woken.set()
+
+    def disturb(self) -> None:
+        """Let whoever waits for news find that the store is gone."""
+        self._woken.set()
+
+    async def _exchange(self) -> None:
+        await checkpoint()
+        self._judge()
+
+    def _judge(self) -> None:
+        if self._database.down or self.cut:
+            raise Unreached("it is down")
+
+    def _clock(self) -> float:
+        return clock.boot() + self._database.ahead
+
+
+@dataclass(slots=True, eq=False)
+class Host:
+    """One daemon's keepers, and all that they need."""
+
+    name: str
+    store: MemoryStore
+    fleet: Fleet
+    accounts: Accounts
+    tools: Tools
+    password: Path
+    keepers: list[Keeper]
+    ended: list[LoginEnded] = field(default_factory=list[LoginEnded])
+
+    @property
+    def keeper(self) -> Keeper:
+        return self.keepers[0]
+
+    @property
+    def token(self) -> str | None:
+        """Return the id of the token that is served."""
+        access = live(self.keeper.session, clock.boot())
+        return None if access is None else access.id
+
+
+class RunningFleet:
+    """Hosts, and their database."""
+
+    def __init__(self, directory: Path, url: str, policy: Policy, tasks: TaskGroup) -> None:
+        self.database = Database()
+        self.hosts: list[Host] = []
+        self._directory = directory
+        self._url = url
+        self._policy = policy
+        self._tasks = tasks
+
+    def profile(self, password: Path, name: str = "main", client_id: str = CLIENT_ID) -> Profile:
+        return Profile(
+            name=name,
+            environment="custom",
+            identity=Identity(self._url, client_id, SCOPE, USERNAME),
+            api_url=self._url,
+            policy=self._policy,
+            password=PasswordFile(str(password)),
+        )
+
+    def add(self, *clients: str) -> Host:
+        """Start one more host, with a profile for each of these clients."""
+        name = f"host-{len(self.hosts)}"
+        directory = self._directory / name
+        directory.mkdir(mode=0o700)
+        password = directory / "password"
+        password.touch(mode=0o600)
+        password.write_text(PASSWORD)
+        accounts, alarm, passwords = (
+            Accounts(LedgerFile(directory / "ledger")),
+            Alarm(),
+            Passwords(),
+        )
+        store = MemoryStore(self.database)
+
+        async def keys() -> Keys:
+            await checkpoint()
+            return Keys((bytes(32),))
+
+        fleet = Fleet(name, store, keys, Parts(accounts, alarm, passwords))
+        manager = ServiceManager(NO_SERVICE.notify_socket, alarm)
+        sessions = StoredSessions(NO_SERVICE, manager, {}, shared=True)
+        tools = Tools(
+            Endpoint(),
+            accounts,
+            alarm,
+            sessions,
+            self._tasks,
+            Queue(self._tasks, alarm),
+            passwords,
+            fleet,
+        )
+        host = Host(name, store, fleet, accounts, tools, password, [])
+
+        def changed(keeper: Keeper, ended: LoginEnded | None) -> None:
+            assert keeper in host.keepers or not host.keepers
+            if ended is not None:
+                host.ended.append(ended)
+
+        for number, client in enumerate(clients or (CLIENT_ID,)):
+            profile = self.profile(password, f"p{number}", client)
+            host.keepers.append(Keeper(profile, Rights(), tools, changed))
+        self._tasks.start_soon(alarm.run)
+        self._tasks.start_soon(fleet.run)
+        self.hosts.append(host)
+        return host
+
+    async def agreed(self) -> str:
+        """Wait until all serve the same token, and return its id."""
+
+        def tokens() -> set[str | None]:
+            return {host.token for host in self.hosts}
+
+        await async_await_that(lambda: None not in tokens() and len(tokens()) == 1, tokens)
+        (token,) = tokens()
+        assert token is not None
+        return token
+
+
+@asynccontextmanager
+async def fleet_of(
+    count: int, directory: Path, url: str, policy: Policy | None = None
+) -> AsyncGenerator[RunningFleet]:
+    """Run a fleet."""
+    async with anyio.create_task_group() as tasks:
+        fleet = RunningFleet(directory, url, policy or Policy(), tasks)
+        for _ in range(count):
+            fleet.add()
+        try:
+            yield fleet
+        finally:
+            tasks.cancel_scope.cancel()

@@ -65,6 +65,10 @@ class MemoryStore:
         """This host doesn't reach it."""
         self.deaf = False
         """It is told nothing."""
+        self.slow: anyio.Event | None = None
+        """A write is answered only then."""
+        self.writing = anyio.Event()
+        """A write has begun that is slow."""
 
     async def connect(self) -> None:
         await self._exchange()
@@ -86,6 +90,9 @@ class MemoryStore:
         self._database.writes += 1
         for store in self._database.stores:
             store.tell(Tagged(key, tag))
+        if self.slow is not None:
+            self.writing.set()
+            await self.slow.wait()
         if self._database.losing:
             raise Unreached("the acknowledgement was lost")
         return Said(tag, data, self._clock(), before, clock.boot())
@@ -207,18 +214,25 @@ class RunningFleet:
         )
         host = Host(name, store, fleet, accounts, tools, password, [])
 
-        def changed(keeper: Keeper, ended: LoginEnded | None) -> None:
-            assert keeper in host.keepers or not host.keepers
-            if ended is not None:
-                host.ended.append(ended)
-
-        for number, client in enumerate(clients or (CLIENT_ID,)):
-            profile = self.profile(password, f"p{number}", client)
-            host.keepers.append(Keeper(profile, Rights(), tools, changed))
+        for client in clients or (CLIENT_ID,):
+            self.add_profile(host, client)
         self._tasks.start_soon(alarm.run)
         self._tasks.start_soon(fleet.run)
         self.hosts.append(host)
         return host
+
+    def add_profile(self, host: Host, client: str = CLIENT_ID) -> Keeper:
+        """Start one more profile of a host, as a reload does."""
+
+        def changed(keeper: Keeper, ended: LoginEnded | None) -> None:
+            del keeper
+            if ended is not None:
+                host.ended.append(ended)
+
+        profile = self.profile(host.password, f"p{len(host.keepers)}", client)
+        keeper = Keeper(profile, Rights(), host.tools, changed)
+        host.keepers.append(keeper)
+        return keeper
 
     async def agreed(self) -> str:
         """Wait until all serve the same token, and return its id."""

@@ -168,6 +168,8 @@ class Copy:
                 await self._read()
             self._adopt_after_jump()
             await self._make_fingerprints()
+            if not self._sure:
+                continue  # a part joined meanwhile, and has yet to adopt what is there
             written = draft.draft(self._known(), self.parts, self._ended)
             if written is None:
                 self._mirror()
@@ -229,6 +231,7 @@ class Copy:
             offset=self._host.offset,
             stamps=self._stamps,
             attempts=self._attempts,
+            mine=self._mine,
             announced=accounts.ledger(self.account).announced,
             has_ended=partial(self._has_ended, now),
             changed=self._changed,
@@ -351,10 +354,10 @@ class Copy:
             self._attempts.pop(flight.claim.id, None)
         for part in tuple(self.parts):
             shared = made.row.sessions.get(part.key)
-            if shared is not None and shared.stamp == made.row.tag:
+            if part in told:
                 part.rest_on(shared)
-                if part not in told:
-                    self._adopt(part)  # a claim had ended that its keeper waited for
+            else:  # a claim had ended that its keeper waited for, or it joined meanwhile
+                self._take_part(part, shared)
         for part, changes in made.told:
             part.told(changes)
         for claimed in made.claimed:

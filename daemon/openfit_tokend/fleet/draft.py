@@ -5,7 +5,7 @@ to say, and `Copy` goes on from there.
 """
 
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, assert_never, final
 
@@ -47,6 +47,8 @@ class Known:
     stamps: Stamps
     attempts: Mapping[bytes, Attempt]
     """Those of this host's logins under way, by their claims, in moments of this host."""
+    mine: Container[bytes]
+    """The claims of this host. A login whose claim is there, but not above, was never sent."""
     announced: float
     has_ended: Callable[[Claim], bool]
     changed: Event
@@ -56,22 +58,29 @@ class Known:
 def under_way(known: Known) -> dict[bytes, Attempt]:
     """Return the logins under way, by their claims, in moments of this host."""
     found: dict[bytes, Attempt] = {}
-    for shared in known.row.sessions.values():
-        claim = shared.claim
-        if claim is not None and claim.attempt is not None and not known.has_ended(claim):
-            sent = claim.attempt.sent - known.offset.middle
-            found[claim.id] = known.attempts.get(claim.id, replace(claim.attempt, sent=sent))
+    for claim, attempt in _logins(known.row):
+        if claim.id in known.attempts:
+            found[claim.id] = known.attempts[claim.id]
+        elif claim.id not in known.mine and not known.has_ended(claim):
+            found[claim.id] = replace(attempt, sent=attempt.sent - known.offset.middle)
     return found
 
 
 def ledger(known: Known) -> Ledger:
     """Return the row's ledger in moments of this host, without what is under way."""
     found = known.stamps.to_host(known.row.ledger, known.offset.middle, known.now)
-    for shared in known.row.sessions.values():
-        claim = shared.claim
-        if claim is not None and claim.attempt is not None and known.has_ended(claim):
-            found = lost(found, claim.attempt, known.now)
+    for claim, attempt in _logins(known.row):
+        if known.has_ended(claim):
+            found = lost(found, attempt, known.now)
     return found
+
+
+def _logins(row: Row) -> Iterator[tuple[Claim, Attempt]]:
+    """Return the claims of logins that weren't settled."""
+    for shared in row.sessions.values():
+        claim = shared.claim
+        if claim is not None and claim.attempt is not None and claim.id not in row.done:
+            yield claim, claim.attempt
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +135,7 @@ def draft(known: Known, parts: Iterable[Part], ended: list[Ended]) -> Draft | No
                     counted = replace(counted, announced=max(counted.announced, known.announced))
                     going[claim.id] = found.attempt
         if claim is not None or part.dirty:
+            counted = _replaced(sessions.get(part.key), going, counted, now)
             session = published(session, now) if claim is None else replace(session, wanted=False)
             sessions[part.key] = _shared(known, part, session, claim, tag)
             made.told.append((part, part.changes))
@@ -134,6 +144,18 @@ def draft(known: Known, parts: Iterable[Part], ended: list[Ended]) -> Draft | No
     stored = known.stamps.to_store(counted, known.offset.middle)
     made.row = Row(tag, row.salt, stored, sessions, done)
     return made
+
+
+def _replaced(
+    shared: Shared | None, going: dict[bytes, Attempt], counted: Ledger, now: float
+) -> Ledger:
+    """Return the ledger when something else takes the place of this: its login may be rejected yet.
+
+    It counts as lost until whoever sent it settles it.
+    """
+    claim = None if shared is None else shared.claim
+    attempt = None if claim is None else going.pop(claim.id, None)
+    return counted if attempt is None else lost(counted, attempt, now)
 
 
 def _without_ended(known: Known, tag: bytes) -> dict[bytes, Shared]:

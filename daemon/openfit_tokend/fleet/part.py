@@ -124,7 +124,8 @@ class Part:
             self.change()
         self._owner.stir()
         # A void refresh isn't given back to the server: others may live on the same family of tokens.
-        return not (flight.superseded and isinstance(flight.request, Refresh))
+        void = flight.superseded or self._has_left
+        return not (void and isinstance(flight.request, Refresh))
 
     def order_login(self) -> None:
         """Forget a logout that others don't know of yet."""

@@ -1,7 +1,9 @@
 """Several hosts with one session: real keepers and requests, over a store in memory."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import anyio
 import pytest
 
 from emulators import CLIENT_ID, RunningEmulator
@@ -219,3 +221,43 @@ async def test_logins_that_wait_for_another_take_no_turn_from_a_refresh(
         old = fleet.hosts[0].token
         refuse(fleet.hosts[0])
         await async_await_that(lambda: fleet.hosts[0].token != old)
+
+
+async def test_a_profile_that_comes_while_the_row_is_written_takes_the_session_that_is_there(
+    tmp_path: Path, emulator: RunningEmulator
+) -> None:
+    async with fleet_of(1, tmp_path, emulator.url) as fleet:
+        fleet.add_profile(fleet.hosts[0])
+        other = fleet.add()
+        await fleet.agreed()
+        await async_await_that(lambda: emulator.state().logins == 2)
+        other.store.slow = anyio.Event()
+
+        refuse(other)
+        await other.store.writing.wait()
+        late = fleet.add_profile(other)
+        other.store.slow.set()
+        await async_await_that(lambda: live(late.session, clock.boot()) is not None)
+
+    assert emulator.state().login_requests == 2
+
+
+async def test_a_refresh_for_an_identity_that_a_reload_took_away_is_not_given_back(
+    tmp_path: Path, emulator: RunningEmulator
+) -> None:
+    """Others hold the refresh tokens of the same family."""
+    async with fleet_of(1, tmp_path, emulator.url) as fleet:
+        await fleet.agreed()
+        emulator.fault("slow=0.5@refresh:1")
+        host = fleet.hosts[0]
+        refuse(host)
+        await async_await_that(lambda: emulator.state().refresh_requests == 1)
+
+        profile = host.keeper.profile
+        another = replace(profile.identity, scope="another")
+        host.keeper.reconfigure(replace(profile, identity=another), host.keeper.rights)
+        await async_await_that(lambda: host.tools.endpoint.under_way == 0)
+        await anyio.wait_all_tasks_blocked()  # by now it would be under way
+        await async_await_that(lambda: host.tools.endpoint.under_way == 0)
+
+    assert emulator.state().revocations == 0

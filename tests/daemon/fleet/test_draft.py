@@ -1,0 +1,142 @@
+"""What is written into a row, as far as a login may be rejected that nobody counts any more."""
+
+from dataclasses import dataclass, field, replace
+
+import pytest
+from anyio import Event
+
+from made import PROFILE, fresh, logging_in
+from openfit_tokend.core import events
+from openfit_tokend.core.budget import LATE, Attempt, Entry, Fingerprint
+from openfit_tokend.core.events import Kind
+from openfit_tokend.core.fleet import Claim, Row, Shared
+from openfit_tokend.core.session import Requesting, Session, logged_out_session
+from openfit_tokend.core.settings import Profile
+from openfit_tokend.fleet.clocks import Offset, Stamps
+from openfit_tokend.fleet.draft import Draft, Known, draft, ledger, under_way
+from openfit_tokend.fleet.part import Flight, Part
+
+NOW = 1000.0
+AHEAD = 5000.0
+KEY = b"k" * 32
+ONE = Fingerprint(1)
+CLAIM = Claim(b"c" * 16, "host-1", attempt=Attempt(900.0 + AHEAD, ONE))
+ATTEMPT = Attempt(900.0, ONE)
+LOST = (Entry(NOW + LATE, lost=ONE),)
+
+
+@dataclass
+class Nobody:
+    """A keeper and a copy that do nothing."""
+
+    session: Session
+    profile: Profile = PROFILE
+    stopping: bool = False
+    fed: list[events.Event] = field(default_factory=list[events.Event])
+
+    def feed(self, event: events.Event) -> None:
+        self.fed.append(event)
+
+    def stir(self) -> None:
+        pass
+
+    def settle(self, flight: Flight, kind: Kind | None) -> None:
+        pass
+
+    def left(self, part: Part) -> None:
+        pass
+
+
+def claimed(claim: Claim = CLAIM, *done: bytes) -> Row:
+    """Return a row with a login under way."""
+    assert isinstance(logging_in().doing, Requesting)
+    sessions = {KEY: Shared(logging_in(), claim, claim.by, b"t" * 16)}
+    return Row(b"t" * 16, b"s" * 16, sessions=sessions, done=done)
+
+
+def known(row: Row, *, mine: bool = False, sent: bool = False, over: bool = False) -> Known:
+    """Return what this host knows of a row; `over`: the claim's term is."""
+    offset = Offset(AHEAD, AHEAD, NOW)
+    return Known(
+        row=row,
+        member="host-2",
+        now=NOW,
+        offset=offset,
+        stamps=Stamps(),
+        attempts={CLAIM.id: ATTEMPT} if sent else {},
+        mine={CLAIM.id} if mine else {},
+        announced=0.0,
+        has_ended=lambda _claim: over,
+        changed=Event(),
+    )
+
+
+def part_of(session: Session) -> Part:
+    """Return a part of which others are to be told."""
+    keeper = Nobody(session)
+    part = Part(keeper, keeper, KEY)
+    part.change()
+    return part
+
+
+def logout(about: Known) -> Draft:
+    """Return the draft by which a logout takes the place of what the row holds."""
+    made = draft(about, [part_of(logged_out_session(NOW))], [])
+    assert made is not None
+    assert made.row.sessions[KEY].claim is None
+    return made
+
+
+def entries(made: Draft) -> tuple[Entry, ...]:
+    """Return the entries of a draft's ledger in moments of this host."""
+    return tuple(replace(each, at=each.at - AHEAD) for each in made.row.ledger.entries)
+
+
+@pytest.mark.parametrize("mine", [True, False], ids=["ours", "another's"])
+def test_a_login_whose_claim_gives_way_counts_as_lost(mine: bool) -> None:  # noqa: FBT001 -- a column of the table
+    assert entries(logout(known(claimed(), mine=mine, sent=mine))) == LOST
+
+
+def test_when_it_ends_after_all_what_was_counted_is_taken_back() -> None:
+    about = known(claimed(), mine=True, sent=True)
+    flight = Flight(1, logging_in().doing.request, CLAIM, ATTEMPT)  # type: ignore[union-attr]  # it has one
+    gone = known(logout(about).row, mine=True, sent=True)
+
+    made = draft(gone, [], [(flight, Kind.TRANSIENT)])
+
+    assert made is not None
+    assert entries(made) == ()
+
+
+def test_a_login_that_was_claimed_but_not_sent_costs_nothing() -> None:
+    """The answer to the claim's write was lost."""
+    about = known(claimed(), mine=True)
+
+    assert under_way(about) == {}
+    assert entries(logout(about)) == ()
+
+
+def test_a_settled_login_costs_nothing_more_though_its_claim_is_still_there() -> None:
+    """Its profile was removed meanwhile."""
+    about = known(claimed(CLAIM, CLAIM.id), over=True)
+
+    assert under_way(about) == {}
+    assert ledger(about).entries == ()
+
+
+def test_a_login_whose_claim_is_over_counts_as_lost_once() -> None:
+    about = known(claimed(), over=True)
+
+    assert ledger(about).entries == LOST
+    assert entries(logout(about)) == LOST
+
+
+def test_a_login_under_way_is_not_lost_by_what_other_profiles_write() -> None:
+    part = part_of(fresh())
+    part.key = b"o" * 32
+
+    made = draft(known(claimed()), [part], [])
+
+    assert made is not None
+    assert made.row.sessions[KEY] == claimed().sessions[KEY]
+    assert entries(made) == ()

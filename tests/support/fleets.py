@@ -8,11 +8,12 @@ async with fleet_of(3, tmp_path, emulator.url) as fleet:
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Final
 
 import anyio
-from anyio.abc import TaskGroup
+from anyio.abc import TaskGroup, TaskStatus
 from anyio.lowlevel import checkpoint
 
 from emulators import CLIENT_ID, PASSWORD, SCOPE, USERNAME
@@ -69,6 +70,9 @@ class MemoryStore:
         """A write is answered only then."""
         self.writing = anyio.Event()
         """A write has begun that is slow."""
+        self.gate = anyio.Event()
+        """Its exchanges wait for it."""
+        self.gate.set()
 
     async def connect(self) -> None:
         await self._exchange()
@@ -115,7 +119,7 @@ class MemoryStore:
         self._news = []
 
     def tell(self, news: Tagged) -> None:
-        if not (self.deaf or self.cut):
+        if not self.cut:
             self._news.append(news)
             self._woken.set()
 
@@ -125,6 +129,7 @@ class MemoryStore:
 
     async def _exchange(self) -> None:
         await checkpoint()
+        await self.gate.wait()
         self._judge()
 
     def _judge(self) -> None:
@@ -146,11 +151,19 @@ class Host:
     tools: Tools
     password: Path
     keepers: list[Keeper]
+    running: anyio.CancelScope
+    keys: tuple[bytes, ...] = (bytes(32),)
     ended: list[LoginEnded] = field(default_factory=list[LoginEnded])
 
     @property
     def keeper(self) -> Keeper:
         return self.keepers[0]
+
+    def kill(self) -> None:
+        """End it at once: nobody hears of what it had begun."""
+        self.store.cut = True
+        self.tools.endpoint.abandon()
+        self.running.cancel()
 
     @property
     def token(self) -> str | None:
@@ -169,20 +182,22 @@ class RunningFleet:
         self._url = url
         self._policy = policy
         self._tasks = tasks
+        self._numbers = count()
 
-    def profile(self, password: Path, name: str = "main", client_id: str = CLIENT_ID) -> Profile:
+    def profile(self, password: Path, name: str, username: str) -> Profile:
         return Profile(
             name=name,
             environment="custom",
-            identity=Identity(self._url, client_id, SCOPE, USERNAME),
+            identity=Identity(self._url, CLIENT_ID, SCOPE, username),
             api_url=self._url,
             policy=self._policy,
             password=PasswordFile(str(password)),
         )
 
-    def add(self, *clients: str) -> Host:
-        """Start one more host, with a profile for each of these clients."""
-        name = f"host-{len(self.hosts)}"
+    async def add(self, *usernames: str) -> Host:
+        """Start one more host, with a profile for each of these users, else one of the usual."""
+        tasks = await self._tasks.start(_run)
+        name = f"host-{next(self._numbers)}"
         directory = self._directory / name
         directory.mkdir(mode=0o700)
         password = directory / "password"
@@ -197,7 +212,7 @@ class RunningFleet:
 
         async def keys() -> Keys:
             await checkpoint()
-            return Keys((bytes(32),))
+            return Keys(host.keys)
 
         fleet = Fleet(name, store, keys, Parts(accounts, alarm, passwords))
         manager = ServiceManager(NO_SERVICE.notify_socket, alarm)
@@ -207,21 +222,21 @@ class RunningFleet:
             accounts,
             alarm,
             sessions,
-            self._tasks,
-            Queue(self._tasks, alarm),
+            tasks,
+            Queue(tasks, alarm),
             passwords,
             fleet,
         )
-        host = Host(name, store, fleet, accounts, tools, password, [])
+        host = Host(name, store, fleet, accounts, tools, password, [], tasks.cancel_scope)
 
-        for client in clients or (CLIENT_ID,):
-            self.add_profile(host, client)
-        self._tasks.start_soon(alarm.run)
-        self._tasks.start_soon(fleet.run)
+        for username in usernames or (USERNAME,):
+            self.add_profile(host, username)
+        tasks.start_soon(alarm.run)
+        tasks.start_soon(fleet.run)
         self.hosts.append(host)
         return host
 
-    def add_profile(self, host: Host, client: str = CLIENT_ID) -> Keeper:
+    def add_profile(self, host: Host, username: str = USERNAME) -> Keeper:
         """Start one more profile of a host, as a reload does."""
 
         def changed(keeper: Keeper, ended: LoginEnded | None) -> None:
@@ -229,7 +244,7 @@ class RunningFleet:
             if ended is not None:
                 host.ended.append(ended)
 
-        profile = self.profile(host.password, f"p{len(host.keepers)}", client)
+        profile = self.profile(host.password, f"p{len(host.keepers)}", username)
         keeper = Keeper(profile, Rights(), host.tools, changed)
         host.keepers.append(keeper)
         return keeper
@@ -246,16 +261,24 @@ class RunningFleet:
         return token
 
 
+async def _run(*, task_status: TaskStatus[TaskGroup]) -> None:
+    async with anyio.create_task_group() as tasks:
+        task_status.started(tasks)
+        await anyio.sleep_forever()
+
+
 @asynccontextmanager
 async def fleet_of(
-    count: int, directory: Path, url: str, policy: Policy | None = None
+    size: int, directory: Path, url: str, policy: Policy | None = None
 ) -> AsyncGenerator[RunningFleet]:
     """Run a fleet."""
     async with anyio.create_task_group() as tasks:
         fleet = RunningFleet(directory, url, policy or Policy(), tasks)
-        for _ in range(count):
-            fleet.add()
+        for _ in range(size):
+            await fleet.add()
         try:
             yield fleet
         finally:
+            for host in fleet.hosts:
+                host.tools.endpoint.abandon()
             tasks.cancel_scope.cancel()

@@ -158,6 +158,9 @@ class Fleet:
                         await self._pass()
                 except Unreached as failure:
                     self._lose(failure)
+                except Exception:  # noqa: BLE001 -- an internal error: live tokens are served on
+                    log.exception("internal_fault")
+                    self._lose(Unreached("internal error in the daemon"))
                 finally:
                     with anyio.CancelScope(shield=True):
                         await self.store.close()

@@ -191,10 +191,10 @@ class Keeper:
         accounts, account = self._tools.accounts, self.profile.account
         self.told = told_before(stored.session, now)
         self.last_success_at = stored.last_success_at
-        if stored.unwritten and stored.at > accounts.saved_at:
+        behind = stored.unwritten and stored.at > accounts.saved_at
+        gone = accounts.saved_at == -inf and is_rejected(stored.session)  # it had the rejection
+        if self.claims is None and (behind or gone):  # a fleet remembers what was rejected
             accounts.doubt(account)
-        elif accounts.saved_at == -inf and is_rejected(stored.session):
-            accounts.doubt(account)  # the ledger that had the rejection is gone
         self._mark()
         self.feed(Reconfigured(schedule=stored.policy != self.profile.policy))
         if self.session != stored.session:

@@ -1,18 +1,27 @@
 """Several hosts with one session: real keepers and requests, over a store in memory."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import anyio
 import pytest
 
-from emulators import CLIENT_ID, RunningEmulator
+from emulators import PASSWORD, USERNAME, RunningEmulator
 from fleets import Host, fleet_of
 from inside import async_await_that
 from openfit_token.errors import LoginRejected
 from openfit_tokend.core.events import NewTokenWanted
+from openfit_tokend.core.fleet import Claim
 from openfit_tokend.core.secret import Secret
-from openfit_tokend.core.session import Stopped, is_logged_out, last_error, live
+from openfit_tokend.core.session import (
+    Requesting,
+    Stopped,
+    degraded,
+    is_logged_out,
+    last_error,
+    live,
+)
 from openfit_tokend.host import clock
 from openfit_tokend.keeping.turns import MAX_REQUESTS
 
@@ -20,6 +29,11 @@ from openfit_tokend.keeping.turns import MAX_REQUESTS
 def refuse(host: Host) -> None:
     """Let a client of a host refuse its token."""
     host.keeper.feed(NewTokenWanted(host.token))
+
+
+def errors(host: Host) -> list[str]:
+    """Return what was told of logins that failed."""
+    return [ended.error.message for ended in host.ended if ended.error is not None]
 
 
 async def out(*hosts: Host) -> None:
@@ -42,7 +56,7 @@ async def test_a_host_that_comes_later_takes_the_session_that_is_there(
 ) -> None:
     async with fleet_of(1, tmp_path, emulator.url) as fleet:
         token = await fleet.agreed()
-        fleet.add()
+        await fleet.add()
 
         assert await fleet.agreed() == token
     assert emulator.state().token_requests == 1
@@ -66,7 +80,7 @@ async def test_two_profiles_of_an_account_log_in_one_after_the_other(
 ) -> None:
     async with fleet_of(0, tmp_path, emulator.url) as fleet:
         for _ in range(2):
-            fleet.add("openfit-emulator", "openfit-emulator")
+            await fleet.add(USERNAME, USERNAME)
 
         await async_await_that(
             lambda: all(live(k.session, clock.boot()) for host in fleet.hosts for k in host.keepers)
@@ -102,7 +116,7 @@ async def test_a_host_that_comes_later_stays_logged_out(
         await out(fleet.hosts[0])
         await async_await_that(lambda: emulator.state().revocations == 1)
 
-        await out(fleet.add())
+        await out(await fleet.add())
     assert emulator.state().login_requests == 1
 
 
@@ -118,12 +132,13 @@ async def test_a_logout_that_the_store_does_not_hear_of_is_told_to_the_operator(
 
         first.keeper.order_logout(told.append)
         await async_await_that(lambda: told == [False])
-        assert second.token is not None
         assert emulator.state().revocations == 0
+        second.keeper.order_login(None)  # others go on meanwhile
+        await async_await_that(lambda: emulator.state().logins == 2)
 
         first.store.cut = False
         await out(second)
-        await async_await_that(lambda: emulator.state().revocations == 1)
+        await async_await_that(lambda: emulator.state().revocations == 2)  # the new login's, too
 
 
 async def test_a_login_that_was_ordered_is_answered_with_its_outcome(
@@ -154,9 +169,9 @@ async def test_no_password_is_sent_again_that_any_host_sent_before(
         await async_await_that(
             lambda: all(isinstance(host.keeper.session.doing, Stopped) for host in fleet.hosts)
         )
-        errors = {error.kind for host in fleet.hosts if (error := last_error(host.keeper.session))}
+        kinds = {error.kind for host in fleet.hosts if (error := last_error(host.keeper.session))}
 
-    assert errors == {LoginRejected}
+    assert kinds == {LoginRejected}
     assert emulator.state().logins_rejected == 1
 
 
@@ -186,13 +201,15 @@ async def test_a_store_that_is_away_costs_no_login_and_live_tokens_are_served(
         fleet.database.down = True
         for host in fleet.hosts:
             host.store.disturb()
-            refuse(host)
-        await async_await_that(lambda: all(host.fleet.problem is not None for host in fleet.hosts))
+            host.keeper.order_login(None)
+        told = "the fleet's store can't be reached: it is down"
+        await async_await_that(lambda: all(told in errors(host) for host in fleet.hosts))
         assert await fleet.agreed() == token
 
         fleet.database.down = False
         await async_await_that(lambda: all(host.fleet.problem is None for host in fleet.hosts))
         assert await fleet.agreed() == token
+        assert {last_error(host.keeper.session) for host in fleet.hosts} == {None}
     assert emulator.state().token_requests == 1
 
 
@@ -212,15 +229,79 @@ async def test_a_claim_whose_acknowledgement_was_lost_is_taken_back(
 async def test_logins_that_wait_for_another_take_no_turn_from_a_refresh(
     tmp_path: Path, emulator: RunningEmulator
 ) -> None:
-    async with fleet_of(1, tmp_path, emulator.url) as fleet:
+    others = ["other@example.org"] * (MAX_REQUESTS + 1)
+    async with fleet_of(0, tmp_path, emulator.url) as fleet:
+        emulator.fault("hang@login:2")
+        host = await fleet.add(USERNAME, *others)
+        await async_await_that(lambda: emulator.state().login_requests == 2)
         await fleet.agreed()
-        emulator.fault("hang@login:1")
-        fleet.add(*[CLIENT_ID] * (MAX_REQUESTS + 1))
-        await async_await_that(lambda: emulator.state().login_requests > 1)
 
-        old = fleet.hosts[0].token
+        old = host.token
+        refuse(host)
+        await async_await_that(lambda: host.token not in {None, old})
+        assert emulator.state().login_requests == 2
+
+
+# A host that is gone in the middle of a request
+
+
+@pytest.fixture
+def short_term(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let claims end after a second, and lost logins count at once."""
+    monkeypatch.setattr("openfit_tokend.fleet.draft.Claim", partial(Claim, term=1.0))
+    monkeypatch.setattr("openfit_tokend.core.fleet.LATE", 0.0)
+
+
+@pytest.mark.usefixtures("short_term")
+async def test_the_others_go_on_when_its_claims_term_has_passed(
+    tmp_path: Path, emulator: RunningEmulator
+) -> None:
+    emulator.fault("hang@login:1")
+    async with fleet_of(1, tmp_path, emulator.url) as fleet:
+        await async_await_that(lambda: emulator.state().login_requests == 1)
+        gone = fleet.hosts.pop()
+        for _ in range(3):
+            await fleet.add()
+        gone.kill()
+
+        await fleet.agreed()
+        ledger = fleet.hosts[0].accounts.ledger(fleet.hosts[0].keeper.profile.account)
+
+    assert emulator.state().login_requests == 2
+    assert ledger.entries == ()  # the lost login had the password that was accepted since
+
+
+@pytest.mark.usefixtures("short_term")
+async def test_a_login_that_nobody_heard_of_counts_as_lost(
+    tmp_path: Path, emulator: RunningEmulator
+) -> None:
+    emulator.set_password("another horse")
+    emulator.fault("hang@login:1")
+    async with fleet_of(1, tmp_path, emulator.url) as fleet:
+        await async_await_that(lambda: emulator.state().login_requests == 1)
+        gone = fleet.hosts.pop()
+        host = await fleet.add()
+        gone.kill()
+
+        await async_await_that(lambda: isinstance(host.keeper.session.doing, Stopped))
+        ledger = host.accounts.ledger(host.keeper.profile.account)
+
+    assert [entry.clear for entry in ledger.entries] == [False, True]
+
+
+@pytest.mark.usefixtures("short_term")
+async def test_all_hosts_go_on_when_one_of_them_took_over(
+    tmp_path: Path, emulator: RunningEmulator
+) -> None:
+    async with fleet_of(4, tmp_path, emulator.url) as fleet:
+        old = await fleet.agreed()
+        emulator.fault("hang@refresh:1")
         refuse(fleet.hosts[0])
-        await async_await_that(lambda: fleet.hosts[0].token != old)
+        await async_await_that(lambda: emulator.state().refresh_requests == 1)
+        fleet.hosts.pop(0).kill()
+
+        await async_await_that(lambda: all(host.token not in {None, old} for host in fleet.hosts))
+        assert not any(isinstance(host.keeper.session.doing, Requesting) for host in fleet.hosts)
 
 
 async def test_a_profile_that_comes_while_the_row_is_written_takes_the_session_that_is_there(
@@ -228,7 +309,7 @@ async def test_a_profile_that_comes_while_the_row_is_written_takes_the_session_t
 ) -> None:
     async with fleet_of(1, tmp_path, emulator.url) as fleet:
         fleet.add_profile(fleet.hosts[0])
-        other = fleet.add()
+        other = await fleet.add()
         await fleet.agreed()
         await async_await_that(lambda: emulator.state().logins == 2)
         other.store.slow = anyio.Event()
@@ -261,3 +342,81 @@ async def test_a_refresh_for_an_identity_that_a_reload_took_away_is_not_given_ba
         await async_await_that(lambda: host.tools.endpoint.under_way == 0)
 
     assert emulator.state().revocations == 0
+
+
+# What is an operator's
+
+
+async def test_a_password_that_was_given_is_kept_while_another_host_asks(
+    tmp_path: Path, emulator: RunningEmulator
+) -> None:
+    async with fleet_of(2, tmp_path, emulator.url) as fleet:
+        await fleet.agreed()
+        first, second = fleet.hosts
+        second.password.write_text("wrong horse")
+        second.store.gate = anyio.Event()
+        before = fleet.database.writes
+        second.keeper.order_login(Secret(PASSWORD))
+        first.keeper.order_login(None)
+        await async_await_that(lambda: fleet.database.writes == before + 2)  # claimed, and brought
+
+        second.store.gate.set()
+        await async_await_that(lambda: emulator.state().logins == 3)
+        await fleet.agreed()
+
+    assert emulator.state().logins_rejected == 0
+
+
+# What isn't the others' business
+
+
+async def test_a_secret_that_one_host_lacks_is_written_nowhere(
+    tmp_path: Path, emulator: RunningEmulator
+) -> None:
+    async with fleet_of(0, tmp_path, emulator.url) as fleet:
+        host = await fleet.add()
+        host.password.unlink()
+        await async_await_that(lambda: last_error(host.keeper.session) is not None)
+
+        assert fleet.database.writes == 0
+        await fleet.add()
+        await fleet.agreed()
+
+
+async def test_nothing_of_a_session_is_in_clear_in_the_store(
+    tmp_path: Path, emulator: RunningEmulator
+) -> None:
+    async with fleet_of(2, tmp_path, emulator.url) as fleet:
+        await fleet.agreed()
+        (access,) = {live(host.keeper.session, clock.boot()) for host in fleet.hosts[:1]}
+        refresh = fleet.hosts[0].keeper.session.refresh
+        assert access is not None
+        assert refresh is not None
+        ((key, (tag, data)),) = fleet.database.rows.items()
+
+    secrets = (access.value.reveal, refresh.value.reveal, PASSWORD, USERNAME, emulator.url)
+    assert not [each for each in secrets if each.encode() in key.encode() + tag + data]
+
+
+async def test_a_row_that_another_key_sealed_is_neither_used_nor_written_over(
+    tmp_path: Path, emulator: RunningEmulator, warnings: pytest.LogCaptureFixture
+) -> None:
+    async with fleet_of(1, tmp_path, emulator.url) as fleet:
+        other = await fleet.add()
+        token = await fleet.agreed()
+        other.keys = (bytes([1]) * 32,)
+        other.fleet.reload()
+        other.store.cut = True
+        await async_await_that(lambda: other.fleet.problem is not None)
+        other.store.cut = False
+        rows = dict(fleet.database.rows)
+
+        await async_await_that(lambda: "fleet_row_unreadable" in warnings.text)
+        refuse(other)
+        await async_await_that(lambda: last_error(other.keeper.session) is not None)
+
+        assert fleet.database.rows == rows
+        assert (other.token, fleet.hosts[0].token) == (token, token)
+        other.keys = (bytes(32),)
+        other.fleet.reload()
+        await async_await_that(lambda: degraded(other.keeper.session, clock.boot()) is None)

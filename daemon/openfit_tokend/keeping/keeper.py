@@ -173,6 +173,8 @@ class Keeper:
     def _take(self, event: Event, sender: Profile) -> None:
         before = self.session
         self.session, effects = step(before, event, clock.moment(), self.profile.policy)
+        if not _login_to_come(self.session):
+            self._password = None  # the login that it was given for was no longer needed
         if self.session != before:
             self._set_timer(wake_at(self.session))
             self.handout = NONE
@@ -340,8 +342,6 @@ class Keeper:
                 self._record.request_ended(request, event)
             if claims is None or claims.ended(number, event):
                 self.feed(event, sender)
-            if not _login_to_come(self.session):
-                self._password = None  # the login that it was given for was no longer needed
             await self._tools.accounts.write()
 
     async def _answer_to(

@@ -420,3 +420,24 @@ async def test_a_row_that_another_key_sealed_is_neither_used_nor_written_over(
         other.keys = (bytes(32),)
         other.fleet.reload()
         await async_await_that(lambda: degraded(other.keeper.session, clock.boot()) is None)
+
+
+async def test_a_password_given_for_a_login_that_another_host_did_is_not_kept(
+    tmp_path: Path, emulator: RunningEmulator
+) -> None:
+    async with fleet_of(0, tmp_path, emulator.url) as fleet:
+        emulator.fault("slow=0.5@login:1")
+        first = await fleet.add()
+        await async_await_that(lambda: emulator.state().login_requests == 1)
+        second = await fleet.add()
+        await async_await_that(lambda: isinstance(second.keeper.session.doing, Requesting))
+        second.keeper.order_login(Secret("a wrong horse"))
+        old = await fleet.agreed()
+
+        emulator.revoke_refresh()
+        first.store.cut = True
+        refuse(second)
+        await async_await_that(lambda: second.token not in {None, old})
+
+    state = emulator.state()
+    assert (state.logins, state.logins_rejected) == (2, 0)

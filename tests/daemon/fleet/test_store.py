@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Awaitable
+from contextlib import suppress
 
 import anyio
 import pytest
@@ -274,6 +275,20 @@ async def test_a_server_that_ended_is_reached_again_with_all_it_was_told(
         assert await row(store) == (A, DATA)
         await store.write(KEY, A, B, DATA)
         assert await heard(store, Tagged(KEY, B))
+
+
+async def test_a_store_that_an_administrator_disconnected_is_used_again(
+    own: StoreServer, table: str
+) -> None:
+    async with connected(own, table) as store:
+        await store.write(KEY, None, A, DATA)
+        own.end_connections()
+
+        with suppress(Unreached):
+            await store.read(KEY)
+        await store.connect()
+
+        assert await row(store) == (A, DATA)
 
 
 async def test_a_cancelled_exchange_leaves_nothing_behind(server: StoreServer, table: str) -> None:

@@ -75,6 +75,15 @@ class EtcdServer(StoreServer):
         self._post("auth/user/add", name=USER, password=PASSWORD)
         self._post("auth/role/add", name=USER)
         self._post("auth/user/grant", user=USER, role=USER)
+        self._enable()
+
+    def end_connections(self) -> None:
+        """Make clients begin anew: it forgets their tokens."""
+        self._post("auth/disable")
+        self._enable()
+
+    def _enable(self) -> None:
+        self._token = ""
         self._post("auth/enable")
         self._token = str(self._post("auth/authenticate", name="root", password=_ROOT)["token"])
 
@@ -111,9 +120,9 @@ class EtcdServer(StoreServer):
         """Return its name in the cluster."""
         return self.directory.name
 
-    def url(self, table: str) -> str:
+    @property
+    def url(self) -> str:
         """Return the setting that names this server."""
-        del table  # another setting
         return f"etcd+http://{USER}@{self.host}"
 
     @property

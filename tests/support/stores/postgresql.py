@@ -27,7 +27,7 @@ _SETTINGS: Final = {
     "wal_sender_timeout": "2s",
     "max_wal_senders": "4",
     "hot_standby": "on",
-    "client_connection_check_interval": "200ms",  # an administrator's; a store undoes it for itself
+    "client_connection_check_interval": "200ms",  # a server that misses its client must not count a commit
 }
 _RULES: Final = f"""
 local all         all         trust
@@ -136,9 +136,14 @@ class PostgreSQLServer(StoreServer):
         )
         return PostgreSQL(place, read)
 
-    def url(self, table: str) -> str:
+    def end_connections(self) -> None:
+        """Make clients begin anew, as an administrator may."""
+        of_user = f"FROM pg_stat_activity WHERE usename = '{USER}'"
+        self.sql(f"SELECT pg_terminate_backend(pid) {of_user}")
+
+    @property
+    def url(self) -> str:
         """Return the setting that names this server."""
-        del table  # another setting
         return f"postgresql://{USER}@{self.host}/{DATABASE}"
 
     def kill(self) -> None:

@@ -55,8 +55,9 @@ class StoreServer(ABC):
     def make_table(self, table: str) -> None:
         """Let USER read and write rows there."""
 
+    @property
     @abstractmethod
-    def url(self, table: str) -> str:
+    def url(self) -> str:
         """Return the setting that names this server."""
 
     @abstractmethod
@@ -99,6 +100,10 @@ class StoreServer(ABC):
         """Let it go on."""
         for pid in self._pids():
             os.kill(pid, signal.SIGCONT)
+
+    @abstractmethod
+    def end_connections(self) -> None:
+        """Make clients begin anew, as an administrator may."""
 
     def content(self) -> bytes:
         """Return all that is in its files, its log included."""

@@ -32,12 +32,11 @@ class Etcd:
         self._prefixes = (self._tags, f"{place.table}/data/")
 
     async def connect(self) -> None:
-        """Find a member that answers, and watch there. The last one is tried again after the others."""
+        """Find a member that answers, and watch there."""
         await self.close()
         failures: list[Unreached] = []
         for host in self._hosts:
             self._gateway.host = host
-            self._hosts = (*self._hosts[1:], host)
             try:
                 with within(EXCHANGE / len(self._hosts)):
                     await self._all_tags()  # a watch that it refuses would end without a reason

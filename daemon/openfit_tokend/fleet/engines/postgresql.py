@@ -36,10 +36,6 @@ _BUNDLES: Final = (
 """Where systems have their certificate authorities in one file: libpq reads no directory."""
 
 _CLOCK: Final = "extract(epoch FROM clock_timestamp())::float8"
-_KEEP_WAITING: Final = """
-SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'client_connection_check_interval'
-"""
-"""Else a server that misses us ends a commit's wait for its standby, and counts it all the same."""
 
 
 @final
@@ -102,7 +98,6 @@ class PostgreSQL:
 
     async def _listening(self, host: Host, password: Secret | None, ca_file: str) -> Connection:
         connection = await Connection.make(self._place, host, password, ca_file)
-        await connection.ask(_KEEP_WAITING)
         await connection.ask(self._statements.listen)
         return connection
 

@@ -4,36 +4,24 @@ from typing import Final
 
 import pytest
 
-from stores.etcd import EtcdServer
-from stores.postgresql import PostgreSQLServer
+from stores.engines import ENGINES, prepared, running
 from stores.server import StoreServer
 
-ENGINES: Final[dict[str, type[EtcdServer | PostgreSQLServer]]] = {
-    "postgresql": PostgreSQLServer,
-    "etcd": EtcdServer,
-}
 _tables: Final = count(1)
 
 
 @pytest.fixture(scope="session", params=ENGINES)
 def shared_server(request: pytest.FixtureRequest) -> Iterator[StoreServer]:
     """A server that many tests use, each with its own table."""
-    server = ENGINES[request.param]()
-    try:
-        server.set_up()
+    with running(request.param) as server:
         yield server
-    finally:
-        server.remove()
 
 
 @pytest.fixture(params=ENGINES)
 def new_server(request: pytest.FixtureRequest) -> Iterator[StoreServer]:
     """A server of a test's own, which isn't set up yet."""
-    server = ENGINES[request.param]()
-    try:
+    with prepared(request.param) as server:
         yield server
-    finally:
-        server.remove()
 
 
 @pytest.fixture

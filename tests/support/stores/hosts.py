@@ -1,0 +1,91 @@
+"""A fleet of real daemons on one machine, each with a directory of its own."""
+
+from collections.abc import Callable, Generator, Iterable
+from contextlib import ExitStack, contextmanager
+from threading import Thread
+from typing import Final
+
+from daemons import RunningDaemon, prepared_daemon, profile
+from emulators import PASSWORD, RunningEmulator
+from stores.server import PASSWORD as STORE_PASSWORD
+from stores.server import StoreServer
+
+KEY: Final = "0123456789abcdef" * 4
+OTHER_KEY: Final = "fedcba9876543210" * 4
+
+_UNPACED: Final = """
+from openfit_tokend.core import schedule
+schedule.RECENT = 1.0
+"""
+"""For a daemon: it replaces a token that is refused a second after the last, and not ten."""
+
+
+class Hosts:
+    """The daemons of a fleet, none of which is started."""
+
+    def __init__(
+        self, stack: ExitStack, server: StoreServer, emulator: RunningEmulator, table: str
+    ) -> None:
+        self.all: list[RunningDaemon] = []
+        self._stack = stack
+        self._server = server
+        self._emulator = emulator
+        self._table = table
+
+    def add(self, count: int = 1, *, password: str = PASSWORD, key: str = KEY) -> None:
+        """Add daemons with this secret, and this key of the fleet."""
+        for _ in range(count):
+            number = len(self.all)
+            fleet = {
+                "store": self._server.url,
+                "store_password_file": "store.password",
+                "key_file": "fleet.key",
+                "member": f"host-{number}",
+                "table": self._table,
+            }
+            lines = "\n".join(f'{name} = "{value}"' for name, value in fleet.items())
+            daemon = self._stack.enter_context(
+                prepared_daemon(
+                    f"[fleet]\n{lines}\n", profile(self._emulator.url), password=password
+                )
+            )
+            for name, content in (("store.password", STORE_PASSWORD), ("fleet.key", f"{key}\n")):
+                path = daemon.directory / name
+                path.touch(mode=0o600)
+                path.write_text(content)
+            self.all.append(daemon)
+
+    def start(self, first: str = "", *, beginning_with: int = 0) -> None:
+        """Start all that there are, or all from one on, at once; `first` is what each does first."""
+        new = self.all[beginning_with:]
+        at_once(new, lambda daemon: daemon.start(first=_UNPACED + first))
+
+
+@contextmanager
+def hosts(
+    server: StoreServer, emulator: RunningEmulator, table: str, count: int = 0
+) -> Generator[Hosts]:
+    """Prepare a fleet whose daemons are killed at the end."""
+    with ExitStack() as stack:
+        prepared = Hosts(stack, server, emulator, table)
+        prepared.add(count)
+        yield prepared
+
+
+def at_once(daemons: Iterable[RunningDaemon], do: Callable[[RunningDaemon], object]) -> None:
+    """Do something with each of them, and wait for all; what fails fails the test."""
+    failures: list[BaseException] = []
+
+    def work(daemon: RunningDaemon) -> None:
+        try:
+            do(daemon)
+        except BaseException as failure:  # noqa: BLE001 -- raised below
+            failures.append(failure)
+
+    threads = [Thread(target=work, args=(daemon,)) for daemon in daemons]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]

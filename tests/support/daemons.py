@@ -220,6 +220,11 @@ class RunningDaemon:
 
         `without`: modules to be missing. `first`: what its process does before all else.
         """
+        self.begin(*options, without=without, first=first)
+        self.await_answers()
+
+    def begin(self, *options: str, without: tuple[str, ...] = (), first: str = "") -> None:
+        """Start the daemon, as `start` does, but don't wait."""
         program = ["-m", "openfit_tokend"]
         if without:
             first = f"import sys; sys.modules.update(dict.fromkeys({without!r}))"
@@ -234,6 +239,9 @@ class RunningDaemon:
                 stderr=log,
                 env=self.environment,
             )
+
+    def await_answers(self) -> None:
+        """Wait until its socket answers."""
         await_that(self._answers, self.log)
 
     def wire(self) -> Wire:

@@ -15,6 +15,7 @@ from daemons import RunningDaemon, await_that, profile, running_daemon
 from emulators import CLIENT_ID, PASSWORD, USERNAME, RunningEmulator, running_emulator
 from openfit_token import TokenError
 from openfit_token.errors import Unavailable
+from openfit_tokend.core.fleet import TERM
 from openfit_tokend.emulator.identity import Rules
 from openfit_tokend.fleet.store import Said, Store
 from openfit_tokend.host import clock
@@ -105,6 +106,10 @@ def await_one_token(fleet: Hosts, other_than: str = "") -> str:
     return found.pop()
 
 
+def await_refreshes(emulator: RunningEmulator, number: int) -> None:
+    await_that(lambda: emulator.state().refreshes >= number)
+
+
 def refuse_without_waiting(host: RunningDaemon, token: str) -> None:
     with suppress(TokenError):
         host.call("refuse", id=token, wait=0)
@@ -124,7 +129,7 @@ def test_twenty_that_start_together_log_in_once(fleet: Hosts, emulator: RunningE
     state = emulator.state()
     assert (state.login_requests, state.refresh_requests) == (1, 0)
     assert len({token_id(each) for each in fleet.all}) == 1
-    assert took < 30  # on a machine that does nothing else, less than half of it
+    assert took < TERM  # and 15 s where nothing else runs; a claim that is lost costs all of it
 
 
 def test_a_token_is_replaced_once_a_period_and_all_have_it_at_once(
@@ -139,8 +144,7 @@ def test_a_token_is_replaced_once_a_period_and_all_have_it_at_once(
         await_one_token(fleet)
         with watched(fleet.all) as seen:
             for number in range(1, periods + 1):
-                await_that(lambda number=number: emulator.state().refreshes >= number)  # type: ignore[misc]  # its default can't be inferred
-            await_one_token(fleet)
+                await_refreshes(emulator, number)
 
         state = emulator.state()
         assert (state.login_requests, state.max_concurrent) == (1, {USERNAME: 1})
@@ -285,8 +289,7 @@ def test_without_its_store_a_fleet_serves_what_lives_and_says_what_is_wrong(
         for each in fleet.all:
             refuse_without_waiting(each, old)
         for each in fleet.all:
-            await_that(lambda each=each: trouble(each) != "None", each.log)  # type: ignore[misc]  # its default can't be inferred
-            assert "the fleet's store can't be reached" in trouble(each)
+            await_trouble(each, "the fleet's store can't be reached")
             assert token_id(each, wait=0) == old
         assert emulator.state().token_requests == 1
         begun = clock.boot()
@@ -301,9 +304,9 @@ def test_without_its_store_a_fleet_serves_what_lives_and_says_what_is_wrong(
         assert took < 15  # on a machine that does nothing else, less than 10
 
 
-def trouble(daemon: RunningDaemon) -> str:
-    """Return what keeps a token that was refused from being replaced."""
-    return str(daemon.profile_status()["last_error"])
+def await_trouble(daemon: RunningDaemon, words: str) -> None:
+    """Wait until a daemon says with these words why it doesn't replace a token that was refused."""
+    await_that(lambda: words in str(daemon.profile_status()["last_error"]), daemon.log)
 
 
 def test_a_store_that_ends_in_a_refresh_is_told_of_its_outcome_when_it_is_back(

@@ -177,7 +177,9 @@ def parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="report everything wrong with the configuration")
     _add_config(check)
     _add_socket(check)
-    check.add_argument("--network", action="store_true", help="check the token servers too")
+    check.add_argument(
+        "--network", action="store_true", help="check the token servers, and a fleet's store, too"
+    )
     check.add_argument(
         "--login", action="store_true", help="really log in; a wrong password counts"
     )

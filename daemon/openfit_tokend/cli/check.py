@@ -24,7 +24,7 @@ from openfit_tokend.core.oauth import TOKEN_PATH, Failure
 from openfit_tokend.core.schedule import REQUEST_TIMEOUT
 from openfit_tokend.core.session import Login
 from openfit_tokend.core.settings import FleetSettings, Profile, Settings
-from openfit_tokend.host import clock
+from openfit_tokend.host import clock, package
 from openfit_tokend.keeping.endpoint import Endpoint, Order, Probe
 from openfit_tokend.serving.driver import ServingLoop
 from openfit_tokend.serving.listener import SocketUnusable, judge_place, who_is_kept_out
@@ -181,6 +181,8 @@ async def _check_profiles(  # noqa: PLR0913 -- one for each option
     if network:
         for profile in _one_each_server(settings):
             await _check_network(endpoint, profile, report)
+        if settings.fleet is not None:
+            await _check_store(passwords, settings.fleet, settings, report)
     if login:
         accounts = Accounts(LedgerFile(ledger_path(path)))
         for profile in settings.profiles.values():
@@ -211,6 +213,18 @@ async def _check_fleet(passwords: Passwords, fleet: FleetSettings, report: Repor
         report.say(fail("fleet", error.message, error.hint, os.EX_CONFIG))
     else:
         report.say(ok("fleet", f"has {_many(len(keys), 'key')}, not readable by others"))
+
+
+async def _check_store(
+    passwords: Passwords, fleet: FleetSettings, settings: Settings, report: Report
+) -> None:
+    try:
+        from openfit_tokend.cli.check_store import check_store  # noqa: PLC0415 -- few have a fleet
+
+        await check_store(passwords, fleet, settings.profiles.values(), report)
+    except ModuleNotFoundError as error:
+        text = f"Python's package {error.name} is missing"
+        report.say(fail("store", text, package.again("fleet-postgres"), os.EX_CONFIG))
 
 
 def _one_each_server(settings: Settings) -> list[Profile]:

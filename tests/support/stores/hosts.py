@@ -57,8 +57,10 @@ class Hosts:
 
     def start(self, first: str = "", *, beginning_with: int = 0) -> None:
         """Start all that there are, or all from one on, at once; `first` is what each does first."""
-        new = self.all[beginning_with:]
-        at_once(new, lambda daemon: daemon.start(first=_UNPACED + first))
+        for each in self.all[beginning_with:]:
+            each.begin(first=_UNPACED + first)
+        for each in self.all[beginning_with:]:
+            each.await_answers()
 
 
 @contextmanager

@@ -40,9 +40,11 @@ needs_root_to_look = pytest.mark.skipif(
 )
 
 
-def await_that(holds: Callable[[], bool], told: Callable[[], object] = str) -> None:
+def await_that(
+    holds: Callable[[], bool], told: Callable[[], object] = str, patience: float = PATIENCE
+) -> None:
     """Poll until it holds; fail with the current state if it never does."""
-    until = clock.boot() + PATIENCE
+    until = clock.boot() + patience
     while not holds():
         assert clock.boot() < until, told()
         sleep(_PAUSE)
@@ -240,9 +242,9 @@ class RunningDaemon:
                 env=self.environment,
             )
 
-    def await_answers(self) -> None:
+    def await_answers(self, patience: float = PATIENCE) -> None:
         """Wait until its socket answers."""
-        await_that(self._answers, self.log)
+        await_that(self._answers, self.log, patience)
 
     def wire(self) -> Wire:
         """Return a raw connection."""

@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 from threading import Thread
 from typing import Final
 
-from daemons import RunningDaemon, prepared_daemon, profile
+from daemons import PATIENCE, RunningDaemon, prepared_daemon, profile
 from emulators import PASSWORD, RunningEmulator
 from stores.server import PASSWORD as STORE_PASSWORD
 from stores.server import StoreServer
@@ -13,6 +13,8 @@ from stores.server import StoreServer
 KEY: Final = "0123456789abcdef" * 4
 OTHER_KEY: Final = "fedcba9876543210" * 4
 
+_START: Final = 3.0
+"""Seconds of all processors that the start of one may take where much else runs."""
 _UNPACED: Final = """
 from openfit_tokend.core import schedule
 schedule.RECENT = 1.0
@@ -60,7 +62,7 @@ class Hosts:
         for each in self.all[beginning_with:]:
             each.begin(first=_UNPACED + first)
         for each in self.all[beginning_with:]:
-            each.await_answers()
+            each.await_answers(PATIENCE + len(self.all) * _START)
 
 
 @contextmanager

@@ -495,7 +495,10 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one() -> None:
 
 
 def test_an_unknown_key_like_no_other_is_told_all_known_ones() -> None:
-    known = "admin_groups, default_profile, include, profiles, socket, socket_group, socket_mode"
+    known = (
+        "admin_groups, default_profile, http_socket, include, profiles, socket, socket_group,"
+        " socket_mode"
+    )
 
     assert top_faults(zzz=1) == [("zzz", f"unknown key; known here are {known}")]
 

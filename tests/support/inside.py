@@ -100,7 +100,9 @@ async def daemon_inside(
         patch.setenv("STATE_DIRECTORY", str(directory / "state"))
         listener = Listener(directory / "run" / "socket", 0o600, None)
         ledger = LedgerFile(ledger_path(config))
-        daemon = Daemon(config, config_file.load(config), listener, ledger, credential, service)
+        daemon = Daemon(
+            config, config_file.load(config), listener, ledger, credential, service=service
+        )
         inside = DaemonInside(daemon, directory, Clocks(patch))
         ended = anyio.Event()
 

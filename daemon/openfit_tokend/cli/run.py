@@ -55,7 +55,12 @@ def run(config: str | None, socket: str | None, level: str, form: str, terminal:
         listener = _listener(socket, settings, service)
         try:
             credential = _adopted(service.credentials)
-            return _serve(path, settings, listener, credential, service, terminal)
+            http = _http_listener(settings, service)
+            try:
+                return _serve(path, settings, listener, credential, http, service, terminal)
+            finally:
+                if http is not None:
+                    http.close()
         finally:
             listener.close()
     except SocketUnusable as error:
@@ -75,8 +80,32 @@ def _listener(
     if passed is None:
         place = socket_path(option, settings)
         return Listener(place, settings.socket_mode, settings.socket_group)
-    given = option or settings.socket
+    _warn_of_differences(passed, "socket", option or settings.socket, settings)
+    return passed
+
+
+def _http_listener(settings: Settings, service: Service) -> Listener | AdoptedListener | None:
+    """Return a listener on the HTTP socket that was passed, or is wanted; None: neither.
+
+    Raises:
+        SocketUnusable: it isn't possible.
+    """
+    passed = _adopted(service.http)
+    if passed is not None:
+        _warn_of_differences(passed, "http_socket", settings.http_socket, settings)
+        return passed
+    if settings.http_socket is None:
+        return None
+    place = Path(settings.http_socket)
+    return Listener(place, settings.socket_mode, settings.socket_group)
+
+
+def _warn_of_differences(
+    passed: AdoptedListener, key: str, given: str | None, settings: Settings
+) -> None:
+    """Log which settings the unit of a socket makes idle. `given`: where `key` wants it."""
     differences = passed.differences(
+        key,
         None if given is None else Path(given).absolute(),
         settings.socket_mode,
         settings.socket_group,
@@ -88,7 +117,6 @@ def _listener(
             keys=", ".join(differences),
             hint="the socket unit decides: change them there, or remove them",
         )
-    return passed
 
 
 def _adopted(passed: Sequence[Passed]) -> AdoptedListener | None:
@@ -104,6 +132,7 @@ def _serve(  # noqa: PLR0913, PLR0917 -- the parts that `run` has made
     settings: Settings,
     listener: Listener | AdoptedListener,
     credential: AdoptedListener | None,
+    http: Listener | AdoptedListener | None,
     service: Service,
     terminal: Terminal,
 ) -> int:
@@ -124,7 +153,7 @@ def _serve(  # noqa: PLR0913, PLR0917 -- the parts that `run` has made
         return os.EX_OSERR
     try:
         asked = None if credential is None else credential.socket
-        daemon = Daemon(path, settings, listener, ledger, asked, service, terminal)
+        daemon = Daemon(path, settings, listener, ledger, asked, http, service, terminal)
         anyio.run(
             _run_and_leave,
             daemon,

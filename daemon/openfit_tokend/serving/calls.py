@@ -12,12 +12,12 @@ from openfit_token._shared.protocol import (
     DEFAULT_WAIT,
     MAX_WAIT,
     PROTOCOL,
-    Encoded,
 )
 from openfit_token.errors import (
     BadRequest,
     Internal,
     NoSuchMethod,
+    Overloaded,
     Stopping,
     TokenError,
 )
@@ -37,7 +37,7 @@ from openfit_tokend.core.session import (
     state,
 )
 from openfit_tokend.core.settings import Profile
-from openfit_tokend.host import clock
+from openfit_tokend.host import clock, log
 from openfit_tokend.keeping.keeper import Keeper
 from openfit_tokend.serving import audit
 from openfit_tokend.serving.connection import Park
@@ -51,10 +51,15 @@ REFUSED: Final = "the last reload was refused: operators are told why"
 Params = Mapping[str, object]
 
 
+HandOut = Callable[[Keeper, AccessToken, float], object]
+"""How a dialect hands out a keeper's live token, at a moment."""
+
+
 class Backend(Protocol):
     """What the methods need to know of the daemon, beside its profiles."""
 
     socket_path: str
+    http_socket_path: str | None
     started_at: float
     """CLOCK_BOOTTIME."""
 
@@ -72,9 +77,10 @@ class Backend(Protocol):
 class Calls:
     """The methods of the protocol, by name."""
 
-    def __init__(self, backend: Backend, profiles: Profiles) -> None:
+    def __init__(self, backend: Backend, profiles: Profiles, hand_out: HandOut) -> None:
         self._backend = backend
         self._profiles = profiles
+        self._hand_out = hand_out
         self._audited = audit.is_detailed()  # then each token goes the long way, and is logged
         self._methods: dict[str, tuple[Callable[[Caller, Params], object], frozenset[str]]] = {
             "get_token": (self._get_token, frozenset({"profile", "min_ttl", "wait"})),
@@ -89,11 +95,16 @@ class Calls:
         }
 
     def call(self, caller: Caller, method: str, params: Params) -> object:
-        """Return a method's result, a Park, a Later or a Follow.
+        """Return a method's result, a Park, a Later or a Follow; or the error that is answered instead."""
+        try:
+            return self._call(caller, method, params)
+        except TokenError as error:
+            return error
+        except Exception:  # noqa: BLE001 -- an internal error: the caller is told, the daemon goes on
+            log.exception("internal_fault", method=method[:64])
+            return Internal("internal error in the daemon", "its log has the details")
 
-        Raises:
-            TokenError: what the caller is answered instead.
-        """
+    def _call(self, caller: Caller, method: str, params: Params) -> object:
         known = self._methods.get(method)
         if known is None:
             raise NoSuchMethod(
@@ -117,11 +128,11 @@ class Calls:
             return None
         return self._profiles.find_for_all(_text(params, "profile"))
 
-    def token(self, caller: Caller, keeper: Keeper, access: AccessToken, now: float) -> Encoded:
-        """Return the result that hands out a token, and count it."""
+    def token(self, caller: Caller, keeper: Keeper, access: AccessToken, now: float) -> object:
+        """Return the result that hands out a token."""
         if self._audited:
             audit.token_handed_out(caller, keeper.profile.name, access, now)
-        return Encoded(keeper.hand_out(access, now))
+        return self._hand_out(keeper, access, now)
 
     # The methods
 
@@ -167,7 +178,7 @@ class Calls:
         wait = _wait(params)
         keeper = self._operated(caller, "login", params)
         keeper.order_login(None if password is None else Secret(password))
-        return Park(keeper, login_call(keeper.session), clock.boot() + wait)
+        return _parked(caller, Park(keeper, login_call(keeper.session), clock.boot() + wait))
 
     def _logout(self, caller: Caller, params: Params) -> object:
         keeper = self._operated(caller, "logout", params)
@@ -204,6 +215,7 @@ class Calls:
             "pid": os.getpid(),
             "started_at": backend.started_at + clock.wall() - now,
             "socket": backend.socket_path,
+            "http_socket": backend.http_socket_path,
             "connections": backend.users.connections,
             "requests": backend.users.requests,
             # It names profiles and users: of others, too.
@@ -246,7 +258,7 @@ class Calls:
         now = clock.boot()
         match keeper.answer(call, deadline, now):
             case None:
-                return Park(keeper, call, deadline)
+                return _parked(caller, Park(keeper, call, deadline))
             case AccessToken() as access:
                 return self.token(caller, keeper, access, now)
             case error:
@@ -262,6 +274,15 @@ class Calls:
     def _judge_time(self) -> None:
         if self._profiles.stopping:
             raise stopping()
+
+
+def _parked(caller: Caller, park: Park) -> Park:
+    user = caller.user
+    if user.parked >= user.most:
+        raise Overloaded(
+            f"uid {user.uid} has {user.most} calls that wait", "wait for their answers first"
+        )
+    return park
 
 
 def stopping() -> Stopping:

@@ -15,8 +15,6 @@ from openfit_tokend.host.alarm import Entry
 from openfit_tokend.keeping.keeper import Keeper
 from openfit_tokend.serving.peers import Peer, User
 
-READ_SIZE: Final = 256
-"""Bytes read of one connection in one pass: some twenty requests, less than a millisecond's work."""
 MAX_DISCARDED: Final = 1024 * 1024
 """Bytes read for nothing behind rubbish: more than a socket holds."""
 BATCH: Final = 32 * 1024
@@ -53,6 +51,8 @@ class Dialect(Protocol):
     """Clients are read. Otherwise each is answered when it has come, and then closed."""
     most_owed: int
     """Answers that one connection may be owed; nothing more of it is answered while it is."""
+    read_size: int
+    """Bytes read of one connection in one pass: less than a millisecond's work."""
     farewell: float
     """Seconds in which its clients can take their last answers when the daemon ends."""
 
@@ -159,7 +159,7 @@ class Connection:
     def receive(self) -> bytes | None:
         """Return what was sent, b"" behind the last of it, or None for nothing yet."""
         try:
-            return self.sock.recv(READ_SIZE, _AT_ONCE)
+            return self.sock.recv(self.dialect.read_size, _AT_ONCE)
         except BlockingIOError:
             return None
 
@@ -173,7 +173,7 @@ class Connection:
 
     def discard(self) -> None:
         """Read what nobody wants: closing over it would reset the connection under the last answer."""
-        for _ in range(MAX_DISCARDED // READ_SIZE):
+        for _ in range(MAX_DISCARDED // self.dialect.read_size):
             if not self.receive():
                 return
 

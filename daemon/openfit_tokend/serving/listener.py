@@ -119,14 +119,19 @@ class AdoptedListener:
         """Stop listening here. A second time it does nothing."""
         self.socket.close()
 
-    def differences(self, path: Path | None, mode: int | None, group: str | None) -> list[str]:
-        """Name the settings that say something else of the socket than its unit; None: none is."""
+    def differences(
+        self, key: str, path: Path | None, mode: int | None, group: str | None
+    ) -> list[str]:
+        """Name the settings that say something else of the socket than its unit; None: none is.
+
+        `key`: the one that says its path.
+        """
         try:
             status = self.path.stat()
         except OSError:  # its name is gone: the watchdog says so, and what to do
             return []
         given = {
-            "socket": path is not None and path != self.path,
+            key: path is not None and path != self.path,
             "socket_mode": mode is not None and mode != stat.S_IMODE(status.st_mode),
             "socket_group": group is not None and group != group_name(status.st_gid),
         }

@@ -9,8 +9,8 @@ Nothing here knows what the bytes mean, either: that is the dialect's of the lis
 limits that clients meet hold for all dialects alike.
 
 A client hurts only itself. It is not read while an answer to it can't be sent whole, or while it is
-owed as many answers as it may be; one pass reads no more than READ_SIZE of it, and queues requests
-once they have taken PASS_TIME, so that a flood leaves time for others.
+owed as many answers as it may be; one pass reads no more than the dialect's `read_size` of it, and
+queues requests once they have taken PASS_TIME, so that a flood leaves time for others.
 """
 
 import errno
@@ -287,7 +287,7 @@ class Server:
     #
     # 1. A client connects. `_accept` takes the connection; `_welcome` asks the kernel who it is, counts
     #    it to its user, and refuses it if that is one too many.
-    # 2. `_handle` reads READ_SIZE bytes of what the client has sent.
+    # 2. `_handle` reads `read_size` bytes of what the client has sent.
     # 3. If the dialect has prepared the answer to just these bytes, that is sent, and this is all: the
     #    short way. Nothing is decoded.
     # 4. If not, the dialect makes requests of the bytes, does what they ask, and adds the answers to

@@ -24,6 +24,7 @@ class Lines:
 
     hears = True
     most_owed = 1
+    read_size = 256
     farewell = 0.2
 
     def __init__(self, server: Server) -> None:

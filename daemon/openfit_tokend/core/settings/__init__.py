@@ -132,6 +132,7 @@ class Settings:
     socket: str | None = None
     socket_mode: int | None = None
     socket_group: str | None = None
+    http_socket: str | None = None
     admin_groups: tuple[str, ...] = ()
     rights: Rights = field(default_factory=Rights)
     # Not compared: it depends on the machine, not on the files.

@@ -195,7 +195,7 @@ class Rpc:
         except Malformed as error:
             raise Malformed(str(error), msgid) from error
         result = self._calls.call(connection, method, given)
-        if whole is not None and isinstance(result, Encoded):
+        if whole is not None and not isinstance(result, TokenError):
             keeper = self._calls.plain(method, given)
             if keeper is not None:
                 self._remember(whole, keeper)

@@ -5,8 +5,7 @@ drives it calls it instead of waiting itself; nothing here knows which event loo
 request touches nothing but memory: recv, decode, one call, encode, send, and no await in between.
 A *turn* is one call of `turn`; a *pass* is one poll of the epoll, and what that brought.
 
-Nothing here knows what the bytes mean, either: that is the dialect's of the listening socket. All
-limits that clients meet hold for all dialects alike.
+What the bytes mean is the dialect's of the listening socket. Limits are the same for all dialects.
 
 A client hurts only itself. It is not read while an answer to it can't be sent whole, or while it is
 owed as many answers as it may be; one pass reads no more than the dialect's `read_size` of it, and
@@ -196,6 +195,7 @@ class Server:
         if self.flush(connection):
             with suppress(OSError):
                 connection.discard()
+        self._settle(connection)
 
     def drop(self, connection: Connection) -> None:
         """Close a connection, and forget what it is owed."""

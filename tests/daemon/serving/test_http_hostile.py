@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daemons import RunningDaemon, profile
+from daemons import RunningDaemon, needs_root, profile
 from emulators import RunningEmulator, running_emulator
+from fuzz.http import HttpAttack
 from http_wire import HttpAnswer, HttpWire, http_daemon, http_request, wire_of
 from inside import daemon_inside
 from openfit_tokend.keeping import handout
@@ -244,3 +245,15 @@ def test_who_has_too_many_connections_is_told_503(emulator: RunningEmulator) -> 
             answered = wire.answer()
             assert (answered.status, answered.json["code"]) == (503, "OVERLOADED")
             assert wire.is_closed()
+
+
+@needs_root
+def test_ten_thousand_mutated_requests_leave_it_as_it_was(emulator: RunningEmulator) -> None:
+    """`python -m fuzz --http` sends millions."""
+    with http_daemon(profile(emulator.url), mode="0666") as daemon:
+        daemon.directory.chmod(0o711)
+        attack = HttpAttack(daemon, seed=7)
+
+        attack.run(10_000)
+
+        attack.judge()

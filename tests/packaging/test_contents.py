@@ -21,6 +21,7 @@ BESIDE_CODE = {
     "openfit_tokend/demo/script.sh",
     "openfit_tokend/systemd/config.toml.example",
     "openfit_tokend/systemd/system/openfit-tokend-credential.socket",
+    "openfit_tokend/systemd/system/openfit-tokend-http.socket",
     "openfit_tokend/systemd/system/openfit-tokend.service",
     "openfit_tokend/systemd/system/openfit-tokend.socket",
     "openfit_tokend/systemd/sysusers.d/openfit-tokend.conf",

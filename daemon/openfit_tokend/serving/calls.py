@@ -177,8 +177,9 @@ class Calls:
             raise BadRequest(f"the password {fault[0]}", "nothing was sent")
         wait = _wait(params)
         keeper = self._operated(caller, "login", params)
+        _judge_room(caller)  # before it is ordered: who is refused mustn't have spent a login
         keeper.order_login(None if password is None else Secret(password))
-        return _parked(caller, Park(keeper, login_call(keeper.session), clock.boot() + wait))
+        return Park(keeper, login_call(keeper.session), clock.boot() + wait)
 
     def _logout(self, caller: Caller, params: Params) -> object:
         keeper = self._operated(caller, "logout", params)
@@ -258,7 +259,8 @@ class Calls:
         now = clock.boot()
         match keeper.answer(call, deadline, now):
             case None:
-                return _parked(caller, Park(keeper, call, deadline))
+                _judge_room(caller)
+                return Park(keeper, call, deadline)
             case AccessToken() as access:
                 return self.token(caller, keeper, access, now)
             case error:
@@ -276,13 +278,17 @@ class Calls:
             raise stopping()
 
 
-def _parked(caller: Caller, park: Park) -> Park:
+def _judge_room(caller: Caller) -> None:
+    """Return if another call of a user may wait.
+
+    Raises:
+        Overloaded: so many wait already.
+    """
     user = caller.user
     if user.parked >= user.most:
         raise Overloaded(
             f"uid {user.uid} has {user.most} calls that wait", "wait for their answers first"
         )
-    return park
 
 
 def stopping() -> Stopping:

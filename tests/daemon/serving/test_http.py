@@ -2,12 +2,14 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from email.utils import parsedate_to_datetime
 from hashlib import sha256
+from typing import cast
 
 import pytest
-from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from prometheus_client import Metric
+from prometheus_client.openmetrics import parser
 
 from daemons import (
     NOBODY,
@@ -209,7 +211,8 @@ def test_status_is_that_of_the_other_socket(daemon: RunningDaemon, wire: HttpWir
 def test_metrics_are_open_metrics(wire: HttpWire) -> None:
     answer = wire.ask("GET", "/metrics")
 
-    parsed = text_string_to_metric_families(answer.body.decode())  # type: ignore[no-untyped-call] # it has no types
+    read = cast("Callable[[str], Iterable[Metric]]", parser.text_string_to_metric_families)  # pyright: ignore[reportUnknownMemberType] -- untyped
+    parsed = read(answer.body.decode())
     families = {each.name for each in parsed}
     assert answer.fields["content-type"].startswith("application/openmetrics-text; version=1.0.0")
     assert {"openfit_tokend_build_info", "openfit_token_served"} <= families

@@ -121,7 +121,7 @@ class Connection:
 
     __slots__ = (
         "closed", "dialect", "ended", "follows", "has_more", "held", "outgoing", "owed", "peer",
-        "queued", "rest", "share", "sock", "unread", "user", "watched",
+        "queued", "read_size", "rest", "share", "sock", "unread", "user", "watched",
     )  # fmt: skip
 
     def __init__(self, sock: socket, peer: Peer, user: User, dialect: Dialect) -> None:
@@ -129,6 +129,7 @@ class Connection:
         self.peer = peer
         self.user = user
         self.dialect = dialect
+        self.read_size = dialect.read_size  # looked up for each request
         self.rest: object = None  # what the dialect keeps of what was read and isn't answered yet
         self.outgoing = b""
         self.unread = 0  # what of it `user.unread` counts
@@ -159,7 +160,7 @@ class Connection:
     def receive(self) -> bytes | None:
         """Return what was sent, b"" behind the last of it, or None for nothing yet."""
         try:
-            return self.sock.recv(self.dialect.read_size, _AT_ONCE)
+            return self.sock.recv(self.read_size, _AT_ONCE)
         except BlockingIOError:
             return None
 
@@ -173,7 +174,7 @@ class Connection:
 
     def discard(self) -> None:
         """Read what nobody wants: closing over it would reset the connection under the last answer."""
-        for _ in range(MAX_DISCARDED // self.dialect.read_size):
+        for _ in range(MAX_DISCARDED // self.read_size):
             if not self.receive():
                 return
 

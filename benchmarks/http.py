@@ -1,6 +1,8 @@
-"""What must hold for the HTTP face: forward-auth beside the other socket, and beside nginx."""
+"""What must hold for the HTTP face: forward-auth beside the other socket and nginx, and its crowds."""
 
+import os
 import shutil
+import socket
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -10,10 +12,14 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from benchmarks.bars import Bar, judge
-from benchmarks.measure import Loads, Server, pin, ratio
+from benchmarks.hostile import FLOODS, GREEDY, SLOW, harm
+from benchmarks.measure import CROWD, Loads, Server, memory, pin, ratio
 from benchmarks.places import daemon, first_answer, issuer, running
+from benchmarks.probes import Bystander
 from benchmarks.table import Effort, prepare
 
+HALVES: Final = CROWD - SLOW - GREEDY - FLOODS - 100
+"""Connections that send half a request."""
 REQUEST: Final = b"GET /v1/auth HTTP/1.1\r\nHost: localhost\r\n\r\n"
 _NGINX: Final = """\
 daemon off;
@@ -38,7 +44,7 @@ http {{
 
 
 def measure(effort: Effort) -> None:
-    """Print which bars hold."""
+    """Print the figures, and which bars hold."""
     with ExitStack() as stack:
         means = prepare(stack)
         url, _ = stack.enter_context(issuer())
@@ -52,6 +58,11 @@ def measure(effort: Effort) -> None:
         else:
             print("Left out: nginx, which isn't installed.")
         cpu = _rounds(means.loads, servers, effort)
+        bystander = Bystander(means.loads, rpc, effort)
+        before = memory(rpc.pids)
+        with harm(means.loads, http), _halves(http):
+            beside = [bystander.p99() for _ in range(effort.rounds)]
+        grown = (memory(rpc.pids) - before) / 1024
     ours, rows = cpu[http.name], [f"| {name} | {median(each):.2f} |" for name, each in cpu.items()]
     print("| kept: one request after the other | CPU µs |\n|---|---|", *rows, "", sep="\n")
     bars = [
@@ -64,7 +75,24 @@ def measure(effort: Effort) -> None:
     if len(servers) > 2:
         times = ratio(ours, cpu[servers[-1].name])
         bars.append(Bar("forward-auth: CPU a request, times nginx's static answer", times, 2))
+    crowd = f"{SLOW:,} slow, {HALVES:,} half, {GREEDY} that never read, {FLOODS} floods, all HTTP"
+    bars += [
+        Bar(f"{crowd}: a client of the other socket, p99, ms", median(beside), 20),
+        Bar("the same: its worst p99, ms", max(beside), 20),
+        Bar("the same: MiB of growth", grown, 30),
+    ]
     judge(bars)
+
+
+@contextmanager
+def _halves(server: Server) -> Generator[None]:
+    """Connect, and send half of a request."""
+    with ExitStack() as stack:
+        for _ in range(HALVES):
+            sock = stack.enter_context(socket.socket(socket.AF_UNIX))
+            sock.connect(os.fspath(server.path))
+            sock.sendall(server.request[:-2])
+        yield
 
 
 def _rounds(loads: Loads, servers: list[Server], effort: Effort) -> dict[str, list[float]]:

@@ -113,10 +113,10 @@ class Http:
         keeper.counters.served += 1
         return shown.authorization if authorizes else shown.token(now)
 
-    def _remember(self, whole: bytes, request: Request, keeper: Keeper) -> None:
-        """Note whose token answers a request that asked for nothing but that."""
+    def _remember(self, head: bytes, request: Request, keeper: Keeper) -> None:
+        """Note whose token answers a request that asked for nothing but that, and has no body."""
         if (
-            len(whole) > MAX_KNOWN_SIZE
+            len(head) > MAX_KNOWN_SIZE
             or request.method == "HEAD"
             or request.path not in PLAIN
             or not (request.is_common and self._stays(request))
@@ -126,7 +126,7 @@ class Http:
             return
         if len(self._known) >= MAX_KNOWN:
             self._known.clear()
-        self._known[whole] = keeper, request.path == AUTH
+        self._known[head] = keeper, request.path == AUTH
 
     # The usual way
 
@@ -134,15 +134,10 @@ class Http:
         """Answer the requests in `data`, or those that were held, as long as they can be."""
         rest = connection.rest
         reader = rest if isinstance(rest, Reader) else Reader()
-        whole = data if reader.is_empty else None
         if data is not None:
             reader.feed(data)
         try:
-            while (request := reader.next()) is not None:
-                self._in_time(connection)
-                if not self._request(connection, request, whole if reader.is_empty else None):
-                    return
-                whole = None
+            while self._answer_next(connection, reader):
                 if len(connection.outgoing) > BATCH:
                     self._server.flush(connection)
                 if connection.closed:
@@ -153,11 +148,29 @@ class Http:
         except Malformed as error:
             refused = BadRequest(f"this is no request that can be answered: {error}")
             self._server.end(connection, last(problem(refused, error.status)))
-            return
-        connection.outgoing += reader.go_on()
-        connection.rest = None if reader.is_empty else reader
-        if connection.rest is not None and not connection.held:
+        if connection.held:
+            connection.rest = None if reader.is_empty else reader
+        elif connection.ended or reader.is_empty:
+            connection.rest = None
+        else:
+            connection.rest = reader
+            connection.outgoing += reader.go_on()
             self._hurry(connection)
+
+    def _answer_next(self, connection: Connection, reader: Reader) -> bool:
+        """Answer a request, now or later; False: none is whole, or the connection ends."""
+        head = reader.head()
+        known = None if head is None else self.prepared(head)
+        if head is not None and known is not None:
+            reader.skip(head)
+            connection.user.requests += 1
+            connection.outgoing += known
+            return True
+        request = reader.next()
+        if request is None:
+            return False
+        self._in_time(connection)
+        return self._request(connection, request, head)
 
     def more(self, _connection: Connection) -> bytes:
         """Return nothing: nobody is told what it doesn't ask for."""
@@ -184,16 +197,16 @@ class Http:
         else:
             self._server.end(connection, said)
 
-    def _request(self, connection: Connection, request: Request, whole: bytes | None) -> bool:
-        """Answer a request, now or later. `whole`: all its bytes. False: the connection ends."""
+    def _request(self, connection: Connection, request: Request, head: bytes | None) -> bool:
+        """Answer a request, now or later; False: the connection ends. `head`: its bytes."""
         connection.user.requests += 1
         result = self._result(connection, request)
         if isinstance(result, Park):
             self._asked[connection] = request
             self._waiting.park(connection, 0, result)
             return True
-        if whole is not None and isinstance(result, _Token):
-            self._remember(whole, request, result.keeper)
+        if head is not None and isinstance(result, _Token):
+            self._remember(head, request, result.keeper)
         said = self._said(request, result)
         if self._stays(request):
             connection.outgoing += said

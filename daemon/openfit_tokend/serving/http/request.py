@@ -27,7 +27,8 @@ _STRAY: Final = re.compile(rb"\x00|(?<!\r)\n|\r(?!\n|\Z)")
 """What HTTP/1.1 forbids between two lines, and h11 or a proxy may take for an end of line."""
 _HEAD_ENDS: Final = b"\r\n\r\n"
 _COMMON: Final = frozenset({b"host", b"user-agent", b"accept", b"accept-encoding", b"connection"})
-"""Fields that one client repeats in each request. Others may hold a caller's own secrets."""
+"""Fields that one client repeats in each request, and that announce no body. Others may hold a
+caller's own secrets."""
 
 
 class Malformed(ValueError):
@@ -108,8 +109,11 @@ class Reader:
             Malformed: there will never be one.
         """
         try:
-            if self._parser is None and not self._begin():
-                return None
+            if self._parser is None:
+                head = self.head()
+                if head is None:
+                    return None
+                self._begin(head)
             return self._end()
         except h11.RemoteProtocolError as error:
             raise Malformed(HTTPStatus(error.error_status_hint), str(error)) from None
@@ -121,9 +125,15 @@ class Reader:
             return b""
         return parser.send(h11.InformationalResponse(status_code=100, headers=[])) or b""
 
-    def _begin(self) -> bool:
-        """Parse the next head, if it is whole."""
+    def head(self) -> bytes | None:
+        """Return the bytes of the next head; None: it isn't whole yet, or a body is awaited.
+
+        Raises:
+            Malformed: there will never be one.
+        """
         kept = self._kept
+        if self._parser is not None or not kept:
+            return None
         found = kept.find(_HEAD_ENDS, max(0, self._looked - len(_HEAD_ENDS)))
         end = len(kept) if found < 0 else found + len(_HEAD_ENDS)
         if _STRAY.search(kept, max(0, self._looked - 1), end):
@@ -133,18 +143,23 @@ class Reader:
                 HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"the head is over {MAX_HEAD} bytes"
             )
         self._looked = end
-        if found < 0:
-            return False
-        parser = h11.Connection(h11.SERVER, MAX_HEAD)
-        parser.receive_data(bytes(kept[:end]))
-        del kept[:end]
+        return None if found < 0 else bytes(kept[:end])
+
+    def skip(self, head: bytes) -> None:
+        """Take away a head that needs no parsing, since it is known to be all of a request."""
+        del self._kept[: len(head)]
         self._looked = 0
+
+    def _begin(self, head: bytes) -> None:
+        """Parse a head."""
+        parser = h11.Connection(h11.SERVER, MAX_HEAD)
+        parser.receive_data(head)
+        self.skip(head)
         begun = parser.next_event()
         if not isinstance(begun, h11.Request):  # only empty lines
             raise Malformed(HTTPStatus.BAD_REQUEST, "there is no request line")
         _judge(begun)
         self._parser, self._begun, self._body = parser, begun, 0
-        return True
 
     def _end(self) -> Request | None:
         """Read the body, if there is one, and return the request if that was all of it."""

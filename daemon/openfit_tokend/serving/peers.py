@@ -171,8 +171,9 @@ class Users:
         return self.known.get(owner) or self._meet(owner)
 
     def heaviest(self, newcomer: User) -> User:
-        """Return who has the most connections, those that are kept for it left aside."""
-        return max((*self.known.values(), newcomer), key=lambda user: user.weight)
+        """Return who of those connected has the most connections, those kept for it left aside."""
+        connected = [user for user in self.known.values() if user.connections]
+        return max((*connected, newcomer), key=lambda user: user.weight)
 
     def _meet(self, uid: int) -> User:
         if len(self.known) >= MAX_KNOWN:

@@ -13,10 +13,14 @@ import pytest
 from daemons import PATIENCE
 from openfit_token.errors import TokenError
 from openfit_tokend.host.alarm import Alarm
+from openfit_tokend.serving import server
 from openfit_tokend.serving.connection import Connection, Owed
+from openfit_tokend.serving.peers import User
 from openfit_tokend.serving.server import Server
 
 MAX_LINE = 20
+STRANGER = 50_003
+"""A uid without an account."""
 
 
 class Lines:
@@ -73,18 +77,19 @@ class Lines:
 class Place:
     """A server, two sockets that it listens at, and what is spoken there."""
 
-    def __init__(self, directory: Path, stack: ExitStack) -> None:
+    def __init__(self, directory: Path, stack: ExitStack, guests: User | None = None) -> None:
+        """`guests`: whom the connections of the second socket are counted to."""
         self.server = Server(Alarm())
         stack.callback(self.server.close)
         self.dialects = [Lines(self.server), Lines(self.server)]
         self._stack = stack
         self._paths = [directory / name for name in ("one", "two")]
-        for path, dialect in zip(self._paths, self.dialects, strict=True):
+        for path, dialect, whose in zip(self._paths, self.dialects, (None, guests), strict=True):
             listener = stack.enter_context(socket(AF_UNIX))
             listener.bind(str(path))
             listener.listen()
             listener.settimeout(0)
-            self.server.listen(listener, dialect)
+            self.server.listen(listener, dialect, whose)
 
     def client(self, number: int = 0) -> socket:
         """Connect."""
@@ -189,6 +194,24 @@ def test_a_limit_is_one_for_all_sockets_and_told_in_the_dialect_of_each(place: P
 
     assert second.recv(99) == b"OVERLOADED\n"
     assert second.recv(99) == b""
+
+
+def test_when_all_places_are_kept_ones_a_newcomer_takes_one_of_who_has_the_most_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not one of who is remembered, and has none."""
+    monkeypatch.setattr(server, "getrlimit", lambda _which: (server.RESERVE + 4, 0))
+    guests = User(uid=0, most=40, kept=40)
+    with ExitStack() as stack:
+        place = Place(tmp_path, stack, guests)
+        place.server.users.of(STRANGER)
+        own = place.client(0)
+        for number in (1, 1, 1, 1):
+            place.client(number)
+        place.turn()
+
+        assert own.recv(99) == b""
+        assert guests.connections == 4
 
 
 def test_who_is_heard_out_is_answered_what_it_has_sent_and_others_stay(place: Place) -> None:

@@ -11,9 +11,10 @@ from typing import Final, Protocol, cast, final
 from openfit_token.errors import TokenError
 from openfit_tokend.core.callers.answers import Call
 from openfit_tokend.core.callers.fair_queue import NO_SHARE
+from openfit_tokend.core.callers.rights import Who
 from openfit_tokend.host.alarm import Entry
 from openfit_tokend.keeping.keeper import Keeper
-from openfit_tokend.serving.peers import Peer, User
+from openfit_tokend.serving.peers import Peer, User, who
 
 MAX_DISCARDED: Final = 1024 * 1024
 """Bytes read for nothing behind rubbish: more than a socket holds."""
@@ -120,8 +121,8 @@ class Connection:
     """A connected socket. Its methods never block; a broken one raises OSError."""
 
     __slots__ = (
-        "closed", "dialect", "ended", "follows", "has_more", "held", "outgoing", "owed", "peer",
-        "queued", "read_size", "rest", "share", "sock", "unread", "user", "watched",
+        "_who", "closed", "dialect", "ended", "follows", "has_more", "held", "outgoing", "owed",
+        "peer", "queued", "read_size", "rest", "share", "sock", "unread", "user", "watched",
     )  # fmt: skip
 
     def __init__(self, sock: socket, peer: Peer, user: User, dialect: Dialect) -> None:
@@ -144,6 +145,14 @@ class Connection:
         self.ended = False  # nothing more is read: it closed its side, or sent rubbish
         self.closed = False
         self.watched = -1  # what the epoll looks for; -1: it doesn't know the socket yet
+        self._who: Who | None = None  # None: nobody has asked yet
+
+    @property
+    def who(self) -> Who:
+        """Return who is at the other end, as rights are judged. The kernel is asked once."""
+        if self._who is None:
+            self._who = who(self.sock, self.peer)
+        return self._who
 
     @property
     def is_idle(self) -> bool:

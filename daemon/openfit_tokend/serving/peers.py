@@ -8,7 +8,7 @@ import struct
 from _socket import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from socket import SO_PEERCRED, SOL_SOCKET
 from typing import Final, NamedTuple, Protocol, final
@@ -51,7 +51,13 @@ def peer_of(sock: socket) -> Peer:
 
 def who(sock: socket, peer: Peer) -> Who:
     """Return who connected, as rights are judged: with the groups it had then."""
-    return identify(peer.uid, groups_of(sock, peer), os.geteuid(), ambiguous())
+    return _identified(peer.uid, groups_of(sock, peer), os.geteuid())
+
+
+@lru_cache(MAX_KNOWN)
+def _identified(uid: int, groups: frozenset[int], own: int) -> Who:
+    """Return the one value for all connections of those who are the same."""
+    return identify(uid, groups, own, ambiguous())
 
 
 @cache
@@ -131,8 +137,8 @@ class Caller(Protocol):
         ...
 
     @property
-    def sock(self) -> socket:
-        """Return the connection's socket, to ask the kernel about its other end."""
+    def who(self) -> Who:
+        """Return who that is, as rights are judged."""
         ...
 
     @property

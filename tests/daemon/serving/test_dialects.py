@@ -196,6 +196,19 @@ def test_a_limit_is_one_for_all_sockets_and_told_in_the_dialect_of_each(place: P
     assert second.recv(99) == b""
 
 
+def test_who_is_asked_for_again_and_by_whichever_connection_is_the_same_value(
+    place: Place,
+) -> None:
+    """A change is told to thousands in one go: the kernel isn't asked again for each of them."""
+    place.client(0)
+    place.client(1)
+    place.turn()
+    first, second = place.server._connections.values()  # pyright: ignore[reportPrivateUsage] -- no other way tells
+
+    assert first.who is first.who
+    assert first.who is second.who
+
+
 def test_when_all_places_are_kept_ones_a_newcomer_takes_one_of_who_has_the_most_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

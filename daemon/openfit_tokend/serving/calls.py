@@ -202,14 +202,6 @@ class Calls:
         keepers = (
             profiles.usable(caller) if one is None else {one: profiles.find(caller, "status", one)}
         )
-        clients = {
-            str(uid): {
-                "connections": user.connections,
-                "requests": user.requests,
-                "refused": user.refused,
-            }
-            for uid, user in backend.users.known.items()
-        }
         return {
             "v": 1,
             "version": __version__,
@@ -225,7 +217,7 @@ class Calls:
             "profiles": {
                 name: _status_of(keeper, now, operator=operator) for name, keeper in keepers.items()
             },
-            **({"clients": clients} if operator else {}),
+            **({"clients": _clients(backend.users)} if operator else {}),
         }
 
     def _subscribe(self, caller: Caller, params: Params) -> object:
@@ -362,6 +354,17 @@ def _status_of(keeper: Keeper, now: float, *, operator: bool) -> Params:
             "waiting": keeper.waiting,
         },
         **({"username": profile.identity.username} if operator else {}),
+    }
+
+
+def _clients(users: Users) -> Params:
+    return {
+        str(uid): {
+            "connections": user.connections,
+            "requests": user.requests,
+            "refused": user.refused,
+        }
+        for uid, user in users.known.items()
     }
 
 

@@ -6,6 +6,7 @@ Each line is answered by itself in capitals. `wait` is owed an answer, which com
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from resource import RLIMIT_NOFILE, getrlimit
 from socket import AF_UNIX, SHUT_WR, socket
 
 import pytest
@@ -213,7 +214,7 @@ def test_when_all_places_are_kept_ones_a_newcomer_takes_one_of_who_has_the_most_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not one of who is remembered, and has none."""
-    monkeypatch.setattr(server, "getrlimit", lambda _which: (server.RESERVE + 4, 0))
+    monkeypatch.setattr(server, "RESERVE", getrlimit(RLIMIT_NOFILE)[0] - 4)
     guests = User(uid=0, most=40, kept=40)
     with ExitStack() as stack:
         place = Place(tmp_path, stack, guests)

@@ -48,6 +48,9 @@ from openfit_tokend.serving.waiting import Follow, Later, Respond
 REFUSED: Final = "the last reload was refused: operators are told why"
 """What callers are told of a faulty configuration."""
 
+_ONLY_TELL: Final = frozenset({"hello", "status", "subscribe"})
+"""Methods that do nothing, so that they needn't be carried out for who is gone."""
+
 Params = Mapping[str, object]
 
 
@@ -95,7 +98,10 @@ class Calls:
         }
 
     def call(self, caller: Caller, method: str, params: Params) -> object:
-        """Return a method's result, a Park, a Later or a Follow; or the error that is answered instead."""
+        """Return a method's result, a Park, a Later or a Follow; or the error that is answered instead.
+
+        None: nobody is there to read the result.
+        """
         try:
             return self._call(caller, method, params)
         except TokenError as error:
@@ -117,6 +123,8 @@ class Calls:
                 f"{method} has no parameter {unknown}",
                 f"it takes {', '.join(sorted(names)) or 'none'}",
             )
+        if method in _ONLY_TELL and caller.is_gone:
+            return None  # it may have waited for its turn behind a crowd that is gone too
         return do(caller, params)
 
     def plain(self, method: str, params: Params) -> Keeper | None:

@@ -6,6 +6,7 @@ The loop (`Server`) moves bytes. What they mean is the dialect's: each listening
 from _socket import AF_UNIX, MSG_DONTWAIT, SOCK_STREAM, socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from select import poll
 from typing import Final, Protocol, cast, final
 
 from openfit_token.errors import TokenError
@@ -153,6 +154,13 @@ class Connection:
         if self._who is None:
             self._who = who(self.sock, self.peer)
         return self._who
+
+    @property
+    def is_gone(self) -> bool:
+        """Return whether nobody is there to read an answer; who only sends no more still is."""
+        hung_up = poll()
+        hung_up.register(self.sock, 0)
+        return bool(hung_up.poll(0))
 
     @property
     def is_idle(self) -> bool:

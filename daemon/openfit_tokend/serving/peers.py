@@ -142,6 +142,11 @@ class Caller(Protocol):
         ...
 
     @property
+    def is_gone(self) -> bool:
+        """Return whether nobody is there any more to read an answer."""
+        ...
+
+    @property
     def user(self) -> User:
         """Return whom the connection is counted to."""
         ...

@@ -12,7 +12,7 @@ from openfit_tokend.keeping.keeper import Keeper
 from openfit_tokend.serving.calls import Calls
 from openfit_tokend.serving.peers import Peer, User, Users
 from openfit_tokend.serving.profiles import Profiles
-from openfit_tokend.serving.waiting import Respond
+from openfit_tokend.serving.waiting import Later, Respond
 
 STRANGER = 50_003
 ANYBODY = Who(STRANGER, frozenset(), owns=False)
@@ -26,6 +26,7 @@ class Somebody:
     who: Who
     peer: Peer = field(default=Peer(1, STRANGER, STRANGER))
     user: User = field(default_factory=lambda: User(STRANGER, most=9, kept=0))
+    is_gone: bool = False
 
 
 @dataclass
@@ -75,3 +76,12 @@ def test_the_users_are_listed_for_operators_and_for_nobody_else_at_all(
 
     backend.users.known = Unlisted(backend.users.known)
     assert "clients" not in told(calls, ANYBODY, "status")
+
+
+def test_who_is_gone_is_told_nothing_and_what_it_ordered_is_done(calls: Calls) -> None:
+    gone = Somebody(OPERATOR, is_gone=True)
+
+    assert [calls.call(gone, method, {}) for method in ("hello", "status", "subscribe")] == [
+        None
+    ] * 3
+    assert isinstance(calls.call(gone, "reload", {}), Later)

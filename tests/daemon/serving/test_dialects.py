@@ -210,6 +210,20 @@ def test_who_is_asked_for_again_and_by_whichever_connection_is_the_same_value(
     assert first.who is second.who
 
 
+def test_a_client_that_has_closed_its_side_is_there_and_one_that_has_closed_its_socket_is_gone(
+    place: Place,
+) -> None:
+    client = place.client()
+    place.turn()
+    (connection,) = place.server._connections.values()  # pyright: ignore[reportPrivateUsage] -- no other way tells
+    client.shutdown(SHUT_WR)
+    there = not connection.is_gone
+    client.close()
+
+    assert there
+    assert connection.is_gone
+
+
 def test_when_all_places_are_kept_ones_a_newcomer_takes_one_of_who_has_the_most_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -138,12 +138,10 @@ class Connection:
         self.owed: set[Owed] | None = None  # None: 10,000 idle clients need no sets
         self.follows = False  # it may be told something that it doesn't ask for
         self.has_more = False  # the dialect has more for it, once `outgoing` is sent
-        self.held = False  # `rest` may hold requests: call `answer` without data when it is free
-        self.queued: bytes | None = (
-            None  # read, and not looked at before its turn; None: not queued
-        )
+        self.held = not dialect.hears  # when it is free, `answer` is to be called without data
+        self.queued: bytes | None = None  # read, and for its turn; None: not queued
         self.share = NO_SHARE  # of the time that requests take
-        self.ended = False  # nothing more is read: it closed its side, or sent rubbish
+        self.ended = not dialect.hears  # nothing more is read: it closed its side, or sent rubbish
         self.closed = False
         self.watched = -1  # what the epoll looks for; -1: it doesn't know the socket yet
         self._who: Who | None = None  # None: nobody has asked yet

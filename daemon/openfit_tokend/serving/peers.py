@@ -7,13 +7,14 @@ import os
 import struct
 from _socket import socket
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from pathlib import Path
 from socket import SO_PEERCRED, SOL_SOCKET
 from typing import Final, NamedTuple, Protocol, final
 
 from openfit_token._shared.identity import ambiguous_ids
+from openfit_tokend.core.callers.fair_queue import UserShare
 from openfit_tokend.core.callers.rights import Ambiguous, Who, identify
 from openfit_tokend.core.callers.subordinate_ids import SubordinateIds
 
@@ -121,6 +122,8 @@ class User:
     """Calls that wait: as many as it may have connections."""
     unread: int = 0
     """Bytes of answers that couldn't be sent yet."""
+    share: UserShare = field(default_factory=UserShare)
+    """Of the time that requests take."""
 
     @property
     def weight(self) -> int:

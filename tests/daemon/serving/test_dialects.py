@@ -12,6 +12,7 @@ from socket import AF_UNIX, SHUT_WR, socket
 import pytest
 
 from daemons import PATIENCE
+from inside import Clocks
 from openfit_token.errors import TokenError
 from openfit_tokend.host.alarm import Alarm
 from openfit_tokend.serving import server
@@ -20,6 +21,9 @@ from openfit_tokend.serving.peers import User
 from openfit_tokend.serving.server import Server
 
 MAX_LINE = 20
+CROWD = 20
+FEW = 5
+"""Of a crowd's costly lines: two in each of the passes in which another is heard, queued and served."""
 STRANGER = 50_003
 """A uid without an account."""
 
@@ -32,10 +36,13 @@ class Lines:
     read_size = 256
     farewell = 0.2
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, clocks: Clocks) -> None:
+        """A line takes `cost` seconds."""
         self._server = server
+        self._clocks = clocks
         self._waiting: list[Connection] = []
         self.prepared_answers: dict[bytes, bytes] = {}
+        self.cost = 0.0
         self.heard: list[bytes] = []
         self.forgotten = 0
 
@@ -48,6 +55,7 @@ class Lines:
         while lines:
             line = lines.pop(0)
             self.heard.append(line)
+            self._clocks.suspend(self.cost)
             if line == b"wait":
                 connection.owed = {Owed(connection, 0, None)}
                 self._waiting.append(connection)
@@ -82,7 +90,8 @@ class Place:
         """`guests`: whom the connections of the second socket are counted to."""
         self.server = Server(Alarm())
         stack.callback(self.server.close)
-        self.dialects = [Lines(self.server), Lines(self.server)]
+        clocks = Clocks(stack.enter_context(pytest.MonkeyPatch.context()))
+        self.dialects = [Lines(self.server, clocks), Lines(self.server, clocks)]
         self._stack = stack
         self._paths = [directory / name for name in ("one", "two")]
         for path, dialect, whose in zip(self._paths, self.dialects, (None, guests), strict=True):
@@ -240,6 +249,37 @@ def test_when_all_places_are_kept_ones_a_newcomer_takes_one_of_who_has_the_most_
 
         assert own.recv(99) == b""
         assert guests.connections == 4
+
+
+def test_a_crowd_of_one_users_newcomers_delays_another_users_newcomer_by_few(
+    tmp_path: Path,
+) -> None:
+    with ExitStack() as stack:
+        place = Place(tmp_path, stack, User(uid=0, most=1, kept=1))
+        ours, theirs = place.dialects
+        crowd, other = [place.client(0) for _ in range(CROWD)], place.client(1)
+        place.turn()
+        ours.cost = 2 * server.PASS_TIME
+        for each in crowd:
+            each.send(b"costly\n")
+        other.send(b"cheap\n")  # it is read behind some of them, when there is no time left
+
+        while not theirs.heard:
+            place.server.turn(0)
+
+        assert len(ours.heard) <= FEW
+        place.turn()
+        assert other.recv(99) == b"CHEAP\n"
+
+
+def test_who_connects_behind_a_crowd_that_asks_for_much_is_accepted_at_once(place: Place) -> None:
+    place.dialects[0].cost = 2 * server.PASS_TIME
+    for _ in range(CROWD):
+        place.client().send(b"costly\n")
+    place.server.turn(0)
+
+    assert len(place.dialects[0].heard) <= FEW
+    assert place.server.users.connections == CROWD
 
 
 def test_who_is_heard_out_is_answered_what_it_has_sent_and_others_stay(place: Place) -> None:

@@ -16,7 +16,7 @@ from openfit_token._cli.report import Report, fail, ok, warn
 from openfit_token._shared.trusted_path import Untrusted, judge_directory, user_name
 from openfit_token.errors import ConfigRejected, SecretUnavailable
 from openfit_tokend.cli.complaints import complain
-from openfit_tokend.cli.run import socket_path
+from openfit_tokend.cli.run import SYSTEM_SOCKET, http_socket_path, socket_path
 from openfit_tokend.config import config_file
 from openfit_tokend.config.passwords import Passwords
 from openfit_tokend.core.budget import Unwritten
@@ -82,7 +82,9 @@ def _look(  # noqa: PLR0913 -- one for each option
     else:
         _check_socket("socket", partial(socket_path, socket, settings), settings, report)
     if settings.http_socket is not None:
-        _check_socket("http", partial(Path, settings.http_socket), settings, report)
+        other = SYSTEM_SOCKET if socket_is_systemds else _named(socket, settings)
+        place = partial(http_socket_path, settings.http_socket, other)
+        _check_socket("http", place, settings, report)
     login = _check_state(ledger_path(path).parent, report) and login
     if login and not LedgerFile(ledger_path(path)).lock():
         what = "a daemon runs with this configuration, and it counts the logins"
@@ -101,6 +103,14 @@ def _look(  # noqa: PLR0913 -- one for each option
     anyio.run(profiles, backend="asyncio", backend_options={"loop_factory": ServingLoop})
     report.end(login=login)
     return report.status
+
+
+def _named(option: str | None, settings: Settings) -> Path:
+    """Return the path for the socket; an empty one if nothing names it, which is told by then."""
+    try:
+        return socket_path(option, settings)
+    except SocketUnusable:
+        return Path()
 
 
 def _check_socket(what: str, place: Callable[[], Path], settings: Settings, report: Report) -> None:

@@ -429,6 +429,35 @@ def test_the_face_is_off_without_its_setting(emulator: RunningEmulator) -> None:
         assert "openfit_tokend.serving.http" not in loaded.stdout.split()
 
 
+def test_one_socket_isnt_both() -> None:
+    with prepared_daemon(profile("http://127.0.0.1:1")) as daemon:
+        daemon.write_config(f'http_socket = "{daemon.socket}"', profile("http://127.0.0.1:1"))
+        run = ("run", "--config", str(daemon.config), "--socket", str(daemon.socket))
+
+        told = daemon.run("openfit-tokend", *run)
+
+        assert told.returncode == os.EX_CANTCREAT
+        assert "HTTP needs a socket of its own" in told.stderr
+
+
+def test_doctor_and_status_name_the_face(daemon: RunningDaemon) -> None:
+    doctor, status = (daemon.run("openfit-token", each).stdout for each in ("doctor", "status"))
+
+    assert f"[ OK ] http           {place(daemon)} answers HTTP\n" in doctor
+    assert f"and {place(daemon)} (HTTP), connections" in status
+
+
+def test_doctor_says_that_the_http_socket_is_gone(emulator: RunningEmulator) -> None:
+    with http_daemon(profile(emulator.url)) as daemon:
+        daemon.await_state("fresh")
+        place(daemon).unlink()
+
+        told = daemon.run("openfit-token", "doctor")
+
+        assert "[WARN] http" in told.stdout
+        assert "something removed or replaced it" in told.stdout
+
+
 def test_another_daemons_http_socket_is_not_taken(daemon: RunningDaemon) -> None:
     with prepared_daemon(
         f'http_socket = "{place(daemon)}"', profile("http://127.0.0.1:1")

@@ -30,6 +30,7 @@ _PATIENCE = 5.0
 _SHOWN = 20
 """Names of profiles to show at most."""
 _ANOTHER = "another program has this socket: name the daemon's by --socket or $OPENFIT_TOKEN_SOCKET"
+_REPLACED = "something removed or replaced it; restart what makes it, its socket unit or the daemon"
 _HANGS = (
     "its log may tell why: `journalctl -u openfit-tokend`; then `systemctl restart openfit-tokend`"
 )
@@ -116,7 +117,8 @@ def _http(path: object) -> Iterator[Verdict]:
     try:
         answers = is_alive(str(path), _PATIENCE)
     except OSError as error:
-        fix = "its unit or socket_mode and socket_group say who may connect"
+        gone = isinstance(error, FileNotFoundError | ConnectionRefusedError)
+        fix = _REPLACED if gone else "its unit or socket_mode and socket_group say who may connect"
         yield warn("http", f"{place} can't be used: {error.strerror or 'no answer'}", fix)
         return
     if answers:

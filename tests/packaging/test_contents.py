@@ -28,6 +28,8 @@ BESIDE_CODE = {
     "openfit_tokend/systemd/tmpfiles.d/openfit-tokend.conf",
     "openfit_tokend/systemd/user/openfit-tokend.service",
     "openfit_tokend/systemd/user/openfit-tokend.socket",
+    f"{STEM}.data/data/share/doc/openfit-tokend/Caddyfile",
+    f"{STEM}.data/data/share/doc/openfit-tokend/nginx.conf",
     f"{STEM}.data/data/share/man/man1/openfit-token.1",
     f"{STEM}.data/data/share/man/man5/openfit-tokend.toml.5",
     f"{STEM}.data/data/share/man/man7/openfit-tokend-protocol.7",

@@ -12,7 +12,7 @@ from statistics import median
 from typing import Final
 
 from benchmarks.bars import Bar, judge
-from benchmarks.measure import Server, memory
+from benchmarks.measure import Loads, Server, memory
 from benchmarks.places import daemon, issuer
 from benchmarks.probes import Bystander
 from benchmarks.table import Effort, prepare
@@ -39,10 +39,7 @@ def measure(effort: Effort) -> None:
         alone = median(bystander.p99() for _ in range(effort.rounds))
         with _busy():
             starved = [bystander.p99() for _ in range(effort.rounds)]
-        for _ in range(FLOODS):  # left last: each waits until the others' connections are closed
-            stack.enter_context(means.loads.beside(server, "flood", 600))
-        stack.enter_context(_slow(server))
-        stack.enter_context(_greedy(server))
+        stack.enter_context(harm(means.loads, server))
         behind = _first_answer(server)  # so all of the crowd are accepted
         beside = [bystander.p99() for _ in range(effort.rounds)]
         grown = (memory(server.pids) - before) / 1024
@@ -68,6 +65,17 @@ def _first_answer(server: Server) -> float:
         sock.sendall(server.request)
         sock.recv(1)
     return (time.monotonic() - began) * 1e3
+
+
+@contextmanager
+def harm(loads: Loads, server: Server) -> Generator[None]:
+    """Let all who mean harm do it to a server."""
+    with ExitStack() as stack:
+        for _ in range(FLOODS):  # left last: each waits until the others' connections are closed
+            stack.enter_context(loads.beside(server, "flood", 600))
+        stack.enter_context(_slow(server))
+        stack.enter_context(_greedy(server))
+        yield
 
 
 @contextmanager
@@ -109,7 +117,7 @@ def _drip(socks: list[socket.socket], request: bytes, over: threading.Event) -> 
                 return
             with suppress(BlockingIOError):
                 sock.recv(65536)
-            with suppress(BlockingIOError):
+            with suppress(BlockingIOError, BrokenPipeError):  # it may be told that it is too slow
                 sock.send(request[at : at + 1])
 
 

@@ -85,7 +85,7 @@ def daemon_command(bare: Bare, directory: Path, url: str, profiles: int = 1) -> 
     """Write a configuration and give the command that runs the daemon with it."""
     config = directory / "config.toml"
     config.write_text(
-        'default_profile = "p0"\n'
+        f'default_profile = "p0"\nhttp_socket = "{directory}/http"\n'
         + "".join(_PROFILE.format(name=f"p{each}", url=url) for each in range(profiles))
     )
     words = ("run", "--config", str(config), "--socket", str(directory / "socket"))

@@ -30,7 +30,7 @@ from openfit_tokend.reporting.notices import Notices
 from openfit_tokend.reporting.service_status import ServiceStatus
 from openfit_tokend.reporting.token_files import TokenFiles
 from openfit_tokend.reporting.watchdog import Watchdog
-from openfit_tokend.serving.calls import Calls, stopping
+from openfit_tokend.serving.calls import stopping
 from openfit_tokend.serving.credentials import Credentials
 from openfit_tokend.serving.driver import running_loop
 from openfit_tokend.serving.listener import AdoptedListener, Listener
@@ -45,7 +45,10 @@ from openfit_tokend.storage.stored_sessions import StoredSessions
 
 if TYPE_CHECKING:
     from openfit_tokend.fleet.fleet import Fleet
+    from openfit_tokend.serving.http.dialect import Http
 
+RESTART_NEEDED: Final = "socket, http_socket, socket_mode, socket_group or fleet changed"
+"""What a reload doesn't change."""
 MAX_FAULTS: Final = 100
 """Faults of a configuration that an answer or a status lists; the log and `check` list all."""
 SLICE: Final = 25
@@ -67,6 +70,7 @@ class Daemon:
         listener: Listener | AdoptedListener,
         ledger: LedgerFile,
         credential: socket | None = None,
+        http: Listener | AdoptedListener | None = None,
         service: Service = NO_SERVICE,
         terminal: Terminal = NO_TERMINAL,
     ) -> None:
@@ -79,11 +83,13 @@ class Daemon:
             ledger: the caller keeps it locked.
             credential: the listening socket at which systemd requests units' credentials; closed when
                 `run` ends.
-            service: what the service manager passed; its sockets are `listener` and `credential`.
+            http: the socket that speaks HTTP; closed when `run` ends.
+            service: what the service manager passed; its sockets are those above.
             terminal: the daemon ends when it closes.
         """
         self.profiles = Profiles(settings.rights)
-        self.socket_path = os.fsencode(listener.path).decode(errors="replace")
+        self.socket_path = _shown(listener)
+        self.http_socket_path = None if http is None else _shown(http)
         self.started_at = clock.boot()
         self._terminal = terminal
         self._config_path = config_path
@@ -96,9 +102,14 @@ class Daemon:
         self._accounts = Accounts(ledger)
         self._server = Server(self._alarm)
         self.users.subordinates = settings.subordinates
-        self._rpc = Rpc(self._server, Calls(self, self.profiles), self.profiles, self._alarm)
+        self._clients: list[tuple[Listener | AdoptedListener, Rpc | Http]] = [
+            (listener, Rpc(self._server, self, self.profiles, self._alarm))
+        ]
+        if http is not None:
+            self._clients.append((http, self._speak_http()))
         self._credential = credential
         self._credentials = Credentials(self._server, self.profiles, self._alarm)
+        self._dialects = [*(dialect for _, dialect in self._clients), self._credentials]
         self._manager = ServiceManager(service.notify_socket, self._alarm)
         self._sessions = StoredSessions(
             service, self._manager, settings.profiles, shared=settings.fleet is not None
@@ -173,7 +184,7 @@ class Daemon:
             await self._accounts.write()
             await self._token_files.stop()
             await self._manager.drain()
-            if isinstance(self._listener, AdoptedListener):
+            if any(isinstance(listener, AdoptedListener) for listener, _ in self._clients):
                 await anyio.sleep(LAST_CALL)
             self._end_serving()
             self._manager.close()
@@ -190,8 +201,14 @@ class Daemon:
 
     # Serving
 
+    def _speak_http(self) -> "Http":
+        from openfit_tokend.serving.http.dialect import Http  # noqa: PLC0415 -- nobody else needs it
+
+        return Http(self._server, self, self.profiles, self._alarm)
+
     def _serve(self) -> None:
-        self._server.listen(self._listener.socket, self._rpc)
+        for listener, dialect in self._clients:
+            self._server.listen(listener.socket, dialect)
         if self._credential is not None:
             self._credential.settimeout(0)
             self._server.listen(self._credential, self._credentials, self._credentials.guests)
@@ -199,12 +216,14 @@ class Daemon:
 
     def _end_serving(self) -> None:
         running_loop().leave(self._server)
-        self._server.stop_accepting(self._rpc)
-        for dialect in (self._rpc, self._credentials):
-            dialect.dismiss(stopping())
-            self._server.hear_out(dialect)
+        for _, dialect in self._clients:
+            self._server.stop_accepting(dialect)
+        for each in self._dialects:
+            each.dismiss(stopping())
+            self._server.hear_out(each)
         self._server.close()
-        self._listener.close()
+        for listener, _ in self._clients:
+            listener.close()
         if self._credential is not None:
             self._credential.close()
 
@@ -215,8 +234,8 @@ class Daemon:
         self._follow(keeper)
 
     def _changed(self, keeper: Keeper, ended: LoginEnded | None) -> None:
-        self._rpc.changed(keeper, ended)
-        self._credentials.changed(keeper, ended)
+        for dialect in self._dialects:
+            dialect.changed(keeper, ended)
         self._service_status.changed()
         self._follow(keeper)
 
@@ -233,8 +252,8 @@ class Daemon:
         keeper.remove()
         self._sessions.forget(name)
         gone = NoSuchProfile(f"profile {name} was removed from the configuration")
-        self._rpc.removed(keeper, gone)
-        self._credentials.removed(keeper, gone)
+        for dialect in self._dialects:
+            dialect.removed(keeper, gone)
         self._token_files.removed(name)
         self._notices.removed(name)
 
@@ -260,12 +279,14 @@ class Daemon:
     def _begin_to_stop(self) -> None:
         """Start nothing new. Live tokens are served to the end."""
         self.profiles.stopping = True
-        if isinstance(self._listener, AdoptedListener):
-            self._server.stop_accepting(self._rpc)
+        for listener, dialect in self._clients:
+            if isinstance(listener, AdoptedListener):
+                self._server.stop_accepting(dialect)
         self._server.stop_accepting(self._credentials)
         for keeper in self.profiles.keepers.values():
             keeper.retire()
-        self._rpc.answer_waiting(stopping())
+        for _, dialect in self._clients:
+            dialect.answer_waiting(stopping())
         for reply in self._reload_replies:
             reply(stopping())
         self._service_status.stopping(STOP_TIME)
@@ -325,7 +346,8 @@ class Daemon:
                 self._add(profile, settings.rights, tools)
             else:
                 profiles.change(keeper, profile)
-                self._rpc.changed(keeper, None)  # callers that lost the right to it are told
+                for _, dialect in self._clients:
+                    dialect.changed(keeper, None)  # callers that lost the right to it are told
                 self._follow(keeper)
         profiles.show(settings)
         for count, name in enumerate(profiles.keepers.keys() - settings.profiles.keys(), 1):
@@ -334,8 +356,7 @@ class Daemon:
             self._remove(name)
         log.info("reloaded", profiles=len(profiles.keepers))
         if _place(settings) != self._in_force:
-            reason = "socket, socket_mode, socket_group or fleet changed"
-            log.warning("restart_needed", reason=reason)
+            log.warning("restart_needed", reason=RESTART_NEEDED)
 
 
 def _shortened(faults: str) -> str:
@@ -346,4 +367,14 @@ def _shortened(faults: str) -> str:
 
 
 def _place(settings: Settings) -> tuple[object, ...]:
-    return settings.socket, settings.socket_mode, settings.socket_group, settings.fleet
+    return (
+        settings.socket,
+        settings.http_socket,
+        settings.socket_mode,
+        settings.socket_group,
+        settings.fleet,
+    )
+
+
+def _shown(listener: Listener | AdoptedListener) -> str:
+    return os.fsencode(listener.path).decode(errors="replace")

@@ -62,6 +62,13 @@ TOP: Final[Mapping[str, Setting]] = {
         "The group of the socket. For a socket created by systemd its unit decides.",
         '"openfit"',
     ),
+    "http_socket": Setting(
+        "an absolute path",
+        "none: HTTP isn't spoken",
+        "Where the daemon also speaks [HTTP](protocol.md#the-http-face), with `socket_mode` and `socket_group`; its directory is"
+        " judged as that of `socket`. A socket that systemd passes (`openfit-tokend-http.socket`) overrides it.",
+        '"/run/openfit-tokend/http.socket"',
+    ),
     "default_profile": Setting(
         "a profile's name",
         "the only one the caller may use",

@@ -258,7 +258,8 @@ def test_common_options_may_stand_before_the_command(place: Path, run: Run) -> N
 
 
 COMMANDS = (
-    *("get", "refresh", "refuse", "exec", "login", "logout", "status", "doctor", "completion"),
+    *("get", "refresh", "refuse", "exec", "login", "logout", "status", "inspect", "doctor"),
+    "completion",
 )
 
 

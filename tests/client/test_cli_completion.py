@@ -31,7 +31,8 @@ TERMINAL = {
 }
 """What an interactive shell is started with, and what it needs to hear first."""
 COMMANDS = (
-    *("get", "refresh", "refuse", "exec", "login", "logout", "status", "doctor", "completion"),
+    *("get", "refresh", "refuse", "exec", "login", "logout", "status", "inspect", "doctor"),
+    "completion",
 )
 
 
@@ -105,6 +106,7 @@ def test_commands_are_completed(complete: Complete) -> None:
 
 def test_options_and_their_words_are_completed(complete: Complete) -> None:
     assert {"--json", "--openmetrics", "--watch"} <= complete("openfit-token status --")
+    assert {"--json", "--wait", "--profile"} <= complete("openfit-token inspect --")
     assert complete("openfit-token get --format h") == {"header"}
     assert complete("openfit-token completion z") == {"zsh"}
     assert "--min-ttl" in complete("openfit-token --mi")
@@ -162,6 +164,7 @@ def test_zsh_completes_too(scripts: Path) -> None:
         Terminal(scripts, "zsh") as zsh,
     ):
         assert zsh.types("openfit-token sta\t", "openfit-token status")
+        assert zsh.types("openfit-token insp\t", "openfit-token inspect")
         assert zsh.types("openfit-token get --format hea\t", "--format header")
         assert zsh.types("openfit-token login --profile mai\t", "--profile mainly")
         assert zsh.types("openfit-token exec -- whoa\t", "exec -- whoami")

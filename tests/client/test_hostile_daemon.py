@@ -93,6 +93,17 @@ def test_no_token_breaks_get(place: Path, capsys: pytest.CaptureFixture[str], fo
             ends_in_words(capsys, "get", "--format", form, "--socket", daemon.path)
 
 
+@pytest.mark.parametrize("words", [(), ("--json",)])
+def test_no_token_breaks_inspect(
+    place: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    jwt = token_fields(access_token="e30.eyJleHAiOjF9.x")  # {} and {"exp":1}
+    answers = iter(list(changed(jwt)))
+    with FakeDaemon(place / "s", lambda request: request.result(next(answers))) as daemon:
+        for _ in changed(jwt):
+            ends_in_words(capsys, "inspect", *words, "--socket", daemon.path)
+
+
 @pytest.mark.parametrize("words", [("status",), ("status", "--json"), ("status", "--openmetrics")])
 def test_no_status_breaks_status(
     place: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]

@@ -40,7 +40,7 @@ def test_each_method_is_there_with_its_parameters() -> None:
     told = {name: set(params.split(", ")) - {""} for name, params in METHOD.findall(TEXT)}
     nobody = cast("Backend", None)  # no method is called
 
-    methods = Calls(nobody, Profiles(Rights()))._methods  # pyright: ignore[reportPrivateUsage] -- there is no other list of them
+    methods = Calls(nobody, Profiles(Rights()), lambda *_: None)._methods  # pyright: ignore[reportPrivateUsage] -- there is no other list of them
     assert told == {name: set(params) for name, (_, params) in methods.items()}
 
 

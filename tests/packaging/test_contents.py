@@ -21,12 +21,15 @@ BESIDE_CODE = {
     "openfit_tokend/demo/script.sh",
     "openfit_tokend/systemd/config.toml.example",
     "openfit_tokend/systemd/system/openfit-tokend-credential.socket",
+    "openfit_tokend/systemd/system/openfit-tokend-http.socket",
     "openfit_tokend/systemd/system/openfit-tokend.service",
     "openfit_tokend/systemd/system/openfit-tokend.socket",
     "openfit_tokend/systemd/sysusers.d/openfit-tokend.conf",
     "openfit_tokend/systemd/tmpfiles.d/openfit-tokend.conf",
     "openfit_tokend/systemd/user/openfit-tokend.service",
     "openfit_tokend/systemd/user/openfit-tokend.socket",
+    f"{STEM}.data/data/share/doc/openfit-tokend/Caddyfile",
+    f"{STEM}.data/data/share/doc/openfit-tokend/nginx.conf",
     f"{STEM}.data/data/share/man/man1/openfit-token.1",
     f"{STEM}.data/data/share/man/man5/openfit-tokend.toml.5",
     f"{STEM}.data/data/share/man/man7/openfit-tokend-protocol.7",
@@ -104,11 +107,12 @@ def test_the_metadata_says_what_pip_and_people_want_to_know(metadata: Message) -
     assert metadata.get_payload() == (ROOT / "README.md").read_text()
 
 
-def test_what_is_needed_without_an_extra_is_five_packages(metadata: Message) -> None:
+def test_what_is_needed_without_an_extra_is_six_packages(metadata: Message) -> None:
     needed = metadata.get_all("Requires-Dist") or []
 
     assert sorted(each.partition(">")[0] for each in needed if "extra ==" not in each) == [
         "anyio",
+        "h11",
         "httpcore",
         "httpx",
         "msgpack",

@@ -20,6 +20,7 @@ IMAGE = [
     "/etc/openfit-tokend/config.toml.example -rw-r-----",
     "/etc/openfit-tokend/credentials drwx------",
     "/etc/systemd/system/openfit-tokend-credential.socket -rw-r--r--",
+    "/etc/systemd/system/openfit-tokend-http.socket -rw-r--r--",
     "/etc/systemd/system/openfit-tokend.service -rw-r--r--",
     "/etc/systemd/system/openfit-tokend.socket -rw-r--r--",
     "/etc/sysusers.d/openfit-tokend.conf -rw-r--r--",

@@ -72,7 +72,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._api.seen.append(Seen(self.command, url.path, bearer, body))
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
         if bearer in self._api.refused or url.path == "/refuse":
-            self._send(401, b"no")
+            self._send(401, b"no", ("WWW-Authenticate", "Bearer"))
         elif self._api.elsewhere is not None:
             self._send(302, b"", ("Location", self._api.elsewhere))
         elif url.path == "/hop":
@@ -103,11 +103,11 @@ class _Handler(BaseHTTPRequestHandler):
         """Log nothing."""
 
 
-def tls(directory: Path) -> tuple[ssl.SSLContext, Path]:
+def tls(directory: Path, host: str = "127.0.0.1") -> tuple[ssl.SSLContext, Path]:
     """Return what makes an API https, and the file of the CA that its clients have to trust."""
     authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     own, trusted = directory / "own.pem", directory / "ca.pem"
-    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(own))
+    authority.issue_cert(host).private_key_and_cert_chain_pem.write_to_path(str(own))
     authority.cert_pem.write_to_path(str(trusted))
     context.load_cert_chain(own)
     return context, trusted

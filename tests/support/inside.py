@@ -86,8 +86,12 @@ async def daemon_inside(
     password: str = PASSWORD,
     credential: socket | None = None,
     service: Service = NO_SERVICE,
+    http: bool = False,
 ) -> AsyncGenerator[DaemonInside]:
-    """Run a daemon in this loop; at the end it is stopped as by a signal."""
+    """Run a daemon in this loop; at the end it is stopped as by a signal.
+
+    `http`: with an HTTP socket, `http` beside the other.
+    """
     (directory / "password").write_text(password)
     (directory / "password").chmod(0o600)
     config = directory / "config.toml"
@@ -99,8 +103,10 @@ async def daemon_inside(
     ):
         patch.setenv("STATE_DIRECTORY", str(directory / "state"))
         listener = Listener(directory / "run" / "socket", 0o600, None)
+        face = Listener(directory / "run" / "http", 0o600, None) if http else None
         ledger = LedgerFile(ledger_path(config))
-        daemon = Daemon(config, config_file.load(config), listener, ledger, credential, service)
+        settings = config_file.load(config)
+        daemon = Daemon(config, settings, listener, ledger, credential, face, service)
         inside = DaemonInside(daemon, directory, Clocks(patch))
         ended = anyio.Event()
 

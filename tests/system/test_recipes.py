@@ -20,6 +20,7 @@ from api import Api, running_api
 from daemons import profile, running_daemon
 from emulators import PASSWORD, running_emulator
 from fake_daemon import FakeDaemon, always, token_fields
+from fake_http_daemon import FakeHttpDaemon, granted
 from fenced import ROOT, Block, blocks
 from openfit_token import get_token
 from openfit_token.testing import Daemon, Emulator
@@ -28,7 +29,7 @@ from peers import PEERS, peer
 pytestmark = pytest.mark.system
 
 PAGE = ROOT / "docs/recipes.md"
-RUNNABLE = ("sh", "python", "js", "crontab")
+RUNNABLE = ("sh", "python", "js", "go", "java", "crontab")
 ANSWERS_401 = {
     "curl, when the API may refuse a token that looks alive",
     "httpx",
@@ -36,6 +37,10 @@ ANSWERS_401 = {
     "requests",
     "aiohttp",
     "Node, with the command",
+    "httpx, over HTTP",
+    "Node, over HTTP",
+    "Go",
+    "Java",
 }
 """The sections whose block goes on when the API refuses the token."""
 
@@ -55,7 +60,7 @@ runnable = pytest.mark.parametrize("recipe", RECIPES, ids=[recipe.section for re
 def run(
     recipe: Block, directory: Path, daemon: Path | str, url: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run a block in an empty directory, with a daemon's socket and an API."""
+    """Run a block in an empty directory, with a daemon's sockets and an API."""
     token = directory / "openfit.main"  # as systemd would have put it there
     if "CREDENTIALS_DIRECTORY" in recipe.text:
         token.write_text(get_token(socket=str(daemon)).access_token)
@@ -65,7 +70,7 @@ def run(
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=240,  # Go's library is compiled once
         stdin=subprocess.DEVNULL,
         env={
             "PATH": ":".join([str(Path(sys.executable).parent), os.environ["PATH"], tools()]),
@@ -73,9 +78,16 @@ def run(
             "HOME": str(directory),
             "CREDENTIALS_DIRECTORY": str(directory),
             "OPENFIT_TOKEN_SOCKET": str(daemon),
+            "OPENFIT_HTTP_SOCKET": over_http(daemon),
+            "GOCACHE": os.environ.get("GOCACHE", str(Path.home() / ".cache/go-build")),
             "OPENFIT_API_URL": url,
         },
     )
+
+
+def over_http(daemon: Path | str) -> str:
+    """Return the HTTP socket that is beside a daemon's."""
+    return f"{daemon}.http"
 
 
 def command(recipe: Block, directory: Path) -> list[str]:
@@ -99,6 +111,10 @@ def command(recipe: Block, directory: Path) -> list[str]:
                 (directory / "node_modules").symlink_to(peer("node_modules/@msgpack").parent)
             module = program.rename(program.with_suffix(".mjs"))
             return ["node", str(module)]
+        case "go" | "java":
+            if shutil.which(recipe.language) is None:
+                pytest.skip(f"{recipe.language} isn't installed: run .ci/install_packages")
+            return [recipe.language, *(["run"] if recipe.language == "go" else []), str(program)]
         case _:
             assert recipe.language == "crontab"
             *times, line = recipe.text.split(maxsplit=5)
@@ -146,7 +162,11 @@ def test_a_recipe_takes_the_token_to_no_other_host(
     api, other = apis
     api.seen.clear()
     other.seen.clear()
-    with FakeDaemon(tmp_path / "s", always(token_fields(api_url=api.url))) as daemon:
+    token = token_fields(api_url=api.url)
+    with (
+        FakeDaemon(tmp_path / "s", always(token)) as daemon,
+        FakeHttpDaemon(Path(over_http(daemon.path)), granted(token)),
+    ):
         run(recipe, tmp_path, daemon.path, api.url)
 
     assert api.tokens == ["token-a"]
@@ -160,7 +180,7 @@ def test_a_script_fails_when_the_daemon_does(recipe: Block, tmp_path: Path) -> N
         done = run(recipe, tmp_path, tmp_path / "none", api.url)
 
     assert done.returncode != 0
-    assert "no daemon" in done.stderr
+    assert "no daemon" in done.stderr or "Couldn't connect" in done.stderr
     assert set(api.tokens) <= {None}
 
 
@@ -258,10 +278,10 @@ def test_no_block_is_forgotten() -> None:
 
     assert {recipe.language for recipe in to_try()} == known
     assert {recipe.section for recipe in RECIPES} >= ANSWERS_401
-    assert len(RECIPES) >= 14
+    assert len(RECIPES) >= 19
     assert PAGE.read_text().count("\n```") == 2 * (
-        len(RECIPES) + len(TESTS) + len(UNITS) + len(SECRETS) + 2
-    )  # C# is not tested; the commands for systemd are, by tests/service
+        len(RECIPES) + len(TESTS) + len(UNITS) + len(SECRETS) + 4
+    )  # C# and PowerShell are not tested; the commands for systemd are, by tests/service
     assert {tomllib.loads(each.text)["password_command"][0] for each in SECRETS} == {*MANAGERS}
 
 
@@ -272,8 +292,12 @@ class World(NamedTuple):
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
-    with Emulator() as emulator, Daemon(emulator) as daemon:
-        yield World(emulator, daemon)
+    with Emulator() as emulator:
+        daemon = Daemon(emulator)
+        http = f'http_socket = "{over_http(daemon.socket)}"'
+        daemon.config.write_text(f"{http}\n{daemon.config.read_text()}")
+        with daemon:
+            yield World(emulator, daemon)
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,8 @@ INTERRUPTED: Final = 130
 """Exit status after Ctrl-C, as shells report it."""
 
 CLIENT_COMMANDS: Final = (
-    *("get", "status", "refresh", "refuse", "login", "logout", "exec", "watch", "doctor"),
+    *("get", "status", "inspect", "refresh", "refuse", "login", "logout", "exec", "watch"),
+    "doctor",
 )
 """Commands of `openfit-token` that people may type here by mistake."""
 

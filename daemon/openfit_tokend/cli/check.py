@@ -1,6 +1,7 @@
 """`openfit-tokend check`: report problems before they matter."""
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
@@ -15,7 +16,7 @@ from openfit_token._cli.report import Report, fail, ok, warn
 from openfit_token._shared.trusted_path import Untrusted, judge_directory, user_name
 from openfit_token.errors import ConfigRejected, SecretUnavailable
 from openfit_tokend.cli.complaints import complain
-from openfit_tokend.cli.run import socket_path
+from openfit_tokend.cli.run import SYSTEM_SOCKET, http_socket_path, socket_path
 from openfit_tokend.config import config_file
 from openfit_tokend.config.passwords import Passwords
 from openfit_tokend.core.budget import Unwritten
@@ -79,7 +80,11 @@ def _look(  # noqa: PLR0913 -- one for each option
     if socket_is_systemds:
         report.say(ok("socket", f"is made by systemd: {service.SOCKET_UNIT}"))
     else:
-        _check_socket(socket, settings, report)
+        _check_socket("socket", partial(socket_path, socket, settings), settings, report)
+    if settings.http_socket is not None:
+        other = SYSTEM_SOCKET if socket_is_systemds else _named(socket, settings)
+        place = partial(http_socket_path, settings.http_socket, other)
+        _check_socket("http", place, settings, report)
     login = _check_state(ledger_path(path).parent, report) and login
     if login and settings.fleet is not None:
         what = "the logins of a fleet are counted in its store, so only a daemon sends them"
@@ -103,25 +108,34 @@ def _look(  # noqa: PLR0913 -- one for each option
     return report.status
 
 
-def _check_socket(option: str | None, settings: Settings, report: Report) -> None:
+def _named(option: str | None, settings: Settings) -> Path:
+    """Return the path for the socket; an empty one if nothing names it, which is told by then."""
     try:
-        path = socket_path(option, settings)
+        return socket_path(option, settings)
+    except SocketUnusable:
+        return Path()
+
+
+def _check_socket(what: str, place: Callable[[], Path], settings: Settings, report: Report) -> None:
+    """Report on a socket that the daemon makes. `place` may raise SocketUnusable."""
+    try:
+        path = place()
         lives = judge_place(path, settings.socket_group)
     except SocketUnusable as error:
-        report.say(fail("socket", error.message, error.hint, os.EX_CANTCREAT))
+        report.say(fail(what, error.message, error.hint, os.EX_CANTCREAT))
     except OSError as error:
-        report.say(fail("socket", f"can't be checked: {error.strerror}", None, os.EX_CANTCREAT))
+        report.say(fail(what, f"can't be checked: {error.strerror}", None, os.EX_CANTCREAT))
     else:
         if lives or _can_make(path):
-            report.say(ok("socket", f"{path}{', in use by a daemon' if lives else ''}"))
+            report.say(ok(what, f"{path}{', in use by a daemon' if lives else ''}"))
             if kept_out := who_is_kept_out(
                 path.parent, settings.socket_mode, settings.socket_group
             ):
-                report.say(warn("socket", kept_out, f"chmod and chgrp {path.parent}, or remove it"))
+                report.say(warn(what, kept_out, f"chmod and chgrp {path.parent}, or remove it"))
             return
         text = f"{path} can't be created by {_user()}: its directory is not writable"
         fix = "run this check as the daemon's user; chown the directory, or name another socket"
-        report.say(fail("socket", text, fix, os.EX_CANTCREAT))
+        report.say(fail(what, text, fix, os.EX_CANTCREAT))
 
 
 def _check_state(directory: Path, report: Report) -> bool:

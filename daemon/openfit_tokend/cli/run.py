@@ -25,6 +25,8 @@ from openfit_tokend.serving.listener import AdoptedListener, Listener, SocketUnu
 from openfit_tokend.serving.peers import ambiguous
 from openfit_tokend.storage.ledger_file import LedgerFile, ledger_path
 
+SYSTEM_SOCKET: Final = Path("/run/openfit-tokend/socket")
+"""Where the machine's daemon listens by default."""
 SWITCH_INTERVAL: Final = 0.0005
 """Seconds after which a thread gives way to one that waits. With Python's 5 ms, a reload or hashing a
 thousand passwords would hold up the thread that serves, and be held up by it."""
@@ -55,7 +57,12 @@ def run(config: str | None, socket: str | None, level: str, form: str, terminal:
         listener = _listener(socket, settings, service)
         try:
             credential = _adopted(service.credentials)
-            return _serve(path, settings, listener, credential, service, terminal)
+            http = _http_listener(settings, service, listener.path)
+            try:
+                return _serve(path, settings, listener, credential, http, service, terminal)
+            finally:
+                if http is not None:
+                    http.close()
         finally:
             listener.close()
     except SocketUnusable as error:
@@ -75,8 +82,36 @@ def _listener(
     if passed is None:
         place = socket_path(option, settings)
         return Listener(place, settings.socket_mode, settings.socket_group)
-    given = option or settings.socket
+    _warn_of_differences(passed, "socket", option or settings.socket, settings)
+    return passed
+
+
+def _http_listener(
+    settings: Settings, service: Service, other: Path
+) -> Listener | AdoptedListener | None:
+    """Return a listener on the HTTP socket that was passed, or is wanted; None: neither.
+
+    `other`: where MessagePack-RPC is spoken.
+
+    Raises:
+        SocketUnusable: it isn't possible.
+    """
+    passed = _adopted(service.http)
+    if passed is not None:
+        _warn_of_differences(passed, "http_socket", settings.http_socket, settings)
+        return passed
+    if settings.http_socket is None:
+        return None
+    place = http_socket_path(settings.http_socket, other)
+    return Listener(place, settings.socket_mode, settings.socket_group)
+
+
+def _warn_of_differences(
+    passed: AdoptedListener, key: str, given: str | None, settings: Settings
+) -> None:
+    """Log which settings the unit of a socket makes idle. `given`: where `key` wants it."""
     differences = passed.differences(
+        key,
         None if given is None else Path(given).absolute(),
         settings.socket_mode,
         settings.socket_group,
@@ -88,7 +123,6 @@ def _listener(
             keys=", ".join(differences),
             hint="the socket unit decides: change them there, or remove them",
         )
-    return passed
 
 
 def _adopted(passed: Sequence[Passed]) -> AdoptedListener | None:
@@ -104,6 +138,7 @@ def _serve(  # noqa: PLR0913, PLR0917 -- the parts that `run` has made
     settings: Settings,
     listener: Listener | AdoptedListener,
     credential: AdoptedListener | None,
+    http: Listener | AdoptedListener | None,
     service: Service,
     terminal: Terminal,
 ) -> int:
@@ -124,7 +159,7 @@ def _serve(  # noqa: PLR0913, PLR0917 -- the parts that `run` has made
         return os.EX_OSERR
     try:
         asked = None if credential is None else credential.socket
-        daemon = Daemon(path, settings, listener, ledger, asked, service, terminal)
+        daemon = Daemon(path, settings, listener, ledger, asked, http, service, terminal)
         anyio.run(
             _run_and_leave,
             daemon,
@@ -156,7 +191,7 @@ def socket_path(option: str | None, settings: Settings) -> Path:
     if given is not None:
         return Path(given).absolute()
     if os.geteuid() == 0:
-        return Path("/run/openfit-tokend/socket")
+        return SYSTEM_SOCKET
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     if not runtime or not Path(runtime).is_absolute():
         raise SocketUnusable(
@@ -165,6 +200,21 @@ def socket_path(option: str | None, settings: Settings) -> Path:
             " such as ~/.config/openfit-tokend/run, and set OPENFIT_TOKEN_SOCKET for the clients",
         )
     return Path(runtime) / "openfit-tokend" / "socket"
+
+
+def http_socket_path(given: str, other: Path) -> Path:
+    """Return the path for the HTTP socket.
+
+    Raises:
+        SocketUnusable: it is the other socket's.
+    """
+    path = Path(given)
+    if path == other:
+        raise SocketUnusable(
+            f"http_socket is {path}, where the daemon's other socket is",
+            "HTTP needs a socket of its own: name another file",
+        )
+    return path
 
 
 def _raise_descriptor_limit() -> None:

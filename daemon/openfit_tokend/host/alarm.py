@@ -11,11 +11,14 @@ from math import inf
 from typing import Final, final
 
 import anyio
+from anyio.lowlevel import checkpoint
 
 from openfit_tokend.host import clock, log
 
 WATCH: Final = 60.0
 """Seconds of the longest sleep: a moment that passed during a suspend is noticed at most this late."""
+CALL_TIME: Final = 0.002
+"""Seconds after which the rest of who is due waits for a pass of the loop: clients are many."""
 _LITTER: Final = 64
 """Cancelled entries that the heap may hold, in addition to as many as there are live ones."""
 
@@ -68,7 +71,8 @@ class Alarm:
     async def run(self) -> None:
         """Call back until cancelled. A callback that raises is logged, and the others go on."""
         while True:
-            self._call_due()
+            while not self._call_due():
+                await checkpoint()
             self._sooner = anyio.Event()
             now = clock.boot()
             self._asleep_until = min(self._entries[0][0] if self._entries else inf, now + WATCH)
@@ -76,9 +80,12 @@ class Alarm:
                 await self._sooner.wait()
             self._asleep_until = -inf
 
-    def _call_due(self) -> None:
+    def _call_due(self) -> bool:
+        """Call back who is due, for CALL_TIME; return whether that is all of them."""
         now = clock.boot()
         while self._entries and self._entries[0][0] <= now:
+            if clock.boot() - now > CALL_TIME:
+                return False
             entry = heappop(self._entries)[2]
             callback, entry.callback = entry.callback, None
             if callback is None:
@@ -88,3 +95,4 @@ class Alarm:
                 callback()
             except Exception:  # noqa: BLE001 -- one profile's bug must not stop the others
                 log.exception("internal_fault")
+        return True

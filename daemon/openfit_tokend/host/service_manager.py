@@ -33,6 +33,8 @@ SOCKET_NAMES: Final = ("socket", "openfit-tokend.socket", "unknown", "")
 or what systemd passes if there is no name."""
 CREDENTIAL_NAMES: Final = ("credential", "openfit-tokend-credential.socket")
 """FileDescriptorName= of the socket that serves tokens as credentials; or its unit's name."""
+HTTP_NAMES: Final = ("http", "openfit-tokend-http.socket")
+"""FileDescriptorName= of the socket that speaks HTTP; or its unit's name."""
 STORED_PREFIX: Final = "session-"
 """Prefix of the names of descriptors that the daemon itself put in the descriptor store."""
 
@@ -71,6 +73,8 @@ class Service:
     """Sockets to be served, as passed by a unit."""
     credentials: tuple[Passed, ...] = ()
     """Sockets that serve tokens as credentials."""
+    http: tuple[Passed, ...] = ()
+    """Sockets that speak HTTP."""
     stored: tuple[Passed, ...] = field(default=(), repr=False)
     """Descriptors that an earlier daemon stored."""
 
@@ -89,8 +93,9 @@ def take_over(environment: MutableMapping[str, str] = os.environ) -> Service:
     passed = [] if given["LISTEN_PID"] != str(os.getpid()) else _passed(given)
     sockets = tuple(each for each in passed if each.name in SOCKET_NAMES)
     credentials = tuple(each for each in passed if each.name in CREDENTIAL_NAMES)
+    http = tuple(each for each in passed if each.name in HTTP_NAMES)
     stored = tuple(each for each in passed if each.name.startswith(STORED_PREFIX))
-    for each in set(passed).difference(sockets, credentials, stored):
+    for each in set(passed).difference(sockets, credentials, http, stored):
         log.warning("descriptor_closed", name=each.name, reason="it has an unknown name")
         os.close(each.fd)
     notify_socket = given["NOTIFY_SOCKET"]
@@ -100,6 +105,7 @@ def take_over(environment: MutableMapping[str, str] = os.environ) -> Service:
         has_store=bool(notify_socket) and given["FDSTORE"] != "0",  # 254 and newer say how many
         sockets=sockets,
         credentials=credentials,
+        http=http,
         stored=stored,
     )
 

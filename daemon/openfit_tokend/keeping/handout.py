@@ -43,31 +43,29 @@ NONE: Final = Handout(b"", 0.0, 0.0)
 
 def prepared(profile: Profile, session: Session, access: AccessToken, now: float) -> Handout:
     """Prepare the answer that hands out `access`, a live token of this session."""
-    epoch = clock.wall() - now  # what turns CLOCK_BOOTTIME into Unix time
     until = min(access.due, access.expires, now + FRESH)  # from `due` on, `degraded` may change
-    return Handout(_body(profile, session, access, now, epoch), access.expires, until)
+    whole: bytes = packb(described(profile, session, access, now))
+    return Handout(whole[: -_LEFT.size], access.expires, until)
 
 
-def _body(
-    profile: Profile, session: Session, access: AccessToken, now: float, epoch: float
-) -> bytes:
-    """Return the bytes of the whole map except its last value, `expires_in`."""
+def described(
+    profile: Profile, session: Session, access: AccessToken, now: float
+) -> dict[str, object]:
+    """Return what is said of a live token. Its last value, the seconds left, is another each time."""
     trouble = degraded(session, now)
-    whole: bytes = packb(
-        {
-            "profile": profile.name,
-            "access_token": access.value.reveal,
-            "token_type": "Bearer",
-            "id": access.id,
-            "scope": access.scope,
-            "api_url": profile.api_url,
-            "obtained_at": access.obtained + epoch,
-            "expires_at": access.expires + epoch,
-            "refresh_at": access.due + epoch,
-            "degraded": None
-            if trouble is None
-            else {"code": trouble.kind.code, "message": trouble.message},
-            "expires_in": 0.0,
-        }
-    )
-    return whole[: -_LEFT.size]
+    epoch = clock.wall() - now  # what turns CLOCK_BOOTTIME into Unix time
+    return {
+        "profile": profile.name,
+        "access_token": access.value.reveal,
+        "token_type": "Bearer",
+        "id": access.id,
+        "scope": access.scope,
+        "api_url": profile.api_url,
+        "obtained_at": access.obtained + epoch,
+        "expires_at": access.expires + epoch,
+        "refresh_at": access.due + epoch,
+        "degraded": None
+        if trouble is None
+        else {"code": trouble.kind.code, "message": trouble.message},
+        "expires_in": 0.0,
+    }

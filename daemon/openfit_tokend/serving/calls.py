@@ -12,54 +12,58 @@ from openfit_token._shared.protocol import (
     DEFAULT_WAIT,
     MAX_WAIT,
     PROTOCOL,
-    Encoded,
 )
 from openfit_token.errors import (
     BadRequest,
     Internal,
     NoSuchMethod,
+    Overloaded,
     Stopping,
     TokenError,
 )
 from openfit_tokend import __version__
 from openfit_tokend.config.passwords import fault_of
-from openfit_tokend.core import budget
 from openfit_tokend.core.callers.answers import Call, Get, Refuse, Renew, login_call, token_for
 from openfit_tokend.core.events import NewTokenWanted, Woken
-from openfit_tokend.core.problems import Problem, hint_for
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import (
     AccessToken,
-    Idle,
-    degraded,
-    last_error,
-    live,
-    state,
 )
-from openfit_tokend.core.settings import Profile
-from openfit_tokend.host import clock
+from openfit_tokend.host import clock, log
 from openfit_tokend.keeping.claims import Fleet
 from openfit_tokend.keeping.keeper import Keeper
 from openfit_tokend.serving import audit
 from openfit_tokend.serving.connection import Park
 from openfit_tokend.serving.peers import Caller, Users
 from openfit_tokend.serving.profiles import Profiles, shown
+from openfit_tokend.serving.status import of_fleet, status_of
 from openfit_tokend.serving.waiting import Follow, Later, Respond
 
 REFUSED: Final = "the last reload was refused: operators are told why"
 """What callers are told of a faulty configuration."""
 
+_ONLY_TELL: Final = frozenset({"hello", "status", "subscribe"})
+"""Methods that do nothing, so that they needn't be carried out for who is gone."""
+
 Params = Mapping[str, object]
+
+
+HandOut = Callable[[Keeper, AccessToken, float], object]
+"""How a dialect hands out a keeper's live token, at a moment."""
 
 
 class Backend(Protocol):
     """What the methods need to know of the daemon, beside its profiles."""
 
     socket_path: str
+    http_socket_path: str | None
     started_at: float
     """CLOCK_BOOTTIME."""
 
-    fleet: Fleet | None
+    @property
+    def fleet(self) -> Fleet | None:
+        """Return the daemon's membership of a fleet."""
+        ...
 
     @property
     def users(self) -> Users:
@@ -75,9 +79,10 @@ class Backend(Protocol):
 class Calls:
     """The methods of the protocol, by name."""
 
-    def __init__(self, backend: Backend, profiles: Profiles) -> None:
+    def __init__(self, backend: Backend, profiles: Profiles, hand_out: HandOut) -> None:
         self._backend = backend
         self._profiles = profiles
+        self._hand_out = hand_out
         self._audited = audit.is_detailed()  # then each token goes the long way, and is logged
         self._methods: dict[str, tuple[Callable[[Caller, Params], object], frozenset[str]]] = {
             "get_token": (self._get_token, frozenset({"profile", "min_ttl", "wait"})),
@@ -92,11 +97,19 @@ class Calls:
         }
 
     def call(self, caller: Caller, method: str, params: Params) -> object:
-        """Return a method's result, a Park, a Later or a Follow.
+        """Return a method's result, a Park, a Later or a Follow; or the error that is answered instead.
 
-        Raises:
-            TokenError: what the caller is answered instead.
+        None: nobody is there to read the result.
         """
+        try:
+            return self._call(caller, method, params)
+        except TokenError as error:
+            return error
+        except Exception:  # noqa: BLE001 -- an internal error: the caller is told, the daemon goes on
+            log.exception("internal_fault", method=method[:64])
+            return Internal("internal error in the daemon", "its log has the details")
+
+    def _call(self, caller: Caller, method: str, params: Params) -> object:
         known = self._methods.get(method)
         if known is None:
             raise NoSuchMethod(
@@ -109,6 +122,8 @@ class Calls:
                 f"{method} has no parameter {unknown}",
                 f"it takes {', '.join(sorted(names)) or 'none'}",
             )
+        if method in _ONLY_TELL and caller.is_gone:
+            return None  # it may have waited for its turn behind a crowd that is gone too
         return do(caller, params)
 
     def plain(self, method: str, params: Params) -> Keeper | None:
@@ -120,11 +135,11 @@ class Calls:
             return None
         return self._profiles.find_for_all(_text(params, "profile"))
 
-    def token(self, caller: Caller, keeper: Keeper, access: AccessToken, now: float) -> Encoded:
-        """Return the result that hands out a token, and count it."""
+    def token(self, caller: Caller, keeper: Keeper, access: AccessToken, now: float) -> object:
+        """Return the result that hands out a token."""
         if self._audited:
             audit.token_handed_out(caller, keeper.profile.name, access, now)
-        return Encoded(keeper.hand_out(access, now))
+        return self._hand_out(keeper, access, now)
 
     # The methods
 
@@ -169,6 +184,7 @@ class Calls:
             raise BadRequest(f"the password {fault[0]}", "nothing was sent")
         wait = _wait(params)
         keeper = self._operated(caller, "login", params)
+        _judge_room(caller)  # before it is ordered: who is refused mustn't have spent a login
         keeper.order_login(None if password is None else Secret(password))
         return Park(keeper, login_call(keeper.session), clock.boot() + wait)
 
@@ -193,36 +209,29 @@ class Calls:
         keepers = (
             profiles.usable(caller) if one is None else {one: profiles.find(caller, "status", one)}
         )
-        clients = {
-            str(uid): {
-                "connections": user.connections,
-                "requests": user.requests,
-                "refused": user.refused,
-            }
-            for uid, user in backend.users.known.items()
-        }
         return {
             "v": 1,
             "version": __version__,
             "pid": os.getpid(),
             "started_at": backend.started_at + clock.wall() - now,
             "socket": backend.socket_path,
+            "http_socket": backend.http_socket_path,
             "connections": backend.users.connections,
             "requests": backend.users.requests,
             # It names profiles and users: of others, too.
             "config_error": profiles.config_error
             and (profiles.config_error if operator else REFUSED),
             "profiles": {
-                name: _status_of(keeper, now, operator=operator) for name, keeper in keepers.items()
+                name: status_of(keeper, now, operator=operator) for name, keeper in keepers.items()
             },
-            **({"clients": clients} if operator else {}),
-            **_fleet(backend.fleet, clock.wall() - now),
+            **({"clients": _clients(backend.users)} if operator else {}),
+            **of_fleet(backend.fleet, clock.wall() - now),
         }
 
     def _subscribe(self, caller: Caller, params: Params) -> object:
         keeper = self._keeper(caller, "subscribe", params)
         operator = self._profiles.is_operator(caller)
-        status = _status_of(keeper, clock.boot(), operator=operator)
+        status = status_of(keeper, clock.boot(), operator=operator)
         return Follow(keeper, {"profile": keeper.profile.name, **status})
 
     # What they share
@@ -250,6 +259,7 @@ class Calls:
         now = clock.boot()
         match keeper.answer(call, deadline, now):
             case None:
+                _judge_room(caller)
                 return Park(keeper, call, deadline)
             case AccessToken() as access:
                 return self.token(caller, keeper, access, now)
@@ -266,6 +276,19 @@ class Calls:
     def _judge_time(self) -> None:
         if self._profiles.stopping:
             raise stopping()
+
+
+def _judge_room(caller: Caller) -> None:
+    """Return if another call of a user may wait.
+
+    Raises:
+        Overloaded: so many wait already.
+    """
+    user = caller.user
+    if user.parked >= user.most:
+        raise Overloaded(
+            f"uid {user.uid} has {user.most} calls that wait", "wait for their answers first"
+        )
 
 
 def stopping() -> Stopping:
@@ -297,85 +320,12 @@ def _wait(params: Params) -> float:
     return DEFAULT_WAIT if wait is None else wait
 
 
-def _status_of(keeper: Keeper, now: float, *, operator: bool) -> Params:
-    """Return what a caller is told of a profile; an operator also who logs in."""
-    session, profile, counters = keeper.session, keeper.profile, keeper.counters
-    access, epoch = live(session, now), clock.wall() - now
-    bar, refresh = session.bar, session.refresh
-    began = None if refresh is None else refresh.since
-    barred_until = 0.0 if bar is None or bar.until == inf else bar.until
-    possible_at = max(barred_until, budget.possible_at(keeper.ledger, now))
-
-    def unix(moment: float | None) -> float | None:
-        return None if moment is None else moment + epoch
-
+def _clients(users: Users) -> Params:
     return {
-        "state": state(session, now),
-        "environment": profile.environment,
-        "id_server": profile.identity.id_server,
-        "api_url": profile.api_url,
-        "id": None if access is None else access.id,
-        "obtained_at": unix(None if access is None else access.obtained),
-        "expires_at": unix(None if access is None else access.expires),
-        "expires_in": None if access is None else access.expires - now,
-        "refresh_at": unix(session.doing.due if isinstance(session.doing, Idle) else None),
-        "session_began_at": unix(began),
-        "session_ends_at": unix(
-            None if began is None else began + profile.policy.refresh_token_lifetime
-        ),
-        "last_success_at": unix(keeper.last_success_at),
-        "degraded": _problem(profile, degraded(session, now), epoch),
-        "last_error": _problem(profile, last_error(session), epoch),
-        "logins_left": budget.logins_left(keeper.ledger, now),
-        "login_possible_at": unix(possible_at) if possible_at > now else None,
-        "counters": {
-            "tokens": counters.tokens,
-            "logins": counters.logins,
-            "refreshes": counters.refreshes,
-            "rejected_refreshes": counters.rejected_refreshes,
-            "uncertain": counters.uncertain,
-            "failures": counters.failures,
-            "served": counters.served,
-            "waiting": keeper.waiting,
-        },
-        **({"username": profile.identity.username} if operator else {}),
-        **_word(keeper, epoch),
-    }
-
-
-def _fleet(fleet: Fleet | None, epoch: float) -> Params:
-    """Return what a status says of the fleet, if there is one."""
-    if fleet is None:
-        return {}
-    problem = fleet.problem
-    store = None if problem is None else _shown(problem, problem.hint, epoch)
-    return {"fleet": {"member": fleet.member, "store": store}}
-
-
-def _word(keeper: Keeper, epoch: float) -> Params:
-    """Return what a profile's status says of the fleet, if there is one."""
-    if keeper.claims is None:
-        return {}
-    word = keeper.claims.word()
-    if word is None:
-        return {"fleet": None}
-    claim = word.claim
-    claimed = None
-    if claim is not None:
-        claimed = {"by": claim.by, "since": claim.since + epoch, "ends_at": claim.ends_at + epoch}
-    return {"fleet": {"by": word.by, "at": word.at + epoch, "claim": claimed}}
-
-
-def _problem(profile: Profile, problem: Problem | None, epoch: float) -> Params | None:
-    if problem is None:
-        return None
-    return _shown(problem, hint_for(profile.name, problem.hint), epoch)
-
-
-def _shown(problem: Problem, hint: str | None, epoch: float) -> Params:
-    return {
-        "code": problem.kind.code,
-        "message": problem.message,
-        "hint": hint,
-        "at": problem.at + epoch,
+        str(uid): {
+            "connections": user.connections,
+            "requests": user.requests,
+            "refused": user.refused,
+        }
+        for uid, user in users.known.items()
     }

@@ -6,17 +6,17 @@ The loop (`Server`) moves bytes. What they mean is the dialect's: each listening
 from _socket import AF_UNIX, MSG_DONTWAIT, SOCK_STREAM, socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from select import poll
 from typing import Final, Protocol, cast, final
 
 from openfit_token.errors import TokenError
 from openfit_tokend.core.callers.answers import Call
 from openfit_tokend.core.callers.fair_queue import NO_SHARE
+from openfit_tokend.core.callers.rights import Who
 from openfit_tokend.host.alarm import Entry
 from openfit_tokend.keeping.keeper import Keeper
-from openfit_tokend.serving.peers import Peer, User
+from openfit_tokend.serving.peers import Peer, User, who
 
-READ_SIZE: Final = 256
-"""Bytes read of one connection in one pass: some twenty requests, less than a millisecond's work."""
 MAX_DISCARDED: Final = 1024 * 1024
 """Bytes read for nothing behind rubbish: more than a socket holds."""
 BATCH: Final = 32 * 1024
@@ -53,6 +53,8 @@ class Dialect(Protocol):
     """Clients are read. Otherwise each is answered when it has come, and then closed."""
     most_owed: int
     """Answers that one connection may be owed; nothing more of it is answered while it is."""
+    read_size: int
+    """Bytes read of one connection in one pass: less than a millisecond's work."""
     farewell: float
     """Seconds in which its clients can take their last answers when the daemon ends."""
 
@@ -120,8 +122,8 @@ class Connection:
     """A connected socket. Its methods never block; a broken one raises OSError."""
 
     __slots__ = (
-        "closed", "dialect", "ended", "follows", "has_more", "held", "outgoing", "owed", "peer",
-        "queued", "rest", "share", "sock", "unread", "user", "watched",
+        "_who", "closed", "dialect", "ended", "follows", "has_more", "held", "outgoing", "owed",
+        "peer", "queued", "read_size", "rest", "share", "sock", "unread", "user", "watched",
     )  # fmt: skip
 
     def __init__(self, sock: socket, peer: Peer, user: User, dialect: Dialect) -> None:
@@ -129,20 +131,34 @@ class Connection:
         self.peer = peer
         self.user = user
         self.dialect = dialect
+        self.read_size = dialect.read_size  # looked up for each request
         self.rest: object = None  # what the dialect keeps of what was read and isn't answered yet
         self.outgoing = b""
         self.unread = 0  # what of it `user.unread` counts
         self.owed: set[Owed] | None = None  # None: 10,000 idle clients need no sets
         self.follows = False  # it may be told something that it doesn't ask for
         self.has_more = False  # the dialect has more for it, once `outgoing` is sent
-        self.held = False  # `rest` may hold requests: call `answer` without data when it is free
-        self.queued: bytes | None = (
-            None  # read, and not looked at before its turn; None: not queued
-        )
+        self.held = not dialect.hears  # when it is free, `answer` is to be called without data
+        self.queued: bytes | None = None  # read, and for its turn; None: not queued
         self.share = NO_SHARE  # of the time that requests take
-        self.ended = False  # nothing more is read: it closed its side, or sent rubbish
+        self.ended = not dialect.hears  # nothing more is read: it closed its side, or sent rubbish
         self.closed = False
         self.watched = -1  # what the epoll looks for; -1: it doesn't know the socket yet
+        self._who: Who | None = None  # None: nobody has asked yet
+
+    @property
+    def who(self) -> Who:
+        """Return who is at the other end, as rights are judged. The kernel is asked once."""
+        if self._who is None:
+            self._who = who(self.sock, self.peer)
+        return self._who
+
+    @property
+    def is_gone(self) -> bool:
+        """Return whether nobody is there to read an answer; who only sends no more still is."""
+        hung_up = poll()
+        hung_up.register(self.sock, 0)
+        return bool(hung_up.poll(0))
 
     @property
     def is_idle(self) -> bool:
@@ -159,7 +175,7 @@ class Connection:
     def receive(self) -> bytes | None:
         """Return what was sent, b"" behind the last of it, or None for nothing yet."""
         try:
-            return self.sock.recv(READ_SIZE, _AT_ONCE)
+            return self.sock.recv(self.read_size, _AT_ONCE)
         except BlockingIOError:
             return None
 
@@ -173,7 +189,7 @@ class Connection:
 
     def discard(self) -> None:
         """Read what nobody wants: closing over it would reset the connection under the last answer."""
-        for _ in range(MAX_DISCARDED // READ_SIZE):
+        for _ in range(MAX_DISCARDED // self.read_size):
             if not self.receive():
                 return
 

@@ -66,6 +66,7 @@ class Credentials:
         room = min(MAX_UNITS, max(1, descriptors // SHARE))
         self.hears = False
         self.most_owed = 1
+        self.read_size = PIECE  # though nobody is read
         self.farewell = FAREWELL
         self.guests = User(uid=0, most=room, kept=room)
         """All units: root's own connections are counted apart."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final, final
 
 from openfit_token._shared.trusted_path import Untrusted, group_name, judge_directory
+from openfit_tokend.core.settings.fields import MAX_SOCKET_PATH
 from openfit_tokend.host import lock_file
 from openfit_tokend.serving.peers import peer_of
 
@@ -23,8 +24,6 @@ BACKLOG: Final = 4096
 """Connections that may wait to be accepted: a client with a time-out is refused beyond."""
 DEFAULT_MODE: Final = 0o600
 """Of the socket: it is the daemon's user's alone."""
-MAX_PATH: Final = 107
-"""Bytes of a Unix socket's path (unix(7))."""
 
 
 @dataclass
@@ -55,8 +54,7 @@ class Listener:
         self.path = path
         mode = DEFAULT_MODE if mode is None else mode
         beside = path.with_name(f".{path.name}.{os.getpid()}")
-        if len(os.fsencode(beside)) > MAX_PATH:
-            raise SocketUnusable(f"the socket's path is too long: {path}", "choose a shorter one")
+        _judge_length(path)
         gid = _gid(group)
         try:
             _make_directory(path.parent, mode, gid)
@@ -119,14 +117,19 @@ class AdoptedListener:
         """Stop listening here. A second time it does nothing."""
         self.socket.close()
 
-    def differences(self, path: Path | None, mode: int | None, group: str | None) -> list[str]:
-        """Name the settings that say something else of the socket than its unit; None: none is."""
+    def differences(
+        self, key: str, path: Path | None, mode: int | None, group: str | None
+    ) -> list[str]:
+        """Name the settings that say something else of the socket than its unit; None: none is.
+
+        `key`: the one that says its path.
+        """
         try:
             status = self.path.stat()
         except OSError:  # its name is gone: the watchdog says so, and what to do
             return []
         given = {
-            "socket": path is not None and path != self.path,
+            key: path is not None and path != self.path,
             "socket_mode": mode is not None and mode != stat.S_IMODE(status.st_mode),
             "socket_group": group is not None and group != group_name(status.st_gid),
         }
@@ -140,8 +143,7 @@ def judge_place(path: Path, group: str | None) -> bool:
         SocketUnusable: it couldn't.
     """
     _gid(group)
-    if len(os.fsencode(path)) > MAX_PATH:
-        raise SocketUnusable(f"the socket's path is too long: {path}", "choose a shorter one")
+    _judge_length(path)
     try:
         _judge_directory(path.parent)
     except FileNotFoundError:  # what is there of the path is safe
@@ -170,6 +172,14 @@ def who_is_kept_out(directory: Path, mode: int | None, group: str | None) -> str
     if mode & 0o060 and not of_group and not status.st_mode & 0o001:
         return f"socket_mode lets the group in, but {directory} doesn't"
     return None
+
+
+def _judge_length(path: Path) -> None:
+    if len(os.fsencode(path)) > MAX_SOCKET_PATH:
+        raise SocketUnusable(
+            f"the socket's path is too long: {path}",
+            f"choose one of at most {MAX_SOCKET_PATH} bytes",
+        )
 
 
 def _gid(group: str | None) -> int | None:

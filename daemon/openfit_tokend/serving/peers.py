@@ -7,13 +7,14 @@ import os
 import struct
 from _socket import socket
 from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field
+from functools import cache, lru_cache
 from pathlib import Path
 from socket import SO_PEERCRED, SOL_SOCKET
 from typing import Final, NamedTuple, Protocol, final
 
 from openfit_token._shared.identity import ambiguous_ids
+from openfit_tokend.core.callers.fair_queue import UserShare
 from openfit_tokend.core.callers.rights import Ambiguous, Who, identify
 from openfit_tokend.core.callers.subordinate_ids import SubordinateIds
 
@@ -51,7 +52,13 @@ def peer_of(sock: socket) -> Peer:
 
 def who(sock: socket, peer: Peer) -> Who:
     """Return who connected, as rights are judged: with the groups it had then."""
-    return identify(peer.uid, groups_of(sock, peer), os.geteuid(), ambiguous())
+    return _identified(peer.uid, groups_of(sock, peer), os.geteuid())
+
+
+@lru_cache(MAX_KNOWN)
+def _identified(uid: int, groups: frozenset[int], own: int) -> Who:
+    """Return the one value for all connections of those who are the same."""
+    return identify(uid, groups, own, ambiguous())
 
 
 @cache
@@ -115,6 +122,8 @@ class User:
     """Calls that wait: as many as it may have connections."""
     unread: int = 0
     """Bytes of answers that couldn't be sent yet."""
+    share: UserShare = field(default_factory=UserShare)
+    """Of the time that requests take."""
 
     @property
     def weight(self) -> int:
@@ -131,8 +140,13 @@ class Caller(Protocol):
         ...
 
     @property
-    def sock(self) -> socket:
-        """Return the connection's socket, to ask the kernel about its other end."""
+    def who(self) -> Who:
+        """Return who that is, as rights are judged."""
+        ...
+
+    @property
+    def is_gone(self) -> bool:
+        """Return whether nobody is there any more to read an answer."""
         ...
 
     @property
@@ -171,8 +185,9 @@ class Users:
         return self.known.get(owner) or self._meet(owner)
 
     def heaviest(self, newcomer: User) -> User:
-        """Return who has the most connections, those that are kept for it left aside."""
-        return max((*self.known.values(), newcomer), key=lambda user: user.weight)
+        """Return who of those connected has the most connections, those kept for it left aside."""
+        connected = [user for user in self.known.values() if user.connections]
+        return max((*connected, newcomer), key=lambda user: user.weight)
 
     def _meet(self, uid: int) -> User:
         if len(self.known) >= MAX_KNOWN:

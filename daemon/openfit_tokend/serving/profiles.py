@@ -25,7 +25,7 @@ from openfit_tokend.core.callers.rights import (
 from openfit_tokend.core.settings import Profile, Settings
 from openfit_tokend.keeping.keeper import Keeper
 from openfit_tokend.serving import audit
-from openfit_tokend.serving.peers import Caller, who
+from openfit_tokend.serving.peers import Caller
 
 MAX_SHOWN: Final = 64
 """Characters of a caller's own words that an error repeats."""
@@ -121,11 +121,8 @@ class Profiles:
 
     def usable(self, caller: Caller) -> Mapping[str, Keeper]:
         """Return the profiles that a caller may use."""
-        asking = who(caller.sock, caller.peer)
         return {
-            name: keeper
-            for name, keeper in self._shown.items()
-            if self._is_open(keeper) or self._lists(keeper, asking)
+            name: keeper for name, keeper in self._shown.items() if self._may_use(caller, keeper)
         }
 
     def refusal(self, caller: Caller, keeper: Keeper) -> TokenError | None:
@@ -138,7 +135,7 @@ class Profiles:
         return self._refusal(caller, "wait", keeper.profile.name, self.usable(caller))
 
     def _may_use(self, caller: Caller, keeper: Keeper) -> bool:
-        return self._is_open(keeper) or self._lists(keeper, who(caller.sock, caller.peer))
+        return self._is_open(keeper) or self._lists(keeper, caller.who)
 
     def _is_open(self, keeper: Keeper) -> bool:
         """Return whether the profile has no lists, so that nobody is asked who it is."""
@@ -167,7 +164,7 @@ class Profiles:
 
     def is_operator(self, caller: Caller) -> bool:
         """Return whether a caller is an operator."""
-        asking = who(caller.sock, caller.peer)
+        asking = caller.who
         return is_operator(self._rights, asking) and is_operator(self._newest, asking)
 
     def judge_operator(self, caller: Caller, method: str) -> None:

@@ -5,12 +5,11 @@ drives it calls it instead of waiting itself; nothing here knows which event loo
 request touches nothing but memory: recv, decode, one call, encode, send, and no await in between.
 A *turn* is one call of `turn`; a *pass* is one poll of the epoll, and what that brought.
 
-Nothing here knows what the bytes mean, either: that is the dialect's of the listening socket. All
-limits that clients meet hold for all dialects alike.
+What the bytes mean is the dialect's of the listening socket. Limits are the same for all dialects.
 
 A client hurts only itself. It is not read while an answer to it can't be sent whole, or while it is
-owed as many answers as it may be; one pass reads no more than READ_SIZE of it, and queues requests
-once they have taken PASS_TIME, so that a flood leaves time for others.
+owed as many answers as it may be; one pass reads no more than the dialect's `read_size` of it, and
+queues requests once they have taken PASS_TIME, so that a flood leaves time for others.
 """
 
 import errno
@@ -37,8 +36,8 @@ MAX_EVENTS: Final = 16
 """Events taken from the kernel at once: all that are taken are handled, or queued."""
 PASS_TIME: Final = 0.001
 """Seconds after which requests of one pass are queued, but for those that go the short way."""
-ACCEPT_TIME: Final = 0.001
-"""Seconds for which clients are accepted, and served once, in one pass."""
+MAX_ACCEPTED: Final = 32
+"""Clients accepted at a socket, and heard, in one pass: a millisecond's work, costly requests apart."""
 MAX_UNREAD_USER: Final = 16 * 1024 * 1024
 """Bytes of answers that all connections of one user may leave unread."""
 RESERVE: Final = 64
@@ -196,6 +195,7 @@ class Server:
         if self.flush(connection):
             with suppress(OSError):
                 connection.discard()
+        self._settle(connection)
 
     def drop(self, connection: Connection) -> None:
         """Close a connection, and forget what it is owed."""
@@ -213,8 +213,7 @@ class Server:
     # Who comes
 
     def _accept(self, door: Door) -> None:
-        until = clock.boot() + ACCEPT_TIME
-        while clock.boot() < until:
+        for _ in range(MAX_ACCEPTED):
             if door.guests is not None and door.guests.connections >= door.guests.most:
                 self._full_doors.append(door)
                 self._look_at(door, 0)
@@ -252,8 +251,6 @@ class Server:
         connection = Connection(sock, peer, user, dialect)
         self._connections[sock.fileno()] = connection
         user.connections += 1
-        if not dialect.hears:
-            connection.ended = connection.held = True
         if user.connections > user.most:
             log.limited("too_many_connections", user.uid, uid=user.uid, most=user.most)
             full = Overloaded(
@@ -287,7 +284,7 @@ class Server:
     #
     # 1. A client connects. `_accept` takes the connection; `_welcome` asks the kernel who it is, counts
     #    it to its user, and refuses it if that is one too many.
-    # 2. `_handle` reads READ_SIZE bytes of what the client has sent.
+    # 2. `_handle` reads `read_size` bytes of what the client has sent.
     # 3. If the dialect has prepared the answer to just these bytes, that is sent, and this is all: the
     #    short way. Nothing is decoded.
     # 4. If not, the dialect makes requests of the bytes, does what they ask, and adds the answers to
@@ -326,9 +323,10 @@ class Server:
     def _handle_queued(self) -> None:
         """Go on with whoever is next in the queue."""
         self._pass_ends = 0.0
-        connection = self._queue.pop()
+        connection, began = self._queue.pop(), clock.boot()
         if not connection.closed:
             self._handle(connection, EPOLLOUT)
+            self._queue.end_turn(connection.user.share, clock.boot() - began)
 
     def _go_on(self, connection: Connection) -> None:
         """Send what found no room, and then what had to wait for that, or for its turn."""
@@ -352,7 +350,8 @@ class Server:
             self._enqueue(connection, data or b"")
             return
         connection.dialect.answer(connection, data)
-        connection.share = self._queue.charge(connection.share, clock.boot() - began)
+        cost = clock.boot() - began
+        connection.share = self._queue.charge(connection.user.share, connection.share, cost)
         if connection.held and connection.is_free:  # it stopped for want of time
             self._enqueue(connection, b"")
         self.flush(connection)
@@ -360,7 +359,7 @@ class Server:
     def _enqueue(self, connection: Connection, data: bytes) -> None:
         """Queue a connection, with what was read of it and not looked at."""
         connection.queued = data
-        connection.share = self._queue.add(connection, connection.share)
+        connection.share = self._queue.add(connection, connection.user.share, connection.share)
 
     def _settle(self, connection: Connection) -> None:
         """Watch for what may come next, or close where nothing can."""

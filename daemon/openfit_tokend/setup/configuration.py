@@ -22,8 +22,6 @@ from openfit_tokend.setup.units import CREDENTIALS
 
 ASKED: Final = ("environment", "id_server", "api_url", "client_id", "username")
 """The keys that `init` asks for, besides the password."""
-_BESIDE: Final = ".socket.4194304"
-"""The longest name of a file that the daemon creates next to its socket; it contains the pid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +93,7 @@ def with_socket(now: Present, where: Location) -> Present:
     """
     path = where.config.parent / "run" / "socket"
     try:
-        fields.socket_path(str(path.with_name(_BESIDE)))
+        fields.socket_path(str(path))
     except Wrong as wrong:
         raise SetupFailed(
             f"XDG_RUNTIME_DIR is not set, and the socket can't be next to {where.config}: its path"

@@ -29,6 +29,7 @@ SYSTEM_UNITS: Final = (
     "openfit-tokend.service",
     "openfit-tokend.socket",
     "openfit-tokend-credential.socket",
+    "openfit-tokend-http.socket",
 )
 USER_UNITS: Final = ("openfit-tokend.service", "openfit-tokend.socket")
 EXAMPLE: Final = "config.toml.example"

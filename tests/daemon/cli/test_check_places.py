@@ -143,3 +143,22 @@ def test_a_login_that_is_advised_is_the_profiles_own(
         fcntl.flock(running, fcntl.LOCK_EX)
         check(config, network=False, login=True, just_stored="etl", socket=str(place / "run" / "s"))
     assert "fix: openfit-token login --profile etl\n" in capsys.readouterr().out
+
+
+def test_one_socket_isnt_both(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = place / "config.toml"
+    config.write_text(f'http_socket = "{place}/run/s"\n{config.read_text()}')
+
+    status, out = looked(place, place / "run" / "s", capsys)
+
+    assert (status, "HTTP needs a socket of its own" in out) == (73, True)
+
+
+def test_the_http_socket_is_judged_like_the_other(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = place / "config.toml"
+    rest = config.read_text()
+    for path, verdict in ((f"{place}/run/http", "[ OK ] http"), ("/tmp/http", "[FAIL] http")):  # noqa: S108 -- nothing is made there
+        config.write_text(f'http_socket = "{path}"\n{rest}')
+        assert verdict in looked(place, place / "run" / "s", capsys)[1]

@@ -6,17 +6,26 @@ Each line is answered by itself in capitals. `wait` is owed an answer, which com
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from resource import RLIMIT_NOFILE, getrlimit
 from socket import AF_UNIX, SHUT_WR, socket
 
 import pytest
 
 from daemons import PATIENCE
+from inside import Clocks
 from openfit_token.errors import TokenError
 from openfit_tokend.host.alarm import Alarm
+from openfit_tokend.serving import server
 from openfit_tokend.serving.connection import Connection, Owed
+from openfit_tokend.serving.peers import User
 from openfit_tokend.serving.server import Server
 
 MAX_LINE = 20
+CROWD = 20
+FEW = 5
+"""Of a crowd's costly lines: two in each of the passes in which another is heard, queued and served."""
+STRANGER = 50_003
+"""A uid without an account."""
 
 
 class Lines:
@@ -24,12 +33,16 @@ class Lines:
 
     hears = True
     most_owed = 1
+    read_size = 256
     farewell = 0.2
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, clocks: Clocks) -> None:
+        """A line takes `cost` seconds."""
         self._server = server
+        self._clocks = clocks
         self._waiting: list[Connection] = []
         self.prepared_answers: dict[bytes, bytes] = {}
+        self.cost = 0.0
         self.heard: list[bytes] = []
         self.forgotten = 0
 
@@ -42,6 +55,7 @@ class Lines:
         while lines:
             line = lines.pop(0)
             self.heard.append(line)
+            self._clocks.suspend(self.cost)
             if line == b"wait":
                 connection.owed = {Owed(connection, 0, None)}
                 self._waiting.append(connection)
@@ -72,18 +86,20 @@ class Lines:
 class Place:
     """A server, two sockets that it listens at, and what is spoken there."""
 
-    def __init__(self, directory: Path, stack: ExitStack) -> None:
+    def __init__(self, directory: Path, stack: ExitStack, guests: User | None = None) -> None:
+        """`guests`: whom the connections of the second socket are counted to."""
         self.server = Server(Alarm())
         stack.callback(self.server.close)
-        self.dialects = [Lines(self.server), Lines(self.server)]
+        clocks = Clocks(stack.enter_context(pytest.MonkeyPatch.context()))
+        self.dialects = [Lines(self.server, clocks), Lines(self.server, clocks)]
         self._stack = stack
         self._paths = [directory / name for name in ("one", "two")]
-        for path, dialect in zip(self._paths, self.dialects, strict=True):
+        for path, dialect, whose in zip(self._paths, self.dialects, (None, guests), strict=True):
             listener = stack.enter_context(socket(AF_UNIX))
             listener.bind(str(path))
             listener.listen()
             listener.settimeout(0)
-            self.server.listen(listener, dialect)
+            self.server.listen(listener, dialect, whose)
 
     def client(self, number: int = 0) -> socket:
         """Connect."""
@@ -188,6 +204,82 @@ def test_a_limit_is_one_for_all_sockets_and_told_in_the_dialect_of_each(place: P
 
     assert second.recv(99) == b"OVERLOADED\n"
     assert second.recv(99) == b""
+
+
+def test_who_is_asked_for_again_and_by_whichever_connection_is_the_same_value(
+    place: Place,
+) -> None:
+    """A change is told to thousands in one go: the kernel isn't asked again for each of them."""
+    place.client(0)
+    place.client(1)
+    place.turn()
+    first, second = place.server._connections.values()  # pyright: ignore[reportPrivateUsage] -- no other way tells
+
+    assert first.who is first.who
+    assert first.who is second.who
+
+
+def test_a_client_that_has_closed_its_side_is_there_and_one_that_has_closed_its_socket_is_gone(
+    place: Place,
+) -> None:
+    client = place.client()
+    place.turn()
+    (connection,) = place.server._connections.values()  # pyright: ignore[reportPrivateUsage] -- no other way tells
+    client.shutdown(SHUT_WR)
+    there = not connection.is_gone
+    client.close()
+
+    assert there
+    assert connection.is_gone
+
+
+def test_when_all_places_are_kept_ones_a_newcomer_takes_one_of_who_has_the_most_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not one of who is remembered, and has none."""
+    monkeypatch.setattr(server, "RESERVE", getrlimit(RLIMIT_NOFILE)[0] - 4)
+    guests = User(uid=0, most=40, kept=40)
+    with ExitStack() as stack:
+        place = Place(tmp_path, stack, guests)
+        place.server.users.of(STRANGER)
+        own = place.client(0)
+        for number in (1, 1, 1, 1):
+            place.client(number)
+        place.turn()
+
+        assert own.recv(99) == b""
+        assert guests.connections == 4
+
+
+def test_a_crowd_of_one_users_newcomers_delays_another_users_newcomer_by_few(
+    tmp_path: Path,
+) -> None:
+    with ExitStack() as stack:
+        place = Place(tmp_path, stack, User(uid=0, most=1, kept=1))
+        ours, theirs = place.dialects
+        crowd, other = [place.client(0) for _ in range(CROWD)], place.client(1)
+        place.turn()
+        ours.cost = 2 * server.PASS_TIME
+        for each in crowd:
+            each.send(b"costly\n")
+        other.send(b"cheap\n")  # it is read behind some of them, when there is no time left
+
+        while not theirs.heard:
+            place.server.turn(0)
+
+        assert len(ours.heard) <= FEW
+        place.turn()
+        assert other.recv(99) == b"CHEAP\n"
+
+
+def test_who_connects_behind_a_crowd_that_asks_for_much_is_accepted_at_once(place: Place) -> None:
+    place.dialects[0].cost = 2 * server.PASS_TIME
+    for _ in range(CROWD):
+        place.client().send(b"costly\n")
+    place.server.turn(0)
+
+    assert len(place.dialects[0].heard) <= FEW
+    assert place.server.users.connections == CROWD
 
 
 def test_who_is_heard_out_is_answered_what_it_has_sent_and_others_stay(place: Place) -> None:

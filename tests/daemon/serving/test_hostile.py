@@ -27,7 +27,7 @@ from daemons import (
     request,
 )
 from emulators import RunningEmulator, running_emulator
-from fuzz.attack import Attack
+from fuzz.attack import RpcAttack
 from openfit_token.errors import BY_CODE
 from openfit_tokend.serving.peers import MAX_CONNECTIONS, RESERVE_OWN
 from openfit_tokend.serving.server import RESERVE
@@ -188,7 +188,7 @@ def test_any_value_is_answered_once_or_ends_the_connection(
 def test_twenty_thousand_mutated_messages_leave_it_as_it_was(emulator: RunningEmulator) -> None:
     """`python -m fuzz` sends millions."""
     with open_daemon(emulator) as daemon:
-        attack = Attack(daemon, seed=7)
+        attack = RpcAttack(daemon, seed=7)
 
         attack.run(20_000)
 

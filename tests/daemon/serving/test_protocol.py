@@ -121,6 +121,7 @@ def test_status_tells_all_of_a_profile(daemon: RunningDaemon, emulator: RunningE
         "pid": int,
         "started_at": float,
         "socket": str,
+        "http_socket": type(None),
         "connections": int,
         "requests": int,
         "config_error": type(None),

@@ -151,6 +151,21 @@ def test_a_user_may_have_as_many_calls_waiting_as_connections(emulator: RunningE
         daemon.await_waiting(0)
 
 
+def test_a_login_that_couldnt_wait_isnt_sent(emulator: RunningEmulator) -> None:
+    wrong = profile(emulator.url, "wrong", username='"nobody@example.org"')
+    with prepared_daemon(profile(emulator.url), wrong) as daemon:
+        daemon.launcher = ("prlimit", f"--nofile={RESERVE + 2 * MAX_PARKED}")
+        daemon.start()
+        daemon.await_state("locked", name="wrong")
+        with daemon.wire() as one, daemon.wire() as another:
+            for _ in range(MAX_PARKED):
+                one.ask("get_token", profile="main", wait=300)
+            daemon.await_waiting(MAX_PARKED)
+
+            assert another.call("login", profile="wrong", wait=300).code == "OVERLOADED"
+            assert daemon.profile_status("wrong")["state"] == "locked"
+
+
 def test_a_half_closed_connection_waits_for_its_answer() -> None:
     with (
         running_emulator("slow=1@login:1") as emulator,

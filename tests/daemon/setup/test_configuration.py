@@ -105,7 +105,7 @@ def test_a_socket_that_could_not_be_made_there_is_refused_with_the_reason(tmp_pa
         configuration.with_socket(*present(longer, ""))
 
     assert "XDG_RUNTIME_DIR is not set" in caught.value.message
-    assert "107 bytes" in caught.value.message
+    assert "98 bytes" in caught.value.message
 
 
 def test_a_replaced_profile_keeps_what_is_not_asked_for_and_all_comments_above_others(

@@ -16,7 +16,9 @@ from typing import Final
 
 from daemons import prepared_daemon, profile
 from emulators import running_emulator
-from fuzz.attack import Attack, Broken
+from fuzz.attack import Attack, Broken, RpcAttack
+from fuzz.http import HttpAttack
+from http_wire import place
 
 CONFIG: Final = ('socket_mode = "0666"', 'default_profile = "main"')
 BATCH: Final = 20_000
@@ -30,15 +32,18 @@ def main() -> int:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--messages", type=int, default=1_000_000, help="how many (1000000)")
     parser.add_argument("--seed", type=int, default=0, help="what they are made from (0)")
+    parser.add_argument("--http", action="store_true", help="at the HTTP socket")
     asked = parser.parse_args()
     with (
         running_emulator() as emulator,
         prepared_daemon(*CONFIG, profile(emulator.url), profile(emulator.url, "other")) as daemon,
     ):
         daemon.directory.chmod(0o711)
+        daemon.config.write_text(f'http_socket = "{place(daemon)}"\n{daemon.config.read_text()}')
         daemon.start()
         daemon.await_state("fresh")
-        attack, began, batches = Attack(daemon, asked.seed), perf_counter(), 0
+        attack = (HttpAttack if asked.http else RpcAttack)(daemon, asked.seed)
+        began, batches = perf_counter(), 0
         try:
             while attack.sent < asked.messages:
                 attack.run(min(BATCH, asked.messages - attack.sent))

@@ -4,8 +4,9 @@ import os
 import socket
 from contextlib import nullcontext, suppress
 from pathlib import Path
+from random import Random
 from time import sleep
-from typing import Final, final
+from typing import Final, Protocol, final
 
 import msgpack
 
@@ -28,17 +29,26 @@ class Broken(Exception):
     """The daemon did what it must not do."""
 
 
-@final
+class Source(Protocol):
+    """Where an attack's messages come from."""
+
+    random: Random
+
+    def next(self) -> bytes:
+        """Return the next message, or what isn't one."""
+        ...
+
+
 class Attack:
     """One after the other, connections that send what a seed says: an operator's, a stranger's."""
 
-    def __init__(self, daemon: RunningDaemon, seed: int) -> None:
+    def __init__(self, daemon: RunningDaemon, messages: Source) -> None:
         self.sent = 0
         """Messages, and what isn't one."""
         self.connections = 0
         self._daemon = daemon
-        self._messages = Messages(seed)
-        self._random = self._messages.random
+        self._messages = messages
+        self._random = messages.random
         self._memory = daemon.memory()
         self._files = _open_files(daemon)
 
@@ -54,9 +64,8 @@ class Attack:
             parts = [self._messages.next() for _ in range(count)]
             self.sent += count
             self.connections += 1
-            data = b"".join(parts) + msgpack.packb(_LAST)
             try:
-                self._talk(data)
+                self._talk(b"".join(parts))
             except TimeoutError:
                 raise Broken(f"no answer, and no end, after {parts}") from None
 
@@ -85,10 +94,36 @@ class Attack:
         return self._daemon.memory() - self._memory
 
     def _talk(self, data: bytes) -> None:
-        with socket.socket(socket.AF_UNIX) as sock:
-            sock.settimeout(PATIENCE)
-            with as_stranger() if self.connections % 2 else nullcontext():
-                sock.connect(os.fspath(self._daemon.socket))
+        """Send all of this over one connection, and judge what is answered."""
+        raise NotImplementedError
+
+    def _connected(self, path: Path) -> socket.socket:
+        sock = socket.socket(socket.AF_UNIX)
+        sock.settimeout(PATIENCE)
+        with as_stranger() if self.connections % 2 else nullcontext():
+            sock.connect(os.fspath(path))
+        return sock
+
+    def _send(self, sock: socket.socket, data: bytes) -> None:
+        if self._random.random() < 0.7:  # the rest is cut
+            sock.sendall(data)
+            return
+        while data:
+            cut = self._random.choice((1, 2, 7, 255, 256, 257, 4096))
+            sock.sendall(data[:cut])
+            data = data[cut:]
+
+
+@final
+class RpcAttack(Attack):
+    """MessagePack-RPC, and what isn't."""
+
+    def __init__(self, daemon: RunningDaemon, seed: int) -> None:
+        super().__init__(daemon, Messages(seed))
+
+    def _talk(self, data: bytes) -> None:
+        data += msgpack.packb(_LAST)
+        with self._connected(self._daemon.socket) as sock:
             way = self._random.randrange(10)
             with suppress(
                 BrokenPipeError, ConnectionResetError
@@ -101,15 +136,6 @@ class Attack:
             answers = _read(sock)
         if self.connections % ANSWERS == 0:
             _judge(answers)
-
-    def _send(self, sock: socket.socket, data: bytes) -> None:
-        if self._random.random() < 0.7:  # the rest is cut
-            sock.sendall(data)
-            return
-        while data:
-            cut = self._random.choice((1, 2, 7, 255, 256, 257, 4096))
-            sock.sendall(data[:cut])
-            data = data[cut:]
 
 
 def _read(sock: socket.socket) -> bytes:

@@ -34,6 +34,7 @@ class Deeds:
         """The password of each account that its file has, or is to have."""
         self._words = 0
         self._logins = 0
+        self._written = 0  # configurations
         self._by_deed: dict[Deed, Callable[[Act], None]] = {
             Deed.OUTAGE: self._outage,
             Deed.SLOW: self._slow,
@@ -143,6 +144,7 @@ class Deeds:
 
     def _write_configuration(self) -> None:
         world = self._world
+        self._written += 1
         put(world.machine.configuration, world.wanted.text(world.directory))
 
     # Reloads
@@ -159,9 +161,10 @@ class Deeds:
 
     def _faulty_reload(self, _act: Act) -> None:
         put(self._world.machine.configuration, "faulty = true\n")
+        written = self._written
 
         def told(_error: Answer, result: Answer) -> None:
-            if result is not None:
+            if result is not None and self._written == written:  # it was the one that was read
                 self._world.witness.broken(12, "a faulty configuration is refused", str(result))
             self._write_configuration()
 

@@ -43,6 +43,8 @@ class Machine:
         self.life = 0
         self.daemon: Daemon | None = None
         self.loop: VirtualLoop | None = None
+        self.stops = 0
+        """Times that the daemon of now was asked to end."""
         self.killed_at = -1.0
         self._world = world
         self._manager = ServiceManager(directory / "notify")
@@ -61,6 +63,7 @@ class Machine:
             return
         self.life += 1
         self._pass_to_die = -1
+        self.stops = 0
         self._open = _descriptors()
         service = Service(
             notify_socket=self._manager.address, has_store=True, stored=self._manager.passed()
@@ -106,7 +109,8 @@ class Machine:
             world.witness.ended(daemon, left, mine)
 
     def stop(self) -> None:
-        """Ask for an orderly end."""
+        """Ask for an orderly end; the second time, for one at once."""
+        self.stops += 1
         self._send(signal.SIGTERM)
 
     def hang_up(self) -> None:

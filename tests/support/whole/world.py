@@ -7,8 +7,9 @@ from functools import partial
 from math import inf
 from pathlib import Path
 from random import Random
+from secrets import token_hex
 from shutil import rmtree
-from tempfile import mkdtemp
+from tempfile import gettempdir
 from typing import Any, Final, final
 
 from whole.clients import Answer, Call, Clients
@@ -51,7 +52,9 @@ class World:
         self.story = story
         self.rng = Random(plan.seed * 1_000_003 + 1)  # noqa: S311 -- a seed is to decide it
         self.time = Time()
-        self.directory = Path(mkdtemp(prefix="oft-", dir=MEMORY if MEMORY.is_dir() else None))
+        # Hexadecimal, so that no name holds the word by which the witness knows a secret.
+        self.directory = (MEMORY if MEMORY.is_dir() else Path(gettempdir())) / f"oft-{token_hex(8)}"
+        self.directory.mkdir(mode=0o700)
         self.administrator = Administrator(self.rng, plan.accounts, plan.users)
         self.wanted = self.administrator.first(plan.profiles)
         """What the configuration's file says."""

@@ -72,6 +72,12 @@ def _status(given: Namespace) -> Command:
     return partial(status, given.profile, given.socket, given.form, watch=given.watch)
 
 
+def _inspect(given: Namespace) -> Command:
+    from openfit_token._cli.inspect import inspect
+
+    return partial(inspect, given.profile, given.socket, given.wait, given.form)
+
+
 def _refresh(given: Namespace) -> Command:
     from openfit_token._cli.replace import refresh
 
@@ -136,6 +142,7 @@ def _profiles(given: Namespace) -> Command:
 _ORDERS: Final[Mapping[str, Callable[[Namespace], Command]]] = {
     "get": _get,
     "status": _status,
+    "inspect": _inspect,
     "refresh": _refresh,
     "refuse": _refuse,
     "login": _login,

@@ -108,6 +108,16 @@ def _add_looking_commands(commands: _Commands) -> None:
             f"--{name}", dest="form", action="store_const", const=name, default="text", help=helps
         )
     status.add_argument("--watch", action="store_true", help="look each second, until Ctrl-C")
+    inspect = _command(commands, "inspect", "show what the current token says of itself")
+    _wait(inspect)
+    inspect.add_argument(
+        "--json",
+        dest="form",
+        action="store_const",
+        const="json",
+        default="text",
+        help="for programs; a promise",
+    )
     watch = _command(commands, "watch", "print a line, or run a command, at each new token")
     watch.usage = "%(prog)s [options] [-- CMD ...]"
     watch.add_argument("words", metavar="CMD", nargs=REMAINDER, help="what to run")

@@ -6,9 +6,9 @@ STATUSES: Final = """\
 exit status:
   0  done                         74  the output can't be written
   64 wrong usage                  75  not now: try again later
-  69 no daemon                    76  protocol error
-  70 internal error               77  not allowed, or login rejected
-                                  78  configuration error
+  65 not a JWT (inspect)          76  protocol error
+  69 no daemon                    77  not allowed, or login rejected
+  70 internal error               78  configuration error
 """
 
 ENVIRONMENT: Final = """\
@@ -132,6 +132,22 @@ examples:
 
 {STATUSES}"""
 
+_INSPECT: Final = """\
+Shows the header and the claims of a token that is a JWT, times in words, and
+all else as JSON. Nothing is verified. Neither the token nor its signature is
+shown. Times are told by this machine's clock.
+
+examples:
+  openfit-token inspect
+  openfit-token inspect --profile main --json | jq .claims.scope
+
+exit status:
+  0  the token was shown
+  65 the token isn't a JWT that can be read; that is no error, since only the
+     API has to understand it
+  64, 69, 70, 74 to 78: as `openfit-token --help` says
+"""
+
 _DOCTOR: Final = """\
 Looks at each link from you to the token: socket, rights, owner, daemon,
 profile, login, and what your environment holds. It asks nothing of the token
@@ -165,6 +181,7 @@ BY_COMMAND: Final = {
     "logout": _LOGOUT,
     "exec": _EXEC,
     "watch": _WATCH,
+    "inspect": _INSPECT,
     "doctor": _DOCTOR,
     "completion": _COMPLETION,
     "profiles": STATUSES,

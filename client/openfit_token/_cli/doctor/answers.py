@@ -7,10 +7,11 @@ from time import perf_counter
 from typing import cast
 
 from openfit_token import __version__
+from openfit_token._cli.doctor.http import is_alive
 from openfit_token._cli.get import profile_of
 from openfit_token._cli.report import Verdict, fail, ok, warn
 from openfit_token._cli.status.health import Answer, config_fault, number, profiles_of
-from openfit_token._cli.terminal import duration
+from openfit_token._cli.terminal import duration, printable
 from openfit_token._client import calls
 from openfit_token._client.blocking import ask
 from openfit_token._client.connection import Connection
@@ -29,6 +30,7 @@ _PATIENCE = 5.0
 _SHOWN = 20
 """Names of profiles to show at most."""
 _ANOTHER = "another program has this socket: name the daemon's by --socket or $OPENFIT_TOKEN_SOCKET"
+_REPLACED = "something removed or replaced it; restart what makes it, its socket unit or the daemon"
 _HANGS = (
     "its log may tell why: `journalctl -u openfit-tokend`; then `systemctl restart openfit-tokend`"
 )
@@ -51,6 +53,7 @@ def asked(connection: Connection, option: str | None) -> Generator[Verdict, None
     try:
         status = calls.fields(ask(connection, calls.status(profile_of(option)), _PATIENCE))
         profiles = profiles_of(status)
+        yield from _http(status.get("http_socket"))
         yield from _configuration(status.get("config_error"))
         yield from _fleet(calls.fields(status.get("fleet") or {}))
         yield from _profile(connection, option, list(profiles))
@@ -105,6 +108,24 @@ def _no_answer(error: TokenError | OSError) -> Verdict:
         case _:
             text = f"it closed the connection: {error.strerror or 'no reason is known'}"
     return fail("daemon", text, _HANGS, DaemonUnreachable.exit_status)
+
+
+def _http(path: object) -> Iterator[Verdict]:
+    """Report whether the HTTP socket, if there is one, answers the caller."""
+    if path is None:
+        return
+    place = printable(path)
+    try:
+        answers = is_alive(str(path), _PATIENCE)
+    except OSError as error:
+        gone = isinstance(error, FileNotFoundError | ConnectionRefusedError)
+        fix = _REPLACED if gone else "its unit or socket_mode and socket_group say who may connect"
+        yield warn("http", f"{place} can't be used: {error.strerror or 'no answer'}", fix)
+        return
+    if answers:
+        yield ok("http", f"{place} answers HTTP")
+    else:
+        yield warn("http", f"what answers at {place} isn't openfit-tokend", _HANGS)
 
 
 def _configuration(error: object) -> Iterator[Verdict]:

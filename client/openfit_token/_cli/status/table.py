@@ -67,8 +67,10 @@ def _header(found: Answer, now: float) -> str:
         printable(found.get(name, _NOTHING))
         for name in ("version", "socket", "connections", "requests")
     )
+    http = found.get("http_socket")
+    also = "" if http is None else f" and {printable(http)} (HTTP)"
     return (
-        f"openfit-tokend {version}, up {up}, {socket},"
+        f"openfit-tokend {version}, up {up}, {socket}{also},"
         f" connections {connections}, requests {requests}"
     )
 

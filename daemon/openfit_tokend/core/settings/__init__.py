@@ -147,6 +147,7 @@ class Settings:
     socket: str | None = None
     socket_mode: int | None = None
     socket_group: str | None = None
+    http_socket: str | None = None
     admin_groups: tuple[str, ...] = ()
     fleet: FleetSettings | None = None
     rights: Rights = field(default_factory=Rights)

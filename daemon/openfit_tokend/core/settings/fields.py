@@ -21,8 +21,9 @@ MAX_TEXT: Final = 2000
 """Characters of a URL, a path or an argument: beyond any in use, and half of PATH_MAX."""
 MAX_ITEMS: Final = 100
 """Items of a list: groups, or arguments of a command."""
-MAX_SOCKET_PATH: Final = 107
-"""Bytes: what `sockaddr_un` holds, less the final NUL (unix(7))."""
+MAX_SOCKET_PATH: Final = 107 - len("..4194304")
+"""Bytes: what `sockaddr_un` holds, less the final NUL (unix(7)). For a moment, while it is made, the
+socket's name is `.NAME.PID`."""
 MAX_PORT: Final = 65535
 
 _SOCKET_MODE: Final = re.compile(r"0?6[026][026]")
@@ -129,7 +130,7 @@ def socket_path(value: object) -> str:
     if not given.startswith("/") or given.endswith("/"):
         raise Wrong("must be the absolute path of a socket file")
     if len(given.encode()) > MAX_SOCKET_PATH:
-        raise Wrong(f"must not be longer than {MAX_SOCKET_PATH} bytes: the system's limit")
+        raise Wrong(f"must not be longer than {MAX_SOCKET_PATH} bytes")
     return given
 
 

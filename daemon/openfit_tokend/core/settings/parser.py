@@ -64,6 +64,7 @@ TOP_KEYS: Final = (
     "socket",
     "socket_mode",
     "socket_group",
+    "http_socket",
     "default_profile",
     "admin_groups",
     "include",
@@ -125,6 +126,7 @@ def parse(
     socket = top.optional("socket", fields.socket_path)
     socket_mode = top.optional("socket_mode", fields.socket_mode)
     socket_group = top.optional("socket_group", fields.name)
+    http_socket = top.optional("http_socket", fields.socket_path)
     admin_groups = top.optional("admin_groups", fields.texts)
     default = top.optional("default_profile", fields.name)
     top.optional("include", fields.include)
@@ -150,6 +152,7 @@ def parse(
         socket=socket,
         socket_mode=socket_mode,
         socket_group=socket_group,
+        http_socket=http_socket,
         admin_groups=admin_groups or (),
         fleet=shared,
     )

@@ -1,0 +1,98 @@
+"""What a status says of a profile, and of the fleet, in the protocol's words."""
+
+from collections.abc import Mapping
+from math import inf
+
+from openfit_tokend.core import budget
+from openfit_tokend.core.problems import Problem, hint_for
+from openfit_tokend.core.session import Idle, degraded, last_error, live, state
+from openfit_tokend.core.settings import Profile
+from openfit_tokend.host import clock
+from openfit_tokend.keeping.claims import Fleet
+from openfit_tokend.keeping.keeper import Keeper
+
+Params = Mapping[str, object]
+
+
+def status_of(keeper: Keeper, now: float, *, operator: bool) -> Params:
+    """Return what a caller is told of a profile; an operator also who logs in."""
+    session, profile, counters = keeper.session, keeper.profile, keeper.counters
+    access, epoch = live(session, now), clock.wall() - now
+    bar, refresh = session.bar, session.refresh
+    began = None if refresh is None else refresh.since
+    barred_until = 0.0 if bar is None or bar.until == inf else bar.until
+    possible_at = max(barred_until, budget.possible_at(keeper.ledger, now))
+
+    def unix(moment: float | None) -> float | None:
+        return None if moment is None else moment + epoch
+
+    return {
+        "state": state(session, now),
+        "environment": profile.environment,
+        "id_server": profile.identity.id_server,
+        "api_url": profile.api_url,
+        "id": None if access is None else access.id,
+        "obtained_at": unix(None if access is None else access.obtained),
+        "expires_at": unix(None if access is None else access.expires),
+        "expires_in": None if access is None else access.expires - now,
+        "refresh_at": unix(session.doing.due if isinstance(session.doing, Idle) else None),
+        "session_began_at": unix(began),
+        "session_ends_at": unix(
+            None if began is None else began + profile.policy.refresh_token_lifetime
+        ),
+        "last_success_at": unix(keeper.last_success_at),
+        "degraded": _problem(profile, degraded(session, now), epoch),
+        "last_error": _problem(profile, last_error(session), epoch),
+        "logins_left": budget.logins_left(keeper.ledger, now),
+        "login_possible_at": unix(possible_at) if possible_at > now else None,
+        "counters": {
+            "tokens": counters.tokens,
+            "logins": counters.logins,
+            "refreshes": counters.refreshes,
+            "rejected_refreshes": counters.rejected_refreshes,
+            "uncertain": counters.uncertain,
+            "failures": counters.failures,
+            "served": counters.served,
+            "waiting": keeper.waiting,
+        },
+        **({"username": profile.identity.username} if operator else {}),
+        **_word(keeper, epoch),
+    }
+
+
+def of_fleet(fleet: Fleet | None, epoch: float) -> Params:
+    """Return what a status says of the fleet, if there is one."""
+    if fleet is None:
+        return {}
+    problem = fleet.problem
+    store = None if problem is None else _shown(problem, problem.hint, epoch)
+    return {"fleet": {"member": fleet.member, "store": store}}
+
+
+def _word(keeper: Keeper, epoch: float) -> Params:
+    """Return what a profile's status says of the fleet, if there is one."""
+    if keeper.claims is None:
+        return {}
+    word = keeper.claims.word()
+    if word is None:
+        return {"fleet": None}
+    claim = word.claim
+    claimed = None
+    if claim is not None:
+        claimed = {"by": claim.by, "since": claim.since + epoch, "ends_at": claim.ends_at + epoch}
+    return {"fleet": {"by": word.by, "at": word.at + epoch, "claim": claimed}}
+
+
+def _problem(profile: Profile, problem: Problem | None, epoch: float) -> Params | None:
+    if problem is None:
+        return None
+    return _shown(problem, hint_for(profile.name, problem.hint), epoch)
+
+
+def _shown(problem: Problem, hint: str | None, epoch: float) -> Params:
+    return {
+        "code": problem.kind.code,
+        "message": problem.message,
+        "hint": hint,
+        "at": problem.at + epoch,
+    }

@@ -1,0 +1,88 @@
+"""What the methods do for a caller of these tests, where a client over a socket can't tell."""
+
+from dataclasses import dataclass, field
+from typing import Never, cast
+
+import pytest
+
+from daemons import Fields
+from openfit_tokend.core.callers.rights import Rights, Who
+from openfit_tokend.core.session import AccessToken
+from openfit_tokend.keeping.keeper import Keeper
+from openfit_tokend.serving.calls import Calls
+from openfit_tokend.serving.peers import Peer, User, Users
+from openfit_tokend.serving.profiles import Profiles
+from openfit_tokend.serving.waiting import Later, Respond
+
+STRANGER = 50_003
+ANYBODY = Who(STRANGER, frozenset(), owns=False)
+OPERATOR = Who(0, frozenset(), owns=True)
+
+
+@dataclass
+class Somebody:
+    """A caller."""
+
+    who: Who
+    peer: Peer = field(default=Peer(1, STRANGER, STRANGER))
+    user: User = field(default_factory=lambda: User(STRANGER, most=9, kept=0))
+    is_gone: bool = False
+
+
+@dataclass
+class Backend:
+    """A daemon without profiles."""
+
+    users: Users = field(default_factory=lambda: Users(100))
+    socket_path: str = "/nonexistent/socket"
+    http_socket_path: str | None = None
+    started_at: float = 0.0
+    fleet: None = None
+
+    def reload(self, reply: Respond) -> None:
+        reply({})
+
+
+class Unlisted(dict[int, User]):
+    """Users who can be counted, but not listed."""
+
+    def items(self) -> Never:
+        pytest.fail("listed")
+
+
+@pytest.fixture
+def backend() -> Backend:
+    return Backend()
+
+
+@pytest.fixture
+def calls(backend: Backend) -> Calls:
+    def hand_out(_keeper: Keeper, _access: AccessToken, _now: float) -> Never:
+        pytest.fail("there is no token")
+
+    return Calls(backend, Profiles(Rights()), hand_out)
+
+
+def told(calls: Calls, who: Who, method: str) -> Fields:
+    """Return a method's answer."""
+    return cast("Fields", calls.call(Somebody(who), method, {}))
+
+
+def test_the_users_are_listed_for_operators_and_for_nobody_else_at_all(
+    backend: Backend, calls: Calls
+) -> None:
+    backend.users.of(STRANGER)
+
+    assert told(calls, OPERATOR, "status")["clients"].keys() == {str(STRANGER)}
+
+    backend.users.known = Unlisted(backend.users.known)
+    assert "clients" not in told(calls, ANYBODY, "status")
+
+
+def test_who_is_gone_is_told_nothing_and_what_it_ordered_is_done(calls: Calls) -> None:
+    gone = Somebody(OPERATOR, is_gone=True)
+
+    assert [calls.call(gone, method, {}) for method in ("hello", "status", "subscribe")] == [
+        None
+    ] * 3
+    assert isinstance(calls.call(gone, "reload", {}), Later)

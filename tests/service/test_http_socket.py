@@ -1,0 +1,72 @@
+"""The HTTP socket of the shipped units, as installed: off until it is enabled, then never away."""
+
+from collections.abc import Iterator
+from threading import Event, Thread
+
+import pytest
+
+from daemons import await_that
+from http_wire import HttpWire
+from machine import Machine
+
+pytestmark = [pytest.mark.service, pytest.mark.slow]
+
+UNIT = "openfit-tokend-http.socket"
+SOCKET = "/run/openfit-tokend/http.socket"
+NOT_CONNECTED = 7
+"""curl's exit status."""
+BOTH = (UNIT, "openfit-tokend.service")
+
+
+@pytest.fixture
+def enabled(machine: Machine) -> Iterator[Machine]:
+    """The machine with HTTP, as docs/install.md says; and then without."""
+    box = machine.box
+    assert box.run("systemctl", "is-enabled", UNIT, check=False).stdout == "disabled\n"
+    box.run("systemctl", "enable", UNIT)
+    box.run("systemctl", "stop", "openfit-tokend.service")
+    box.run("systemctl", "start", *BOTH)
+    yield machine
+    box.run("systemctl", "disable", UNIT)
+    box.run("systemctl", "stop", *BOTH)
+    box.run("systemctl", "start", "openfit-tokend.service")
+
+
+def test_it_serves_the_group_and_nobody_else(enabled: Machine) -> None:
+    curl = f"curl --silent --fail --unix-socket {SOCKET} http://localhost/v1/token".split()
+
+    assert enabled.token() in enabled.box.run(*curl, user="alice").stdout
+    assert enabled.box.run(*curl, user="bob", check=False).returncode == NOT_CONNECTED
+    assert enabled.call("status")["http_socket"] == SOCKET
+
+
+def test_a_restart_fails_no_request(enabled: Machine) -> None:
+    path, failures, answers, over = enabled.box.outside(SOCKET), list[str](), list[int](), Event()
+
+    def ask() -> None:
+        while not over.wait(0.002):
+            try:
+                with HttpWire(path) as wire:
+                    answers.append(wire.ask("GET", "/v1/auth").status)
+            except (OSError, EOFError) as error:
+                failures.append(repr(error))
+
+    threads = [Thread(target=ask) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(2):
+            _await_more(answers)
+            enabled.systemctl("restart")
+        _await_more(answers)
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert failures == []
+    assert set(answers) == {200}
+
+
+def _await_more(answers: list[int]) -> None:
+    before = len(answers)
+    await_that(lambda: len(answers) > before + 50)

@@ -18,7 +18,7 @@ from openfit_tokend.core.callers.answers import LoginEnded
 from openfit_tokend.core.callers.rights import Rights
 from openfit_tokend.core.schedule import REQUEST_TIMEOUT
 from openfit_tokend.core.settings import FleetSettings, Profile, Settings
-from openfit_tokend.host import clock, log, signals
+from openfit_tokend.host import clock, log, package, signals
 from openfit_tokend.host.alarm import Alarm
 from openfit_tokend.host.blocking_calls import BlockingCalls
 from openfit_tokend.host.service_manager import NO_SERVICE, Service, ServiceManager
@@ -192,12 +192,22 @@ class Daemon:
         log.info("stopped")
 
     def _membership(self, settings: FleetSettings | None) -> "Fleet | None":
-        """Return the daemon's membership of its fleet, whose packages are imported only here."""
+        """Return the daemon's membership of its fleet, whose packages are imported only here.
+
+        Raises:
+            ConfigRejected: a package is missing.
+        """
         if settings is None:
             return None
-        from openfit_tokend.fleet.made import fleet  # noqa: PLC0415 -- few daemons have one
+        try:
+            from openfit_tokend.fleet.made import fleet  # noqa: PLC0415 -- few daemons have one
 
-        return fleet(settings, self._accounts, self._alarm, self._passwords)
+            return fleet(settings, self._accounts, self._alarm, self._passwords)
+        except ImportError as error:
+            raise ConfigRejected(
+                f"a Python package for [fleet] is missing: {error.name or error}",
+                f"run {package.again('fleet-postgres')}",
+            ) from None
 
     # Serving
 

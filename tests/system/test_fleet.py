@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 import anyio
 import pytest
 
-from daemons import RunningDaemon, await_that, profile, running_daemon
+from daemons import RunningDaemon, await_that
 from emulators import CLIENT_ID, PASSWORD, USERNAME, RunningEmulator, running_emulator
 from openfit_token import TokenError
 from openfit_token.errors import Unavailable
@@ -522,16 +522,3 @@ async def key_of_first_row(store: Store, fleet: Hosts) -> str:
     await anyio.to_thread.run_sync(fleet.start)
     with anyio.fail_after(20):
         return (await store.news(20))[0].key
-
-
-# Without a fleet
-
-
-def test_a_daemon_without_a_fleet_loads_nothing_of_one(emulator: RunningEmulator) -> None:
-    with running_daemon(profile(emulator.url)) as daemon:
-        token_id(daemon)
-
-        mapped = Path(f"/proc/{daemon.pid}/maps").read_text()
-
-    for each in ("psycopg", "libpq", "cryptography"):
-        assert each not in mapped

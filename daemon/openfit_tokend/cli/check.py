@@ -236,9 +236,9 @@ async def _check_store(
         from openfit_tokend.cli.check_store import check_store  # noqa: PLC0415 -- few have a fleet
 
         await check_store(passwords, fleet, settings.profiles.values(), report)
-    except ModuleNotFoundError as error:
-        text = f"Python's package {error.name} is missing"
-        report.say(fail("store", text, package.again("fleet-postgres"), os.EX_CONFIG))
+    except ImportError as error:
+        text = f"a Python package for [fleet] is missing: {error.name or error}"
+        report.say(fail("store", text, f"run {package.again('fleet-postgres')}", os.EX_CONFIG))
 
 
 def _one_each_server(settings: Settings) -> list[Profile]:

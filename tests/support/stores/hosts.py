@@ -37,24 +37,11 @@ class Hosts:
     def add(self, count: int = 1, *, password: str = PASSWORD, key: str = KEY) -> None:
         """Add daemons with this secret, and this key of the fleet."""
         for _ in range(count):
-            number = len(self.all)
-            fleet = {
-                "store": self._server.url,
-                "store_password_file": "store.password",
-                "key_file": "fleet.key",
-                "member": f"host-{number}",
-                "table": self._table,
-            }
-            lines = "\n".join(f'{name} = "{value}"' for name, value in fleet.items())
+            table = fleet_table(self._server.url, f"host-{len(self.all)}", self._table)
             daemon = self._stack.enter_context(
-                prepared_daemon(
-                    f"[fleet]\n{lines}\n", profile(self._emulator.url), password=password
-                )
+                prepared_daemon(table, profile(self._emulator.url), password=password)
             )
-            for name, content in (("store.password", STORE_PASSWORD), ("fleet.key", f"{key}\n")):
-                path = daemon.directory / name
-                path.touch(mode=0o600)
-                path.write_text(content)
+            write_secrets(daemon, key)
             self.all.append(daemon)
 
     def start(self, first: str = "", *, beginning_with: int = 0) -> None:
@@ -63,6 +50,26 @@ class Hosts:
             each.begin(first=_UNPACED + first)
         for each in self.all[beginning_with:]:
             each.await_answers(PATIENCE + len(self.all) * _START)
+
+
+def fleet_table(url: str, member: str = "host", table: str = "openfit_fleet") -> str:
+    """Return the table [fleet] of a configuration."""
+    values = {
+        "store": url,
+        "store_password_file": "store.password",
+        "key_file": "fleet.key",
+        "member": member,
+        "table": table,
+    }
+    return "\n".join(["[fleet]", *(f'{key} = "{value}"' for key, value in values.items()), ""])
+
+
+def write_secrets(daemon: RunningDaemon, key: str = KEY) -> None:
+    """Write the files that `fleet_table` names."""
+    for name, content in (("store.password", STORE_PASSWORD), ("fleet.key", f"{key}\n")):
+        path = daemon.directory / name
+        path.touch(mode=0o600)
+        path.write_text(content)
 
 
 @contextmanager

@@ -123,9 +123,10 @@ class Part:
         if not flight.superseded and not self.is_void(number):
             self.change()
         self._owner.stir()
-        # A void refresh isn't given back to the server: others may live on the same family of tokens.
+        # A void refresh isn't given back to the server while others may live on its family of tokens.
         void = flight.superseded or self._has_left
-        return not (void and isinstance(flight.request, Refresh))
+        in_use = void and not is_logged_out(self.keeper.session)
+        return not (in_use and isinstance(flight.request, Refresh))
 
     def order_login(self) -> None:
         """Forget a logout that others don't know of yet."""

@@ -1,17 +1,16 @@
 """What is written into a row, as far as a login may be rejected that nobody counts any more."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import pytest
 from anyio import Event
 
-from made import PROFILE, fresh, logging_in
-from openfit_tokend.core import events
+from made import fresh, logging_in
+from nobody import Nobody
 from openfit_tokend.core.budget import LATE, Attempt, Entry, Fingerprint
 from openfit_tokend.core.events import Kind
 from openfit_tokend.core.fleet import Claim, Row, Shared
 from openfit_tokend.core.session import Requesting, Session, logged_out_session
-from openfit_tokend.core.settings import Profile
 from openfit_tokend.fleet.clocks import Offset, Stamps
 from openfit_tokend.fleet.draft import Draft, Known, draft, ledger, under_way
 from openfit_tokend.fleet.part import Flight, Part
@@ -23,28 +22,6 @@ ONE = Fingerprint(1)
 CLAIM = Claim(b"c" * 16, "host-1", attempt=Attempt(900.0 + AHEAD, ONE))
 ATTEMPT = Attempt(900.0, ONE)
 LOST = (Entry(NOW + LATE, lost=ONE),)
-
-
-@dataclass
-class Nobody:
-    """A keeper and a copy that do nothing."""
-
-    session: Session
-    profile: Profile = PROFILE
-    stopping: bool = False
-    fed: list[events.Event] = field(default_factory=list[events.Event])
-
-    def feed(self, event: events.Event) -> None:
-        self.fed.append(event)
-
-    def stir(self) -> None:
-        pass
-
-    def settle(self, flight: Flight, kind: Kind | None) -> None:
-        pass
-
-    def left(self, part: Part) -> None:
-        pass
 
 
 def claimed(claim: Claim = CLAIM, *done: bytes) -> Row:

@@ -1,12 +1,9 @@
 """The host of the daemon: it starts, stops and kills it, and keeps what outlives it."""
 
 import asyncio  # noqa: TID251 -- it knows which tasks are left
-import contextlib
-import gc
 import os
 import signal
-import sys
-import warnings
+from collections.abc import Callable
 from errno import ENOSPC
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, final
@@ -19,6 +16,7 @@ from openfit_tokend.config import config_file
 from openfit_tokend.host.service_manager import Service
 from openfit_tokend.serving.listener import Listener
 from openfit_tokend.storage.ledger_file import LedgerFile, Ledgers
+from whole.graves import Graves, close_all
 from whole.service import ServiceManager
 from whole.time import Stop, VirtualLoop
 
@@ -48,8 +46,7 @@ class Machine:
         self.killed_at = -1.0
         self._world = world
         self._manager = ServiceManager(directory / "notify")
-        self._graves: list[object] = []  # what was killed must not be collected, which would run it
-        self._killed: list[asyncio.Task[Any]] = []
+        self._graves = Graves()
         self._pass_to_die = -1
         self._open: set[int] = set()  # descriptors that aren't the daemon's
 
@@ -95,18 +92,22 @@ class Machine:
         finally:
             sniffio.current_async_library_cvar.reset(token)
             left = asyncio.all_tasks(loop)
-            self._graves += [daemon, main, loop]
-            self._killed += left
+            self._graves.add((daemon, main, loop), left)
             self.daemon = self.loop = None
             self.life += 1
             loop.close()
             self._manager.read()
             mine = _descriptors() - self._open - world.clients.descriptors - self._manager.stored
             if not orderly:
-                _close_all(mine)
+                close_all(mine)
         if orderly:
             world.tell("daemon", "has ended")
             world.witness.ended(daemon, left, mine)
+
+    @staticmethod
+    def work(call: Callable[..., object], args: tuple[Any, ...]) -> None:
+        """Do what one of the daemon's threads does."""
+        call(*args)
 
     def stop(self) -> None:
         """Ask for an orderly end; the second time, for one at once."""
@@ -132,19 +133,9 @@ class Machine:
         self._manager.forget()
 
     def close(self) -> None:
-        """End for good, and let go of the killed without a word."""
+        """End for good."""
         self._manager.close()
-        hook, sys.unraisablehook = sys.unraisablehook, _hush
-        try:
-            with warnings.catch_warnings(action="ignore"):
-                for task in self._killed:
-                    _bury(task)
-                if self._killed:
-                    self._killed.clear()
-                    self._graves.clear()
-                    gc.collect()
-        finally:
-            sys.unraisablehook = hook
+        self._graves.close()
 
     def _send(self, number: signal.Signals) -> None:
         """Send a signal, which is minded as soon as the daemon runs."""
@@ -174,24 +165,3 @@ def _descriptors() -> set[int]:
     """Return what is open, but for the listing itself."""
     listed = os.listdir("/proc/self/fd")  # noqa: PTH208 -- names are enough
     return {int(each) for each in listed if Path(f"/proc/self/fd/{each}").exists()}
-
-
-def _close_all(descriptors: set[int]) -> None:
-    """Close what a killed process had open; its objects may close the same numbers again."""
-    nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    for descriptor in descriptors:
-        with contextlib.suppress(OSError):  # it was the one of the listing itself
-            os.fstat(descriptor)
-            os.dup2(nothing, descriptor, inheritable=False)
-    os.close(nothing)
-
-
-def _bury(task: Any) -> None:  # noqa: ANN401 -- what hushes it is private
-    """Let go of a killed task without a word."""
-    task._log_destroy_pending = False
-    with contextlib.suppress(BaseException):
-        task.get_coro().close()
-
-
-def _hush(_unraisable: object) -> None:
-    """Say nothing of what ends without its loop."""

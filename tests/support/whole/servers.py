@@ -3,15 +3,12 @@
 from dataclasses import dataclass
 from math import inf
 from random import Random
-from typing import TYPE_CHECKING, Final, final
+from typing import Final, final
 
 from simulation.faults import Fault, fate
 from simulation.idserver import IdServer
 from whole.network import Form, Stream
-
-if TYPE_CHECKING:  # the world is made of this module
-    from whole.machine import Machine
-    from whole.world import World
+from whole.surroundings import Machine, Surroundings
 
 WALL: Final = 1.7e9
 """Unix seconds at the world's beginning."""
@@ -25,11 +22,12 @@ class Sent:
     at: float
     login: bool
     account: int
+    client: str
     secret: str
     stream: Stream
     life: int
     """The number of the daemon's life that sent it."""
-    machine: "Machine"
+    machine: Machine
     said: tuple[int, bytes] | None = None
     """The server's own answer, once it acted."""
 
@@ -48,7 +46,7 @@ class Sent:
 class Servers:
     """One token server, and what becomes of each request to it."""
 
-    def __init__(self, world: "World", passwords: dict[int, str]) -> None:
+    def __init__(self, world: Surroundings, passwords: dict[int, str]) -> None:
         self._world = world
         self._rng = Random(world.plan.seed * 3 + 1)  # noqa: S311 -- a seed is to decide it
         self.model = IdServer(world.plan.traits, passwords)
@@ -83,7 +81,8 @@ class Servers:
         login = form["grant_type"] == "password"
         secret = form["password"] if login else form["refresh_token"]
         account = int(form["username"][5:]) if login else self.model.account_of(secret)
-        sent = Sent(now, login, account, secret, stream, world.machine.life, world.machine)
+        machine = world.machine
+        sent = Sent(now, login, account, form["client_id"], secret, stream, machine.life, machine)
         stream.given_up = lambda: world.witness.given_up(sent)
         world.witness.sent(sent)
         took = self._rng.uniform(*world.plan.latency)
@@ -112,7 +111,7 @@ class Servers:
         world.tell("server", f"acts on {_named(sent)}: {sent.said[0]}")
         if self.kill_on_act:
             self.kill_on_act = False
-            world.machine.kill()
+            sent.machine.kill()
 
     def _answer(self, sent: Sent, fault: Fault | None, retry_after: str | None) -> None:
         said: tuple[int, bytes | None] | None = sent.said

@@ -4,28 +4,26 @@ import logging
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from random import Random
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 from unittest.mock import patch
 
 from openfit_tokend.core.settings.names import Name
 from openfit_tokend.host import clock
 from whole.clients import peer_of
 from whole.servers import WALL
+from whole.surroundings import Surroundings
 from whole.threads import Threads
-
-if TYPE_CHECKING:  # the world is made of this module
-    from whole.world import World
 
 T = TypeVar("T")
 
 
 @contextmanager
-def in_place_of_the_host(world: "World") -> Generator[None]:
+def in_place_of_the_host(world: Surroundings) -> Generator[None]:
     """Let the daemon's modules find this world's clock, chance, threads, network, peers and users."""
     chances = Random(world.plan.seed * 7 + 5)  # noqa: S311 -- a seed is to decide it
     threads = Threads(world)
     with (
-        patch.object(clock, "boot", world.time.boot),
+        patch.object(clock, "boot", world.boot),
         patch.object(clock, "wall", lambda: WALL + world.time.now),
         patch.object(clock, "_RANDOM", chances),
         patch("openfit_tokend.host.blocking_calls.Thread", threads.thread),
@@ -34,7 +32,7 @@ def in_place_of_the_host(world: "World") -> Generator[None]:
         patch("openfit_tokend.config.config_file.look_up", _ids),
         patch("openfit_tokend.app.SLICE", 1),  # clients come between any two profiles of a reload
         patch("anyio.to_thread.run_sync", _at_once),
-        patch("anyio.connect_tcp", world.network.connect_tcp),
+        patch("anyio.connect_tcp", world.connect_tcp),
         _listened_to(world),
     ):
         yield
@@ -50,7 +48,7 @@ def _ids(names: Iterable[Name]) -> dict[Name, int]:
 
 
 @contextmanager
-def _listened_to(world: "World") -> Generator[None]:
+def _listened_to(world: Surroundings) -> Generator[None]:
     """Read the daemon's log, every other time with what only who debugs wants to know."""
 
     class Reader(logging.Handler):

@@ -1,17 +1,18 @@
 """Threads of the daemon's blocking calls: each does its work when the world says so, in the loop's order."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
-if TYPE_CHECKING:  # the world is made of this module
-    from whole.world import World
+from anyio.lowlevel import EventLoopToken
+
+from whole.surroundings import Surroundings
 
 
 @final
 class Threads:
     """Stands for `threading.Thread`, and for `anyio.from_thread`, by which a thread says it is done."""
 
-    def __init__(self, world: "World") -> None:
+    def __init__(self, world: Surroundings) -> None:
         self._world = world
 
     def thread(
@@ -20,10 +21,10 @@ class Threads:
         """Make a thread, as `threading.Thread` does."""
         return Threads.Thread(self._world, target, args, name)
 
-    def run_sync(self, call: Callable[..., object], *args: object, **_more: object) -> None:
+    @staticmethod
+    def run_sync(call: Callable[..., object], *args: object, token: EventLoopToken) -> None:
         """Let the loop call a function."""
-        loop = self._world.machine.loop
-        assert loop is not None
+        loop: Any = token.native_token
         loop.call_soon(call, *args)
 
     @final
@@ -31,17 +32,17 @@ class Threads:
         """One call, made at once when its moment has come: what a disk takes, or what hangs."""
 
         def __init__(
-            self, world: "World", target: Callable[..., None], args: tuple[Any, ...], kind: str
+            self, world: Surroundings, target: Callable[..., None], args: tuple[Any, ...], kind: str
         ) -> None:
             self._world, self._target, self._args, self._kind = world, target, args, kind
 
         def start(self) -> None:
             """Begin, unless the daemon is killed meanwhile."""
-            world = self._world
-            life = world.machine.life
+            world, machine = self._world, self._world.machine
+            life = machine.life
 
             def work() -> None:
-                if world.machine.life == life:
-                    self._target(*self._args)
+                if machine.life == life:
+                    machine.work(self._target, self._args)
 
             world.time.at(world.time.now + world.takes(self._kind), work)

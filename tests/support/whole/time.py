@@ -7,7 +7,7 @@ from heapq import heappop, heappush
 from itertools import count
 from math import inf
 from selectors import EpollSelector, SelectorKey
-from typing import Any, Final, final
+from typing import Any, Final, Protocol, final
 
 from openfit_tokend.serving.driver import Server, ServingLoop
 
@@ -89,11 +89,48 @@ class Time:
         self.slept += self.now - began
 
 
+class LoopTime(Protocol):
+    """What a loop does with the time: its host's."""
+
+    @property
+    def now(self) -> float:
+        """Return the world's time."""
+        ...
+
+    @now.setter
+    def now(self, moment: float) -> None: ...
+
+    @property
+    def looks(self) -> int:
+        """Return how often a clock was looked at in this pass of the loop."""
+        ...
+
+    @looks.setter
+    def looks(self, count: int) -> None: ...
+
+    @property
+    def next(self) -> float:
+        """Return the moment of the world's next event; inf: there is none."""
+        ...
+
+    def judge(self) -> None:
+        """Raise what has gone wrong, if anything."""
+        ...
+
+    def advance(self, until: float) -> None:
+        """Let time pass until `until`, or until something has happened."""
+        ...
+
+    def loop_time(self) -> float:
+        """Return what the event loop's clock shows."""
+        ...
+
+
 @final
 class Waiting(EpollSelector):
     """Waits for nothing: lets time pass."""
 
-    def __init__(self, time: Time) -> None:
+    def __init__(self, time: LoopTime) -> None:
         super().__init__()
         self.passes: Callable[[], object] = bool
         """Is called once in each pass of the loop."""
@@ -102,6 +139,11 @@ class Waiting(EpollSelector):
         self._time = time
         self._eye = select.epoll()
         self._seen: dict[int, Callable[[], object]] = {}
+
+    @property
+    def eye(self) -> int:
+        """Return the descriptor that can be read when something that is watched can."""
+        return self._eye.fileno()
 
     def watch(self, fd: int, seen: Callable[[], object]) -> None:
         """Call `seen` whenever a descriptor can be read."""
@@ -141,7 +183,7 @@ class Waiting(EpollSelector):
 class VirtualLoop(ServingLoop):  # type: ignore[misc] # the shipped loop is final, but for a world
     """The daemon's loop, whose waiting takes no time."""
 
-    def __init__(self, time: Time) -> None:
+    def __init__(self, time: LoopTime) -> None:
         self.waiting = Waiting(time)
         self._time = time
         asyncio.SelectorEventLoop.__init__(self, self.waiting)

@@ -73,6 +73,8 @@ class World:
         self.witness = Witness(self)
         self.machine = Machine(self, self.directory)
         self.clients = Clients(self.machine.socket)
+        self.boot = self.time.boot
+        self.connect_tcp = self.network.connect_tcp
         self._over = False
 
     def run(self) -> None:

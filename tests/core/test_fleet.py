@@ -12,7 +12,7 @@ from openfit_token.errors import LoginRejected, Unavailable
 from openfit_tokend.core import budget
 from openfit_tokend.core.budget import LATE, LIMIT, Attempt, Entry, Fingerprint, Go, Ledger
 from openfit_tokend.core.events import Kind, OverBudget
-from openfit_tokend.core.fleet import TERM, given_up, lost, published, settled
+from openfit_tokend.core.fleet import TERM, claiming, given_up, lost, published, settled
 from openfit_tokend.core.problems import Problem
 from openfit_tokend.core.schedule import REQUEST_TIMEOUT
 from openfit_tokend.core.session import Bar, Idle, Login, Requesting, Session, Stopped
@@ -44,6 +44,17 @@ def test_no_request_without_a_claim_and_no_clients_wish_is_published(
         shown = published(taken.after, taken.moment.now)
         assert not isinstance(shown.doing, Requesting)
         assert not shown.wanted
+
+
+@given(walks())
+def test_a_claim_is_written_with_its_request_and_with_no_wish_or_order_of_this_host(
+    walk: tuple[Taken, ...],
+) -> None:
+    for taken in walk:
+        doing = taken.after.doing
+        if isinstance(doing, Requesting):
+            shown = claiming(taken.after)
+            assert shown == replace(taken.after, doing=Requesting(doing.request), wanted=False)
 
 
 def test_a_request_that_has_no_claim_yet_is_published_as_due() -> None:

@@ -19,6 +19,7 @@ from openfit_tokend.core.fleet import (
     Claim,
     Row,
     Shared,
+    claiming,
     given_up,
     lost,
     published,
@@ -136,7 +137,7 @@ def draft(known: Known, parts: Iterable[Part], ended: list[Ended]) -> Draft | No
                     going[claim.id] = found.attempt
         if claim is not None or part.dirty:
             counted = _replaced(sessions.get(part.key), going, counted, now)
-            session = published(session, now) if claim is None else replace(session, wanted=False)
+            session = published(session, now) if claim is None else claiming(session)
             sessions[part.key] = _shared(known, part, session, claim, tag)
             made.told.append((part, part.changes))
     if not (made.told or ended or known.stamps.misfit(row.ledger, known.offset.middle)):

@@ -95,6 +95,12 @@ def published(session: Session, now: float) -> Session:
     return replace(session, doing=doing, wanted=False)
 
 
+def claiming(session: Session) -> Session:
+    """Return a session as others may see it while a claim covers what it is about to send."""
+    assert isinstance(session.doing, Requesting)  # else there would be nothing to claim
+    return replace(session, doing=replace(session.doing, login_after=False), wanted=False)
+
+
 def given_up(session: Session, by: str, now: float) -> Session:
     """Return the session of a claim that ended without an answer. `by`: whose claim it was."""
     return replace(restored(session, now), error=problems.given_up(by, now))

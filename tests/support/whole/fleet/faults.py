@@ -1,0 +1,301 @@
+"""Rules of the fleet, left out on purpose: each must be noticed."""
+
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from math import inf
+from typing import Any, Final
+from unittest.mock import patch
+
+from openfit_tokend.core.budget import Ledger
+from openfit_tokend.core.fleet import Claim, adoption
+from openfit_tokend.core.session import Session
+from openfit_tokend.fleet import draft
+from openfit_tokend.fleet.clocks import Stamps
+from openfit_tokend.fleet.copy import Copy
+from openfit_tokend.fleet.fleet import Fleet
+from openfit_tokend.fleet.part import Part
+from openfit_tokend.fleet.store import TAG_SIZE
+from openfit_tokend.keeping import endpoint
+from whole.fleet.plan import PLANS
+from whole.fleet.shrink import failure_of
+from whole.fleet.store import Link, Store
+
+Patch = AbstractContextManager[object]
+Method = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is left out, in words, in which kind of run it shows, and how it is done."""
+
+    words: str
+    kind: str
+    patch: Callable[[], Patch]
+
+
+def _instead(owner: object, name: str, make: Callable[[Method], Method]) -> Patch:
+    """Put another function in the place of one, made of the one that is there."""
+    return patch.object(owner, name, make(getattr(owner, name)))
+
+
+def _nothing(*_args: object) -> None:
+    """Do nothing."""
+
+
+def _redrawn(change: Callable[[Any, Any], None]) -> Patch:
+    """Change every draft of a row, given what it is made from."""
+
+    def make(drawn: Method) -> Method:
+        def draw(known: Any, *rest: object) -> Any:  # noqa: ANN401 -- as all here: what is patched is private
+            made = drawn(known, *rest)
+            if made is not None:
+                change(known, made)
+            return made
+
+        return draw
+
+    return _instead(draft, "draft", make)
+
+
+def _tags_count() -> Patch:
+    def count(known: Any, made: Any) -> None:  # noqa: ANN401 -- the same
+        drawn = made.row.tag
+        tag = (int.from_bytes(known.row.tag) + 1).to_bytes(TAG_SIZE)
+        sessions = {
+            key: replace(shared, stamp=tag) if shared.stamp == drawn else shared
+            for key, shared in made.row.sessions.items()
+        }
+        made.row = replace(made.row, tag=tag, sessions=sessions)
+
+    return _redrawn(count)
+
+
+def _written_over() -> Patch:
+    def make(written: Method) -> Method:
+        def write(store: Any, host: object, key: str, _old: object, value: object) -> Any:  # noqa: ANN401 -- the same
+            there = store.rows.get(key)
+            return written(store, host, key, None if there is None else there[0], value)
+
+        return write
+
+    return _instead(Store, "write", make)
+
+
+def _unclaimed() -> Patch:
+    def published(session: Session, _now: float) -> Session:
+        return session
+
+    return patch.object(draft, "published", published)
+
+
+def _entries_by_the_clock() -> Patch:
+    def make(read: Method) -> Method:
+        def to_host(stamps: Any, *args: object) -> Any:  # noqa: ANN401 -- the same
+            stamps.__init__()
+            return read(stamps, *args)
+
+        return to_host
+
+    return _instead(Stamps, "to_host", make)
+
+
+@contextmanager
+def _ends_by_the_stores_clock() -> Generator[None]:
+    written: dict[bytes, float] = {}
+
+    def make_go_on(went: Method) -> Method:
+        def go_on(self: Any, made: Any, said: Any) -> None:  # noqa: ANN401 -- the same
+            for claimed in made.claimed:
+                written[claimed.flight.claim.id] = said.clock
+            went(self, made, said)
+
+        return go_on
+
+    def has_ended(self: Any, now: float, claim: Claim) -> bool:  # noqa: ANN401 -- the same
+        shown = now + self._host.offset.middle
+        return claim.id not in self._mine and shown >= written.get(claim.id, inf) + claim.term
+
+    with (
+        _instead(Copy, "_go_on", make_go_on),
+        patch.object(Copy, "_has_ended", has_ended),
+    ):
+        yield
+
+
+def _short_lease() -> Patch:
+    return patch.object(draft, "Claim", partial(Claim, term=15.0))
+
+
+def _lost_uncounted() -> Patch:
+    def lost(ledger: Ledger, _attempt: object, _now: float) -> Ledger:
+        return ledger
+
+    return patch.object(draft, "lost", lost)
+
+
+def _notices_forgotten() -> Patch:
+    def make(told: Method) -> Method:
+        async def news(link: Any, seconds: float) -> Any:  # noqa: ANN401 -- the same
+            link._noticed.clear()
+            return await told(link, seconds)
+
+        return news
+
+    return _instead(Link, "news", make)
+
+
+def _waits_for_ended_claim() -> Patch:
+    def make(went: Method) -> Method:
+        def go_on(self: Any, *args: object) -> None:  # noqa: ANN401 -- the same
+            with patch.object(Copy, "_adopt", _nothing):
+                went(self, *args)
+
+        return go_on
+
+    return _instead(Copy, "_go_on", make)
+
+
+def _sent_late() -> Patch:
+    def make(exchanged: Method) -> Method:
+        async def exchange(route: object, order: object, _not_after: float) -> Any:  # noqa: ANN401 -- the same
+            return await exchanged(route, order, inf)
+
+        return exchange
+
+    return _instead(endpoint, "_exchange", make)
+
+
+@contextmanager
+def _own_ledgers() -> Generator[None]:
+    own: dict[object, Any] = {}
+
+    def make_known(known: Method) -> Method:
+        def know(self: Any) -> Any:  # noqa: ANN401 -- the same
+            found = known(self)
+            ledger = own.get(self, found.row.ledger)
+            return replace(found, row=replace(found.row, ledger=ledger))
+
+        return know
+
+    def make_go_on(went: Method) -> Method:
+        def go_on(self: Any, made: Any, said: object) -> None:  # noqa: ANN401 -- the same
+            own[self] = made.row.ledger
+            went(self, made, said)
+
+        return go_on
+
+    with _instead(Copy, "_known", make_known), _instead(Copy, "_go_on", make_go_on):
+        yield
+
+
+def _outcomes_lost() -> Patch:
+    def make(written: Method) -> Method:
+        async def write(self: Any, made: Any) -> None:  # noqa: ANN401 -- the same
+            await written(self, made)
+            self._ended = []
+
+        return write
+
+    return _instead(Copy, "_write", make)
+
+
+def _bar_for_all() -> Patch:
+    return patch.object(Fleet, "look_at_secret", _nothing)
+
+
+def _settled_twice() -> Patch:
+    def forget(_known: object, made: Any) -> None:  # noqa: ANN401 -- the same
+        made.row = replace(made.row, done=())
+
+    return _redrawn(forget)
+
+
+def _unbounded() -> Patch:
+    def bounded(session: Session, _now: float) -> Session:
+        return session
+
+    return patch.object(adoption, "_bounded", bounded)
+
+
+def _void_refreshes_revoked() -> Patch:
+    def make(ended: Method) -> Method:
+        def end(part: Any, *args: object) -> bool:  # noqa: ANN401 -- the same
+            ended(part, *args)
+            return True
+
+        return end
+
+    return _instead(Part, "ended", make)
+
+
+def _unsent_written() -> Patch:
+    def make(ended: Method) -> Method:
+        def end(part: Any, number: int, event: object) -> bool:  # noqa: ANN401 -- the same
+            if not part.is_void(number):
+                part.change()
+            feeds: bool = ended(part, number, event)
+            return feeds
+
+        return end
+
+    return _instead(Part, "ended", make)
+
+
+def _claims_never_end() -> Patch:
+    def has_ended(_copy: object, _now: float, _claim: object) -> bool:
+        return False
+
+    return patch.object(Copy, "_has_ended", has_ended)
+
+
+FAULTS: Final[Mapping[str, Fault]] = {
+    "tags_count": Fault("tags count, rather than being random", "lossy", _tags_count),
+    "no_compare": Fault("rows are written over whatever is there", "hard", _written_over),
+    "unclaimed": Fault("a request that has no claim is written", "hard", _unclaimed),
+    "entries_by_clock": Fault(
+        "the ledger's moments are read by the store's clock each time",
+        "passwords",
+        _entries_by_the_clock,
+    ),
+    "store_clock": Fault("claims end by the store's clock", "hard", _ends_by_the_stores_clock),
+    "short_lease": Fault("a claim stands for 15 s", "hard", _short_lease),
+    "claims_for_ever": Fault("a claim never ends by itself", "hard", _claims_never_end),
+    "lost_uncounted": Fault(
+        "a login whose claim ended isn't counted", "passwords", _lost_uncounted
+    ),
+    "notices_forgotten": Fault(
+        "notices are forgotten that come while nobody waits for them", "brisk", _notices_forgotten
+    ),
+    "ended_claim_awaited": Fault(
+        "who writes over an ended claim doesn't tell its own keeper",
+        "asleep",
+        _waits_for_ended_claim,
+    ),
+    "sent_late": Fault("nothing is looked at right before sending", "before", _sent_late),
+    "own_ledgers": Fault("each daemon counts rejections for itself", "passwords", _own_ledgers),
+    "outcomes_lost": Fault(
+        "how a login ended is forgotten if its write isn't taken", "passwords", _outcomes_lost
+    ),
+    "bar_for_all": Fault("one host's rejected password bars all", "stale", _bar_for_all),
+    "unsent_written": Fault("what wasn't sent is written", "hard", _unsent_written),
+    "settled_twice": Fault(
+        "the row doesn't say which logins were settled", "passwords", _settled_twice
+    ),
+    "unbounded": Fault("foreign moments aren't brought into bounds", "hard", _unbounded),
+    "void_revoked": Fault(
+        "refreshes that others gave up are revoked", "before", _void_refreshes_revoked
+    ),
+}
+
+
+def seeds_to_find(name: str, seeds: Iterable[int]) -> tuple[int, str] | None:
+    """Return after how many seeds a fault is found, and the rule that it breaks; None: it isn't."""
+    fault = FAULTS[name]
+    with fault.patch():
+        for count, seed in enumerate(seeds, 1):
+            failure = failure_of(PLANS[fault.kind](seed))
+            if failure is not None:
+                return count, failure.broken.rule
+    return None

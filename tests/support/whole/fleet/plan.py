@@ -1,0 +1,325 @@
+"""What is to happen in a run of a fleet: plain values, so that a failing plan can be shrunk."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import Enum, auto, unique
+from random import Random
+from typing import Final
+
+from simulation.faults import OUTAGES, Fault
+from simulation.plan import DAY, Traits
+from whole.fleet.clocks import Pause
+
+
+@unique
+class Deed(Enum):
+    """One disturbance. `value` is a number of seconds, or of times."""
+
+    PAUSE = auto()
+    """A daemon stands still."""
+    PAUSE_IN_CLAIM = auto()
+    """The next daemon whose claim is taken stands still before it knows."""
+    KILL = auto()
+    """A daemon is killed at some pass of its loop, and started again `value` seconds later."""
+    KILL_IN_CLAIM = auto()
+    """The next daemon whose claim is taken is killed before it knows."""
+    KILL_IN_REQUEST = auto()
+    """A daemon is killed as soon as the token server has acted upon a request of it."""
+    RESTART = auto()
+    """An orderly stop, and the next daemon `value` seconds after its end."""
+    REBOOT = auto()
+    """A host begins anew: its clock too."""
+    CUT_STORE = auto()
+    """One host doesn't reach the store."""
+    CUT_SERVER = auto()
+    """One host doesn't reach the token server."""
+    STORE_DOWN = auto()
+    """Nobody reaches the store."""
+    STORE_SLOW = auto()
+    STORE_STEP = auto()
+    """The store's clock is set."""
+    STORE_LOST = auto()
+    """The store forgets its last `value` writes."""
+    DEAF = auto()
+    """No notice of the store reaches one host."""
+    OUTAGE = auto()
+    """Every token request meets the act's fault."""
+    REVOKED = auto()
+    """The token server forgets the account's sessions."""
+    PASSWORD = auto()
+    """A new password at the server; the hosts get it one by one within `value` seconds, and reload."""
+    PASSWORD_RESET = auto()
+    """The same, and the token server forgets the sessions."""
+    TYPO = auto()
+    """One host's file gets a wrong password, and it is reloaded."""
+    TYPO_ALL = auto()
+    """The same wrong password at all hosts within `value` seconds, with reloads; mended later."""
+    SECRET_GONE = auto()
+    """One host's password file isn't there."""
+    FILES_HANG = auto()
+    """Reading any file of one host takes longer."""
+    RELOAD = auto()
+    """All hosts are reloaded within `value` seconds; nothing has changed."""
+    LOGIN = auto()
+    LOGIN_RIGHT = auto()
+    """With the right password given."""
+    LOGIN_WRONG = auto()
+    """With a wrong password given, `value` times, at any hosts, each time another."""
+    LOGOUT = auto()
+    """A logout at one host and, `value` seconds later, a login at another."""
+    REFUSALS = auto()
+    """Clients at all hosts say that the API refused the current token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """When, what, at which host."""
+
+    at: float
+    deed: Deed
+    host: int
+    value: float
+    fault: Fault = Fault.REFUSED
+    pause: Pause = Pause.STOPPED
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that decides a run."""
+
+    seed: int
+    hosts: int
+    profiles: int
+    """Profiles of the account at each host: they differ in their client_id."""
+    duration: float
+    traits: Traits
+    margins: tuple[int, ...] = (300,)
+    """`refresh_before` of the hosts in turn, in seconds."""
+    fault_rate: float = 0.0
+    pause: float = 20.0
+    """Seconds between the calls of a host's clients, on average."""
+    latency: tuple[float, float] = (0.05, 0.9)
+    """Seconds that a good answer of the token server takes, least and most."""
+    store_latency: tuple[float, float] = (0.0005, 0.01)
+    """Seconds that a message from or to the store takes."""
+    store_loss: float = 0.0
+    """The part of these messages that gets lost."""
+    store_late: float = 0.0
+    """The part of the exchanges that happen when nobody waits for them any more."""
+    slow_connect: float = 0.0
+    """The part of the requests that take up to 14 s to connect."""
+    engine: str = "postgresql"
+    """`etcd` tells the time in whole seconds, and each of its members its own."""
+    drift: float = 2e-4
+    """Seconds by which a clock may be off in a second."""
+    gentle: bool = False
+    """Clients only ask for tokens: none is refused, none is to be newer."""
+    needle: str = ""
+    """A daemon may stand still right `before` or `after` the last look before it sends."""
+    acts: tuple[Act, ...] = ()
+
+
+def hard_plan(seed: int) -> Plan:
+    """Return a quarter of an hour and more in which everything happens."""
+    rng = _chance(seed)
+    hosts = rng.choice((2, 2, 3, 3, 4, 5, 8))
+    duration = rng.choice((600.0, 900.0, 1500.0))
+    traits = Traits(
+        lifetime=rng.choice((20, 30, 60, 120, 400, 600)),
+        life=rng.choice((30 * DAY, 30 * DAY, 900.0)),
+        rotates=rng.random() < 0.9,
+        reuse_revokes=rng.random() < 0.4,
+        old_access_dies=rng.random() < 0.3,
+        gives_refresh_tokens=rng.random() < 0.95,
+        phase=rng.random(),
+    )
+    margin = rng.choice((300, 300, 8))
+    deeds: list[Deed] = [deed for deed in Deed if deed is not Deed.STORE_LOST]
+    often = rng.choices(deeds, k=rng.randint(1, 5))  # each run has its favourites
+    chosen: list[Deed] = [
+        rng.choice(often if rng.random() < 0.6 else deeds) for _ in range(rng.randint(0, 14))
+    ]
+    return Plan(
+        seed=seed,
+        hosts=hosts,
+        profiles=rng.choice((1, 1, 1, 2)),
+        duration=duration,
+        traits=traits,
+        margins=(margin, 4) if rng.random() < 0.3 else (margin,),
+        fault_rate=rng.choice((0.0, 0.0, 0.05, 0.2, 0.4)),
+        pause=rng.choice((5.0, 20.0, 60.0)),
+        latency=rng.choice(((0.01, 0.2), (0.05, 0.9), (0.5, 4.0))),
+        store_latency=rng.choice(((0.0005, 0.005), (0.001, 0.1), (0.05, 1.5))),
+        store_loss=rng.choice((0.0, 0.0, 0.02, 0.1)),
+        store_late=rng.choice((0.0, 0.02)),
+        slow_connect=rng.choice((0.0, 0.0, 0.1)),
+        engine=rng.choice(("postgresql", "postgresql", "etcd")),
+        drift=rng.choice((2e-5, 2e-4)),
+        acts=_acts(rng, chosen, duration, hosts),
+    )
+
+
+def lossy_plan(seed: int) -> Plan:
+    """Return a hard plan in which the store forgets writes, too."""
+    rng, plan = _chance(seed * 31), hard_plan(seed)
+    lost = _acts(rng, [Deed.STORE_LOST] * rng.randint(1, 4), plan.duration, plan.hosts)
+    return replace(plan, acts=_in_order((*plan.acts, *lost)))
+
+
+def passwords_plan(seed: int) -> Plan:
+    """Return a run full of wrong passwords, and of daemons that end or stand still with them."""
+    rng, plan = _chance(seed * 17), hard_plan(seed)
+    deeds = (
+        *(Deed.TYPO, Deed.TYPO_ALL, Deed.PASSWORD_RESET, Deed.REVOKED, Deed.LOGIN_WRONG),
+        *(Deed.KILL, Deed.REBOOT, Deed.PAUSE, Deed.CUT_STORE, Deed.OUTAGE, Deed.STORE_STEP),
+        *(Deed.REFUSALS, Deed.KILL_IN_CLAIM, Deed.KILL_IN_REQUEST, Deed.PAUSE_IN_CLAIM),
+        *(Deed.LOGOUT, Deed.LOGIN_RIGHT),
+    )
+    duration = 1800.0
+    chosen = [rng.choice(deeds) for _ in range(rng.randint(15, 40))]
+    return replace(
+        plan,
+        duration=duration,
+        latency=rng.choice(((0.5, 4.0), (5.0, 40.0))) if plan.traits.lifetime > 60 else (0.5, 4.0),
+        fault_rate=rng.choice((0.0, 0.2)),
+        needle=rng.choice(("", "before")),
+        acts=_acts(rng, chosen, duration, plan.hosts),
+    )
+
+
+def before_plan(seed: int) -> Plan:
+    """Return a hard plan in which daemons stand still before their last look at the clock."""
+    return replace(hard_plan(seed), needle="before")
+
+
+def after_plan(seed: int) -> Plan:
+    """Return one in which they do so after it, which no clock of ours can see."""
+    return replace(hard_plan(seed), needle="after")
+
+
+def weather_plan(seed: int) -> Plan:
+    """Return crashes and stand-stills alone, one at a time; the store and the server are well.
+
+    With margins that outlast a claim no daemon may ever be without a token.
+    """
+    rng = _chance(seed)
+    hosts, duration, at = rng.choice((2, 3, 5)), 3600.0, 60.0
+    deeds = (
+        *(Deed.PAUSE, Deed.KILL, Deed.KILL_IN_CLAIM, Deed.KILL_IN_REQUEST, Deed.RESTART),
+        *(Deed.REBOOT, Deed.DEAF, Deed.PAUSE_IN_CLAIM),
+    )
+    acts: list[Act] = []
+    while at < duration:
+        acts.append(replace(_act(rng, rng.choice(deeds), duration, hosts), at=at))
+        at += rng.uniform(20.0, 200.0)
+    return Plan(
+        seed=seed,
+        hosts=hosts,
+        profiles=1,
+        duration=duration,
+        traits=Traits(
+            lifetime=rng.choice((900, 1200)),
+            phase=rng.random(),
+            reuse_revokes=rng.random() < 0.5,
+        ),
+        latency=(0.2, 8.0),
+        store_latency=(0.0005, 0.02),
+        acts=tuple(acts),
+    )
+
+
+def asleep_plan(seed: int) -> Plan:
+    """Return hosts with two profiles each that sleep all the time, also in the middle of a claim."""
+    rng, plan = _chance(seed * 19), hard_plan(seed)
+    deeds = (Deed.PAUSE, Deed.PAUSE, Deed.PAUSE_IN_CLAIM, Deed.KILL_IN_CLAIM)
+    acts = _acts(rng, rng.choices(deeds, k=25), plan.duration, plan.hosts)
+    return replace(
+        plan,
+        profiles=2,
+        traits=replace(plan.traits, lifetime=rng.choice((60, 120))),
+        fault_rate=0.0,
+        acts=tuple(replace(act, pause=Pause.SUSPENDED) for act in acts),
+    )
+
+
+def fair_plan(seed: int, hosts: int = 20, lifetime: int = 3600, periods: int = 6) -> Plan:
+    """Return fine weather: nothing fails."""
+    return Plan(
+        seed=seed,
+        hosts=hosts,
+        profiles=1,
+        duration=lifetime * float(periods),
+        traits=Traits(lifetime=lifetime, phase=_chance(seed).random()),
+        pause=lifetime / 8,
+        gentle=True,
+    )
+
+
+def brisk_plan(seed: int) -> Plan:
+    """Return fine weather, short tokens, and a store that isn't near: much comes at the same time."""
+    plan = fair_plan(seed, hosts=8, lifetime=20, periods=15)
+    return replace(plan, profiles=2, store_latency=(0.01, 0.3), pause=10.0)
+
+
+def stale_plan(seed: int) -> Plan:
+    """Return hosts with stale passwords, sessions that end, and fine weather otherwise."""
+    rng, hosts = _chance(seed * 13), 4
+    acts: list[Act] = []
+    for at in (100.0, 1300.0, 2500.0):
+        acts += [
+            Act(at, Deed.TYPO, rng.randrange(hosts), 0.0),
+            Act(at + rng.uniform(1.0, 60.0), Deed.REVOKED, 0, 0.0),
+        ]
+    plan = fair_plan(seed, hosts, lifetime=120, periods=30)
+    return replace(plan, acts=tuple(acts), pause=30.0)
+
+
+PLANS: Final = {
+    "hard": hard_plan,
+    "weather": weather_plan,
+    "asleep": asleep_plan,
+    "before": before_plan,
+    "after": after_plan,
+    "lossy": lossy_plan,
+    "passwords": passwords_plan,
+    "brisk": brisk_plan,
+    "stale": stale_plan,
+    "fair": fair_plan,
+}
+
+
+def _chance(seed: int) -> Random:
+    return Random(seed)  # noqa: S311 -- a seed is to decide it
+
+
+def _acts(rng: Random, deeds: Sequence[Deed], duration: float, hosts: int) -> tuple[Act, ...]:
+    return _in_order(tuple(_act(rng, deed, duration, hosts) for deed in deeds))
+
+
+def _in_order(acts: tuple[Act, ...]) -> tuple[Act, ...]:
+    return tuple(sorted(acts, key=lambda act: act.at))
+
+
+def _act(rng: Random, deed: Deed, duration: float, hosts: int) -> Act:
+    value: float
+    match deed:
+        case Deed.PAUSE | Deed.PAUSE_IN_CLAIM:
+            value = rng.choice((2.0, 12.0, 40.0, 90.0, 400.0, 1100.0))
+        case Deed.KILL | Deed.KILL_IN_CLAIM | Deed.KILL_IN_REQUEST | Deed.RESTART | Deed.REBOOT:
+            value = rng.choice((0.5, 5.0, 60.0, 500.0))
+        case Deed.CUT_STORE | Deed.STORE_DOWN | Deed.CUT_SERVER | Deed.DEAF:
+            value = rng.choice((3.0, 20.0, 100.0, 400.0))
+        case Deed.STORE_SLOW | Deed.OUTAGE | Deed.SECRET_GONE | Deed.FILES_HANG:
+            value = rng.choice((5.0, 30.0, 200.0))
+        case Deed.STORE_LOST:
+            value = float(rng.choice((1, 1, 2, 5)))
+        case Deed.STORE_STEP:
+            value = rng.choice((-3600.0, -30.0, -2.0, 2.0, 30.0, 3600.0))
+        case Deed.PASSWORD | Deed.PASSWORD_RESET | Deed.TYPO_ALL | Deed.TYPO | Deed.RELOAD:
+            value = rng.choice((0.0, 5.0, 60.0, 400.0))
+        case Deed.LOGIN_WRONG:
+            value = float(rng.choice((1, 2, 6)))
+        case _:
+            value = rng.choice((1.0, 10.0, 60.0))
+    fault, pause = rng.choice(OUTAGES), rng.choice(tuple(Pause))
+    return Act(rng.uniform(0.0, duration), deed, rng.randrange(hosts), value, fault, pause)

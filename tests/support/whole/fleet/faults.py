@@ -256,7 +256,7 @@ FAULTS: Final[Mapping[str, Fault]] = {
     "unclaimed": Fault("a request that has no claim is written", "hard", _unclaimed),
     "entries_by_clock": Fault(
         "the ledger's moments are read by the store's clock each time",
-        "passwords",
+        "stepped",
         _entries_by_the_clock,
     ),
     "store_clock": Fault("claims end by the store's clock", "hard", _ends_by_the_stores_clock),

@@ -187,6 +187,18 @@ def passwords_plan(seed: int) -> Plan:
     )
 
 
+def stepped_plan(seed: int) -> Plan:
+    """Return wrong passwords before and after the store's clock is set forward."""
+    rng = _chance(seed * 23)
+    hosts = rng.choice((2, 3, 5))
+    acts = (
+        Act(rng.uniform(60.0, 200.0), Deed.LOGIN_WRONG, 0, 6.0),
+        Act(300.0, Deed.STORE_STEP, 0, 3600.0),
+        Act(rng.uniform(450.0, 700.0), Deed.LOGIN_WRONG, 0, 6.0),
+    )
+    return replace(fair_plan(seed, hosts, 120, 8), acts=acts, pause=60.0)
+
+
 def before_plan(seed: int) -> Plan:
     """Return a hard plan in which daemons stand still before their last look at the clock."""
     return replace(hard_plan(seed), needle="before")
@@ -282,6 +294,7 @@ PLANS: Final = {
     "after": after_plan,
     "lossy": lossy_plan,
     "passwords": passwords_plan,
+    "stepped": stepped_plan,
     "brisk": brisk_plan,
     "stale": stale_plan,
     "fair": fair_plan,

@@ -53,6 +53,7 @@ def babbling(request: Request) -> None:
 def well(
     hello: Mapping[str, object] | None = None,
     profiles: object = None,
+    fleet: object = None,
     **by_method: Behaviour,
 ) -> Behaviour:
     """Return the behaviour of a daemon that is well, but for the changes."""
@@ -65,6 +66,8 @@ def well(
         "profiles": ["main"],
     }
     status = {"v": 1, "config_error": None, "profiles": profiles or {"main": PROFILE}}
+    if fleet is not None:
+        status["fleet"] = fleet
 
     def answer(request: Request) -> None:
         if request.method in by_method:
@@ -279,6 +282,20 @@ def test_another_version_is_a_warning(place: Path, doctor: Examine) -> None:
         found = doctor("--socket", daemon.path)
         assert (found.status, found.troubles) == (0, [("WARN", "version")])
         assert found.of("version").text == f"the daemon is 9.9, this client {__version__}"
+
+
+def test_a_fleets_store_that_cant_be_reached_is_a_warning(place: Path, doctor: Examine) -> None:
+    problem = {"code": "UNAVAILABLE", "message": "it is away", "hint": "start it"}
+    with FakeDaemon(place / "s", well(fleet={"member": "a", "store": problem})) as daemon:
+        found = doctor("--socket", daemon.path)
+        assert (found.status, found.troubles) == (0, [("WARN", "fleet")])
+        assert (found.of("fleet").text, found.of("fleet").fix) == ("it is away", "start it")
+
+        daemon.behaviour = well(fleet={"member": "a", "store": None})
+        assert (
+            doctor("--socket", daemon.path).of("fleet").text
+            == "this is a, and the store is reached"
+        )
 
 
 def test_a_profile_that_is_not_for_the_caller_is_a_matter_of_allow_lists(

@@ -117,6 +117,21 @@ def test_a_refused_reload_is_told() -> None:
     assert samples(exposition(refused))[of("openfit_tokend_config_refused")] == 1
 
 
+def test_a_fleets_store_and_the_requests_under_way_are_told() -> None:
+    claimed = PROFILE | {"fleet": {"by": "a", "at": NOW, "claim": {"by": "a", "since": NOW - 2}}}
+    idle = PROFILE | {"fleet": {"by": "a", "at": NOW, "claim": None}}
+    reached = status(main=claimed, etl=idle) | {"fleet": {"member": "a", "store": None}}
+    lost = reached | {"fleet": {"member": "a", "store": {"code": "UNAVAILABLE"}}}
+
+    told = samples(exposition(reached))
+
+    assert told[of("openfit_fleet_store_up")] == 1
+    assert told[of("openfit_fleet_claim_timestamp_seconds", profile="main")] == NOW - 2
+    assert of("openfit_fleet_claim_timestamp_seconds", profile="etl") not in told
+    assert samples(exposition(lost))[of("openfit_fleet_store_up")] == 0
+    assert of("openfit_fleet_store_up") not in samples(exposition(status(main=PROFILE)))
+
+
 def test_each_family_has_a_help_text_a_type_and_one_set_of_labels() -> None:
     for family in families(exposition(status(main=PROFILE, etl=GONE))):
         assert family.documentation.endswith(".")

@@ -65,6 +65,14 @@ def test_all_well_is_one_line_for_each_profile() -> None:
     )
 
 
+def test_a_fleets_store_that_cant_be_reached_is_told_above_the_profiles() -> None:
+    away = {"fleet": {"member": "a", "store": {"message": "the fleet's store is \x1baway"}}}
+
+    lines = described(daemon_status(main=profile()) | away, NOW).splitlines()
+
+    assert lines[1:3] == ["the fleet's store is \\x1baway", ""]
+
+
 def test_below_a_profile_in_trouble_stands_what_happened_and_what_to_do() -> None:
     found = daemon_status(
         main=without_token("down", refresh_at=NOW + 12, session_began_at=None, last_error=ERROR),

@@ -7,6 +7,7 @@ import pytest
 
 from made import (
     POLICY,
+    REFRESH,
     access,
     failed,
     fresh,
@@ -43,8 +44,10 @@ from openfit_tokend.core.events import (
 from openfit_tokend.core.problems import Problem
 from openfit_tokend.core.session import (
     Bar,
+    Doing,
     Idle,
     Login,
+    Refresh,
     Requesting,
     Session,
     Stopped,
@@ -165,17 +168,23 @@ def test_nothing_but_its_answer_ends_a_login(event: Event) -> None:
     assert ended_by(relogging_in(), event)[1] is None
 
 
-def test_a_login_that_another_daemon_sends_has_not_ended_yet() -> None:
-    session = relogging_in()
-
-    assert ended_by(session, Adopted(replace(fresh(), doing=Requesting(Login()))))[1] is None
+BROUGHT = replace(fresh(), access=access("b4", number=4, sent=90.0), number=4)
+"""What another daemon wrote whose login brought a token."""
 
 
-def test_a_login_of_another_daemon_ends_with_the_newer_token_that_it_wrote() -> None:
+@pytest.mark.parametrize("request_", [REFRESH, Login()], ids=["after a refresh", "as its own"])
+def test_a_login_that_is_still_to_come_has_not_ended(request_: Refresh | Login) -> None:
+    """Whatever another daemon has written meanwhile."""
+    written = replace(BROUGHT, doing=Requesting(request_), attempt=1, error=problem())
+
+    assert ended_by(relogging_in(), Adopted(written))[1] is None
+
+
+@pytest.mark.parametrize("doing", [Idle(3300.0), Requesting(REFRESH)], ids=["idle", "refreshing"])
+def test_a_login_of_another_daemon_ends_with_the_newer_token_that_it_wrote(doing: Doing) -> None:
     session = replace(fresh(), doing=Requesting(Login()), number=4)
-    brought = replace(fresh(), access=access("b4", number=4, sent=90.0), number=4)
 
-    assert ended_by(session, Adopted(brought))[1] == LoginEnded(4, None)
+    assert ended_by(session, Adopted(replace(BROUGHT, doing=doing)))[1] == LoginEnded(4, None)
 
 
 @pytest.mark.parametrize(

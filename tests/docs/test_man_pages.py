@@ -9,6 +9,7 @@ import generate
 from generator import roff
 from openfit_token._cli.command_line.parser import parser as client_parser
 from openfit_tokend.cli import parser as daemon_parser
+from openfit_tokend.core.settings.fleet import FLEET_KEYS
 from openfit_tokend.core.settings.parser import PROFILE_KEYS, TOP_KEYS
 
 PAGES = sorted((generate.DOCS / "man").iterdir())
@@ -61,7 +62,7 @@ def test_a_commands_page_has_each_line_of_its_help_below_the_options(
 def test_the_files_page_has_each_key() -> None:
     heads = {line[4:] for line in shown("openfit-tokend.toml.5").split("\n") if line[:3] == ".SS"}
 
-    assert heads == {*TOP_KEYS, *PROFILE_KEYS}
+    assert heads == {*TOP_KEYS, *PROFILE_KEYS, *FLEET_KEYS}
 
 
 def test_no_text_can_be_taken_for_a_request() -> None:

@@ -55,6 +55,7 @@ def asked(connection: Connection, option: str | None) -> Generator[Verdict, None
         profiles = profiles_of(status)
         yield from _http(status.get("http_socket"))
         yield from _configuration(status.get("config_error"))
+        yield from _fleet(calls.fields(status.get("fleet") or {}))
         yield from _profile(connection, option, list(profiles))
     except (NoSuchProfile, NotAllowed) as error:
         yield _not_yours(option, hello, error)
@@ -137,6 +138,18 @@ def _configuration(error: object) -> Iterator[Verdict]:
         f"the last reload was refused, the old configuration is in force: {first}{count}",
         "`openfit-tokend check` names all faults; mend them, then: openfit-tokend reload",
     )
+
+
+def _fleet(fleet: Answer) -> Iterator[Verdict]:
+    """Report on the fleet's store, if there is a fleet."""
+    if not fleet:
+        return
+    problem = calls.fields(fleet.get("store") or {})
+    if not problem:
+        yield ok("fleet", f"this is {fleet.get('member')}, and the store is reached")
+        return
+    hint = problem.get("hint")
+    yield warn("fleet", str(problem.get("message")), None if hint is None else str(hint))
 
 
 def _profile(connection: Connection, option: str | None, names: list[str]) -> Iterator[Verdict]:

@@ -49,6 +49,7 @@ def described(found: Answer, now: float, width: int | None = None, *, colours: b
     profiles = profiles_of(found)
     lines = _wrapped([_header(found, now)], "", width)
     lines += _configuration(found, width)
+    lines += _fleet(found, width)
     if profiles:
         rows = [_HEADINGS, *(_row(name, profile, now) for name, profile in profiles.items())]
         paint = ["bold", *(_colour(profile) for profile in profiles.values())]
@@ -81,6 +82,11 @@ def _configuration(found: Answer, width: int | None) -> list[str]:
     head = "the last reload was refused, the old configuration is in force:"
     faults = [printable(line) for line in config_fault(error).splitlines()]
     return [*_wrapped([head], "", width), *_wrapped(faults, "  ", width)]
+
+
+def _fleet(found: Answer, width: int | None) -> list[str]:
+    problem = fields(fields(found.get("fleet") or {}).get("store") or {})
+    return _wrapped([printable(problem["message"])], "", width) if "message" in problem else []
 
 
 def _row(name: str, profile: Answer, now: float) -> tuple[str, ...]:

@@ -145,11 +145,16 @@ def ended_login(before: Session, event: Event, after: Session) -> LoginEnded | N
         case Requesting(Login()), Granted(answered) | Failed(answered) if answered == number:
             pass
         case Requesting(Login()), Adopted():
-            return None if isinstance(after.doing, Requesting) else _adopted_end(before, after)
+            pass
         case _:
             return None
-    if isinstance(after.doing, Requesting) and isinstance(after.doing.request, Login):
-        return None
+    match after.doing:
+        case Requesting(Login()) | Requesting(login_after=True):
+            return None
+        case _:
+            pass
+    if isinstance(event, Adopted):
+        return _adopted_end(before, after)
     if isinstance(event, Failed):
         return LoginEnded(number, event.error)
     arrived = after.access is not None and after.access.number == number

@@ -1,0 +1,247 @@
+"""What a host knows of the store's clock, whoever sets it, and what it makes of a row's moments."""
+
+from dataclasses import replace
+from math import inf
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from made import access, fresh, problem, refresh, refreshing
+from openfit_tokend.core.budget import LATE, WINDOW, Entry, Fingerprint, Ledger, possible_at
+from openfit_tokend.core.session import Bar, Idle
+from openfit_tokend.fleet.clocks import DRIFT, KEPT, Offset, Stamps, moved, moved_access
+from walks import Taken, walks
+
+NOW = 1000.0
+AHEAD = 5000.0
+"""Seconds by which the store's clock is ahead."""
+
+# Offset
+
+
+def test_one_exchange_bounds_the_offset_by_the_time_it_took() -> None:
+    offset = Offset()
+
+    assert not offset.learn(10.0, 110.0, 12.0)
+
+    assert (offset.low, offset.middle, offset.high) == (98.0, 99.0, 100.0)
+
+
+def test_a_quick_exchange_narrows_the_bounds() -> None:
+    offset = Offset()
+    offset.learn(10.0, 110.0, 12.0)
+
+    offset.learn(12.0, 111.5, 12.2)
+
+    assert [offset.low, offset.high] == pytest.approx([99.3, 99.5])
+
+
+def test_a_slow_exchange_does_not_widen_the_bounds_by_more_than_the_drift() -> None:
+    offset = Offset()
+    offset.learn(10.0, 110.0, 10.1)
+
+    offset.learn(20.0, 121.0, 24.1)
+
+    assert offset.low == pytest.approx(99.9 - 14.0 * DRIFT)
+    assert offset.high == pytest.approx(100.0 + 14.0 * DRIFT)
+
+
+@pytest.mark.parametrize("step", [-3600.0, -2.0, 2.0, 3600.0])
+def test_a_clock_that_was_set_is_noticed_and_its_new_bounds_count(step: float) -> None:
+    offset = Offset()
+    offset.learn(10.0, 110.0, 10.1)
+
+    assert offset.learn(20.0, 120.0 + step, 20.1)
+    assert [offset.low, offset.high] == pytest.approx([99.9 + step, 100.0 + step])
+    assert not offset.learn(30.0, 130.0 + step, 30.1)
+
+
+def test_clocks_that_run_apart_more_than_they_should_are_followed_without_a_word() -> None:
+    offset = Offset()
+    offset.learn(10.0, 110.0, 10.1)
+
+    assert not offset.learn(20.0, 120.8, 20.1)
+    assert [offset.low, offset.high] == pytest.approx([100.7, 100.8])
+
+
+EXCHANGES = st.lists(
+    st.tuples(
+        st.floats(0.001, 1e5),  # the pause before it
+        st.floats(0.0, 5.0),  # the way there
+        st.floats(0.0, 5.0),  # the way back
+        st.floats(-DRIFT / 2, DRIFT / 2),  # how the clocks run apart meanwhile
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+@given(EXCHANGES, st.floats(-1e6, 1e9))
+def test_the_truth_lies_between_the_bounds_and_no_clock_is_said_to_have_jumped(
+    exchanges: list[tuple[float, float, float, float]], truth: float
+) -> None:
+    offset, boot = Offset(), 0.0
+    for pause, there, back, drift in exchanges:
+        at = boot + pause + there
+        truth += drift * (at - boot)
+        boot = at + back
+
+        assert not offset.learn(at - there, at + truth, boot)
+
+        assert offset.low - 1e-3 <= truth <= offset.high + 1e-3  # rounding at 1e9
+
+
+@given(EXCHANGES, EXCHANGES, st.floats(0.0, 60.0))
+def test_a_token_never_lives_longer_at_another_host_than_where_it_was_sent(
+    here: list[tuple[float, float, float, float]],
+    there: list[tuple[float, float, float, float]],
+    since: float,
+) -> None:
+    def known(exchanges: list[tuple[float, float, float, float]], truth: float) -> Offset:
+        offset, boot = Offset(), 0.0
+        for pause, way, back, _ in exchanges:
+            at = boot + pause + way
+            boot = at + back
+            offset.learn(at - way, at + truth, boot)
+        return offset
+
+    ours, theirs = known(here, AHEAD), known(there, 77.0)
+    token = access(sent=since)
+
+    shared = moved_access(token, ours.low)
+    taken = moved_access(shared, -theirs.high)
+
+    assert taken.sent + 77.0 <= token.sent + AHEAD + 1e-6
+
+
+# Sessions
+
+
+@given(walks(), st.sampled_from([-1e6, -2.5, 0.0, 1e9]))
+def test_a_session_keeps_its_distances_between_moments(
+    walk: tuple[Taken, ...], seconds: float
+) -> None:
+    for taken in walk:
+        session = taken.after
+        other = moved(session, seconds)
+        assert other.ended == session.ended + seconds
+        assert other.refused_at == session.refused_at + seconds
+        assert type(other.doing) is type(session.doing)
+        if isinstance(other.doing, Idle):
+            assert isinstance(session.doing, Idle)
+            assert other.doing.due == session.doing.due + seconds
+
+
+def test_every_moment_of_a_session_is_moved_and_nothing_else() -> None:
+    error = problem(at=90.0, until=700.0)
+    session = replace(fresh(), error=error, bar=Bar(700.0, error, 2), refused_at=80.0, ended=95.0)
+
+    assert moved(session, 1000.0) == replace(
+        session,
+        doing=Idle(4300.0),
+        access=access(sent=1000.0, due=4300.0),
+        refresh=refresh(since=1000.0),
+        error=problem(at=1090.0, until=1700.0),
+        bar=Bar(1700.0, problem(at=1090.0, until=1700.0), 2),
+        refused_at=1080.0,
+        ended=1095.0,
+    )
+    assert moved(refreshing(), 1000.0).doing == refreshing().doing
+    assert moved(replace(session, bar=Bar(inf, problem())), 9.0).bar == Bar(inf, problem(at=9.0))
+
+
+# Stamps
+
+ROW = Ledger(
+    entries=(Entry(5900.0, clear=True), Entry(5950.0, lost=Fingerprint(7))),
+    clear=1,
+    announced=5800.0,
+    refused_sent=-inf,
+)
+HERE = Ledger(
+    entries=(Entry(900.0, clear=True), Entry(950.0, lost=Fingerprint(7))),
+    clear=1,
+    announced=800.0,
+    refused_sent=-inf,
+)
+
+
+def test_a_ledger_is_read_in_moments_of_the_host_and_written_as_it_was() -> None:
+    stamps = Stamps()
+
+    assert stamps.to_host(ROW, AHEAD, NOW) == HERE
+    assert stamps.to_store(HERE, AHEAD) == ROW
+
+
+def test_a_ledger_is_written_as_it_was_though_the_offset_is_known_better_by_now() -> None:
+    """Else each writer would move all stamps a little."""
+    stamps = Stamps()
+    stamps.to_host(ROW, AHEAD, NOW)
+
+    assert stamps.to_store(HERE, AHEAD + 2.0) == ROW
+
+
+@pytest.mark.parametrize("step", [-86400.0, -600.0, 600.0, 86400.0])
+def test_no_rejection_is_forgotten_or_lasts_longer_because_the_stores_clock_was_set(
+    step: float,
+) -> None:
+    stamps = Stamps()
+    stamps.to_host(ROW, AHEAD, NOW)
+
+    assert stamps.to_host(ROW, AHEAD + step, NOW) == HERE
+
+
+@pytest.mark.parametrize("step", [-86400.0, 86400.0])
+def test_nor_is_one_that_this_host_wrote_and_has_not_read_yet(step: float) -> None:
+    stamps = Stamps()
+
+    row = stamps.to_store(HERE, AHEAD)
+
+    assert stamps.to_host(row, AHEAD + step, NOW) == HERE
+
+
+def test_stamps_that_are_off_are_written_anew_for_hosts_that_never_saw_them() -> None:
+    stamps = Stamps()
+    stamps.to_host(ROW, AHEAD, NOW)
+    assert not stamps.misfit(ROW, AHEAD + 9.9)
+    assert stamps.misfit(ROW, AHEAD + 600.0)
+
+    anew = stamps.to_store(HERE, AHEAD + 600.0)
+
+    assert not stamps.misfit(anew, AHEAD + 600.0)
+    assert Stamps().to_host(anew, AHEAD + 600.0, NOW) == HERE
+    assert stamps.to_host(anew, AHEAD + 600.0, NOW) == HERE
+
+
+def test_a_host_that_never_saw_a_row_finds_that_it_fits() -> None:
+    assert not Stamps().misfit(ROW, AHEAD)
+
+
+def test_an_entry_of_the_future_counts_for_no_longer_than_a_lost_login() -> None:
+    """The store's clock was set back before this host read the row."""
+    read = Stamps().to_host(ROW, AHEAD - 86400.0, NOW)
+
+    assert [entry.at for entry in read.entries] == [NOW + LATE, NOW + LATE]
+    assert possible_at(read, NOW) <= NOW + LATE + WINDOW
+
+
+def test_entries_are_in_order_in_the_clock_in_which_they_are_told() -> None:
+    """Another host counted one after the store's clock had been set back."""
+    stamps, behind = Stamps(), AHEAD - 600.0
+    stamps.to_host(ROW, AHEAD, NOW)
+    later = replace(ROW, entries=(Entry(1100.0 + behind), *ROW.entries))
+
+    read = stamps.to_host(later, behind, 1200.0)
+
+    assert read.entries == (*HERE.entries, Entry(1100.0))
+    assert stamps.to_store(read, AHEAD).entries == (*ROW.entries, Entry(1100.0 + AHEAD))
+
+
+def test_old_stamps_are_forgotten() -> None:
+    """Their entries have left the row: a window and three a time are all that it holds."""
+    stamps = Stamps()
+    for at in range(10 * KEPT):
+        stamps.to_host(Ledger(entries=(Entry(float(at)),)), 0.0, NOW)
+
+    assert len(stamps._moments) <= KEPT + 3

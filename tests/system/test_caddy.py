@@ -102,6 +102,13 @@ def test_a_caller_can_refuse_no_token(between: Between) -> None:
     assert request.is_common
 
 
+def test_what_a_daemon_that_ends_does_not_answer_is_asked_once_more(between: Between) -> None:
+    between.daemon.first.append(b"")
+
+    assert between.proxy.ask().status == 200
+    assert len(between.daemon.requests) == 2
+
+
 @pytest.mark.parametrize("status", [403, 503])
 def test_what_the_daemon_refuses_is_refused_in_its_words(between: Between, status: int) -> None:
     between.daemon.answer = problem(status)

@@ -44,6 +44,11 @@ class Called:
     """Seconds."""
     _lock: Lock = field(default_factory=Lock)
 
+    def await_an_answer_each(self) -> None:
+        """Wait until each caller was answered since now."""
+        enough = self.done + 2 * CALLERS
+        await_that(lambda: self.done >= enough, lambda: self)
+
     def note(self, seconds: float, failure: str) -> None:
         """Count a request; `failure`: empty if it had none."""
         with self._lock:
@@ -63,10 +68,9 @@ def calling(proxy: Proxy) -> Generator[Called]:
     for thread in threads:
         thread.start()
     try:
-        await_that(lambda: called.done >= CALLERS, lambda: called)
+        called.await_an_answer_each()
         yield called
-        before = called.done
-        await_that(lambda: called.done >= before + 2 * CALLERS, lambda: called)
+        called.await_an_answer_each()
     finally:
         stop.set()
         for thread in threads:

@@ -211,6 +211,7 @@ def test_no_request_fails_while_a_daemon_whose_socket_stays_ends_and_starts(
             else:
                 restarted.daemon.crash()
             restarted.daemon.await_state("fresh")
+            called.await_an_answer_each()  # one end at a time
 
     assert called.failed == []
 

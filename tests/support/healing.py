@@ -59,11 +59,15 @@ class Called:
 
 
 @contextmanager
-def calling(proxy: Proxy) -> Generator[Called]:
-    """Let callers send GET and POST in turn, at RATE, until the end of the block."""
+def calling(proxy: Proxy, posted: bytes | None = BODY) -> Generator[Called]:
+    """Let callers send GET and POST in turn, at RATE, until the end of the block.
+
+    `posted` None: GET alone.
+    """
     called, stop = Called(), Event()
     threads = [
-        Thread(target=_call, args=(proxy, called, stop, number)) for number in range(CALLERS)
+        Thread(target=_call, args=(proxy, posted, called, stop, number))
+        for number in range(CALLERS)
     ]
     for thread in threads:
         thread.start()
@@ -77,7 +81,7 @@ def calling(proxy: Proxy) -> Generator[Called]:
             thread.join()
 
 
-def _call(proxy: Proxy, called: Called, stop: Event, number: int) -> None:
+def _call(proxy: Proxy, posted: bytes | None, called: Called, stop: Event, number: int) -> None:
     due = clock.boot() + number / RATE
     with closing(proxy.connection()) as link:
         while not stop.wait(max(0.0, due - clock.boot())):
@@ -85,7 +89,7 @@ def _call(proxy: Proxy, called: Called, stop: Event, number: int) -> None:
             number += 1
             began = clock.boot()
             try:
-                body = BODY if number % 2 else None
+                body = posted if number % 2 else None
                 link.request("POST" if body else "GET", "/v1/echo", body)
                 answer = link.getresponse()
                 got = answer.read()

@@ -75,7 +75,7 @@ class Waiting:
         owed = self._owe(connection, msgid, park)
         self._parked.setdefault(park.keeper, {})[owed] = None
         park.keeper.waiting += 1
-        connection.user.parked += 1
+        connection.user.entries += 1
         owed.entry = self._alarm.at(park.deadline, lambda: self._try(owed, clock.boot(), None))
 
     def begin(self, connection: Connection, msgid: int, later: Later) -> None:
@@ -150,7 +150,7 @@ class Waiting:
         if not waiting:
             del self._parked[park.keeper]
         park.keeper.waiting -= 1
-        connection.user.parked -= 1
+        connection.user.entries -= 1
         if owed.entry is not None:
             self._alarm.cancel(owed.entry)
 
@@ -169,7 +169,11 @@ class Following:
     def add(self, connection: Connection, keeper: Keeper) -> None:
         """Tell a connection of a profile's changes from now on."""
         connection.follows = True
-        self._news.setdefault(connection, {}).setdefault(keeper, False)
+        news = self._news.setdefault(connection, {})
+        if keeper in news:
+            return
+        news[keeper] = False
+        connection.user.entries += 1
         self._followers.setdefault(keeper, set()).add(connection)
         self._told.setdefault(keeper, _standing(keeper))
 
@@ -221,6 +225,7 @@ class Following:
     def forget(self, connection: Connection) -> None:
         """Tell a connection nothing more."""
         for keeper in self._news.pop(connection, ()):
+            connection.user.entries -= 1
             followers = self._followers[keeper]
             followers.discard(connection)
             if not followers:

@@ -14,11 +14,13 @@ from daemons import (
     Wire,
     as_stranger,
     needs_root,
+    prepared_daemon,
     profile,
     running_daemon,
 )
 from emulators import RunningEmulator, running_emulator
 from openfit_token.errors import NoSuchProfile
+from openfit_tokend.serving.server import RESERVE
 
 
 @pytest.fixture
@@ -183,6 +185,28 @@ def test_followers_who_may_not_use_it_any_more_are_closed(
 
         assert wire.has_ended()
         assert operator.call("hello").error is None
+
+
+def test_a_user_may_have_as_many_subscriptions_and_calls_that_wait_as_connections(
+    emulator: RunningEmulator,
+) -> None:
+    most = 4
+    names = [f"p{number}" for number in range(most)]
+    emulator.fault("hang@login:1-9")
+    with prepared_daemon(*(profile(emulator.url, name) for name in names)) as daemon:
+        daemon.launcher = ("prlimit", f"--nofile={RESERVE + 2 * most}")
+        daemon.start()
+        with daemon.wire() as one, daemon.wire() as another:
+            one.ask("get_token", profile=names[0], wait=300)
+            daemon.await_waiting(1, names[0])
+            for name in (names[0], names[0], *names[1:-1]):  # the same twice is one
+                assert another.call("subscribe", profile=name).code is None
+
+            assert one.call("subscribe", profile=names[-1]).code == "OVERLOADED"
+            assert one.call("get_token", profile=names[-1], wait=300).code == "OVERLOADED"
+            another.close()
+            daemon.await_connections(2)
+            assert one.call("subscribe", profile=names[-1]).code is None
 
 
 def test_a_stop_does_not_wait_for_followers(daemon: RunningDaemon) -> None:

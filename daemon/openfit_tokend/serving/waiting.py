@@ -182,22 +182,18 @@ class Following:
 
         Close who may not use it any more.
         """
-        for connection in list(self._followers.get(keeper, ())):
-            if self._judge(connection, keeper) is not None:
-                self._server.drop(connection)
-        followers = self._followers.get(keeper)
+        followers = list(self._followers.get(keeper, ()))
         if not followers:
             return
         standing = _standing(keeper)
-        if self._told[keeper] == standing:
-            return
+        news = None if self._told[keeper] == standing else _notification(keeper)
         self._told[keeper] = standing
-        notification = _notification(keeper)
-        for connection in list(followers):
-            if connection.outgoing:
-                self._news[connection][keeper] = connection.has_more = True
-            else:
-                self._server.put(connection, notification)
+        for connection in followers:
+            try:
+                self._tell(connection, keeper, news)
+            except Exception:  # noqa: BLE001 -- an internal error: one client's, not the keeper's
+                log.exception("internal_fault")
+                self._server.drop(connection)
 
     def news(self, connection: Connection) -> bytes:
         """Return what a connection couldn't be told while it didn't read.
@@ -211,6 +207,17 @@ class Following:
         return b"".join(
             _notification(keeper) for keeper in untold if self._judge(connection, keeper) is None
         )
+
+    def _tell(self, connection: Connection, keeper: Keeper, news: bytes | None) -> None:
+        """Tell a follower the news, if there are any, or close it if it may not use the profile."""
+        if self._judge(connection, keeper) is not None:
+            self._server.drop(connection)
+        elif news is None:
+            return
+        elif connection.outgoing:
+            self._news[connection][keeper] = connection.has_more = True
+        else:
+            self._server.put(connection, news)
 
     def removed(self, keeper: Keeper) -> None:
         """Close who follows a profile that is no more: asking again tells them why."""

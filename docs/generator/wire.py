@@ -19,7 +19,10 @@ _LIMITS: Final = (
         f"1 to {passwords.MAX_PASSWORD} characters, no control character",
     ),
     ("calls of one connection that wait", f"{rpc.MAX_PARKED}; then it isn't read"),
-    ("calls of a user that wait", "as many as it may have connections; then `OVERLOADED`"),
+    (
+        "calls of a user that wait, and its subscriptions",
+        "together as many as it may have connections; then `OVERLOADED`",
+    ),
     (
         "unread answers of a connection whose call has waited",
         f"{rpc.MAX_UNREAD // 1024} KiB; beyond that it is closed",

@@ -44,6 +44,11 @@ class Called:
     """Seconds."""
     _lock: Lock = field(default_factory=Lock)
 
+    def await_an_answer_each(self) -> None:
+        """Wait until each caller was answered since now."""
+        enough = self.done + 2 * CALLERS
+        await_that(lambda: self.done >= enough, lambda: self)
+
     def note(self, seconds: float, failure: str) -> None:
         """Count a request; `failure`: empty if it had none."""
         with self._lock:
@@ -54,26 +59,29 @@ class Called:
 
 
 @contextmanager
-def calling(proxy: Proxy) -> Generator[Called]:
-    """Let callers send GET and POST in turn, at RATE, until the end of the block."""
+def calling(proxy: Proxy, posted: bytes | None = BODY) -> Generator[Called]:
+    """Let callers send GET and POST in turn, at RATE, until the end of the block.
+
+    `posted` None: GET alone.
+    """
     called, stop = Called(), Event()
     threads = [
-        Thread(target=_call, args=(proxy, called, stop, number)) for number in range(CALLERS)
+        Thread(target=_call, args=(proxy, posted, called, stop, number))
+        for number in range(CALLERS)
     ]
     for thread in threads:
         thread.start()
     try:
-        await_that(lambda: called.done >= CALLERS, lambda: called)
+        called.await_an_answer_each()
         yield called
-        before = called.done
-        await_that(lambda: called.done >= before + 2 * CALLERS, lambda: called)
+        called.await_an_answer_each()
     finally:
         stop.set()
         for thread in threads:
             thread.join()
 
 
-def _call(proxy: Proxy, called: Called, stop: Event, number: int) -> None:
+def _call(proxy: Proxy, posted: bytes | None, called: Called, stop: Event, number: int) -> None:
     due = clock.boot() + number / RATE
     with closing(proxy.connection()) as link:
         while not stop.wait(max(0.0, due - clock.boot())):
@@ -81,7 +89,7 @@ def _call(proxy: Proxy, called: Called, stop: Event, number: int) -> None:
             number += 1
             began = clock.boot()
             try:
-                body = BODY if number % 2 else None
+                body = posted if number % 2 else None
                 link.request("POST" if body else "GET", "/v1/echo", body)
                 answer = link.getresponse()
                 got = answer.read()

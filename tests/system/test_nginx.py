@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Generator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -211,6 +211,7 @@ def test_no_request_fails_while_a_daemon_whose_socket_stays_ends_and_starts(
             else:
                 restarted.daemon.crash()
             restarted.daemon.await_state("fresh")
+            called.await_an_answer_each()  # one end at a time
 
     assert called.failed == []
 
@@ -272,6 +273,50 @@ def test_what_a_daemon_that_ends_does_not_answer_is_asked_once_more(
     assert between.proxy.ask().status == 200
     assert len(between.daemon.requests) == 2
     assert between.api.tokens == ["token-a"]
+
+
+@pytest.mark.parametrize("prefix", ["", "/other"])
+@pytest.mark.parametrize(
+    ("to", "location"),
+    [
+        ("/there", "{prefix}/there"),
+        (f"https://{API_HOST}/there", "{prefix}/there"),
+        (f"https://{API_HOST}.evil.example/there", f"https://{API_HOST}.evil.example/there"),
+        ("https://evil.example/there", "https://evil.example/there"),
+    ],
+)
+def test_a_redirect_to_the_api_leads_to_the_proxy_and_any_other_elsewhere(
+    between: Between, prefix: str, to: str, location: str
+) -> None:
+    answer = between.proxy.ask(path=f"{prefix}/hop?to={to}&status=302")
+
+    assert (answer.status, answer.fields["Location"]) == (302, location.format(prefix=prefix))
+
+
+@pytest.mark.parametrize(
+    ("target", "paths"),
+    [
+        ("http://evil.example/a", ["/a"]),
+        ("http://evil.example?a", ["/"]),
+        ("http://localhost:80?@evil.example/", ["/"]),
+        ("//evil.example/a", ["/evil.example/a"]),  # our API takes it for one slash
+        ("@evil.example/a", []),
+        (".evil.example/a", []),
+        ("http://a@evil.example/a", []),
+    ],
+)
+def test_whatever_a_caller_asks_for_the_token_goes_to_the_api(
+    between: Between, target: str, paths: list[str]
+) -> None:
+    with closing(between.proxy.connection()) as link:
+        link.connect()
+        link.send(f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        answer = link.sock.makefile("rb").read()
+
+    assert answer.startswith(b"HTTP/1.1 200 " if paths else b"HTTP/1.1 400 ")
+    assert [(seen.path, seen.token) for seen in between.api.seen] == [
+        (path, "token-a") for path in paths
+    ]
 
 
 @pytest.mark.parametrize("status", [403, 404, 500, 502, 503])

@@ -17,7 +17,7 @@ def operator_call(peer: Peer, method: str, profile: str | None = None) -> None:
 
 
 def call_refused(caller: Caller, method: str, profile: str | None = None) -> None:
-    """Log who wanted what it may not. `profile` None: the method itself, or no profile is its."""
+    """Log who wanted what it may not. `profile`: as it was asked for; None: the method, or any."""
     missing = log.admit("call_refused", caller.user.uid, BURST)
     if missing is not None:
         who = _who(caller.peer)

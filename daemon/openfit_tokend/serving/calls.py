@@ -230,6 +230,7 @@ class Calls:
 
     def _subscribe(self, caller: Caller, params: Params) -> object:
         keeper = self._keeper(caller, "subscribe", params)
+        _judge_room(caller)
         operator = self._profiles.is_operator(caller)
         status = status_of(keeper, clock.boot(), operator=operator)
         return Follow(keeper, {"profile": keeper.profile.name, **status})
@@ -279,15 +280,16 @@ class Calls:
 
 
 def _judge_room(caller: Caller) -> None:
-    """Return if another call of a user may wait.
+    """Return if another call of a user may wait, or subscribe.
 
     Raises:
-        Overloaded: so many wait already.
+        Overloaded: so many did already.
     """
     user = caller.user
-    if user.parked >= user.most:
+    if user.entries >= user.most:
         raise Overloaded(
-            f"uid {user.uid} has {user.most} calls that wait", "wait for their answers first"
+            f"uid {user.uid} has {user.most} calls that wait and subscriptions",
+            "wait for answers, or close connections that subscribe",
         )
 
 

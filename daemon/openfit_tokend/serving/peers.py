@@ -118,8 +118,8 @@ class User:
     requests: int = 0
     refused: int = 0
     """Calls that it might not make."""
-    parked: int = 0
-    """Calls that wait: as many as it may have connections."""
+    entries: int = 0
+    """Calls that wait, and subscriptions: together as many as it may have connections."""
     unread: int = 0
     """Bytes of answers that couldn't be sent yet."""
     share: UserShare = field(default_factory=UserShare)

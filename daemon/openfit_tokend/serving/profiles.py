@@ -28,7 +28,7 @@ from openfit_tokend.serving import audit
 from openfit_tokend.serving.peers import Caller
 
 MAX_SHOWN: Final = 64
-"""Characters of a caller's own words that an error repeats."""
+"""Characters of a caller's own words that an error or the log repeats."""
 
 
 @final
@@ -94,7 +94,9 @@ class Profiles:
         keeper = self._default if name is None else self._shown.get(name)
         if keeper is not None and self._may_use(caller, keeper):
             return keeper
-        usable = self.usable(caller)
+        usable = self.usable(
+            caller, without=keeper
+        )  # as many judgements with a keeper as with none
         if name is None and len(usable) == 1:
             (keeper,) = usable.values()
             return keeper
@@ -119,10 +121,12 @@ class Profiles:
         keeper = self._default if name is None else self._shown.get(name)
         return keeper if keeper is not None and self._is_open(keeper) else None
 
-    def usable(self, caller: Caller) -> Mapping[str, Keeper]:
-        """Return the profiles that a caller may use."""
+    def usable(self, caller: Caller, without: Keeper | None = None) -> Mapping[str, Keeper]:
+        """Return the profiles that a caller may use. `without`: one that it may not, as is known."""
         return {
-            name: keeper for name, keeper in self._shown.items() if self._may_use(caller, keeper)
+            name: keeper
+            for name, keeper in self._shown.items()
+            if keeper is not without and self._may_use(caller, keeper)
         }
 
     def refusal(self, caller: Caller, keeper: Keeper) -> TokenError | None:
@@ -132,7 +136,7 @@ class Profiles:
         """
         if self._may_use(caller, keeper):
             return None
-        return self._refusal(caller, "wait", keeper.profile.name, self.usable(caller))
+        return self._refusal(caller, "wait", keeper.profile.name, self.usable(caller, keeper))
 
     def _may_use(self, caller: Caller, keeper: Keeper) -> bool:
         return self._is_open(keeper) or self._lists(keeper, caller.who)
@@ -151,13 +155,12 @@ class Profiles:
     ) -> TokenError:
         """Note that a caller may not use a profile (None: any), and return what it is told.
 
-        That depends on what the caller may use, and on nothing else: so nobody learns whether
-        there is a profile of a name that was guessed. The log says which one was meant.
+        That, and what is done for it, depends on what the caller may use, and on nothing else: so
+        nobody learns, by the time it takes either, whether there is a profile of a name that was
+        guessed. The log says what was asked for.
         """
-        is_one = name in self._shown
-        if is_one or not usable:
-            caller.user.refused += 1
-            audit.call_refused(caller, method, name if is_one else None)
+        caller.user.refused += 1
+        audit.call_refused(caller, method, None if name is None else name[:MAX_SHOWN])
         return not_yours(caller.peer.uid, _fit(name), usable)
 
     # Operators

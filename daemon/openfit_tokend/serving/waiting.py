@@ -75,7 +75,7 @@ class Waiting:
         owed = self._owe(connection, msgid, park)
         self._parked.setdefault(park.keeper, {})[owed] = None
         park.keeper.waiting += 1
-        connection.user.parked += 1
+        connection.user.entries += 1
         owed.entry = self._alarm.at(park.deadline, lambda: self._try(owed, clock.boot(), None))
 
     def begin(self, connection: Connection, msgid: int, later: Later) -> None:
@@ -150,7 +150,7 @@ class Waiting:
         if not waiting:
             del self._parked[park.keeper]
         park.keeper.waiting -= 1
-        connection.user.parked -= 1
+        connection.user.entries -= 1
         if owed.entry is not None:
             self._alarm.cancel(owed.entry)
 
@@ -169,7 +169,11 @@ class Following:
     def add(self, connection: Connection, keeper: Keeper) -> None:
         """Tell a connection of a profile's changes from now on."""
         connection.follows = True
-        self._news.setdefault(connection, {}).setdefault(keeper, False)
+        news = self._news.setdefault(connection, {})
+        if keeper in news:
+            return
+        news[keeper] = False
+        connection.user.entries += 1
         self._followers.setdefault(keeper, set()).add(connection)
         self._told.setdefault(keeper, _standing(keeper))
 
@@ -178,22 +182,18 @@ class Following:
 
         Close who may not use it any more.
         """
-        for connection in list(self._followers.get(keeper, ())):
-            if self._judge(connection, keeper) is not None:
-                self._server.drop(connection)
-        followers = self._followers.get(keeper)
+        followers = list(self._followers.get(keeper, ()))
         if not followers:
             return
         standing = _standing(keeper)
-        if self._told[keeper] == standing:
-            return
+        news = None if self._told[keeper] == standing else _notification(keeper)
         self._told[keeper] = standing
-        notification = _notification(keeper)
-        for connection in list(followers):
-            if connection.outgoing:
-                self._news[connection][keeper] = connection.has_more = True
-            else:
-                self._server.put(connection, notification)
+        for connection in followers:
+            try:
+                self._tell(connection, keeper, news)
+            except Exception:  # noqa: BLE001 -- an internal error: one client's, not the keeper's
+                log.exception("internal_fault")
+                self._server.drop(connection)
 
     def news(self, connection: Connection) -> bytes:
         """Return what a connection couldn't be told while it didn't read.
@@ -208,6 +208,17 @@ class Following:
             _notification(keeper) for keeper in untold if self._judge(connection, keeper) is None
         )
 
+    def _tell(self, connection: Connection, keeper: Keeper, news: bytes | None) -> None:
+        """Tell a follower the news, if there are any, or close it if it may not use the profile."""
+        if self._judge(connection, keeper) is not None:
+            self._server.drop(connection)
+        elif news is None:
+            return
+        elif connection.outgoing:
+            self._news[connection][keeper] = connection.has_more = True
+        else:
+            self._server.put(connection, news)
+
     def removed(self, keeper: Keeper) -> None:
         """Close who follows a profile that is no more: asking again tells them why."""
         for connection in list(self._followers.get(keeper, ())):
@@ -221,6 +232,7 @@ class Following:
     def forget(self, connection: Connection) -> None:
         """Tell a connection nothing more."""
         for keeper in self._news.pop(connection, ()):
+            connection.user.entries -= 1
             followers = self._followers[keeper]
             followers.discard(connection)
             if not followers:

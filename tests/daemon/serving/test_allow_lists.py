@@ -311,18 +311,20 @@ def test_of_a_caller_in_more_than_256_groups_only_the_main_one_counts(
     assert call_as(daemon, 12345, *many, 6000, profile="ours").code == "NO_SUCH_PROFILE"
 
 
+@pytest.mark.parametrize("name", ["roots", "guessed"])
 def test_a_refusal_is_logged_and_counted_by_user_and_a_flood_of_them_fills_no_disk(
-    emulator: RunningEmulator,
+    emulator: RunningEmulator, name: str
 ) -> None:
+    """There is a profile of the first name, and none of the second: the time tells no difference."""
     with (
         open_daemon(*tables(emulator, open="", roots='allow_users = ["root"]')) as daemon,
         wire_of(daemon, NOBODY) as nobody,
     ):
         for _ in range(5 * BURST):
-            assert nobody.call("get_token", profile="roots").code == "NO_SUCH_PROFILE"
+            assert nobody.call("get_token", profile=name).code == "NO_SUCH_PROFILE"
         status = daemon.call("status")
 
-        line = daemon.await_log("call_refused", "profile=roots", "method=get_token")
+        line = daemon.await_log("call_refused", f"profile={name}", "method=get_token")
         assert f"uid={NOBODY} pid={os.getpid()} program=" in line
         assert daemon.log().count("call_refused") == BURST
         assert status["clients"][str(NOBODY)]["refused"] == 5 * BURST

@@ -1,14 +1,23 @@
 """What the methods do for a caller of these tests, where a client over a socket can't tell."""
 
+import sys
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from types import FrameType
 from typing import Never, cast
 
 import pytest
 
-from daemons import Fields
+from daemons import Fields, profile
+from inside import daemon_inside
+from openfit_token.errors import NoSuchProfile
 from openfit_tokend.core.callers.rights import Rights, Who
 from openfit_tokend.core.session import AccessToken
 from openfit_tokend.keeping.keeper import Keeper
+from openfit_tokend.serving.audit import BURST
 from openfit_tokend.serving.calls import Calls
 from openfit_tokend.serving.peers import Peer, User, Users
 from openfit_tokend.serving.profiles import Profiles
@@ -86,3 +95,40 @@ def test_who_is_gone_is_told_nothing_and_what_it_ordered_is_done(calls: Calls) -
         None
     ] * 3
     assert isinstance(calls.call(gone, "reload", {}), Later)
+
+
+def functions_called(do: Callable[[], object]) -> Counter[str]:
+    """Return how often each function of Python was called."""
+    called = Counter[str]()
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        if event == "call":
+            called[frame.f_code.co_qualname] += 1
+
+    sys.setprofile(note)
+    try:
+        do()
+    finally:
+        sys.setprofile(None)
+    return called
+
+
+async def test_as_much_is_done_for_a_guessed_name_whether_there_is_such_a_profile_or_not(
+    tmp_path: Path,
+) -> None:
+    """So the time it takes confirms no guess."""
+    server = "http://127.0.0.1:9"
+    config = profile(server), profile(server, "secret", allow_users='["root"]')
+    async with daemon_inside(tmp_path, *config) as daemon:
+        profiles, stranger = daemon.daemon.profiles, Somebody(ANYBODY)
+
+        def guess(name: str) -> None:
+            with pytest.raises(NoSuchProfile):
+                profiles.find(stranger, "get_token", name)
+
+        for _ in range(BURST):
+            guess("secret")  # and from now on nothing is logged for a while
+        real, none = (functions_called(partial(guess, name)) for name in ("secret", "guess"))
+
+        assert real == none
+        assert stranger.user.refused == BURST + 2

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import msgpack
 import pytest
+from anyio import to_thread
 
 from daemons import (
     PATIENCE,
@@ -14,11 +16,15 @@ from daemons import (
     Wire,
     as_stranger,
     needs_root,
+    prepared_daemon,
     profile,
     running_daemon,
 )
 from emulators import RunningEmulator, running_emulator
+from inside import daemon_inside
 from openfit_token.errors import NoSuchProfile
+from openfit_tokend.serving.connection import Connection
+from openfit_tokend.serving.server import RESERVE, Server
 
 
 @pytest.fixture
@@ -183,6 +189,52 @@ def test_followers_who_may_not_use_it_any_more_are_closed(
 
         assert wire.has_ended()
         assert operator.call("hello").error is None
+
+
+def test_a_user_may_have_as_many_subscriptions_and_calls_that_wait_as_connections(
+    emulator: RunningEmulator,
+) -> None:
+    most = 4
+    names = [f"p{number}" for number in range(most)]
+    emulator.fault("hang@login:1-9")
+    with prepared_daemon(*(profile(emulator.url, name) for name in names)) as daemon:
+        daemon.launcher = ("prlimit", f"--nofile={RESERVE + 2 * most}")
+        daemon.start()
+        with daemon.wire() as one, daemon.wire() as another:
+            one.ask("get_token", profile=names[0], wait=300)
+            daemon.await_waiting(1, names[0])
+            for name in (names[0], names[0], *names[1:-1]):  # the same twice is one
+                assert another.call("subscribe", profile=name).code is None
+
+            assert one.call("subscribe", profile=names[-1]).code == "OVERLOADED"
+            assert one.call("get_token", profile=names[-1], wait=300).code == "OVERLOADED"
+            another.close()
+            daemon.await_connections(2)
+            assert one.call("subscribe", profile=names[-1]).code is None
+
+
+async def test_a_fault_of_ours_closes_one_follower_and_the_others_are_told(
+    tmp_path: Path, emulator: RunningEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, to_come = Server.put, [RuntimeError("a fault of ours")]
+
+    def putting(self: Server, connection: Connection, data: bytes) -> bool:
+        if connection.follows and to_come:
+            raise to_come.pop()
+        return put(self, connection, data)
+
+    async with daemon_inside(tmp_path, profile(emulator.url)) as daemon, daemon.client() as client:
+        await client.get_token()
+        with Wire(daemon.socket) as one, Wire(daemon.socket) as another:
+            for each in (one, another):
+                assert (await to_thread.run_sync(each.call, "subscribe")).code is None
+            monkeypatch.setattr(Server, "put", putting)
+            await client.logout()
+
+            ended = [await to_thread.run_sync(each.has_ended) for each in (one, another)]
+
+        assert sorted(ended) == [False, True]
+        assert daemon.log().count("internal_fault") == 1
 
 
 def test_a_stop_does_not_wait_for_followers(daemon: RunningDaemon) -> None:

@@ -22,7 +22,7 @@ from openfit_tokend.host import clock
 from openfit_tokend.serving.driver import ServingLoop
 from stores.connected import connected
 from stores.engines import ENGINES, running
-from stores.hosts import KEY, OTHER_KEY, Hosts, at_once, hosts
+from stores.hosts import KEY, OTHER_KEY, Hosts, at_once, hosts, token_id
 from stores.server import PASSWORD as STORE_PASSWORD
 from stores.server import StoreServer
 from stores.watched import watched
@@ -89,23 +89,6 @@ def fleet(server: StoreServer, emulator: RunningEmulator, table: str) -> Iterato
         yield fleet
 
 
-def token_id(daemon: RunningDaemon, wait: float = 60) -> str:
-    return str(daemon.call("get_token", wait=wait)["id"])
-
-
-def await_one_token(fleet: Hosts, other_than: str = "") -> str:
-    """Wait until all hosts have the same token, and return its id."""
-    found: set[str] = set()
-
-    def agreed() -> bool:
-        found.clear()
-        found.update(token_id(each) for each in fleet.all)
-        return len(found) == 1 and other_than not in found
-
-    await_that(agreed, lambda: "\n".join(each.log() for each in fleet.all))
-    return found.pop()
-
-
 def await_refreshes(emulator: RunningEmulator, number: int) -> None:
     await_that(lambda: emulator.state().refreshes >= number)
 
@@ -141,7 +124,7 @@ def test_a_token_is_replaced_once_a_period_and_all_have_it_at_once(
         hosts(server, emulator, table, 8) as fleet,
     ):
         fleet.start()
-        await_one_token(fleet)
+        fleet.await_one_token()
         with watched(fleet.all) as seen:
             for number in range(1, periods + 1):
                 await_refreshes(emulator, number)
@@ -158,12 +141,27 @@ def test_a_token_that_all_refuse_at_once_is_replaced_once(
 ) -> None:
     fleet.add(8)
     fleet.start()
-    old = await_one_token(fleet)
+    old = fleet.await_one_token()
 
     at_once(fleet.all, lambda host: host.call("refuse", id=old, wait=60))
 
-    await_one_token(fleet, other_than=old)
+    fleet.await_one_token(other_than=old)
     assert emulator.state().refresh_requests == 1
+
+
+def test_six_refreshes_that_are_wanted_at_different_hosts_cost_six_requests(
+    fleet: Hosts, emulator: RunningEmulator
+) -> None:
+    fleet.add(6)
+    fleet.start()
+    tokens = [fleet.await_one_token()]
+
+    for number in range(6):
+        tokens.append(fleet.replace_token(tokens[-1], number))
+
+    assert len(set(tokens)) == 7
+    state = emulator.state()
+    assert (state.login_requests, state.refresh_requests) == (1, 6)
 
 
 def test_a_host_that_comes_later_or_again_takes_the_session_that_is_there(
@@ -171,14 +169,14 @@ def test_a_host_that_comes_later_or_again_takes_the_session_that_is_there(
 ) -> None:
     fleet.add(2)
     fleet.start()
-    token = await_one_token(fleet)
+    token = fleet.await_one_token()
 
     fleet.all[0].stop()
     fleet.all[1].kill()
     fleet.add(1)
     fleet.start()
 
-    assert await_one_token(fleet) == token
+    assert fleet.await_one_token() == token
     assert emulator.state().token_requests == 1
 
 
@@ -187,7 +185,7 @@ def test_login_and_logout_at_any_host_are_everybodys(
 ) -> None:
     fleet.add(3)
     fleet.start()
-    await_one_token(fleet)
+    fleet.await_one_token()
     first, second, third = fleet.all
 
     first.call("logout")
@@ -198,7 +196,7 @@ def test_login_and_logout_at_any_host_are_everybodys(
     second.await_state("logged_out")
     third.call("login")
 
-    await_one_token(fleet)
+    fleet.await_one_token()
     assert emulator.state().login_requests == 2
     assert emulator.state().revocations == 1
 
@@ -211,7 +209,7 @@ def test_a_host_that_is_killed_in_a_refresh_holds_the_others_up_for_its_claim_al
 ) -> None:
     fleet.add(3)
     fleet.start(SHORT_CLAIMS)
-    old = await_one_token(fleet)
+    old = fleet.await_one_token()
     owner, *others = fleet.all
     emulator.fault("hang@refresh:1")
     with watched(others) as seen:
@@ -221,7 +219,7 @@ def test_a_host_that_is_killed_in_a_refresh_holds_the_others_up_for_its_claim_al
         fleet.all.remove(owner)
 
         await_that(lambda: emulator.state().refreshes == 1)
-        await_one_token(fleet, other_than=old)
+        fleet.await_one_token(other_than=old)
 
     state = emulator.state()
     assert (state.login_requests, state.refresh_requests) == (1, 2)
@@ -235,7 +233,7 @@ def test_a_host_that_stood_still_before_its_form_sends_nothing_when_it_wakes(
     flag = tmp_path / "stop"
     fleet.add(3)
     fleet.start(SHORT_CLAIMS + STOPS_BEFORE_ITS_FORM.format(flag=str(flag)))
-    old = await_one_token(fleet)
+    old = fleet.await_one_token()
     owner, *others = fleet.all
     flag.touch()
 
@@ -246,7 +244,7 @@ def test_a_host_that_stood_still_before_its_form_sends_nothing_when_it_wakes(
     owner.signal(signal.SIGCONT)
 
     fleet.all = [owner, *others]
-    assert await_one_token(fleet, other_than=old) == new
+    assert fleet.await_one_token(other_than=old) == new
     owner.await_state("fresh")
     assert emulator.state().refresh_requests == 1
     assert emulator.state().login_requests == 1
@@ -259,7 +257,7 @@ def is_stopped(daemon: RunningDaemon) -> bool:
 def await_one_token_after_refusing(fleet: Hosts, old: str) -> str:
     """Let all refuse a token, and return the next."""
     at_once(fleet.all, lambda host: host.call("refuse", id=old, wait=60))
-    return await_one_token(fleet, other_than=old)
+    return fleet.await_one_token(other_than=old)
 
 
 # The store
@@ -283,7 +281,7 @@ def test_without_its_store_a_fleet_serves_what_lives_and_says_what_is_wrong(
 ) -> None:
     with hosts(own_server, emulator, OWN_TABLE, 5) as fleet:
         fleet.start()
-        old = await_one_token(fleet)
+        old = fleet.await_one_token()
 
         mend = break_it(own_server)
         for each in fleet.all:
@@ -295,7 +293,7 @@ def test_without_its_store_a_fleet_serves_what_lives_and_says_what_is_wrong(
         begun = clock.boot()
         mend()
 
-        await_one_token(fleet, other_than=old)
+        fleet.await_one_token(other_than=old)
         took = clock.boot() - begun
         for each in fleet.all:
             each.await_state("fresh")
@@ -314,7 +312,7 @@ def test_a_store_that_ends_in_a_refresh_is_told_of_its_outcome_when_it_is_back(
 ) -> None:
     with hosts(own_server, emulator, OWN_TABLE, 3) as fleet:
         fleet.start()
-        old = await_one_token(fleet)
+        old = fleet.await_one_token()
         emulator.fault("slow=2@refresh:1")
         owner = fleet.all[0]
 
@@ -324,7 +322,7 @@ def test_a_store_that_ends_in_a_refresh_is_told_of_its_outcome_when_it_is_back(
         new = owner.call("refuse", id=old, wait=30)["id"]
         own_server.start()
 
-        assert await_one_token(fleet, other_than=old) == new
+        assert fleet.await_one_token(other_than=old) == new
         assert emulator.state().token_requests == 2
 
 
@@ -333,12 +331,12 @@ def test_hosts_whose_connections_an_administrator_ends_go_on(
 ) -> None:
     fleet.add(3)
     fleet.start()
-    old = await_one_token(fleet)
+    old = fleet.await_one_token()
 
     server.end_connections()
 
     at_once(fleet.all, lambda host: host.call("refuse", id=old, wait=60))
-    await_one_token(fleet, other_than=old)
+    fleet.await_one_token(other_than=old)
     state = emulator.state()
     assert (state.login_requests, state.refresh_requests) == (1, 1)
 
@@ -397,7 +395,7 @@ def test_a_host_whose_password_is_stale_does_not_lock_the_others(
     at_once(fleet.all[1:], token_id)
 
     stale.await_state("fresh")
-    token = await_one_token(fleet)
+    token = fleet.await_one_token()
     assert emulator.state().users[USERNAME].failed == 0  # reset by the login
     assert emulator.state().login_requests == 2
     assert await_one_token_after_refusing(fleet, token) != token
@@ -412,7 +410,7 @@ def test_nothing_lies_in_the_clear_in_the_store_or_beside_a_daemon(
 ) -> None:
     with hosts(own_server, emulator, OWN_TABLE, 2) as fleet:
         fleet.start()
-        old = await_one_token(fleet)
+        old = fleet.await_one_token()
         await_one_token_after_refusing(fleet, old)
         token = str(fleet.all[0].call("get_token")["access_token"])
 
@@ -456,7 +454,7 @@ def test_a_row_that_was_tampered_with_is_neither_used_nor_written_over(
 ) -> None:
     fleet.add(2)
     key = in_store(server, table, lambda store: key_of_first_row(store, fleet))
-    token = await_one_token(fleet)
+    token = fleet.await_one_token()
 
     async def tampered(store: Store) -> tuple[Said, Said]:
         row = await store.read(key)
@@ -481,7 +479,7 @@ def test_a_row_that_was_tampered_with_is_neither_used_nor_written_over(
 
     found = in_store(server, table, mend)
     assert (found.tag, found.data) == (after.tag, after.data)
-    await_one_token(fleet, other_than=token)
+    fleet.await_one_token(other_than=token)
     assert emulator.state().logins_rejected == 0
 
 
@@ -490,7 +488,7 @@ def test_a_host_with_another_key_stays_away_from_the_row(
 ) -> None:
     fleet.add(2)
     key = in_store(server, table, lambda store: key_of_first_row(store, fleet))
-    await_one_token(fleet)
+    fleet.await_one_token()
     before = in_store(server, table, lambda store: store.read(key))
 
     fleet.add(1, key=OTHER_KEY)

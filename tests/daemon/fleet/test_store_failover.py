@@ -8,8 +8,9 @@ import anyio
 import pytest
 from anyio import fail_after
 
-from daemons import PATIENCE, await_that
+from daemons import PATIENCE
 from openfit_tokend.fleet.store import Store, Tagged, Unreached
+from stores.clusters import etcd_cluster, postgresql_primary, synchronous_standby
 from stores.connected import connected, heard
 from stores.etcd import EtcdServer
 from stores.postgresql import PostgreSQLServer
@@ -53,19 +54,8 @@ class Writer:
 
 @pytest.fixture
 def cluster() -> Iterator[list[EtcdServer]]:
-    """Three members that run."""
-    members = EtcdServer.cluster(3)
-    try:
-        for each in members:
-            each.begin()
-        for each in members:
-            each.await_answers()
-        members[0].protect()
-        members[0].make_table(TABLE)
+    with etcd_cluster(TABLE) as members:
         yield members
-    finally:
-        for each in members:
-            each.remove()
 
 
 async def test_etcd_goes_on_while_any_one_of_three_members_is_down(
@@ -115,28 +105,14 @@ async def test_a_member_that_is_cut_off_from_the_others_says_so_at_once(
 
 @pytest.fixture
 def primary() -> Iterator[PostgreSQLServer]:
-    server = PostgreSQLServer()
-    try:
-        server.set_up()
-        server.make_table(TABLE)
+    with postgresql_primary(TABLE) as server:
         yield server
-    finally:
-        server.remove()
 
 
 @pytest.fixture
 def standby(primary: PostgreSQLServer) -> Iterator[PostgreSQLServer]:
-    """A standby that each commit waits for."""
-    server = PostgreSQLServer()
-    try:
-        server.prepare_from(primary)
-        server.start()
-        primary.sql("ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()")
-        states = "SELECT sync_state FROM pg_stat_replication"
-        await_that(lambda: primary.sql(states) == [("sync",)], server.log)
+    with synchronous_standby(primary) as server:
         yield server
-    finally:
-        server.remove()
 
 
 async def test_a_promoted_standby_knows_all_that_was_acknowledged(
@@ -149,8 +125,7 @@ async def test_a_promoted_standby_knows_all_that_was_acknowledged(
         primary.kill()
         with pytest.raises(Unreached):
             await store.read(KEY)
-        standby.sql("SELECT pg_promote()", "ALTER SYSTEM SET synchronous_standby_names = ''")
-        standby.sql("SELECT pg_reload_conf()")
+        standby.promote()
 
         await writer.write()
 

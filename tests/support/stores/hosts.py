@@ -1,11 +1,11 @@
 """A fleet of real daemons on one machine, each with a directory of its own."""
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import ExitStack, contextmanager
 from threading import Thread
 from typing import Final
 
-from daemons import PATIENCE, RunningDaemon, prepared_daemon, profile
+from daemons import PATIENCE, RunningDaemon, await_that, prepared_daemon, profile
 from emulators import PASSWORD, RunningEmulator
 from stores.server import PASSWORD as STORE_PASSWORD
 from stores.server import StoreServer
@@ -25,19 +25,17 @@ schedule.RECENT = 1.0
 class Hosts:
     """The daemons of a fleet, none of which is started."""
 
-    def __init__(
-        self, stack: ExitStack, server: StoreServer, emulator: RunningEmulator, table: str
-    ) -> None:
+    def __init__(self, stack: ExitStack, url: str, emulator: RunningEmulator, table: str) -> None:
         self.all: list[RunningDaemon] = []
         self._stack = stack
-        self._server = server
+        self._url = url
         self._emulator = emulator
         self._table = table
 
     def add(self, count: int = 1, *, password: str = PASSWORD, key: str = KEY) -> None:
         """Add daemons with this secret, and this key of the fleet."""
         for _ in range(count):
-            table = fleet_table(self._server.url, f"host-{len(self.all)}", self._table)
+            table = fleet_table(self._url, f"host-{len(self.all)}", self._table)
             daemon = self._stack.enter_context(
                 prepared_daemon(table, profile(self._emulator.url), password=password)
             )
@@ -50,6 +48,28 @@ class Hosts:
             each.begin(first=_UNPACED + first)
         for each in self.all[beginning_with:]:
             each.await_answers(PATIENCE + len(self.all) * _START)
+
+    def await_one_token(self, other_than: str = "") -> str:
+        """Wait until all hosts have the same token, and return its id."""
+        found: set[str] = set()
+
+        def agreed() -> bool:
+            found.clear()
+            found.update(token_id(each) for each in self.all)
+            return len(found) == 1 and other_than not in found
+
+        await_that(agreed, lambda: "\n".join(each.log() for each in self.all))
+        return found.pop()
+
+    def replace_token(self, old: str, number: int) -> str:
+        """Refuse a token at one host, wait until all have the next, and return its id."""
+        self.all[number].call("refuse", id=old, wait=60)
+        return self.await_one_token(other_than=old)
+
+
+def token_id(daemon: RunningDaemon, wait: float = 60) -> str:
+    """Return the id of the token that a daemon hands out."""
+    return str(daemon.call("get_token", wait=wait)["id"])
 
 
 def fleet_table(url: str, member: str = "host", table: str = "openfit_fleet") -> str:
@@ -74,11 +94,17 @@ def write_secrets(daemon: RunningDaemon, key: str = KEY) -> None:
 
 @contextmanager
 def hosts(
-    server: StoreServer, emulator: RunningEmulator, table: str, count: int = 0
+    server: StoreServer,
+    emulator: RunningEmulator,
+    table: str,
+    count: int = 0,
+    others: Sequence[StoreServer] = (),
 ) -> Generator[Hosts]:
-    """Prepare a fleet whose daemons are killed at the end."""
+    """Prepare a fleet whose daemons are killed at the end. `others`: more servers of the same store."""
+    first = str(server.host)
+    url = server.url.replace(first, ",".join([first, *(str(each.host) for each in others)]))
     with ExitStack() as stack:
-        prepared = Hosts(stack, server, emulator, table)
+        prepared = Hosts(stack, url, emulator, table)
         prepared.add(count)
         yield prepared
 

@@ -90,6 +90,11 @@ class PostgreSQLServer(StoreServer):
         self._begin(self._programs / "postgres", "-D", self.data, *options)
         self.await_answers()
 
+    def promote(self) -> None:
+        """Make a standby the primary, which waits for no other standby."""
+        self.sql("SELECT pg_promote()", "ALTER SYSTEM SET synchronous_standby_names = ''")
+        self.sql("SELECT pg_reload_conf()")
+
     def make_user(self) -> None:
         """Make the user and the database."""
         self.sql(f"CREATE ROLE {USER} LOGIN PASSWORD '{PASSWORD}'")

@@ -167,6 +167,9 @@ class Endpoint:
 
 
 async def _exchange(route: Route, order: Order, not_after: float) -> Reply:
+    def may_go() -> bool:
+        return order.claim is None or not (clock.boot() > not_after or order.is_void())
+
     profile, request = order.profile, order.request
     if isinstance(request, Login):
         assert order.password is not None  # noqa: S101 -- a login has one
@@ -177,7 +180,7 @@ async def _exchange(route: Route, order: Order, not_after: float) -> Reply:
     try:
         with anyio.fail_after(REQUEST_TIMEOUT):
             content = urlencode(form).encode()
-            answer = await ask(route, "POST", oauth.TOKEN_PATH, content, not_after)
+            answer = await ask(route, "POST", oauth.TOKEN_PATH, content, may_go)
     except (NotSent, NoResponse, TimeoutError) as error:
         return Reply(sent, _lost(error))
     said = oauth.meaning(request, profile.identity.scope, answer.status, answer.body)

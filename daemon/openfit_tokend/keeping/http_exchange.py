@@ -4,6 +4,7 @@ Each request has its own client, pool and connection. A pooled connection may be
 meanwhile: that would look like a lost response, and cost a refresh token.
 """
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
@@ -17,7 +18,6 @@ from anyio import BrokenResourceError, CancelScope, ClosedResourceError
 from openfit_tokend import __version__
 from openfit_tokend.core.oauth import MAX_BODY
 from openfit_tokend.core.problems import RETRIED
-from openfit_tokend.host import clock
 from openfit_tokend.keeping.connecting import Network, NotSent, Route, TooMuch, reason, unreachable
 
 CONNECT_TIMEOUT: Final = 10.0
@@ -37,23 +37,28 @@ class Response:
     body: bytes | None
 
 
-class _Late(Exception):
-    """The moment is past until which the form might be sent."""
+class _Forbidden(Exception):
+    """The form mustn't be sent any more."""
+
+
+def _always() -> bool:
+    return True
 
 
 async def ask(
-    route: Route, method: str, path: str, content: bytes, not_after: float = inf
+    route: Route, method: str, path: str, content: bytes, may_go: Callable[[], bool] = _always
 ) -> Response:
     """Send a form, or nothing if it is empty, and return the response.
 
-    After `not_after` (CLOCK_BOOTTIME) the form isn't sent, however long this process stood still.
+    `may_go` is asked a last time, when all is ready to send the form: this process may have stood
+    still meanwhile.
 
     Raises:
         NotSent: the form was certainly not sent.
         NoResponse: it may have been sent.
     """
     with anyio.move_on_after(CONNECT_TIMEOUT) as connecting:
-        form = _Form(content, connecting, not_after)
+        form = _Form(content, connecting, may_go)
         try:
             url = httpx.URL(route.url + path)
             request = httpx.Request(method, url, headers=_headers(url, content), stream=form)
@@ -101,8 +106,8 @@ def _not_sent(error: Exception, route: Route) -> NotSent:
     match error:
         case NotSent():
             return error
-        case _Late():
-            what = "it took too long to be sent, so another daemon of the fleet may do it"
+        case _Forbidden():
+            what = "the request wasn't sent in time: another daemon of the fleet may send it"
             return NotSent(what, RETRIED)
         case httpcore.ProxyError():
             what = f"the proxy refused: it answered {str(error)[:3]}"
@@ -132,9 +137,9 @@ class _Form(httpx.AsyncByteStream):
     The headers may have been, but they announce a form, so no server acts on them alone.
     """
 
-    def __init__(self, content: bytes, connecting: CancelScope, not_after: float) -> None:
+    def __init__(self, content: bytes, connecting: CancelScope, may_go: Callable[[], bool]) -> None:
         self.asked = False
-        self._not_after = not_after
+        self._may_go = may_go
         self._content = content
         self._connecting = connecting
 
@@ -142,8 +147,8 @@ class _Form(httpx.AsyncByteStream):
         return self
 
     async def __anext__(self) -> bytes:
-        if not self.asked and clock.boot() > self._not_after:
-            raise _Late  # the last look: from here on the form is on its way
+        if not self.asked and not self._may_go():
+            raise _Forbidden  # from here on the form is on its way
         self.asked = True
         self._connecting.deadline = inf
         content, self._content = self._content, b""  # so that the secret isn't kept

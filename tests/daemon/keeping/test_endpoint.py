@@ -615,7 +615,28 @@ async def test_no_form_goes_out_after_its_claims_moment(endpoint: Endpoint) -> N
         reply = await endpoint.request(asked)
 
     assert kind_of(reply) is Kind.TRANSIENT
-    assert "took too long to be sent" in message_of(reply)
+    assert "wasn't sent in time" in message_of(reply)
+    assert b"r1" not in b"".join(server.requests)
+
+
+async def test_no_form_goes_out_whose_claim_others_gave_up_while_it_was_connected(
+    endpoint: Endpoint,
+) -> None:
+    asked_for: list[str] = []
+
+    def is_void() -> bool:
+        asked_for.append("")
+        return len(asked_for) > 1  # but when its turn came it was wanted
+
+    async def claim() -> float:
+        await checkpoint()
+        return clock.boot() + 10.0
+
+    with raw_server(sending(response("200 OK", GRANTED))) as server:
+        refresh_order = order(profile(server.url), Refresh(Secret("r1")))
+        reply = await endpoint.request(replace(refresh_order, claim=claim, is_void=is_void))
+
+    assert kind_of(reply) is Kind.TRANSIENT
     assert b"r1" not in b"".join(server.requests)
 
 

@@ -54,6 +54,11 @@ _CONNECTING: Final = (
     ("database .* does not exist", "there is no such database", "check store, or create it"),
     ("read-only|read-write|hot standby", "it is a standby, or takes no writes", None),
     ("starting up|shutting down|recovery", "it is starting or stopping", None),
+    (
+        "unsupported startup parameter",
+        "a pooler before it refuses the connection's options",
+        "pgbouncer: ignore_startup_parameters = options",
+    ),
     ("too many|connection slots", "it has too many connections", "raise its max_connections"),
 )
 """Words of libpq, or of the server, about a connection that wasn't made; what they mean; what to do."""

@@ -7,6 +7,7 @@ before requests are sent, outcomes after. What others wrote comes through it, to
 - A claim of another ends when this host has seen it unchanged for its term, by CLOCK_BOOTTIME.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
@@ -255,7 +256,7 @@ class Copy:
 
     def _take(self) -> None:
         """Go on from the row as it is in the store."""
-        sessions = {} if self.row is None else self.row.sessions
+        sessions: Mapping[bytes, Shared] = {} if self.row is None else self.row.sessions
         for key, shared in sessions.items():
             if shared.claim is not None:
                 self._see(key, shared.claim)

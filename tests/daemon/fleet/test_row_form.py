@@ -2,7 +2,7 @@
 
 from dataclasses import fields, replace
 from math import inf
-from typing import Any
+from typing import Any, cast
 
 import msgpack
 import pytest
@@ -263,9 +263,8 @@ def test_a_value_of_another_kind_is_refused_or_comes_back_as_it_went_in(wrong: o
     def places(value: object, path: tuple[int, ...] = ()) -> list[tuple[int, ...]]:
         if not isinstance(value, list):
             return [path]
-        inner = [
-            place for index, each in enumerate(value) for place in places(each, (*path, index))
-        ]
+        items = enumerate(cast("list[object]", value))
+        inner = [place for index, each in items for place in places(each, (*path, index))]
         return [path, *inner]
 
     for path in places(PLAIN)[1:]:

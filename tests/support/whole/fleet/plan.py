@@ -192,11 +192,11 @@ def stepped_plan(seed: int) -> Plan:
     rng = _chance(seed * 23)
     hosts = rng.choice((2, 3, 5))
     acts = (
-        Act(rng.uniform(60.0, 200.0), Deed.LOGIN_WRONG, 0, 6.0),
-        Act(300.0, Deed.STORE_STEP, 0, 3600.0),
-        Act(rng.uniform(450.0, 700.0), Deed.LOGIN_WRONG, 0, 6.0),
+        Act(rng.uniform(660.0, 760.0), Deed.LOGIN_WRONG, 0, 6.0),
+        Act(800.0, Deed.STORE_STEP, 0, 3600.0),
+        Act(rng.uniform(950.0, 1200.0), Deed.LOGIN_WRONG, 0, 6.0),
     )
-    return replace(fair_plan(seed, hosts, 120, 8), acts=acts, pause=60.0)
+    return replace(fair_plan(seed, hosts, 120, 12), acts=acts, pause=60.0)
 
 
 def before_plan(seed: int) -> Plan:

@@ -27,6 +27,8 @@ POLL: Final = 30.0
 """Seconds after which a daemon has seen the row, notices or not."""
 SETTLED: Final = 120.0
 """Seconds that a disturbance may still be felt."""
+INSISTED: Final = 240.0
+"""Seconds within which an operator's order is carried out: requests and claims may be before it."""
 WAITED: Final = 40.0
 """Seconds that an answer is waited for at least: what is left of a minute after a slow connection."""
 AT_ONCE: Final = 3.0
@@ -75,6 +77,10 @@ class Witness:
         self._uses: dict[str, list[Use]] = defaultdict(list)
         self._answers: dict[bytes, tuple[str, str]] = {}
         """Clear answers to a refresh that reached a daemon, by claim: the token, the client."""
+        self._refused: dict[bytes, tuple[str, str]] = {}
+        """Clear rejections of a login that reached a daemon, by claim: the password, the client."""
+        self._known: dict[str, float] = {}
+        """Passwords whose rejection is in the row, since when."""
         self._settled: set[str] = set()
         """Refresh tokens of which a clear answer is in the row."""
         self._rejections: list[tuple[float, Sent]] = []
@@ -131,6 +137,8 @@ class Witness:
         """Take note that the store forgot: answers that were in it, and claims."""
         self._settled.clear()
         self._answers.clear()
+        self._known.clear()
+        self._refused.clear()
         self._losses += 1
         self._lost_at = self._world.time.now
         self._store_trouble_until = inf
@@ -176,6 +184,7 @@ class Witness:
         else:
             self._sent_for.add(claim.id)
         if sent.login:
+            self._judge_password(sent)
             return
         for use in self._uses[sent.secret]:
             stood = use.host.stood_still > use.sent.at or not use.host.runs
@@ -186,6 +195,14 @@ class Witness:
             rule = "a refresh token isn't sent again once its answer is in the row"
             self._unless_excused(host, 1, rule, _named(sent))
         self._uses[sent.secret].append(Use(sent, host, b"" if claim is None else claim.id))
+
+    def _judge_password(self, sent: Sent) -> None:
+        """See that a password whose rejection is in the row is sent only where somebody insists."""
+        known = self._known.get(sent.secret, inf)
+        insisted = any(at > known - INSISTED for at in self._ordered.values())
+        if sent.at > known and not insisted:
+            rule = "a rejected password isn't sent again by itself"
+            self.broken(2, rule, f"{sent.secret}, known since {known:.3f}")
 
     def _unless_excused(self, host: "Host", promise: int, rule: str, complaint: str) -> None:
         """Complain, unless it is what can't be prevented: FLEET's bounds."""
@@ -250,7 +267,10 @@ class Witness:
         if sent.login:
             if sent.rejected:
                 self._told.add(sent)
+                if (claim := self._claim_for(sent, self._host_of(sent))) is not None:
+                    self._refused[claim.id] = sent.secret, sent.client
             elif sent.said[0] == 200:  # it forgives what was lost (decision 8)
+                self._known.pop(sent.secret, None)
                 self._rejections = [
                     (at, each)
                     for at, each in self._rejections
@@ -261,6 +281,9 @@ class Witness:
         use = next(each for each in self._uses[sent.secret] if each.sent is sent)
         if (sent.rejected or replaced) and self._stands(use.claim, sent.client):
             self._answers[use.claim] = sent.secret, sent.client
+
+    def _host_of(self, sent: Sent) -> "Host":
+        return next(host for host in self._world.hosts if host is sent.machine)
 
     def _stands(self, claim: bytes, client: str) -> bool:
         shared = self._shared(client)
@@ -280,6 +303,7 @@ class Witness:
         if before is not None:
             self._judge_claims(writer, before, row)
         self._take_answers(host, row)
+        self._take_refusals(host)
         self._mind_steps(host)
         claimed = False
         for shared in row.sessions.values():
@@ -339,6 +363,14 @@ class Witness:
                 held is None or held.value.reveal != secret
             ):
                 self._settled.add(secret)
+
+    def _take_refusals(self, host: "Host") -> None:
+        for claim, (secret, client) in list(self._refused.items()):
+            if self._stands(claim, client):
+                continue
+            del self._refused[claim]
+            if self._claims[claim].by.host is host:
+                self._known.setdefault(secret, self._written_at)
 
     def _mind_steps(self, host: "Host") -> None:
         """Take note that a daemon wrote which may not know by itself of what it read."""

@@ -129,8 +129,10 @@ class Part:
         return not (in_use and isinstance(flight.request, Refresh))
 
     def order_login(self) -> None:
-        """Forget a logout that others don't know of yet."""
-        self.out, self._revocations = False, []
+        """Forget a logout that others don't know of yet: they are to hear of the login alone."""
+        if self.out:
+            self.out = self.dirty = False
+        self._revocations = []
 
     def order_logout(self) -> None:
         """Tell others."""

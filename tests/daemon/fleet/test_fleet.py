@@ -141,6 +141,23 @@ async def test_a_logout_that_the_store_does_not_hear_of_is_told_to_the_operator(
         await async_await_that(lambda: emulator.state().revocations == 2)  # the new login's, too
 
 
+async def test_a_login_takes_back_a_logout_that_nobody_heard_of(
+    tmp_path: Path, emulator: RunningEmulator
+) -> None:
+    async with fleet_of(2, tmp_path, emulator.url) as fleet:
+        await fleet.agreed()
+        first, _ = fleet.hosts
+        first.store.cut = True
+
+        first.keeper.order_logout(lambda _: None)
+        first.keeper.order_login(None)
+        await async_await_that(lambda: first.keeper.session.attempt > 0)
+        first.store.cut = False
+        await fleet.agreed()
+
+    assert emulator.state().logins == 1
+
+
 async def test_a_login_that_was_ordered_is_answered_with_its_outcome(
     tmp_path: Path, emulator: RunningEmulator
 ) -> None:

@@ -338,9 +338,12 @@ class Witness:
     def _judge_claims(self, writer: Writer, before: Row, row: Row) -> None:
         """See that nobody ends another's claim before its term, but by a logout."""
         for identity, shared in before.sessions.items():
+            after = row.sessions.get(identity)
             if shared.claim is None:
+                if after is not None and after.stamp == row.tag and after.claim is None:
+                    self._judge_unclaimed(writer, after)
                 continue
-            made, after = self._claims.get(shared.claim.id), row.sessions.get(identity)
+            made = self._claims.get(shared.claim.id)
             if after is not None and after.claim is not None:
                 stands = after.claim.id == shared.claim.id
             else:
@@ -351,6 +354,11 @@ class Witness:
             if age < shared.claim.term * (1 - 3 * self._world.plan.drift):
                 names = f"{writer.host.name} ends {made.by.host.name}'s"
                 self.broken(1, "another's claim stands for its term", f"{names} after {age:.3f} s")
+
+    def _judge_unclaimed(self, writer: Writer, after: Shared) -> None:
+        """See that nothing but a logout is written that follows no claim."""
+        if not is_logged_out(after.session):
+            self.broken(1, "what wasn't sent isn't written", writer.host.name)
 
     def _take_answers(self, host: "Host", row: Row) -> None:
         for claim, (secret, client) in list(self._answers.items()):

@@ -1,6 +1,7 @@
 """`openfit-tokend demo`, the real command: what a newcomer sees, and what is left of it: nothing."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ DEMO = [sys.executable, "-m", "openfit_tokend", "demo"]
 PATIENCE = 120.0
 """Seconds for what takes 20 on an idle machine."""
 PROMISES = 6
+FLEET_PROMISES = 5
 Text = subprocess.Popen[str]
 
 
@@ -221,6 +223,35 @@ def test_a_full_disk_ends_it_with_a_line(tmp_path: Path) -> None:
 
     line = b"openfit-tokend demo: can't write the output: No space left on device\n"
     assert (done.returncode, done.stderr) == (74, line)
+    assert left_behind(tmp_path) == []
+
+
+@pytest.mark.skipif(shutil.which("etcd") is None, reason="etcd isn't installed")
+def test_a_fleet_goes_on_when_one_of_its_daemons_is_killed_in_a_refresh(tmp_path: Path) -> None:
+    with demo(tmp_path, "--fleet") as process:
+        end = Ended(*_ended_late(process))
+
+    assert (end.status, end.err) == (0, ""), end
+    assert end.out.count("✓") == FLEET_PROMISES
+    assert left_behind(tmp_path) == []
+
+
+def _ended_late(process: Text) -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=2 * PATIENCE)  # a claim stands for 75 s
+    return process.returncode, out, err
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 and Path("/usr/lib/postgresql").exists(),
+    reason="PostgreSQL is installed where no variable hides it",
+)
+def test_a_fleet_without_a_database_says_which_one_it_needs(tmp_path: Path) -> None:
+    with demo(tmp_path, "--fleet", PATH=str(tmp_path)) as process:
+        end = ended(process)
+
+    assert end.status == 71
+    assert end.err.startswith("openfit-tokend demo: ")
+    assert "apt-get install etcd-server" in end.err or "fleet-postgres" in end.err
     assert left_behind(tmp_path) == []
 
 

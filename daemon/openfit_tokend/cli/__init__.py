@@ -149,7 +149,7 @@ def _run(arguments: list[str]) -> int:  # noqa: C901, PLR0911 -- one for each co
         case _:
             from openfit_tokend.demo import demo
 
-            return demo(forever=options.forever)
+            return demo(forever=options.forever, fleet=options.fleet)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -208,7 +208,9 @@ def parser() -> argparse.ArgumentParser:
     completion.add_argument("shell", choices=SHELLS, help="the shell")
     commands.add_parser("emulator", help="run a token server on loopback, for trials and tests")
     demo = commands.add_parser("demo", help="show how it works; needs no configuration")
-    demo.add_argument("--forever", action="store_true", help="run until Ctrl-C")
+    how = demo.add_mutually_exclusive_group()
+    how.add_argument("--forever", action="store_true", help="run until Ctrl-C")
+    how.add_argument("--fleet", action="store_true", help="three daemons that share a session")
     return parser
 
 

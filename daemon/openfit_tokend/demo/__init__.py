@@ -2,7 +2,8 @@
 
 stage.py     the processes and their directory; all are removed at the end
 observed.py  what the daemon's status and the server's counters say
-play.py      what happens: acts that wait for an observation, never for a fixed time
+store.py     the store of a fleet
+play.py, fleet.py   what happens: acts that wait for an observation, never for a fixed time
 promises.py  what must have held, judged from the recorded facts
 screen.py    output for people
 script.py, script.sh   the scripts, as a user would write them
@@ -11,7 +12,7 @@ script.py, script.sh   the scripts, as a user would write them
 import os
 import signal
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from types import FrameType
@@ -20,7 +21,7 @@ from typing import Final, NoReturn
 from openfit_token._cli.output import OutputFailed, ReaderLeft
 from openfit_token.testing._processes import NotStarted
 from openfit_tokend.demo.play import Play
-from openfit_tokend.demo.promises import kept
+from openfit_tokend.demo.promises import Promise, kept
 from openfit_tokend.demo.screen import Screen
 from openfit_tokend.demo.stage import Stage
 from openfit_tokend.host import package
@@ -30,8 +31,10 @@ BROKEN: Final = 1
 _NEEDED: Final = ("starlette", "uvicorn")
 
 
-def demo(*, forever: bool) -> int:
+def demo(*, forever: bool, fleet: bool = False) -> int:
     """Run the demo and return the exit status. `forever`: go on after the last act, until Ctrl-C.
+
+    `fleet`: another one, with three daemons and a database.
 
     Raises:
         KeyboardInterrupt: Ctrl-C before the end of the last act. Nothing is left behind.
@@ -43,7 +46,7 @@ def demo(*, forever: bool) -> int:
         return _say(os.EX_OSERR, f"{what}: run {package.again('demo')}")
     try:
         with _ended_by_signals(), Stage() as stage:
-            promises = Play(stage, Screen()).run(forever=forever)
+            promises = _fleet(stage) if fleet else Play(stage, Screen()).run(forever=forever)
             return 0 if kept(promises) else BROKEN
     except NotStarted as error:
         return _say(os.EX_OSERR, str(error))
@@ -53,6 +56,12 @@ def demo(*, forever: bool) -> int:
             sys.stdout.close()
         left = isinstance(error, ReaderLeft)  # `demo | head` isn't an error
         return error.exit_status if left else _say(error.exit_status, error.message)
+
+
+def _fleet(stage: Stage) -> Sequence[Promise]:
+    from openfit_tokend.demo.fleet import FleetPlay  # noqa: PLC0415 -- only it needs cryptography
+
+    return FleetPlay(stage, Screen()).run()
 
 
 def _say(status: int, why: str) -> int:

@@ -99,6 +99,10 @@ class TokenServer:
         """Let it answer everything but the API with 503."""
         self._ask("POST", "faults", {"fault": "error-503@*"})
 
+    def hang(self) -> None:
+        """Let it not answer the next token request, nor act upon it."""
+        self._ask("POST", "faults", {"fault": "hang"})
+
     def recover(self) -> None:
         """End the outage."""
         self._ask("DELETE", "faults")

@@ -12,9 +12,10 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Final, Self
@@ -84,12 +85,11 @@ class Stage:
             self.directory = Path(mkdtemp(prefix="openfit-demo-", dir=parent))
         except OSError as error:
             raise NotStarted(f"can't make a temporary directory: {error.strerror}") from error
-        self.socket = self.directory / "socket"
         self.scripts: list[Script] = []
         self.failures: list[str] = []
         """The failed API calls: the script's name, and the error."""
         self._servers: dict[str, subprocess.Popen[bytes]] = {}
-        self._environment = _environment(self.directory, self.socket)
+        self._environment = _environment(self.directory)
         self._output = selectors.DefaultSelector()
         try:
             self._cleaner = subprocess.Popen(  # noqa: S603 -- a fixed command
@@ -109,19 +109,37 @@ class Stage:
         lifetime = f"--token-lifetime={token_lifetime}"
         server = self._serve("token server", "emulator", "--port=0", lifetime)
         out = self.directory / "token server.out"
-        for _ in self._attempts(server):
+        for _ in self.attempts(server):
             found = re.search(r"listens at (http://\S+)\. ", out.read_text())
             if found is not None:
                 return found[1]
-        raise not_started("token server", self._log("token server"))
+        raise not_started("token server", self.log("token server"))
 
-    def start_daemon(self, url: str) -> None:
-        """Start the daemon for the token server at `url`, and wait until it answers. Raises: NotStarted."""
-        password, config = self.directory / "password", self.directory / "config.toml"
-        _write(password, DEFAULT_PASSWORD)
-        _write(
+    @property
+    def socket(self) -> Path:
+        """Return the socket of the only daemon."""
+        return self.socket_of("daemon")
+
+    def socket_of(self, daemon: str) -> Path:
+        """Return the socket of a daemon."""
+        return self.directory / daemon / "socket"
+
+    def start_daemon(self, url: str, name: str = "daemon", more: str = "") -> None:
+        """Start a daemon for the token server at `url`, and wait until it answers.
+
+        `more`: what its configuration has besides the profile.
+
+        Raises:
+            NotStarted: it doesn't.
+        """
+        place = self.directory / name
+        place.mkdir(mode=0o700, exist_ok=True)
+        password, config = place / "password", place / "config.toml"
+        write(password, DEFAULT_PASSWORD)
+        write(
             config,
             f"""\
+{more}
 [profiles.demo]
 environment = "custom"
 id_server = "{url}"
@@ -132,15 +150,44 @@ password_file = "{password}"
 """,
         )
         self._environment["OPENFIT_DEMO_API"] = f"{url}/api"
-        daemon = self._serve("daemon", "run", f"--config={config}", f"--socket={self.socket}")
-        for _ in self._attempts(daemon):
-            with suppress(TokenError), TokenClient(socket=str(self.socket)) as client:
+        socket = self.socket_of(name)
+        words = ("run", f"--config={config}", f"--socket={socket}")
+        daemon = self._serve(name, *words, STATE_DIRECTORY=str(place / "state"))
+        for _ in self.attempts(daemon):
+            with suppress(TokenError), TokenClient(socket=str(socket)) as client:
                 client.hello()
                 return
-        raise not_started("daemon", self._log("daemon"))
+        raise not_started(name, self.log(name))
 
-    def start_scripts(self) -> Iterator[Script]:
-        """Yield each script after starting it. Raises: NotStarted."""
+    def kill(self, name: str) -> None:
+        """Kill a process as `kill -9` does."""
+        process = self._servers.pop(name)
+        process.kill()
+        process.wait()
+
+    def run(self, name: str, command: Sequence[str], given: str = "") -> None:
+        """Run a command to its end. Raises: NotStarted: it fails."""
+        try:
+            ran = subprocess.run(  # noqa: S603 -- commands of the demo
+                command,
+                input=given.encode(),
+                capture_output=True,
+                cwd=self.directory,
+                env=self._environment,
+                timeout=PATIENCE,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise NotStarted(f"{name}: {command[0]} can't be run: {error}") from error
+        if ran.returncode:
+            raise not_started(name, ran.stderr.decode(errors="replace"))
+
+    def start(self, name: str, command: Sequence[str]) -> "subprocess.Popen[bytes]":
+        """Start a server that isn't ours. Raises: NotStarted."""
+        return self._run_server(name, command)
+
+    def start_scripts(self, daemons: Sequence[str] = ("daemon",)) -> Iterator[Script]:
+        """Yield each script after starting it, for these daemons in turn. Raises: NotStarted."""
         home = Path(__file__).parent
         path = self._environment["PATH"]
         in_python, in_shell = (
@@ -149,8 +196,9 @@ password_file = "{password}"
         )
         if not all(shutil.which(command, path=path) for command in ("curl", "openfit-token")):
             in_shell = in_python
-        for name in _NAMES:
-            yield self._run_script(name, [*(in_shell if name == _SHELL else in_python), name])
+        for name, daemon in zip(_NAMES, cycle(daemons)):
+            command = [*(in_shell if name == _SHELL else in_python), name]
+            yield self._run_script(name, command, daemon)
 
     def listen(self, seconds: float) -> None:
         """Read the scripts' output for so many seconds."""
@@ -165,7 +213,7 @@ password_file = "{password}"
         """Return which process ended too early, and why; None: all are running."""
         for name, process in self._servers.items():
             if process.poll() is not None:
-                return f"the {name} ended{last_lines(self._log(name))}"
+                return f"the {name} ended{last_lines(self.log(name))}"
         for script in self.scripts:
             if script.process.poll() is not None:
                 return f"the script {script.name} ended"
@@ -199,60 +247,71 @@ password_file = "{password}"
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _serve(self, name: str, *words: str) -> "subprocess.Popen[bytes]":
+    def _serve(self, name: str, *words: str, **more: str) -> "subprocess.Popen[bytes]":
+        return self._run_server(name, [*PYTHON, "-m", "openfit_tokend", *words], **more)
+
+    def _run_server(
+        self, name: str, command: Sequence[str], **more: str
+    ) -> "subprocess.Popen[bytes]":
         with (
             (self.directory / f"{name}.out").open("wb") as out,
             (self.directory / f"{name}.log").open("wb") as log,
         ):
-            command = [*PYTHON, "-m", "openfit_tokend", *words]
-            self._servers[name] = self._start(command, out.fileno(), log.fileno())
+            self._servers[name] = self._start(command, out.fileno(), log.fileno(), **more)
         return self._servers[name]
 
-    def _run_script(self, name: str, command: list[str]) -> Script:
-        process = self._start(command, subprocess.PIPE, subprocess.DEVNULL)
+    def _run_script(self, name: str, command: list[str], daemon: str) -> Script:
+        socket = str(self.socket_of(daemon))
+        process = self._start(
+            command, subprocess.PIPE, subprocess.DEVNULL, OPENFIT_TOKEN_SOCKET=socket
+        )
         script = Script(name, process, self.failures)
         self.scripts.append(script)
         assert process.stdout is not None, "it was asked for"  # noqa: S101 -- can't happen
         self._output.register(process.stdout, selectors.EVENT_READ, script)
         return script
 
-    def _start(self, command: list[str], out: int, err: int) -> "subprocess.Popen[bytes]":
+    def _start(
+        self, command: Sequence[str], out: int, err: int, **more: str
+    ) -> "subprocess.Popen[bytes]":
         try:
-            return subprocess.Popen(  # noqa: S603 -- our own programs
+            return subprocess.Popen(  # noqa: S603 -- our own programs, and the store of a fleet
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
                 cwd=self.directory,
-                env=self._environment,
+                env=self._environment | more,
                 process_group=self._cleaner.pid,
             )
         except OSError as error:
             raise NotStarted(f"can't start {command[0]}: {error.strerror}") from error
 
-    def _attempts(self, server: "subprocess.Popen[bytes]") -> Iterator[None]:
+    def attempts(self, server: "subprocess.Popen[bytes]") -> Iterator[None]:
+        """Yield now and then, until a server has ended or took too long to start."""
         until = clock.boot() + PATIENCE
         while server.poll() is None and clock.boot() < until:
             self.listen(0.05)
             yield
 
-    def _log(self, name: str) -> str:
+    def log(self, name: str) -> str:
+        """Return what a process has logged so far."""
         return (self.directory / f"{name}.log").read_text(errors="replace")
 
     def _remove_directory(self) -> None:
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
-def _environment(directory: Path, socket: Path) -> dict[str, str]:
+def _environment(directory: Path) -> dict[str, str]:
     """Return the processes' environment. This environment's commands come first in its $PATH."""
     commands = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
     return environment() | {
         "PATH": os.pathsep.join(commands),
         "STATE_DIRECTORY": str(directory / "state"),
-        "OPENFIT_TOKEN_SOCKET": str(socket),
     }
 
 
-def _write(path: Path, text: str) -> None:
+def write(path: Path, text: str) -> None:
+    """Write a file that only its owner may read."""
     path.touch(mode=0o600)
     path.write_text(text)

@@ -1,0 +1,112 @@
+"""The store of the demo's fleet: an etcd or a PostgreSQL of its own, whichever is installed."""
+
+import os
+import shutil
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from http.client import HTTPConnection, HTTPException
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+from openfit_token.testing._processes import NotStarted, not_started
+from openfit_tokend.config.fleet_keys import new_key
+from openfit_tokend.demo.stage import Stage, write
+
+_LOOPBACK: Final = "127.0.0.1"
+_USER: Final = "openfit"
+_SERVERS: Final = Path("/usr/lib/postgresql")
+"""Where Debian keeps the programs that $PATH doesn't find."""
+_TABLE: Final = (
+    "CREATE TABLE openfit_fleet (key text PRIMARY KEY, tag bytea NOT NULL, data bytea NOT NULL);\n"
+)
+
+
+def start_store(stage: Stage) -> tuple[str, str]:
+    """Start a store; return its name, and the table [fleet] that leads to it.
+
+    Raises:
+        NotStarted: none is installed, or it doesn't start.
+    """
+    if find_spec("cryptography") is None:
+        raise NotStarted("cryptography is missing: install openfit-tokend[fleet]")
+    etcd, initdb = shutil.which("etcd"), _initdb()
+    if etcd is not None:
+        return "etcd", _fleet(stage, _start_etcd(stage, etcd))
+    if initdb is not None and os.geteuid() != 0 and find_spec("psycopg") is not None:
+        return "PostgreSQL", _fleet(stage, _start_postgresql(stage, initdb))
+    raise NotStarted(_what_is_missing(initdb))
+
+
+def _what_is_missing(initdb: Path | None) -> str:
+    if initdb is None:
+        return "it needs an etcd or a PostgreSQL: apt-get install etcd-server"
+    if os.geteuid() == 0:
+        return "PostgreSQL doesn't run as root: apt-get install etcd-server, or be another user"
+    return "psycopg is missing: install openfit-tokend[fleet-postgres]"
+
+
+def _fleet(stage: Stage, url: str) -> str:
+    key = stage.directory / "fleet.key"
+    write(key, f"{new_key()}\n")
+    return f'[fleet]\nstore = "{url}"\nkey_file = "{key}"\n'
+
+
+def _start_etcd(stage: Stage, program: str) -> str:
+    clients, peers = (f"http://{_LOOPBACK}:{port}" for port in _free_ports(2))
+    options = {
+        "name": "demo",
+        "data-dir": str(stage.directory / "etcd"),
+        "listen-client-urls": clients,
+        "advertise-client-urls": clients,
+        "listen-peer-urls": peers,
+        "initial-advertise-peer-urls": peers,
+        "initial-cluster": f"demo={peers}",
+    }
+    server = stage.start("etcd", [program, *(f"--{key}={value}" for key, value in options.items())])
+    address = clients.removeprefix("http://")
+    for _ in stage.attempts(server):
+        if _is_well(address):
+            return f"etcd+http://{address}"
+    raise not_started("etcd", stage.log("etcd"))
+
+
+def _is_well(address: str) -> bool:
+    connection = HTTPConnection(address, timeout=1)
+    with suppress(OSError, HTTPException):
+        connection.request("GET", "/health")
+        return b'"true"' in connection.getresponse().read()
+    return False
+
+
+def _start_postgresql(stage: Stage, initdb: Path) -> str:
+    data, server = str(stage.directory / "postgresql"), str(initdb.with_name("postgres"))
+    options = ("--username", _USER, "--auth=trust", "--no-sync", "--encoding=UTF8")
+    stage.run("PostgreSQL", [str(initdb), "--pgdata", data, *options])
+    stage.run("PostgreSQL", [server, "--single", "-D", data, "postgres"], _TABLE)
+    place = str(stage.directory)
+    words: Sequence[str] = ("-k", place, "-c", "listen_addresses=", "-c", "fsync=off")
+    process = stage.start("PostgreSQL", [server, "-D", data, *words])
+    for _ in stage.attempts(process):
+        if "ready to accept connections" in stage.log("PostgreSQL"):
+            return f"postgresql://{_USER}@{place.replace('/', '%2F')}/postgres"
+    raise not_started("PostgreSQL", stage.log("PostgreSQL"))
+
+
+def _initdb() -> Path | None:
+    """Return PostgreSQL's initdb, the newest one; None: it isn't installed."""
+    found = shutil.which("initdb")
+    if found is not None:
+        return Path(found)
+    programs = sorted(_SERVERS.glob("*/bin/initdb"))
+    return programs[-1] if programs else None
+
+
+def _free_ports(count: int) -> list[int]:
+    """Return ports that nobody uses at the moment."""
+    sockets = [socket.create_server((_LOOPBACK, 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports

@@ -142,9 +142,9 @@ class Connection:
         """
         connection = self._connection
         with self._closing():
-            formats = [pq.Format.BINARY] * len(parameters)
+            values, formats = list(parameters), [pq.Format.BINARY] * len(parameters)
             connection.send_query_params(
-                statement.encode(), parameters, None, formats, pq.Format.BINARY
+                statement.encode(), values, None, formats, pq.Format.BINARY
             )
             while connection.flush():
                 await wait_writable(connection.socket)

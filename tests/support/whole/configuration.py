@@ -77,6 +77,14 @@ class Administrator:
         users = frozenset(uid for uid in self._users if rng.random() < 0.5) if listed else None
         return Entry(account, users, rng.choice((300, 300, 4)))
 
+    def moved(self, before: Configuration, name: str) -> Configuration:
+        """Return the configuration in which a profile that is there is of another account."""
+        entries = dict(before.entries)
+        if name in entries:
+            account = (entries[name].account + 1) % self._accounts
+            entries[name] = replace(entries[name], account=account)
+        return Configuration(entries, before.default)
+
     def changed(self, before: Configuration) -> Configuration:
         """Return another configuration: profiles move, come and go, and so do rights."""
         rng, entries = self._rng, dict(before.entries)

@@ -17,6 +17,8 @@ WAIT: Final = 20.0
 """Seconds that an operator waits."""
 LONGEST_WRITE: Final = 70.0
 """Seconds that the ledger may be behind once the disk is well again."""
+SOON: Final = 0.005
+"""Seconds between two deeds that belong together: most answers take longer."""
 MANY_PASSES: Final = 12
 """Passes of the loop within which a daemon dies that is killed."""
 
@@ -45,6 +47,7 @@ class Deeds:
             Deed.FILES_HANG: self._files_hang,
             Deed.RELOAD: self._reloads,
             Deed.FAULTY_RELOAD: self._faulty_reload,
+            Deed.MOVE: self._move,
             Deed.HANG_UP: self._hang_up,
             Deed.LOGIN: lambda _: self._log_in(self._profile(), None),
             Deed.LOGIN_RIGHT: self._login_right,
@@ -154,6 +157,24 @@ class Deeds:
             self._reconfigure()
             self._reload()
 
+    def _move(self, act: Act) -> None:
+        world, profile = self._world, self._profile()
+        right = self.right[world.wanted.entries[profile].account]
+        world.call(0, "refresh", {"profile": profile, "wait": WAIT})
+        if act.value > 1:
+            self._later(SOON, lambda: self._log_in_if_there(profile, right))
+        self._later(2 * SOON, lambda: self._move_now(profile))
+
+    def _log_in_if_there(self, profile: str, password: str | None) -> None:
+        if profile in self._world.wanted.entries:
+            self._log_in(profile, password)
+
+    def _move_now(self, profile: str) -> None:
+        world = self._world
+        world.wanted = world.administrator.moved(world.wanted, profile)
+        self._write_configuration()
+        self._reload()
+
     def _hang_up(self, _act: Act) -> None:
         self._reconfigure()
         self._expect()
@@ -216,12 +237,9 @@ class Deeds:
     def _login_wrong(self, act: Act) -> None:
         profile = self._profile()
 
-        def log_in(word: str) -> None:
-            if profile in self._world.wanted.entries:
-                self._log_in(profile, word)
-
         for number in range(int(act.value)):
-            self._later(5.0 * number, partial(log_in, f"hush-wrong-{self._word()}"))
+            log_in = partial(self._log_in_if_there, profile, f"hush-wrong-{self._word()}")
+            self._later(5.0 * number, log_in)
 
     def _log_out(self, act: Act) -> None:
         world, profile, logins = self._world, self._profile(), self._logins
@@ -230,13 +248,9 @@ class Deeds:
             if result is not None and self._logins == logins:
                 world.witness.logged_out.add(profile)
 
-        def log_in_again() -> None:
-            if profile in world.wanted.entries:
-                self._log_in(profile, None)
-
         world.witness.forget([profile])
         world.call(0, "logout", {"profile": profile}, told)
-        self._later(60 * act.value, log_in_again)
+        self._later(60 * act.value, partial(self._log_in_if_there, profile, None))
 
     # Hosts and disks
 

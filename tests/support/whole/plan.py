@@ -33,6 +33,9 @@ class Deed(Enum):
     """`value` reloads right after each other, each of a configuration that was changed again."""
     FAULTY_RELOAD = auto()
     """The configuration is faulty for a moment, in which it is reloaded."""
+    MOVE = auto()
+    """A profile moves to another account while a request of it is under way; after a `value` of more
+    than 1, also while an operator's login waits for that, with the right password given."""
     HANG_UP = auto()
     """SIGHUP: a reload whose answer nobody gets."""
     LOGIN = auto()

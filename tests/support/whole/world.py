@@ -32,6 +32,8 @@ PAUSE: Final = 120.0
 """Seconds between two looks."""
 CURIOUS: Final = 0.2
 """The part of the loop's passes within a reload in which somebody asks for something."""
+CHANGING: Final = 0.5
+"""The part of them that ask for a profile that the reload changes."""
 WAIT: Final = 20.0
 """Seconds that most callers wait."""
 MEMORY: Final = Path("/dev/shm")  # noqa: S108 -- each run makes a directory of its own in it
@@ -120,7 +122,18 @@ class World:
     def between_passes(self) -> None:
         """Let callers come in the middle of a reload, which takes no time."""
         if len(self.in_force) > 1 and self.rng.random() < CURIOUS:
-            self.ask(self.rng.choice((0, *range(FIRST_USER, FIRST_USER + self.plan.users))))
+            self._ask_for_what_changes()
+
+    def _ask_for_what_changes(self) -> None:
+        """Let a user ask for a profile that a reload changes, or for any."""
+        uid = self.rng.choice((0, *range(FIRST_USER, FIRST_USER + self.plan.users)))
+        old, new = self.in_force[0].entries, self.in_force[-1].entries
+        changing = [name for name in old.keys() & new.keys() if old[name] != new[name]]
+        if changing and self.rng.random() < CHANGING:
+            name = self.rng.choice(sorted(changing))
+            self.call(uid, "get_token", {"profile": name, "wait": 0.0})
+        else:
+            self.ask(uid)
 
     def _live(self) -> None:
         self.deeds.store_all()

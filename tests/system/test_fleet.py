@@ -195,6 +195,8 @@ def test_login_and_logout_at_any_host_are_everybodys(
     second.start()
     second.await_state("logged_out")
     third.call("login")
+    for each in fleet.all:
+        each.await_state("fresh")  # until it hears of the login, it says that it is logged out
 
     fleet.await_one_token()
     assert emulator.state().login_requests == 2

@@ -276,7 +276,7 @@ FAULTS: Final[Mapping[str, Fault]] = {
     "sent_late": Fault("nothing is looked at right before sending", "before", _sent_late),
     "own_ledgers": Fault("each daemon counts rejections for itself", "passwords", _own_ledgers),
     "outcomes_lost": Fault(
-        "how a login ended is forgotten if its write isn't taken", "passwords", _outcomes_lost
+        "how a login ended is forgotten if its write isn't taken", "crowd", _outcomes_lost
     ),
     "bar_for_all": Fault("one host's rejected password bars all", "stale", _bar_for_all),
     "unsent_written": Fault("what wasn't sent is written", "hard", _unsent_written),

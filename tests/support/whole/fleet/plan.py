@@ -241,17 +241,29 @@ def weather_plan(seed: int) -> Plan:
 
 
 def asleep_plan(seed: int) -> Plan:
-    """Return hosts with two profiles each that sleep all the time, also in the middle of a claim."""
-    rng, plan = _chance(seed * 19), hard_plan(seed)
-    deeds = (Deed.PAUSE, Deed.PAUSE, Deed.PAUSE_IN_CLAIM, Deed.KILL_IN_CLAIM)
-    acts = _acts(rng, rng.choices(deeds, k=25), plan.duration, plan.hosts)
-    return replace(
-        plan,
-        profiles=2,
-        traits=replace(plan.traits, lifetime=rng.choice((60, 120))),
-        fault_rate=0.0,
-        acts=tuple(replace(act, pause=Pause.SUSPENDED) for act in acts),
-    )
+    """Return two hosts, one of which dies in a claim while the other sleeps for longer than its term.
+
+    Its timers are late then, and its clients are not.
+    """
+    rng, acts = _chance(seed * 19), list[Act]()
+    for at in (100.0, 900.0, 1700.0):
+        acts.append(Act(at, Deed.KILL_IN_CLAIM, 0, 500.0))
+        for host in (0, 1):
+            slept = rng.choice((75.0, 90.0, 120.0))
+            at_host = at + rng.uniform(20.0, 60.0)
+            acts.append(Act(at_host, Deed.PAUSE, host, slept, pause=Pause.SUSPENDED))
+    plan = fair_plan(seed, hosts=2, lifetime=60, periods=40)
+    return replace(plan, profiles=2, gentle=False, pause=3.0, acts=_in_order(tuple(acts)))
+
+
+def crowd_plan(seed: int) -> Plan:
+    """Return many hosts that write all the time, and the same wrong password at all of them."""
+    rng = _chance(seed * 29)
+    acts: list[Act] = []
+    for at in (100.0, 400.0):
+        acts += [Act(at, Deed.TYPO_ALL, 0, 5.0), Act(at + 6.0, Deed.REVOKED, 0, 0.0)]
+    plan = fair_plan(seed, hosts=rng.choice((3, 5)), lifetime=20, periods=30)
+    return replace(plan, profiles=3, pause=40.0, store_latency=(0.05, 1.5), acts=tuple(acts))
 
 
 def fair_plan(seed: int, hosts: int = 20, lifetime: int = 3600, periods: int = 6) -> Plan:
@@ -295,6 +307,7 @@ PLANS: Final = {
     "lossy": lossy_plan,
     "passwords": passwords_plan,
     "stepped": stepped_plan,
+    "crowd": crowd_plan,
     "brisk": brisk_plan,
     "stale": stale_plan,
     "fair": fair_plan,

@@ -27,6 +27,8 @@ POLL: Final = 30.0
 """Seconds after which a daemon has seen the row, notices or not."""
 SETTLED: Final = 120.0
 """Seconds that a disturbance may still be felt."""
+AWAITED: Final = 130.0
+"""Seconds that a request may wait for its claim: a suspend is noticed late, a turn may be taken."""
 INSISTED: Final = 240.0
 """Seconds within which an operator's order is carried out: requests and claims may be before it."""
 WAITED: Final = 40.0
@@ -73,6 +75,8 @@ class Witness:
         """Profiles whose logout was answered, and when; nobody ordered a login since."""
         self._ordered: dict[str, float] = {}
         self._claims: dict[bytes, Made] = {}
+        self._unclaimed: dict[bytes, float] = {}
+        """Sessions in the row that have no claim, since when."""
         self._sent_for: set[bytes] = set()
         self._uses: dict[str, list[Use]] = defaultdict(list)
         self._answers: dict[bytes, tuple[str, str]] = {}
@@ -306,8 +310,12 @@ class Witness:
         self._take_refusals(host)
         self._mind_steps(host)
         claimed = False
-        for shared in row.sessions.values():
+        for identity, shared in row.sessions.items():
             claim = shared.claim
+            if claim is not None:
+                self._unclaimed.pop(identity, None)
+            else:
+                self._unclaimed.setdefault(identity, self._written_at)
             if claim is not None and claim.id not in self._claims:
                 claimed = True
                 self._claims[claim.id] = Made(writer, self._written_at)
@@ -459,6 +467,7 @@ class Witness:
             return
         if world.plan.gentle and not world.plan.acts and now > self._written_at + AT_ONCE:
             self._judge_news(row)
+        self._judge_waiting(row)
         barred = any(
             is_rejected(shared.session)
             and shared.session.refresh is None
@@ -480,6 +489,25 @@ class Witness:
             self._barred_since = now
         elif now > self._barred_since + 250.0:
             self.broken(10, "one host's password bars no other's", "all wait for an operator")
+
+    def _judge_waiting(self, row: Row) -> None:
+        """See that nobody waits for a claim that isn't in the row."""
+        world, now = self._world, self._world.time.now
+        if now < self._store_trouble_until or world.plan.store_loss:
+            return
+        for number, name in enumerate(world.deeds.profiles):
+            identity = world.identities[f"client-{number}"]
+            shared, since = row.sessions.get(identity), self._unclaimed.get(identity, inf)
+            if shared is None or shared.claim is not None or now < since + AWAITED:
+                continue
+            for host in world.hosts:
+                awake = max(host.stood_still, host.files_hang_until) + AWAITED < now
+                if host.daemon is None or not awake:
+                    continue
+                doing = host.daemon.profiles.keepers[name].session.doing
+                if isinstance(doing, Requesting) and isinstance(doing.request, Refresh):
+                    rule = "nobody waits for a claim that isn't there"
+                    self.broken(7, rule, f"{host.name}: {name}: {doing}")
 
     def _judge_news(self, row: Row) -> None:
         """See that all know in fine weather what one wrote."""

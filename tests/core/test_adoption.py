@@ -239,6 +239,18 @@ def test_after_a_login_of_another_daemon_that_brings_none_ours_is_sent(ended: Se
     assert effects == (Send(6, Login()),)
 
 
+@pytest.mark.parametrize("request_", [REFRESH, Login()], ids=["refresh", "login"])
+def test_a_logout_of_the_fleet_stands_against_a_login_that_was_to_follow_a_request(
+    request_: Login,
+) -> None:
+    """Also one that no operator ordered: a reload has the secret tried again."""
+    waiting = replace(fresh(), doing=Requesting(request_, login_after=True))
+
+    after, effects = step(waiting, Adopted(logged_out_session(NOW)), moment(NOW), POLICY)
+
+    assert (after.doing, effects) == (Stopped(), ())
+
+
 # Clocks that were set
 
 
@@ -312,12 +324,14 @@ def test_nothing_is_sent_but_an_operators_login_and_nothing_given_back(adoption:
 
 
 @given(adoptions())
-def test_an_order_survives_all_but_a_login_that_fulfils_it(adoption: Adoption) -> None:
+def test_an_order_survives_all_but_a_login_that_fulfils_it_and_a_logout(adoption: Adoption) -> None:
     session, shared, at, policy = adoption
 
     after, _ = step(session, Adopted(shared), at, policy)
 
     match session.doing:
+        case Requesting(login_after=True) if after.doing == Stopped():
+            assert is_logged_out(shared)
         case Requesting(Login(insisted=False), login_after=True):
             newer = token_number(after) > token_number(session)
             assert newer or isinstance(after.doing, Requesting)

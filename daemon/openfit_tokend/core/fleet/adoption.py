@@ -101,6 +101,8 @@ def _order(session: Session, after: Session) -> Login | None:
     match session.doing:
         case Requesting(Login(insisted=True)):
             return Login(insisted=True)
+        case _ if is_logged_out(after):  # that is the newer order; a reload orders none at all
+            return None
         case Requesting(Login(), login_after=True):  # ordered while this one was under way
             answered = token_number(after) > token_number(session) and after.attempt == 0
             return None if answered else Login()

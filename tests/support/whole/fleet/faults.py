@@ -19,6 +19,7 @@ from openfit_tokend.fleet.part import Part
 from openfit_tokend.fleet.store import TAG_SIZE
 from openfit_tokend.keeping import endpoint
 from whole.fleet.plan import PLANS
+from whole.fleet.rows import row_of
 from whole.fleet.shrink import failure_of
 from whole.fleet.store import Link, Store
 
@@ -105,20 +106,22 @@ def _entries_by_the_clock() -> Patch:
 def _ends_by_the_stores_clock() -> Generator[None]:
     written: dict[bytes, float] = {}
 
-    def make_go_on(went: Method) -> Method:
-        def go_on(self: Any, made: Any, said: Any) -> None:  # noqa: ANN401 -- the same
-            for claimed in made.claimed:
-                written[claimed.flight.claim.id] = said.clock
-            went(self, made, said)
+    def make_write(wrote: Method) -> Method:
+        def write(store: Any, writer: object, key: str, old: object, value: Any) -> Any:  # noqa: ANN401 -- the same
+            for shared in row_of(key, value).sessions.values():
+                if shared.claim is not None:
+                    shown = store.clock.at(store._world.time.now)
+                    written.setdefault(shared.claim.id, shown)
+            return wrote(store, writer, key, old, value)
 
-        return go_on
+        return write
 
     def has_ended(self: Any, now: float, claim: Claim) -> bool:  # noqa: ANN401 -- the same
         shown = now + self._host.offset.middle
         return claim.id not in self._mine and shown >= written.get(claim.id, inf) + claim.term
 
     with (
-        _instead(Copy, "_go_on", make_go_on),
+        _instead(Store, "write", make_write),
         patch.object(Copy, "_has_ended", has_ended),
     ):
         yield
@@ -259,7 +262,7 @@ FAULTS: Final[Mapping[str, Fault]] = {
         "stepped",
         _entries_by_the_clock,
     ),
-    "store_clock": Fault("claims end by the store's clock", "hard", _ends_by_the_stores_clock),
+    "store_clock": Fault("claims end by the store's clock", "passwords", _ends_by_the_stores_clock),
     "short_lease": Fault("a claim stands for 15 s", "hard", _short_lease),
     "claims_for_ever": Fault("a claim never ends by itself", "hard", _claims_never_end),
     "lost_uncounted": Fault(
@@ -283,7 +286,7 @@ FAULTS: Final[Mapping[str, Fault]] = {
     "settled_twice": Fault(
         "the row doesn't say which logins were settled", "passwords", _settled_twice
     ),
-    "unbounded": Fault("foreign moments aren't brought into bounds", "hard", _unbounded),
+    "unbounded": Fault("foreign moments aren't brought into bounds", "set_back", _unbounded),
     "void_revoked": Fault(
         "refreshes that others gave up are revoked", "before", _void_refreshes_revoked
     ),

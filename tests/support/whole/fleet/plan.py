@@ -199,6 +199,14 @@ def stepped_plan(seed: int) -> Plan:
     return replace(fair_plan(seed, hosts, 120, 12), acts=acts, pause=60.0)
 
 
+def set_back_plan(seed: int) -> Plan:
+    """Return a store whose clock is set back by an hour, and a daemon that is gone at its next claim."""
+    rng = _chance(seed)
+    at = rng.uniform(700.0, 1500.0)
+    acts = (Act(at, Deed.STORE_STEP, 0, -3600.0), Act(at + 1.0, Deed.KILL_IN_CLAIM, 0, 1500.0))
+    return replace(fair_plan(seed, rng.choice((2, 3, 5)), 900, 5), acts=acts, pause=60.0)
+
+
 def before_plan(seed: int) -> Plan:
     """Return a hard plan in which daemons stand still before their last look at the clock."""
     return replace(hard_plan(seed), needle="before")
@@ -307,6 +315,7 @@ PLANS: Final = {
     "lossy": lossy_plan,
     "passwords": passwords_plan,
     "stepped": stepped_plan,
+    "set_back": set_back_plan,
     "crowd": crowd_plan,
     "brisk": brisk_plan,
     "stale": stale_plan,

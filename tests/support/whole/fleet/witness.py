@@ -297,7 +297,7 @@ class Witness:
 
     def written(self, writer: Writer, key: str, value: Value) -> None:
         """Judge a write as the store takes it."""
-        tag, data = value
+        _tag, data = value
         host, before, row = writer.host, self.row, row_of(key, value)
         self.rows += 1
         if b"hush" in data:
@@ -324,7 +324,7 @@ class Witness:
                 f"{_doing(each)}{' claimed' if each.claim else ''}"
                 for each in row.sessions.values()
             ]
-            self._world.tell("store", f"{host.name} writes {tag.hex()[:4]} {what}")
+            self._world.tell("store", f"{host.name} writes {what}")
         if claimed:
             self._world.deeds.claimed(host)
 

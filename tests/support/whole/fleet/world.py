@@ -23,7 +23,7 @@ from whole.graves import Graves
 from whole.network import Form, Stream
 from whole.servers import Servers
 from whole.time import Time
-from whole.world import MEMORY
+from whole.world import MEMORY, PID
 
 CALM: Final = 900.0 + 2 * 75.0 + 60.0 + 2 * 90.0
 """Seconds in which all must be well again, once all is mended: the ledger's window, claims one after
@@ -113,10 +113,9 @@ class World:
         """Take a line of its log, but not what is said at its burial."""
         if self._over:
             return
-        if self.story is not None:
-            self.tell(
-                f"{self.machine.name}.log", f"{event} {fields.replace(str(self.directory), '')}"
-            )
+        if self.story is not None:  # the same on every machine
+            said = fields.replace(str(self.directory), "").replace(PID, "'pid': 1")
+            self.tell(f"{self.machine.name}.log", f"{event} {said}")
         self.witness.logged(self.machine, event, fields)
 
     def takes(self, kind: str) -> float:

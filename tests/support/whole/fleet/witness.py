@@ -188,7 +188,8 @@ class Witness:
         else:
             self._sent_for.add(claim.id)
         if sent.login:
-            self._judge_password(sent)
+            if claim is not None:
+                self._judge_password(sent, self._claims[claim.id].at)
             return
         for use in self._uses[sent.secret]:
             stood = use.host.stood_still > use.sent.at or not use.host.runs
@@ -200,11 +201,11 @@ class Witness:
             self._unless_excused(host, 1, rule, _named(sent))
         self._uses[sent.secret].append(Use(sent, host, b"" if claim is None else claim.id))
 
-    def _judge_password(self, sent: Sent) -> None:
-        """See that a password whose rejection is in the row is sent only where somebody insists."""
+    def _judge_password(self, sent: Sent, claimed: float) -> None:
+        """See that a password whose rejection is in the row is claimed only where somebody insists."""
         known = self._known.get(sent.secret, inf)
         insisted = any(at > known - INSISTED for at in self._ordered.values())
-        if sent.at > known and not insisted:
+        if claimed > known and not insisted:
             rule = "a rejected password isn't sent again by itself"
             self.broken(2, rule, f"{sent.secret}, known since {known:.3f}")
 

@@ -75,6 +75,8 @@ class Witness:
         """Profiles whose logout was answered, and when; nobody ordered a login since."""
         self._ordered: dict[str, float] = {}
         self._claims: dict[bytes, Made] = {}
+        self._taken_off: list[Made] = []
+        """Claims that a logout took the place of: their daemons may not know yet."""
         self._unclaimed: dict[bytes, float] = {}
         """Sessions in the row that have no claim, since when."""
         self._sent_for: set[bytes] = set()
@@ -211,8 +213,10 @@ class Witness:
 
     def _unless_excused(self, host: "Host", promise: int, rule: str, complaint: str) -> None:
         """Complain, unless it is what can't be prevented: FLEET's bounds."""
-        forgotten = self._world.time.now < self._lost_at + SETTLED
-        if host.frozen or forgotten or self._world.plan.needle == "after":
+        now = self._world.time.now
+        forgotten = now < self._lost_at + SETTLED
+        logged_out = any(each.by.host is host and now < each.at + 15 for each in self._taken_off)
+        if host.frozen or forgotten or logged_out or self._world.plan.needle == "after":
             self.leaks += 1
         else:
             self.broken(promise, rule, complaint)
@@ -357,6 +361,8 @@ class Witness:
                 stands = after.claim.id == shared.claim.id
             else:
                 stands = after is not None and is_logged_out(after.session)
+            if made is not None and after is not None and is_logged_out(after.session):
+                self._taken_off.append(made)
             if made is None or stands or made.by == writer:
                 continue
             age = self._written_at - made.at

@@ -75,6 +75,8 @@ class Witness:
         """Profiles whose logout was answered, and when; nobody ordered a login since."""
         self._ordered: dict[str, float] = {}
         self._claims: dict[bytes, Made] = {}
+        self._waits: dict[tuple[int, str], tuple[int, float]] = {}
+        """Requests without a claim, by host and profile: their numbers, and since when."""
         self._taken_off: list[Made] = []
         """Claims that a logout took the place of: their daemons may not know yet."""
         self._unclaimed: dict[bytes, float] = {}
@@ -513,8 +515,14 @@ class Witness:
                 awake = max(host.stood_still, host.files_hang_until) + AWAITED < now
                 if host.daemon is None or not awake:
                     continue
-                doing = host.daemon.profiles.keepers[name].session.doing
-                if isinstance(doing, Requesting) and isinstance(doing.request, Refresh):
+                session = host.daemon.profiles.keepers[name].session
+                doing, place = session.doing, (host.index, name)
+                if not (isinstance(doing, Requesting) and isinstance(doing.request, Refresh)):
+                    continue
+                asked, began = self._waits.get(place, (-1, now))
+                if asked != session.number:
+                    self._waits[place] = session.number, now
+                elif now > began + AWAITED:
                     rule = "nobody waits for a claim that isn't there"
                     self.broken(7, rule, f"{host.name}: {name}: {doing}")
 

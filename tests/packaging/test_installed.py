@@ -44,7 +44,14 @@ def test_both_commands_run_and_know_their_version(commands: Path) -> None:
 def test_what_cannot_be_imported_wants_an_extra_and_nothing_warns(commands: Path) -> None:
     found = done(commands / "python", "-W", "error", "-c", IMPORT_ALL)
 
-    assert found.split() == ["pytest", "requests", "starlette", "uvicorn"]
+    assert found.split() == [
+        "cryptography",
+        "psycopg",
+        "pytest",
+        "requests",
+        "starlette",
+        "uvicorn",
+    ]
 
 
 @pytest.mark.parametrize("command", ["demo", "emulator"])

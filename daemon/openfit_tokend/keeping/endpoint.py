@@ -179,8 +179,7 @@ async def _exchange(route: Route, order: Order, not_after: float) -> Reply:
     sent = clock.boot()
     try:
         with anyio.fail_after(REQUEST_TIMEOUT):
-            content = urlencode(form).encode()
-            answer = await ask(route, "POST", oauth.TOKEN_PATH, content, may_go)
+            answer = await ask(route, "POST", oauth.TOKEN_PATH, urlencode(form).encode(), may_go)
     except (NotSent, NoResponse, TimeoutError) as error:
         return Reply(sent, _lost(error))
     said = oauth.meaning(request, profile.identity.scope, answer.status, answer.body)

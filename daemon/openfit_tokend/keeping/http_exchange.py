@@ -147,7 +147,8 @@ class _Form(httpx.AsyncByteStream):
         return self
 
     async def __anext__(self) -> bytes:
-        if not self.asked and not self._may_go():
+        may_go, self._may_go = self._may_go, _always  # it knows the secret
+        if not may_go():
             raise _Forbidden  # from here on the form is on its way
         self.asked = True
         self._connecting.deadline = inf

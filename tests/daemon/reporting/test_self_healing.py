@@ -27,7 +27,8 @@ from openfit_tokend.core.step import step
 from openfit_tokend.emulator.identity import Rules
 from openfit_tokend.host import alarm
 from openfit_tokend.keeping import keeper
-from openfit_tokend.serving import calls, rpc
+from openfit_tokend.serving import rpc
+from openfit_tokend.serving import status as serving_status
 
 ILL = Policy(refresh_before=60.0)
 """The schedule by which the events of the profile are known that meets the faults."""
@@ -159,7 +160,7 @@ async def test_a_fault_in_a_call_is_told_to_its_caller_and_hurts_nobody(
     with running_emulator() as emulator:
         async with daemon_inside(tmp_path, profile(emulator.url)) as daemon:
             async with daemon.client() as tokens:
-                monkeypatch.setattr(calls, "state", raising(1, state))
+                monkeypatch.setattr(serving_status, "state", raising(1, state))
 
                 with pytest.raises(Internal):
                     await tokens.status()

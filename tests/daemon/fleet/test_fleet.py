@@ -300,10 +300,13 @@ async def test_a_login_that_nobody_heard_of_counts_as_lost(
         host = await fleet.add()
         gone.kill()
 
-        await async_await_that(lambda: isinstance(host.keeper.session.doing, Stopped))
-        ledger = host.accounts.ledger(host.keeper.profile.account)
+        account = host.keeper.profile.account
 
-    assert [entry.clear for entry in ledger.entries] == [False, True]
+        def counted() -> list[bool]:
+            return [entry.clear for entry in host.accounts.ledger(account).entries]
+
+        await async_await_that(lambda: isinstance(host.keeper.session.doing, Stopped))
+        await async_await_that(lambda: counted() == [False, True])
 
 
 @pytest.mark.usefixtures("short_term")

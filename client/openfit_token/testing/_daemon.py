@@ -146,7 +146,18 @@ class Daemon:
         self.start()
 
     def log(self) -> str:
-        """Return its log, over all its starts."""
+        """Return its log, over all its starts.
+
+        It is written in a thread of its own, so this waits until nothing more comes for a moment.
+        """
+        said, now = None, self._said()
+        while said != now:
+            if self._process is not None and self._process.poll() is None:
+                sleep(2 * _LOOK)
+            said, now = now, self._said()
+        return now
+
+    def _said(self) -> str:
         return self._log.read_text(errors="replace")
 
     def __enter__(self) -> Self:

@@ -14,6 +14,7 @@ import msgpack
 
 from openfit_token._shared.protocol import encode_request
 from openfit_tokend.serving.peers import Peer
+from whole.configuration import Configuration
 
 _numbers: Final = count()
 
@@ -33,6 +34,8 @@ class Call:
     told: Told = field(repr=False)
     """Is given the error and the result; neither where the connection was closed."""
     life: int
+    configurations: tuple[Configuration, ...] = field(default=(), repr=False)
+    """Those in force when it was made, where they change."""
     sock: socket.socket = field(init=False, repr=False)
 
 

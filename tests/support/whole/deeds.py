@@ -209,9 +209,10 @@ class Deeds:
     def _expect(self) -> None:
         """Expect what a reload under way may change."""
         world = self._world
-        old, new = world.in_force[0], world.wanted
-        world.in_force = (*world.in_force, new)
-        for name, entry in old.entries.items():
+        before, new = world.in_force, world.wanted
+        world.in_force = (*before, new)
+        # A profile that moves there and back has lost its session on the way.
+        for name, entry in [each for old in before for each in old.entries.items()]:
             after = new.entries.get(name)
             if after is None or after.account != entry.account:
                 world.witness.forget([name])

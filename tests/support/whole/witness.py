@@ -229,7 +229,8 @@ class Witness:
         self, call: Call, error: dict[str, Any], configurations: tuple[Configuration, ...]
     ) -> None:
         code, wanted = error["code"], call.params.get("profile")
-        names = {each.named(wanted) for each in configurations}
+        # A call without a name means the default profile of when it was made.
+        names = {each.named(wanted) for each in (*call.configurations, *configurations)}
         there = None not in names and all(
             name in each.entries for name in names for each in configurations
         )

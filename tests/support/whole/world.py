@@ -191,8 +191,9 @@ class World:
 
         now = self.time.now
         wait = float(params.get("wait", 0.0 if method in {"hello", "status"} else 3600.0))
-        there = self.clients.ask(Call(uid, method, params, now + wait, told, self.machine.life))
-        if not there:
+        life = self.machine.life
+        call = Call(uid, method, params, now + wait, told, life, self.in_force)
+        if not self.clients.ask(call):
             self.tell("caller", f"{uid} {method}: no daemon")
             if then is not None:
                 then(None, None)

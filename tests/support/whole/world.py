@@ -229,6 +229,8 @@ class World:
             nonlocal left, missing
             left -= 1
             missing += result is None
+            if self._over:
+                return
             if result is None and self.time.now >= last:
                 self.witness.broken(4, "once all is mended all is well", f"{name}: {error}")
             if not left and not missing:
@@ -238,6 +240,14 @@ class World:
                 self.deeds.mend()  # the daemon may have been away when it was first told
                 self.time.at(self.time.now + PAUSE, partial(self._look, last))
 
+        def again() -> None:
+            """Ask anew where a daemon was killed before it could answer, or the host slept."""
+            if left and self.time.now > last + CALM:
+                self.witness.broken(8, "every call is answered by its wait", f"{left} aren't")
+            elif left and not self._over:
+                self._look(last)
+
+        self.time.at(self.time.now + PAUSE, again)
         for name in self.wanted.entries:
             self.call(0, "get_token", {"profile": name, "wait": 5.0}, partial(judged, name))
 

@@ -193,7 +193,8 @@ def _running(proxy: Proxy, command: list[str]) -> Generator[None]:
         assert process.poll() is None, f"it ended:\n{output.read_text()}"
         with suppress(FileNotFoundError, ConnectionRefusedError), closing(proxy.connection()) as it:
             it.connect()
-            return True
+            with socket.create_connection(("127.0.0.1", proxy.port), PATIENCE):
+                return True  # both: one may come later than the other
         return False
 
     try:

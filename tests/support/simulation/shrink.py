@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
+from shrinking import smallest
 from simulation.plan import Plan
 from simulation.promises.promise import Broken
 from simulation.story import Story
@@ -36,18 +37,7 @@ def failure_of(plan: Plan, story: Story | None = None) -> Failure | None:
 
 def shrunk(failure: Failure) -> Failure:
     """Return the smallest failure found that breaks the same rule."""
-    tries, smaller = 0, True
-    while smaller:
-        smaller = False
-        for plan in _smaller(failure):
-            tries += 1
-            if tries > MAX_TRIES:
-                return failure
-            found = failure_of(plan)
-            if found is not None and found.broken.rule == failure.broken.rule:
-                failure, smaller = found, True
-                break
-    return failure
+    return smallest(failure, _smaller, failure_of, MAX_TRIES)
 
 
 def told(failure: Failure) -> str:

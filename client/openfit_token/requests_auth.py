@@ -1,9 +1,11 @@
 """For requests (extra `requests`): `OpenFitAuth` puts the current token into each request.
 
-auth = OpenFitAuth()
-with requests.Session() as session:
-    session.auth = auth
-    session.get(f"{auth.api_url()}/v1/...")
+    auth = OpenFitAuth()
+    with requests.Session() as session:
+        session.auth = auth
+        session.get(f"{auth.api_url()}/v1/...")
+
+Threads may share it.
 """
 
 from functools import partial

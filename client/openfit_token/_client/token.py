@@ -63,7 +63,7 @@ class Token:
 
     @property
     def authorization(self) -> str:
-        """The value of the HTTP header `Authorization` (RFC 6750, section 2.1): a secret."""
+        """The value of the HTTP header `Authorization` (RFC 6750, section 2.1), a secret."""
         return f"{self.token_type} {self.access_token}"
 
     def __setattr__(self, name: str, value: object) -> None:

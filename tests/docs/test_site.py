@@ -1,0 +1,16 @@
+"""What the site's builder doesn't notice: .ci/build-site fails on all else."""
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+DIAGRAM = re.compile(r"^```mermaid\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+def test_no_line_of_a_diagram_has_a_semicolon_which_would_end_it_there() -> None:
+    """The browser would show an error in place of the diagram, and only the browser tells."""
+    diagrams = [each for path in DOCUMENTS for each in DIAGRAM.findall(path.read_text())]
+
+    assert diagrams
+    assert [line for each in diagrams for line in each.splitlines() if ";" in line] == []

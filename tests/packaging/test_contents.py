@@ -30,6 +30,8 @@ BESIDE_CODE = {
     "openfit_tokend/systemd/user/openfit-tokend.socket",
     f"{STEM}.data/data/share/doc/openfit-tokend/Caddyfile",
     f"{STEM}.data/data/share/doc/openfit-tokend/nginx.conf",
+    f"{STEM}.data/data/share/doc/openfit-tokend/openfit-hub.conf",
+    f"{STEM}.data/data/share/doc/openfit-tokend/openfit-token-hub.service",
     f"{STEM}.data/data/share/man/man1/openfit-token.1",
     f"{STEM}.data/data/share/man/man5/openfit-tokend.toml.5",
     f"{STEM}.data/data/share/man/man7/openfit-tokend-protocol.7",

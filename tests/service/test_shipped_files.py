@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from fenced import ROOT
 from openfit_tokend.config import config_file
 from openfit_tokend.core.settings import Settings
 from openfit_tokend.setup import units
@@ -53,6 +54,14 @@ def test_systemd_finds_no_fault_in_the_systems_units(shipped: Path) -> None:
 def test_systemd_finds_no_fault_in_a_users_units(shipped: Path) -> None:
     runtime = str(shipped)
     done = analyze("--user", "verify", *(shipped / "user").iterdir(), XDG_RUNTIME_DIR=runtime)
+
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_systemd_finds_no_fault_in_the_unit_of_a_host_that_asks_a_hub(shipped: Path) -> None:  # noqa: ARG001 -- systemd is there
+    if not Path("/usr/bin/ssh").exists():
+        pytest.skip("no ssh: run .ci/install_packages")
+    done = analyze("verify", ROOT / "docs/hub/openfit-token-hub.service")
 
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 

@@ -109,6 +109,7 @@ class Box:
     def __init__(self, files: Path, opt: Path) -> None:
         """Boot it. `files` is copied over its root; `opt` is its /opt, which is read-only."""
         _sweep()
+        self.opt = opt
         target = files / "etc/systemd/system/box.target"
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(TARGET)

@@ -308,11 +308,19 @@ class Keeper:
             self._newest.cancel()
         self._newest = CancelScope()
         ask = partial(self._request, self.claims, sender, number, request)
-        work = partial(_within, self._newest, ask)
+        work = partial(self._within, self._newest, ask)
         if isinstance(request, Refresh) or request.insisted:
             self._tools.tasks.start_soon(work)
         else:
             self._tools.logins.start(sender.identity.id_server, work)
+
+    async def _within(self, scope: CancelScope, ask: Work) -> None:
+        try:
+            with scope:
+                await ask()
+        finally:
+            if self._newest is scope:
+                self._newest = None  # a scope takes a KiB
 
     async def _request(
         self, claims: Claims | None, sender: Profile, number: int, request: Login | Refresh
@@ -384,11 +392,6 @@ class Keeper:
     def ledger(self) -> budget.Ledger:
         """Return the ledger of the profile's account."""
         return self._tools.accounts.ledger(self.profile.account)
-
-
-async def _within(scope: CancelScope, work: Work) -> None:
-    with scope:
-        await work()
 
 
 def _login_to_come(session: Session) -> bool:

@@ -1,16 +1,19 @@
 """Requests that a newer one took the place of: those that weren't sent end at once."""
 
+import gc
 from contextlib import ExitStack
 from pathlib import Path
 
-from anyio import get_running_tasks, to_thread
+from anyio import CancelScope, get_running_tasks, to_thread
 
 from daemons import Wire, profile, request
-from emulators import running_emulator
-from inside import daemon_inside
+from emulators import PASSWORD, running_emulator
+from inside import async_await_that, daemon_inside
 
 PAIRS = 300
 BATCH = 20
+PROFILES = 30
+"""The daemon's own tasks have fewer scopes."""
 SOME = 40
 """Tasks of a daemon at work, and some more; far fewer than one for each pair."""
 
@@ -30,3 +33,19 @@ async def test_logins_and_logouts_in_turn_leave_none_waiting_for_the_password_bu
             assert len(get_running_tasks()) < SOME
             assert emulator.state().login_requests == 0
         assert "internal_fault" not in daemon.log()
+
+
+async def test_nothing_of_a_request_is_left_once_it_has_ended(tmp_path: Path) -> None:
+    names = [f"p{each}" for each in range(PROFILES)]
+    with running_emulator(users=dict.fromkeys(names, PASSWORD)) as emulator, ExitStack() as stack:
+        profiles = [profile(emulator.url, each, username=f'"{each}"') for each in names]
+        async with daemon_inside(tmp_path, *profiles) as daemon:
+            wire = stack.enter_context(Wire(daemon.socket))
+            wire.send(b"".join(request(1, "get_token", profile=each) for each in names))
+            await to_thread.run_sync(wire.answers, PROFILES)
+
+            def scopes() -> int:
+                gc.collect()
+                return sum(isinstance(each, CancelScope) for each in gc.get_objects())
+
+            await async_await_that(lambda: scopes() < PROFILES, lambda: f"{scopes()} are left")

@@ -1,6 +1,7 @@
 """The command `openfit-tokend`."""
 
 import argparse
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -93,6 +94,7 @@ def _run(arguments: list[str]) -> int:  # noqa: C901, PLR0911 -- one for each co
     options = parser().parse_args(arguments)
     match options.command:
         case "run":
+            gc.disable()  # what is imported stays; `run` enables it again
             from openfit_tokend.cli.run import run
 
             return run(

@@ -10,8 +10,6 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import platformdirs
-
 from openfit_token._shared.one_line import one_line
 from openfit_token.errors import ConfigRejected
 from openfit_tokend.config.names import look_up, read_subordinates
@@ -57,6 +55,8 @@ def locate(option: str | None) -> Path:
         return Path(directories.split(":")[0], "config.toml").absolute()
     if os.geteuid() == 0:
         return Path("/etc", APP, "config.toml")
+    import platformdirs  # noqa: PLC0415 -- 0.4 MB that a service never needs
+
     return platformdirs.user_config_path(APP).absolute() / "config.toml"
 
 

@@ -17,8 +17,6 @@ from math import inf, isfinite
 from pathlib import Path
 from typing import Final, cast
 
-import platformdirs
-
 from openfit_token._shared.trusted_path import Untrusted, judge_directory
 from openfit_tokend.core import budget
 from openfit_tokend.core.budget import LATE, LIMIT, WINDOW, Entry, Fingerprint, Ledger
@@ -66,6 +64,8 @@ def ledger_path(config_path: Path) -> Path:
     if given:
         return Path(given).absolute() / "ledger.json"
     which = hashlib.sha256(os.fsencode(config_path)).hexdigest()[:12]
+    import platformdirs  # noqa: PLC0415 -- 0.4 MB that a service never needs
+
     return platformdirs.user_state_path("openfit-tokend").absolute() / f"ledger-{which}.json"
 
 

@@ -5,6 +5,7 @@
   growth   cost against connections and profiles; draws docs/growth-*.svg
   hostile  a good client beside slow, greedy and flooding ones
   http     forward-auth at the HTTP socket beside the other socket, and beside nginx
+  weight   where the memory goes, by step, module and type, over https (takes openssl)
 
 Everything runs here, on loopback and Unix sockets, and ends with the command. It takes a C compiler
 and pip; what else isn't installed is left out, and said. Ratios are medians of each round's, so
@@ -14,7 +15,7 @@ A crowd of 10,000 takes `ulimit -Hn 20400`; it is smaller where that can't be ha
 
 import argparse
 
-from benchmarks import crowd, growth, hostile, http, table
+from benchmarks import crowd, growth, hostile, http, table, weight
 from benchmarks.table import Effort
 
 PARTS = {
@@ -23,6 +24,7 @@ PARTS = {
     "growth": growth.measure,
     "hostile": hostile.measure,
     "http": http.measure,
+    "weight": weight.measure,
 }
 FULL = Effort(rounds=9, seconds=0.4, starts=40)
 QUICK = Effort(rounds=3, seconds=0.1, starts=10)

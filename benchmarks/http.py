@@ -21,6 +21,8 @@ from benchmarks.table import Effort, prepare
 HALVES: Final = CROWD - SLOW - GREEDY - FLOODS - 100
 """Connections that send half a request."""
 REQUEST: Final = b"GET /v1/auth HTTP/1.1\r\nHost: localhost\r\n\r\n"
+HTTP: Final = 'http_socket = "{directory}/http"'
+"""The setting of the daemon's."""
 _NGINX: Final = """\
 daemon off;
 worker_processes 1;
@@ -48,7 +50,7 @@ def measure(effort: Effort) -> None:
     with ExitStack() as stack:
         means = prepare(stack)
         url, _ = stack.enter_context(issuer())
-        rpc, _ = stack.enter_context(daemon(means.bare, url))
+        rpc, _ = stack.enter_context(daemon(means.bare, url, settings=HTTP))
         http = _asked(rpc, rpc.path.with_name("http"), "openfit-tokend, HTTP")
         pin(rpc.pids)
         servers = [rpc, http]

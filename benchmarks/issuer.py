@@ -1,12 +1,14 @@
-"""A token server that says yes to everything: `python -I issuer.py DELAY`.
+"""A token server that says yes to everything: `python -I issuer.py DELAY [CERTIFICATE]`.
 
 It prints its URL. Each token request is answered DELAY seconds after it came; with `held`, once a
 line was read from the standard input. The first answer's moment (CLOCK_MONOTONIC) is printed, and
-at the end of the input the number of token requests. Plain HTTP on loopback, a connection for each.
+at the end of the input the number of token requests. On loopback, a connection for each; https with a
+certificate (a PEM file, with the key).
 """
 
 import asyncio
 import json
+import ssl
 import sys
 import time
 
@@ -15,6 +17,11 @@ TOKEN = "eyJhbGciOiJSUzI1NiJ9." + "x" * 949
 _LIFETIME = 86400
 
 delay = sys.argv[1]
+tls = None
+if len(sys.argv) > 2:
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(sys.argv[2])
+scheme = "http" if tls is None else "https"
 requests = 0
 may_answer = asyncio.Event()
 
@@ -23,7 +30,7 @@ async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
     """Answer one HTTP request."""
     global requests  # noqa: PLW0603 -- a script
     head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
-    url = "http://" + head.partition("host: ")[2].split()[0]
+    url = f"{scheme}://" + head.partition("host: ")[2].split()[0]
     length = int((head.partition("content-length: ")[2].split() or ["0"])[0])
     form = await reader.readexactly(length)
     if b"grant_type" in form:
@@ -59,8 +66,8 @@ async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 async def main() -> None:
     """Serve until the standard input ends."""
-    server = await asyncio.start_server(handle, "127.0.0.1", 0, backlog=1024)
-    sys.stdout.write(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}\n")
+    server = await asyncio.start_server(handle, "127.0.0.1", 0, backlog=1024, ssl=tls)
+    sys.stdout.write(f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
     while await asyncio.to_thread(sys.stdin.readline):
         may_answer.set()

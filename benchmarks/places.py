@@ -73,37 +73,57 @@ def running(words: Sequence[str], **environment: str) -> Generator[subprocess.Po
 
 
 @contextmanager
-def issuer(delay: str = "0") -> Generator[tuple[str, subprocess.Popen[str]]]:
-    """Run the token server: its URL and process. See issuer.py for `delay`."""
+def issuer(
+    delay: str = "0", certificate: Path | None = None
+) -> Generator[tuple[str, subprocess.Popen[str]]]:
+    """Run the token server: its URL and process. See issuer.py for `delay` and `certificate`."""
     script = str(Path(__file__).with_name("issuer.py"))
-    with running([sys.executable, "-I", script, delay]) as process:
+    words = [sys.executable, "-I", script, delay, *([] if certificate is None else [certificate])]
+    with running([str(each) for each in words]) as process:
         assert process.stdout is not None
         yield process.stdout.readline().strip(), process
 
 
-def daemon_command(bare: Bare, directory: Path, url: str, profiles: int = 1) -> list[str]:
+def daemon_command(  # noqa: PLR0913 -- each is one thing that a benchmark has another way
+    bare: Bare,
+    directory: Path,
+    url: str,
+    profiles: int = 1,
+    *,
+    settings: str = "",
+    more: str = "",
+) -> list[str]:
     """Write a configuration and give the command that runs the daemon with it."""
     config = directory / "config.toml"
     config.write_text(
-        f'default_profile = "p0"\nhttp_socket = "{directory}/http"\n'
-        + "".join(_PROFILE.format(name=f"p{each}", url=url) for each in range(profiles))
+        f'default_profile = "p0"\n{settings.format(directory=directory)}\n'
+        + "".join(_PROFILE.format(name=f"p{each}", url=url) + more for each in range(profiles))
     )
     words = ("run", "--config", str(config), "--socket", str(directory / "socket"))
     return [str(bare.bin / "openfit-tokend"), *words]
 
 
 @contextmanager
-def daemon(
-    bare: Bare, url: str, profiles: int = 1, *, logged_in: bool = True
+def daemon(  # noqa: PLR0913 -- each is one thing that a benchmark has another way
+    bare: Bare,
+    url: str,
+    profiles: int = 1,
+    *,
+    logged_in: bool = True,
+    settings: str = "",
+    more: str = "",
+    instead: Sequence[str] = (),
 ) -> Generator[tuple[Server, subprocess.Popen[str]]]:
-    """Run a daemon. It holds a token, unless that isn't to be waited for: `size` is 0 then."""
+    """Run a daemon. It holds a token, unless that isn't to be waited for: `size` is 0 then.
+
+    `settings`, `more`: lines of its configuration, and of each profile's; `instead`: what is run in
+    place of its command.
+    """
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="openfit-")))
-        words = daemon_command(bare, directory, url, profiles)
-        state = str(directory)
-        process = stack.enter_context(
-            running(words, STATE_DIRECTORY=state, BENCHMARK_PASSWORD="none")  # noqa: S106 -- no real one
-        )
+        words = daemon_command(bare, directory, url, profiles, settings=settings, more=more)
+        environment = {"STATE_DIRECTORY": str(directory), "BENCHMARK_PASSWORD": "none"}
+        process = stack.enter_context(running([*(instead or words[:1]), *words[1:]], **environment))
         request = encode_request(1, "get_token", {"wait": 60})
         hello = encode_request(1, "hello", {})
         first_answer(directory / "socket", request if logged_in else hello)

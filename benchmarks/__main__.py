@@ -2,7 +2,7 @@
 
   table    one row for each server: round trips, CPU, memory, starts; and which bars hold
   crowd    what must hold with 10,000 clients, with 1,000 profiles, and with none
-  growth   cost against connections and profiles; draws docs/growth-*.svg
+  growth   cost against connections and profiles; draws docs/pictures/growth-*.svg
   hostile  a good client beside slow, greedy and flooding ones
   http     forward-auth at the HTTP socket beside the other socket, and beside nginx
   weight   where the memory goes, by step, module and type, over https (takes openssl)

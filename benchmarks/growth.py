@@ -16,7 +16,7 @@ SIZES: Final = (1, 10, 100, 1000, CROWD)
 PROFILES: Final = (1, 10, 100, 1000)
 EACH: Final = 2e-4
 """Seconds for each connection, so that all are answered several times."""
-_DOCS: Final = Path(__file__).parents[1] / "docs"
+_PICTURES: Final = Path(__file__).parents[1] / "docs" / "pictures"
 
 
 def measure(effort: Effort) -> None:
@@ -46,7 +46,7 @@ def _connections(stack: ExitStack, effort: Effort) -> None:
     _table("connections", SIZES, {f"{name}, all ask: CPU µs": busy[name] for name in rows})
     _table("connections", SIZES, {f"{name}, all idle but one: µs": idle[name] for name in rows})
     Plot("Server CPU a request, µs", "connections, all asking", SIZES).draw(
-        [Line(name, busy[name]) for name in rows], _DOCS / "growth-connections.svg"
+        [Line(name, busy[name]) for name in rows], _PICTURES / "growth-connections.svg"
     )
 
 
@@ -67,7 +67,7 @@ def _profiles(stack: ExitStack, effort: Effort) -> None:
     _table("profiles", PROFILES, {"CPU a request, µs": cost, "resident memory, MB": share})
     Plot("Server CPU a request, µs; memory, MB", "profiles", PROFILES).draw(
         [Line("CPU a request, µs", cost), Line("memory, MB", share)],
-        _DOCS / "growth-profiles.svg",
+        _PICTURES / "growth-profiles.svg",
     )
 
 

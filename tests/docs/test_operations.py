@@ -1,14 +1,10 @@
-"""Operations: each event of the log is in the table, and each metric of an alert is told."""
+"""Operations: each event of the log is in the table."""
 
 import ast
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-
-from daemons import RunningDaemon
-from openfit_token._cli.status.open_metrics import STATES, exposition
-from openfit_tokend.core.session import State
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted((ROOT / "daemon" / "openfit_tokend").rglob("*.py"))
@@ -22,10 +18,6 @@ LEVEL_OF = {
 }
 """The level of each function of `host/log/__init__.py`."""
 EVENT = re.compile(r"^\| `(\w+)` \| ((?:debug|info|warning|error)(?:, \w+)*) \|", re.MULTILINE)
-EXPRESSION = re.compile(r"expr: (?:>-\n((?: {10}.*\n)+)|(.*)\n)")
-METRIC = re.compile(r"\b((?:openfit|node)_\w+)")
-OTHERS = {"node_textfile_mtime_seconds"}
-"""Metrics that node_exporter tells of itself."""
 
 
 def logged(source: str) -> Iterator[tuple[str, str]]:
@@ -69,26 +61,3 @@ def test_an_event_is_found_whichever_way_it_is_logged() -> None:
     assert set(logged(source)) == {
         (event, level) for event in ("x", "y") for level in ("error", "warning")
     }
-
-
-def expressions() -> list[str]:
-    text = (ROOT / "docs" / "alerts.yml").read_text()
-    return [folded or plain for folded, plain in EXPRESSION.findall(text)]
-
-
-def test_each_metric_of_an_alert_is_told_by_a_real_daemon(daemon: RunningDaemon) -> None:
-    told = {
-        line.split("{")[0].split(" ")[0] for line in exposition(daemon.call("status")).split("\n")
-    }
-
-    used = {name for each in expressions() for name in METRIC.findall(each)}
-
-    assert used - told - OTHERS == set()
-    assert len(expressions()) == (ROOT / "docs" / "alerts.yml").read_text().count("- alert:")
-
-
-def test_each_state_of_an_alert_is_one() -> None:
-    named = [state for each in expressions() for state in re.findall(r'state=~"([^"]+)"', each)]
-
-    assert named
-    assert {word for each in named for word in each.split("|")} <= set(STATES) == set(State)

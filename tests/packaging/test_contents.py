@@ -29,6 +29,8 @@ BESIDE_CODE = {
     "openfit_tokend/systemd/user/openfit-tokend.service",
     "openfit_tokend/systemd/user/openfit-tokend.socket",
     f"{STEM}.data/data/share/doc/openfit-tokend/Caddyfile",
+    f"{STEM}.data/data/share/doc/openfit-tokend/alerts.yml",
+    f"{STEM}.data/data/share/doc/openfit-tokend/grafana.json",
     f"{STEM}.data/data/share/doc/openfit-tokend/nginx.conf",
     f"{STEM}.data/data/share/doc/openfit-tokend/openfit-hub.conf",
     f"{STEM}.data/data/share/doc/openfit-tokend/openfit-token-hub.service",

@@ -126,9 +126,6 @@ def running_nginx(
     daemon: Path, api: str, trusted: Path, *changes: tuple[str, str]
 ) -> Generator[Proxy]:
     """Run nginx with the shipped file. `api`: where that is, over TLS. `changes`: by its user."""
-    program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
-    if program is None:
-        pytest.skip("nginx isn't installed: run .ci/install_packages")
     with TemporaryDirectory(prefix="oft-nginx-") as name:
         proxy = Proxy(Path(name), free_port())
         text = shipped(
@@ -140,12 +137,23 @@ def running_nginx(
             ("/run/openfit-proxy/socket", str(proxy.socket)),
             ("127.0.0.1:8480", f"127.0.0.1:{proxy.port}"),
         )
-        (proxy.directory / "openfit.conf").write_text(text)
-        whole = proxy.directory / "nginx.conf"
-        user = "user root;" if os.geteuid() == 0 else ""
-        whole.write_text(_AROUND.format(directory=name, user=user))
-        with _running(proxy, [program, "-e", f"{name}/errors", "-c", str(whole)]):
+        with nginx_serves(proxy, text):
             yield proxy
+
+
+@contextmanager
+def nginx_serves(proxy: Proxy, text: str) -> Generator[None]:
+    """Run nginx with what Debian includes from conf.d; it listens at the proxy's socket and port."""
+    program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+    if program is None:
+        pytest.skip("nginx isn't installed: run .ci/install_packages")
+    name = proxy.directory
+    (name / "openfit.conf").write_text(text)
+    whole = name / "nginx.conf"
+    user = "user root;" if os.geteuid() == 0 else ""
+    whole.write_text(_AROUND.format(directory=name, user=user))
+    with _running(proxy, [program, "-e", f"{name}/errors", "-c", str(whole)]):
+        yield
 
 
 @contextmanager

@@ -1,0 +1,89 @@
+"""Debian's Prometheus scrapes a real daemon through nginx, as docs/operations.md says."""
+
+from collections.abc import Generator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from daemons import RunningDaemon, await_that, profile
+from emulators import running_emulator
+from fenced import in_section
+from http_wire import http_daemon, place
+from monitoring import OPERATIONS, Prometheus, offered, running_prometheus, shown
+from proxies import Proxy, free_port, nginx_serves
+
+pytestmark = [pytest.mark.system, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def daemon() -> Generator[RunningDaemon]:
+    with running_emulator() as emulator, http_daemon(profile(emulator.url)) as daemon:
+        daemon.await_state("fresh")
+        yield daemon
+
+
+@pytest.fixture(scope="module")
+def nginx(daemon: RunningDaemon) -> Generator[Proxy]:
+    (block,) = in_section(OPERATIONS, "Prometheus", "nginx")
+    with TemporaryDirectory(prefix="oft-metrics-") as name:
+        proxy = Proxy(Path(name), free_port())
+        text = block.text
+        for old, new in (
+            ("127.0.0.1:9465;", f"127.0.0.1:{proxy.port}; listen unix:{proxy.socket};"),
+            ("/run/openfit-tokend/http.socket", str(place(daemon))),
+        ):
+            assert old in text
+            text = text.replace(old, new)
+        with nginx_serves(proxy, text):
+            yield proxy
+
+
+@pytest.fixture(scope="module")
+def prometheus(nginx: Proxy) -> Generator[Prometheus]:
+    with running_prometheus(nginx.port) as prometheus:
+        enough = "count_over_time(openfit_tokend_build_info[1m]) >= 3"
+        await_that(lambda: bool(prometheus.ask(enough)), prometheus.log)
+        yield prometheus
+
+
+def test_nginx_passes_on_the_metrics_and_nothing_else(nginx: Proxy) -> None:
+    assert b"openfit_token_state" in nginx.ask("GET", "/metrics", port=nginx.port).body
+    for path in ("/v1/token", "/metrics/../v1/token", "/metrics/", "/"):
+        assert nginx.ask("GET", path, port=nginx.port).status == 404
+
+
+def test_each_expression_of_the_dashboard_has_an_answer(prometheus: Prometheus) -> None:
+    answered = {each: bool(prometheus.ask(each)) for each in shown()}
+
+    assert answered == {each: "openfit_fleet_" not in each for each in shown()}
+
+
+def test_the_dashboards_variables_offer_what_there_is(prometheus: Prometheus, nginx: Proxy) -> None:
+    values = {label: prometheus.values(label, selector) for selector, label in offered()}
+
+    assert values == {"instance": [f"127.0.0.1:{nginx.port}"], "profile": ["main"]}
+
+
+def test_a_state_is_shown_by_its_number(prometheus: Prometheus) -> None:
+    (expression,) = [each for each in shown() if "openfit_token_state" in each]
+
+    (series,) = prometheus.ask(expression)
+
+    assert (series["metric"]["profile"], series["value"][1]) == ("main", "1")
+
+
+def test_no_alert_is_raised_by_a_daemon_that_is_well_and_one_is_by_a_logout(
+    daemon: RunningDaemon, prometheus: Prometheus
+) -> None:
+    def states() -> dict[str, str]:
+        return {
+            name: f"{rule['health']} {rule['state']}" for name, rule in prometheus.rules().items()
+        }
+
+    await_that(lambda: "unknown" not in str(states()), prometheus.log)  # not yet evaluated
+    assert set(states().values()) == {"ok inactive"}
+
+    daemon.call("logout")
+
+    await_that(lambda: states()["OpenFitLocked"] == "ok pending", lambda: str(states()))

@@ -55,6 +55,7 @@ docs/configuration
 docs/clients
 docs/recipes
 docs/proxy
+docs/hub
 docs/fleet
 ```
 

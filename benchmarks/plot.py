@@ -14,6 +14,7 @@ TOP: Final = 34
 BOTTOM: Final = 44
 APART: Final = 15
 """Pixels between two labels, so that they can be read."""
+_BOX: Final = f'viewBox="0 0 {WIDTH} {HEIGHT}"'
 _STYLE: Final = """\
 <style>
 text{font:12px sans-serif;fill:#57606a}.title{font-size:13px;fill:#24292f}
@@ -48,7 +49,7 @@ class Plot:
         step = _step(most)
         top = step * ceil(most / step)
         parts = [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}">',
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" {_BOX}>',
             _STYLE,
             f'<text class="title" x="{LEFT}" y="18">{self.title}</text>',
             *self._axes(top, step),

@@ -39,8 +39,7 @@ html_css_files = ["site.css"]
 html_show_sphinx = False
 html_show_copyright = False
 html_copy_source = False
-copybutton_prompt_text = r"[$#] "
-copybutton_prompt_is_regexp = True
+copybutton_exclude = ".linenos, .gp, .go"  # prompts, and what a command printed
 copybutton_selector = "div:not(.highlight-mermaid) > div.highlight > pre"
 
 _CONTENTS: Final = {
@@ -92,6 +91,7 @@ CONTRIBUTING
 
 ```{toctree}
 :glob:
+:maxdepth: 1
 
 0*
 ```

@@ -50,6 +50,7 @@ _CONTENTS: Final = {
 :caption: To use it
 
 docs/install
+docs/containers
 docs/configuration
 docs/clients
 docs/recipes

@@ -340,9 +340,7 @@ class Keeper:
             raise
         with CancelScope(shield=True):
             if isinstance(event, Failed) and isinstance(request, Login):
-                await (
-                    self._tools.accounts.write()
-                )  # a caller that is told of a rejection may rely on it
+                await self._tools.accounts.write()  # who is told of a rejection may rely on it
             if not self._is_void(number):
                 self.answered = True
                 if isinstance(event, Granted):

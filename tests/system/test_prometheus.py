@@ -87,3 +87,15 @@ def test_no_alert_is_raised_by_a_daemon_that_is_well_and_one_is_by_a_logout(
     daemon.call("logout")
 
     await_that(lambda: states()["OpenFitLocked"] == "ok pending", lambda: str(states()))
+
+
+def test_a_daemon_that_is_gone_raises_an_alert_that_names_it(
+    daemon: RunningDaemon, nginx: Proxy, prometheus: Prometheus
+) -> None:
+    daemon.kill()
+
+    def named() -> set[str]:
+        alerts = prometheus.rules()["OpenFitSilent"]["alerts"]
+        return {alert["labels"].get("instance", "") for alert in alerts}
+
+    await_that(lambda: f"127.0.0.1:{nginx.port}" in named(), lambda: str(prometheus.rules()))

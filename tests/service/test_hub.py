@@ -26,6 +26,7 @@ UNIT = "openfit-token-hub"
 RELAY = "openfit-hub"
 SOCKET = "/run/openfit-tokend/socket"
 SHARED = f"{box_opt.VENV}/share/doc/openfit-tokend"
+SHIPPED = f"{box_opt.VENV}/lib/python3*/site-packages/openfit_tokend/systemd"
 CABLE = "hub0"
 ANSWERS = "/run/answers"
 ENOUGH = "/run/enough"
@@ -110,6 +111,29 @@ def test_it_is_started_once_the_socket_can_be_used(machine: Machine, other: Box)
         script = f"systemctl restart {UNIT} && openfit-token get"
 
         assert other.run("sh", "-c", script).stdout == f"{machine.token()}\n"
+
+
+def test_it_takes_the_place_of_a_daemon(machine: Machine, other: Box) -> None:
+    units = f"{SHIPPED}/system/openfit-tokend.*"
+    other.run("sh", "-ec", f"cp {units} /run/systemd/system; systemctl daemon-reload")
+    other.run("systemctl", "start", "openfit-tokend.socket")
+    assert other.property(UNIT, "ActiveState") == "inactive"
+
+    other.run("systemctl", "start", UNIT)
+
+    assert other.property("openfit-tokend.socket", "ActiveState") == "inactive"
+    assert get(other).stdout == f"{machine.token()}\n"
+
+
+def test_an_upgrade_of_a_package_there_leaves_the_socket_as_it_is(
+    machine: Machine, other: Box
+) -> None:
+    file = "tmpfiles.d/openfit-tokend.conf"
+    other.run("sh", "-ec", f"cp {SHIPPED}/{file} /usr/lib/{file}")
+    other.run("useradd", "--system", "openfit-tokend")
+    other.run("systemd-tmpfiles", "--create", "openfit-tokend.conf")
+
+    assert get(other).stdout == f"{machine.token()}\n"
 
 
 def test_the_lists_on_the_hub_are_about_the_relays_user(machine: Machine, other: Box) -> None:

@@ -9,10 +9,11 @@ import pytest
 
 from openfit_tokend.core.events import Kind
 from openfit_tokend.core.schedule import Policy
+from shrinking import Failure
 from simulation.faults import Fault
 from simulation.plan import DAY, Act, Deed, Plan, hard_plan, long_plan
 from simulation.promises.promise import Broken
-from simulation.shrink import Failure, failure_of, shrunk, told
+from simulation.shrink import failure_of, shrunk, told
 from simulation.story import Story
 from simulation.world import World
 

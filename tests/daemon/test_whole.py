@@ -1,50 +1,75 @@
-"""The real daemon in a simulated world: some of the seeds that `python -m whole` runs by thousands."""
+"""Real daemons in a simulated world: some of the seeds that `python -m whole` runs by thousands."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, Final
 
 import pytest
 
 import whole
-from whole.faults import FAULTS, seeds_to_find
-from whole.plan import hard_plan, long_plan
-from whole.shrink import failure_of, told
+from whole.fleet.plan import fair_plan
+from whole.fleet.simulation import FLEET
+from whole.fleet.world import World
+from whole.seeds import Simulation
+from whole.simulation import DAEMON
 
 pytestmark = pytest.mark.slow
 
-QUICKLY_FOUND = ("refresh_kept", "not_stored", "dead_token", "secret", "late_answer")
+SIMULATIONS: Final[dict[str, Simulation[Any, Any]]] = {"whole": DAEMON, "whole.fleet": FLEET}
+RUNS = (
+    *(("whole", "hard", seed) for seed in range(8)),
+    ("whole", "week", 0),
+    *(("whole.fleet", "hard", seed) for seed in (0, 1, 3)),
+    *(("whole.fleet", kind, 0) for kind in ("weather", "asleep", "before", "after", "brisk")),
+    *(("whole.fleet", kind, 0) for kind in ("stale", "crowd", "stepped", "set_back")),
+    *(("whole.fleet", kind, 1) for kind in ("lossy", "passwords")),
+)
+QUICKLY_FOUND = (
+    *(("whole", name) for name in ("refresh_kept", "not_stored", "dead_token", "secret")),
+    ("whole", "late_answer"),
+    *(("whole.fleet", name) for name in ("no_compare", "sent_late", "bar_for_all", "unbounded")),
+    *(("whole.fleet", name) for name in ("entries_by_clock", "notices_forgotten", "outcomes_lost")),
+)
+ALL_FAULTS = [(which, name) for which, each in SIMULATIONS.items() for name in each.faults]
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_all_promises_hold_whatever_happens(seed: int) -> None:
-    failure = failure_of(hard_plan(seed))
+@pytest.mark.parametrize(("which", "kind", "seed"), RUNS)
+def test_all_promises_hold_whatever_happens(which: str, kind: str, seed: int) -> None:
+    simulation = SIMULATIONS[which]
 
-    assert failure is None, told(failure)
+    failure = simulation.failure_of(simulation.plans[kind](seed))
 
-
-def test_all_promises_hold_in_a_week_of_tokens_that_live_an_hour() -> None:
-    failure = failure_of(long_plan(0))
-
-    assert failure is None, told(failure)
+    assert failure is None, simulation.told(failure)
 
 
-@pytest.mark.parametrize("name", QUICKLY_FOUND)
-def test_a_known_fault_is_found(name: str) -> None:
-    assert seeds_to_find(name, range(30)) is not None, FAULTS[name].words
+def test_twenty_daemons_cost_one_login_and_one_refresh_for_each_token() -> None:
+    world = World(fair_plan(0, hosts=20, periods=2))
+
+    world.run()
+
+    assert (world.witness.logins, world.witness.refreshes) == (1, 2)
 
 
-@pytest.mark.parametrize("name", FAULTS)
-def test_each_known_fault_can_be_put_in(name: str) -> None:
-    with FAULTS[name].patch():
+@pytest.mark.parametrize(("which", "name"), QUICKLY_FOUND)
+def test_a_known_fault_is_found(which: str, name: str) -> None:
+    simulation = SIMULATIONS[which]
+
+    assert simulation.seeds_to_find(name, range(30)) is not None, simulation.faults[name].words
+
+
+@pytest.mark.parametrize(("which", "name"), ALL_FAULTS)
+def test_each_known_fault_can_be_put_in(which: str, name: str) -> None:
+    with SIMULATIONS[which].faults[name].patch():
         pass
 
 
-def test_a_seed_tells_the_same_story_in_every_process() -> None:
+@pytest.mark.parametrize(("which", "seed"), [("whole", 8), ("whole.fleet", 3)])
+def test_a_seed_tells_the_same_story_in_every_process(which: str, seed: int) -> None:
     code = (
-        "from whole.world import World; from whole.plan import hard_plan\n"
-        "story = []; World(hard_plan(8), story).run(); print('\\n'.join(story))"
+        f"from {which}.world import World; from {which}.plan import hard_plan\n"
+        f"story = []; World(hard_plan({seed}), story).run(); print('\\n'.join(story))"
     )
     support = Path(whole.__path__[0]).parent
     stories = [

@@ -12,9 +12,10 @@ import argparse
 import sys
 from time import perf_counter
 
-from simulation.plan import hard_plan, long_plan
-from simulation.shrink import Failure, shrunk, told
+from shrinking import Failure
+from simulation.plan import Plan, hard_plan, long_plan
 from simulation.shrink import failure_of as run_one
+from simulation.shrink import shrunk, told
 
 
 def main() -> int:
@@ -42,7 +43,7 @@ def main() -> int:
     return 1 if failing else 0
 
 
-def _tell(failure: Failure, *, briefly: bool) -> None:
+def _tell(failure: Failure[Plan], *, briefly: bool) -> None:
     if briefly:
         _say(f"seed {failure.plan.seed}: {failure.broken}")
     else:

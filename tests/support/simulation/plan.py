@@ -6,6 +6,7 @@ from random import Random
 from typing import Final
 
 from openfit_tokend.core.schedule import Policy
+from shrinking import Course
 from simulation.faults import OUTAGES, Fault
 
 DAY: Final = 86400.0
@@ -93,12 +94,11 @@ class Traits:
     """Part of a second that its clock is off: it counts whole seconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan(Course):
     """All that decides a run."""
 
-    seed: int
-    duration: float
+    acts: tuple[Act, ...]
     traits: Traits
     policy: Policy
     accounts: tuple[int, ...]
@@ -113,7 +113,6 @@ class Plan:
     slots: int
     collisions: bool
     """Fingerprints of passwords have two bits instead of sixteen."""
-    acts: tuple[Act, ...]
     absent: frozenset[int] = frozenset()
     """Profiles that are logged out from the beginning, and make no calls."""
     calm: bool = True

@@ -1,10 +1,10 @@
 """Makes a failing plan smaller, as long as the same rule stays broken."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
-from shrinking import smallest
+from shrinking import Failure, smallest
 from simulation.plan import Plan
 from simulation.promises.promise import Broken
 from simulation.story import Story
@@ -14,16 +14,7 @@ MAX_TRIES: Final = 400
 """Runs at most: a smaller plan is a kindness, not a duty."""
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A plan, and what it breaks."""
-
-    plan: Plan
-    broken: Broken
-    at: float
-
-
-def failure_of(plan: Plan, story: Story | None = None) -> Failure | None:
+def failure_of(plan: Plan, story: Story | None = None) -> Failure[Plan] | None:
     """Run a plan; give what it breaks, if anything."""
     world = World(plan, story)
     try:
@@ -35,12 +26,12 @@ def failure_of(plan: Plan, story: Story | None = None) -> Failure | None:
     return None
 
 
-def shrunk(failure: Failure) -> Failure:
+def shrunk(failure: Failure[Plan]) -> Failure[Plan]:
     """Return the smallest failure found that breaks the same rule."""
     return smallest(failure, _smaller, failure_of, MAX_TRIES)
 
 
-def told(failure: Failure) -> str:
+def told(failure: Failure[Plan]) -> str:
     """Return a failure as people read it: its plan, its story, and what is broken."""
     story = Story()
     again = failure_of(failure.plan, story)
@@ -55,17 +46,7 @@ def told(failure: Failure) -> str:
     )
 
 
-def _smaller(failure: Failure) -> Iterator[Plan]:
-    """Return plans that are a little smaller, the boldest first."""
-    plan = failure.plan
-    if failure.at < plan.duration:
-        yield replace(plan, duration=failure.at)
-    acts = plan.acts
-    size = len(acts)
-    while size >= 1:
-        for start in range(0, len(acts), size):
-            yield replace(plan, acts=acts[:start] + acts[start + size :])
-        size //= 2
+def _smaller(plan: Plan) -> Iterator[Plan]:
     if plan.pause:
         yield replace(plan, pause=0.0)
     if plan.fault_rate:
@@ -74,7 +55,3 @@ def _smaller(failure: Failure) -> Iterator[Plan]:
             yield replace(plan, faults=plan.faults - {fault})
     for name in set(range(len(plan.accounts))) - plan.absent:
         yield replace(plan, absent=plan.absent | {name})
-    for number, act in enumerate(acts):
-        if act.value > 1:
-            less = replace(act, value=float(act.value // 2))
-            yield replace(plan, acts=(*acts[:number], less, *acts[number + 1 :]))

@@ -1,8 +1,8 @@
 """Faults that are known, put into the daemon on purpose: each must be found."""
 
-from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Final
 from unittest.mock import patch
 
@@ -18,24 +18,7 @@ from openfit_tokend.keeping.keeper import Keeper
 from openfit_tokend.serving.profiles import Profiles
 from openfit_tokend.serving.waiting import Waiting
 from openfit_tokend.storage.accounts import Accounts
-from whole.plan import hard_plan
-from whole.shrink import failure_of
-
-Patch = AbstractContextManager[object]
-Method = Callable[..., Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """What is wrong, in words, and how it is done."""
-
-    words: str
-    patch: Callable[[], Patch]
-
-
-def _instead(owner: object, name: str, make: Callable[[Method], Method]) -> Patch:
-    """Put another function in the place of one, made of the one that is there."""
-    return patch.object(owner, name, make(getattr(owner, name)))
+from whole.seeds import Fault, Method, Patch, instead
 
 
 def _only_the_new_rights() -> Patch:
@@ -52,7 +35,7 @@ def _ledger_after_request() -> Patch:
     async def at_once(*given: object, **_more: object) -> object:
         return given[2]
 
-    return _instead(Accounts, "_written_down", lambda _: at_once)
+    return instead(Accounts, "_written_down", lambda _: at_once)
 
 
 def _refresh_token_kept() -> Patch:
@@ -64,7 +47,7 @@ def _refresh_token_kept() -> Patch:
 
         return keep
 
-    return _instead(step, "_refresh_failed", make)
+    return instead(step, "_refresh_failed", make)
 
 
 def _new_session_not_stored() -> Patch:
@@ -75,7 +58,7 @@ def _new_session_not_stored() -> Patch:
 
         return keep
 
-    return _instead(Keeper, "_keep", make)
+    return instead(Keeper, "_keep", make)
 
 
 def _sent_requests_cancelled() -> Patch:
@@ -83,14 +66,14 @@ def _sent_requests_cancelled() -> Patch:
     def shielded(_endpoint: object, _limit: float) -> Generator[None]:
         yield
 
-    return _instead(Endpoint, "_shielded", lambda _: shielded)
+    return instead(Endpoint, "_shielded", lambda _: shielded)
 
 
 def _served_beyond_the_end() -> Patch:
     def expires(sent: float, lifetime: float) -> float:
         return sent + lifetime + 3.0
 
-    return _instead(schedule, "expires", lambda _: expires)
+    return instead(schedule, "expires", lambda _: expires)
 
 
 def _rejection_not_counted() -> Patch:
@@ -101,7 +84,7 @@ def _rejection_not_counted() -> Patch:
 
         return settle
 
-    return _instead(Accounts, "settle", make)
+    return instead(Accounts, "settle", make)
 
 
 def _waits_too_long() -> Patch:
@@ -111,7 +94,7 @@ def _waits_too_long() -> Patch:
 
         return park
 
-    return _instead(Waiting, "park", make)
+    return instead(Waiting, "park", make)
 
 
 def _password_kept() -> Patch:
@@ -123,7 +106,7 @@ def _password_kept() -> Patch:
 
         return reconfigure
 
-    return _instead(Keeper, "reconfigure", make)
+    return instead(Keeper, "reconfigure", make)
 
 
 def _logout_forgotten() -> Patch:
@@ -134,14 +117,14 @@ def _logout_forgotten() -> Patch:
 
         return begin
 
-    return _instead(keeper, "begun", make)
+    return instead(keeper, "begun", make)
 
 
 def _late_answers_count() -> Patch:
     def awaited(session: Any, _number: int) -> bool:  # noqa: ANN401 -- the same
         return isinstance(session.doing, Requesting)
 
-    return _instead(step, "_awaited", lambda _: awaited)
+    return instead(step, "_awaited", lambda _: awaited)
 
 
 def _many_rejections_allowed() -> Patch:
@@ -156,7 +139,7 @@ def _sent_twice() -> Patch:
 
         return begin
 
-    return _instead(Keeper, "_begin", make)
+    return instead(Keeper, "_begin", make)
 
 
 def _secret_in_log() -> Patch:
@@ -168,7 +151,7 @@ def _secret_in_log() -> Patch:
 
         return take
 
-    return _instead(Keeper, "_take", make)
+    return instead(Keeper, "_take", make)
 
 
 def _hung_key_for_ever() -> Patch:
@@ -179,7 +162,7 @@ def _hung_key_for_ever() -> Patch:
 
         return end
 
-    return _instead(BlockingCalls, "_end", make)
+    return instead(BlockingCalls, "_end", make)
 
 
 FAULTS: Final[Mapping[str, Fault]] = {
@@ -199,13 +182,3 @@ FAULTS: Final[Mapping[str, Fault]] = {
     "secret": Fault("a token is logged", _secret_in_log),
     "hung_key": Fault("a file that hung once is never read again", _hung_key_for_ever),
 }
-
-
-def seeds_to_find(name: str, seeds: Iterable[int]) -> tuple[int, str] | None:
-    """Return after how many seeds a fault is found, and the rule that it breaks; None: it isn't."""
-    with FAULTS[name].patch():
-        for count, seed in enumerate(seeds, 1):
-            failure = failure_of(hard_plan(seed))
-            if failure is not None:
-                return count, failure.broken.rule
-    return None

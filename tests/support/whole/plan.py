@@ -5,6 +5,7 @@ from enum import Enum, auto, unique
 from random import Random
 from typing import Final
 
+from shrinking import Course
 from simulation.faults import OUTAGES, Fault
 from simulation.plan import DAY, Traits
 
@@ -75,12 +76,11 @@ class Act:
     fault: Fault = Fault.REFUSED
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan(Course):
     """All that decides a run."""
 
-    seed: int
-    duration: float
+    acts: tuple[Act, ...]
     traits: Traits
     profiles: int
     accounts: int
@@ -91,7 +91,6 @@ class Plan:
     latency: tuple[float, float]
     """Seconds that a good answer takes, least and most."""
     fault_rate: float
-    acts: tuple[Act, ...]
 
 
 def hard_plan(seed: int) -> Plan:
@@ -127,7 +126,7 @@ def hard_plan(seed: int) -> Plan:
     )
 
 
-def long_plan(seed: int) -> Plan:
+def week_plan(seed: int) -> Plan:
     """Return a week of tokens that live an hour, with what happens in a bad one."""
     rng = Random(seed)  # noqa: S311 -- a seed is to decide it
     duration = 7 * DAY
@@ -144,6 +143,9 @@ def long_plan(seed: int) -> Plan:
         fault_rate=0.02,
         acts=tuple(sorted(acts, key=lambda act: act.at)),
     )
+
+
+PLANS: Final = {"hard": hard_plan, "week": week_plan}
 
 
 def _act(rng: Random, deed: Deed, duration: float, profiles: int, lifetime: int) -> Act:

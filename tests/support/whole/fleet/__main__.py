@@ -20,74 +20,49 @@ In tests/support, or with that directory in PYTHONPATH:
 Exit status: 0 all promises held, or all faults were found; 1 otherwise.
 """
 
-import argparse
 import sys
-from dataclasses import fields
-from time import perf_counter, process_time
+from dataclasses import dataclass, field, fields
 
-from whole.fleet.faults import FAULTS, seeds_to_find
-from whole.fleet.plan import PLANS
-from whole.fleet.shrink import Seen, failure_of, shrunk, told
-
-
-def main() -> int:
-    """Run what the command line asks for."""
-    parser = argparse.ArgumentParser(prog="python -m whole.fleet", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("kind", nargs="?", choices=PLANS, default="hard")
-    parser.add_argument("--seeds", type=int, default=100, help="how many (default: 100)")
-    parser.add_argument("--from", type=int, default=0, dest="first", help="the first seed")
-    parser.add_argument("--go-on", action="store_true", help="name all failing seeds, no story")
-    parser.add_argument("--story", action="store_true", help="tell the story as it is, unshrunk")
-    parser.add_argument("--faults", nargs="*", metavar="NAME", help="all, or these")
-    asked = parser.parse_args()
-    if asked.faults is not None:
-        return _find(asked.faults or list(FAULTS), asked.first, asked.seeds)
-    return _run(asked)
+from whole.command import run
+from whole.fleet.simulation import FLEET
+from whole.fleet.world import World
 
 
-def _run(asked: argparse.Namespace) -> int:
-    seeds = range(asked.first, asked.first + asked.seeds)
-    began, worked, failing, lived, total = perf_counter(), process_time(), 0, 0.0, Seen()
-    for count, seed in enumerate(seeds, 1):
-        plan = PLANS[asked.kind](seed)
-        failure = failure_of(plan, seen=total)
-        lived += plan.duration * plan.hosts
-        if failure is not None:
-            failing += 1
-            _say(f"seed {seed}: {failure.broken}")
-            if not asked.go_on:
-                _say(told(failure if asked.story else shrunk(failure)))
-                break
-        if count % 20 == 0 or count == len(seeds):
-            took, cpu = perf_counter() - began, process_time() - worked
-            speed = f"{lived / cpu:.0f} virtual seconds of a daemon a second of CPU"
-            _say(f"{count} seeds in {took:.0f} s, {speed}, {failing} failed; {_counted(total)}")
-    return 1 if failing else 0
+@dataclass(slots=True)
+class Seen:
+    """What was counted in all runs."""
 
+    logins: int = 0
+    refreshes: int = 0
+    rows: int = 0
+    calls: int = 0
+    tokens: int = 0
+    leaks: int = 0
+    worst: int = 0
+    failovers: list[float] = field(default_factory=list[float])
 
-def _counted(seen: Seen) -> str:
-    counted = [f"{each.name} {getattr(seen, each.name)}" for each in fields(seen)[:-1]]
-    after = sorted(seen.failovers)
-    if after:
-        middle = after[len(after) // 2]
-        counted.append(f"after a crash {middle:.1f} s (median), at most {after[-1]:.1f} s")
-    return ", ".join(counted)
+    def add(self, world: World) -> str:
+        """Count a run, and return what was counted so far."""
+        witness = world.witness
+        self.logins += witness.logins
+        self.refreshes += witness.refreshes
+        self.rows += witness.rows
+        self.calls += witness.calls
+        self.tokens += witness.tokens
+        self.leaks += witness.leaks
+        self.worst = max(self.worst, witness.worst)
+        self.failovers += witness.failovers
+        return f"; {self}"
 
-
-def _find(names: list[str], first: int, seeds: int) -> int:
-    missed = 0
-    for name in names:
-        found = seeds_to_find(name, range(first, first + seeds))
-        missed += found is None
-        after, rule = found or (seeds, "not found")
-        _say(f"| {FAULTS[name].words} | {FAULTS[name].kind} | {after} | {rule} |")
-    return 1 if missed else 0
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)  # noqa: T201 -- a command prints
+    def __str__(self) -> str:
+        """Return it in a line."""
+        counted = [f"{each.name} {getattr(self, each.name)}" for each in fields(self)[:-1]]
+        after = sorted(self.failovers)
+        if after:
+            middle = after[len(after) // 2]
+            counted.append(f"after a crash {middle:.1f} s (median), at most {after[-1]:.1f} s")
+        return ", ".join(counted)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run("whole.fleet", __doc__, FLEET, Seen().add))

@@ -1,8 +1,8 @@
 """Rules of the fleet, left out on purpose: each must be noticed."""
 
-from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from math import inf
 from typing import Any, Final
@@ -18,27 +18,9 @@ from openfit_tokend.fleet.fleet import Fleet
 from openfit_tokend.fleet.part import Part
 from openfit_tokend.fleet.store import TAG_SIZE
 from openfit_tokend.keeping import endpoint
-from whole.fleet.plan import PLANS
 from whole.fleet.rows import row_of
-from whole.fleet.shrink import failure_of
 from whole.fleet.store import Link, Store
-
-Patch = AbstractContextManager[object]
-Method = Callable[..., Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """What is left out, in words, in which kind of run it shows, and how it is done."""
-
-    words: str
-    kind: str
-    patch: Callable[[], Patch]
-
-
-def _instead(owner: object, name: str, make: Callable[[Method], Method]) -> Patch:
-    """Put another function in the place of one, made of the one that is there."""
-    return patch.object(owner, name, make(getattr(owner, name)))
+from whole.seeds import Fault, Method, Patch, instead
 
 
 def _nothing(*_args: object) -> None:
@@ -57,7 +39,7 @@ def _redrawn(change: Callable[[Any, Any], None]) -> Patch:
 
         return draw
 
-    return _instead(draft, "draft", make)
+    return instead(draft, "draft", make)
 
 
 def _tags_count() -> Patch:
@@ -81,7 +63,7 @@ def _written_over() -> Patch:
 
         return write
 
-    return _instead(Store, "write", make)
+    return instead(Store, "write", make)
 
 
 def _unclaimed() -> Patch:
@@ -99,7 +81,7 @@ def _entries_by_the_clock() -> Patch:
 
         return to_host
 
-    return _instead(Stamps, "to_host", make)
+    return instead(Stamps, "to_host", make)
 
 
 @contextmanager
@@ -121,7 +103,7 @@ def _ends_by_the_stores_clock() -> Generator[None]:
         return claim.id not in self._mine and shown >= written.get(claim.id, inf) + claim.term
 
     with (
-        _instead(Store, "write", make_write),
+        instead(Store, "write", make_write),
         patch.object(Copy, "_has_ended", has_ended),
     ):
         yield
@@ -146,7 +128,7 @@ def _notices_forgotten() -> Patch:
 
         return news
 
-    return _instead(Link, "news", make)
+    return instead(Link, "news", make)
 
 
 def _waits_for_ended_claim() -> Patch:
@@ -157,7 +139,7 @@ def _waits_for_ended_claim() -> Patch:
 
         return go_on
 
-    return _instead(Copy, "_go_on", make)
+    return instead(Copy, "_go_on", make)
 
 
 def _sent_late() -> Patch:
@@ -167,7 +149,7 @@ def _sent_late() -> Patch:
 
         return exchange
 
-    return _instead(endpoint, "_exchange", make)
+    return instead(endpoint, "_exchange", make)
 
 
 @contextmanager
@@ -189,7 +171,7 @@ def _own_ledgers() -> Generator[None]:
 
         return go_on
 
-    with _instead(Copy, "_known", make_known), _instead(Copy, "_go_on", make_go_on):
+    with instead(Copy, "_known", make_known), instead(Copy, "_go_on", make_go_on):
         yield
 
 
@@ -201,7 +183,7 @@ def _outcomes_lost() -> Patch:
 
         return write
 
-    return _instead(Copy, "_write", make)
+    return instead(Copy, "_write", make)
 
 
 def _bar_for_all() -> Patch:
@@ -230,7 +212,7 @@ def _void_refreshes_revoked() -> Patch:
 
         return end
 
-    return _instead(Part, "ended", make)
+    return instead(Part, "ended", make)
 
 
 def _unsent_written() -> Patch:
@@ -243,7 +225,7 @@ def _unsent_written() -> Patch:
 
         return end
 
-    return _instead(Part, "ended", make)
+    return instead(Part, "ended", make)
 
 
 def _claims_never_end() -> Patch:
@@ -254,51 +236,40 @@ def _claims_never_end() -> Patch:
 
 
 FAULTS: Final[Mapping[str, Fault]] = {
-    "tags_count": Fault("tags count, rather than being random", "lossy", _tags_count),
-    "no_compare": Fault("rows are written over whatever is there", "hard", _written_over),
-    "unclaimed": Fault("a request that has no claim is written", "hard", _unclaimed),
+    "tags_count": Fault("tags count, rather than being random", _tags_count, "lossy"),
+    "no_compare": Fault("rows are written over whatever is there", _written_over),
+    "unclaimed": Fault("a request that has no claim is written", _unclaimed),
     "entries_by_clock": Fault(
         "the ledger's moments are read by the store's clock each time",
-        "stepped",
         _entries_by_the_clock,
+        "stepped",
     ),
-    "store_clock": Fault("claims end by the store's clock", "passwords", _ends_by_the_stores_clock),
-    "short_lease": Fault("a claim stands for 15 s", "hard", _short_lease),
-    "claims_for_ever": Fault("a claim never ends by itself", "hard", _claims_never_end),
+    "store_clock": Fault("claims end by the store's clock", _ends_by_the_stores_clock, "passwords"),
+    "short_lease": Fault("a claim stands for 15 s", _short_lease),
+    "claims_for_ever": Fault("a claim never ends by itself", _claims_never_end),
     "lost_uncounted": Fault(
-        "a login whose claim ended isn't counted", "passwords", _lost_uncounted
+        "a login whose claim ended isn't counted", _lost_uncounted, "passwords"
     ),
     "notices_forgotten": Fault(
-        "notices are forgotten that come while nobody waits for them", "brisk", _notices_forgotten
+        "notices are forgotten that come while nobody waits for them", _notices_forgotten, "brisk"
     ),
     "ended_claim_awaited": Fault(
         "who writes over an ended claim doesn't tell its own keeper",
-        "asleep",
         _waits_for_ended_claim,
+        "asleep",
     ),
-    "sent_late": Fault("nothing is looked at right before sending", "before", _sent_late),
-    "own_ledgers": Fault("each daemon counts rejections for itself", "passwords", _own_ledgers),
+    "sent_late": Fault("nothing is looked at right before sending", _sent_late, "before"),
+    "own_ledgers": Fault("each daemon counts rejections for itself", _own_ledgers, "passwords"),
     "outcomes_lost": Fault(
-        "how a login ended is forgotten if its write isn't taken", "crowd", _outcomes_lost
+        "how a login ended is forgotten if its write isn't taken", _outcomes_lost, "crowd"
     ),
-    "bar_for_all": Fault("one host's rejected password bars all", "stale", _bar_for_all),
-    "unsent_written": Fault("what wasn't sent is written", "hard", _unsent_written),
+    "bar_for_all": Fault("one host's rejected password bars all", _bar_for_all, "stale"),
+    "unsent_written": Fault("what wasn't sent is written", _unsent_written),
     "settled_twice": Fault(
-        "the row doesn't say which logins were settled", "passwords", _settled_twice
+        "the row doesn't say which logins were settled", _settled_twice, "passwords"
     ),
-    "unbounded": Fault("foreign moments aren't brought into bounds", "set_back", _unbounded),
+    "unbounded": Fault("foreign moments aren't brought into bounds", _unbounded, "set_back"),
     "void_revoked": Fault(
-        "refreshes that others gave up are revoked", "before", _void_refreshes_revoked
+        "refreshes that others gave up are revoked", _void_refreshes_revoked, "before"
     ),
 }
-
-
-def seeds_to_find(name: str, seeds: Iterable[int]) -> tuple[int, str] | None:
-    """Return after how many seeds a fault is found, and the rule that it breaks; None: it isn't."""
-    fault = FAULTS[name]
-    with fault.patch():
-        for count, seed in enumerate(seeds, 1):
-            failure = failure_of(PLANS[fault.kind](seed))
-            if failure is not None:
-                return count, failure.broken.rule
-    return None

@@ -6,6 +6,7 @@ from enum import Enum, auto, unique
 from random import Random
 from typing import Final
 
+from shrinking import Course
 from simulation.faults import OUTAGES, Fault
 from simulation.plan import DAY, Traits
 from whole.fleet.clocks import Pause
@@ -83,15 +84,14 @@ class Act:
     pause: Pause = Pause.STOPPED
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan(Course):
     """All that decides a run."""
 
-    seed: int
+    acts: tuple[Act, ...] = ()
     hosts: int
     profiles: int
     """Profiles of the account at each host: they differ in their client_id."""
-    duration: float
     traits: Traits
     margins: tuple[int, ...] = (300,)
     """`refresh_before` of the hosts in turn, in seconds."""
@@ -116,7 +116,6 @@ class Plan:
     """Clients only ask for tokens: none is refused, none is to be newer."""
     needle: str = ""
     """A daemon may stand still right `before` or `after` the last look before it sends."""
-    acts: tuple[Act, ...] = ()
 
 
 def hard_plan(seed: int) -> Plan:

@@ -1,4 +1,4 @@
-"""A real systemd, booted as PID 1 in namespaces, on a throw-away copy of this machine's view.
+"""A real systemd, booted as PID 1 in namespaces, on a throw-away view of this machine or of a root.
 
 with Box(files, opt) as box:
     box.run("systemctl", "start", "openfit-tokend")
@@ -106,8 +106,11 @@ def _sweep() -> None:
 class Box:
     """A booted machine."""
 
-    def __init__(self, files: Path, opt: Path) -> None:
-        """Boot it. `files` is copied over its root; `opt` is its /opt, which is read-only."""
+    def __init__(self, files: Path, opt: Path, lower: Path = Path("/")) -> None:
+        """Boot it. `files` is copied over its root, which shows that of `lower`, a whole system's.
+
+        `opt` is its /opt, which is read-only.
+        """
         _sweep()
         self.opt = opt
         target = files / "etc/systemd/system/box.target"
@@ -121,7 +124,7 @@ class Box:
         root.mkdir()
         with self._console.open("wb") as console:
             self._process = subprocess.Popen(
-                [*_IN_CGROUP, self._cgroup, *_UNSHARE, INSIDE, root, files, opt],
+                [*_IN_CGROUP, self._cgroup, *_UNSHARE, INSIDE, root, files, opt, lower],
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=console,

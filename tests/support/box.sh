@@ -1,14 +1,15 @@
 #!/bin/sh
-# The inside of a box (box.py), as PID 1 of its namespaces: makes a throw-away view of this machine's
-# file system and becomes its systemd.
-#   box.sh DIRECTORY FILES OPT      DIRECTORY is empty; FILES is copied over the view; OPT is its /opt
+# The inside of a box (box.py), as PID 1 of its namespaces: makes a throw-away view of a file system and
+# becomes its systemd.
+#   box.sh DIRECTORY FILES OPT LOWER
+# DIRECTORY is empty; LOWER is viewed; FILES is copied over the view; OPT is its /opt.
 set -eu
 umask 022
-directory=$1 files=$2 opt=$3
+directory=$1 files=$2 opt=$3 lower=$4
 
 mount -t tmpfs -o mode=755,size=1g tmpfs "$directory"
 mkdir "$directory/upper" "$directory/work" "$directory/root"
-mount -t overlay overlay -o "lowerdir=/,upperdir=$directory/upper,workdir=$directory/work" "$directory/root"
+mount -t overlay overlay -o "lowerdir=$lower,upperdir=$directory/upper,workdir=$directory/work" "$directory/root"
 cd "$directory/root"
 
 mount -t proc proc proc

@@ -11,6 +11,7 @@ import platformdirs
 
 from openfit_token.errors import TokenError
 from openfit_tokend.cli.complaints import complain
+from openfit_tokend.host import package
 from openfit_tokend.setup import program, service, units
 from openfit_tokend.setup.failure import SetupFailed
 from openfit_tokend.setup.tree import Done, Tree
@@ -59,6 +60,8 @@ def install(*, user: bool, root: str | None) -> int:
     """Install everything; return the exit status. Run again, it changes nothing."""
     os.umask(UMASK)
     try:
+        systemctl = "systemctl --user" if user else "systemctl"
+        _refuse_systems_package(f"{systemctl} enable --now openfit-tokend.socket openfit-tokend")
         destination = _destination(user=user, root=root)
         found = program.find(destination.tree)
         if not user:
@@ -86,6 +89,7 @@ def uninstall(*, user: bool, root: str | None) -> int:
     """Remove what `install` added, but no configuration and no secret; return the exit status."""
     os.umask(UMASK)
     try:
+        _refuse_systems_package(f"apt remove {package.NAME}")
         destination = _destination(user=user, root=root)
         names = units.USER_UNITS if user else units.SYSTEM_UNITS
         there = [name for name in names if _unit_path(destination, name).exists()]
@@ -105,6 +109,14 @@ def uninstall(*, user: bool, root: str | None) -> int:
         return complain(error)
     _say_left(destination)
     return 0
+
+
+def _refuse_systems_package(instead: str) -> None:
+    """Refuse to interfere with the system's package manager."""
+    if package.is_systems():
+        raise SetupFailed(
+            "this program is a Debian package, which brings the units itself", instead
+        )
 
 
 def _destination(*, user: bool, root: str | None) -> _Destination:

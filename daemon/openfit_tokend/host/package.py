@@ -1,4 +1,4 @@
-"""Where this program was installed from, and the pip commands to install it again."""
+"""Where this program was installed from, by what, and the pip commands to install it again."""
 
 import json
 import shlex
@@ -8,6 +8,8 @@ from typing import Final, cast
 from urllib.parse import unquote, urlsplit
 
 NAME: Final = "openfit-tokend"
+_SYSTEM_INSTALLER: Final = "dpkg"
+"""What the Debian package names as its installer (the file INSTALLER beside pip's metadata)."""
 
 
 def again(extra: str) -> str:
@@ -25,6 +27,11 @@ def again(extra: str) -> str:
 def elsewhere(environment: str) -> str:
     """Return the command that installs this program, from the same source, in another environment."""
     return shlex.join([f"{environment}/bin/pip", "install", _requirement("")])
+
+
+def is_systems() -> bool:
+    """Return whether the system's package manager installed this program, with its units."""
+    return _recorded("INSTALLER").strip() == _SYSTEM_INSTALLER
 
 
 def _requirement(extras: str) -> str:
@@ -45,13 +52,20 @@ def _editable() -> list[str]:
 
 def _origin() -> dict[str, object]:
     """Return what pip recorded of a package that came from no index (PEP 610)."""
+    try:
+        return cast("dict[str, object]", json.loads(_recorded("direct_url.json") or "{}"))
+    except ValueError:
+        return {}
+
+
+def _recorded(name: str) -> str:
+    """Return a file of this program's metadata; "" if there is none."""
     from importlib.metadata import (  # noqa: PLC0415 -- half a megabyte, for an error's hint alone
         PackageNotFoundError,
         distribution,
     )
 
     try:
-        text = distribution(NAME).read_text("direct_url.json")
-        return cast("dict[str, object]", json.loads(text)) if text else {}
-    except (PackageNotFoundError, ValueError):
-        return {}
+        return distribution(NAME).read_text(name) or ""
+    except PackageNotFoundError:
+        return ""

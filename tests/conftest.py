@@ -21,7 +21,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 MAY_BE_SKIPPED = ("root may read everything", "needs root", "needs Python 3.")
 """Reasons that no installed package can mend."""
 TOGETHER = re.compile(
-    r"tests/service/|tests/system/test_container\.py|tests/packaging/test_installed\.py.*\[\d+\.\d+"
+    r"tests/service/|tests/system/test_container\.py|tests/packaging/test_deb\.py"
+    r"|tests/packaging/test_installed\.py.*\[\d+\.\d+"
 )
 """What tests of one worker have in common, since it takes long to make: a machine, an environment, an image."""
 

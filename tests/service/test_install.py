@@ -1,14 +1,10 @@
 """`install` and `uninstall`: what they put, what they never touch, what they refuse."""
 
-from collections.abc import Generator
-from contextlib import contextmanager
-from threading import Event, Thread
-
 import pytest
 
 from box import Box, Completed
 from box_opt import VENV
-from machine import UNIT, Machine
+from machine import UNIT, Machine, getting
 
 pytestmark = [pytest.mark.service, pytest.mark.slow]
 
@@ -102,27 +98,6 @@ def test_an_upgrade_beside_the_old_version_fails_no_call(machine: Machine) -> No
     finally:
         box.run("openfit-tokend", "install")
         machine.systemctl("restart")
-
-
-@contextmanager
-def getting(box: Box, command: str) -> Generator[list[str]]:
-    """Have the client's command run again and again; what it says when it fails is given."""
-    failures: list[str] = []
-    stop = Event()
-
-    def get() -> None:
-        while not stop.is_set():
-            done = box.run(command, "get", check=False)
-            if done.returncode:
-                failures.append(done.stderr)
-
-    thread = Thread(target=get)
-    thread.start()
-    try:
-        yield failures
-    finally:
-        stop.set()
-        thread.join()
 
 
 def test_a_unit_that_was_changed_is_as_shipped_again_and_drop_ins_stay(machine: Machine) -> None:

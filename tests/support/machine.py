@@ -150,6 +150,27 @@ class Machine:
                 thread.join()
 
 
+@contextmanager
+def getting(box: Box, command: str) -> Generator[list[str]]:
+    """Have the client's command run again and again; yield what it says when it fails."""
+    failures: list[str] = []
+    stop = Event()
+
+    def get() -> None:
+        while not stop.is_set():
+            done = box.run(command, "get", check=False)
+            if done.returncode:
+                failures.append(done.stderr)
+
+    thread = Thread(target=get)
+    thread.start()
+    try:
+        yield failures
+    finally:
+        stop.set()
+        thread.join()
+
+
 def _ask(number: int, socket: Path, asked: Asked, stop: Event) -> None:
     if number < LIBRARY_CLIENTS:
         with TokenClient(socket=str(socket)) as client:

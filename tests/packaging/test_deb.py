@@ -1,0 +1,268 @@
+"""The Debian package, on a booted Debian 12 and 13: what it puts, starts, keeps and removes."""
+
+import os
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+import box as boxes
+import debian
+from box import Box
+from emulators import CLIENT_ID, PASSWORD, USERNAME, RunningEmulator, running_emulator
+from fenced import INSTALL, ROOT, in_section
+from machine import UNIT, Machine, getting
+from openfit_token import __version__
+from openfit_tokend.host import clock
+from packages import run
+
+pytestmark = [pytest.mark.service, pytest.mark.slow]
+
+CALLS = 100
+"""A second, at least, while it is upgraded."""
+NO_DAEMON = 69
+SYSTEM = 71
+PROGRAM = "/usr/lib/openfit-tokend"
+PYTHON = f"{PROGRAM}/current/bin/python3"
+OURS = "find / /run -xdev -path '*openfit*' ! -path '/srv/*.deb'"
+"""Prints each path in which it is named."""
+INSTALLED = "dpkg-query --show --showformat='${Version}' openfit-tokend"
+UPGRADE = f"dpkg --install /srv/*_{debian.NEWER}.deb"
+IMPORT_ALL = """\
+import importlib, pkgutil
+import msgpack, psycopg.pq
+missing = set()
+for package in ("openfit_token", "openfit_tokend"):
+    for module in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
+        if not module.name.endswith((".__main__", ".demo.script")):  # they are run
+            try:
+                importlib.import_module(module.name)
+            except ModuleNotFoundError as error:
+                missing.add(error.name.partition(".")[0])
+print(msgpack.Packer.__module__, psycopg.pq.__impl__, *sorted(missing))
+"""
+(BUILD, ADD, _INIT, ENABLE, LET_IN) = in_section(INSTALL, "Debian package", "console")[0].typed("#")
+REMOVE, PURGE = in_section(INSTALL, "Debian package", "console")[1].typed("#")
+
+
+@pytest.fixture(scope="session")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build it."""
+    reason = boxes.hindrance() or debian.hindrance()
+    if reason and os.environ.get("OPENFIT_REQUIRE_SYSTEMD"):
+        pytest.fail(reason)
+    if reason:
+        pytest.skip(reason)
+    return debian.build(tmp_path_factory.mktemp("deb"))
+
+
+@pytest.fixture(scope="session")
+def newer(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make one of a newer version."""
+    return debian.newer(package, tmp_path_factory.mktemp("newer"))
+
+
+@pytest.fixture(scope="module", params=debian.SUITES)
+def box(
+    request: pytest.FixtureRequest,
+    package: Path,
+    newer: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Generator[Box]:
+    """Boot a machine that has both packages, neither of them installed."""
+    directory = tmp_path_factory.mktemp(request.param)
+    with debian.booted(request.param, directory, package, newer) as booted:
+        booted.run("useradd", "--create-home", "alice")
+        yield booted
+
+
+@pytest.fixture(scope="module")
+def emulator(box: Box) -> Generator[RunningEmulator]:
+    with running_emulator(enter=box.enter_network) as running:
+        yield running
+
+
+@pytest.fixture
+def installed(box: Box, package: Path) -> Box:
+    """Install the package, which isn't configured."""
+    if box.outside("/etc/openfit-tokend").exists():
+        apt(box, PURGE)
+    if box.run("sh", "-c", INSTALLED, check=False).stdout.strip() != package.name.split("_")[1]:
+        apt(box, ADD.replace("./dist/openfit-tokend_*.deb", f"/srv/{package.name}"))
+    return box
+
+
+@pytest.fixture
+def machine(installed: Box, emulator: RunningEmulator) -> Machine:
+    """Configure it, as docs/install.md says."""
+    installed.run(
+        "openfit-tokend", "init", "--yes", "--environment", "custom",
+        "--id-server", emulator.url, "--api-url", f"{emulator.url}/api", "--client-id", CLIENT_ID,
+        "--username", USERNAME, "--password-file", "-", stdin=PASSWORD,
+    )  # fmt: skip
+    for command in (ENABLE, LET_IN):
+        installed.run("sh", "-c", command)
+    return Machine(installed, emulator)
+
+
+def apt(box: Box, command: str) -> None:
+    """Have apt do something, and not ask."""
+    box.run("sh", "-c", f"DEBIAN_FRONTEND=noninteractive {command} --yes")
+
+
+def ours(box: Box) -> set[str]:
+    """Return all paths in which it is named."""
+    return {*box.run("sh", "-c", OURS).stdout.splitlines()}
+
+
+def programs(box: Box) -> list[str]:
+    """Return the directories of the versions that are kept to be run."""
+    return box.run("sh", "-c", f"ls -d {PROGRAM}/run-*").stdout.split()
+
+
+def test_lintian_has_nothing_to_complain_of(package: Path) -> None:
+    ended = run("lintian", "--allow-root", "--fail-on=error,warning", package)
+
+    assert (ended.returncode, ended.stdout) == (0, "")
+
+
+def test_it_is_built_as_the_document_says_from_files_with_known_hashes() -> None:
+    assert BUILD == ".ci/build-deb"
+    assert "--require-hashes" in (ROOT / "debian/bundle").read_text()
+
+
+def test_its_version_is_the_programs() -> None:
+    first = (ROOT / "debian/changelog").read_text().partition("\n")[0]
+
+    assert first.startswith(f"openfit-tokend ({__version__}-")
+
+
+def test_an_install_starts_and_enables_nothing(installed: Box) -> None:
+    for unit in (UNIT, "openfit-tokend.socket", "openfit-tokend-credential.socket"):
+        assert installed.property(unit, "ActiveState") == "inactive"
+        assert installed.property(unit, "UnitFileState") == "disabled"
+    ended = installed.run("openfit-token", "get", check=False)
+    assert (ended.returncode, ended.stdout) == (NO_DAEMON, "")
+
+
+def test_all_that_the_daemon_can_do_is_there_compiled_for_this_python(installed: Box) -> None:
+    found = installed.run(PYTHON, "-I", "-W", "error", "-c", IMPORT_ALL).stdout.split()
+
+    assert found == ["msgpack._cmsgpack", "python", "pytest", "requests"]
+    for name in ("openfit-token", "openfit-tokend"):
+        assert installed.run(name, "--version").stdout == f"{name} {__version__}\n"
+
+
+def test_no_variable_of_the_callers_changes_which_modules_a_command_loads(installed: Box) -> None:
+    installed.run("sh", "-c", "echo 'raise SystemExit(1)' > /tmp/msgpack.py")
+
+    installed.run("env", "PYTHONPATH=/tmp", "openfit-tokend", "--version")
+    ended = installed.run("env", "PYTHONPATH=/tmp", "openfit-token", "get", check=False)
+
+    assert ended.returncode == NO_DAEMON
+
+
+def test_another_python_gets_its_bytecode(installed: Box) -> None:
+    """Without it every command would start slowly, for ever: users can't write it there."""
+    installed.run("sh", "-c", f"find {PROGRAM}/current/ -name '*.pyc' -delete")
+
+    installed.run("/usr/share/python3/runtime.d/openfit-tokend.rtupdate", "rtupdate", "a", "b")
+
+    count = f"find {PROGRAM}/current/ -name '*.%s' -path '*/openfit_token/*' | wc -l"
+    assert (
+        installed.run("sh", "-c", count % "pyc").stdout
+        == installed.run("sh", "-c", count % "py").stdout
+        != "0\n"
+    )
+
+
+def test_completions_are_those_that_the_commands_print(installed: Box) -> None:
+    for name in ("openfit-token", "openfit-tokend"):
+        for shell, path in (
+            ("bash", f"/usr/share/bash-completion/completions/{name}"),
+            ("zsh", f"/usr/share/zsh/vendor-completions/_{name}"),
+            ("fish", f"/usr/share/fish/vendor_completions.d/{name}.fish"),
+        ):
+            printed = installed.run(name, "completion", shell).stdout
+            assert installed.outside(path).read_text() == printed != ""
+
+
+@pytest.mark.parametrize("command", ["install", "uninstall"])
+def test_the_programs_own_installation_leaves_the_packages_alone(
+    installed: Box, command: str
+) -> None:
+    before = ours(installed)
+
+    ended = installed.run("openfit-tokend", command, check=False)
+
+    assert (ended.returncode, ended.stdout) == (SYSTEM, "")
+    assert "this program is a Debian package" in ended.stderr
+    assert ours(installed) == before
+
+
+def test_a_user_gets_a_token_after_what_the_document_says(machine: Machine) -> None:
+    got = machine.box.run("openfit-token", "get", user="alice")
+
+    assert got.stdout == f"{machine.token()}\n"
+    assert "[FAIL]" not in machine.box.run("openfit-tokend", "check", "--network").stdout
+
+
+def test_an_upgrade_keeps_the_session_and_fails_no_call(machine: Machine) -> None:
+    """Nor between unpacking and configuring: with many packages apt takes its time for that."""
+    box, token, logins = machine.box, machine.token(), machine.emulator.state().login_requests
+    old, before, began = machine.pid, programs(box), clock.boot()
+    watcher = box.start("openfit-token", "watch")
+    try:
+        with machine.asking() as asked, getting(box, "openfit-token") as failures:
+            box.run("sh", "-c", UPGRADE.replace("--install", "--unpack"))
+            asked.await_an_answer_each()
+            said = box.run("openfit-token", "--version").stdout
+            assert (machine.pid, said) == (old, f"openfit-token {__version__}\n")
+            box.run("dpkg", "--configure", "openfit-tokend")
+
+        assert (asked.library_failures, asked.script_failures, failures) == ([], [], [])
+        assert sum(asked.answers) > CALLS * (clock.boot() - began)
+        assert asked.tokens == {token}
+        assert machine.emulator.state().login_requests == logins
+        assert machine.call("hello")["version"] == debian.NEWER
+        assert {*before} < {*programs(box)}, "the watcher still runs it"
+    finally:
+        watcher.kill()
+        watcher.wait()
+
+
+def test_an_upgrade_starts_nothing_that_was_stopped_and_leaves_one_version(
+    machine: Machine,
+) -> None:
+    before = programs(machine.box)
+    machine.box.run("systemctl", "stop", "openfit-tokend.socket", UNIT)
+
+    machine.box.run("sh", "-c", UPGRADE)
+
+    assert machine.box.property(UNIT, "ActiveState") == "inactive"
+    assert machine.box.property("openfit-tokend.socket", "ActiveState") == "inactive"
+    (now,) = programs(machine.box)
+    assert before != [now]
+
+
+def test_remove_keeps_what_is_the_administrators_and_purge_leaves_nothing(
+    machine: Machine, package: Path
+) -> None:
+    box = machine.box
+
+    apt(box, REMOVE)
+
+    kept = ours(box)
+    assert {f"/etc/openfit-tokend/{name}" for name in ("config.toml", "credentials/main")} < kept
+    assert "/var/lib/openfit-tokend/ledger.json" in kept
+    assert [path for path in kept if path.startswith(("/usr", "/run/openfit-tokend/"))] == []
+    assert box.run("pgrep", "-u", "openfit-tokend", check=False).stdout == ""
+
+    box.run("dpkg", "--install", f"/srv/{package.name}")
+    box.run("systemctl", "start", "openfit-tokend.socket", UNIT)
+    assert machine.token()
+
+    apt(box, PURGE)
+
+    assert ours(box) == set()
+    assert "0 unit files" in box.run("systemctl", "list-unit-files", "openfit*", check=False).stdout

@@ -17,7 +17,7 @@ from api import Api, running_api, tls
 from daemons import RunningDaemon, await_that, prepared_daemon, profile
 from emulators import RunningEmulator, running_emulator
 from openfit_tokend.host import clock
-from proxies import API_HOST, Proxy, running_nginx
+from proxies import API_HOST, PROXIES, Proxy
 
 CALLERS: Final = 10
 RATE: Final = 200
@@ -125,12 +125,16 @@ class World(NamedTuple):
     daemon: RunningDaemon
     proxy: Proxy
 
+    def token(self, name: str = "main") -> str:
+        """Return the current token of a profile."""
+        return str(self.daemon.call("get_token", profile=name)["access_token"])
+
 
 @contextmanager
 def running_world(
-    *changes: tuple[str, str], profiles: tuple[str, ...] = ("main",)
+    *changes: tuple[str, str], profiles: tuple[str, ...] = ("main",), program: str = "nginx"
 ) -> Generator[World]:
-    """Run nginx between callers and an API, with a daemon that replaces tokens at once.
+    """Run a proxy between callers and an API, with a daemon that replaces tokens at once.
 
     `changes`: of the shipped file.
     """
@@ -147,7 +151,10 @@ def running_world(
             *(profile(emulator.url, name) for name in profiles),
         )
         daemon.start(first=HURRIED)
-        with running_api(secured) as api, running_nginx(http, api.url, trusted, *changes) as proxy:
+        with (
+            running_api(secured) as api,
+            PROXIES[program](http, api.url, trusted, *changes) as proxy,
+        ):
             yield World(emulator, api, daemon, proxy)
 
 

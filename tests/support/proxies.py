@@ -1,6 +1,6 @@
 """The shipped proxies, as real programs: their files from docs/proxy/, with other addresses.
 
-with running_nginx(daemon.http_socket, api) as proxy:
+with running_nginx(daemon.http_socket, api, trusted) as proxy:
     ... proxy.ask("GET", "/v1/me"), proxy.port, proxy.log() ...
 """
 
@@ -18,8 +18,11 @@ from typing import Final, NamedTuple, final
 
 import pytest
 
+from api import Api
 from daemons import PATIENCE, await_that
+from fake_http_daemon import FakeHttpDaemon
 from fenced import ROOT
+from service_managers import ManagedDaemon
 
 SHIPPED: Final = ROOT / "docs/proxy"
 API_HOST: Final = "api.openfit.care"
@@ -48,7 +51,7 @@ class Answer(NamedTuple):
 
     status: int
     body: bytes
-    fields: Mapping[str, str]
+    fields: http.client.HTTPMessage
 
 
 @final
@@ -96,12 +99,27 @@ class Proxy:
         with closing(link):
             link.request(method, path, body, fields or {})
             got = link.getresponse()
-            return Answer(got.status, got.read(), dict(got.getheaders()))
+            return Answer(got.status, got.read(), got.headers)
 
     def log(self) -> str:
         """Return all that it has logged and left in files."""
         files = (each for each in self.directory.rglob("*") if each.is_file())
         return "\n".join(each.read_text(errors="replace") for each in files)
+
+
+class Between(NamedTuple):
+    """A proxy, and what is on either side of it."""
+
+    daemon: FakeHttpDaemon
+    proxy: Proxy
+    api: Api
+
+
+class Restarted(NamedTuple):
+    """A proxy, and a daemon that may end."""
+
+    daemon: ManagedDaemon
+    proxy: Proxy
 
 
 def free_port() -> int:
@@ -183,6 +201,9 @@ def running_caddy(
         command = [program, "run", "--config", str(whole), "--adapter", "caddyfile"]
         with _running(proxy, command):
             yield proxy
+
+
+PROXIES: Final = {"nginx": running_nginx, "caddy": running_caddy}
 
 
 @contextmanager

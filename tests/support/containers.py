@@ -83,13 +83,14 @@ class Images:
         return cast("Mapping[str, Any]", said["OCIv1"]["config"])
 
     def container(self, image: str, *options: str) -> "Container":
-        """Make a container, in which there is no shell."""
+        """Make a container, in which there is no shell, and a /run as Podman's `--read-only` makes it."""
         name = self.buildah("from", "--quiet", *options, image)
         root = Path(self.buildah("mount", name))
         owner = (root / "usr").stat()
         os.chown(root, owner.st_uid, owner.st_gid)  # buildah maps the owners of all but this
         for shell in SHELLS:
             (root / "usr/bin" / shell).unlink(missing_ok=True)
+        (root / "run").chmod(0o1777)
         return Container(self, name, root)
 
 

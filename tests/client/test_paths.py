@@ -295,20 +295,35 @@ def test_a_relative_runtime_directory_is_ignored(monkeypatch: pytest.MonkeyPatch
     assert paths.usual()[0] == f"/run/user/{os.geteuid()}/openfit-tokend/socket"
 
 
+DAEMON = grp.getgrgid(1).gr_name
+"""A group that every machine has."""
+
+
 @needs_root
-def test_a_socket_of_another_group_is_named_with_the_way_in(place: Path) -> None:
+@pytest.mark.parametrize(
+    ("gid", "name", "hint"),
+    [
+        (1, DAEMON, f": `sudo usermod -aG {DAEMON} nobody`, then log in again"),
+        (
+            STRANGERS,
+            str(STRANGERS),
+            f", which has no name here: start the container with `--group-add {STRANGERS}`",
+        ),
+    ],
+)
+def test_a_socket_of_another_group_is_named_with_the_way_in(
+    place: Path, gid: int, name: str, hint: str
+) -> None:
     place.chmod(0o755)
     with listener(place / "s"):
-        os.chown(place / "s", 0, STRANGERS)
+        os.chown(place / "s", 0, gid)
         (place / "s").chmod(0o660)
 
         with being(NOBODY), pytest.raises(DaemonUnreachable) as caught:
             paths.connect(str(place / "s"))
 
-    assert caught.value.message == (f"permission denied: {place}/s (root:{STRANGERS}, mode 0660)")
-    assert caught.value.hint == (
-        f"join its group: `sudo usermod -aG {STRANGERS} nobody`, then log in again"
-    )
+    assert caught.value.message == f"permission denied: {place}/s (root:{name}, mode 0660)"
+    assert caught.value.hint == f"join its group{hint}"
 
 
 @needs_root

@@ -206,7 +206,7 @@ def _join(group: str, user: str) -> str:
     try:
         members = getgrnam(group).gr_mem
     except KeyError:
-        members = []
+        return f"join its group, which has no name here: start the container with `--group-add {group}`"
     if user in members:
         return f"you were put into group {group} after you logged in: log in again, or `newgrp {group}`"
     return f"join its group: `sudo usermod -aG {group} {user}`, then log in again"

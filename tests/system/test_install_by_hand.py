@@ -1,6 +1,7 @@
 """`install` without a systemd that runs: what it leaves alone, and what it advises."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from fenced import ROOT
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 
-SYSTEM = 71
+SYSTEM, NOT_ALLOWED = 71, 77
 Completed = subprocess.CompletedProcess[str]
 
 
@@ -44,6 +45,46 @@ def test_an_example_that_was_edited_is_neither_overwritten_nor_removed(tmp_path:
     assert example.read_text() == "# mine\n"
     for done in (again, gone):
         assert f"kept           {example}\n" in done.stdout
+
+
+@pytest.mark.skipif(
+    shutil.which("systemctl") is None, reason="needs systemctl: apt install systemd"
+)
+def test_units_of_a_user_whose_manager_does_not_run_are_disabled_too(tmp_path: Path) -> None:
+    place = {"XDG_CONFIG_HOME": str(tmp_path)}
+    tokend("install", "--user", **place)
+    enable = ("systemctl", "--user", "--no-reload", "enable", "openfit-tokend.socket")
+    subprocess.run(enable, check=True, capture_output=True, env=os.environ | place)
+    wanted = tmp_path / "systemd/user/sockets.target.wants/openfit-tokend.socket"
+    assert wanted.is_symlink()
+
+    gone = tokend("uninstall", "--user", **place)
+
+    assert gone.returncode == 0, gone.stderr
+    assert not wanted.is_symlink()
+
+
+AS_STRANGER = """
+import os
+import openfit_tokend.cli.install
+from openfit_tokend.host import package
+package.is_systems()  # now, since a stranger may not read every interpreter's library
+if os.geteuid() == 0:
+    os.seteuid(50002)
+openfit_tokend.cli.main()
+"""
+
+
+@pytest.mark.parametrize("command", ["install", "uninstall"])
+def test_who_is_not_root_is_told_how_to_do_what_was_asked(command: str) -> None:
+    words = [sys.executable, "-c", AS_STRANGER, command]
+    done = subprocess.run(words, capture_output=True, check=False, text=True, timeout=60)
+
+    assert done.returncode == NOT_ALLOWED
+    assert done.stderr == (
+        f"openfit-tokend: only root can {command} the system service\n"
+        f"  sudo openfit-tokend {command}, or for yourself only: openfit-tokend {command} --user\n"
+    )
 
 
 @needs_root

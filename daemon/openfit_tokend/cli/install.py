@@ -62,7 +62,7 @@ def install(*, user: bool, root: str | None) -> int:
     try:
         systemctl = "systemctl --user" if user else "systemctl"
         _refuse_systems_package(f"{systemctl} enable --now openfit-tokend.socket openfit-tokend")
-        destination = _destination(user=user, root=root)
+        destination = _destination("install", user=user, root=root)
         found = program.find(destination.tree)
         if not user:
             program.refuse_unrunnable(found, destination.tree, *_who_will_run_it(destination))
@@ -90,7 +90,7 @@ def uninstall(*, user: bool, root: str | None) -> int:
     os.umask(UMASK)
     try:
         _refuse_systems_package(f"apt remove {package.NAME}")
-        destination = _destination(user=user, root=root)
+        destination = _destination("uninstall", user=user, root=root)
         names = units.USER_UNITS if user else units.SYSTEM_UNITS
         there = [name for name in names if _unit_path(destination, name).exists()]
         if there:
@@ -119,7 +119,7 @@ def _refuse_systems_package(instead: str) -> None:
         )
 
 
-def _destination(*, user: bool, root: str | None) -> _Destination:
+def _destination(command: str, *, user: bool, root: str | None) -> _Destination:
     tree = Tree(Path(root or "/"))
     if not tree.root.is_dir():
         raise SetupFailed(f"there is no directory {tree.root}", "name the tree's root with --root")
@@ -130,8 +130,8 @@ def _destination(*, user: bool, root: str | None) -> _Destination:
     destination = _Destination(tree, user, Path("/"), units.SYSTEM_PARTS)
     if destination.here and os.geteuid() != 0:
         raise _NotAllowed(
-            "only root can install the system service",
-            "sudo openfit-tokend install, or for yourself only: openfit-tokend install --user",
+            f"only root can {command} the system service",
+            f"sudo openfit-tokend {command}, or for yourself only: openfit-tokend {command} --user",
         )
     return destination
 
@@ -178,8 +178,12 @@ def _make_users_and_directories() -> None:
 def _disable(destination: _Destination, names: list[str]) -> None:
     if destination.manager_runs:
         _run(*destination.systemctl, "disable", "--now", *names)
-    elif not destination.user and shutil.which("systemctl"):
+    elif shutil.which("systemctl") is None:
+        return
+    elif not destination.user:
         _run("systemctl", f"--root={destination.tree.root}", "disable", *names)
+    elif destination.here:
+        _run(*destination.systemctl, "--no-reload", "disable", *names)
 
 
 def _run(*command: str) -> None:

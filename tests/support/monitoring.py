@@ -22,7 +22,7 @@ import pytest
 
 from daemons import PATIENCE, Fields, await_that
 from fenced import ROOT, in_section
-from proxies import free_port
+from ports import free_port
 
 ALERTS: Final = ROOT / "docs/alerts.yml"
 DASHBOARD: Final = ROOT / "docs/grafana.json"

@@ -22,6 +22,7 @@ from api import Api
 from daemons import PATIENCE, await_that
 from fake_http_daemon import FakeHttpDaemon
 from fenced import ROOT
+from ports import free_port
 from service_managers import ManagedDaemon
 
 SHIPPED: Final = ROOT / "docs/proxy"
@@ -120,14 +121,6 @@ class Restarted(NamedTuple):
 
     daemon: ManagedDaemon
     proxy: Proxy
-
-
-def free_port() -> int:
-    """Return a port of loopback that is free now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def shipped(name: str, *changes: tuple[str, str]) -> str:

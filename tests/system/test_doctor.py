@@ -5,7 +5,6 @@ The links up to the daemon's answer are in tests/client/test_cli_doctor.py.
 
 import io
 import signal
-import socket
 from collections.abc import Generator
 
 import pytest
@@ -19,6 +18,7 @@ from openfit_token._cli import run as run_words
 from openfit_token._cli.doctor import answers
 from openfit_token._cli.doctor.profiles import MISSING, WRONG_CLIENT, WRONG_LOGIN, WRONG_URL
 from openfit_token.errors import ConfigRejected
+from ports import free_port
 from raw_server import raw_server, response, sending
 
 pytestmark = pytest.mark.system
@@ -70,12 +70,6 @@ def settled(daemon: RunningDaemon, *names: str) -> dict[str, Fields]:
     }
 
 
-def unused_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
 def test_each_trouble_of_a_login_is_named_costs_nothing_and_is_mended_as_the_fix_says(
     doctor: Examine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -93,7 +87,7 @@ def test_each_trouble_of_a_login_is_named_costs_nothing_and_is_mended_as_the_fix
         wrong.write_text(WRONG)
         url = emulator.url
         at = {
-            "refused": f"http://127.0.0.1:{unused_port()}",
+            "refused": f"http://127.0.0.1:{free_port()}",
             "elsewhere": elsewhere.url,
             "required": lacks.url,
             "named": "https://openfit.invalid",

@@ -11,7 +11,8 @@ from emulators import running_emulator
 from fenced import in_section
 from http_wire import http_daemon, place
 from monitoring import OPERATIONS, Prometheus, offered, running_prometheus, shown
-from proxies import Proxy, free_port, nginx_serves
+from ports import free_port
+from proxies import Proxy, nginx_serves
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 

@@ -12,8 +12,9 @@ from openfit_tokend.core.settings.store import Host
 from openfit_tokend.fleet.store import EXCHANGE, Store, Tagged, Unreached
 from openfit_tokend.host import clock
 from openfit_tokend.serving.driver import running_loop
+from ports import LOOPBACK
 from stores.connected import connected, heard
-from stores.server import LOOPBACK, PASSWORD, StoreServer
+from stores.server import PASSWORD, StoreServer
 
 KEY = "ab" * 32
 OTHER = "cd" * 32

@@ -2,18 +2,16 @@
 
 import shutil
 from base64 import b64encode
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Final, Self
 
 import httpx
 import pytest
 
-from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.settings.store import EtcdPlace, Host
 from openfit_tokend.fleet.engines.etcd import Etcd
-from openfit_tokend.fleet.store import Store
-from stores.server import LOOPBACK, PASSWORD, USER, StoreServer, free_port
+from openfit_tokend.fleet.store import Password, Store
+from ports import LOOPBACK, free_port
+from stores.server import PASSWORD, USER, StoreServer
 
 _ROOT: Final = "root-secret"
 
@@ -93,27 +91,17 @@ class EtcdServer(StoreServer):
         permission = {"permType": "READWRITE", "key": key, "range_end": end}
         self._post("auth/role/grant", name=USER, perm=permission)
 
-    def store(
-        self,
-        table: str,
-        *,
-        password: str = PASSWORD,
-        hosts: Sequence[Host] | None = None,
-        ca_file: Path | None = None,
+    def _client(
+        self, table: str, hosts: tuple[Host, ...], ca_file: str | None, password: Password
     ) -> Store:
-        """Return a client that isn't connected; with a `ca_file`, one that wants TLS."""
-
-        async def read() -> Secret:
-            return Secret(password)
-
         place = EtcdPlace(
-            hosts=tuple(hosts or (self.host,)),
+            hosts=hosts,
             tls=ca_file is not None,
             user=USER,
             table=table,
-            ca_file=None if ca_file is None else str(ca_file),
+            ca_file=ca_file,
         )
-        return Etcd(place, read)
+        return Etcd(place, password)
 
     @property
     def name(self) -> str:

@@ -1,7 +1,6 @@
 """PostgreSQL's server, as Debian installs it."""
 
 import shutil
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from signal import SIGQUIT
@@ -11,11 +10,11 @@ import psycopg
 import pytest
 
 from daemons import PATIENCE
-from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.settings.store import Host, PostgreSQLPlace
 from openfit_tokend.fleet.engines.postgresql import PostgreSQL
-from openfit_tokend.fleet.store import Store
-from stores.server import LOOPBACK, PASSWORD, USER, StoreServer
+from openfit_tokend.fleet.store import Password, Store
+from ports import LOOPBACK
+from stores.server import PASSWORD, USER, StoreServer
 
 DATABASE: Final = "fleet"
 _SETTINGS: Final = {
@@ -118,28 +117,18 @@ class PostgreSQLServer(StoreServer):
                 rows = cursor.fetchall() if cursor.description else []
         return rows
 
-    def store(
-        self,
-        table: str,
-        *,
-        password: str = PASSWORD,
-        hosts: Sequence[Host] | None = None,
-        ca_file: Path | None = None,
+    def _client(
+        self, table: str, hosts: tuple[Host, ...], ca_file: str | None, password: Password
     ) -> Store:
-        """Return a client that isn't connected; with a `ca_file`, one that wants TLS."""
-
-        async def read() -> Secret:
-            return Secret(password)
-
         place = PostgreSQLPlace(
-            hosts=tuple(hosts or (self.host,)),
+            hosts=hosts,
             tls=ca_file is not None,
             user=USER,
             database=DATABASE,
             table=table,
-            ca_file=None if ca_file is None else str(ca_file),
+            ca_file=ca_file,
         )
-        return PostgreSQL(place, read)
+        return PostgreSQL(place, password)
 
     def end_connections(self) -> None:
         """Make clients begin anew, as an administrator may."""

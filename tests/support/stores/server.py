@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -16,11 +15,11 @@ import trustme
 from daemons import NOBODY, PATIENCE, await_that
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.settings.store import Host
-from openfit_tokend.fleet.store import Store
+from openfit_tokend.fleet.store import Password, Store
+from ports import LOOPBACK, free_port
 
 USER: Final = "openfit"
 PASSWORD: Final = "store-secret-7f3a"
-LOOPBACK: Final = "127.0.0.1"
 
 
 class StoreServer(ABC):
@@ -40,7 +39,6 @@ class StoreServer(ABC):
     def set_up(self) -> None:
         """Start it for the first time."""
 
-    @abstractmethod
     def store(
         self,
         table: str,
@@ -50,6 +48,18 @@ class StoreServer(ABC):
         ca_file: Path | None = None,
     ) -> Store:
         """Return a client that isn't connected; with a `ca_file`, one that wants TLS."""
+
+        async def read() -> Secret:
+            return Secret(password)
+
+        trusted = None if ca_file is None else str(ca_file)
+        return self._client(table, tuple(hosts or (self.host,)), trusted, read)
+
+    @abstractmethod
+    def _client(
+        self, table: str, hosts: tuple[Host, ...], ca_file: str | None, password: Password
+    ) -> Store:
+        """Return the client of this kind of store."""
 
     @abstractmethod
     def make_table(self, table: str) -> None:
@@ -155,13 +165,6 @@ class StoreServer(ABC):
         own = self._process.pid
         children = Path(f"/proc/{own}/task/{own}/children").read_text().split()
         return [own, *map(int, children)]
-
-
-def free_port() -> int:
-    """Return a port where nobody listens now."""
-    with socket.socket() as free:
-        free.bind((LOOPBACK, 0))
-        return int(free.getsockname()[1])
 
 
 async def right_password() -> Secret:

@@ -1,7 +1,7 @@
 """Each command of README.md, docs/install.md and docs/clients.md is run as it stands there.
 
-"Run it as a service" is done by tests/service: its machine is set up by these lines. The test
-command is what .ci/run runs first of all. Here is the rest, from the sources as they are released.
+"Run it as a service" is done by tests/service: its machine is set up by these lines. "Debian package"
+is done by test_deb.py. The test command is what .ci/run runs first of all. Here is the rest, from the sources as they are released.
 """
 
 import os
@@ -36,6 +36,7 @@ TRY, TEST = in_section(README, "openfit-tokend", "sh")
 (BY_HAND,) = in_section(README, "Install", "console")
 (IN_A_SHELL,) = in_section(README, "Get a token", "bash")
 (WITH_HTTPX,) = in_section(README, "Get a token", "python")
+DEBIAN = in_section(INSTALL, "Debian package", "console")
 (USER_SERVICE,) = in_section(INSTALL, "For one user", "console")
 (CONFIGURATION,) = in_section(INSTALL, "A configuration by hand", "toml")
 (LISTS,) = in_section(INSTALL, "Who may use a profile", "toml")
@@ -72,7 +73,7 @@ def test_no_block_is_forgotten() -> None:
     known = [TRY, TEST, BY_HAND, IN_A_SHELL, WITH_HTTPX, box_opt.SERVICE]
 
     assert list(blocks(README)) == [DIAGRAM, *known]
-    assert list(blocks(INSTALL)) == [USER_SERVICE, CONFIGURATION, LISTS]
+    assert list(blocks(INSTALL)) == [*DEBIAN, USER_SERVICE, CONFIGURATION, LISTS]
     assert list(blocks(CLIENTS)) == [IN_A_SCRIPT, WITH_CLIENT]
 
 

@@ -13,16 +13,20 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
-PINNED = ROOT / ".ci/requirements.txt"
+PINNED = (ROOT / ".ci/requirements.txt", ROOT / ".ci/tools.txt")
 PIN = re.compile(
     r'([a-z0-9.-]+)==([\w.]+)( ; python_version in "[\d. ]+")?((?: --hash=sha256:[0-9a-f]{64})+)'
 )
 SOURCES = ("client", "daemon", "docs", "systemd", "pyproject.toml", "README.md", "LICENSE")
 
 
+def listed() -> str:
+    return "".join(file.read_text() for file in PINNED)
+
+
 def pins() -> dict[str, str]:
     """Return the version of each name; fail at what is no pin with hashes."""
-    text = re.sub(r"^#.*\n", "", PINNED.read_text(), flags=re.MULTILINE).replace(" \\\n   ", "")
+    text = re.sub(r"^#.*\n", "", listed(), flags=re.MULTILINE).replace(" \\\n   ", "")
     found: dict[str, str] = {}
     for line in text.splitlines():
         match = PIN.fullmatch(line)
@@ -53,13 +57,13 @@ def test_all_that_is_wanted_is_pinned_within_its_bounds_by_hash() -> None:
 
 
 def test_no_place_to_fetch_from_is_pinned() -> None:
-    assert re.findall(r"https?:|--index|--find-links|@", PINNED.read_text()) == []
+    assert re.findall(r"https?:|--index|--find-links|@", listed()) == []
 
 
 def test_ci_installs_them_by_hash_before_anything_else_of_an_index() -> None:
     installs = re.findall(r"^[^#\n]*pip install.*$", (ROOT / ".ci/run").read_text(), re.MULTILINE)
 
-    assert "--require-hashes -r .ci/requirements.txt" in installs[0]
+    assert "--require-hashes -r .ci/requirements.txt -r .ci/tools.txt" in installs[0]
 
 
 def wheel(directory: Path, umask: int, age: float) -> str:

@@ -27,7 +27,7 @@ print(*sorted(missing))
 """
 
 
-@pytest.fixture(scope="module", params=["3.11", "3.12", "3.13"])
+@pytest.fixture(scope="module", params=["3.11", "3.12", "3.13", "3.14"])
 def commands(
     request: pytest.FixtureRequest, built: Built, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:

@@ -1,7 +1,8 @@
 """Each command of README.md, docs/install.md and docs/clients.md is run as it stands there.
 
 "Run it as a service" is done by tests/service: its machine is set up by these lines. "Debian package"
-is done by test_deb.py. The test command is what .ci/run runs first of all. Here is the rest, from the sources as they are released.
+is done by test_deb.py. The test command is what .ci/run runs first of all. Here is the rest, from the
+sources as they are released.
 """
 
 import os

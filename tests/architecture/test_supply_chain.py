@@ -17,7 +17,16 @@ PINNED = (ROOT / ".ci/requirements.txt", ROOT / ".ci/tools.txt")
 PIN = re.compile(
     r'([a-z0-9.-]+)==([\w.]+)( ; python_version in "[\d. ]+")?((?: --hash=sha256:[0-9a-f]{64})+)'
 )
-SOURCES = ("client", "daemon", "docs", "systemd", "pyproject.toml", "README.md", "LICENSE")
+SOURCES = (
+    "client",
+    "daemon",
+    "docs",
+    "systemd",
+    "hatch_build.py",
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+)
 
 
 def listed() -> str:
@@ -64,6 +73,15 @@ def test_ci_installs_them_by_hash_before_anything_else_of_an_index() -> None:
     installs = re.findall(r"^[^#\n]*pip install.*$", (ROOT / ".ci/run").read_text(), re.MULTILINE)
 
     assert "--require-hashes -r .ci/requirements.txt -r .ci/tools.txt" in installs[0]
+
+
+def test_the_release_runs_others_steps_by_version_and_names_no_place_to_fetch_from() -> None:
+    workflow = (ROOT / ".github/workflows/release.yml").read_text()
+
+    steps = re.findall(r"uses: (.+)", workflow)
+    assert steps
+    assert [each for each in steps if not re.fullmatch(r"[\w-]+/[\w-]+@v\d[\d.]*", each)] == []
+    assert re.findall(r"https?:|secrets\.", workflow) == []
 
 
 def wheel(directory: Path, umask: int, age: float) -> str:

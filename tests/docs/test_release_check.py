@@ -2,6 +2,8 @@
 
 import importlib.machinery
 import importlib.util
+import re
+import shutil
 import subprocess
 import tarfile
 import zipfile
@@ -70,6 +72,56 @@ def test_the_tag_belongs_to_the_commit_after_it_was_made_and_not_before(
     git("tag", "-a", "v1.2.3", "-m", "it")
     assert list(check.tree("1.2.3", tagged=True)) == []
     assert list(check.tree("1.2.3", tagged=False)) == ["git: there is v1.2.3 already"]
+
+
+def test_a_tree_without_a_public_address_is_no_release_and_with_one_an_index_is_told_all(
+    check: ModuleType, tmp_path: Path
+) -> None:
+    if importlib.util.find_spec("pyroma") is None:
+        pytest.skip("pyroma isn't installed: pip install '.[release]'")
+    tree = SCRIPT.parents[1]
+    for name in ("LICENSE", "README.md", "hatch_build.py", "client/openfit_token/__init__.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(tree / name, tmp_path / name)
+    project = (tree / "pyproject.toml").read_text()
+    missing = re.sub(r'^repository = ".*"', 'repository = ""', project, flags=re.MULTILINE)
+    (tmp_path / "pyproject.toml").write_text(missing)
+
+    faults = list(check.metadata())
+
+    assert faults[0] == 'pyproject.toml: repository is "": put its public address there'
+    assert "author-email" in faults[1]
+
+    told = missing.replace('repository = ""', 'repository = "https://example.org/it"')
+    told = told.replace('authors" }]', 'authors", email = "us@example.org" }]')
+    (tmp_path / "pyproject.toml").write_text(told)
+    assert list(check.metadata()) == []
+
+
+def test_the_checksums_are_those_of_all_files_of_the_version(
+    check: ModuleType, tmp_path: Path
+) -> None:
+    (tmp_path / "dist").mkdir()
+    stem = "openfit_tokend-1.2.3"
+    names = [
+        "openfit-token.pyz",
+        f"{stem}-py3-none-any.whl",
+        f"{stem}.cdx.json",
+        f"{stem}.tar.gz",
+    ]
+    for name in [*names, "openfit_tokend-1.2.30.tar.gz", "openfit_tokend-1.2.2.tar.gz"]:
+        (tmp_path / "dist" / name).write_text(name)
+
+    check.checksums("1.2.3")
+
+    verified = subprocess.run(
+        ["sha256sum", "--check", "SHA256SUMS"],  # noqa: S607 -- coreutils'
+        cwd=tmp_path / "dist",
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert verified.stdout.splitlines() == [f"{name}: OK" for name in names]
 
 
 def test_what_a_package_lacks_or_has_too_much_is_named(check: ModuleType, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 async with fleet_of(3, tmp_path, emulator.url) as fleet:
     first, second, third = fleet.hosts
-    ... await fleet.all_have_a_token(), first.keeper.session, fleet.database.fail = True ...
+    ... await fleet.agreed(), first.keeper.session, fleet.database.down = True ...
 """
 
 from collections.abc import AsyncGenerator, Iterable
@@ -175,12 +175,11 @@ class Host:
 class RunningFleet:
     """Hosts, and their database."""
 
-    def __init__(self, directory: Path, url: str, policy: Policy, tasks: TaskGroup) -> None:
+    def __init__(self, directory: Path, url: str, tasks: TaskGroup) -> None:
         self.database = Database()
         self.hosts: list[Host] = []
         self._directory = directory
         self._url = url
-        self._policy = policy
         self._tasks = tasks
         self._numbers = count()
 
@@ -190,7 +189,7 @@ class RunningFleet:
             environment="custom",
             identity=Identity(self._url, CLIENT_ID, SCOPE, username),
             api_url=self._url,
-            policy=self._policy,
+            policy=Policy(),
             password=PasswordFile(str(password)),
         )
 
@@ -268,12 +267,10 @@ async def _run(*, task_status: TaskStatus[TaskGroup]) -> None:
 
 
 @asynccontextmanager
-async def fleet_of(
-    size: int, directory: Path, url: str, policy: Policy | None = None
-) -> AsyncGenerator[RunningFleet]:
+async def fleet_of(size: int, directory: Path, url: str) -> AsyncGenerator[RunningFleet]:
     """Run a fleet."""
     async with anyio.create_task_group() as tasks:
-        fleet = RunningFleet(directory, url, policy or Policy(), tasks)
+        fleet = RunningFleet(directory, url, tasks)
         for _ in range(size):
             await fleet.add()
         try:

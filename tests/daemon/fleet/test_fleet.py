@@ -26,6 +26,12 @@ from openfit_tokend.host import clock
 from openfit_tokend.keeping.turns import MAX_REQUESTS
 
 
+@pytest.fixture(autouse=True)
+def unpaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replace a token that is refused a second after the last, and not ten."""
+    monkeypatch.setattr("openfit_tokend.core.schedule.RECENT", 1.0)
+
+
 def refuse(host: Host) -> None:
     """Let a client of a host refuse its token."""
     host.keeper.feed(NewTokenWanted(host.token))
@@ -39,6 +45,13 @@ def errors(host: Host) -> list[str]:
 async def out(*hosts: Host) -> None:
     """Wait until hosts are logged out."""
     await async_await_that(lambda: all(is_logged_out(host.keeper.session) for host in hosts))
+
+
+async def stopped(*hosts: Host) -> None:
+    """Wait until hosts ask no more."""
+    await async_await_that(
+        lambda: all(isinstance(host.keeper.session.doing, Stopped) for host in hosts)
+    )
 
 
 async def test_hosts_that_start_together_log_in_once(
@@ -178,14 +191,10 @@ async def test_no_password_is_sent_again_that_any_host_sent_before(
 ) -> None:
     emulator.set_password("another horse")
     async with fleet_of(5, tmp_path, emulator.url) as fleet:
-        await async_await_that(
-            lambda: all(isinstance(host.keeper.session.doing, Stopped) for host in fleet.hosts)
-        )
+        await stopped(*fleet.hosts)
         for host in fleet.hosts:
             host.keeper.reconfigure(host.keeper.profile, host.keeper.rights)
-        await async_await_that(
-            lambda: all(isinstance(host.keeper.session.doing, Stopped) for host in fleet.hosts)
-        )
+        await stopped(*fleet.hosts)
         kinds = {error.kind for host in fleet.hosts if (error := last_error(host.keeper.session))}
 
     assert kinds == {LoginRejected}
@@ -305,7 +314,7 @@ async def test_a_login_that_nobody_heard_of_counts_as_lost(
         def counted() -> list[bool]:
             return [entry.clear for entry in host.accounts.ledger(account).entries]
 
-        await async_await_that(lambda: isinstance(host.keeper.session.doing, Stopped))
+        await stopped(host)
         await async_await_that(lambda: counted() == [False, True])
 
 
@@ -408,8 +417,8 @@ async def test_nothing_of_a_session_is_in_clear_in_the_store(
 ) -> None:
     async with fleet_of(2, tmp_path, emulator.url) as fleet:
         await fleet.agreed()
-        (access,) = {live(host.keeper.session, clock.boot()) for host in fleet.hosts[:1]}
-        refresh = fleet.hosts[0].keeper.session.refresh
+        session = fleet.hosts[0].keeper.session
+        access, refresh = live(session, clock.boot()), session.refresh
         assert access is not None
         assert refresh is not None
         ((key, (tag, data)),) = fleet.database.rows.items()

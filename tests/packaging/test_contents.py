@@ -77,7 +77,7 @@ def test_the_wheel_has_all_our_modules_and_just_these_files_beside_them(built: B
 
 
 def test_the_sdist_has_all_it_takes_to_build_test_and_read_it(built: Built) -> None:
-    parts = (".ci", "benchmarks", "client", "daemon", "docs", "tests")
+    parts = (".ci", "benchmarks", "client", "daemon", "debian", "docs", "tests")
     wanted = {str(path) for path in sources(*parts)}
     wanted |= {p.name for p in ROOT.iterdir() if p.suffix in {".md", ".py", ".toml"}} | {"LICENSE"}
 

@@ -14,7 +14,7 @@ from packages import done
 SUITES: Final = ("bookworm", "trixie")
 NEWER: Final = "99.0"
 """The version of the package for an upgrade."""
-IN_ROOT: Final = ("systemd", "systemd-sysv", "dbus", "python3", "libpq5")
+IN_ROOT: Final = ("systemd", "systemd-sysv", "dbus", "python3", "libpq5", "procps")
 _TOOLS: Final = ("dh", "lintian", "mmdebstrap")
 _PACKAGES: Final = "usr/lib/openfit-tokend/package/lib/python3/site-packages"
 
@@ -26,9 +26,9 @@ def hindrance() -> str | None:
     return None
 
 
-def build(directory: Path) -> Path:
-    """Build the package of this tree."""
-    done(ROOT / ".ci/build-deb", directory)
+def build(tree: Path, directory: Path) -> Path:
+    """Build the package of a tree."""
+    done(tree / ".ci/build-deb", directory)
     (package,) = directory.glob("*.deb")
     return package
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from emulators import RunningEmulator, client, running_emulator
+from emulators import RunningEmulator, client, one_emulator
 from openfit_tokend.serving.driver import ServingLoop
 from openfit_tokend.storage.ledger_file import LedgerFile
 
@@ -16,10 +16,7 @@ def anyio_backend() -> tuple[str, dict[str, object]]:
     return "asyncio", {"loop_factory": ServingLoop}
 
 
-@pytest.fixture
-def emulator() -> Iterator[RunningEmulator]:
-    with running_emulator() as emulator:
-        yield emulator
+emulator = pytest.fixture(one_emulator)
 
 
 @pytest.fixture

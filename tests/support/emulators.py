@@ -149,6 +149,12 @@ def running_emulator(
             running.stop()
 
 
+def one_emulator() -> Generator[RunningEmulator]:
+    """Run an emulator, as a fixture of any scope does."""
+    with running_emulator() as emulator:
+        yield emulator
+
+
 def client(emulator: RunningEmulator) -> httpx.Client:
     """Return a client of this emulator that ignores proxies."""
     return httpx.Client(base_url=emulator.url, trust_env=False, verify=False, timeout=20)  # noqa: S501 -- loopback

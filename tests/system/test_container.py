@@ -18,7 +18,7 @@ import pytest
 from container_examples import DOCUMENT, IMAGE, Run, compose, health_check, pod, write_files
 from containers import Container, Images, Volume, hindrance, running, storage
 from daemons import PATIENCE, Wire, await_that
-from emulators import RunningEmulator, running_emulator
+from emulators import RunningEmulator, one_emulator
 from fenced import ROOT, in_section
 from packages import done
 
@@ -84,10 +84,7 @@ def rootless(images: Images) -> Container:
     return images.container(IMAGE, *MAPPED)
 
 
-@pytest.fixture(scope="module")
-def emulator() -> Generator[RunningEmulator]:
-    with running_emulator() as emulator:
-        yield emulator
+emulator = pytest.fixture(one_emulator, scope="module")
 
 
 class Peer(NamedTuple):

@@ -77,12 +77,6 @@ def table(server: StoreServer) -> str:
 
 
 @pytest.fixture
-def emulator() -> Iterator[RunningEmulator]:
-    with running_emulator() as emulator:
-        yield emulator
-
-
-@pytest.fixture
 def fleet(server: StoreServer, emulator: RunningEmulator, table: str) -> Iterator[Hosts]:
     """A fleet without hosts as yet."""
     with hosts(server, emulator, table) as fleet:

@@ -1,10 +1,8 @@
 """Daemons of a fleet while one of their store's servers is down."""
 
-from collections.abc import Iterator
-
 import pytest
 
-from emulators import RunningEmulator, running_emulator
+from emulators import RunningEmulator
 from stores.clusters import etcd_cluster, postgresql_primary, synchronous_standby
 from stores.hosts import hosts
 from stores.watched import watched
@@ -12,12 +10,6 @@ from stores.watched import watched
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 
 TABLE = "openfit_fleet"
-
-
-@pytest.fixture
-def emulator() -> Iterator[RunningEmulator]:
-    with running_emulator() as emulator:
-        yield emulator
 
 
 def test_hosts_go_on_while_any_one_of_three_members_is_down(emulator: RunningEmulator) -> None:

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from daemons import NOBODY, RunningDaemon, await_that, needs_root, prepared_daemon, profile
-from emulators import CLIENT_ID, PASSWORD, USERNAME, RunningEmulator, running_emulator
+from emulators import CLIENT_ID, PASSWORD, USERNAME, RunningEmulator, one_emulator, running_emulator
 from openfit_tokend.config import config_file
 from openfit_tokend.core.budget import WINDOW
 from terminals import Terminal
@@ -32,10 +32,7 @@ AS_STRANGER = (
 Completed = subprocess.CompletedProcess[str]
 
 
-@pytest.fixture(scope="module")
-def emulator() -> Generator[RunningEmulator]:
-    with running_emulator() as running:
-        yield running
+emulator = pytest.fixture(one_emulator, scope="module")
 
 
 @pytest.fixture

@@ -35,12 +35,6 @@ nothing: a token has a second at least when it is handed out, and may end on the
 
 
 @pytest.fixture
-def emulator() -> Iterator[RunningEmulator]:
-    with running_emulator() as emulator:
-        yield emulator
-
-
-@pytest.fixture
 def daemon(emulator: RunningEmulator) -> Iterator[RunningDaemon]:
     with running_daemon(profile(emulator.url)) as daemon:
         daemon.await_state("fresh")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from daemons import profile
-from emulators import PASSWORD, RunningEmulator, running_emulator
+from emulators import PASSWORD, RunningEmulator
 from hung_disk import HungDisk, hung_disk
 from inside import daemon_inside
 from openfit_token.errors import ConfigRejected, SecretUnavailable
@@ -17,12 +17,6 @@ from openfit_tokend.host import blocking_calls
 
 MORE = 48
 """Profiles whose passwords are on the dead disk: more than a pool has threads."""
-
-
-@pytest.fixture
-def emulator() -> Iterator[RunningEmulator]:
-    with running_emulator() as emulator:
-        yield emulator
 
 
 @pytest.fixture

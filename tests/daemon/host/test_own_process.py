@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from daemons import RunningDaemon, await_that, prepared_daemon, profile
-from emulators import PASSWORD, RunningEmulator, running_emulator
+from emulators import PASSWORD, RunningEmulator, one_emulator
 
 pytestmark = pytest.mark.system
 
@@ -18,10 +18,7 @@ INSIDES = ("environ", "mem", "maps", "auxv")
 """Files of /proc/PID that show what a process holds."""
 
 
-@pytest.fixture(scope="module")
-def emulator() -> Iterator[RunningEmulator]:
-    with running_emulator() as emulator:
-        yield emulator
+emulator = pytest.fixture(one_emulator, scope="module")
 
 
 @pytest.fixture(scope="module")

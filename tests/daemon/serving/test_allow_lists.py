@@ -20,7 +20,7 @@ from daemons import (
     request,
     running_daemon,
 )
-from emulators import RunningEmulator, running_emulator
+from emulators import RunningEmulator, one_emulator, running_emulator
 from inside import daemon_inside
 from openfit_tokend.keeping import handout
 from openfit_tokend.serving.audit import BURST
@@ -77,10 +77,7 @@ def open_daemon(*config: str, level: str = "info") -> Generator[RunningDaemon]:
         yield daemon
 
 
-@pytest.fixture(scope="module")
-def emulator() -> Iterator[RunningEmulator]:
-    with running_emulator() as emulator:
-        yield emulator
+emulator = pytest.fixture(one_emulator, scope="module")
 
 
 @pytest.fixture(scope="module")

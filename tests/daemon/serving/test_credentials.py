@@ -95,12 +95,6 @@ def place(listener: socket) -> str:
     return f"\0{listener.getsockname()[1:].decode()}"
 
 
-@pytest.fixture
-def emulator() -> Iterator[RunningEmulator]:
-    with running_emulator() as emulator:
-        yield emulator
-
-
 async def token_of(daemon: DaemonInside, name: str | None = None) -> bytes:
     """Return the token that every client gets."""
     async with daemon.client(name) as tokens:

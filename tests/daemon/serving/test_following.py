@@ -20,17 +20,11 @@ from daemons import (
     profile,
     running_daemon,
 )
-from emulators import RunningEmulator, running_emulator
+from emulators import RunningEmulator
 from inside import daemon_inside
 from openfit_token.errors import NoSuchProfile
 from openfit_tokend.serving.connection import Connection
 from openfit_tokend.serving.server import RESERVE, Server
-
-
-@pytest.fixture
-def emulator() -> Iterator[RunningEmulator]:
-    with running_emulator() as running:
-        yield running
 
 
 @pytest.fixture

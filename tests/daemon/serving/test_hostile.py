@@ -26,7 +26,7 @@ from daemons import (
     profile,
     request,
 )
-from emulators import RunningEmulator, running_emulator
+from emulators import RunningEmulator, one_emulator
 from fuzz.attack import RpcAttack
 from openfit_token.errors import BY_CODE
 from openfit_tokend.serving.peers import MAX_CONNECTIONS, RESERVE_OWN
@@ -42,10 +42,7 @@ WATCHED = 0.5
 """Seconds in which a daemon that can do nothing must take next to no processor time."""
 
 
-@pytest.fixture(scope="module")
-def emulator() -> Iterator[RunningEmulator]:
-    with running_emulator() as emulator:
-        yield emulator
+emulator = pytest.fixture(one_emulator, scope="module")
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from daemons import (
     profile,
     running_daemon,
 )
-from emulators import RunningEmulator, running_emulator
+from emulators import RunningEmulator, one_emulator, running_emulator
 from http_wire import HttpWire, http_daemon, http_request, place, wire_of
 from openfit_tokend.host import clock
 from openfit_tokend.serving.http.dialect import MAX_KNOWN_SIZE
@@ -32,10 +32,7 @@ NO_ID = "0" * 16
 """The id of no token."""
 
 
-@pytest.fixture(scope="module")
-def emulator() -> Iterator[RunningEmulator]:
-    with running_emulator() as emulator:
-        yield emulator
+emulator = pytest.fixture(one_emulator, scope="module")
 
 
 @pytest.fixture(scope="module")

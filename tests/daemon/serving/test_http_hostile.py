@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daemons import RunningDaemon, needs_root, profile
-from emulators import RunningEmulator, running_emulator
+from emulators import RunningEmulator, one_emulator
 from fuzz.http import HttpAttack
 from http_wire import HttpAnswer, HttpWire, http_daemon, http_request, wire_of
 from inside import daemon_inside
@@ -27,10 +27,7 @@ GROWTH = 30 * 2**20
 """Bytes that the daemon may grow beside a crowd."""
 
 
-@pytest.fixture(scope="module")
-def emulator() -> Iterator[RunningEmulator]:
-    with running_emulator() as emulator:
-        yield emulator
+emulator = pytest.fixture(one_emulator, scope="module")
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from daemons import (
     request,
     running_daemon,
 )
-from emulators import RunningEmulator, running_emulator
+from emulators import RunningEmulator, one_emulator
 from openfit_token import TokenError, __version__
 from openfit_token._shared.protocol import MAX_REQUEST
 from openfit_token.errors import BadRequest, MinTtl, NoSuchMethod, NoSuchProfile
@@ -52,10 +52,7 @@ def shape(fields: Fields) -> dict[str, type]:
     return {name: type(value) for name, value in fields.items()}
 
 
-@pytest.fixture(scope="module")
-def emulator() -> Iterator[RunningEmulator]:
-    with running_emulator() as emulator:
-        yield emulator
+emulator = pytest.fixture(one_emulator, scope="module")
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from daemons import NOBODY, RunningDaemon, prepared_daemon, profile
-from emulators import RunningEmulator, running_emulator
+from emulators import RunningEmulator, one_emulator
 from namespaces import UNSHARE, hindrance, inside_namespace, needs_namespaces
 
 pytestmark = pytest.mark.system
@@ -26,10 +26,7 @@ LISTS = {
 }
 
 
-@pytest.fixture(scope="module")
-def emulator() -> Iterator[RunningEmulator]:
-    with running_emulator() as emulator:
-        yield emulator
+emulator = pytest.fixture(one_emulator, scope="module")
 
 
 @pytest.fixture(scope="module")

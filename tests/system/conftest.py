@@ -1,0 +1,5 @@
+import pytest
+
+from emulators import one_emulator
+
+emulator = pytest.fixture(one_emulator)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from daemons import NOBODY, as_stranger, needs_root
+from daemons import NOBODY, needs_root
 from diagnosis import Diagnosis, Examine
 from diagnosis import doctor as doctor_of
 from fake_daemon import Behaviour, FakeDaemon, Request, dropping, failing, silent
@@ -17,6 +17,7 @@ from openfit_token._cli.doctor.profiles import MISSING, WRONG_CLIENT, WRONG_LOGI
 from openfit_token._cli.terminal import printable
 from openfit_token._client import paths
 from openfit_token.errors import NoSuchMethod, NoSuchProfile, NotAllowed, Overloaded
+from users import being
 
 OTHERS: int = 100
 """A group that the tests' process isn't in: `users`."""
@@ -190,14 +191,14 @@ def test_a_socket_of_a_group_names_the_group_to_join(place: Path, doctor: Examin
         os.chown(daemon.path, 0, OTHERS)
         Path(daemon.path).chmod(0o660)
         doctor("--socket", daemon.path)  # loads what a stranger may not read
-        with as_stranger():
+        with being(NOBODY):
             found = doctor("--socket", daemon.path)
             assert (found.status, found.troubles) == (69, [("FAIL", "rights")])
             name = getgrgid(OTHERS).gr_name
             assert f"root:{name}, mode 0660" in found.of("rights").text
             assert f"`sudo usermod -aG {name} " in found.of("rights").fix
 
-        with as_stranger():
+        with being(NOBODY):
             os.seteuid(0)
             os.setgroups([OTHERS])
             os.seteuid(NOBODY)
@@ -209,13 +210,13 @@ def test_a_directory_that_keeps_the_caller_out_is_named(place: Path, doctor: Exa
     with FakeDaemon(place / "s", well()) as daemon:
         Path(daemon.path).chmod(0o666)
         doctor("--socket", daemon.path)
-        with as_stranger():
+        with being(NOBODY):
             found = doctor("--socket", daemon.path)
         assert (found.status, found.troubles) == (69, [("FAIL", "rights")])
         assert f"because of {place}" in found.of("rights").text
 
         place.chmod(0o711)
-        with as_stranger():
+        with being(NOBODY):
             assert doctor("--socket", daemon.path).status == 0
 
 
@@ -227,7 +228,7 @@ def test_a_stranger_who_listens_is_not_trusted_until_the_directory_is_that_users
     (run := place / "run").mkdir()
     run.chmod(0o777)
     daemon = FakeDaemon(run / "s", well())
-    with as_stranger():
+    with being(NOBODY):
         daemon.start()
     try:
         found = doctor("--socket", daemon.path)

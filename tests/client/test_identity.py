@@ -13,6 +13,7 @@ import pytest
 from namespaces import inside_namespace, needs_namespaces
 from openfit_token._shared import identity
 from processes import environment
+from users import being
 
 pytestmark = pytest.mark.system
 
@@ -41,11 +42,8 @@ def listening(place: Path, uid: int, owner: int | None = None) -> Generator[Path
         sock.bind(str(path))
         path.chmod(0o666)
         place.chmod(0o755)
-        os.seteuid(uid)
-        try:
+        with being(uid):
             sock.listen()
-        finally:
-            os.seteuid(0)
         yield path
 
 

@@ -18,7 +18,6 @@ from daemons import (
     Answer,
     RunningDaemon,
     Wire,
-    as_stranger,
     await_that,
     needs_root,
     prepared_daemon,
@@ -27,6 +26,7 @@ from daemons import (
 from emulators import RunningEmulator, api, client, running_emulator
 from inside import DaemonInside, async_await_that, daemon_inside
 from openfit_tokend import app
+from users import being
 
 MANY = 200
 NOBODYS = f'["{pwd.getpwuid(NOBODY).pw_name}"]'
@@ -129,7 +129,7 @@ def await_fresh(daemon: RunningDaemon, count: int) -> None:
 
 
 def nobodys(daemon: RunningDaemon | DaemonInside) -> Wire:
-    with as_stranger():
+    with being(NOBODY):
         return Wire(daemon.socket)
 
 

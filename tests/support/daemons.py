@@ -376,18 +376,3 @@ def running_daemon(*tables: str, password: str = PASSWORD) -> Generator[RunningD
     with prepared_daemon(*tables, password=password) as daemon:
         daemon.start()
         yield daemon
-
-
-@contextmanager
-def as_stranger() -> Generator[None]:
-    """Act as another user who is in no other group. Only root can."""
-    groups = os.getgroups()
-    os.setgroups([])
-    os.setegid(NOBODY)
-    os.seteuid(NOBODY)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-        os.setegid(0)
-        os.setgroups(groups)

@@ -15,7 +15,8 @@ from typing import Final
 
 import pytest
 
-from daemons import NOBODY, as_stranger, await_that
+from daemons import NOBODY, await_that
+from users import being
 
 _FAN_CLASS_CONTENT: Final = 0x4
 _FAN_CLOEXEC: Final = 0x1
@@ -116,7 +117,7 @@ def _closed(directory: Path, mode: int) -> Iterator[None]:
         if above.stat().st_mode & 0o001 == 0:
             above.chmod(above.stat().st_mode | 0o011)
     directory.chmod(mode)
-    with as_stranger():
+    with being(NOBODY):
         yield
         directory.chmod(0o700)
         yield

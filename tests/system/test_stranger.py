@@ -11,9 +11,10 @@ from socket import AF_UNIX, SHUT_WR, socket
 
 import pytest
 
-from daemons import NOBODY, PATIENCE, Fields, Wire, as_stranger, needs_root, profile
+from daemons import NOBODY, PATIENCE, Fields, Wire, needs_root, profile
 from emulators import running_emulator
 from service_managers import ManagedDaemon, managed_daemon
+from users import being
 
 pytestmark = [pytest.mark.system, needs_root]
 
@@ -55,7 +56,7 @@ def daemon() -> Iterator[ManagedDaemon]:
 
 @pytest.fixture
 def wire(daemon: ManagedDaemon) -> Iterator[Wire]:
-    with as_stranger():
+    with being(NOBODY):
         wire = daemon.wire()
     with wire:
         yield wire
@@ -86,7 +87,7 @@ def test_without_a_profile_it_sees_and_may_what_is_its_own(wire: Wire) -> None:
 
 @pytest.mark.parametrize("name", ["openfit", *(f"openfit.{name}" for name in LISTS)])
 def test_the_credential_socket_gives_it_no_token(daemon: ManagedDaemon, name: str) -> None:
-    with as_stranger(), socket(AF_UNIX) as asking:
+    with being(NOBODY), socket(AF_UNIX) as asking:
         asking.settimeout(PATIENCE)
         asking.bind(f"\0{os.getpid()}/unit/a.service/{name}")
         asking.connect(str(daemon.socket.with_name("credential")))
@@ -117,7 +118,7 @@ ATTEMPTS: dict[str, Callable[[ManagedDaemon], object]] = {
 
 @pytest.mark.parametrize("attempt", ATTEMPTS)
 def test_nothing_else_of_it_can_be_read_or_changed(daemon: ManagedDaemon, attempt: str) -> None:
-    with as_stranger(), pytest.raises(PermissionError):
+    with being(NOBODY), pytest.raises(PermissionError):
         ATTEMPTS[attempt](daemon)
 
     assert daemon.call("hello")["pid"] == daemon.pid
@@ -130,7 +131,7 @@ daemon, seize, libc = int(sys.argv[1]), 0x4206, ctypes.CDLL(None, use_errno=True
 print(libc.ptrace(seize, daemon, None, None), ctypes.get_errno())
 print(libc.kill(daemon, signal.SIGHUP), ctypes.get_errno())
 """
-"""The kernel asks for the real user here, which `as_stranger` leaves as it is."""
+"""The kernel asks for the real user here, which `being` leaves as it is."""
 
 
 def test_it_can_neither_trace_the_daemon_nor_signal_it(daemon: ManagedDaemon) -> None:

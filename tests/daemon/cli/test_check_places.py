@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from daemons import as_stranger, needs_root, prepared_daemon, profile, running_daemon
+from daemons import NOBODY, needs_root, prepared_daemon, profile, running_daemon
 from openfit_tokend.cli.check import check
+from users import being
 
 NOWHERE = profile("http://127.0.0.1:9")
 
@@ -102,7 +103,7 @@ def test_directories_that_arent_writable_fail_with_the_users_name(
             patch.setenv("STATE_DIRECTORY", str(daemon.state.parent))
             check(config, network=False, login=False, socket=socket)  # loads all
             capsys.readouterr()
-            with as_stranger():
+            with being(NOBODY):
                 status = check(config, network=False, login=False, socket=socket)
 
         out = capsys.readouterr().out

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import anyio
 import pytest
 
-from daemons import NOBODY, as_stranger, needs_root
+from daemons import NOBODY, needs_root
 from hung_disk import hung_disk
 from openfit_token.errors import SecretUnavailable
 from openfit_tokend.config.password_command import output_of
@@ -27,6 +27,7 @@ from openfit_tokend.core.settings import (
 )
 from openfit_tokend.host import child_process
 from openfit_tokend.host.child_process import Commands
+from users import being
 
 ALIEN = 54321
 """A user and group that nobody is."""
@@ -306,7 +307,7 @@ class TestCredential:
     async def test_an_acl_for_the_user_looks_like_another_group_and_is_no_fault(
         self, acl_credential: Path
     ) -> None:
-        with as_stranger():
+        with being(NOBODY):
             password = await read_password(PasswordCredential("main"))
             by_path = await read_password(PasswordFile(str(acl_credential)))
 

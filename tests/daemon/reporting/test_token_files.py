@@ -34,6 +34,7 @@ from openfit_tokend.reporting import token_files
 from openfit_tokend.reporting.token_files import TokenFiles
 from openfit_tokend.reporting.token_writing import remove, write
 from others import group_of_others
+from users import being
 
 OLD, NEW = Secret("old" * 2000), Secret("new" * 3000)
 
@@ -107,12 +108,9 @@ class TestFile:
     def test_a_group_that_the_daemon_may_not_give_is_told_so(self) -> None:
         with TemporaryDirectory() as name:  # below /tmp: nobody may search pytest's
             os.chown(name, NOBODY, NOBODY)
-            os.seteuid(NOBODY)
-            try:
+            with being(NOBODY):
                 file = TokenFile(f"{name}/main", "daemon")
                 assert refusal(lambda: write(file, OLD)) == "may not be given to the group daemon"
-            finally:
-                os.seteuid(0)
             assert list(Path(name).iterdir()) == []
 
     def test_a_group_that_nobody_knows_is_told_so(self, place: Path) -> None:

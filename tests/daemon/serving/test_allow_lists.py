@@ -25,27 +25,13 @@ from inside import daemon_inside
 from openfit_tokend.keeping import handout
 from openfit_tokend.serving.audit import BURST
 from openfit_tokend.serving.peers import unit_in
+from users import being
 
 pytestmark = needs_root
 
 LISTED, ADMIN, OTHER = (grp.getgrgid(gid).gr_name for gid in (1, 2, 3))
 NOBODYS_NAME = pwd.getpwuid(NOBODY).pw_name
 ALL = ["open", "mine", "ours", "roots", "closed"]
-
-
-@contextmanager
-def being(uid: int, *groups: int) -> Generator[None]:
-    """Be another user, with these groups beside its own."""
-    before = os.getgroups()
-    os.setgroups(groups)
-    os.setegid(uid)
-    os.seteuid(uid)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-        os.setegid(0)
-        os.setgroups(before)
 
 
 def wire_of(daemon: RunningDaemon, uid: int, *groups: int) -> Wire:

@@ -18,13 +18,14 @@ from typing import Self, cast
 import anyio
 import pytest
 
-from daemons import PATIENCE, Fields, as_stranger, needs_root, profile
+from daemons import NOBODY, PATIENCE, Fields, needs_root, profile
 from emulators import RunningEmulator, running_emulator
 from inside import DaemonInside, async_await_that, daemon_inside
 from openfit_tokend.core.callers.log_limits import Window
 from openfit_tokend.host import log
 from openfit_tokend.keeping import keeper
 from openfit_tokend.serving import credentials
+from users import being
 
 pytestmark = needs_root
 
@@ -315,7 +316,7 @@ async def test_another_user_gets_nothing(
 ) -> None:
     async with daemon_inside(tmp_path, profile(emulator.url), credential=listener.dup()) as daemon:
         await token_of(daemon)
-        with as_stranger():
+        with being(NOBODY):
             unit = Unit(place, "openfit.main")
 
         with unit:

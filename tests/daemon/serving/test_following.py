@@ -10,11 +10,11 @@ import pytest
 from anyio import to_thread
 
 from daemons import (
+    NOBODY,
     PATIENCE,
     Fields,
     RunningDaemon,
     Wire,
-    as_stranger,
     needs_root,
     prepared_daemon,
     profile,
@@ -25,6 +25,7 @@ from inside import daemon_inside
 from openfit_token.errors import NoSuchProfile
 from openfit_tokend.serving.connection import Connection
 from openfit_tokend.serving.server import RESERVE, Server
+from users import being
 
 
 @pytest.fixture
@@ -172,7 +173,7 @@ def test_followers_who_may_not_use_it_any_more_are_closed(
     daemon.directory.chmod(0o755)
     daemon.socket.parent.chmod(0o755)
     daemon.socket.chmod(0o666)
-    with as_stranger():
+    with being(NOBODY):
         wire = daemon.wire()
     with wire, daemon.wire() as operator:
         assert wire.call("subscribe", profile="main").error is None

@@ -31,6 +31,7 @@ from fuzz.attack import RpcAttack
 from openfit_token.errors import BY_CODE
 from openfit_tokend.serving.peers import MAX_CONNECTIONS, RESERVE_OWN
 from openfit_tokend.serving.server import RESERVE
+from users import being
 
 pytestmark = pytest.mark.system
 
@@ -91,11 +92,8 @@ def is_idle(daemon: RunningDaemon) -> bool:
 
 def wires_of(uid: int, daemon: RunningDaemon, count: int, stack: ExitStack) -> list[Wire]:
     """Connect as a user so many times."""
-    os.seteuid(uid)
-    try:
+    with being(uid):
         return [stack.enter_context(daemon.wire()) for _ in range(count)]
-    finally:
-        os.seteuid(0)
 
 
 # What is sent

@@ -14,7 +14,6 @@ from prometheus_client.openmetrics import parser
 from daemons import (
     NOBODY,
     RunningDaemon,
-    as_stranger,
     await_that,
     needs_root,
     prepared_daemon,
@@ -25,6 +24,7 @@ from emulators import RunningEmulator, one_emulator, running_emulator
 from http_wire import HttpWire, http_daemon, http_request, place, wire_of
 from openfit_tokend.host import clock
 from openfit_tokend.serving.http.dialect import MAX_KNOWN_SIZE
+from users import being
 
 pytestmark = pytest.mark.system
 
@@ -301,7 +301,7 @@ def test_an_outage_says_when_to_ask_again() -> None:
 def test_a_stranger_gets_403_and_no_name(emulator: RunningEmulator) -> None:
     with http_daemon(profile(emulator.url, allow_users='["root"]'), mode="0666") as daemon:
         daemon.directory.chmod(0o711)
-        with as_stranger(), wire_of(daemon) as wire:
+        with being(NOBODY), wire_of(daemon) as wire:
             for target in ("/v1/token", "/v1/auth", "/v1/status?profile=main", "/readyz"):
                 answer = wire.ask("GET", target)
                 assert (answer.status, answer.json["code"]) == (403, "NOT_ALLOWED"), target
@@ -322,7 +322,7 @@ def test_a_request_that_root_made_isnt_remembered_for_a_stranger(emulator: Runni
             for _ in range(3):
                 ours.send(asked)
                 assert ours.answer().status == 200
-            with as_stranger(), wire_of(daemon) as theirs:
+            with being(NOBODY), wire_of(daemon) as theirs:
                 theirs.send(asked)
                 assert theirs.answer().status == 404
 

@@ -14,7 +14,6 @@ from daemons import (
     Fields,
     RunningDaemon,
     Wire,
-    as_stranger,
     needs_root,
     pack,
     prepared_daemon,
@@ -27,6 +26,7 @@ from openfit_token import TokenError, __version__
 from openfit_token._shared.protocol import MAX_REQUEST
 from openfit_token.errors import BadRequest, MinTtl, NoSuchMethod, NoSuchProfile
 from openfit_tokend.host import clock
+from users import being
 
 pytestmark = pytest.mark.system
 
@@ -339,7 +339,7 @@ def test_operators_methods_are_refused_to_others(daemon: RunningDaemon) -> None:
     daemon.socket.parent.chmod(0o711)
     daemon.socket.chmod(0o666)
 
-    with as_stranger():
+    with being(NOBODY):
         wire = daemon.wire()
     with wire:
         refused = {method: wire.call(method).code for method in ("login", "logout", "reload")}

@@ -1,11 +1,10 @@
 """Callers that park and then don't read what they waited for: each has room, and an end."""
 
 import json
-import os
 import socket
 import threading
 from collections.abc import Generator, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 
 import pytest
 
@@ -13,6 +12,7 @@ from daemons import NOBODY, RunningDaemon, Wire, needs_root, prepared_daemon, pr
 from openfit_tokend.serving.rpc import MAX_UNREAD
 from openfit_tokend.serving.server import MAX_UNREAD_USER
 from raw_server import raw_server, response
+from users import being
 
 pytestmark = pytest.mark.system
 
@@ -55,11 +55,8 @@ def daemon(grant: threading.Event) -> Iterator[RunningDaemon]:
 def parked(daemon: RunningDaemon, *counts: int, uid: int | None = None) -> Generator[list[Wire]]:
     """Connect as a user, and park so many calls on each connection."""
     with ExitStack() as stack:
-        os.seteuid(os.getuid() if uid is None else uid)
-        try:
+        with nullcontext() if uid is None else being(uid):
             wires = [stack.enter_context(daemon.wire()) for _ in counts]
-        finally:
-            os.seteuid(os.getuid())
         for wire, count in zip(wires, counts, strict=True):
             for _ in range(count):
                 wire.ask("get_token", wait=300)

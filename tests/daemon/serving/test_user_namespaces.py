@@ -11,6 +11,7 @@ import pytest
 from daemons import NOBODY, RunningDaemon, prepared_daemon, profile
 from emulators import RunningEmulator, one_emulator
 from namespaces import UNSHARE, hindrance, inside_namespace, needs_namespaces
+from users import being
 
 pytestmark = pytest.mark.system
 
@@ -44,16 +45,8 @@ def daemon(emulator: RunningEmulator) -> Iterator[RunningDaemon]:
 
 def codes(daemon: RunningDaemon, uid: int, *groups: int) -> dict[str, str | None]:
     """Return what a user outside of the daemon's namespace is told of each profile, and as operator."""
-    before = os.getgroups()
-    os.setgroups(groups)
-    os.setegid(uid)
-    os.seteuid(uid)
-    try:
+    with being(uid, *groups):
         wire = daemon.wire()
-    finally:
-        os.seteuid(0)
-        os.setegid(0)
-        os.setgroups(before)
     with wire:
         told = {name: wire.call("get_token", profile=name).code for name in LISTS}
         return told | {"reload": wire.call("reload").code}

@@ -10,10 +10,11 @@ from typing import Final, Protocol, final
 
 import msgpack
 
-from daemons import PATIENCE, RunningDaemon, as_stranger
+from daemons import NOBODY, PATIENCE, RunningDaemon
 from fuzz.messages import Messages
 from openfit_token.errors import BY_CODE
 from openfit_tokend.host import clock
+from users import being
 
 MOST: Final = 60
 """Messages of one connection: fewer than may be parked, so that the last one is always answered."""
@@ -100,7 +101,7 @@ class Attack:
     def _connected(self, path: Path) -> socket.socket:
         sock = socket.socket(socket.AF_UNIX)
         sock.settimeout(PATIENCE)
-        with as_stranger() if self.connections % 2 else nullcontext():
+        with being(NOBODY) if self.connections % 2 else nullcontext():
             sock.connect(os.fspath(path))
         return sock
 

@@ -45,6 +45,15 @@ def peer_of(sock: socket.socket) -> Peer:
     return Peer(os.getpid(), int(address[1:].split(b".")[0]), 0)
 
 
+def short(error: Answer, result: Answer) -> str:
+    """Return an answer as a story tells it."""
+    if result is None:
+        return "closed" if error is None else f"{error['code']} {error['message']}"
+    if "access_token" in result:
+        return f"{result['access_token']}, {result['expires_in']:.3f} s left"
+    return "well" if not result else f"{len(result)} fields"
+
+
 @final
 class Clients:
     """All calls that have no answer yet, a connection each."""

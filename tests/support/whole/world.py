@@ -12,7 +12,7 @@ from shutil import rmtree
 from tempfile import gettempdir
 from typing import Any, Final, final
 
-from whole.clients import Answer, Call, Clients
+from whole.clients import Answer, Call, Clients, short
 from whole.configuration import FIRST_USER, Administrator, Configuration, put
 from whole.deeds import Deeds
 from whole.machine import Machine
@@ -96,13 +96,12 @@ class World:
     def tell(self, who: str, what: str) -> None:
         """Take a line of the story down."""
         if self.story is not None:
-            self.story.append(f"{self.time.now:12.3f}  {who:<9} {what}")
+            same_everywhere = what.replace(str(self.directory), "").replace(PID, "'pid': 1")
+            self.story.append(f"{self.time.now:12.3f}  {who:<9} {same_everywhere}")
 
     def logged(self, event: str, fields: str) -> None:
         """Take a line of the daemon's log."""
-        if self.story is not None:  # the same on every machine
-            said = fields.replace(str(self.directory), "").replace(PID, "'pid': 1")
-            self.tell("log", f"{event} {said}")
+        self.tell("log", f"{event} {fields}")
         self.witness.logged(event, fields)
 
     def takes(self, kind: str) -> float:
@@ -182,7 +181,7 @@ class World:
 
         def told(call: Call, error: Answer, result: Answer) -> None:
             if self.story is not None:
-                self.tell("caller", f"{uid} {method} {params}: {_short(error, result)}")
+                self.tell("caller", f"{uid} {method} {params}: {short(error, result)}")
             self.witness.told(call, error, result)
             if then is not None:
                 then(error, result)
@@ -250,11 +249,3 @@ class World:
         self.time.at(self.time.now + PAUSE, again)
         for name in self.wanted.entries:
             self.call(0, "get_token", {"profile": name, "wait": 5.0}, partial(judged, name))
-
-
-def _short(error: Answer, result: Answer) -> str:
-    if result is None:
-        return "closed" if error is None else f"{error['code']} {error['message']}"
-    if "access_token" in result:
-        return f"{result['access_token']}, {result['expires_in']:.3f} s left"
-    return "well" if not result else f"{len(result)} fields"

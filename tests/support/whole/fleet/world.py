@@ -12,7 +12,7 @@ from typing import Any, Final, final
 
 import sniffio
 
-from whole.clients import Answer, Call, Clients
+from whole.clients import Answer, Call, Clients, short
 from whole.fleet.deeds import Deeds
 from whole.fleet.host import Host
 from whole.fleet.plan import Plan
@@ -97,7 +97,8 @@ class World:
     def tell(self, who: str, what: str) -> None:
         """Take a line of the story down."""
         if self.story is not None:
-            self.story.append(f"{self.time.now:12.3f}  {who:<9} {what}")
+            same_everywhere = what.replace(str(self.directory), "").replace(PID, "'pid': 1")
+            self.story.append(f"{self.time.now:12.3f}  {who:<9} {same_everywhere}")
 
     # What the daemon at work finds
 
@@ -113,9 +114,7 @@ class World:
         """Take a line of its log, but not what is said at its burial."""
         if self._over:
             return
-        if self.story is not None:  # the same on every machine
-            said = fields.replace(str(self.directory), "").replace(PID, "'pid': 1")
-            self.tell(f"{self.machine.name}.log", f"{event} {said}")
+        self.tell(f"{self.machine.name}.log", f"{event} {fields}")
         self.witness.logged(self.machine, event, fields)
 
     def takes(self, kind: str) -> float:
@@ -239,7 +238,7 @@ class World:
 
         def told(call: Call, error: Answer, result: Answer) -> None:
             if self.story is not None:
-                self.tell(f"{host.name}.who", f"{method} {params}: {_short(error, result)}")
+                self.tell(f"{host.name}.who", f"{method} {params}: {short(error, result)}")
             self.witness.told(host, call, error, result)
             if then is not None:
                 then(error, result)
@@ -313,11 +312,3 @@ class World:
             if len(ids) > 1:
                 return f"{name}: {ids}"
         return ""
-
-
-def _short(error: Answer, result: Answer) -> str:
-    if result is None:
-        return "closed" if error is None else f"{error['code']} {error['message']}"
-    if "access_token" in result:
-        return f"{result['access_token']}, {result['expires_in']:.3f} s left"
-    return "well" if not result else f"{len(result)} fields"

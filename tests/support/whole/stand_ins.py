@@ -7,8 +7,9 @@ from random import Random
 from typing import TypeVar
 from unittest.mock import patch
 
+from openfit_tokend.core.callers.log_limits import Window
 from openfit_tokend.core.settings.names import Name
-from openfit_tokend.host import clock
+from openfit_tokend.host import clock, log
 from whole.clients import peer_of
 from whole.servers import WALL
 from whole.surroundings import Surroundings
@@ -26,6 +27,7 @@ def in_place_of_the_host(world: Surroundings) -> Generator[None]:
         patch.object(clock, "boot", world.boot),
         patch.object(clock, "wall", lambda: WALL + world.time.now),
         patch.object(clock, "_RANDOM", chances),
+        patch.object(log, "_limits", dict[str, Window]()),
         patch("openfit_tokend.host.blocking_calls.Thread", threads.thread),
         patch("openfit_tokend.host.blocking_calls.from_thread", threads),
         patch("openfit_tokend.serving.server.peer_of", peer_of),

@@ -7,24 +7,11 @@ import pytest
 from daemons import prepared_daemon, profile
 from emulators import running_emulator
 from openfit_token import __version__
-from packages import Built, done, environment, python, run
+from packages import IMPORT_ALL, Built, done, environment, python, run
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 
 OS_ERROR = 71
-IMPORT_ALL = """\
-import importlib, pkgutil
-
-missing = set()
-for package in ("openfit_token", "openfit_tokend"):
-    for module in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
-        if not module.name.endswith((".__main__", ".demo.script")):  # they are run
-            try:
-                importlib.import_module(module.name)
-            except ModuleNotFoundError as error:
-                missing.add(error.name.partition(".")[0])
-print(*sorted(missing))
-"""
 
 
 @pytest.fixture(scope="module", params=["3.11", "3.12", "3.13", "3.14"])

@@ -4,9 +4,24 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import pytest
+
+IMPORT_ALL: Final = """\
+import importlib, pkgutil
+
+missing = set()
+for package in ("openfit_token", "openfit_tokend"):
+    for module in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
+        if not module.name.endswith((".__main__", ".demo.script")):  # they are run
+            try:
+                importlib.import_module(module.name)
+            except ModuleNotFoundError as error:
+                missing.add(error.name.partition(".")[0])
+print(*sorted(missing))
+"""
+"""Imports every module of ours, and prints the packages that are missing for it."""
 
 
 class Built(NamedTuple):

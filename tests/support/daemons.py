@@ -63,19 +63,25 @@ class Answer(NamedTuple):
         return None if self.error is None else str(self.error["code"])
 
 
+def connected_to(path: Path) -> socket.socket:
+    """Return a connection to a Unix socket at which nothing waits for longer than PATIENCE."""
+    sock = socket.socket(socket.AF_UNIX)
+    sock.settimeout(PATIENCE)
+    try:
+        sock.connect(os.fspath(path))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
 class Wire:
     """A raw connection."""
 
     def __init__(self, path: Path) -> None:
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(PATIENCE)
+        self.socket = connected_to(path)
         self._unpacker = msgpack.Unpacker()
         self._msgid = 0
-        try:
-            self.socket.connect(os.fspath(path))
-        except BaseException:
-            self.socket.close()
-            raise
 
     def send(self, data: bytes) -> None:
         """Send bytes as they are."""

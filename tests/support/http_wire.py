@@ -1,8 +1,6 @@
 """A raw HTTP connection to a Unix socket: what is sent is in the test's hands, h11 reads the answers."""
 
 import json
-import os
-import socket
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +8,7 @@ from typing import NamedTuple, Self
 
 import h11
 
-from daemons import PATIENCE, Fields, RunningDaemon, prepared_daemon
+from daemons import Fields, RunningDaemon, connected_to, prepared_daemon
 
 
 class HttpAnswer(NamedTuple):
@@ -38,16 +36,10 @@ class HttpWire:
     """A connection."""
 
     def __init__(self, path: Path) -> None:
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(PATIENCE)
+        self.socket = connected_to(path)
         self._left = b""
         self.interim = 0
         """Answers with a status of 1xx that came before others."""
-        try:
-            self.socket.connect(os.fspath(path))
-        except BaseException:
-            self.socket.close()
-            raise
 
     def send(self, data: bytes) -> None:
         """Send bytes as they are."""

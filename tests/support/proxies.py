@@ -19,7 +19,7 @@ from typing import Final, NamedTuple, final
 import pytest
 
 from api import Api
-from daemons import PATIENCE, await_that
+from daemons import PATIENCE, await_that, connected_to
 from fake_http_daemon import FakeHttpDaemon
 from fenced import ROOT
 from ports import free_port
@@ -64,9 +64,7 @@ class UnixHttp(http.client.HTTPConnection):
         self._path = path
 
     def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(PATIENCE)
-        self.sock.connect(os.fspath(self._path))
+        self.sock = connected_to(self._path)
 
 
 @final

@@ -1,6 +1,5 @@
 """Sends messages to a daemon, and judges what comes back: a hang, a crash or a fault is told."""
 
-import os
 import socket
 from contextlib import nullcontext, suppress
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Final, Protocol, final
 
 import msgpack
 
-from daemons import NOBODY, PATIENCE, RunningDaemon
+from daemons import NOBODY, PATIENCE, RunningDaemon, connected_to
 from fuzz.messages import Messages
 from openfit_token.errors import BY_CODE
 from openfit_tokend.host import clock
@@ -99,11 +98,8 @@ class Attack:
         raise NotImplementedError
 
     def _connected(self, path: Path) -> socket.socket:
-        sock = socket.socket(socket.AF_UNIX)
-        sock.settimeout(PATIENCE)
         with being(NOBODY) if self.connections % 2 else nullcontext():
-            sock.connect(os.fspath(path))
-        return sock
+            return connected_to(path)
 
     def _send(self, sock: socket.socket, data: bytes) -> None:
         if self._random.random() < 0.7:  # the rest is cut

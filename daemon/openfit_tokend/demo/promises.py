@@ -74,15 +74,16 @@ def kept(promises: Iterable[Promise]) -> bool:
 
 def _calls(facts: Facts) -> Promise:
     failed = len(facts.failures)
+    refused = facts.server.api_refused
     figures = (
-        f"{sum(facts.calls)} calls by {len(facts.calls)} scripts succeeded, {failed} failed;"
-        f" the API answered 401 {_times(facts.server.api_refused)}"
+        f"{sum(facts.calls)} calls by {len(facts.calls)} scripts succeeded, {failed} failed; the API"
+        f" {f'answered 401 {_times(refused)}' if refused else 'never answered 401'}"
     )
     if failed:
         figures += f"; the first: {facts.failures[0]}"
     if not all(facts.calls):
         figures += "; one script made none"
-    fine = not failed and not facts.server.api_refused and bool(facts.calls) and all(facts.calls)
+    fine = not failed and not refused and bool(facts.calls) and all(facts.calls)
     return Promise("no API call failed", kept=fine, figures=figures)
 
 

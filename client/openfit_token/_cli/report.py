@@ -3,18 +3,18 @@
 `doctor` prints one, and so does `openfit-tokend check`.
 """
 
-from dataclasses import dataclass
 from typing import Final, Literal, final
 
 from openfit_token._cli.output import put
 from openfit_token._cli.terminal import in_colour, painted, printable
+from openfit_token._shared.frozen import frozen
 
 _WIDTH: Final = 14
 """Columns of a name."""
 _COLOURS: Final = {" OK ": "green", "WARN": "yellow", "FAIL": "red"}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Verdict:
     """What was found in one place.
 

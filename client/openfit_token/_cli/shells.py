@@ -1,11 +1,12 @@
 """A command line's options and commands, as completion scripts of bash, zsh and fish."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from openfit_token._shared.frozen import frozen
 
-@dataclass(frozen=True, slots=True)
+
+@frozen
 class Option:
     """An option: its long flag; whether it takes a value, and which are known."""
 
@@ -16,7 +17,7 @@ class Option:
     words: Sequence[str] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Command:
     """A command: its options, the words it takes, whether it ends with a command to run."""
 

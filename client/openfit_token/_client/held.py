@@ -14,11 +14,12 @@ two threads can cause is one question more, or one 401 that is repeated.
 `now` is in seconds of a clock that also runs while the machine sleeps.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import inf
 from typing import Final
 
 from openfit_token._client.token import Token
+from openfit_token._shared.frozen import frozen
 from openfit_token.errors import (
     BudgetSpent,
     DaemonUnreachable,
@@ -47,14 +48,14 @@ _REST: Final = 5.0
 """Seconds without asking again after a daemon gave no token. One that hangs costs time at each question."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Get:
     """Ask the daemon for its current token, and wait that many seconds."""
 
     wait: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Refuse:
     """Tell the daemon that the API refused the token with this id, and ask for another."""
 
@@ -65,7 +66,7 @@ class Refuse:
 Question = Get | Refuse
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Holding:
     """A token, and when it was asked for."""
 

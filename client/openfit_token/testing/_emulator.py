@@ -4,13 +4,14 @@ import json
 import subprocess
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import fields
 from http import HTTPStatus
 from select import select
 from tempfile import TemporaryFile
 from typing import Final, Self
 from urllib.parse import urlsplit
 
+from openfit_token._shared.frozen import frozen
 from openfit_token.testing._processes import (
     PATIENCE,
     PYTHON,
@@ -24,7 +25,7 @@ PASSWORD: Final = "emulated"  # noqa: S105 -- it protects nothing
 CLIENT_ID: Final = "openfit-emulator"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class State:
     """What an emulator has counted so far. `logins` and `refreshes` are the granted ones."""
 
@@ -85,8 +86,8 @@ class Emulator:
     def state(self) -> State:
         """Return all that was counted."""
         told = json.loads(self._ask("GET", "state"))
-        # What our own emulator tells: a dataclass with these very fields, and more.
-        return State(**{name: told[name] for name in State.__slots__})
+        # Our own emulator tells a class with these very fields, and more.
+        return State(**{each.name: told[each.name] for each in fields(State)})
 
     def fault(self, text: str) -> None:
         """Add a fault, NAME[=ARGUMENT][@WHEN]; without WHEN it affects the next token request.

@@ -4,7 +4,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY
 from getpass import getpass
 from pathlib import Path
 from typing import Final
@@ -13,6 +13,7 @@ import platformdirs
 
 from openfit_token._client import paths
 from openfit_token._shared import profile_name
+from openfit_token._shared.frozen import frozen
 from openfit_token.errors import ConfigRejected, TokenError
 from openfit_tokend.cli.check import check
 from openfit_tokend.cli.complaints import complain
@@ -38,10 +39,11 @@ class _Unusable(TokenError):
     exit_status = os.EX_USAGE
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Given:
     """The options of the command line; None: ask for the value."""
 
+    _: KW_ONLY
     environment: str | None = None
     id_server: str | None = None
     api_url: str | None = None
@@ -107,7 +109,7 @@ def _refuse_taken(given: Given, now: Present, where: Location) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Question:
     """A value of the profile: its key, how to ask for it, and how to parse it."""
 

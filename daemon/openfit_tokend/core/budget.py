@@ -8,10 +8,11 @@ the password was read, and told every outcome, including those of requests that 
 An answer that was lost counts like a rejection, since it may have been one.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import inf
 from typing import Final, NewType, assert_never
 
+from openfit_token._shared.frozen import frozen
 from openfit_tokend.core.events import Kind, OverBudget
 
 WINDOW: Final = 900.0
@@ -28,7 +29,7 @@ Fingerprint = NewType("Fingerprint", int)
 """16 bits of a salted hash of a password: enough to recognise it, useless to a thief."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Entry:
     """A login that was rejected, or may have been. `lost`: the password, if its answer was lost."""
 
@@ -37,7 +38,7 @@ class Entry:
     lost: Fingerprint | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Attempt:
     """A login under way."""
 
@@ -45,7 +46,7 @@ class Attempt:
     fingerprint: Fingerprint
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ledger:
     """What is known about one account. Times are seconds of CLOCK_BOOTTIME."""
 
@@ -71,7 +72,7 @@ class Ledger:
         return bool(self.entries or self.clear or self.under_way or self.rejected)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Go:
     """Send the login; `ledger` counts it as under way."""
 
@@ -79,12 +80,12 @@ class Go:
     attempt: Attempt
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Wait:
     """Another login of the account is under way: ask again when it has ended."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Unwritten:
     """Nothing was sent: the login couldn't be written down, and so might be forgotten."""
 

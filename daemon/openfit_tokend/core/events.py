@@ -1,8 +1,8 @@
 """What can happen to a session (events), and what to do about it (effects): plain values."""
 
-from dataclasses import dataclass
 from enum import Enum, auto, unique
 
+from openfit_token._shared.frozen import frozen
 from openfit_tokend.core.problems import Problem
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import Login, Refresh, Session
@@ -26,7 +26,7 @@ class Kind(Enum):
     """Nothing was sent: the password can't be read."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OverBudget:
     """Nothing was sent: too many logins were rejected.
 
@@ -38,7 +38,7 @@ class OverBudget:
     known: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Grant:
     """A usable answer of the token endpoint (RFC 6749, section 5.1). `lifetime` in seconds."""
 
@@ -52,19 +52,19 @@ class Grant:
 # Events
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Woken:
     """The moment that `wake_at` named has come. Coming early or often does no harm."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NewTokenWanted:
     """A client needs a newer token; `refused`: because the API refused the one with this id."""
 
     refused: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Granted:
     """Request `number` brought a token. `sent`: when it really went out."""
 
@@ -73,7 +73,7 @@ class Granted:
     grant: Grant
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Failed:
     """Request `number` brought none. `retry_after`: the seconds that the server asked for, if any."""
 
@@ -83,17 +83,17 @@ class Failed:
     retry_after: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LoginOrdered:
     """An operator ordered a login."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LogoutOrdered:
     """An operator ordered a logout."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reconfigured:
     """The configuration was reloaded: the secret may be another one.
 
@@ -104,7 +104,7 @@ class Reconfigured:
     schedule: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Adopted:
     """Another daemon of the fleet wrote this session. Its moments are this host's."""
 
@@ -126,7 +126,7 @@ Event = (
 # Effects, to be carried out in order
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Send:
     """Send this request; its answer is a Granted or Failed of the same number."""
 
@@ -134,7 +134,7 @@ class Send:
     request: Login | Refresh
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Revoke:
     """Ask the server to revoke this refresh token, best effort (RFC 7009)."""
 

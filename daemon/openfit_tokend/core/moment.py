@@ -1,9 +1,9 @@
 """Time and chance as arguments."""
 
-from dataclasses import dataclass
+from openfit_token._shared.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Moment:
     """When something happens, and the one random number it may use.
 

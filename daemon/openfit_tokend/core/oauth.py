@@ -9,10 +9,10 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Final, assert_never, cast
 
+from openfit_token._shared.frozen import frozen
 from openfit_token.errors import ClientRejected, LoginRejected, TokenError, Unavailable
 from openfit_tokend.core.events import Grant, Kind
 from openfit_tokend.core.problems import STORE_ANOTHER
@@ -43,7 +43,7 @@ _USABLE: Final = re.compile(r"[\x21-\x7e]+")
 Form = dict[str, str]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Failure:
     """An answer that brings no token. `message` and `hint` are for people, without secrets."""
 

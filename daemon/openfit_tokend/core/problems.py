@@ -3,10 +3,10 @@
 The token server's own refusals are in `oauth.py`; all others are here.
 """
 
-from dataclasses import dataclass
 from math import inf
 from typing import Final
 
+from openfit_token._shared.frozen import frozen
 from openfit_token.errors import BudgetSpent, LoggedOut, LoginRejected, TokenError, Unavailable
 
 STORE_ANOTHER: Final = (
@@ -17,7 +17,7 @@ STORE_ANOTHER: Final = (
 RETRIED: Final = "no action needed; it will be retried"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Problem:
     """Why something failed, for people.
 

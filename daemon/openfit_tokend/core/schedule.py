@@ -4,8 +4,9 @@
 everything here stays a function.
 """
 
-from dataclasses import dataclass
 from typing import Final
+
+from openfit_token._shared.frozen import frozen
 
 PAUSE: Final = 1.0
 """Seconds at least between the end of a request and the next one by schedule."""
@@ -28,7 +29,7 @@ WORN: Final = 0.8
 """The part of a refresh token's life after which a login is preferred."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Policy:
     """The schedule's settings of one profile, in seconds."""
 

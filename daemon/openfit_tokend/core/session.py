@@ -4,11 +4,12 @@ A Session is immutable and holds nothing that could be derived. Only `step`, and
 start, make new ones. All times are seconds of CLOCK_BOOTTIME.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import StrEnum, unique
 from math import inf
 from typing import Final, assert_never
 
+from openfit_token._shared.frozen import frozen
 from openfit_token.errors import ClientRejected, LoggedOut, LoginRejected, SecretUnavailable
 from openfit_tokend.core import problems, schedule
 from openfit_tokend.core.problems import Problem
@@ -20,7 +21,7 @@ MAX_UNCLEAR: Final = 3
 """Uses of a refresh token that were refused without a clear reason, from which a login is."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AccessToken:
     """A bearer token. `due` was chosen once, when it arrived, and changes only at a reload."""
 
@@ -43,7 +44,7 @@ class AccessToken:
         object.__setattr__(self, "expires", schedule.expires(self.sent, self.lifetime))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RefreshToken:
     """A one-time refresh token, given up only when it was clearly rejected or replaced."""
 
@@ -56,7 +57,7 @@ class RefreshToken:
     """Uses in a row that were refused without a clear reason."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Bar:
     """No automatic login before `until`; inf: not before an operator acts or the settings change."""
 
@@ -66,28 +67,28 @@ class Bar:
     """Logins in a row that were lost or refused without a clear reason."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Login:
     """A request with the password. `insisted`: ordered by an operator; only the budget can stop it."""
 
     insisted: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Refresh:
     """A request with the refresh token."""
 
     token: Secret
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Idle:
     """Nothing under way; the next request starts at `due`."""
 
     due: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Requesting:
     """One request under way; `login_after`: a login was ordered meanwhile."""
 
@@ -95,7 +96,7 @@ class Requesting:
     login_after: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Stopped:
     """Nothing can be done without an operator: no refresh token, and a bar without end."""
 
@@ -103,7 +104,7 @@ class Stopped:
 Doing = Idle | Requesting | Stopped
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Session:
     """Everything known about one profile's login."""
 

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY
 from http.client import HTTPConnection, HTTPException
 from typing import Final, cast
 from urllib.parse import urlsplit
 
 from openfit_token import TokenClient
 from openfit_token._client.calls import fields
+from openfit_token._shared.frozen import frozen
 from openfit_token.errors import ProtocolViolation
 
 _PATIENCE: Final = 10.0
@@ -19,7 +20,7 @@ class NoAnswer(Exception):
     """The token server gave no answer, or not the expected one."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HeldToken:
     """The token that the daemon holds. `id` is shortened; times are Unix seconds."""
 
@@ -30,7 +31,7 @@ class HeldToken:
     """Seconds."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ProfileStatus:
     """The status of the only profile."""
 
@@ -40,10 +41,11 @@ class ProfileStatus:
     """Why the daemon can't replace the token, if it can't."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Counters:
     """What the token server has counted since its start."""
 
+    _: KW_ONLY
     token_requests: int = 0
     login_requests: int = 0
     logins: int = 0

@@ -1,12 +1,13 @@
 """What the demo promises, judged from the facts it recorded. Pure."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY
 
+from openfit_token._shared.frozen import frozen
 from openfit_tokend.demo.observed import Counters
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Replacement:
     """The replacement of a token, `early` seconds before the old one expired."""
 
@@ -16,7 +17,7 @@ class Replacement:
     after_password_change: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Outage:
     """The token server's outage as observed. `seconds` is 0.0 if it didn't end."""
 
@@ -28,10 +29,11 @@ class Outage:
     """Whether the daemon's status showed it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Facts:
     """Everything that was recorded."""
 
+    _: KW_ONLY
     calls: tuple[int, ...]
     """Successful API calls of each script."""
     failures: tuple[str, ...]
@@ -43,7 +45,7 @@ class Facts:
     """Why the demo ended before its last act; None: it didn't."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Promise:
     """A promise, whether it was kept, and the figures that prove it."""
 

@@ -4,18 +4,21 @@ import base64
 import json
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY
 from typing import Final
+
+from openfit_token._shared.frozen import frozen
 
 _KEY_ID: Final = "5F1C7D9A3B8E4C26A0D4E7B91F3C5A68RS256"
 _SIGNATURE: Final = 256
 """Bytes of an RS256 signature. It is random, since nobody checks it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Claims:
     """The claims of an access token. `issued` and `expires` are whole Unix seconds."""
 
+    _: KW_ONLY
     issuer: str
     client_id: str
     username: str

@@ -19,9 +19,10 @@ import json
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Final
+
+from openfit_token._shared.frozen import frozen
 
 RUBBISH: Final = (
     "not-json",
@@ -53,12 +54,12 @@ _WHEN: Final = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Next:
     """The next token request."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Counted:
     """Token requests by number, from 1. `grant` "" counts both kinds together."""
 
@@ -67,7 +68,7 @@ class Counted:
     last: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Window:
     """A time window in seconds since the start: from `start` to before `end`."""
 
@@ -78,7 +79,7 @@ class Window:
 When = Next | Counted | Window
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fault:
     """What goes wrong, and when. `text` is the fault as written."""
 
@@ -88,7 +89,7 @@ class Fault:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Arrival:
     """A token request: its number among all, and among those with its grant ("" for none)."""
 
@@ -97,7 +98,7 @@ class Arrival:
     grant_number: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Kind:
     """A kind of fault. `takes` shows its argument; `default` None: an argument is required."""
 

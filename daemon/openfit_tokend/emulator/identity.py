@@ -10,10 +10,11 @@ answer is exactly that for a wrong password, even if the password is right.
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from itertools import islice
 from typing import Final
 
+from openfit_token._shared.frozen import frozen
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.emulator.access_tokens import Claims, access_token, refresh_token
 
@@ -26,10 +27,11 @@ FORBIDDEN_CLIENT: Final = "emulated-portal"
 GRANTS: Final = ("password", "refresh_token")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Rules:
     """The server's settings. Times are in seconds."""
 
+    _: KW_ONLY
     client_id: str = "openfit-emulator"
     scopes: frozenset[str] = frozenset({"OpenFitApi", "offline_access"})
     token_lifetime: int = 3600
@@ -44,17 +46,18 @@ class Rules:
     """A refresh token used twice ends its session."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Issued:
     """Tokens. `refresh_token` is None if offline_access wasn't requested."""
 
+    _: KW_ONLY
     access_token: str = field(repr=False)
     refresh_token: str | None = field(repr=False)
     expires_in: int
     scope: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Refused:
     """An OAuth error, and the cause that the client isn't told."""
 
@@ -82,7 +85,7 @@ class Session:
     logged_in: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Access:
     session: Session
     expires: int

@@ -2,9 +2,10 @@
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Final
 
+from openfit_token._shared.frozen import frozen
 from openfit_tokend.emulator.faults import Arrival
 
 LOG_LENGTH: Final = 20_000
@@ -30,7 +31,7 @@ class TokenRequest:
     ended: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Account:
     """One user's account. `locked_for` is in seconds; `sessions` counts those that can be refreshed."""
 
@@ -39,10 +40,11 @@ class Account:
     sessions: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class State:
     """The whole state. `logins` and `refreshes` count the granted ones."""
 
+    _: KW_ONLY
     uptime: float
     token_requests: int
     login_requests: int

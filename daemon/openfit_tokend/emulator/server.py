@@ -7,7 +7,7 @@ a second to stop, and waits for responses that a fault never sends.
 import asyncio  # noqa: TID251 -- uvicorn's protocols are asyncio's
 import ipaddress
 import socket
-from dataclasses import dataclass
+from dataclasses import KW_ONLY
 from pathlib import Path
 from typing import Final, cast
 
@@ -18,14 +18,16 @@ from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from openfit_token._shared.frozen import frozen
 from openfit_tokend.emulator import admin, endpoints
 from openfit_tokend.emulator.emulated import Emulator
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Address:
     """Where to listen. `port` 0: any free one. With a certificate and its key: https."""
 
+    _: KW_ONLY
     host: str = "127.0.0.1"
     port: int = 0
     tls_cert: Path | None = None

@@ -11,6 +11,7 @@ from typing import Final, assert_never, final
 
 from anyio import Event
 
+from openfit_token._shared.frozen import frozen
 from openfit_tokend.core import budget, problems
 from openfit_tokend.core.budget import Attempt, Go, Ledger, Wait
 from openfit_tokend.core.events import Failed, Kind, OverBudget
@@ -37,7 +38,7 @@ Ended = tuple[Flight, Kind | None]
 """A login that has ended, and how."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Known:
     """What a draft is made from. `has_ended`: whether a claim is over, as this host sees it."""
 
@@ -84,7 +85,7 @@ def _logins(row: Row) -> Iterator[tuple[Claim, Attempt]]:
             yield claim, claim.attempt
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Claimed:
     """A request that the draft claims."""
 

@@ -1,12 +1,13 @@
 """This daemon's membership of its fleet: one connection to the store, one task, all copies of rows."""
 
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, final
 
 import anyio
 from anyio.abc import TaskGroup
 
+from openfit_token._shared.frozen import frozen
 from openfit_token.errors import SecretUnavailable, Unavailable
 from openfit_tokend.config.passwords import Passwords
 from openfit_tokend.core.events import Reconfigured
@@ -34,7 +35,7 @@ ReadKeys = Callable[[], Awaitable[Keys]]
 """Reads the fleet's keys anew. Raises SecretUnavailable."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Parts:
     """What a fleet needs of its daemon."""
 

@@ -1,16 +1,16 @@
 """Whether a daemon could take part in its fleet: for `openfit-tokend check`."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from secrets import token_bytes
 
+from openfit_token._shared.frozen import frozen
 from openfit_tokend.core.settings import Account
 from openfit_tokend.fleet.row_form import Keys, opened, row_key
 from openfit_tokend.fleet.store import TAG_SIZE, Said, Store
 from openfit_tokend.host import clock
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Judgement:
     """What was found at a store that a daemon could use.
 

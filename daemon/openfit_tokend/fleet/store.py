@@ -11,11 +11,11 @@ needs; whether a cancelled write was taken isn't known.
 
 from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol, Self
 
 from anyio import fail_after
 
+from openfit_token._shared.frozen import frozen
 from openfit_token.errors import SecretUnavailable
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.settings.store import Host
@@ -87,7 +87,7 @@ class Tagged(NamedTuple):
     tag: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Said:
     """A row, and the time by the store. `tag` and `data` are None if there is no such row.
 

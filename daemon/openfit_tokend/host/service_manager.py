@@ -10,11 +10,12 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Mapping, MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, field
 from typing import Final, final
 
 import anyio
 
+from openfit_token._shared.frozen import frozen
 from openfit_tokend.host import clock, log
 from openfit_tokend.host.alarm import Alarm
 
@@ -45,7 +46,7 @@ _VARIABLES: Final = (
 _FLAGS: Final = int(socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Passed:
     """An open descriptor that was passed, and its name."""
 
@@ -60,10 +61,11 @@ class Passed:
         return int(digits) if plain else -1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Service:
     """What the service manager passed. The code that takes a descriptor closes it."""
 
+    _: KW_ONLY
     notify_socket: str | None = None
     watchdog: float | None = None
     """Seconds within which the manager expects each sign of life."""
@@ -136,7 +138,7 @@ def _whole(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else 0  # noqa: PLR2004 -- fits 64 bits
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Message:
     text: str
     make: Callable[[], int] | None = None

@@ -6,14 +6,15 @@ there is expected to end with it. Whether the terminal still exists tells the tw
 
 import os
 import signal
-from dataclasses import dataclass
 from typing import Final
+
+from openfit_token._shared.frozen import frozen
 
 _TERMINAL: Final = "/dev/tty"
 """The process's own terminal, whichever it is (tty(4)). Once that is gone it can't be opened."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Terminal:
     """The terminal in which the daemon was started, if the daemon is to end with it."""
 

@@ -1,11 +1,11 @@
 """How a keeper of a fleet asks before it sends: all that a keeper knows of fleets."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 from anyio import Event
 
+from openfit_token._shared.frozen import frozen
 from openfit_tokend.core import events
 from openfit_tokend.core.events import Failed, Granted
 from openfit_tokend.core.problems import Problem
@@ -30,7 +30,7 @@ class Occupied(Exception):
         self.may_be_over = may_be_over
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Claimed:
     """A request that is claimed, and until when that stands if no word of its answer comes."""
 
@@ -39,7 +39,7 @@ class Claimed:
     ends_at: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Word:
     """Who wrote last of a session, for people. Times are CLOCK_BOOTTIME, as this host saw it."""
 

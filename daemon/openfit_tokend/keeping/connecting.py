@@ -5,7 +5,6 @@
 import os
 import socket
 import ssl
-from dataclasses import dataclass
 from typing import Final, Self, cast, final
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -17,6 +16,7 @@ from anyio.abc import ByteStream
 from anyio.lowlevel import checkpoint
 from anyio.streams.tls import TLSStream
 
+from openfit_token._shared.frozen import frozen
 from openfit_tokend.keeping.trust import Trust
 
 PIECE: Final = 1024
@@ -65,7 +65,7 @@ def reason(error: BaseException) -> str:
     return "no connection"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Route:
     """How to reach a token server. `trusted`: how to verify it; None: no TLS."""
 

@@ -6,13 +6,14 @@ next: no connection, no cookie.
 
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import KW_ONLY
 from math import inf
 from typing import Final, final
 from urllib.parse import urlencode
 
 import anyio
 
+from openfit_token._shared.frozen import frozen
 from openfit_token.errors import Unavailable
 from openfit_tokend.core import oauth
 from openfit_tokend.core.events import Grant, Kind
@@ -31,7 +32,7 @@ REVOKE_TIMEOUT: Final = 10.0
 """Seconds for a revocation, which is best-effort."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Order:
     """A token request to be sent.
 
@@ -42,6 +43,7 @@ class Order:
     returns until when (CLOCK_BOOTTIME) the form may go out; what it raises, `request` does.
     """
 
+    _: KW_ONLY
     profile: Profile
     request: Login | Refresh
     password: Secret | None
@@ -50,7 +52,7 @@ class Order:
     claim: Callable[[], Awaitable[float]] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reply:
     """The outcome of a request. `sent`: when it really went out."""
 
@@ -59,7 +61,7 @@ class Reply:
     retry_after: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Probe:
     """A token server's answer to a GET. `date`: its Date header."""
 

@@ -6,7 +6,6 @@ meanwhile: that would look like a lost response, and cost a refresh token.
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from math import inf
 from typing import Final, Self, final
 
@@ -15,6 +14,7 @@ import httpcore
 import httpx
 from anyio import BrokenResourceError, CancelScope, ClosedResourceError
 
+from openfit_token._shared.frozen import frozen
 from openfit_tokend import __version__
 from openfit_tokend.core.oauth import MAX_BODY
 from openfit_tokend.core.problems import RETRIED
@@ -28,7 +28,7 @@ class NoResponse(Exception):
     """The request may have been sent, and its response is lost. The message is for people."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Response:
     """A response. `body` None: too large for a token's."""
 

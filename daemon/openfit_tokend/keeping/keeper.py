@@ -6,7 +6,6 @@ sent are waited for.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from math import inf
 from typing import Protocol, final
@@ -14,6 +13,7 @@ from typing import Protocol, final
 from anyio import CancelScope, get_cancelled_exc_class
 from anyio.abc import TaskGroup
 
+from openfit_token._shared.frozen import frozen
 from openfit_token.errors import TokenError
 from openfit_tokend.config.passwords import Passwords
 from openfit_tokend.core import budget, problems
@@ -80,7 +80,7 @@ class Changed(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Tools:
     """What all keepers share."""
 

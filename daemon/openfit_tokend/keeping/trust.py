@@ -2,11 +2,11 @@
 
 import os
 import ssl
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final, final
 
+from openfit_token._shared.frozen import frozen
 from openfit_tokend.host.blocking_calls import BlockingCalls
 
 READ_TIME: Final = 10.0
@@ -15,7 +15,7 @@ MAX_CACHED: Final = 32
 """TLS contexts that are cached: one takes 2 MB, and 50 ms to make."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Cached:
     """A context, and the identities of the files that it was read from."""
 

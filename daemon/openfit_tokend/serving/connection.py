@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from select import poll
 from typing import Final, Protocol, cast, final
 
+from openfit_token._shared.frozen import frozen
 from openfit_token.errors import TokenError
 from openfit_tokend.core.callers.answers import Call
 from openfit_tokend.core.callers.fair_queue import NO_SHARE
@@ -95,7 +96,7 @@ class Door:
     None: each is counted to its peer's user, and who comes beyond is refused."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Park:
     """A method's answer that is not known yet."""
 

@@ -7,9 +7,9 @@ entries.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol, final
 
+from openfit_token._shared.frozen import frozen
 from openfit_token._shared.protocol import encode_notification
 from openfit_token.errors import TokenError
 from openfit_tokend.core.callers.answers import LoginEnded
@@ -26,14 +26,14 @@ Judge = Callable[[Connection, Keeper], TokenError | None]
 """Returns the error of a connection's peer that may not use a keeper's profile any more, if so."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Later:
     """A method's answer that its own doing will bring: `begin` is given the way to answer."""
 
     begin: Callable[[Respond], None]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Follow:
     """A method's answer, after which the connection is told what becomes of a profile."""
 

@@ -6,10 +6,11 @@ import stat
 import tomllib
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, cast
 
+from openfit_token._shared.frozen import frozen
 from openfit_tokend.config import config_file, passwords
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.settings import Settings, fields
@@ -24,7 +25,7 @@ ASKED: Final = ("environment", "id_server", "api_url", "client_id", "username")
 """The keys that `init` asks for, besides the password."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Location:
     """Where the configuration and secrets are. `owner` None: the user who writes them."""
 
@@ -65,7 +66,7 @@ def locate() -> Location:
     return Location(config, 0o600, None, for_service=False)  # a container without systemd
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Present:
     """The existing configuration; without a file it has no profiles."""
 

@@ -6,13 +6,13 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
 from typing import Final
 
 import openfit_token
 import openfit_tokend
+from openfit_token._shared.frozen import frozen
 from openfit_tokend.host import package
 from openfit_tokend.setup.failure import SetupFailed
 from openfit_tokend.setup.tree import Tree
@@ -29,7 +29,7 @@ STABLE: Final = Path("/opt/openfit-tokend")
 """A link to the directory of the version in use: an upgrade only has to change this."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Program:
     """The daemon's command. Paths are as seen with the tree's root as `/`.
 

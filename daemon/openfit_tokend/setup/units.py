@@ -1,11 +1,11 @@
 """The files of the systemd service: which ones, where they go, what they contain."""
 
 import sys
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
+from openfit_token._shared.frozen import frozen
 from openfit_tokend.config import passwords
 from openfit_tokend.setup.failure import SetupFailed
 from openfit_tokend.setup.program import Program
@@ -16,7 +16,7 @@ SHIPPED_PLACES: Final = "ExecPaths=/usr "
 """The beginning of the line that lists where the service may run code from."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Part:
     """A file and its destination: relative to `/` for the system, to ~/.config for a user."""
 

@@ -11,12 +11,13 @@ import os
 import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from errno import EPERM
 from math import inf, isfinite
 from pathlib import Path
 from typing import Final, cast
 
+from openfit_token._shared.frozen import frozen
 from openfit_token._shared.trusted_path import Untrusted, judge_directory
 from openfit_tokend.core import budget
 from openfit_tokend.core.budget import LATE, LIMIT, WINDOW, Entry, Fingerprint, Ledger
@@ -32,7 +33,7 @@ _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 Json = Mapping[str, object]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ledgers:
     """The file's content. `unknown`: the ledger of an account that it doesn't name."""
 
@@ -69,7 +70,7 @@ def ledger_path(config_path: Path) -> Path:
     return platformdirs.user_state_path("openfit-tokend").absolute() / f"ledger-{which}.json"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LedgerFile:
     """Reads and writes the file, always as a whole."""
 
@@ -236,7 +237,7 @@ def parsed(value: object) -> Ledgers:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Restart:
     """How to read the file's times now."""
 

@@ -5,11 +5,12 @@ covers the version and comes first in every version, so a newer daemon's bytes c
 from damaged ones.
 """
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY
 from hashlib import sha256
 from math import inf
 from typing import Final, assert_never
 
+from openfit_token._shared.frozen import frozen
 from openfit_token.errors import BY_CODE
 from openfit_tokend.core.problems import Problem
 from openfit_tokend.core.schedule import Policy
@@ -41,10 +42,11 @@ class Newer(ValueError):
     """These bytes are whole, and from a newer daemon."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class StoredSession:
     """What is stored of a profile. Times are seconds of CLOCK_BOOTTIME, of the boot that it names."""
 
+    _: KW_ONLY
     sequence: int
     """Counts all stored sessions, of any profile: the highest is the newest."""
     boot_id: str

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from time import perf_counter
 from typing import cast
 
@@ -15,6 +15,7 @@ from openfit_token._cli.terminal import duration, printable
 from openfit_token._client import calls
 from openfit_token._client.blocking import ask
 from openfit_token._client.connection import Connection
+from openfit_token._shared.frozen import frozen
 from openfit_token._shared.protocol import PROTOCOL
 from openfit_token.errors import (
     DaemonUnreachable,
@@ -36,7 +37,7 @@ _HANGS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Found:
     """What the daemon answered: its process, and the profiles that the caller means."""
 

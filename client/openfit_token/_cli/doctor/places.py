@@ -5,20 +5,20 @@ import os
 import stat
 from _socket import SO_PEERCRED, SOL_SOCKET, socket
 from collections.abc import Generator
-from dataclasses import dataclass
 from pathlib import Path
 from struct import unpack
 
 from openfit_token._cli.report import Verdict, fail, ok, warn
 from openfit_token._client import paths
 from openfit_token._client.connection import Connection
+from openfit_token._shared.frozen import frozen
 from openfit_token._shared.trusted_path import group_name, user_name
 from openfit_token.errors import DaemonUnreachable, DaemonUntrusted
 
 _START = "start the daemon there: `systemctl start openfit-tokend`, or `openfit-tokend run`"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Place:
     """A path, and why it is this one."""
 

@@ -6,10 +6,10 @@ Pure: from the token's text to JSON values. The signature is left out: nothing h
 import json
 import re
 from base64 import urlsafe_b64decode
-from dataclasses import dataclass
 from math import isfinite
 from typing import Final, NoReturn, TypeAlias, cast
 
+from openfit_token._shared.frozen import frozen
 from openfit_token.errors import TokenError
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
@@ -38,7 +38,7 @@ class _Odd(Exception):
     """What is wrong with a part, in words that follow its name."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Jwt:
     """What a token says of itself. Nothing of it was verified."""
 

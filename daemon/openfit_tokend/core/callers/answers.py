@@ -5,9 +5,10 @@ answered or waits. A waiting call is looked at again after every step that chang
 at its deadline.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import assert_never
 
+from openfit_token._shared.frozen import frozen
 from openfit_token.errors import (
     BudgetSpent,
     MinTtl,
@@ -34,35 +35,35 @@ from openfit_tokend.core.session import (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Get:
     """A call for a live token, with at least `min_ttl` seconds left where that is given."""
 
     min_ttl: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Refuse:
     """A call for a token with another id than this, which the API refused."""
 
     id: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Renew:
     """A call for a token that arrived at most RECENT seconds before the call, or after it."""
 
     asked_at: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LogIn:
     """A call for the outcome of the login that it ordered: the first numbered `number` or higher."""
 
     number: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Live:
     """Wants a live token, whatever goes wrong until there is one."""
 
@@ -71,7 +72,7 @@ Call = Get | Refuse | Renew | LogIn | Live
 """A call that may have to wait."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LoginEnded:
     """A login has ended. `error` None: it brought a token."""
 

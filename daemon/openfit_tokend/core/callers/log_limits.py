@@ -1,9 +1,11 @@
 """How many log lines others may cause: a flood must not fill the disk."""
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from math import inf
 from typing import Final
+
+from openfit_token._shared.frozen import frozen
 
 PERIOD: Final = 10.0
 """Seconds in which the lines of one event are counted."""
@@ -11,7 +13,7 @@ MOST: Final = 100
 """Lines of one event in PERIOD seconds in total: one person can have many uids."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Window:
     """What was logged of one event within PERIOD seconds."""
 

@@ -1,16 +1,17 @@
 """Who may do what: the ids behind the configuration's names, compared with a caller's ids."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
+from openfit_token._shared.frozen import frozen
 from openfit_token.errors import NoSuchProfile, NotAllowed, TokenError
 
 _MAX_LIST: Final = 1000
 """Characters of a list of profiles that still help."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Who:
     """A caller, as the kernel identifies it."""
 
@@ -21,7 +22,7 @@ class Who:
     """It is root, or the user that runs the daemon."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ambiguous:
     """Ids that may stand for anybody, since the daemon's user namespace doesn't map every id."""
 
@@ -29,7 +30,7 @@ class Ambiguous:
     groups: frozenset[int] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Allowed:
     """Who may use a profile that has lists; two empty ones allow nobody but operators."""
 
@@ -37,7 +38,7 @@ class Allowed:
     groups: frozenset[int] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rights:
     """The ids of `admin_groups` and of the profiles' lists when the configuration was read."""
 

@@ -20,9 +20,10 @@ core.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Final
 
+from openfit_token._shared.frozen import frozen
 from openfit_tokend.core import budget, problems
 from openfit_tokend.core.budget import LATE, Attempt, Entry, Ledger
 from openfit_tokend.core.events import Kind
@@ -41,7 +42,7 @@ REMEMBERED: Final = 16
 """Claims of settled logins that a row names."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Claim:
     """A request that may be under way. `attempt`: that of a login, as the ledger counts it."""
 
@@ -54,7 +55,7 @@ class Claim:
     attempt: Attempt | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Shared:
     """A session as the whole fleet holds it. It is Requesting exactly if there is a claim."""
 
@@ -66,7 +67,7 @@ class Shared:
     """The tag of the write that brought it."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Row:
     """Everything the fleet knows of one account.
 

@@ -12,11 +12,12 @@ A command that failed has told nobody: it is run again, after growing pauses, fo
 reports the state at that time, not what was missed.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum, unique
 from math import inf
 from typing import Final, assert_never
 
+from openfit_token._shared.frozen import frozen
 from openfit_tokend.core.problems import Problem
 from openfit_tokend.core.session import (
     Idle,
@@ -44,7 +45,7 @@ class Condition(StrEnum):
     LOCKED = "locked"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Notice:
     """What to report. `problem` None: the profile has recovered."""
 
@@ -72,7 +73,7 @@ def notice(session: Session, now: float) -> Notice | None:
             assert_never(word)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Failures:
     """Failed runs of the command in a row, for one condition."""
 
@@ -80,7 +81,7 @@ class Failures:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Told:
     """What a profile's command reported last, and when it was run last."""
 

@@ -1,33 +1,34 @@
 """Settings and profiles: parsed and validated values."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, field
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from unicodedata import normalize
 from urllib.parse import urlsplit
 
+from openfit_token._shared.frozen import frozen
 from openfit_tokend.core.callers.rights import Rights
 from openfit_tokend.core.callers.subordinate_ids import SubordinateIds
 from openfit_tokend.core.schedule import Policy
 from openfit_tokend.core.settings.store import StorePlace
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PasswordFile:
     """The password is the content of a file."""
 
     path: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PasswordCredential:
     """The password is a systemd credential: a file below $CREDENTIALS_DIRECTORY."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PasswordCommand:
     """The password is what a command prints. `environment`: the daemon's variables that it is given."""
 
@@ -35,14 +36,14 @@ class PasswordCommand:
     environment: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PasswordEnv:
     """The password is an environment variable of the daemon."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PasswordKeyring:
     """The password is in the keyring of the daemon's user, under a service and a user name."""
 
@@ -53,7 +54,7 @@ class PasswordKeyring:
 PasswordSource = PasswordFile | PasswordCredential | PasswordCommand | PasswordEnv | PasswordKeyring
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TokenFile:
     """A file that holds the access token while it lives.
 
@@ -66,7 +67,7 @@ class TokenFile:
     group: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Identity:
     """Whose session it is. A session never outlives a change of its identity."""
 
@@ -76,7 +77,7 @@ class Identity:
     username: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Account:
     """The account whose failed logins the token server counts, in one of its possible spellings.
 
@@ -91,7 +92,7 @@ class Account:
         object.__setattr__(self, "username", _one_name(self.username))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Profile:
     """One login at one token server. URLs have no trailing slash.
 
@@ -100,6 +101,7 @@ class Profile:
     the socket may use the profile; otherwise those whom one of the lists names.
     """
 
+    _: KW_ONLY
     name: str
     environment: str
     identity: Identity
@@ -122,17 +124,18 @@ SmallSecret = PasswordFile | PasswordCredential
 """Where a secret of the fleet is kept."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class FleetSettings:
     """A fleet. `password` None: the store asks for none; `member` None: the host's name."""
 
+    _: KW_ONLY
     store: StorePlace
     password: SmallSecret | None
     key: SmallSecret
     member: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Settings:
     """The whole configuration. `socket` None: the caller's default path.
 
@@ -142,6 +145,7 @@ class Settings:
     are read.
     """
 
+    _: KW_ONLY
     profiles: Mapping[str, Profile]
     default_profile: str | None = None
     socket: str | None = None

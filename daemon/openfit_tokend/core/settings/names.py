@@ -4,15 +4,15 @@ The core doesn't look them up: it lists the names, is given the ids, and returns
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
+from openfit_token._shared.frozen import frozen
 from openfit_tokend.core.callers.rights import Allowed, Rights
 from openfit_tokend.core.settings import Settings, fields
 from openfit_tokend.core.settings.table import Fault, Source, Table
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Name:
     """A user or a group."""
 
@@ -24,7 +24,7 @@ Ids = Mapping[Name, int]
 """The ids of those that exist."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Mention:
     """A name, and where it is written."""
 

@@ -1,9 +1,11 @@
 """Where a fleet's store is, and how it is entered."""
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY
+
+from openfit_token._shared.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Host:
     """One address of the store. `name` of PostgreSQL's may be the directory of its Unix socket."""
 
@@ -14,7 +16,7 @@ class Host:
         return f"[{self.name}]:{self.port}" if ":" in self.name else f"{self.name}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class PostgreSQLPlace:
     """A table of a PostgreSQL database. `hosts`: as they are tried in turn.
 
@@ -22,6 +24,7 @@ class PostgreSQLPlace:
     are all on this machine.
     """
 
+    _: KW_ONLY
     hosts: tuple[Host, ...]
     tls: bool
     user: str
@@ -30,13 +33,14 @@ class PostgreSQLPlace:
     ca_file: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class EtcdPlace:
     """What lies below a prefix in etcd: `table` and a slash. The rest as for PostgreSQL.
 
     `user` None: etcd's authentication is off.
     """
 
+    _: KW_ONLY
     hosts: tuple[Host, ...]
     tls: bool
     user: str | None

@@ -5,8 +5,9 @@ Wrong.
 """
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from typing import Final, TypeVar, final
+
+from openfit_token._shared.frozen import frozen
 
 T = TypeVar("T")
 
@@ -14,7 +15,7 @@ MAX_SHOWN: Final = 80
 """Characters of an unknown key that a message shows: enough to find it."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Source:
     """One file's content as tomllib gives it. `path` is absolute."""
 
@@ -27,7 +28,7 @@ class Source:
         return self.path.rpartition("/")[0]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fault:
     """A mistake: in which file, at which key, and what is expected there."""
 

@@ -4,10 +4,10 @@ import json
 import ssl
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final, cast, final
 
+from openfit_token._shared.frozen import frozen
 from openfit_tokend.core.settings.store import EtcdPlace
 from openfit_tokend.fleet.engines.streamed_http import Response, ask
 from openfit_tokend.fleet.store import Password, Unreached, password_of
@@ -30,7 +30,7 @@ _CODES: Final = {
 """What its errors mean (gRPC's codes), and what to do."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Answer:
     """What a member answered, and its clock as in `Said`."""
 

@@ -7,12 +7,13 @@ is whole: a thousand slow clients cost their bytes, and no parser each.
 """
 
 import re
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final, final
 from urllib.parse import parse_qsl, urlsplit
 
 import h11
+
+from openfit_token._shared.frozen import frozen
 
 MAX_HEAD: Final = 16 * 1024
 """Bytes of a request's line and fields."""
@@ -43,7 +44,7 @@ def _too_large() -> Malformed:
     return Malformed(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is over {MAX_BODY} bytes")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Request:
     """One request, whole. Its body was read, and isn't kept."""
 

@@ -1,9 +1,9 @@
 """What each path of the HTTP face means: which method of the protocol, with which parameters."""
 
 import re
-from dataclasses import dataclass
 from typing import Final
 
+from openfit_token._shared.frozen import frozen
 from openfit_token.errors import BadRequest
 from openfit_tokend.serving.http.request import Request
 
@@ -13,7 +13,7 @@ _SECONDS: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 _NUMBERS: Final = frozenset({"min_ttl", "wait"})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Route:
     """What is done for a path."""
 

@@ -24,6 +24,7 @@ from openfit_tokend.host.blocking_calls import BlockingCalls
 from openfit_tokend.host.service_manager import NO_SERVICE, Service, ServiceManager
 from openfit_tokend.host.signals import NO_TERMINAL, Terminal
 from openfit_tokend.keeping.endpoint import Endpoint
+from openfit_tokend.keeping.handout import Holders
 from openfit_tokend.keeping.keeper import Keeper, Tools
 from openfit_tokend.keeping.queue import Queue
 from openfit_tokend.reporting.notices import Notices
@@ -153,6 +154,7 @@ class Daemon:
                     requests,
                     logins,
                     self._passwords,
+                    Holders(),
                     self.fleet,
                 )
                 services.start_soon(self._reload_when_wanted, tools)

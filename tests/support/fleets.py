@@ -31,6 +31,7 @@ from openfit_tokend.host import clock
 from openfit_tokend.host.alarm import Alarm
 from openfit_tokend.host.service_manager import NO_SERVICE, ServiceManager
 from openfit_tokend.keeping.endpoint import Endpoint
+from openfit_tokend.keeping.handout import Holders
 from openfit_tokend.keeping.keeper import Keeper, Tools
 from openfit_tokend.keeping.queue import Queue
 from openfit_tokend.storage.accounts import Accounts
@@ -224,6 +225,7 @@ class RunningFleet:
             tasks,
             Queue(tasks, alarm),
             passwords,
+            Holders(),
             fleet,
         )
         host = Host(name, store, fleet, accounts, tools, password, [], tasks.cancel_scope)

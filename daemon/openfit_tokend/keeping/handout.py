@@ -5,7 +5,7 @@ and a request costs two small packings.
 """
 
 import struct
-from typing import Final, final
+from typing import Final, Protocol, final
 
 from msgpack import packb
 
@@ -15,6 +15,8 @@ from openfit_tokend.host import clock
 
 FRESH: Final = 0.1
 """Seconds for which a prepared answer is used: its times are those of the wall clock at the start."""
+MAX_PREPARED: Final = 64
+"""Answers that may stay prepared, those prepared last: each is as large as its token."""
 _LEFT: Final = struct.Struct(">Bd")
 _FLOAT64: Final = 0xCB
 """MessagePack's sign for the eight bytes of a float."""
@@ -39,6 +41,37 @@ class Handout:
 
 NONE: Final = Handout(b"", 0.0, 0.0)
 """Nothing is prepared."""
+
+
+class Holder(Protocol):
+    """Who holds a prepared answer, or NONE: a keeper."""
+
+    profile: Profile
+    session: Session
+    handout: Handout
+
+
+@final
+class Holders:
+    """Those whose answer is prepared. The one prepared last is at the end."""
+
+    def __init__(self) -> None:
+        self._holders: dict[Holder, None] = {}
+
+    def answer(self, holder: Holder, access: AccessToken, now: float) -> bytes:
+        """Return the encoded result that hands out `access`, the live token of a holder's session."""
+        if now >= holder.handout.until:
+            self.drop(holder)
+            holder.handout = prepared(holder.profile, holder.session, access, now)
+            self._holders[holder] = None
+            if len(self._holders) > MAX_PREPARED:
+                self.drop(next(iter(self._holders)))
+        return holder.handout.at(now)
+
+    def drop(self, holder: Holder) -> None:
+        """Hold nothing for it any more."""
+        self._holders.pop(holder, None)
+        holder.handout = NONE
 
 
 def prepared(profile: Profile, session: Session, access: AccessToken, now: float) -> Handout:

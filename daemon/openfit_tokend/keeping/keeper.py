@@ -63,7 +63,7 @@ from openfit_tokend.host import clock, log
 from openfit_tokend.host.alarm import Alarm
 from openfit_tokend.keeping.claims import Claims, Fleet
 from openfit_tokend.keeping.endpoint import Endpoint, Order
-from openfit_tokend.keeping.handout import NONE, Handout, prepared
+from openfit_tokend.keeping.handout import NONE, Handout, Holders
 from openfit_tokend.keeping.queue import Queue, Work
 from openfit_tokend.keeping.record import Counters, Record, token_id
 from openfit_tokend.keeping.token_requests import TokenRequests
@@ -91,6 +91,7 @@ class Tools:
     tasks: TaskGroup
     logins: Queue
     passwords: Passwords
+    prepared: Holders
     fleet: Fleet | None = None
 
 
@@ -142,9 +143,7 @@ class Keeper:
     def hand_out(self, access: AccessToken, now: float) -> bytes:
         """Return the encoded result that hands out the session's live token."""
         self.counters.served += 1
-        if now >= self.handout.until:
-            self.handout = prepared(self.profile, self.session, access, now)
-        return self.handout.at(now)
+        return self._tools.prepared.answer(self, access, now)
 
     def answer(
         self, call: Call, deadline: float, now: float, ended: LoginEnded | None = None
@@ -279,6 +278,7 @@ class Keeper:
     def remove(self) -> None:
         """Retire for good: the profile is no longer in the configuration."""
         self._removed = True
+        self._tools.prepared.drop(self)
         self.retire()
         if self.claims is not None:
             self.claims.leave()

@@ -1,9 +1,17 @@
-"""How long an answer that hands out a token stays prepared."""
+"""How long an answer that hands out a token stays prepared, and how many do."""
+
+import gc
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
+from anyio import to_thread
 
+from daemons import Wire, profile, request
+from emulators import PASSWORD, running_emulator
+from inside import daemon_inside
 from made import PROFILE, access, fresh
-from openfit_tokend.keeping.handout import NONE, prepared
+from openfit_tokend.keeping.handout import MAX_PREPARED, NONE, Handout, prepared
 
 LONG = 100.0
 NOW = 3000.0
@@ -36,3 +44,24 @@ def test_an_answer_stays_prepared_for_a_moment_since_the_wall_clock_may_be_set()
 
 def test_what_was_never_prepared_is_never_prepared() -> None:
     assert NONE.until <= 0
+
+
+async def test_only_those_asked_for_last_stay_prepared_and_all_are_answered(tmp_path: Path) -> None:
+    names = [f"p{each}" for each in range(MAX_PREPARED + 8)]
+    with running_emulator(users=dict.fromkeys(names, PASSWORD)) as emulator, ExitStack() as stack:
+        profiles = [profile(emulator.url, each, username=f'"{each}"') for each in names]
+        async with daemon_inside(tmp_path, *profiles) as daemon:
+            wire = stack.enter_context(Wire(daemon.socket))
+            for _ in range(2):
+                wire.send(
+                    b"".join(
+                        request(msgid, "get_token", profile=each)
+                        for msgid, each in enumerate(names)
+                    )
+                )
+                answers = await to_thread.run_sync(wire.answers, len(names))
+                told = [(answers[msgid].result or {})["profile"] for msgid in range(len(names))]
+                assert told == names
+
+            held = sum(isinstance(each, Handout) for each in gc.get_objects())
+            assert held == MAX_PREPARED + 1  # and NONE

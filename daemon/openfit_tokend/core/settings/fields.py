@@ -5,6 +5,7 @@ Messages say what is expected and never repeat the value: it may be a secret in 
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final, cast
 from urllib.parse import SplitResult, urlsplit
@@ -196,7 +197,11 @@ def argv(value: object) -> tuple[str, ...]:
 
 def url(value: object) -> str:
     """Return a URL in its normal form: lower case except for the path, no slash at the end."""
-    given = text(value)
+    return _normal(text(value))
+
+
+@lru_cache  # a thousand profiles may have one server
+def _normal(given: str) -> str:
     if "?" in given or "#" in given:
         raise Wrong("must be a URL without query and fragment (? and #)")
     try:

@@ -111,7 +111,7 @@ def test_the_metadata_says_what_pip_and_people_want_to_know(metadata: Message) -
     assert metadata.get_payload() == (ROOT / "README.md").read_text()
 
 
-def test_what_is_needed_without_an_extra_is_six_packages(metadata: Message) -> None:
+def test_what_is_needed_without_an_extra_is_seven_packages(metadata: Message) -> None:
     needed = metadata.get_all("Requires-Dist") or []
 
     assert sorted(each.partition(">")[0] for each in needed if "extra ==" not in each) == [
@@ -121,4 +121,5 @@ def test_what_is_needed_without_an_extra_is_six_packages(metadata: Message) -> N
         "httpx",
         "msgpack",
         "platformdirs",
+        "sniffio",
     ]

@@ -12,7 +12,7 @@ from typing import Final
 
 import anyio
 
-from openfit_token._cli.report import Report, fail, ok, warn
+from openfit_token._cli.report import Report, Verdict, fail, ok, warn
 from openfit_token._shared.trusted_path import Untrusted, judge_directory, user_name
 from openfit_token.errors import ConfigRejected, SecretUnavailable
 from openfit_tokend.cli.complaints import complain
@@ -22,6 +22,7 @@ from openfit_tokend.config.passwords import Passwords
 from openfit_tokend.core.budget import Unwritten
 from openfit_tokend.core.events import Kind, OverBudget
 from openfit_tokend.core.oauth import TOKEN_PATH, Failure
+from openfit_tokend.core.problems import hint_for
 from openfit_tokend.core.schedule import REQUEST_TIMEOUT
 from openfit_tokend.core.session import Login
 from openfit_tokend.core.settings import FleetSettings, Profile, Settings
@@ -213,9 +214,14 @@ async def _check_secret(passwords: Passwords, profile: Profile, report: Report) 
     try:
         await passwords.read(profile.password)
     except SecretUnavailable as error:
-        report.say(fail(what, error.message, error.hint, os.EX_CONFIG))
+        report.say(_failed(profile, what, error, os.EX_CONFIG))
     else:
         report.say(ok(what, "can be read, but not by others"))
+
+
+def _failed(profile: Profile, what: str, of: SecretUnavailable | Failure, status: int) -> Verdict:
+    """Return the verdict on what failed for a profile, whose name its hint may want."""
+    return fail(what, of.message, hint_for(profile.name, of.hint), status)
 
 
 async def _check_fleet(passwords: Passwords, fleet: FleetSettings, report: Report) -> None:
@@ -250,7 +256,8 @@ async def _check_network(endpoint: Endpoint, profile: Profile, report: Report) -
     server = profile.identity.id_server
     found = await endpoint.probe(profile)
     if not isinstance(found, Probe):
-        report.say(fail("token server", f"{server}: {found.message}", found.hint, os.EX_TEMPFAIL))
+        told = replace(found, message=f"{server}: {found.message}")
+        report.say(_failed(profile, "token server", told, os.EX_TEMPFAIL))
         return
     if found.status == 404:  # noqa: PLR2004 -- the status itself
         text = f"{server} responds, but has no {TOKEN_PATH}"
@@ -312,7 +319,7 @@ async def _check_login(  # noqa: PLR0913 -- the parts of a daemon that a login t
         await accounts.write()
     if isinstance(reply.meaning, Failure):
         failure = reply.meaning
-        report.say(fail(what, failure.message, failure.hint, failure.error.exit_status))
+        report.say(_failed(profile, what, failure, failure.error.exit_status))
         return
     report.say(ok(what, f"returned a token that lives {reply.meaning.lifetime:.0f} s"))
     if reply.meaning.refresh_token is not None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from made import POLICY
 from openfit_tokend.core.schedule import (
     Policy,
+    doubled,
     due,
     expires,
     late_pause,
@@ -53,6 +54,13 @@ def test_a_token_is_due_up_to_a_tenth_of_the_margin_early(chance: float, moment:
 
 def test_a_token_that_arrives_late_is_due_a_second_after_its_arrival() -> None:
     assert due(1000.0, 8.0, 1005.5, 0.0, POLICY) == 1006.5
+
+
+@pytest.mark.parametrize(
+    ("times", "pause"), [(0, 0.5), (1, 1.0), (3, 4.0), (4, 7.0), (1024, 7.0), (10**9, 7.0)]
+)
+def test_a_pause_doubles_to_the_longest_however_often(times: int, pause: float) -> None:
+    assert doubled(0.5, times, 7.0) == pause
 
 
 @pytest.mark.parametrize(

@@ -61,12 +61,17 @@ def late_pause(left: float, lifetime: float, policy: Policy) -> float:
     return max(1.0, left / 8, min(10.0, margin(lifetime, policy) / 30))
 
 
+def doubled(first: float, times: int, longest: float) -> float:
+    """Return a pause that began at `first` and was doubled so many times, `longest` at most."""
+    return min(longest, first * 2.0 ** min(times, 64))  # many more would be too large for a float
+
+
 def retry_pause(attempt: int, longest: float, retry_after: float | None, chance: float) -> float:
     """Return the seconds until the next retry, after `attempt` failures in a row.
 
     The pause doubles up to MAX_BACKOFF or `longest`; a server's Retry-After outweighs both.
     """
-    pause = min(MAX_BACKOFF, longest, 2.0 ** min(attempt - 1, 10)) * (1 + chance) / 2
+    pause = doubled(1.0, attempt - 1, min(MAX_BACKOFF, longest)) * (1 + chance) / 2
     if retry_after is None:
         return pause
     return max(pause, min(retry_after, MAX_RETRY_AFTER) * (1 + chance / 10))
@@ -74,7 +79,7 @@ def retry_pause(attempt: int, longest: float, retry_after: float | None, chance:
 
 def spacing(refusals: int) -> float:
     """Return how long after the last request a client that wants a token may start the next."""
-    return min(MAX_SPACING, RECENT * 2.0 ** min(max(0, refusals - 2), 10))
+    return doubled(RECENT, max(0, refusals - 2), MAX_SPACING)
 
 
 def worn(since: float, now: float, policy: Policy) -> bool:

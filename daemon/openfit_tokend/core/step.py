@@ -298,7 +298,7 @@ def _login_failed(
             until = again if count == 0 else now + LOST_LOGIN_PACE
             return Bar(until, error, count + 1), Idle(again if held else until)
         case Kind.UNCLEAR:
-            until = now + min(MAX_PACE, UNCLEAR_PACE * 2.0 ** min(count, 10))
+            until = now + schedule.doubled(UNCLEAR_PACE, count, MAX_PACE)
             return Bar(until, error, count + 1), Idle(again if held else until)
         case Kind.GRANT_REJECTED:
             return Bar(inf, error), None if held else Stopped()

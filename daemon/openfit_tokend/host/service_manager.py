@@ -16,6 +16,7 @@ from typing import Final, final
 import anyio
 
 from openfit_token._shared.frozen import frozen
+from openfit_tokend.core.schedule import doubled
 from openfit_tokend.host import clock, log
 from openfit_tokend.host.alarm import Alarm
 
@@ -247,7 +248,7 @@ class ServiceManager:
             self._retries = 0
             return True
         if not self._retrying:
-            pause = min(MAX_RETRY, RETRY * 2.0 ** min(self._retries, 20))
+            pause = doubled(RETRY, self._retries, MAX_RETRY)
             self._retries += 1
             self._retrying = True
             self._alarm.at(clock.boot() + pause, self._try_again)

@@ -43,7 +43,7 @@ from openfit_tokend.core.events import (
 from openfit_tokend.core.problems import hint_for
 from openfit_tokend.core.reports.notices import Condition, told_before
 from openfit_tokend.core.restart import begun, restored
-from openfit_tokend.core.schedule import MAX_BACKOFF, REQUEST_TIMEOUT
+from openfit_tokend.core.schedule import MAX_BACKOFF, REQUEST_TIMEOUT, doubled
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import (
     AccessToken,
@@ -228,7 +228,7 @@ class Keeper:
         now = clock.boot()
         self._faults += 1
         self.session, self.handout = restored(self.session, now), NONE
-        self._set_timer(max(wake_at(self.session), now + min(MAX_BACKOFF, 2.0**self._faults)))
+        self._set_timer(max(wake_at(self.session), now + doubled(1.0, self._faults, MAX_BACKOFF)))
 
     def _set_timer(self, moment: float) -> None:
         self._tools.alarm.cancel(self._timer)

@@ -33,6 +33,9 @@ from openfit_tokend.serving import status as serving_status
 ILL = Policy(refresh_before=60.0)
 """The schedule by which the events of the profile are known that meets the faults."""
 
+MANY = 1100
+"""Faults in a row: a float can't be doubled so often."""
+
 
 class Fault(Exception):
     """What nobody expects."""
@@ -136,6 +139,22 @@ async def test_a_fault_that_stays_is_met_more_slowly_each_time(
         met = faulty.raised
         waited = [after - before for before, after in pairwise(met)]
         assert all(wait >= 2**n for n, wait in enumerate(waited, start=1)), waited
+
+
+async def test_a_profile_recovers_from_any_number_of_faults(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alarm, "WATCH", 0.02)
+    monkeypatch.setattr(keeper, "step", Faulty(Woken, MANY))
+    with running_emulator() as emulator:
+        async with daemon_inside(tmp_path, *two_profiles(emulator.url)) as daemon:
+            ill = daemon.daemon.profiles.keepers["ill"]
+            for _ in range(MANY):
+                ill.feed(Woken())
+
+            daemon.clocks.suspend(61.0)
+            async with daemon.client("ill") as tokens:
+                assert (await tokens.get_token()).profile == "ill"
 
 
 async def test_a_login_that_ended_in_a_fault_of_ours_counts_as_one_that_may_be_rejected(

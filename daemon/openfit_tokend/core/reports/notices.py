@@ -19,6 +19,7 @@ from typing import Final, assert_never
 
 from openfit_token._shared.frozen import frozen
 from openfit_tokend.core.problems import Problem
+from openfit_tokend.core.schedule import doubled
 from openfit_tokend.core.session import (
     Idle,
     Requesting,
@@ -98,7 +99,7 @@ def due_at(told: Told, notice: Notice | None) -> float:
         return told.begun + SPACING
     if told.failures.count >= MAX_RUNS:
         return inf
-    return told.begun + min(MAX_PAUSE, SPACING * 2.0 ** (told.failures.count - 1))
+    return told.begun + doubled(SPACING, told.failures.count - 1, MAX_PAUSE)
 
 
 def after_run(told: Told, condition: Condition, begun: float, *, failed: bool) -> Told:

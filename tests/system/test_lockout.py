@@ -169,6 +169,25 @@ def test_a_ledger_that_tells_nothing_is_said_and_taken_as_two_of_three_spent(dam
         assert failed_logins(emulator) == 1
 
 
+@pytest.mark.parametrize("damage", ["damaged", "removed"])
+def test_a_ledger_lost_before_a_start_costs_one_more_rejection_and_no_second(damage: str) -> None:
+    with (
+        running_emulator() as emulator,
+        prepared_daemon(profile(emulator.url), password=WRONG) as daemon,
+    ):
+        for loss in (1, 2):
+            for _ in range(2):
+                daemon.start()
+                daemon.await_state("locked")
+                assert isinstance(outcome(lambda: daemon.call("get_token")), LoginRejected)
+                daemon.stop()
+            assert failed_logins(emulator) == loss
+            if damage == "damaged":
+                daemon.state.write_bytes(daemon.state.read_bytes()[:100])
+            else:
+                daemon.state.unlink()
+
+
 def test_no_secret_is_in_the_ledger_nor_in_the_log() -> None:
     with (
         running_emulator(rules=SHORT) as emulator,

@@ -311,6 +311,29 @@ def test_a_rejection_that_only_the_store_knows_of_leaves_the_next_login_to_an_op
         assert daemon.log().count("rejections_forgotten") == 1
 
 
+@pytest.mark.parametrize("damage", ["damaged", "removed"])
+def test_a_rejection_whose_ledger_was_lost_leaves_the_next_login_to_an_operator(
+    damage: str,
+) -> None:
+    with (
+        running_emulator() as emulator,
+        managed_daemon(profile(emulator.url), password="wrong") as (_, daemon),
+    ):
+        daemon.start()
+        daemon.await_state("locked")
+        daemon.kill()
+        if damage == "damaged":
+            daemon.state.write_bytes(daemon.state.read_bytes()[:100])
+        else:
+            daemon.state.unlink()
+
+        daemon.start()
+
+        daemon.await_log("rejections_forgotten", "username=demo@example.org")
+        assert isinstance(outcome(lambda: daemon.call("get_token")), BudgetSpent)
+        assert emulator.state().login_requests == 1
+
+
 def test_a_logout_that_only_the_store_knows_of_is_written_down() -> None:
     """The daemon was killed before it could write: the next `systemctl stop` empties the store."""
     with running_emulator() as emulator, managed_daemon(profile(emulator.url)) as (manager, daemon):

@@ -20,6 +20,7 @@ from typing import NamedTuple
 import pytest
 
 import box_opt
+from api import running_api
 from daemons import NOBODY
 from emulators import CLIENT_ID, PASSWORD, USERNAME, running_emulator
 from fenced import API, CLIENTS, INSTALL, README, ROOT, Block, blocks, in_section
@@ -92,7 +93,7 @@ def test_the_first_command_shows_the_demo_as_its_picture_does(tree: Path) -> Non
 
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "  write a config     .venv/bin/openfit-tokend init\n" in ended.stdout
-    assert " .venv/bin/openfit-token get --format curl | curl -K - " in ended.stdout
+    assert " .venv/bin/openfit-token exec -- ./nightly.sh" in ended.stdout
     printed = {without_figures(line) for line in ended.stdout.splitlines()}
     prompt, *lines = texts(DEMO.read_text().replace("  openfit", "  .venv/bin/openfit"))
     assert prompt == "$ openfit-tokend demo"
@@ -183,6 +184,18 @@ def test_a_block_for_a_shell_calls_the_api(world: World, block: Block, tmp_path:
     assert done.returncode == 0, done.stderr
     assert '"path":"/api/v1/me"' in done.stdout.replace(" ", "")
     assert world.emulator.state().api_ok == before + 1
+
+
+@pytest.mark.parametrize("block", [IN_A_SHELL, IN_A_SCRIPT], ids=["README", "clients"])
+def test_a_block_for_a_shell_sends_nothing_without_a_token(
+    world: World, block: Block, tmp_path: Path
+) -> None:
+    with running_api() as api:
+        lines = block.text.replace(API, f"{api.url}/v1/me")
+        done = in_bash(world, f"export OPENFIT_TOKEN_SOCKET=/nowhere\n{lines}", tmp_path)
+
+    assert done.returncode != 0
+    assert api.seen == []
 
 
 def in_bash(world: World, command: str, directory: Path) -> subprocess.CompletedProcess[str]:

@@ -64,7 +64,7 @@ _NEXT_STEPS: Final = """\
 Next steps, with the real OpenFIT:
   write a config     {tokend} init
   start the daemon   {tokend} run
-  use its tokens     {token} get --format curl | curl -K - https://..."""
+  use its tokens     {token} exec -- ./nightly.sh"""
 
 
 def _typed(name: str) -> str:

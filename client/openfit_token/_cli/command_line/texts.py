@@ -19,7 +19,7 @@ environment:
 
 MAIN: Final = f"""\
 examples:
-  openfit-token get --format curl | curl -K - https://api.openfit.care/...
+  (openfit-token get --format curl && echo "url=$URL") | curl -K -
   openfit-token exec -- ./nightly.sh
   printf %s "$TOKEN" | openfit-token refuse     (the API said 401)
   openfit-token status
@@ -32,14 +32,15 @@ _GET: Final = f"""\
 formats:
   raw     the token, and a newline
   header  Authorization: Bearer ...
-  curl    a config for `curl -K -`, so that no list of processes shows the token
+  curl    a config for `curl -K -`: no list of processes then shows the token.
+          Add the URL as below, so that curl sends nothing if there is no token
   env     assignments for a shell's eval: OPENFIT_ACCESS_TOKEN, OPENFIT_API_URL,
           OPENFIT_EXPIRES_AT. They aren't exported: see the example, or `exec`
   json    all that is known of it, with "v": 1
 
 examples:
   TOKEN=$(openfit-token)
-  openfit-token get --format curl | curl -K - https://api.openfit.care/...
+  (openfit-token get --format curl && echo "url=$URL") | curl -K -
   set -a; eval "$(openfit-token get --min-ttl 10m --format env)"; set +a
 
 {STATUSES}"""

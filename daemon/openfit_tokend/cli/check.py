@@ -15,6 +15,7 @@ import anyio
 from openfit_token._cli.report import Report, Verdict, fail, ok, warn
 from openfit_token._shared.trusted_path import Untrusted, judge_directory, user_name
 from openfit_token.errors import ConfigRejected, SecretUnavailable
+from openfit_tokend.cli.check_files import check_files
 from openfit_tokend.cli.complaints import complain
 from openfit_tokend.cli.run import SYSTEM_SOCKET, http_socket_path, socket_path
 from openfit_tokend.config import config_file
@@ -191,6 +192,7 @@ async def _check_profiles(  # noqa: PLR0913 -- one for each option
     endpoint, passwords = Endpoint(), Passwords()
     for profile in settings.profiles.values():
         await _check_secret(passwords, profile, report)
+    await check_files(settings.profiles.values(), report)
     if settings.fleet is not None:
         await _check_fleet(passwords, settings.fleet, report)
     if network:

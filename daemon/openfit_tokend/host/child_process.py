@@ -4,6 +4,8 @@ import os
 import signal
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from shutil import which
 from subprocess import DEVNULL
 from typing import Final, Literal, final
 
@@ -150,6 +152,17 @@ async def _begin(argv: tuple[str, ...], extra: Mapping[str, str], heard: str, pi
         raise _unstartable(error) from None
     assert process is not None  # noqa: S101 -- a shielded scope swallows nothing
     return process
+
+
+def judge_program(program: str) -> None:
+    """Look for the program of a command, as `started` would.
+
+    Raises:
+        Unstartable: there is none, or it may not be run.
+    """
+    if which(program) is None:
+        there = "/" in program and Path(program).exists()
+        raise _unstartable(PermissionError() if there else FileNotFoundError())
 
 
 def _unstartable(error: OSError) -> Unstartable:

@@ -5,7 +5,8 @@ The checks look at the opened file, so that nobody can replace it in between, an
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Final
 
 from openfit_token._shared.trusted_path import Untrusted, judge_file, user_name
@@ -39,12 +40,19 @@ def read(path: str, limit: int, check: Check) -> bytes:
         Unusable: the file is absent, can't be read, is no regular file, is too large, or `check`
             refused it.
     """
-    try:
+    with explained():
         descriptor = os.open(path, _FLAGS)
         try:
             return _read(descriptor, path, limit, check)
         finally:
             os.close(descriptor)
+
+
+@contextmanager
+def explained() -> Generator[None]:
+    """Turn the system's errors about a file that is read in this block into Unusable."""
+    try:
+        yield
     except FileNotFoundError:
         raise Unusable("does not exist", "create it, or correct the path") from None
     except PermissionError:

@@ -83,7 +83,7 @@ class Route:
         """Return the route to a server, according to the files and the environment now.
 
         Raises:
-            OSError: the certificate authorities can't be read.
+            NoAuthorities: there are none to trust.
             NotSent: the proxy's URL is invalid.
         """
         parts = urlsplit(url)

@@ -23,9 +23,9 @@ from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import Login, Refresh
 from openfit_tokend.core.settings import Profile
 from openfit_tokend.host import clock, log
-from openfit_tokend.keeping.connecting import NotSent, Route, reason
+from openfit_tokend.keeping.connecting import NotSent, Route
 from openfit_tokend.keeping.http_exchange import NoResponse, ask
-from openfit_tokend.keeping.trust import READ_TIME, Trust
+from openfit_tokend.keeping.trust import NoAuthorities, Trust
 from openfit_tokend.keeping.turns import Turns
 
 REVOKE_TIMEOUT: Final = 10.0
@@ -158,14 +158,8 @@ class Endpoint:
         """
         try:
             return await Route.find(profile.identity.id_server, profile.ca_file, self._trust)
-        except OSError as error:
-            slow = isinstance(error, TimeoutError)
-            why = f"no answer within {READ_TIME:.0f} s" if slow else reason(error)
-            if profile.ca_file is None:
-                what, hint = "the system's CA certificates", "check SSL_CERT_FILE and SSL_CERT_DIR"
-            else:
-                what, hint = profile.ca_file, "ca_file names a PEM file that the daemon may read"
-            raise NotSent(f"no CA certificates in {what}: {why}", hint) from None
+        except NoAuthorities as error:
+            raise NotSent(error.message, error.hint) from None
 
 
 async def _exchange(route: Route, order: Order, not_after: float) -> Reply:

@@ -10,6 +10,7 @@ import shlex
 import stat
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from errno import EACCES
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -56,6 +57,18 @@ def write(file: TokenFile, token: Secret) -> Inode:
                 os.unlink(beside, dir_fd=directory)
             raise
     return status.st_dev, status.st_ino
+
+
+def judge_place(path: str) -> None:
+    """Look whether a file with a token could be written, without writing it. May block.
+
+    Raises:
+        Unusable: as for `write`.
+    """
+    with _directory(path) as directory:
+        _judge_present(path, PurePosixPath(path).name, directory)
+        if not os.access(".", os.W_OK | os.X_OK, dir_fd=directory, effective_ids=True):
+            raise PermissionError(EACCES, os.strerror(EACCES))
 
 
 def empty(path: str, inode: Inode) -> None:

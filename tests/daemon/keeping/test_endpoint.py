@@ -382,7 +382,8 @@ async def test_a_bad_ca_file_is_said_and_nothing_is_sent(
     reply = await log_in(endpoint, "https://127.0.0.1:9", ca_file=str(ca_file))
 
     assert kind_of(reply) is Kind.TRANSIENT
-    assert f"no CA certificates in {ca_file}" in message_of(reply)
+    reason = "does not exist" if content is None else "has no certificate in it"
+    assert f"ca_file {ca_file}: {reason} (" in message_of(reply)
 
 
 async def test_a_ca_file_that_was_mended_is_used(certificate: Path, endpoint: Endpoint) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from daemons import profile, running_daemon
+from daemons import await_that, profile, running_daemon
 from emulators import RunningEmulator, running_emulator
 from inside import async_await_that, daemon_inside
 from openfit_tokend.emulator.server import Address
@@ -123,8 +123,27 @@ async def test_a_file_that_hangs_is_given_up_in_time_and_is_no_login(
     ) as daemon:
         await async_await_that(lambda: "login_failed" in daemon.log(), daemon.log)
 
-        assert f"no CA certificates in {fifo}: no answer within" in daemon.log()
+        assert f"ca_file {fifo}: gives no answer within" in daemon.log()
         assert (await daemon.profile_status())["logins_left"] == 3
+
+
+def test_a_ca_file_that_is_missing_is_logged_once_as_an_error_and_tried_again(
+    ca: trustme.CA, tmp_path: Path
+) -> None:
+    file = tmp_path / "ca.pem"
+    with (
+        running_emulator(address=place(ca, tmp_path / "server.pem")) as server,
+        running_daemon(profile(server.url, ca_file=f'"{file}"')) as daemon,
+    ):
+        line = daemon.await_log("ca_file_unusable")
+        assert "level=error" in line
+        assert f'message="ca_file {file}: does not exist"' in line
+        await_that(lambda: bool(daemon.profile_status()["counters"]["failures"] > 1))
+        assert daemon.log().count("ca_file_unusable") == 1
+
+        written(ca, file)
+
+        assert daemon.call("get_token")["profile"] == "main"
 
 
 def test_a_ca_file_that_is_mended_is_noticed_at_the_next_try(

@@ -12,8 +12,7 @@ from openfit_tokend.core.settings.store import EtcdPlace
 from openfit_tokend.fleet.engines.streamed_http import Response, ask
 from openfit_tokend.fleet.store import Password, Unreached, password_of
 from openfit_tokend.host import clock
-from openfit_tokend.keeping.connecting import reason
-from openfit_tokend.keeping.trust import Trust
+from openfit_tokend.keeping.trust import NoAuthorities, Trust
 
 Fields = dict[str, object]
 
@@ -52,7 +51,7 @@ class Gateway:
         self.host = place.hosts[0]
         self._place = place
         self._password = password
-        self._trust = Trust()
+        self._trust = Trust("sslrootcert")
         self._token: str | None = None
 
     async def ask(self, path: str, message: object) -> Answer:
@@ -116,13 +115,10 @@ class Gateway:
     async def _trusted(self) -> ssl.SSLContext | None:
         if not self._place.tls:
             return None
-        named = self._place.ca_file
         try:
-            return await self._trust.context(named)
-        except OSError as error:
-            what = "the system's CA certificates" if named is None else named
-            hint = "check sslrootcert in store" if named else "check SSL_CERT_FILE and SSL_CERT_DIR"
-            raise Unreached(f"no CA certificates in {what}: {reason(error)}", hint) from None
+            return await self._trust.context(self._place.ca_file)
+        except NoAuthorities as error:
+            raise Unreached(error.message, error.hint) from None
 
 
 def parsed(text: bytes) -> Fields:

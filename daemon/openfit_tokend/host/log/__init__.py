@@ -22,6 +22,7 @@ LEVELS: Final = ("debug", "info", "warning", "error")
 FORMATS: Final = ("text", "json")
 
 _LOGGER: Final = logging.getLogger("openfit_tokend")
+_LOGGER.addHandler(logging.NullHandler())  # commands say in words what the daemon logs
 _limits: dict[str, Window] = {}
 """By event."""
 

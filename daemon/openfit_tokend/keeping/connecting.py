@@ -5,6 +5,7 @@
 import os
 import socket
 import ssl
+from collections.abc import Mapping
 from typing import Final, Self, cast, final
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -29,7 +30,33 @@ MAX_READS: Final = 2048
 _NETWORK_HINT: Final = "check the network, environment or id_server"
 _PROXY_HINT: Final = "check HTTPS_PROXY and NO_PROXY of the daemon"
 _TLS_HINT: Final = "check environment or id_server: it must speak https"
-_TRUST_HINT: Final = "check environment or id_server, the clock, and ca_file if a proxy opens TLS"
+_UNTRUSTED: Final = (
+    "its TLS certificate can't be trusted",
+    "check environment or id_server, the clock, and ca_file if a proxy opens TLS",
+)
+_EXPIRED: Final = (
+    "its TLS certificate has expired, or that of its CA",
+    "check this host's clock; if it is right, the token server needs a new one, or ca_file a newer CA",
+)
+_EARLY: Final = (
+    "its TLS certificate isn't valid yet, or that of its CA",
+    "check this host's clock",
+)
+_ANOTHERS: Final = (
+    "its TLS certificate is for another name",
+    "check environment or id_server: the certificate must be for the name that the URL has",
+)
+_UNKNOWN_CA: Final = (
+    "its TLS certificate is from a CA that isn't trusted",
+    "if that CA is your own, or a proxy opens TLS, name its certificate with ca_file",
+)
+_CERTIFICATE_FAULTS: Final[Mapping[int, tuple[str, str]]] = {
+    9: _EARLY,
+    10: _EXPIRED,
+    **dict.fromkeys((18, 19, 20, 21), _UNKNOWN_CA),
+    **dict.fromkeys((62, 64), _ANOTHERS),
+}
+"""What OpenSSL's X509_V_ERR numbers mean, and what to do. Its own words may hold the certificate's."""
 
 
 class NotSent(Exception):
@@ -195,8 +222,8 @@ class _Stream(httpcore.AsyncNetworkStream, ByteStream):
         except BaseException as error:
             await self.aclose()  # httpcore doesn't if it is cancelled
             match error:
-                case ssl.SSLCertVerificationError():
-                    raise unreachable("its TLS certificate can't be trusted", _TRUST_HINT) from None
+                case ssl.SSLCertVerificationError(verify_code=code):
+                    raise unreachable(*_CERTIFICATE_FAULTS.get(code, _UNTRUSTED)) from None
                 case ssl.SSLError() | EndOfStream() | BrokenResourceError() | TooMuch():
                     raise unreachable("TLS failed", _TLS_HINT) from None
                 case _:

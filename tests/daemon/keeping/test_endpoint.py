@@ -352,7 +352,7 @@ async def test_a_certificate_that_nobody_signed_is_refused(
         reply = await log_in(endpoint, emulator.url)
 
         assert kind_of(reply) is Kind.TRANSIENT
-        assert "certificate can't be trusted" in message_of(reply)
+        assert "from a CA that isn't trusted" in message_of(reply)
         assert emulator.state().token_requests == 0
 
 

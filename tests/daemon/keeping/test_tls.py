@@ -23,13 +23,20 @@ from raw_server import Behaviour, raw_server, response, sending, server_that_han
 
 pytestmark = pytest.mark.system
 
+DAY = dt.timedelta(days=1)
 LONG_AGO = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
-UNTRUSTED = ("its TLS certificate can't be trusted", "ca_file")
+IN_LONG = dt.datetime(2120, 1, 1, tzinfo=dt.UTC)
+EXPIRED = ("certificate has expired, or that of its CA", "check this host's clock; if it is right")
+ANOTHERS = ("certificate is for another name", "check environment or id_server")
+UNKNOWN_CA = ("certificate is from a CA that isn't trusted", "name its certificate with ca_file")
 NO_TLS = ("TLS failed", "it must speak https")
 WRONG = {
-    "expired": UNTRUSTED,
-    "another_host": UNTRUSTED,
-    "unknown_ca": UNTRUSTED,
+    "expired": EXPIRED,
+    "not_yet_valid": ("certificate isn't valid yet, or that of its CA", "check this host's clock"),
+    "another_address": ANOTHERS,
+    "another_host": ANOTHERS,
+    "unknown_ca": UNKNOWN_CA,
+    "self_signed": UNKNOWN_CA,
     "plain_http": NO_TLS,
     "hangs_up": NO_TLS,
     "no_such_name": ("its name can't be resolved", "check the network, environment or id_server"),
@@ -56,16 +63,21 @@ class Authority:
     def file(self) -> Path:
         return self.directory / "ca.pem"
 
-    def place(self, name: str, *identities: str, expired: bool = False) -> Address:
-        """Return where a server with a certificate for these names is."""
+    def place(self, name: str, *identities: str, day: dt.datetime | None = None) -> Address:
+        """Return where a server with a certificate for these names is; `day`: the only one it is valid."""
         issued = self.ca.issue_cert(
-            *identities, not_after=LONG_AGO + dt.timedelta(days=1) if expired else None,
-            not_before=LONG_AGO if expired else None,
-        )  # fmt: skip
+            *identities, not_before=day, not_after=None if day is None else day + DAY
+        )
         certificate, key = self.directory / f"{name}.pem", self.directory / f"{name}.key"
         issued.cert_chain_pems[0].write_to_path(str(certificate))
         issued.private_key_pem.write_to_path(str(key))
         return Address(tls_cert=certificate, tls_key=key)
+
+    def own_place(self) -> Address:
+        """Return where a server is whose certificate is the CA's own."""
+        both = self.directory / "self_signed.pem"
+        both.write_bytes(self.ca.private_key_pem.bytes() + self.ca.cert_pem.bytes())
+        return Address(tls_cert=both)
 
 
 @pytest.fixture(scope="module")
@@ -79,9 +91,12 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 def world(authority: Authority) -> Iterator[World]:
     places = {
         "trusted": authority.place("trusted", "127.0.0.1"),
-        "expired": authority.place("expired", "127.0.0.1", expired=True),
+        "expired": authority.place("expired", "127.0.0.1", day=LONG_AGO),
+        "not_yet_valid": authority.place("not_yet_valid", "127.0.0.1", day=IN_LONG),
+        "another_address": authority.place("another_address", "127.0.0.2"),
         "another_host": authority.place("another_host", "ids.example.org"),
         "unknown_ca": authority.place("unknown_ca", "127.0.0.1"),
+        "self_signed": authority.own_place(),
         "plain_http": Address(),
     }
     with ExitStack() as stack:
@@ -90,13 +105,16 @@ def world(authority: Authority) -> Iterator[World]:
             for name, place in places.items()
         }
         urls = {name: server.url for name, server in servers.items()} | {
+            "another_host": servers["another_host"].url.replace("127.0.0.1", "localhost"),
             "hangs_up": stack.enter_context(server_that_hangs_up()),
             "no_such_name": "https://nonexistent.invalid",
         }
         known = f'"{authority.file}"'
         tables = [
             profile(
-                url.replace("http:", "https:"), name, ca_file="" if name == "unknown_ca" else known
+                url.replace("http:", "https:"),
+                name,
+                ca_file="" if WRONG.get(name) is UNKNOWN_CA else known,
             )
             for name, url in urls.items()
         ]

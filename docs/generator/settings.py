@@ -216,7 +216,7 @@ PROFILE: Final[Mapping[str, Setting]] = {
         "a path, relative to this file",
         "the system's",
         "The certificate authorities that the token server is verified against, as PEM. A change is noticed at the"
-        " next request.",
+        " next request. A file that others can write or replace is [refused](security.md#which-paths-are-trusted).",
         '"/etc/ssl/certs/our-ca.pem"',
     ),
     "notify_command": Setting(

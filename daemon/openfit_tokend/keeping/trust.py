@@ -9,7 +9,7 @@ from typing import Final, final
 from openfit_token._shared.frozen import frozen
 from openfit_tokend.host import log
 from openfit_tokend.host.blocking_calls import BlockingCalls
-from openfit_tokend.host.regular_file import Unusable, explained
+from openfit_tokend.host.regular_file import Unusable, explained, refuse_writable
 
 READ_TIME: Final = 10.0
 """Seconds that a request waits for its certificate authorities."""
@@ -49,7 +49,8 @@ class Trust:
         """Return a context that trusts a CA file, or without one what the system trusts.
 
         Raises:
-            NoAuthorities: it can't be read, not within READ_TIME, or has no certificates.
+            NoAuthorities: it can't be read, not within READ_TIME, or has no certificates; or somebody
+                else can write to the CA file or replace it.
         """
         read = partial(_read, ca_file, self._cache.pop(ca_file, None))
         try:
@@ -84,6 +85,8 @@ def _read(ca_file: str | None, cached: _Cached | None) -> _Cached:
     with explained():
         file, directories = (ca_file, []) if ca_file is not None else _system_places()
         places = directories if file is None else [file, *directories]
+        if ca_file is not None:  # whoever could write it could answer as the token server
+            refuse_writable(ca_file, Path(ca_file).stat())
         source = tuple((place, _identity(Path(place).stat())) for place in places)
         if cached is not None and cached.source == source:
             return cached

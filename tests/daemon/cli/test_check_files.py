@@ -16,6 +16,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "password").touch(mode=0o600)
     (tmp_path / "password").write_text("secret")
     trustme.CA().cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "open.pem"))
+    (tmp_path / "open.pem").chmod(0o666)
     (tmp_path / "empty.pem").touch()
     (tmp_path / "text").touch(mode=0o600)
     return tmp_path
@@ -33,6 +35,7 @@ def looked(place: Path, capsys: pytest.CaptureFixture[str], *profiles: str) -> t
     [
         ("ca_file", '"none.pem"', 78, "ca_file {place}/none.pem: does not exist\n"),
         ("ca_file", '"empty.pem"', 78, "ca_file {place}/empty.pem: has no certificate in it\n"),
+        ("ca_file", '"open.pem"', 78, "ca_file {place}/open.pem: can be written by everybody"),
         ("token_file", '"none/t"', 73, "{place}/none/t: there is no directory {place}/none\n"),
         ("token_file", '"text"', 73, "{place}/text: another file is there"),
         ("notify_command", '["/no/such"]', 78, "/no/such: there is no such program\n"),

@@ -82,3 +82,14 @@ async def test_a_file_of_authorities_that_is_missing_is_named(
 
     with pytest.raises(Unreached, match=r"none\.pem"):
         await store.connect()
+
+
+async def test_a_file_of_authorities_that_others_can_write_is_refused(
+    server: StoreServer, authority: trustme.CA, table: str, tmp_path: Path
+) -> None:
+    file = file_of(authority, tmp_path)
+    file.chmod(0o666)
+    store = server.store(table, hosts=[Host("localhost", server.host.port)], ca_file=file)
+
+    with pytest.raises(Unreached, match="can be written by everybody"):
+        await store.connect()

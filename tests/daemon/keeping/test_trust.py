@@ -11,7 +11,7 @@ from emulators import RunningEmulator, running_emulator
 from inside import async_await_that, daemon_inside
 from openfit_tokend.emulator.server import Address
 from openfit_tokend.keeping import trust
-from openfit_tokend.keeping.trust import MAX_CACHED, Trust
+from openfit_tokend.keeping.trust import MAX_CACHED, NoAuthorities, Trust
 from openfit_tokend.keeping.turns import MAX_REQUESTS
 
 
@@ -76,6 +76,38 @@ async def test_contexts_of_files_that_nobody_names_any_more_are_let_go_of(
 
     assert await asked.context(files[1]) is contexts[1]
     assert await asked.context(files[0]) is not contexts[0]
+
+
+async def test_a_file_that_others_can_write_or_replace_is_refused_until_that_is_mended(
+    ca: trustme.CA, tmp_path: Path
+) -> None:
+    directory = tmp_path / "certificates"
+    directory.mkdir()
+    file, asked = written(ca, directory / "ca.pem"), Trust()
+    link = tmp_path / "link.pem"
+    link.symlink_to(file)
+    for opened in (file, directory):
+        mode = opened.stat().st_mode & 0o777
+        for path in (file, link):
+            await asked.context(str(path))  # cached
+            opened.chmod(0o777)
+
+            with pytest.raises(NoAuthorities, match="can be written by everybody") as refused:
+                await asked.context(str(path))
+
+            assert refused.value.hint.startswith("chmod go-w /")
+            opened.chmod(mode)
+            await asked.context(str(path))
+
+
+async def test_one_that_the_environment_names_is_the_administrators_affair(
+    ca: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = written(ca, tmp_path / "ca.pem")
+    file.chmod(0o666)
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+
+    assert len((await Trust().context(None)).get_ca_certs()) == 1
 
 
 def test_a_ca_file_that_hangs_holds_up_its_own_profile_alone(

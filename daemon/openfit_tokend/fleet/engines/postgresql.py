@@ -173,18 +173,19 @@ def _find_ca_file(named: str | None) -> str:
     """Return the file of authorities, which libpq will read again at once.
 
     Raises:
-        Unreached: it can't be read.
+        Unreached: it can't be read, or somebody else can write to one that is named.
     """
+    check = _accept if named is None else regular_file.refuse_writable
     bundles = (named,) if named is not None else (each for each in _BUNDLES if Path(each).exists())
     path = next(iter(bundles), None)
     if path is None:
         return "system"  # libpq's own, where it has any
     try:
-        regular_file.read(path, MAX_CA_FILE, _accept)
+        regular_file.read(path, MAX_CA_FILE, check)
     except regular_file.Unusable as error:
         raise Unreached(f"{path} {error.reason}", error.remedy) from None
     return path
 
 
 def _accept(_path: str, _status: os.stat_result) -> None:
-    pass  # certificates are public, and as safe as whoever named them
+    pass  # the system chose who may write it

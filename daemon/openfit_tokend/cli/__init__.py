@@ -7,9 +7,12 @@ import sys
 from collections.abc import Sequence
 from typing import Final, NoReturn
 
+from openfit_token._cli.command_line.parser import Parser
 from openfit_token._cli.output import OutputFailed, ReaderLeft
 from openfit_token._cli.shells import SHELLS
+from openfit_token._cli.terminal import WrongUsage
 from openfit_tokend import __version__
+from openfit_tokend.cli.complaints import complain
 from openfit_tokend.host.log import FORMATS, LEVELS
 from openfit_tokend.host.signals import NO_TERMINAL, hold_back_hangups
 
@@ -45,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
             sys.stdout.flush()
     except KeyboardInterrupt:
         status = INTERRUPTED
+    except WrongUsage as error:
+        status = complain(error)
     except (BrokenPipeError, ReaderLeft):  # `... | head` isn't an error
         status = _without_output()
     except OutputFailed as error:
@@ -85,12 +90,10 @@ def _run(arguments: list[str]) -> int:  # noqa: C901, PLR0911 -- one for each co
 
         return emulator(arguments[1:])
     if arguments[:1] and arguments[0] in CLIENT_COMMANDS:
-        print(
-            f"openfit-tokend: {arguments[0]} is a command of the client, openfit-token\n"
-            f"  openfit-token {arguments[0]}",
-            file=sys.stderr,
+        raise WrongUsage(
+            f"{arguments[0]} is a command of the client, openfit-token",
+            f"openfit-token {arguments[0]}",
         )
-        return os.EX_USAGE
     options = parser().parse_args(arguments)
     match options.command:
         case "run":
@@ -154,15 +157,9 @@ def _run(arguments: list[str]) -> int:  # noqa: C901, PLR0911 -- one for each co
             return demo(forever=options.forever, fleet=options.fleet)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        self.exit(os.EX_USAGE, f"{self.prog}: {message}\n")
-
-
 def parser() -> argparse.ArgumentParser:
     """Return the parser of `openfit-tokend`."""
-    parser = _Parser(
+    parser = Parser(
         prog="openfit-tokend",
         description="Keeps OpenFIT access tokens fresh and serves them over a Unix socket.",
         epilog=_EPILOG,

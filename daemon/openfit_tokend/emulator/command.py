@@ -9,10 +9,11 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final
 
 import anyio
 
+from openfit_token._cli.command_line.parser import Parser
 from openfit_tokend.emulator.emulated import Emulator
 from openfit_tokend.emulator.faults import KINDS, WORDS
 from openfit_tokend.emulator.identity import FORBIDDEN_CLIENT, Rules
@@ -47,11 +48,6 @@ The client {FORBIDDEN_CLIENT} exists too, but isn't allowed to use any grant.
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(os.EX_USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
-
-
 class _Options(argparse.Namespace):
     """The options after parsing, with their types."""
 
@@ -79,7 +75,8 @@ def main(argv: Sequence[str]) -> int:
     That is 0, 71 if it can't serve, or 74 if the output can't be written.
 
     Raises:
-        SystemExit: 64 for a wrong option, 0 after --help.
+        WrongUsage: an option is wrong.
+        SystemExit: after --help.
     """
     parser = _parser()
     options = parser.parse_args(argv, _Options())
@@ -220,8 +217,8 @@ def _whole(least: int, most: int | None = None) -> Callable[[str], int]:
     return parse
 
 
-def _parser() -> _Parser:
-    parser = _Parser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="openfit-tokend emulator",
         description="An imitation of IdentityServer on loopback, with an API and scripted faults.",
         epilog=_EPILOG,

@@ -30,6 +30,11 @@ def parse(words: list[str]) -> Command:
         raise WrongUsage(
             f"{command} is a command of openfit-tokend, the daemon", f"openfit-tokend {command}"
         )
+    if command not in _ORDERS and not command.startswith("-"):
+        shown = ", ".join(name for name in _ORDERS if name != "profiles")
+        raise WrongUsage(
+            f"there is no command {command}: choose from {shown}", "see: openfit-token --help"
+        )
     try:
         given = parser().parse_args([command, *rest])
     except SystemExit:

@@ -1,4 +1,4 @@
-"""The parser of the command line, with its help."""
+"""The parser of the command line, with its help. Its class is also that of the daemon's command."""
 
 from argparse import (
     REMAINDER,
@@ -22,7 +22,9 @@ from openfit_token._shared.protocol import DEFAULT_WAIT
 T = TypeVar("T")
 
 
-class _Parser(ArgumentParser):
+class Parser(ArgumentParser):
+    """Raises what is wrong with a command line as an error, which says where to look."""
+
     def error(self, message: str) -> NoReturn:
         raise WrongUsage(message, f"see: {self.prog} --help")
 
@@ -30,12 +32,12 @@ class _Parser(ArgumentParser):
         put(message)  # argparse's own swallows a failure to write
 
 
-_Commands: TypeAlias = "_SubParsersAction[_Parser]"
+_Commands: TypeAlias = "_SubParsersAction[Parser]"
 
 
 def parser() -> ArgumentParser:
     """Return the parser of `openfit-token`."""
-    whole = _Parser(
+    whole = Parser(
         prog="openfit-token",
         description="Ask the local daemon for the current OpenFIT access token.",
         epilog=texts.MAIN,
@@ -70,7 +72,7 @@ def _add_token_commands(commands: _Commands) -> None:
         "id",
         metavar="ID",
         nargs="?",
-        type=_checked(valid_text),
+        type=checked(valid_text),
         help="the token's id; left out: the token itself is read from standard input",
     )
     _wait(refuse)
@@ -124,7 +126,7 @@ def _add_looking_commands(commands: _Commands) -> None:
     _command(commands, "doctor", "find the link that fails, and say what to do")
 
 
-def _command(commands: _Commands, name: str, does: str | None, *, common: bool = True) -> _Parser:
+def _command(commands: _Commands, name: str, does: str | None, *, common: bool = True) -> Parser:
     """Add a command; one that does None isn't shown in the help."""
     add = commands.add_parser if does is None else partial(commands.add_parser, help=does)
     added = add(
@@ -138,7 +140,7 @@ def _command(commands: _Commands, name: str, does: str | None, *, common: bool =
         added.add_argument(
             "--profile",
             metavar="P",
-            type=_checked(valid_text),
+            type=checked(valid_text),
             help="left out: $OPENFIT_PROFILE, else the daemon's default",
         )
         added.add_argument("--socket", metavar="PATH", help="where the daemon listens")
@@ -149,7 +151,7 @@ def _min_ttl(to: ArgumentParser) -> None:
     to.add_argument(
         "--min-ttl",
         metavar="TIME",
-        type=_checked(seconds),
+        type=checked(seconds),
         help="how long it must still live: seconds, or 90s, 10m, 1h",
     )
 
@@ -158,7 +160,7 @@ def _wait(to: ArgumentParser) -> None:
     to.add_argument(
         "--wait",
         metavar="TIME",
-        type=_checked(wait_seconds),
+        type=checked(wait_seconds),
         default=DEFAULT_WAIT,
         help=f"how long to wait for a token: seconds, or 2m (default {DEFAULT_WAIT:.0f})",
     )
@@ -168,13 +170,13 @@ def _format(to: ArgumentParser) -> None:
     to.add_argument(
         "--format",
         metavar="F",
-        type=_checked(valid_format),
+        type=checked(valid_format),
         default="raw",
         help=f"{', '.join(FORMATS)} (default raw)",
     )
 
 
-def _checked(convert: Callable[[str], T]) -> Callable[[str], T]:
+def checked(convert: Callable[[str], T]) -> Callable[[str], T]:
     """Return a converter whose error argparse shows, instead of the converter's name."""
 
     def checked(text: str) -> T:

@@ -1,0 +1,31 @@
+"""What `openfit-tokend` says to a command line that it can't carry out."""
+
+import pytest
+
+from openfit_tokend.cli import main
+
+
+@pytest.mark.parametrize(
+    ("words", "said", "where"),
+    [
+        ("nosuch", "argument COMMAND: invalid choice: 'nosuch'", "openfit-tokend"),
+        ("run --bogus", "unrecognized arguments: --bogus", "openfit-tokend"),
+        (
+            "run --log-level loud",
+            "argument --log-level: invalid choice: 'loud'",
+            "openfit-tokend run",
+        ),
+        ("emulator --port x", "argument --port: 'x' is not a whole", "openfit-tokend emulator"),
+    ],
+)
+def test_a_wrong_command_line_ends_with_64_and_says_why_and_where_to_look(
+    words: str, said: str, where: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(words.split())
+
+    out, err = capsys.readouterr()
+    first, second = err.splitlines()
+    assert (end.value.code, out) == (64, "")
+    assert first.startswith(f"openfit-tokend: {said}")
+    assert second == f"  see: {where} --help"

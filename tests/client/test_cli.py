@@ -121,7 +121,16 @@ _WORDS = st.sampled_from(
     [
         *("get", "--", "-h", "-", "", "p", "a b", "--bogus", "--profile", "--min-ttl", "--wait"),
         *("--socket", "--format", "--wai", "--profile=", "--profile=p", "--profile=-p", "-5"),
-        *("--min-ttl=5", "--min-ttl=-5", "--wait=301", "--wait=nan", "--socket=/s", "30", "1e3"),
+        *(
+            "--min-ttl=5",
+            "--min-ttl=-5",
+            "--wait=301",
+            "--wait=nan",
+            "--socket=",
+            "--socket=/s",
+            "30",
+            "1e3",
+        ),
         *(
             "inf",
             "x",
@@ -224,6 +233,8 @@ def test_what_is_no_duration_is_said_to_be_none(run: Run, text: str) -> None:
             "get --min-ttl inf",
             "argument --min-ttl: 'inf' is not a duration, such as 90, 90s, 10m or 1h",
         ),
+        ("get --socket=", "argument --socket: the path is empty"),
+        ("status --socket=", "argument --socket: the path is empty"),
         ("get --format xml", "argument --format: 'xml' is not one of raw, header, json, env, curl"),
         ("get --prof x", "unrecognized arguments: --prof x"),
         ("get --profile \udcff", r"argument --profile: '\udcff' is not valid text"),

@@ -289,6 +289,22 @@ def test_a_relative_path_in_a_directory_that_is_gone_says_so(
         TokenClient(socket="s")
 
 
+def test_an_empty_path_is_refused_and_leads_to_no_other_daemon(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is what an unset variable becomes: `TokenClient(socket=os.environ.get("MINE", ""))`."""
+    with FakeDaemon(place / "s", always(token_fields())) as daemon:
+        monkeypatch.setenv("OPENFIT_TOKEN_SOCKET", daemon.path)
+        with pytest.raises(DaemonUnreachable, match="the socket's path is empty"):
+            TokenClient(socket="")
+
+
+def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENFIT_TOKEN_SOCKET", "")
+
+    assert paths.candidates() == paths.usual()
+
+
 def test_a_relative_runtime_directory_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", "run")
 

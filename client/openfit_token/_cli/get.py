@@ -68,7 +68,7 @@ def quick(words: list[str]) -> Get | None:
             valid_text(given["--profile"]) if "--profile" in given else None,
             seconds(given["--min-ttl"]) if "--min-ttl" in given else None,
             wait_seconds(given["--wait"]) if "--wait" in given else DEFAULT_WAIT,
-            given.get("--socket"),
+            valid_path(given["--socket"]) if "--socket" in given else None,
             valid_format(given.get("--format", "raw")),
         )
     except ValueError:
@@ -105,6 +105,13 @@ def valid_text(text: str) -> str:
         text.encode()
     except UnicodeEncodeError:
         raise ValueError(f"{text!r} is not valid text") from None
+    return text
+
+
+def valid_path(text: str) -> str:
+    """Return a path. Raises ValueError if it is empty: what an unset variable becomes names nothing."""
+    if not text:
+        raise ValueError("the path is empty")
     return text
 
 

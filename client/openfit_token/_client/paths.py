@@ -35,11 +35,15 @@ def named(given: str | None = None) -> str | None:
     """Return the absolute path that the argument names, else the variable; None: nothing is named.
 
     Raises:
-        DaemonUnreachable: it is relative to a working directory that is gone.
+        DaemonUnreachable: the argument is empty, or relative to a working directory that is gone.
     """
     path = os.environ.get(VARIABLE) or None if given is None else given
-    if not path or path.startswith("/"):
+    if path is None or path.startswith("/"):
         return path
+    if not path:
+        raise DaemonUnreachable(
+            "the socket's path is empty", "name the daemon's socket, or None for the usual one"
+        )
     try:
         return f"{os.getcwd()}/{path}"  # noqa: PTH109 -- pathlib costs 9 ms
     except OSError as error:

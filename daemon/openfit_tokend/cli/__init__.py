@@ -7,7 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import Final, NoReturn
 
-from openfit_token._cli.command_line.parser import Parser
+from openfit_token._cli.command_line.parser import Parser, checked
+from openfit_token._cli.get import valid_path
 from openfit_token._cli.output import OutputFailed, ReaderLeft
 from openfit_token._cli.shells import SHELLS
 from openfit_token._cli.terminal import WrongUsage
@@ -24,6 +25,8 @@ CLIENT_COMMANDS: Final = (
     "doctor",
 )
 """Commands of `openfit-token` that people may type here by mistake."""
+
+_PATH: Final = checked(valid_path)
 
 _EPILOG: Final = """\
 exit status:
@@ -200,7 +203,9 @@ def parser() -> argparse.ArgumentParser:
     ):
         command = commands.add_parser(name, help=does)
         command.add_argument("--user", action="store_true", help="for yourself only")
-        command.add_argument("--root", metavar="DIR", help="into a system that isn't running")
+        command.add_argument(
+            "--root", metavar="DIR", type=_PATH, help="into a system that isn't running"
+        )
 
     commands.add_parser("fleet-key", help="print a new key for the key_file of a fleet")
     completion = commands.add_parser("completion", help="print a completion script for a shell")
@@ -214,11 +219,11 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", metavar="FILE", help="the configuration (TOML)")
+    parser.add_argument("--config", metavar="FILE", type=_PATH, help="the configuration (TOML)")
 
 
 def _add_socket(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--socket", metavar="PATH", help="the socket")
+    parser.add_argument("--socket", metavar="PATH", type=_PATH, help="the socket")
 
 
 def _add_answers(parser: argparse.ArgumentParser) -> None:
@@ -230,7 +235,12 @@ def _add_answers(parser: argparse.ArgumentParser) -> None:
     add("--api-url", metavar="URL", help="API of a custom environment")
     add("--client-id", metavar="ID", help="from OpenFIT's support")
     add("--username", metavar="NAME", help="user name for the login")
-    add("--password-file", metavar="FILE", help="file with the password; - for standard input")
+    add(
+        "--password-file",
+        metavar="FILE",
+        type=_PATH,
+        help="file with the password; - for standard input",
+    )
     add(
         "--yes",
         action="store_true",

@@ -13,7 +13,8 @@ from typing import Final
 
 import anyio
 
-from openfit_token._cli.command_line.parser import Parser
+from openfit_token._cli.command_line.parser import Parser, checked
+from openfit_token._cli.get import valid_path
 from openfit_tokend.emulator.emulated import Emulator
 from openfit_tokend.emulator.faults import KINDS, WORDS
 from openfit_tokend.emulator.identity import FORBIDDEN_CLIENT, Rules
@@ -263,6 +264,7 @@ def _parser() -> Parser:
     )
     seconds("--lockout-seconds", _RULES.lockout_seconds)
     add("--fault", action="append", default=[], metavar="FAULT", help="see below; repeatable")
-    add("--tls-cert", type=Path, metavar="FILE", help="serve https with this PEM chain")
-    add("--tls-key", type=Path, metavar="FILE", help="its key, unless that is in the same file")
+    path = checked(lambda text: Path(valid_path(text)))
+    add("--tls-cert", type=path, metavar="FILE", help="serve https with this PEM chain")
+    add("--tls-key", type=path, metavar="FILE", help="its key, unless that is in the same file")
     return parser

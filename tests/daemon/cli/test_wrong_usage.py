@@ -15,6 +15,13 @@ from openfit_tokend.cli import main
             "argument --log-level: invalid choice: 'loud'",
             "openfit-tokend run",
         ),
+        ("run --socket=", "argument --socket: the path is empty", "openfit-tokend run"),
+        ("run --config=", "argument --config: the path is empty", "openfit-tokend run"),
+        ("check --socket=", "argument --socket: the path is empty", "openfit-tokend check"),
+        ("reload --config=", "argument --config: the path is empty", "openfit-tokend reload"),
+        ("install --root=", "argument --root: the path is empty", "openfit-tokend install"),
+        ("init --password-file=", "argument --password-file: the path", "openfit-tokend init"),
+        ("emulator --tls-cert=", "argument --tls-cert: the path is", "openfit-tokend emulator"),
         ("emulator --port x", "argument --port: 'x' is not a whole", "openfit-tokend emulator"),
     ],
 )

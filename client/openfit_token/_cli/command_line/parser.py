@@ -13,7 +13,14 @@ from typing import NoReturn, TypeAlias, TypeVar
 
 from openfit_token import __version__
 from openfit_token._cli.command_line import texts
-from openfit_token._cli.get import FORMATS, seconds, valid_format, valid_text, wait_seconds
+from openfit_token._cli.get import (
+    FORMATS,
+    seconds,
+    valid_format,
+    valid_path,
+    valid_text,
+    wait_seconds,
+)
 from openfit_token._cli.output import put
 from openfit_token._cli.shells import SHELLS
 from openfit_token._cli.terminal import WrongUsage
@@ -143,7 +150,9 @@ def _command(commands: _Commands, name: str, does: str | None, *, common: bool =
             type=checked(valid_text),
             help="left out: $OPENFIT_PROFILE, else the daemon's default",
         )
-        added.add_argument("--socket", metavar="PATH", help="where the daemon listens")
+        added.add_argument(
+            "--socket", metavar="PATH", type=checked(valid_path), help="where the daemon listens"
+        )
     return added
 
 

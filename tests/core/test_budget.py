@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openfit_tokend.core.budget import (
+    LATE,
+    LIMIT,
     WINDOW,
     Attempt,
     Entry,
@@ -21,10 +23,12 @@ from openfit_tokend.core.budget import (
     doubted,
     lacks,
     logins_left,
+    lost,
     may_go_unwritten,
     merged,
     possible_at,
     settle,
+    unreadable,
 )
 from openfit_tokend.core.events import Kind, OverBudget
 
@@ -378,6 +382,33 @@ def test_what_is_written_lacks_an_entry_that_came_since() -> None:
     assert lacks(written, replace(written, entries=(*written.entries, Entry(3.0))))
     assert lacks(Ledger(), written)
     assert not lacks(written, replace(written, entries=written.entries[1:], proven=(ONE,)))
+
+
+def test_a_login_that_nobody_heard_of_counts_once_the_server_has_ended_it() -> None:
+    before = Ledger(entries=(Entry(NOW - 10.0, clear=True),))
+
+    assert lost(before, ONE, NOW).entries == (*before.entries, Entry(NOW + LATE, lost=ONE))
+    assert lost(before, None, NOW).entries == (*before.entries, Entry(NOW + LATE))
+
+
+@pytest.mark.parametrize(("logins", "counted"), [(0, 0), (2, 2), (10**9, LIMIT)])
+def test_any_number_of_lost_logins_counts_as_three_at_most(logins: int, counted: int) -> None:
+    assert lost(Ledger(), None, NOW, logins).entries == (Entry(NOW + LATE),) * counted
+
+
+def test_entries_stay_in_order_though_a_lost_login_is_counted_ahead_of_its_time() -> None:
+    ahead = replace(lost(Ledger(), TWO, NOW), under_way=(ATTEMPT,))
+
+    after = settle(ahead, ATTEMPT, Kind.GRANT_REJECTED, NOW)
+
+    assert after.entries == (Entry(NOW, clear=True), Entry(NOW + LATE, lost=TWO))
+
+
+def test_an_account_of_which_nothing_can_be_read_has_one_login_left_for_anybody() -> None:
+    ledger = unreadable(NOW)
+
+    assert logins_left(ledger, NOW) == 1
+    assert ask(ledger, ONE, NOW, insisted=False) == going(ledger, ONE)
 
 
 @pytest.mark.parametrize("entries", [0, 1, 2])

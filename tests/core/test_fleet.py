@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from made import fresh, logging_in, problem, refresh, refreshing
 from openfit_token.errors import LoginRejected, Unavailable
 from openfit_tokend.core import budget
-from openfit_tokend.core.budget import LATE, LIMIT, Attempt, Entry, Fingerprint, Go, Ledger
+from openfit_tokend.core.budget import LIMIT, Attempt, Entry, Fingerprint, Go, Ledger, lost
 from openfit_tokend.core.events import Kind, OverBudget
-from openfit_tokend.core.fleet import TERM, claiming, given_up, lost, published, settled
+from openfit_tokend.core.fleet import TERM, claiming, given_up, published, settled
 from openfit_tokend.core.problems import Problem
 from openfit_tokend.core.schedule import REQUEST_TIMEOUT
 from openfit_tokend.core.session import Bar, Idle, Login, Requesting, Session, Stopped
@@ -98,30 +98,12 @@ def test_after_a_login_whose_claim_ended_another_is_tried() -> None:
 # The ledger
 
 
-def test_a_login_whose_claim_ended_counts_as_lost_once_the_server_has_ended_it() -> None:
-    before = Ledger(entries=(Entry(90.0, clear=True),))
-
-    assert lost(before, Attempt(50.0, ONE), NOW).entries == (
-        Entry(90.0, clear=True),
-        Entry(NOW + LATE, lost=ONE),
-    )
-
-
-def test_entries_stay_in_order() -> None:
-    """A lost login is counted ahead of its time."""
-    ahead = lost(Ledger(), Attempt(50.0, ONE), NOW)
-
-    after = settled(ahead, Attempt(99.0, OTHER), Kind.GRANT_REJECTED, NOW, late=False)
-
-    assert after.entries == (Entry(NOW, clear=True), Entry(NOW + LATE, lost=ONE))
-
-
 @pytest.mark.parametrize("kind", [None, *Kind])
 def test_what_is_settled_late_was_not_lost(kind: Kind | None) -> None:
     attempt = Attempt(50.0, ONE)
     intime = settled(Ledger(), attempt, kind, NOW, late=False)
 
-    assert settled(lost(Ledger(), attempt, 90.0), attempt, kind, NOW, late=True) == intime
+    assert settled(lost(Ledger(), ONE, 90.0), attempt, kind, NOW, late=True) == intime
 
 
 def test_what_is_settled_late_takes_back_only_one_lost_login_of_its_own_password() -> None:
@@ -155,4 +137,4 @@ def test_claims_that_end_without_an_answer_use_up_the_budget(passwords: list[Fin
             assert isinstance(asked, OverBudget)
         else:
             assert isinstance(asked, Go)
-            ledger = lost(ledger, asked.attempt, NOW + count)
+            ledger = lost(ledger, fingerprint, NOW + count)

@@ -8,6 +8,7 @@ the password was read, and told every outcome, including those of requests that 
 An answer that was lost counts like a rejection, since it may have been one.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 from math import inf
 from typing import Final, NewType, assert_never
@@ -132,21 +133,28 @@ def settle(ledger: Ledger, attempt: Attempt, kind: Kind | None, now: float) -> L
             )
         case Kind.GRANT_REJECTED:
             return replace(
-                settled,
+                _with_entries(settled, Entry(now, clear=True)),
                 clear=ledger.clear + 1,
-                entries=(*settled.entries, Entry(now, clear=True)),
                 rejected=_with(ledger.rejected, fingerprint),
                 proven=_without(ledger.proven, fingerprint),
                 refused_sent=max(ledger.refused_sent, attempt.sent),
             )
         case Kind.UNCLEAR:
-            return replace(settled, entries=(*settled.entries, Entry(now)))
+            return _with_entries(settled, Entry(now))
         case Kind.UNCERTAIN:
-            return replace(settled, entries=(*settled.entries, Entry(now, lost=fingerprint)))
+            return _with_entries(settled, Entry(now, lost=fingerprint))
         case Kind.TRANSIENT | Kind.CLIENT_REJECTED | Kind.SECRET_UNAVAILABLE:
             return settled
         case _:
             assert_never(kind)
+
+
+def lost(ledger: Ledger, fingerprint: Fingerprint | None, now: float, logins: int = 1) -> Ledger:
+    """Count logins of which nobody will tell how they ended; a `fingerprint` of None isn't known.
+
+    The server may still be working on them, so they count from LATE on.
+    """
+    return _with_entries(ledger, *(Entry(now + LATE, lost=fingerprint),) * min(LIMIT, logins))
 
 
 def announce(ledger: Ledger, now: float) -> Ledger:
@@ -187,6 +195,15 @@ def _remaining(ledger: Ledger, now: float) -> tuple[Entry, ...]:
     )
 
 
+def in_order(entries: Iterable[Entry]) -> tuple[Entry, ...]:
+    """Return the entries, oldest first. A lost login is counted ahead of its time."""
+    return tuple(sorted(entries, key=lambda entry: entry.at))
+
+
+def _with_entries(ledger: Ledger, *entries: Entry) -> Ledger:
+    return replace(ledger, entries=in_order((*ledger.entries, *entries)))
+
+
 def _newest_clear(ledger: Ledger) -> float:
     return max((entry.at for entry in ledger.entries if entry.clear), default=-inf)
 
@@ -216,25 +233,32 @@ def lacks(written: Ledger, ledger: Ledger) -> bool:
     return any(entry not in written.entries for entry in ledger.entries)
 
 
+def unreadable(now: float) -> Ledger:
+    """Return the ledger of an account of which nothing can be read: two of three count as used.
+
+    It isn't known whether anything was rejected: so one login may be sent automatically.
+    """
+    return _two_of_three(Ledger(), now)
+
+
 def doubted(ledger: Ledger, now: float) -> Ledger:
     """Return the ledger of an account of which a rejected password was forgotten.
 
     It isn't known which: so nothing is sent automatically, except a secret that is announced from
     now on. Nor is it known how many: two of three count as used.
     """
-    guessed = (Entry(now),) * (LIMIT - 1 - len(_young(ledger, now)))
-    return replace(
-        ledger,
-        entries=(*ledger.entries, *guessed),
-        clear=max(LIMIT, ledger.clear),
-        refused_sent=now,
-    )
+    guessed = _two_of_three(ledger, now)
+    return replace(guessed, clear=max(LIMIT, ledger.clear), refused_sent=now)
+
+
+def _two_of_three(ledger: Ledger, now: float) -> Ledger:
+    return _with_entries(ledger, *(Entry(now),) * (LIMIT - 1 - len(_young(ledger, now))))
 
 
 def merged(one: Ledger, other: Ledger) -> Ledger:
     """Return the ledger of an account that had two, because it was spelled in two ways."""
     return Ledger(
-        entries=tuple(sorted(one.entries + other.entries, key=lambda entry: entry.at)),
+        entries=in_order(one.entries + other.entries),
         clear=one.clear + other.clear,
         rejected=one.rejected + other.rejected,
         announced=max(one.announced, other.announced),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import Final, final
 
-from openfit_tokend.core.budget import LATE, Entry, Ledger
+from openfit_tokend.core.budget import LATE, Ledger, in_order
 from openfit_tokend.core.problems import Problem
 from openfit_tokend.core.session import AccessToken, Bar, Idle, Session
 
@@ -148,10 +148,9 @@ def _changed(ledger: Ledger, change: Callable[[float], float]) -> Ledger:
     def changed(moment: float) -> float:
         return moment if moment == -inf else change(moment)
 
-    entries: list[Entry] = [replace(entry, at=changed(entry.at)) for entry in ledger.entries]
     return replace(
         ledger,
-        entries=tuple(sorted(entries, key=lambda entry: entry.at)),
+        entries=in_order(replace(entry, at=changed(entry.at)) for entry in ledger.entries),
         announced=changed(ledger.announced),
         refused_sent=changed(ledger.refused_sent),
     )

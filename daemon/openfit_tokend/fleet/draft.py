@@ -13,7 +13,7 @@ from anyio import Event
 
 from openfit_token._shared.frozen import frozen
 from openfit_tokend.core import budget, problems
-from openfit_tokend.core.budget import Attempt, Go, Ledger, Wait
+from openfit_tokend.core.budget import Attempt, Go, Ledger, Wait, lost
 from openfit_tokend.core.events import Failed, Kind, OverBudget
 from openfit_tokend.core.fleet import (
     REMEMBERED,
@@ -22,7 +22,6 @@ from openfit_tokend.core.fleet import (
     Shared,
     claiming,
     given_up,
-    lost,
     published,
     settled,
 )
@@ -73,7 +72,7 @@ def ledger(known: Known) -> Ledger:
     found = known.stamps.to_host(known.row.ledger, known.offset.middle, known.now)
     for claim, attempt in _logins(known.row):
         if known.has_ended(claim):
-            found = lost(found, attempt, known.now)
+            found = lost(found, attempt.fingerprint, known.now)
     return found
 
 
@@ -157,7 +156,7 @@ def _replaced(
     """
     claim = None if shared is None else shared.claim
     attempt = None if claim is None else going.pop(claim.id, None)
-    return counted if attempt is None else lost(counted, attempt, now)
+    return counted if attempt is None else lost(counted, attempt.fingerprint, now)
 
 
 def _without_ended(known: Known, tag: bytes) -> dict[bytes, Shared]:

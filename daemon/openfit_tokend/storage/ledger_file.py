@@ -20,7 +20,7 @@ from typing import Final, cast
 from openfit_token._shared.frozen import frozen
 from openfit_token._shared.trusted_path import Untrusted, judge_directory
 from openfit_tokend.core import budget
-from openfit_tokend.core.budget import LATE, LIMIT, WINDOW, Entry, Fingerprint, Ledger
+from openfit_tokend.core.budget import LATE, WINDOW, Entry, Fingerprint, Ledger
 from openfit_tokend.core.settings import Account
 from openfit_tokend.host import clock, lock_file, log
 
@@ -162,8 +162,7 @@ class LedgerFile:
             reason=reason,
             hint="counted as two of three rejected logins; the file will be rewritten",
         )
-        now = clock.boot()
-        return Ledgers(fresh.salt, unknown=Ledger(entries=(Entry(now),) * (LIMIT - 1)))
+        return Ledgers(fresh.salt, unknown=budget.unreadable(clock.boot()))
 
 
 def boot_id() -> str:
@@ -263,13 +262,11 @@ def _account(each: Json) -> Account:
 
 
 def _ledger(each: Json, restart: _Restart) -> Ledger:
-    entries = [
-        Entry(restart.entry(_number(at)), clear=bool(clear))
-        for at, clear in cast("Sequence[tuple[object, object]]", each["entries"])
-    ]
-    lost = [Entry(restart.now + LATE)] * min(LIMIT, int(_number(each["under_way"])))
     ledger = Ledger(
-        entries=tuple(sorted(entries + lost, key=lambda entry: entry.at)),
+        entries=tuple(
+            Entry(restart.entry(_number(at)), clear=bool(clear))
+            for at, clear in cast("Sequence[tuple[object, object]]", each["entries"])
+        ),
         clear=int(_number(each["clear"])),
         rejected=tuple(
             Fingerprint(int(_number(one))) for one in cast("Sequence[object]", each["rejected"])
@@ -277,6 +274,7 @@ def _ledger(each: Json, restart: _Restart) -> Ledger:
         announced=restart.moment(_hidden(each["announced"])),
         refused_sent=restart.moment(_hidden(each["refused_sent"])),
     )
+    ledger = budget.lost(ledger, None, restart.now, logins=int(_number(each["under_way"])))
     account = _account(each)
     if ledger.rejected and (account.id_server, account.username) != (
         each["id_server"],

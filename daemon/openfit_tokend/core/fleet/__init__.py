@@ -11,7 +11,7 @@ Rules:
    writing began.
 2. *Another's claim ends when its row changes, or when it has been seen unchanged for its term*, by
    the clock of whoever sees it: no clock of another host, nor of the store, is asked.
-3. *A claim that ended without an answer is a lost use of what it was to send* (`given_up`, `lost`).
+3. *A claim that ended without an answer is a lost use of what it was to send* (`given_up`, `budget.lost`).
 4. *What wasn't sent is never written*: a secret that can't be read, a password that was rejected
    before, the wishes of clients, a store that can't be reached.
 
@@ -25,7 +25,7 @@ from typing import Final
 
 from openfit_token._shared.frozen import frozen
 from openfit_tokend.core import budget, problems
-from openfit_tokend.core.budget import LATE, Attempt, Entry, Ledger
+from openfit_tokend.core.budget import Attempt, Ledger
 from openfit_tokend.core.events import Kind
 from openfit_tokend.core.restart import restored
 from openfit_tokend.core.schedule import PAUSE, REQUEST_TIMEOUT
@@ -110,11 +110,6 @@ def given_up(session: Session, by: str, now: float) -> Session:
 # What is written of the ledger
 
 
-def lost(ledger: Ledger, attempt: Attempt, now: float) -> Ledger:
-    """Count a login whose claim ended without an answer."""
-    return _with(ledger, Entry(now + LATE, lost=attempt.fingerprint))
-
-
 def settled(
     ledger: Ledger, attempt: Attempt, kind: Kind | None, now: float, *, late: bool
 ) -> Ledger:
@@ -125,7 +120,7 @@ def settled(
     if late:
         ledger = _without(ledger, attempt)
     under_way = replace(ledger, under_way=(*ledger.under_way, attempt))
-    return _sorted(budget.settle(under_way, attempt, kind, now))
+    return budget.settle(under_way, attempt, kind, now)
 
 
 def _without(ledger: Ledger, attempt: Attempt) -> Ledger:
@@ -135,12 +130,3 @@ def _without(ledger: Ledger, attempt: Attempt) -> Ledger:
     if counted is not None:
         entries.remove(counted)
     return replace(ledger, entries=tuple(entries))
-
-
-def _with(ledger: Ledger, entry: Entry) -> Ledger:
-    return _sorted(replace(ledger, entries=(*ledger.entries, entry)))
-
-
-def _sorted(ledger: Ledger) -> Ledger:
-    """Return the ledger with its entries in order: a lost login is counted ahead of its time."""
-    return replace(ledger, entries=tuple(sorted(ledger.entries, key=lambda entry: entry.at)))

@@ -114,7 +114,7 @@ def _short_lease() -> Patch:
 
 
 def _lost_uncounted() -> Patch:
-    def lost(ledger: Ledger, _attempt: object, _now: float) -> Ledger:
+    def lost(ledger: Ledger, _fingerprint: object, _now: float) -> Ledger:
         return ledger
 
     return patch.object(draft, "lost", lost)

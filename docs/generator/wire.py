@@ -16,7 +16,7 @@ _LIMITS: Final = (
     ("`wait`", f"0 to {protocol.MAX_WAIT:g} s; {protocol.DEFAULT_WAIT:g} s by default"),
     (
         "a password given with `login`",
-        f"1 to {passwords.MAX_PASSWORD} characters, no control character",
+        f"1 to {passwords.MAX_PASSWORD} characters, no control character, no byte order mark at the beginning",
     ),
     ("calls of one connection that wait", f"{rpc.MAX_PARKED}; then it isn't read"),
     (

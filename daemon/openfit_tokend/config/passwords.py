@@ -163,6 +163,8 @@ def fault_of(password: str) -> tuple[str, str] | None:
     """Return why no server would accept this password, and what to do; None: one might."""
     if not password:
         return "is empty", "put the password there"
+    if password.startswith("\ufeff"):
+        return "begins with a byte order mark", "save it as UTF-8 without BOM"
     if password.endswith("\r"):
         reason = "ends with a carriage return (\\r): it was saved with Windows line endings"
         return reason, "save it with Unix line endings, for example: sed -i 's/\\r$//' FILE"

@@ -154,6 +154,11 @@ class TestFile:
                 WINDOWS,
                 "save it with Unix line endings, for example: sed -i 's/\\r$//' FILE",
             ),
+            (
+                b"\xef\xbb\xbfx\n",
+                "begins with a byte order mark",
+                "save it as UTF-8 without BOM",
+            ),
             (b"\xfc", "is not UTF-8", "save it with this encoding"),
             (b"x" * 4097, "is larger than 4096 bytes", "check that it is the right file"),
         ],

@@ -12,7 +12,14 @@ from openfit_token.errors import LoginRejected, Unavailable
 from openfit_tokend.core import budget
 from openfit_tokend.core.budget import LIMIT, Attempt, Entry, Fingerprint, Go, Ledger, lost
 from openfit_tokend.core.events import Kind, OverBudget
-from openfit_tokend.core.fleet import TERM, claiming, given_up, published, settled
+from openfit_tokend.core.fleet import (
+    TERM,
+    claiming,
+    given_up,
+    has_another_secret,
+    published,
+    settled,
+)
 from openfit_tokend.core.problems import Problem
 from openfit_tokend.core.schedule import REQUEST_TIMEOUT
 from openfit_tokend.core.session import Bar, Idle, Login, Requesting, Session, Stopped
@@ -93,6 +100,18 @@ def test_after_a_login_whose_claim_ended_the_refresh_token_is_as_good_as_before(
 
 def test_after_a_login_whose_claim_ended_another_is_tried() -> None:
     assert given_up(logging_in(), "host-3", NOW).doing == Idle(101.0)
+
+
+# What each host has of its own
+
+
+def test_a_host_whose_password_was_not_rejected_may_log_in_though_anothers_was() -> None:
+    locked = Session(Stopped(), bar=Bar(inf, problem(LoginRejected)))
+    ledger = Ledger(rejected=(ONE,))
+
+    assert has_another_secret(locked, ledger, OTHER)
+    assert not has_another_secret(locked, ledger, ONE)
+    assert not has_another_secret(fresh(), ledger, OTHER)
 
 
 # The ledger

@@ -8,7 +8,7 @@ import pytest
 from made import fresh, logging_in, problem, refresh, refreshing, relogging_in
 from openfit_token.errors import LoggedOut, LoginRejected, Unavailable
 from openfit_tokend.core.problems import Problem
-from openfit_tokend.core.restart import begun, restored
+from openfit_tokend.core.restart import begun, forgotten, restored
 from openfit_tokend.core.session import (
     Bar,
     Idle,
@@ -92,6 +92,24 @@ def test_a_bar_for_a_time_stops_nothing() -> None:
     session = replace(logging_in(), bar=Bar(900.0, problem()))
 
     assert restored(session, NOW).doing == Idle(NOW + 1.0)
+
+
+# Whether a rejection was forgotten
+
+
+REJECTED = Session(Stopped(), error=LOCKED.error, bar=LOCKED)
+
+
+@pytest.mark.parametrize("session", [fresh(), REJECTED])
+def test_what_the_file_lacked_is_forgotten_unless_it_was_written_later(session: Session) -> None:
+    assert forgotten(session, 10.0, unwritten=True, noted_at=9.0)
+    assert not forgotten(session, 10.0, unwritten=True, noted_at=10.0)
+    assert not forgotten(session, 10.0, unwritten=False, noted_at=9.0)
+
+
+def test_a_file_that_says_nothing_of_this_boot_has_forgotten_a_rejection() -> None:
+    assert forgotten(REJECTED, 10.0, unwritten=False, noted_at=-inf)
+    assert not forgotten(fresh(), 10.0, unwritten=False, noted_at=-inf)
 
 
 # Whether a profile begins logged out: two places keep that

@@ -1,4 +1,4 @@
-"""The sessions with which the daemon starts. Besides `step`, only this makes Sessions."""
+"""What the daemon starts with: each profile's session, and whether a rejection was forgotten."""
 
 from dataclasses import replace
 from math import inf
@@ -12,6 +12,7 @@ from openfit_tokend.core.session import (
     Session,
     Stopped,
     is_logged_out,
+    is_rejected,
     logged_out_session,
     new_session,
 )
@@ -29,6 +30,15 @@ def begun(
     if stored is not None and (stored_at > noted_at or is_logged_out(stored) == logged_out):
         return restored(stored, now)
     return logged_out_session(now) if logged_out else new_session(now)
+
+
+def forgotten(stored: Session, stored_at: float, *, unwritten: bool, noted_at: float) -> bool:
+    """Return whether a rejection of a stored session's account isn't in the ledger's file.
+
+    `unwritten`: it lacked one when the session was stored; `noted_at`: as in `begun`, and -inf: it
+    says nothing of this boot.
+    """
+    return (unwritten and stored_at > noted_at) or (noted_at == -inf and is_rejected(stored))
 
 
 def restored(session: Session, now: float) -> Session:

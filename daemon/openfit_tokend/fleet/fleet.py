@@ -11,8 +11,8 @@ from openfit_token._shared.frozen import frozen
 from openfit_token.errors import SecretUnavailable, Unavailable
 from openfit_tokend.config.passwords import Passwords
 from openfit_tokend.core.events import Reconfigured
+from openfit_tokend.core.fleet import has_another_secret
 from openfit_tokend.core.problems import Problem, internal_error, store_not_reached
-from openfit_tokend.core.session import is_rejected
 from openfit_tokend.core.settings import Account
 from openfit_tokend.fleet.clocks import Offset
 from openfit_tokend.fleet.copy import Copy
@@ -143,8 +143,8 @@ class Fleet:
             return  # another host may have one
         finally:
             self._looking.discard(part)
-        known = self.accounts.ledger(copy.account).rejected
-        if is_rejected(part.keeper.session) and fingerprint not in known:
+        ledger = self.accounts.ledger(copy.account)
+        if has_another_secret(part.keeper.session, ledger, fingerprint):
             part.keeper.feed(Reconfigured())
 
     # Its task

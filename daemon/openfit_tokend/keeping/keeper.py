@@ -42,7 +42,7 @@ from openfit_tokend.core.events import (
 )
 from openfit_tokend.core.problems import hint_for
 from openfit_tokend.core.reports.notices import Condition, told_before
-from openfit_tokend.core.restart import begun, restored
+from openfit_tokend.core.restart import begun, forgotten, restored
 from openfit_tokend.core.schedule import MAX_BACKOFF, REQUEST_TIMEOUT, doubled
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import (
@@ -53,7 +53,6 @@ from openfit_tokend.core.session import (
     Session,
     Stopped,
     is_logged_out,
-    is_rejected,
     live,
     wake_at,
 )
@@ -189,13 +188,13 @@ class Keeper:
 
     def _go_on(self, stored: StoredSession, now: float) -> None:
         """Continue with what was stored before a restart, as after a reload."""
-        accounts, account = self._tools.accounts, self.profile.account
+        accounts = self._tools.accounts
         self.told = told_before(stored.session, now)
         self.last_success_at = stored.last_success_at
-        behind = stored.unwritten and stored.at > accounts.saved_at
-        gone = accounts.saved_at == -inf and is_rejected(stored.session)  # it had the rejection
-        if self.claims is None and (behind or gone):  # a fleet remembers what was rejected
-            accounts.doubt(account)
+        if self.claims is None and forgotten(  # a fleet remembers what was rejected
+            stored.session, stored.at, unwritten=stored.unwritten, noted_at=accounts.saved_at
+        ):
+            accounts.doubt(self.profile.account)
         self._mark()
         self.feed(Reconfigured(schedule=stored.policy != self.profile.policy))
         if self.session != stored.session:

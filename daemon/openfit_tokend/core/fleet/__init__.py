@@ -25,11 +25,11 @@ from typing import Final
 
 from openfit_token._shared.frozen import frozen
 from openfit_tokend.core import budget, problems
-from openfit_tokend.core.budget import Attempt, Ledger
+from openfit_tokend.core.budget import Attempt, Fingerprint, Ledger
 from openfit_tokend.core.events import Kind
 from openfit_tokend.core.restart import restored
 from openfit_tokend.core.schedule import PAUSE, REQUEST_TIMEOUT
-from openfit_tokend.core.session import Idle, Requesting, Session
+from openfit_tokend.core.session import Idle, Requesting, Session, is_rejected
 
 SEND_BY: Final = 10.0
 """Seconds after the writing of a claim began, until which its request may be sent."""
@@ -105,6 +105,17 @@ def claiming(session: Session) -> Session:
 def given_up(session: Session, by: str, now: float) -> Session:
     """Return the session of a claim that ended without an answer. `by`: whose claim it was."""
     return replace(restored(session, now), error=problems.given_up(by, now))
+
+
+# What each host has of its own
+
+
+def has_another_secret(session: Session, ledger: Ledger, fingerprint: Fingerprint) -> bool:
+    """Return whether a login of this host may follow, though the fleet's last one was rejected.
+
+    `fingerprint`: that of this host's password.
+    """
+    return is_rejected(session) and fingerprint not in ledger.rejected
 
 
 # What is written of the ledger

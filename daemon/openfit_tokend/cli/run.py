@@ -49,12 +49,9 @@ def run(config: str | None, socket: str | None, level: str, form: str, terminal:
     try:
         path = config_file.locate(config)
         settings = config_file.load(path)
-    except ConfigRejected as error:
-        return complain(error)
-    take_variables(profile.password for profile in settings.profiles.values())
-    _raise_descriptor_limit()
-    sys.setswitchinterval(SWITCH_INTERVAL)
-    try:
+        take_variables(profile.password for profile in settings.profiles.values())
+        _raise_descriptor_limit()
+        sys.setswitchinterval(SWITCH_INTERVAL)
         listener = _listener(socket, settings, service)
         try:
             credential = _adopted(service.credentials)
@@ -66,6 +63,11 @@ def run(config: str | None, socket: str | None, level: str, form: str, terminal:
                     http.close()
         finally:
             listener.close()
+    except ConfigRejected as error:
+        if form == "text":
+            return complain(error)
+        log.error("config_rejected", faults=error.message, hint=error.hint)
+        return error.exit_status
     except SocketUnusable as error:
         log.error("socket_unusable", message=error.message, hint=error.hint)
         return os.EX_CANTCREAT
@@ -143,6 +145,11 @@ def _serve(  # noqa: PLR0913, PLR0917 -- the parts that `run` has made
     service: Service,
     terminal: Terminal,
 ) -> int:
+    """Serve until the end; return the exit status.
+
+    Raises:
+        ConfigRejected: a package is missing that it needs.
+    """
     ledger = LedgerFile(ledger_path(path))
     try:
         mine = ledger.lock()
@@ -167,8 +174,6 @@ def _serve(  # noqa: PLR0913, PLR0917 -- the parts that `run` has made
             backend="asyncio",
             backend_options={"loop_factory": ServingLoop},
         )
-    except ConfigRejected as error:
-        return complain(error)
     except OSError as error:
         log.error("system_refused", reason=error.strerror)
         return os.EX_OSERR

@@ -9,16 +9,12 @@ from typing import Final, NoReturn
 
 from openfit_token._cli.command_line.parser import Parser, checked
 from openfit_token._cli.get import valid_path
-from openfit_token._cli.output import OutputFailed, ReaderLeft
 from openfit_token._cli.shells import SHELLS
 from openfit_token._cli.terminal import WrongUsage
 from openfit_tokend import __version__
-from openfit_tokend.cli.complaints import complain
+from openfit_tokend.cli.complaints import ended
 from openfit_tokend.host.log import FORMATS, LEVELS
 from openfit_tokend.host.signals import NO_TERMINAL, hold_back_hangups
-
-INTERRUPTED: Final = 130
-"""Exit status after Ctrl-C, as shells report it."""
 
 CLIENT_COMMANDS: Final = (
     *("get", "status", "inspect", "refresh", "refuse", "login", "logout", "exec", "watch"),
@@ -45,24 +41,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run a command and exit with its status."""
     _open_standard_descriptors()
     arguments = list(sys.argv[1:] if argv is None else argv)
-    try:
-        status = _run(arguments)
-        if not sys.stdout.closed:  # the demo closes it if writing fails
-            sys.stdout.flush()
-    except KeyboardInterrupt:
-        status = INTERRUPTED
-    except WrongUsage as error:
-        status = complain(error)
-    except (BrokenPipeError, ReaderLeft):  # `... | head` isn't an error
-        status = _without_output()
-    except OutputFailed as error:
-        print(f"openfit-tokend: {error.message}", file=sys.stderr)
-        status = _without_output()
-    except OSError as error:
-        reason = error.strerror or error
-        print(f"openfit-tokend: can't write the output: {reason}", file=sys.stderr)
-        status = _without_output()
-    sys.exit(status)
+    sys.exit(ended(lambda: _run(arguments)))
 
 
 def _open_standard_descriptors() -> None:
@@ -76,12 +55,6 @@ def _open_standard_descriptors() -> None:
         sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 -- a descriptor, for the whole run
     if sys.stderr is None:
         sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115 -- a descriptor, for the whole run
-
-
-def _without_output() -> int:
-    """Keep the interpreter from writing again as it exits; return the exit status."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    return os.EX_IOERR
 
 
 def _run(arguments: list[str]) -> int:  # noqa: C901, PLR0911 -- one for each command

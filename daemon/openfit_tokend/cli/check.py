@@ -16,7 +16,7 @@ from openfit_token._cli.report import Report, Verdict, fail, ok, warn
 from openfit_token._shared.trusted_path import Untrusted, judge_directory, user_name
 from openfit_token.errors import ConfigRejected, SecretUnavailable
 from openfit_tokend.cli.check_files import check_files
-from openfit_tokend.cli.complaints import complain
+from openfit_tokend.cli.complaints import complain, ended
 from openfit_tokend.cli.run import SYSTEM_SOCKET, http_socket_path, socket_path
 from openfit_tokend.config import config_file
 from openfit_tokend.config.passwords import Passwords
@@ -58,7 +58,7 @@ def check(
         return complain(error)
     look = partial(_look, path, just_stored, socket, network=network, login=login)
     if service.is_meant(path):
-        return service.in_its_place(partial(look, socket_is_systemds=socket is None))
+        return service.in_its_place(lambda: ended(partial(look, socket_is_systemds=socket is None)))
     return look(socket_is_systemds=False)
 
 

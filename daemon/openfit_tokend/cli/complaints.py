@@ -1,9 +1,37 @@
-"""Error messages of the commands."""
+"""Error messages of the commands, and their exit statuses."""
 
+import os
 import sys
+from collections.abc import Callable
+from typing import Final
 
-from openfit_token._cli.terminal import printable
+from openfit_token._cli.output import OutputFailed, ReaderLeft
+from openfit_token._cli.terminal import WrongUsage, printable
 from openfit_token.errors import TokenError
+
+INTERRUPTED: Final = 130
+"""Exit status after Ctrl-C, as shells report it."""
+
+
+def ended(command: Callable[[], int]) -> int:
+    """Carry out a command, write what is left of its output, and return the exit status."""
+    try:
+        status = command()
+        if not sys.stdout.closed:  # the demo closes it if writing fails
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except WrongUsage as error:
+        return complain(error)
+    except (BrokenPipeError, ReaderLeft):  # `... | head` isn't an error
+        return _without_output()
+    except OutputFailed as error:
+        complain(error)
+        return _without_output()
+    except OSError as error:
+        complain(OutputFailed(f"can't write the output: {error.strerror or error}"))
+        return _without_output()
+    return status
 
 
 def complain(error: TokenError) -> int:
@@ -17,3 +45,9 @@ def complain(error: TokenError) -> int:
     for line in (error.hint or "").splitlines():
         print(f"  {printable(line)}", file=sys.stderr)
     return error.exit_status
+
+
+def _without_output() -> int:
+    """Keep the interpreter from writing again as it exits; return the exit status."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return os.EX_IOERR

@@ -6,7 +6,6 @@ import pwd
 import shutil
 import signal
 import stat
-import sys
 import traceback
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -39,7 +38,6 @@ MAX_SECRET: Final = 4096
 """Bytes of a secret that are copied: as many as the daemon reads."""
 ENDS: Final = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 """Signals that end this command."""
-INTERRUPTED: Final = 130
 
 
 def account() -> pwd.struct_passwd | None:
@@ -69,7 +67,7 @@ def is_meant(config: Path) -> bool:
 
 
 def in_its_place(work: Callable[[], int]) -> int:
-    """Run a function in a child process with the service's user, credentials and state.
+    """Run a command's function in a child process with the service's user, credentials and state.
 
     So root never writes where the service can, and the daemon finds only its own files. Return the
     exit status.
@@ -109,7 +107,7 @@ def _held_back(signals: set[signal.Signals]) -> Generator[set[int]]:
 
 
 def _be(user: pwd.struct_passwd, credentials: Path, work: Callable[[], int]) -> None:
-    """Become the service's user, run `work`, and exit this process."""
+    """Become the service's user, run `work`, which writes all its output, and exit this process."""
     status = os.EX_SOFTWARE
     try:
         os.initgroups(user.pw_name, user.pw_gid)
@@ -118,9 +116,6 @@ def _be(user: pwd.struct_passwd, credentials: Path, work: Callable[[], int]) -> 
         os.environ["CREDENTIALS_DIRECTORY"] = str(credentials)
         os.environ["STATE_DIRECTORY"] = str(STATE)
         status = work()
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        status = INTERRUPTED
     except Exception:  # noqa: BLE001 -- the top of a child process
         traceback.print_exc()
     finally:

@@ -13,7 +13,7 @@ from enum import StrEnum, unique
 from pathlib import Path
 from typing import Final, NamedTuple, final
 
-from openfit_token._shared.trusted_path import Untrusted, judge_directory, judge_step
+from openfit_token._shared.trusted_path import Untrusted, judge_directory, judge_step, user_name
 from openfit_tokend.setup.failure import SetupFailed
 
 MAX_FILE: Final = 1024 * 1024
@@ -178,10 +178,11 @@ class Tree:
                 f"won't {what} {self.outside(path)}: {untrusted}", untrusted.remedy
             ) from None
         except OSError as error:
-            raise SetupFailed(
-                f"can't {what} {self.outside(path)}: {error.strerror}",
-                "its directories must belong to you or root, and be no symlinks",
-            ) from error
+            hint = "its directories must belong to you or root, and be no symlinks"
+            if isinstance(error, PermissionError):
+                hint = f"its directories must let {user_name(os.geteuid())} {what} it"
+            message = f"can't {what} {self.outside(path)}: {error.strerror}"
+            raise SetupFailed(message, hint) from error
 
 
 def _regular(parent: int, name: str) -> os.stat_result | None:

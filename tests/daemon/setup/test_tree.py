@@ -4,11 +4,14 @@ import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
+from daemons import NOBODY, needs_root
 from openfit_tokend.setup.failure import SetupFailed
 from openfit_tokend.setup.tree import MAX_FILE, Done, Tree
+from users import being
 
 TARGET = Path("/etc/systemd/system/a.service")
 
@@ -104,6 +107,20 @@ def test_nothing_is_written_where_others_could_exchange_it(tmp_path: Path, where
     assert caught.value.message.endswith(f": {wrong} can be written by everybody (mode 0777)")
     assert caught.value.hint == f"chmod go-w {wrong}"
     assert not Tree(tmp_path).outside(path).exists()
+
+
+@needs_root
+def test_a_directory_that_its_owner_cannot_write_to_is_said_so() -> None:
+    with TemporaryDirectory() as directory:  # pytest's own keep strangers out
+        Path(directory, "etc").mkdir(mode=0o555)
+        for each in (directory, f"{directory}/etc"):
+            os.chown(each, NOBODY, NOBODY)
+
+        with pytest.raises(SetupFailed) as caught, being(NOBODY):
+            Tree(Path(directory)).put(Path("/etc/x.service"), b"x", 0o644)
+
+    assert caught.value.message == f"can't write {directory}/etc/x.service: Permission denied"
+    assert caught.value.hint == "its directories must let nobody write it"
 
 
 def test_a_masked_unit_stays_masked(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def _what_is_left(client: TokenClient) -> Iterator[str]:
     elif left is not None:
         yield f"the token held is good for {duration(left)}"
     logins = number(profile.get("logins_left"))
-    if logins is not None:
+    if logins:
         yield f"{logins:.0f} more may fail before no login is sent for some time"
 
 

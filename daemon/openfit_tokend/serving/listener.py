@@ -69,7 +69,7 @@ class Listener:
         except OSError as error:
             raise SocketUnusable(
                 f"the socket {path} can't be made: {error.strerror}",
-                "check the directory's rights, or name another place with --socket",
+                "check the directory's rights, or name another place",
             ) from error
         self._made = _inode(path)
 
@@ -149,9 +149,7 @@ def judge_place(path: Path, group: str | None) -> bool:
     except FileNotFoundError:  # what is there of the path is safe
         if path.parent.parent.is_dir():
             return False
-        raise SocketUnusable(
-            f"there is no directory {path.parent.parent}", "make it, or name another place"
-        ) from None
+        raise _nowhere(path.parent) from None
     try:
         _judge_place(path)
     except SocketTaken:
@@ -215,11 +213,20 @@ def _make_directory(directory: Path, mode: int, gid: int | None) -> None:
     with suppress(FileNotFoundError):
         _judge_directory(directory)
         return
-    directory.mkdir(mode=0o700)
+    try:
+        directory.mkdir(mode=0o700)
+    except FileNotFoundError:
+        raise _nowhere(directory) from None
     if gid is not None:
         os.chown(directory, -1, gid)
     directory.chmod(0o700 | (0o050 if mode & 0o060 else 0) | (0o005 if mode & 0o006 else 0))
     _judge_directory(directory)
+
+
+def _nowhere(directory: Path) -> SocketUnusable:
+    return SocketUnusable(
+        f"there is no directory {directory.parent}", "make it, or name another place"
+    )
 
 
 def _judge_directory(directory: Path) -> None:
@@ -290,7 +297,7 @@ def _is_service_manager(pid: int) -> bool:
 def _taken(path: Path, pid: int | None) -> SocketTaken:
     return SocketTaken(
         f"another daemon{_number(pid)} listens at {path}",
-        "stop it first, or name another place with --socket",
+        "stop it first, or name another place",
     )
 
 

@@ -413,8 +413,10 @@ def test_a_new_directory_right_below_tmp_is_made_and_is_our_own() -> None:
 
 
 def test_a_missing_directory_above_the_last_is_refused(place: Path) -> None:
-    with pytest.raises(SocketUnusable, match="No such file or directory"):
+    with pytest.raises(SocketUnusable, match=f"there is no directory {place}/no") as caught:
         Listener(place / "no" / "run" / "socket", 0o600, None)
+
+    assert caught.value.hint == "make it, or name another place"
 
 
 def test_a_path_that_is_too_long_is_refused(place: Path) -> None:

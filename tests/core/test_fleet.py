@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from made import fresh, logging_in, problem, refresh, refreshing
+from made import access, fresh, logging_in, problem, refresh, refreshing
 from openfit_token.errors import LoginRejected, Unavailable
 from openfit_tokend.core import budget
 from openfit_tokend.core.budget import LIMIT, Attempt, Entry, Fingerprint, Go, Ledger, lost
@@ -19,6 +19,7 @@ from openfit_tokend.core.fleet import (
     has_another_secret,
     published,
     settled,
+    shared_token,
 )
 from openfit_tokend.core.problems import Problem
 from openfit_tokend.core.schedule import REQUEST_TIMEOUT
@@ -100,6 +101,37 @@ def test_after_a_login_whose_claim_ended_the_refresh_token_is_as_good_as_before(
 
 def test_after_a_login_whose_claim_ended_another_is_tried() -> None:
     assert given_up(logging_in(), "host-3", NOW).doing == Idle(101.0)
+
+
+# The token that others get
+
+
+HELD = access(number=7, sent=50.0)
+
+
+def test_without_a_token_others_get_none() -> None:
+    assert shared_token(None, HELD, 7, 40.0) is None
+
+
+def test_a_token_that_came_from_the_row_stays_as_it_is_there() -> None:
+    base = replace(HELD, sent=49.0)
+
+    assert shared_token(HELD, base, 6, 40.0) == base
+    assert shared_token(HELD, base, 7, 40.0) == base
+
+
+def test_the_token_of_the_last_claim_is_shared_as_sent_no_later_than_that() -> None:
+    base = replace(HELD, id="older")
+
+    assert shared_token(HELD, None, 7, 60.0) == HELD
+    assert shared_token(HELD, base, 7, 40.0) == replace(HELD, sent=40.0)
+
+
+@pytest.mark.parametrize("claimed", [6, 8, -1])
+def test_a_token_that_neither_the_row_nor_the_last_claim_brought_is_nobody_elses(
+    claimed: int,
+) -> None:
+    assert shared_token(HELD, None, claimed, 60.0) is None
 
 
 # What each host has of its own

@@ -1,7 +1,8 @@
 """What is to be written into a row: ended claims off, outcomes in, claims of one's own on.
 
-Nothing is decided here but requests that may not be sent: whether the draft is taken is the store's
-to say, and `Copy` goes on from there.
+What may be sent, what a login counts as, and which token others get is for the core to say. A request
+that may not be sent is answered while the draft is made. Whether the draft is taken is the store's to
+say, and `Copy` goes on from there.
 """
 
 import secrets
@@ -24,6 +25,7 @@ from openfit_tokend.core.fleet import (
     given_up,
     published,
     settled,
+    shared_token,
 )
 from openfit_tokend.core.session import Login, Session
 from openfit_tokend.fleet.clocks import Offset, Stamps, moved, moved_access
@@ -209,19 +211,10 @@ def _claim(
 
 def _shared(known: Known, part: Part, session: Session, claim: Claim | None, tag: bytes) -> Shared:
     """Return what is written of a part, in moments of the store."""
-    own = session.access
-    base = None if part.base is None else part.base.session.access
-    number, store_clock = part.claimed
-    if own is None:
-        access = None
-    elif base is not None and base.id == own.id:
-        access = base  # as it was written first: no error adds up
-    elif number == own.number:
-        # By the store's own clock it was asked for after its claim: no clock of a host that stood
-        # still meanwhile makes it live longer.
-        access = moved_access(own, known.offset.low)
-        access = replace(access, sent=min(access.sent, store_clock))
-    else:
-        access = None  # nobody else's any more: whoever stood still may take it for live
+    access = shared_token(
+        None if session.access is None else moved_access(session.access, known.offset.low),
+        None if part.base is None else part.base.session.access,
+        *part.claimed,
+    )
     stored = replace(moved(session, known.offset.middle), access=access)
     return Shared(stored, claim, known.member, tag)

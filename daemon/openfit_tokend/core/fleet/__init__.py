@@ -11,7 +11,8 @@ Rules:
    writing began.
 2. *Another's claim ends when its row changes, or when it has been seen unchanged for its term*, by
    the clock of whoever sees it: no clock of another host, nor of the store, is asked.
-3. *A claim that ended without an answer is a lost use of what it was to send* (`given_up`, `budget.lost`).
+3. *A claim that ended or gave way without an answer is a lost use of what it was to send* (`given_up`,
+   `budget.lost`).
 4. *What wasn't sent is never written*: a secret that can't be read, a password that was rejected
    before, the wishes of clients, a store that can't be reached.
 
@@ -29,7 +30,7 @@ from openfit_tokend.core.budget import Attempt, Fingerprint, Ledger
 from openfit_tokend.core.events import Kind
 from openfit_tokend.core.restart import restored
 from openfit_tokend.core.schedule import PAUSE, REQUEST_TIMEOUT
-from openfit_tokend.core.session import Idle, Requesting, Session, is_rejected
+from openfit_tokend.core.session import AccessToken, Idle, Requesting, Session, is_rejected
 
 SEND_BY: Final = 10.0
 """Seconds after the writing of a claim began, until which its request may be sent."""
@@ -100,6 +101,25 @@ def claiming(session: Session) -> Session:
     """Return a session as others may see it while a claim covers what it is about to send."""
     assert isinstance(session.doing, Requesting)  # else there would be nothing to claim
     return replace(session, doing=replace(session.doing, login_after=False), wanted=False)
+
+
+def shared_token(
+    own: AccessToken | None, base: AccessToken | None, claimed: int, claimed_at: float
+) -> AccessToken | None:
+    """Return the token that the row is to have. All moments are the store's.
+
+    `base`: the row's token when this host's session began with it; `claimed`: the number of the last
+    request that was claimed here.
+    """
+    if own is None:
+        return None
+    if base is not None and base.id == own.id:
+        return base  # as it was written first: no error adds up
+    if own.number != claimed:
+        return None  # nobody else's any more: whoever stood still may take it for live
+    # By the store's own clock it was asked for after its claim: no clock of a host that stood still
+    # meanwhile makes it live longer.
+    return replace(own, sent=min(own.sent, claimed_at))
 
 
 def given_up(session: Session, by: str, now: float) -> Session:

@@ -72,7 +72,8 @@ def load(path: Path) -> Settings:
     try:
         main = _read(str(path.absolute()))
     except _Broken as broken:
-        hint = "openfit-tokend init writes one" if _is_absent(path) else None
+        is_inits = _is_absent(path) and path == locate(None)
+        hint = "openfit-tokend init writes one" if is_inits else None
         raise ConfigRejected(one_line(broken), hint) from None
     files, unread = _read_included(main)
     included = [file.source for file in files]
@@ -148,7 +149,8 @@ def _syntax_fault(path: str, message: str) -> str:
     what, _, place = message.rpartition(" (at ")
     line, _, column = place.rstrip(")").removeprefix("line ").partition(", ")
     if what and line.isdigit():
-        return f"{path}:{line}: is not valid TOML: {what} ({column})"
+        hint = ': text needs straight quotes, as in "text"' if what == "Invalid value" else ""
+        return f"{path}:{line}: is not valid TOML: {what} ({column}){hint}"
     return f"{path}: is not valid TOML: {message}"
 
 

@@ -20,6 +20,7 @@ from others import group_of_others
 
 PROFILE = 'environment = "test"\nclient_id = "c"\nusername = "u"\n'
 MAIN = f"[profiles.main]\n{PROFILE}"
+INVALID = 'Invalid value (column 5): text needs straight quotes, as in "text"'
 
 needs_user = pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 
@@ -180,7 +181,8 @@ def test_strange_keys_are_shown_escaped_and_cut(config: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("a = 1\nb = = 2\n", "config.toml:2: is not valid TOML: Invalid value (column 5)"),
+        ("a = 1\nb = text\n", f"config.toml:2: is not valid TOML: {INVALID}"),
+        ("a = 1\nb = “text”\n", f"config.toml:2: is not valid TOML: {INVALID}"),
         (
             "a = 1\na = 2\n",
             "config.toml:2: is not valid TOML: Cannot overwrite a value (column 6)",
@@ -230,11 +232,18 @@ def test_a_file_in_another_encoding_is_told_with_its_line(config: Path) -> None:
     assert rejection(config) == ["config.toml:5: is not UTF-8: save it with this encoding"]
 
 
-def test_an_absent_file_is_told_with_its_path_and_what_writes_one(config: Path) -> None:
+def test_an_absent_file_is_told_with_its_path(config: Path) -> None:
+    assert rejection(config) == ["config.toml: does not exist: create it, or correct the path"]
+
+
+def test_and_with_what_writes_one_where_that_would_write_it(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENFIT_TOKEND_CONFIG", str(config))
+
     with pytest.raises(ConfigRejected) as caught:
         load(config)
 
-    assert caught.value.message == f"{config}: does not exist: create it, or correct the path"
     assert caught.value.hint == "openfit-tokend init writes one"
     assert caught.value.exit_status == 78
 

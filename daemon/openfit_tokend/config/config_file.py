@@ -3,12 +3,13 @@
 import json
 import os
 import re
+import sys
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 from openfit_token._shared.one_line import one_line
 from openfit_token.errors import ConfigRejected
@@ -29,6 +30,8 @@ MAX_INCLUDED: Final = 4096
 LOAD_TIME: Final = 30.0
 """Seconds that a reload waits for the disk, and for users and groups looked up over the network."""
 
+_SYSTEMS: Final = re.compile(r"(http_)?socket|include|.*_(file|credential|command|users|groups?)")
+"""Keys whose values the system gets as bytes: paths, arguments of commands, users and groups."""
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -132,7 +135,14 @@ def _read(path: str) -> _File:
     """Read one file; raise _Broken if it can't be trusted, read or parsed."""
     try:
         text = read(path, MAX_SIZE, refuse_writable).decode("utf-8-sig")
-        return _File(Source(path, tomllib.loads(text)), text)
+        table = tomllib.loads(text)
+        if key := _unencodable(table):
+            raise _Broken(
+                f"{path}:{_line(lines(text), key)}: {_dotted(key)}: has a character that this locale"
+                f" ({sys.getfilesystemencoding()}) lacks: start it with one of UTF-8, such as"
+                " LC_ALL=C.UTF-8"
+            )
+        return _File(Source(path, table), text)
     except Unusable as unusable:
         raise _Broken(f"{path}: {unusable.reason}: {unusable.remedy}") from None
     except UnicodeDecodeError as error:
@@ -142,6 +152,22 @@ def _read(path: str) -> _File:
         raise _Broken(f"{path}: is nested too deeply: a table in a table is enough") from None
     except ValueError as error:  # tomllib's own, and int's for numbers of thousands of digits
         raise _Broken(_syntax_fault(path, str(error))) from None
+
+
+def _unencodable(table: Mapping[str, object]) -> tuple[str, ...]:
+    """Return the first key whose value the locale has no bytes for; () if there is none."""
+    for key, value in table.items():
+        if isinstance(value, dict):
+            if within := _unencodable(cast("dict[str, object]", value)):  # TOML's keys are text
+                return (key, *within)
+        elif _SYSTEMS.fullmatch(key):
+            values = cast("list[object]", value) if isinstance(value, list) else [value]
+            try:
+                for text in values:
+                    os.fsencode(text if isinstance(text, str) else "")
+            except UnicodeEncodeError:
+                return (key,)
+    return ()
 
 
 def _syntax_fault(path: str, message: str) -> str:

@@ -18,7 +18,7 @@ from openfit_tokend.core.callers.answers import LoginEnded
 from openfit_tokend.core.callers.rights import Rights
 from openfit_tokend.core.schedule import REQUEST_TIMEOUT
 from openfit_tokend.core.settings import FleetSettings, Profile, Settings
-from openfit_tokend.host import clock, log, package, signals
+from openfit_tokend.host import clock, log, signals
 from openfit_tokend.host.alarm import Alarm
 from openfit_tokend.host.blocking_calls import BlockingCalls
 from openfit_tokend.host.service_manager import NO_SERVICE, Service, ServiceManager
@@ -206,10 +206,9 @@ class Daemon:
 
             return fleet(settings, self._accounts, self._alarm, self._passwords)
         except ImportError as error:
-            raise ConfigRejected(
-                f"a Python package for [fleet] is missing: {error.name or error}",
-                f"run {package.again('fleet-postgres')}",
-            ) from None
+            from openfit_tokend.fleet import missing  # noqa: PLC0415 -- few daemons have one
+
+            raise missing(error, settings.store) from None
 
     # Serving
 

@@ -257,22 +257,37 @@ def test_a_fleet_without_a_database_says_which_one_it_needs(tmp_path: Path) -> N
         check=False,
     )
 
-    needed = "it needs an etcd or a PostgreSQL: apt-get install etcd-server"
-    assert (done.returncode, done.stderr) == (71, f"openfit-tokend demo: {needed}\n")
+    line = "openfit-tokend demo: it needs an etcd or a PostgreSQL: apt-get install etcd-server\n"
+    assert (done.returncode, done.stdout, done.stderr) == (71, "", line)
     assert left_behind(tmp_path) == []
 
 
-def test_without_the_extra_it_says_how_to_get_it() -> None:
+@pytest.mark.parametrize(
+    ("words", "missing", "extra"),
+    [(["demo"], "uvicorn", "demo"), (["demo", "--fleet"], "cryptography", "fleet")],
+)
+def test_without_the_extra_it_says_how_to_get_it(
+    words: list[str], missing: str, extra: str, tmp_path: Path
+) -> None:
+    """Before all else. An etcd is found, and it isn't started."""
+    etcd = tmp_path / "etcd"
+    etcd.write_text("#!/bin/sh\necho started >&2\n")
+    etcd.chmod(0o755)
     code = (
-        "import sys; sys.modules['uvicorn'] = None;"
-        " from openfit_tokend.cli import main; main(['demo'])"
+        f"import sys; sys.modules[{missing!r}] = None;"
+        f" from openfit_tokend.cli import main; main({words})"
     )
 
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=False
+        [sys.executable, "-c", code],
+        env=os.environ | {"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
     )
 
-    line = f"openfit-tokend demo: uvicorn is missing: run {package.again('demo')}\n"
+    line = f"openfit-tokend demo: {missing} is missing: run {package.again(extra)}\n"
     assert (done.returncode, done.stdout, done.stderr) == (71, "", line)
 
 

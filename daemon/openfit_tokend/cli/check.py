@@ -27,7 +27,7 @@ from openfit_tokend.core.problems import hint_for
 from openfit_tokend.core.schedule import REQUEST_TIMEOUT
 from openfit_tokend.core.session import Login
 from openfit_tokend.core.settings import FleetSettings, Profile, Settings
-from openfit_tokend.host import clock, package
+from openfit_tokend.host import clock
 from openfit_tokend.keeping.endpoint import Endpoint, Order, Probe
 from openfit_tokend.serving.driver import ServingLoop
 from openfit_tokend.serving.listener import SocketUnusable, judge_place, who_is_kept_out
@@ -245,8 +245,10 @@ async def _check_store(
 
         await check_store(passwords, fleet, settings.profiles.values(), report)
     except ImportError as error:
-        text = f"a Python package for [fleet] is missing: {error.name or error}"
-        report.say(fail("store", text, f"run {package.again('fleet-postgres')}", os.EX_CONFIG))
+        from openfit_tokend.fleet import missing  # noqa: PLC0415 -- few have a fleet
+
+        lack = missing(error, fleet.store)
+        report.say(fail("store", lack.message, lack.hint, lack.exit_status))
 
 
 def _one_each_server(settings: Settings) -> list[Profile]:

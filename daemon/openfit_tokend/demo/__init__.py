@@ -12,7 +12,7 @@ script.py, script.sh   the scripts, as a user would write them
 import os
 import signal
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from types import FrameType
@@ -20,15 +20,16 @@ from typing import Final, NoReturn
 
 from openfit_token._cli.output import OutputFailed, ReaderLeft
 from openfit_token.testing._processes import NotStarted
+from openfit_tokend.demo.fleet import FleetPlay
 from openfit_tokend.demo.play import Play
-from openfit_tokend.demo.promises import Promise, kept
+from openfit_tokend.demo.promises import kept
 from openfit_tokend.demo.screen import Screen
 from openfit_tokend.demo.stage import Stage
+from openfit_tokend.demo.store import Store, find_store
 from openfit_tokend.host import package
 
 BROKEN: Final = 1
 """Exit status if a promise was broken."""
-_NEEDED: Final = ("starlette", "uvicorn")
 
 
 def demo(*, forever: bool, fleet: bool = False) -> int:
@@ -40,13 +41,14 @@ def demo(*, forever: bool, fleet: bool = False) -> int:
         KeyboardInterrupt: Ctrl-C before the end of the last act. Nothing is left behind.
         SystemExit: the same for SIGTERM or SIGHUP.
     """
-    missing = [name for name in _NEEDED if find_spec(name) is None]
-    if missing:
-        what = f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
-        return _say(os.EX_OSERR, f"{what}: run {package.again('demo')}")
     try:
+        _need("demo", "starlette", "uvicorn")
+        store = _store() if fleet else None
         with _ended_by_signals(), Stage() as stage:
-            promises = _fleet(stage) if fleet else Play(stage, Screen()).run(forever=forever)
+            if store is None:
+                promises = Play(stage, Screen()).run(forever=forever)
+            else:
+                promises = FleetPlay(stage, Screen(), store).run()
             return 0 if kept(promises) else BROKEN
     except NotStarted as error:
         return _say(os.EX_OSERR, str(error))
@@ -58,10 +60,18 @@ def demo(*, forever: bool, fleet: bool = False) -> int:
         return error.exit_status if left else _say(error.exit_status, error.message)
 
 
-def _fleet(stage: Stage) -> Sequence[Promise]:
-    from openfit_tokend.demo.fleet import FleetPlay  # noqa: PLC0415 -- only it needs cryptography
+def _need(extra: str, *packages: str) -> None:
+    """Raise NotStarted, with the command that installs an extra, unless its packages are there."""
+    missing = [name for name in packages if find_spec(name) is None]
+    if missing:
+        what = f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
+        raise NotStarted(f"{what}: run {package.again(extra)}")
 
-    return FleetPlay(stage, Screen()).run()
+
+def _store() -> Store:
+    store = find_store()
+    _need(store.extra, *store.packages)
+    return store
 
 
 def _say(status: int, why: str) -> int:

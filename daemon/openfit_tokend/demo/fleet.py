@@ -12,7 +12,7 @@ from openfit_tokend.demo.observed import Counters, NoAnswer, TokenServer, profil
 from openfit_tokend.demo.promises import Promise, kept
 from openfit_tokend.demo.screen import Screen
 from openfit_tokend.demo.stage import Stage
-from openfit_tokend.demo.store import start_store
+from openfit_tokend.demo.store import Store, start_store
 from openfit_tokend.host import clock
 
 LIFETIME: Final = 600
@@ -101,8 +101,9 @@ class _Aborted(Exception):
 class FleetPlay:
     """One run, and what was recorded in it."""
 
-    def __init__(self, stage: Stage, screen: Screen) -> None:
+    def __init__(self, stage: Stage, screen: Screen, store: Store) -> None:
         self._stage = stage
+        self._store = store
         self._screen = screen
         self._clients = {name: TokenClient(socket=str(stage.socket_of(name))) for name in DAEMONS}
         self._server = TokenServer("")
@@ -151,8 +152,8 @@ class FleetPlay:
         self._url = self._stage.start_server(LIFETIME)
         self._server = TokenServer(self._url)
         self._screen.event("server", f"stands in for OpenFIT (tokens, API): {self._url}")
-        store, self._fleet = start_store(self._stage)
-        self._screen.event("store", f"{store} runs; it gets the row, and not the key")
+        self._fleet = start_store(self._store, self._stage)
+        self._screen.event("store", f"{self._store.name} runs; it gets the row, and not the key")
         for name in DAEMONS:
             self._stage.start_daemon(self._url, name, self._fleet)
         self._screen.event("daemons", f"{', '.join(DAEMONS)} are running")

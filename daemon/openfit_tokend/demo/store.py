@@ -3,16 +3,17 @@
 import os
 import shutil
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from http.client import HTTPConnection, HTTPException
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from openfit_token.testing._processes import NotStarted, not_started
 from openfit_tokend.config.fleet_keys import new_key
 from openfit_tokend.demo.stage import Stage, write
+from openfit_tokend.fleet import WITH_ETCD, WITH_POSTGRESQL
 
 _LOOPBACK: Final = "127.0.0.1"
 _USER: Final = "openfit"
@@ -23,37 +24,46 @@ _TABLE: Final = (
 )
 
 
-def start_store(stage: Stage) -> tuple[str, str]:
-    """Start a store; return its name, and the table [fleet] that leads to it.
+class Store(NamedTuple):
+    """A store that can be started: its name, and how. `extra`, `packages`: what daemons need for it."""
+
+    name: str
+    start: Callable[[Stage], str]
+    extra: str
+    packages: tuple[str, ...]
+
+
+def find_store() -> Store:
+    """Return a store whose program is installed.
 
     Raises:
-        NotStarted: none is installed, or it doesn't start.
+        NotStarted: there is none.
     """
-    if find_spec("cryptography") is None:
-        raise NotStarted("cryptography is missing: install openfit-tokend[fleet]")
     etcd, initdb = shutil.which("etcd"), _initdb()
     if etcd is not None:
-        return "etcd", _fleet(stage, _start_etcd(stage, etcd))
-    if initdb is not None and os.geteuid() != 0 and find_spec("psycopg") is not None:
-        return "PostgreSQL", _fleet(stage, _start_postgresql(stage, initdb))
-    raise NotStarted(_what_is_missing(initdb))
-
-
-def _what_is_missing(initdb: Path | None) -> str:
+        return Store("etcd", partial(_start_etcd, etcd), WITH_ETCD, ("cryptography",))
     if initdb is None:
-        return "it needs an etcd or a PostgreSQL: apt-get install etcd-server"
+        raise NotStarted("it needs an etcd or a PostgreSQL: apt-get install etcd-server")
     if os.geteuid() == 0:
-        return "PostgreSQL doesn't run as root: apt-get install etcd-server, or be another user"
-    return "psycopg is missing: install openfit-tokend[fleet-postgres]"
+        raise NotStarted(
+            "PostgreSQL doesn't run as root: apt-get install etcd-server, or be another user"
+        )
+    packages = ("cryptography", "psycopg")
+    return Store("PostgreSQL", partial(_start_postgresql, initdb), WITH_POSTGRESQL, packages)
 
 
-def _fleet(stage: Stage, url: str) -> str:
-    key = stage.directory / "fleet.key"
+def start_store(store: Store, stage: Stage) -> str:
+    """Start a store; return the table [fleet] that leads to it.
+
+    Raises:
+        NotStarted: it doesn't start.
+    """
+    url, key = store.start(stage), stage.directory / "fleet.key"
     write(key, f"{new_key()}\n")
     return f'[fleet]\nstore = "{url}"\nkey_file = "{key}"\n'
 
 
-def _start_etcd(stage: Stage, program: str) -> str:
+def _start_etcd(program: str, stage: Stage) -> str:
     clients, peers = (f"http://{_LOOPBACK}:{port}" for port in _free_ports(2))
     options = {
         "name": "demo",
@@ -80,7 +90,7 @@ def _is_well(address: str) -> bool:
     return False
 
 
-def _start_postgresql(stage: Stage, initdb: Path) -> str:
+def _start_postgresql(initdb: Path, stage: Stage) -> str:
     data, server = str(stage.directory / "postgresql"), str(initdb.with_name("postgres"))
     options = ("--username", _USER, "--auth=trust", "--no-sync", "--encoding=UTF8")
     stage.run("PostgreSQL", [str(initdb), "--pgdata", data, *options])

@@ -180,8 +180,8 @@ def _kind(session: Session, now: float) -> object:
         request and (type(request.request), request.login_after),
         access and (now < access.due, now < access.expires),
         refresh and (doubtful(refresh, now, POLICY), min(refresh.unclear, MAX_UNCLEAR)),
-        bar and (bar.error.kind, bar.until == inf, bar.until <= now),
-        session.error and session.error.kind,
+        bar and (bar.error.raises, bar.until == inf, bar.until <= now),
+        session.error and session.error.raises,
         session.attempt > 0,
     )
 

@@ -99,7 +99,7 @@ def test_any_other_status_means_the_same_whatever_its_body_says(
 ) -> None:
     given = failure(status, body)
 
-    assert (given.kind, given.error) == (kind, Unavailable)
+    assert (given.kind, given.raises) == (kind, Unavailable)
     assert str(status) in given.message
 
 
@@ -119,7 +119,7 @@ def test_any_other_status_means_the_same_whatever_its_body_says(
 def test_a_caller_is_told_a_rejection_as_what_it_means_for_him(
     request_: Login | Refresh, word: str, told: type[TokenError]
 ) -> None:
-    assert failure(400, error(word), request_).error is told
+    assert failure(400, error(word), request_).raises is told
 
 
 def test_who_is_told_of_a_rejected_password_is_told_how_the_daemon_gets_to_see_another() -> None:

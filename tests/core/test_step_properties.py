@@ -303,5 +303,5 @@ def test_people_can_be_told_how_things_stand(walk: Walk) -> None:
         assert (word is State.LOGGED_OUT) == (
             isinstance(session.doing, Stopped)
             and session.bar is not None
-            and session.bar.error.kind is LoggedOut
+            and session.bar.error.raises is LoggedOut
         )

@@ -171,7 +171,7 @@ def test_a_password_known_as_rejected_is_else_followed_by_a_refresh() -> None:
 
 def bar_of(session: Session) -> tuple[float, type[Exception]]:
     assert session.bar is not None
-    return session.bar.until, session.bar.error.kind
+    return session.bar.until, session.bar.error.raises
 
 
 # login_after: only where another secret may do

@@ -39,9 +39,9 @@ def moment(now: float, chance: float = 0.0) -> Moment:
 
 
 def problem(
-    kind: type[TokenError] = Unavailable, at: float = 0.0, until: float | None = None
+    raises: type[TokenError] = Unavailable, at: float = 0.0, until: float | None = None
 ) -> Problem:
-    return Problem(kind, f"this is {kind.__name__}", "do something", at, until)
+    return Problem(raises, f"this is {raises.__name__}", "do something", at, until)
 
 
 def access(  # noqa: PLR0913 -- one argument for each field that a test may care for

@@ -323,7 +323,7 @@ async def _check_login(  # noqa: PLR0913 -- the parts of a daemon that a login t
         await accounts.write()
     if isinstance(reply.meaning, Failure):
         failure = reply.meaning
-        report.say(_failed(profile, what, failure, failure.error.exit_status))
+        report.say(_failed(profile, what, failure, failure.raises.exit_status))
         return
     report.say(ok(what, f"returned a token that lives {reply.meaning.lifetime:.0f} s"))
     if reply.meaning.refresh_token is not None:

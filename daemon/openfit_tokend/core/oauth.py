@@ -48,7 +48,7 @@ class Failure:
     """An answer that brings no token. `message` and `hint` are for people, without secrets."""
 
     kind: Kind
-    error: type[TokenError]
+    raises: type[TokenError]
     message: str
     hint: str | None = None
 

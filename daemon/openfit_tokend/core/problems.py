@@ -21,11 +21,11 @@ RETRIED: Final = "no action needed; it will be retried"
 class Problem:
     """Why something failed, for people.
 
-    `kind` is the error that a caller gets; `until` is when a retry can help, where that is known
+    `raises` is the error that a caller gets; `until` is when a retry can help, where that is known
     beforehand. `{profile}` in the hint stands for the profile's name: see `hint_for`.
     """
 
-    kind: type[TokenError]
+    raises: type[TokenError]
     message: str
     hint: str | None
     at: float

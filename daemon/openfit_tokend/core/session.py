@@ -168,19 +168,19 @@ def barred(session: Session, now: float) -> bool:
 
 def is_logged_out(session: Session) -> bool:
     """Return whether an operator's logout holds."""
-    return session.bar is not None and session.bar.error.kind is LoggedOut
+    return session.bar is not None and session.bar.error.raises is LoggedOut
 
 
 def is_rejected(session: Session) -> bool:
     """Return whether no login may follow by itself, since the password was rejected."""
     bar = session.bar
-    return bar is not None and bar.until == inf and bar.error.kind is LoginRejected
+    return bar is not None and bar.until == inf and bar.error.raises is LoginRejected
 
 
 def client_rejected(session: Session) -> bool:
     """Return whether the token server last refused the client, and an operator is needed."""
     error = session.error
-    return session.attempt > 0 and error is not None and error.kind is ClientRejected
+    return session.attempt > 0 and error is not None and error.raises is ClientRejected
 
 
 def refusals(session: Session, now: float) -> int:
@@ -215,7 +215,7 @@ def state(session: Session, now: float) -> State:
             if alive:
                 return State.RETRYING if session.attempt else State.FRESH
             error = session.error
-            untried = error is None or error.kind is SecretUnavailable
+            untried = error is None or error.raises is SecretUnavailable
             return State.EMPTY if session.refresh is None and untried else State.DOWN
         case _:
             assert_never(session.doing)

@@ -272,7 +272,7 @@ def _refresh_failed(
 
 
 def _ended_bar(bar: Bar | None, now: float) -> Bar | None:
-    if bar is None or bar.until == inf or bar.error.kind is BudgetSpent:
+    if bar is None or bar.until == inf or bar.error.raises is BudgetSpent:
         return bar
     return replace(bar, until=now)
 

@@ -99,6 +99,6 @@ def described(
         "refresh_at": access.due + epoch,
         "degraded": None
         if trouble is None
-        else {"code": trouble.kind.code, "message": trouble.message},
+        else {"code": trouble.raises.code, "message": trouble.message},
         "expires_in": 0.0,
     }

@@ -72,11 +72,11 @@ class Record:
         said, self._unread = self._unread, event.error.message if unread else None
         if unread and said == self._unread:
             return  # a state, not a failure each time
-        grave = event.error.kind is not Unavailable
+        grave = event.error.raises is not Unavailable
         (log.error if grave else log.warning)(
             "login_failed" if isinstance(request, Login) else "refresh_failed",
             profile=self._profile,
-            code=event.error.kind.code,
+            code=event.error.raises.code,
             message=event.error.message,
             hint=hint_for(self._profile, event.error.hint),
         )

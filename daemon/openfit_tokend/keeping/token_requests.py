@@ -124,6 +124,6 @@ def _event(number: int, reply: Reply) -> Granted | Failed:
     match reply.meaning:
         case Grant():
             return Granted(number, reply.sent, reply.meaning)
-        case Failure(kind, error, message, hint):
-            problem = Problem(error, message, hint, clock.boot())
+        case Failure(kind, raises, message, hint):
+            problem = Problem(raises, message, hint, clock.boot())
             return Failed(number, kind, problem, reply.retry_after)

@@ -165,7 +165,7 @@ def environment(profile: str, notice: Notice) -> Mapping[str, str]:
         "OPENFIT_PROFILE": profile,
         "OPENFIT_EVENT": notice.condition,
         "OPENFIT_STATE": notice.state,
-        "OPENFIT_CODE": "" if problem is None else problem.kind.code,
+        "OPENFIT_CODE": "" if problem is None else problem.raises.code,
         "OPENFIT_MESSAGE": "" if problem is None else one_line(problem.message[:MAX_TEXT]),
         "OPENFIT_HINT": ""
         if problem is None

@@ -91,7 +91,7 @@ def _problem(profile: Profile, problem: Problem | None, epoch: float) -> Params 
 
 def _shown(problem: Problem, hint: str | None, epoch: float) -> Params:
     return {
-        "code": problem.kind.code,
+        "code": problem.raises.code,
         "message": problem.message,
         "hint": hint,
         "at": problem.at + epoch,

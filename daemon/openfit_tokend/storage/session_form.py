@@ -274,7 +274,7 @@ def _bar(value: Plain) -> Bar:
 
 
 def _formed_problem(problem: Problem) -> object:
-    return [problem.kind.code, problem.message, problem.hint, problem.at, problem.until]
+    return [problem.raises.code, problem.message, problem.hint, problem.at, problem.until]
 
 
 def _problem(value: Plain) -> Problem:

@@ -195,7 +195,7 @@ async def test_no_password_is_sent_again_that_any_host_sent_before(
         for host in fleet.hosts:
             host.keeper.reconfigure(host.keeper.profile, host.keeper.rights)
         await stopped(*fleet.hosts)
-        kinds = {error.kind for host in fleet.hosts if (error := last_error(host.keeper.session))}
+        kinds = {error.raises for host in fleet.hosts if (error := last_error(host.keeper.session))}
 
     assert kinds == {LoginRejected}
     assert emulator.state().logins_rejected == 1

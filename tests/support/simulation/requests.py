@@ -230,7 +230,7 @@ class Requests:
         if isinstance(meaning, Grant):
             self._finish(one, Granted(one.number, one.sent, meaning), None)
             return
-        problem = Problem(meaning.error, meaning.message, meaning.hint, self._world.now)
+        problem = Problem(meaning.raises, meaning.message, meaning.hint, self._world.now)
         failed = Failed(one.number, meaning.kind, problem, retry_after)
         self._finish(one, failed, meaning.kind)
 

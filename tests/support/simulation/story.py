@@ -99,4 +99,4 @@ def _session(session: Session) -> str:
 
 
 def _problem(problem: Problem) -> str:
-    return problem.kind.code
+    return problem.raises.code

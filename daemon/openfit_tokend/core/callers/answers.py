@@ -200,7 +200,7 @@ def _refusal(session: Session, deadline: float, now: float) -> TokenError | None
 
 def _secret_missing(session: Session) -> bool:
     error = session.error
-    return session.refresh is None and error is not None and error.kind is SecretUnavailable
+    return session.refresh is None and error is not None and error.raises is SecretUnavailable
 
 
 def _known(session: Session, now: float) -> TokenError:
@@ -220,16 +220,16 @@ def _unknown(session: Session, now: float) -> TokenError:
 
 def _told(problem: Problem, session: Session, now: float) -> TokenError:
     retry_after = None
-    if problem.kind in {BudgetSpent, Unavailable}:
+    if problem.raises in {BudgetSpent, Unavailable}:
         retry_after = _next_try(session, now)
-    return problem.kind(problem.message, problem.hint, retry_after)
+    return problem.raises(problem.message, problem.hint, retry_after)
 
 
 def _told_operator(problem: Problem, session: Session, now: float) -> TokenError:
     """Return the error with when a *login* can be retried, if known: a refresh may come sooner."""
     if problem.until is None:
         return _told(problem, session, now)
-    return problem.kind(problem.message, problem.hint, max(0.0, problem.until - now))
+    return problem.raises(problem.message, problem.hint, max(0.0, problem.until - now))
 
 
 def _next_try(session: Session, now: float) -> float | None:

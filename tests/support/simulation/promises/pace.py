@@ -45,7 +45,7 @@ def follows_at_once_only_where_allowed(taken: "Taken", seen: Seen) -> str | None
 def login_follows(taken: "Taken") -> str | None:
     """After a rejected refresh a login follows at once, unless a rejection or the budget bars it."""
     bar = taken.before.bar
-    barred = bar is not None and (bar.until == inf or bar.error.kind is BudgetSpent)
+    barred = bar is not None and (bar.until == inf or bar.error.raises is BudgetSpent)
     doing = taken.after.doing
     if barred or (isinstance(doing, Requesting) and isinstance(doing.request, Login)):
         return None

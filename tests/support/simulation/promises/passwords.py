@@ -66,9 +66,9 @@ def stays_logged_out(taken: "Taken") -> str | None:
     """Only an operator's login ends a logout."""
     bar, after = taken.before.bar, taken.after
     out = isinstance(taken.before.doing, Stopped) and bar is not None
-    if bar is None or not out or bar.error.kind is not LoggedOut:
+    if bar is None or not out or bar.error.raises is not LoggedOut:
         return None
-    barred = after.bar is not None and after.bar.error.kind is LoggedOut
+    barred = after.bar is not None and after.bar.error.raises is LoggedOut
     stays = barred and isinstance(after.doing, Stopped)
     return f"{after.doing} after a logout" if not stays and taken.event != LoginOrdered() else None
 

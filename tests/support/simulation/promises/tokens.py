@@ -83,7 +83,7 @@ def tries_within_a_minute(taken: "Taken", now: float) -> str | None:
         return None
     if after.refresh is None and after.bar is not None and now < after.bar.until:
         return None
-    if after.error is not None and after.error.kind is ClientRejected:
+    if after.error is not None and after.error.raises is ClientRejected:
         left = 0.0 if after.access is None else after.access.expires - now
         longest = max(60.0, left / 8) if left > 0 else 3600.0
         return (

@@ -182,7 +182,7 @@ def _kind(session: Session, now: float) -> object:
         refresh and (doubtful(refresh, now, POLICY), min(refresh.unclear, MAX_UNCLEAR)),
         bar and (bar.error.raises, bar.until == inf, bar.until <= now),
         session.error and session.error.raises,
-        session.attempt > 0,
+        session.failures > 0,
     )
 
 

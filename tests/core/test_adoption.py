@@ -111,7 +111,7 @@ def test_a_logout_of_the_fleet_takes_the_token_too() -> None:
 
 def test_neither_an_ended_token_of_ours_nor_of_the_fleet_is_held() -> None:
     now = others().access.expires  # type: ignore[union-attr]  # it has one
-    after = adopt(fresh(), replace(others(), attempt=1), now=now)
+    after = adopt(fresh(), replace(others(), failures=1), now=now)
 
     assert after.access is None
 
@@ -153,14 +153,14 @@ def test_a_token_that_is_held_already_keeps_its_due() -> None:
 
 
 def test_daemons_spread_what_all_of_them_could_do_next() -> None:
-    failing = replace(others(), doing=Idle(130.0), attempt=2, error=problem())
+    failing = replace(others(), doing=Idle(130.0), failures=2, error=problem())
 
     assert adopt(fresh(), failing, chance=0.0).doing == Idle(130.0)
     assert adopt(fresh(), failing, chance=0.5).doing == Idle(130.5)
 
 
 def test_what_is_due_already_is_begun_a_second_after_the_last_request() -> None:
-    failing = replace(others(), doing=Idle(60.0), attempt=2, error=problem(), ended=99.5)
+    failing = replace(others(), doing=Idle(60.0), failures=2, error=problem(), ended=99.5)
 
     assert adopt(new_session(NOW), failing).doing == Idle(100.5)
 
@@ -187,7 +187,7 @@ def test_a_request_that_was_not_sent_is_dropped(session: Session) -> None:
 
 
 def test_where_the_fleet_is_stopped_so_is_each_of_its_daemons() -> None:
-    stopped = Session(Stopped(), number=5, attempt=1, error=LOCKED.error, bar=LOCKED)
+    stopped = Session(Stopped(), number=5, failures=1, error=LOCKED.error, bar=LOCKED)
 
     assert adopt(logging_in(), stopped) == stopped
 
@@ -227,7 +227,7 @@ def test_a_login_of_another_daemon_that_brings_a_token_is_the_ordered_one() -> N
 
 @pytest.mark.parametrize(
     "ended",
-    [replace(others(), access=access()), replace(others(), doing=Idle(120.0), attempt=1)],
+    [replace(others(), access=access()), replace(others(), doing=Idle(120.0), failures=1)],
     ids=["no newer token", "a failure"],
 )
 def test_after_a_login_of_another_daemon_that_brings_none_ours_is_sent(ended: Session) -> None:
@@ -262,7 +262,7 @@ def test_nothing_that_was_is_to_come_and_nothing_is_put_off_for_hours() -> None:
         token,
         refresh("s5", since=NOW + day),
         number=5,
-        attempt=1,
+        failures=1,
         error=problem(),
         bar=Bar(NOW + day, problem()),
         refused_at=NOW + day,

@@ -69,8 +69,8 @@ def text(kind: type[TokenError], retry_after: float | None) -> tuple[object, ...
     [
         ending(),
         refreshing(),
-        replace(ending(), attempt=1, error=problem()),
-        replace(ending(), attempt=1, error=problem(ClientRejected)),
+        replace(ending(), failures=1, error=problem()),
+        replace(ending(), failures=1, error=problem(ClientRejected)),
         Session(Stopped(), access(), bar=Bar(inf, problem(LoginRejected))),
     ],
     ids=["idle", "requesting", "retrying", "client rejected", "locked"],
@@ -80,7 +80,7 @@ def test_get_is_given_a_live_token_whatever_else_is_happening(session: Session) 
 
 
 def test_a_token_in_its_last_second_is_not_given() -> None:
-    session = replace(fresh(), doing=Idle(3600.0), attempt=1, error=problem())
+    session = replace(fresh(), doing=Idle(3600.0), failures=1, error=problem())
 
     assert answer(session, Get(), 3600.0, 3598.9) == session.access
     assert answer(session, Get(), 3600.0, 3599.0) is None
@@ -147,7 +147,7 @@ def test_stopped_every_call_is_told_the_bars_error_at_once(
     call: Call, kind: type[TokenError]
 ) -> None:
     bar = Bar(inf, problem(kind))
-    session = Session(Stopped(), attempt=1, error=problem(Unavailable), bar=bar)
+    session = Session(Stopped(), failures=1, error=problem(Unavailable), bar=bar)
 
     assert told(answer(session, call, DEADLINE, NOW)) == text(kind, None)
 
@@ -166,7 +166,7 @@ def test_stopped_who_wants_a_new_token_is_told_so_at_once_though_the_old_one_liv
 
 @pytest.mark.parametrize("call", CALLS)
 def test_without_a_secret_and_a_refresh_token_every_call_is_told_so_at_once(call: Call) -> None:
-    session = Session(Idle(105.0), attempt=1, error=problem(SecretUnavailable))
+    session = Session(Idle(105.0), failures=1, error=problem(SecretUnavailable))
 
     assert told(answer(session, call, DEADLINE, NOW)) == text(SecretUnavailable, None)
 
@@ -181,14 +181,14 @@ def test_without_a_secret_but_with_a_refresh_token_every_call_waits(call: Call) 
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("held", [None, refresh()])
 def test_a_rejected_client_is_told_at_once(call: Call, held: RefreshToken | None) -> None:
-    session = Session(Idle(105.0), refresh=held, attempt=1, error=problem(ClientRejected))
+    session = Session(Idle(105.0), refresh=held, failures=1, error=problem(ClientRejected))
 
     assert told(answer(session, call, DEADLINE, NOW)) == text(ClientRejected, None)
 
 
 @pytest.mark.parametrize("call", UNFULFILLED)
 def test_a_client_that_was_rejected_only_at_a_planned_login_lets_calls_wait(call: Call) -> None:
-    session = replace(ending(), attempt=0, error=problem(ClientRejected))
+    session = replace(ending(), failures=0, error=problem(ClientRejected))
 
     assert answer(session, call, DEADLINE, NOW) is None
 
@@ -201,7 +201,7 @@ def test_a_client_that_was_rejected_only_at_a_planned_login_lets_calls_wait(call
 def test_a_next_try_after_the_deadline_is_told_at_once_with_when_it_is(
     call: Call, kind: type[TokenError]
 ) -> None:
-    session = Session(Idle(DEADLINE + 0.5), attempt=7, error=problem(kind))
+    session = Session(Idle(DEADLINE + 0.5), failures=7, error=problem(kind))
 
     assert told(answer(session, call, DEADLINE, NOW)) == text(kind, 30.5)
 
@@ -217,7 +217,7 @@ def test_a_next_try_after_the_deadline_without_an_error_is_timed_out_at_once(cal
 
 @pytest.mark.parametrize("call", CALLS)
 def test_a_next_try_at_the_deadline_is_waited_for(call: Call) -> None:
-    session = Session(Idle(DEADLINE), attempt=1, error=problem())
+    session = Session(Idle(DEADLINE), failures=1, error=problem())
 
     assert answer(session, call, DEADLINE, NOW) is None
 
@@ -243,7 +243,7 @@ def test_where_the_session_has_no_error_the_bars_is_told() -> None:
 
 def test_where_both_have_an_error_and_it_is_not_stopped_the_sessions_is_told() -> None:
     bar = Bar(inf, problem(LoginRejected))
-    session = Session(Idle(900.0), refresh=refresh(), attempt=1, error=problem(), bar=bar)
+    session = Session(Idle(900.0), refresh=refresh(), failures=1, error=problem(), bar=bar)
 
     assert told(answer(session, Get(), DEADLINE, NOW)) == text(Unavailable, 800.0)
 
@@ -267,7 +267,7 @@ def test_calls_wait_until_their_deadline(call: Call, session: Session) -> None:
 
 @pytest.mark.parametrize("call", CALLS)
 def test_at_the_deadline_an_error_that_is_known_is_told(call: Call) -> None:
-    session = replace(logging_in(), attempt=3, error=problem())
+    session = replace(logging_in(), failures=3, error=problem())
 
     assert told(answer(session, call, DEADLINE, DEADLINE)) == text(Unavailable, None)
 
@@ -283,7 +283,7 @@ def test_at_the_deadline_without_an_error_it_is_timed_out(call: Call) -> None:
 
 
 def test_a_try_that_is_overdue_is_never_told_as_a_negative_wait() -> None:
-    session = Session(Idle(NOW), attempt=1, error=problem())
+    session = Session(Idle(NOW), failures=1, error=problem())
 
     assert told(answer(session, Get(), 105.0, 105.0)) == text(Unavailable, 0.0)
 

@@ -88,7 +88,7 @@ def test_a_refresh_whose_claim_ended_has_lost_one_use_of_its_token() -> None:
         doing=Idle(101.0),
         refresh=refresh(lost=1),
         number=3,
-        attempt=1,
+        failures=1,
         error=GIVEN_UP,
     )
 

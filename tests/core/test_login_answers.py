@@ -175,7 +175,7 @@ BROUGHT = replace(fresh(), access=access("b4", number=4, sent=90.0), number=4)
 @pytest.mark.parametrize("request_", [REFRESH, Login()], ids=["after a refresh", "as its own"])
 def test_a_login_that_is_still_to_come_has_not_ended(request_: Refresh | Login) -> None:
     """Whatever another daemon has written meanwhile."""
-    written = replace(BROUGHT, doing=Requesting(request_), attempt=1, error=problem())
+    written = replace(BROUGHT, doing=Requesting(request_), failures=1, error=problem())
 
     assert ended_by(relogging_in(), Adopted(written))[1] is None
 
@@ -190,7 +190,7 @@ def test_a_login_of_another_daemon_ends_with_the_newer_token_that_it_wrote(doing
 @pytest.mark.parametrize(
     ("written", "error"),
     [
-        (replace(fresh(), doing=Idle(130.0), attempt=1, error=REJECTED), REJECTED),
+        (replace(fresh(), doing=Idle(130.0), failures=1, error=REJECTED), REJECTED),
         (Session(Stopped(), bar=Bar(inf, REJECTED)), REJECTED),
         (logged_out_session(NOW), problems.logged_out(NOW)),
     ],
@@ -319,7 +319,7 @@ def test_a_logout_that_the_order_overrides_is_not_told() -> None:
 
 
 def test_at_the_deadline_the_operator_is_told_that_the_login_goes_on() -> None:
-    session, call = ordered(replace(fresh(), error=problem(), attempt=1))
+    session, call = ordered(replace(fresh(), error=problem(), failures=1))
 
     refused = answer(session, call, DEADLINE, DEADLINE)
 

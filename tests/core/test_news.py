@@ -36,7 +36,7 @@ def test_all_else_is_news() -> None:
         replace(before, access=None),
         replace(before, refresh=None),
         replace(before, number=2),
-        replace(before, attempt=1),
+        replace(before, failures=1),
         refreshing(),
     ):
         assert is_news(before, after)

@@ -38,7 +38,7 @@ from walks import Taken, walks
 NOW = 100.0
 OUTAGE = problem()
 REJECTED = problem(LoginRejected)
-DOWN = Session(Idle(NOW + 60), attempt=3, error=OUTAGE)
+DOWN = Session(Idle(NOW + 60), failures=3, error=OUTAGE)
 LOCKED = Session(Stopped(), bar=Bar(float("inf"), REJECTED))
 
 
@@ -63,7 +63,7 @@ def test_a_locked_profile_is_locked_though_its_token_lives() -> None:
 def test_a_profile_whose_password_cannot_be_read_is_down() -> None:
     missing = problem(SecretUnavailable)
 
-    found = notice(Session(Idle(NOW + 60), attempt=1, error=missing), NOW)
+    found = notice(Session(Idle(NOW + 60), failures=1, error=missing), NOW)
 
     assert found == Notice(Condition.DOWN, State.EMPTY, missing)
 
@@ -73,9 +73,9 @@ def test_a_profile_whose_password_cannot_be_read_is_down() -> None:
     [
         new_session(NOW),
         Session(Requesting(Login())),
-        Session(Requesting(Login()), attempt=3, error=OUTAGE),
+        Session(Requesting(Login()), failures=3, error=OUTAGE),
         refreshing(),
-        replace(fresh(), attempt=1, error=OUTAGE),
+        replace(fresh(), failures=1, error=OUTAGE),
         logged_out_session(NOW),
     ],
 )
@@ -135,8 +135,8 @@ def test_what_came_after_a_failure_is_told_without_its_long_pause() -> None:
 
 
 def test_a_rejected_client_that_is_tried_each_hour_is_told_once() -> None:
-    locked = replace(fresh(), attempt=1, error=problem(ClientRejected))
-    trying = replace(refreshing(), attempt=1, error=problem(ClientRejected))
+    locked = replace(fresh(), failures=1, error=problem(ClientRejected))
+    trying = replace(refreshing(), failures=1, error=problem(ClientRejected))
 
     assert stories(locked, trying, locked, trying, locked) == [Condition.LOCKED]
 

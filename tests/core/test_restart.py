@@ -32,8 +32,8 @@ LOCKED = Bar(inf, problem(LoginRejected))
     "session",
     [
         fresh(),
-        replace(fresh(), attempt=2, error=problem(), wanted=True, refusals=2),
-        Session(Stopped(), number=4, attempt=1, error=LOCKED.error, bar=LOCKED),
+        replace(fresh(), failures=2, error=problem(), wanted=True, refusals=2),
+        Session(Stopped(), number=4, failures=1, error=LOCKED.error, bar=LOCKED),
         logged_out_session(50.0),
     ],
     ids=["fresh", "in an outage", "locked", "logged out"],
@@ -50,24 +50,24 @@ def test_a_refresh_under_way_counts_as_lost_and_is_tried_again_after_a_second() 
         doing=Idle(NOW + 1.0),
         refresh=refresh(lost=2, unclear=2),
         number=3,
-        attempt=1,
+        failures=1,
         error=INTERRUPTED,
     )
 
 
 def test_a_login_under_way_leaves_the_refresh_token_as_it_is() -> None:
     assert restored(relogging_in(), NOW) == replace(
-        relogging_in(), doing=Idle(NOW + 1.0), number=3, attempt=1, error=INTERRUPTED
+        relogging_in(), doing=Idle(NOW + 1.0), number=3, failures=1, error=INTERRUPTED
     )
 
 
 def test_the_failures_before_a_restart_still_count() -> None:
-    assert restored(replace(refreshing(), attempt=5), NOW).attempt == 5
+    assert restored(replace(refreshing(), failures=5), NOW).failures == 5
 
 
 def test_a_first_login_under_way_is_tried_again_after_a_second() -> None:
     assert restored(logging_in(), NOW) == Session(
-        Idle(NOW + 1.0), number=2, attempt=1, error=INTERRUPTED
+        Idle(NOW + 1.0), number=2, failures=1, error=INTERRUPTED
     )
 
 
@@ -78,7 +78,7 @@ def test_a_login_ordered_over_a_bar_for_ever_is_not_tried_again_by_itself(
     session = replace(logging_in(), bar=Bar(inf, problem(error)))
 
     assert restored(session, NOW) == replace(
-        session, doing=Stopped(), number=2, attempt=1, error=INTERRUPTED
+        session, doing=Stopped(), number=2, failures=1, error=INTERRUPTED
     )
 
 

@@ -22,7 +22,7 @@ from openfit_tokend.core.schedule import (
 MOMENTS = st.floats(0.0, 1e8)
 LIFETIMES = st.floats(0.1, 30 * 86400.0)
 CHANCES = st.floats(0.0, 1.0, exclude_max=True)
-ATTEMPTS = st.integers(1, 10**6)
+FAILURES = st.integers(1, 10**6)
 POLICIES = st.builds(Policy, refresh_before=st.floats(1.0, 86400.0))
 TINY = 1e-6
 """Seconds of rounding at moments of years."""
@@ -64,11 +64,11 @@ def test_a_pause_doubles_to_the_longest_however_often(times: int, pause: float) 
 
 
 @pytest.mark.parametrize(
-    ("attempt", "pause"), [(1, 0.5), (2, 1.0), (3, 2.0), (6, 16.0), (7, 30.0), (10_000, 30.0)]
+    ("failures", "pause"), [(1, 0.5), (2, 1.0), (3, 2.0), (6, 16.0), (7, 30.0), (10_000, 30.0)]
 )
-def test_pauses_double_to_a_minute_and_chance_halves_them(attempt: int, pause: float) -> None:
-    assert retry_pause(attempt, 1e9, None, 0.0) == pause
-    assert retry_pause(attempt, 1e9, None, 0.5) == pause * 1.5
+def test_pauses_double_to_a_minute_and_chance_halves_them(failures: int, pause: float) -> None:
+    assert retry_pause(failures, 1e9, None, 0.0) == pause
+    assert retry_pause(failures, 1e9, None, 0.5) == pause * 1.5
 
 
 def test_a_pause_is_no_longer_than_the_longest() -> None:
@@ -126,11 +126,11 @@ def test_also_in_a_long_margin_tries_are_10_s_apart_towards_its_end() -> None:
 
 
 def test_about_30_tries_fit_a_margin_of_300_s_and_are_10_s_apart_in_its_last_quarter() -> None:
-    now, attempt, tries = 0.0, 0, list[float]()
+    now, failures, tries = 0.0, 0, list[float]()
     while now < 300.0:  # every try fails at once, with the mean of chance
         tries.append(now)
-        attempt += 1
-        now += retry_pause(attempt, late_pause(299.0 - now, 3600.0, POLICY), None, 0.5)
+        failures += 1
+        now += retry_pause(failures, late_pause(299.0 - now, 3600.0, POLICY), None, 0.5)
 
     last_quarter = [later - at for at, later in pairwise(tries) if at >= 225.0]
     assert 25 <= len(tries) <= 35
@@ -173,18 +173,18 @@ def test_from_due_to_the_end_of_a_token_of_2_s_and_more_there_is_time_for_half_t
     assert left >= margin(lifetime, policy) / 2 - TINY
 
 
-@given(ATTEMPTS, st.floats(1.0, 1e9), CHANCES)
-def test_a_pause_is_half_a_second_to_a_minute(attempt: int, longest: float, chance: float) -> None:
-    pause = retry_pause(attempt, longest, None, chance)
+@given(FAILURES, st.floats(1.0, 1e9), CHANCES)
+def test_a_pause_is_half_a_second_to_a_minute(failures: int, longest: float, chance: float) -> None:
+    pause = retry_pause(failures, longest, None, chance)
 
     assert 0.5 <= pause <= min(60.0, longest)
 
 
-@given(ATTEMPTS, st.floats(1.0, 1e9), st.floats(0.0, 1e12), CHANCES)
+@given(FAILURES, st.floats(1.0, 1e9), st.floats(0.0, 1e12), CHANCES)
 def test_retry_after_is_kept_but_never_longer_than_11_minutes(
-    attempt: int, longest: float, asked: float, chance: float
+    failures: int, longest: float, asked: float, chance: float
 ) -> None:
-    pause = retry_pause(attempt, longest, asked, chance)
+    pause = retry_pause(failures, longest, asked, chance)
 
     assert min(asked, 600.0) <= pause <= 660.0
 

@@ -60,7 +60,7 @@ def test_a_new_session_holds_nothing_and_is_due_at_once() -> None:
         access=None,
         refresh=None,
         number=0,
-        attempt=0,
+        failures=0,
         error=None,
         bar=None,
         wanted=False,
@@ -110,10 +110,10 @@ def test_without_ended_drops_only_a_token_that_has_ended() -> None:
 # state
 
 
-def down(error: type[TokenError] | None, *, attempt: int = 1, held: bool = False) -> Session:
+def down(error: type[TokenError] | None, *, failures: int = 1, held: bool = False) -> Session:
     known = None if error is None else problem(error)
     token = refresh() if held else None
-    return Session(Idle(130.0), refresh=token, attempt=attempt, error=known)
+    return Session(Idle(130.0), refresh=token, failures=failures, error=known)
 
 
 @pytest.mark.parametrize(
@@ -126,15 +126,15 @@ def down(error: type[TokenError] | None, *, attempt: int = 1, held: bool = False
         (relogging_in(), State.REFRESHING),
         (logging_in(), State.LOGGING_IN),
         (replace(refreshing(), access=None), State.LOGGING_IN),
-        (replace(fresh(), attempt=1, error=problem(ClientRejected)), State.LOCKED),
+        (replace(fresh(), failures=1, error=problem(ClientRejected)), State.LOCKED),
         (down(ClientRejected), State.LOCKED),
-        (replace(fresh(), attempt=0, error=problem(ClientRejected)), State.FRESH),
-        (replace(fresh(), attempt=1, error=problem()), State.RETRYING),
+        (replace(fresh(), failures=0, error=problem(ClientRejected)), State.FRESH),
+        (replace(fresh(), failures=1, error=problem()), State.RETRYING),
         (fresh(), State.FRESH),
         (new_session(0.0), State.EMPTY),
         (down(SecretUnavailable), State.EMPTY),
         (down(SecretUnavailable, held=True), State.DOWN),
-        (down(None, attempt=0, held=True), State.DOWN),
+        (down(None, failures=0, held=True), State.DOWN),
         (down(Unavailable), State.DOWN),
         (down(LoginRejected, held=True), State.DOWN),
     ],
@@ -144,7 +144,7 @@ def test_the_word_for_how_things_stand(session: Session, word: State) -> None:
 
 
 def test_a_token_that_has_ended_makes_no_state_live() -> None:
-    assert state(replace(fresh(), attempt=1, error=problem()), 3599.0) is State.DOWN
+    assert state(replace(fresh(), failures=1, error=problem()), 3599.0) is State.DOWN
     assert state(refreshing(), 3599.0) is State.LOGGING_IN
 
 
@@ -152,14 +152,14 @@ def test_a_token_that_has_ended_makes_no_state_live() -> None:
 
 
 def test_nothing_live_is_not_degraded() -> None:
-    session = replace(fresh(), attempt=1, error=problem())
+    session = replace(fresh(), failures=1, error=problem())
 
     assert degraded(session, 3599.0) is None
 
 
 def test_stopped_with_a_live_token_is_degraded_by_the_bar_long_before_it_is_due() -> None:
     bar = Bar(inf, problem(LoginRejected))
-    session = Session(Stopped(), access(), bar=bar, attempt=1, error=problem())
+    session = Session(Stopped(), access(), bar=bar, failures=1, error=problem())
 
     assert degraded(session, NOW) == bar.error
     assert degraded(session, 3400.0) == bar.error
@@ -169,7 +169,7 @@ def test_stopped_with_a_live_token_is_degraded_by_the_bar_long_before_it_is_due(
 def test_a_token_that_should_have_been_replaced_is_degraded_by_the_error(
     doing: Idle | Requesting,
 ) -> None:
-    session = replace(fresh(), doing=doing, attempt=1, error=problem())
+    session = replace(fresh(), doing=doing, failures=1, error=problem())
 
     assert degraded(session, 3299.9) is None
     assert degraded(session, 3300.0) == session.error
@@ -227,10 +227,10 @@ def test_only_a_logout_counts_as_one() -> None:
 def test_a_rejected_client_needs_an_operator_only_after_a_failed_attempt() -> None:
     error = problem(ClientRejected)
 
-    assert client_rejected(replace(fresh(), attempt=1, error=error))
-    assert not client_rejected(replace(fresh(), attempt=0, error=error))
-    assert not client_rejected(replace(fresh(), attempt=1, error=problem()))
-    assert not client_rejected(replace(fresh(), attempt=1))
+    assert client_rejected(replace(fresh(), failures=1, error=error))
+    assert not client_rejected(replace(fresh(), failures=0, error=error))
+    assert not client_rejected(replace(fresh(), failures=1, error=problem()))
+    assert not client_rejected(replace(fresh(), failures=1))
 
 
 def test_a_refresh_token_is_doubtful_when_worn_twice_lost_or_thrice_unclear() -> None:

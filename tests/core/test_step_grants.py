@@ -45,7 +45,7 @@ TOO_LATE = Problem(
 
 
 def test_a_login_that_brings_a_token_makes_a_session() -> None:
-    asked = replace(logging_in(), attempt=2, error=problem(), bar=Bar(9.0, problem()), wanted=True)
+    asked = replace(logging_in(), failures=2, error=problem(), bar=Bar(9.0, problem()), wanted=True)
 
     after, effects = step(asked, granted(asked, 10.0, grant()), moment(12.0), POLICY)
 
@@ -74,7 +74,7 @@ def test_a_refresh_replaces_both_tokens_and_keeps_the_date_of_the_login() -> Non
     asked = replace(
         refreshing(),
         refresh=refresh(since=-50.0, lost=1, unclear=2),
-        attempt=3,
+        failures=3,
         error=problem(),
         wanted=True,
     )
@@ -101,20 +101,20 @@ def test_a_refresh_without_a_new_refresh_token_keeps_the_old_one() -> None:
 @pytest.mark.parametrize("until", [3301.1, inf])
 def test_after_a_refresh_the_bar_stays_and_while_it_holds_its_error(until: float) -> None:
     bar = Bar(until, problem(LoginRejected), count=1)
-    asked = replace(refreshing(), bar=bar, attempt=1, error=problem(Unavailable))
+    asked = replace(refreshing(), bar=bar, failures=1, error=problem(Unavailable))
 
     after, _ = step(asked, granted(asked, 3300.0, grant()), moment(3301.0), POLICY)
 
-    assert (after.bar, after.error, after.attempt) == (bar, bar.error, 0)
+    assert (after.bar, after.error, after.failures) == (bar, bar.error, 0)
 
 
 def test_after_a_refresh_a_bar_that_has_passed_stays_without_its_error() -> None:
     bar = Bar(3301.0, problem(), count=1)
-    asked = replace(refreshing(), bar=bar, attempt=1, error=problem(Unavailable))
+    asked = replace(refreshing(), bar=bar, failures=1, error=problem(Unavailable))
 
     after, _ = step(asked, granted(asked, 3300.0, grant()), moment(3301.0), POLICY)
 
-    assert (after.bar, after.error, after.attempt) == (bar, None, 0)
+    assert (after.bar, after.error, after.failures) == (bar, None, 0)
 
 
 def test_the_due_of_a_token_is_drawn_when_it_arrives() -> None:
@@ -176,7 +176,7 @@ def test_a_login_whose_token_ended_on_arrival_keeps_only_its_refresh_token() -> 
         None,
         refresh("r2", since=10.0),
         number=1,
-        attempt=1,
+        failures=1,
         error=TOO_LATE,
         wanted=True,
         ended=20.0,
@@ -186,7 +186,7 @@ def test_a_login_whose_token_ended_on_arrival_keeps_only_its_refresh_token() -> 
 
 def test_a_refresh_whose_token_ended_on_arrival_keeps_its_refresh_token_and_backs_off() -> None:
     asked = replace(
-        refreshing(), access=None, refresh=refresh(since=-50.0, lost=1, unclear=2), attempt=2
+        refreshing(), access=None, refresh=refresh(since=-50.0, lost=1, unclear=2), failures=2
     )
 
     after, _ = step(asked, granted(asked, 12.5, grant(lifetime=8.0)), moment(20.0), POLICY)
@@ -196,7 +196,7 @@ def test_a_refresh_whose_token_ended_on_arrival_keeps_its_refresh_token_and_back
         None,
         refresh("r2", since=-50.0),
         number=2,
-        attempt=3,
+        failures=3,
         error=TOO_LATE,
         ended=20.0,
     )
@@ -207,7 +207,7 @@ def test_a_token_that_arrives_in_its_last_moment_counts() -> None:
 
     after, _ = step(asked, granted(asked, 12.6, grant(lifetime=8.0)), moment(20.0), POLICY)
 
-    assert (after.access is not None, after.attempt) == (True, 0)
+    assert (after.access is not None, after.failures) == (True, 0)
 
 
 def test_after_a_refresh_whose_token_ended_on_arrival_an_ordered_login_follows() -> None:
@@ -220,7 +220,7 @@ def test_after_a_refresh_whose_token_ended_on_arrival_an_ordered_login_follows()
         None,
         refresh("r2"),
         number=3,
-        attempt=1,
+        failures=1,
         error=TOO_LATE,
         ended=20.0,
     )

@@ -1,6 +1,6 @@
 """What a failed login makes of a session.
 
-First attempt + 1 and the error, and a bar for ever that it was ordered over is lifted; then the row.
+First failures + 1 and the error, and a bar for ever that it was ordered over is lifted; then the row.
 """
 
 from dataclasses import replace
@@ -86,7 +86,7 @@ def test_a_transient_login_without_refresh_token_is_retried() -> None:
 
     after, effects = step(session, failed(session, Kind.TRANSIENT, FAILURE), moment(NOW), POLICY)
 
-    assert after == Session(Idle(NOW + 0.5), number=1, attempt=1, error=FAILURE, ended=NOW)
+    assert after == Session(Idle(NOW + 0.5), number=1, failures=1, error=FAILURE, ended=NOW)
     assert effects == ()
 
 
@@ -98,7 +98,7 @@ def test_a_transient_login_bars_logins_for_a_minute_so_that_the_refresh_token_is
     assert after == replace(
         session,
         doing=Idle(NOW + 4.0),
-        attempt=4,
+        failures=4,
         error=FAILURE,
         bar=Bar(NOW + 60.0, FAILURE, count=1),
         ended=NOW,
@@ -129,7 +129,7 @@ def test_the_first_lost_login_is_retried(held: RefreshToken | None) -> None:
         Idle(NOW + 0.5),
         refresh=held,
         number=1,
-        attempt=1,
+        failures=1,
         error=FAILURE,
         bar=Bar(NOW + 0.5, FAILURE, count=1),
         ended=NOW,
@@ -139,14 +139,14 @@ def test_the_first_lost_login_is_retried(held: RefreshToken | None) -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 9])
 def test_later_lost_logins_are_450_s_apart(count: int) -> None:
-    session = replace(logging_in(), attempt=3, bar=replace(OLD_BAR, count=count))
+    session = replace(logging_in(), failures=3, bar=replace(OLD_BAR, count=count))
 
     after, effects = step(session, failed(session, Kind.UNCERTAIN, FAILURE), moment(NOW), POLICY)
 
     assert after == Session(
         Idle(NOW + 450.0),
         number=1,
-        attempt=4,
+        failures=4,
         error=FAILURE,
         bar=Bar(NOW + 450.0, FAILURE, count=count + 1),
         ended=NOW,
@@ -162,7 +162,7 @@ def test_between_later_lost_logins_the_refresh_token_is_tried() -> None:
     assert after == replace(
         session,
         doing=Idle(NOW + 4.0),
-        attempt=4,
+        failures=4,
         error=FAILURE,
         bar=Bar(NOW + 450.0, FAILURE, count=2),
         ended=NOW,
@@ -183,7 +183,7 @@ def test_unclear_logins_are_5_minutes_apart_doubling_to_an_hour(count: int, pace
     assert after == Session(
         Idle(NOW + pace),
         number=1,
-        attempt=1,
+        failures=1,
         error=FAILURE,
         bar=Bar(NOW + pace, FAILURE, count=count + 1),
         ended=NOW,
@@ -199,7 +199,7 @@ def test_between_unclear_logins_the_refresh_token_is_tried() -> None:
     assert after == replace(
         session,
         doing=Idle(NOW + 4.0),
-        attempt=4,
+        failures=4,
         error=FAILURE,
         bar=Bar(NOW + 300.0, FAILURE, count=1),
         ended=NOW,
@@ -220,7 +220,7 @@ def test_a_rejected_login_without_refresh_token_stops() -> None:
         Stopped(),
         access(),
         number=1,
-        attempt=1,
+        failures=1,
         error=REJECTED,
         bar=Bar(inf, REJECTED),
         ended=NOW,
@@ -236,7 +236,7 @@ def test_after_a_rejected_login_a_session_whose_token_is_not_due_rests() -> None
     )
 
     assert after == replace(
-        session, doing=Idle(3300.0), attempt=0, error=REJECTED, bar=Bar(inf, REJECTED), ended=NOW
+        session, doing=Idle(3300.0), failures=0, error=REJECTED, bar=Bar(inf, REJECTED), ended=NOW
     )
     assert effects == ()
 
@@ -254,7 +254,7 @@ def test_after_a_rejected_login_a_wish_is_not_forgotten() -> None:
     [
         logging_in_beside_a_refresh_token(),
         replace(relogging_in(), access=access(due=NOW)),
-        replace(relogging_in(), attempt=1),
+        replace(relogging_in(), failures=1),
     ],
     ids=["no token", "token due", "in an outage"],
 )
@@ -267,7 +267,7 @@ def test_after_a_rejected_login_the_refresh_token_is_else_sent_at_once(session: 
         session,
         doing=Requesting(REFRESH),
         number=3,
-        attempt=session.attempt + 1,
+        failures=session.failures + 1,
         error=REJECTED,
         bar=Bar(inf, REJECTED),
         ended=NOW,
@@ -291,7 +291,7 @@ def test_after_a_rejected_login_one_ordered_meanwhile_is_sent_but_does_not_insis
         Requesting(Login(insisted=False)),
         refresh=held,
         number=2,
-        attempt=1,
+        failures=1,
         error=REJECTED,
         bar=Bar(inf, REJECTED),
         ended=NOW,
@@ -309,7 +309,7 @@ def test_a_login_whose_client_was_rejected_is_tried_again_after_an_hour() -> Non
         session, failed(session, Kind.CLIENT_REJECTED, CLIENT), moment(NOW), POLICY
     )
 
-    assert after == Session(Idle(NOW + 3600.0), number=1, attempt=1, error=CLIENT, ended=NOW)
+    assert after == Session(Idle(NOW + 3600.0), number=1, failures=1, error=CLIENT, ended=NOW)
     assert effects == ()
 
 
@@ -324,7 +324,7 @@ def test_a_login_whose_client_was_rejected_bars_logins_and_a_well_session_rests(
     assert after == replace(
         session,
         doing=Idle(3300.0),
-        attempt=0,
+        failures=0,
         error=CLIENT,
         bar=Bar(NOW + left / 8, CLIENT),
         ended=NOW,
@@ -343,7 +343,7 @@ def test_a_login_whose_client_was_rejected_is_else_followed_by_a_refresh_at_once
         session,
         doing=Requesting(REFRESH),
         number=3,
-        attempt=4,
+        failures=4,
         error=CLIENT,
         bar=Bar(NOW + 3600.0, CLIENT),
         ended=NOW,

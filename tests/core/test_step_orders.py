@@ -60,12 +60,12 @@ LOGOUT = Problem(
 def locked() -> Session:
     error = problem(LoginRejected)
     return Session(
-        Stopped(), number=4, attempt=2, error=error, bar=Bar(inf, error), wanted=True, ended=90.0
+        Stopped(), number=4, failures=2, error=error, bar=Bar(inf, error), wanted=True, ended=90.0
     )
 
 
 def backing_off() -> Session:
-    return replace(fresh(), doing=Idle(3400.0), attempt=5, error=problem(), ended=99.9)
+    return replace(fresh(), doing=Idle(3400.0), failures=5, error=problem(), ended=99.9)
 
 
 # LoginOrdered
@@ -227,7 +227,7 @@ def test_a_reload_lifts_the_bar_of_a_profile_without_refresh_token(
     error: type[TokenError],
 ) -> None:
     bar = Bar(900.0, problem(error))
-    session = Session(Idle(900.0), number=1, attempt=2, error=bar.error, bar=bar, ended=90.0)
+    session = Session(Idle(900.0), number=1, failures=2, error=bar.error, bar=bar, ended=90.0)
 
     assert step(session, Reconfigured(), moment(NOW), POLICY) == (
         Session(Idle(NOW), number=1, ended=90.0),
@@ -238,10 +238,10 @@ def test_a_reload_lifts_the_bar_of_a_profile_without_refresh_token(
 @pytest.mark.parametrize("held", [True, False])
 def test_a_reload_lets_a_rejected_client_try_again_at_once(held: bool) -> None:  # noqa: FBT001 -- pytest names it
     base = fresh() if held else replace(fresh(), access=None, refresh=None)
-    session = replace(base, doing=Idle(3700.0), attempt=1, error=problem(ClientRejected))
+    session = replace(base, doing=Idle(3700.0), failures=1, error=problem(ClientRejected))
 
     assert step(session, Reconfigured(schedule=True), moment(NOW), POLICY) == (
-        replace(session, doing=Idle(NOW), attempt=0, error=None),
+        replace(session, doing=Idle(NOW), failures=0, error=None),
         (),
     )
 
@@ -297,7 +297,7 @@ def test_a_reload_during_a_login_ordered_over_a_logout_leaves_that_bar() -> None
 
 def test_a_reload_during_a_refresh_only_lifts_the_bar() -> None:
     session = replace(
-        refreshing(), bar=Bar(inf, problem(LoginRejected)), attempt=1, error=problem()
+        refreshing(), bar=Bar(inf, problem(LoginRejected)), failures=1, error=problem()
     )
 
     after, _ = step(session, Reconfigured(schedule=True), moment(NOW), POLICY)
@@ -313,7 +313,7 @@ def test_a_reload_during_a_refresh_keeps_an_ordered_login() -> None:
 
 def test_a_reload_lifts_no_backoff_for_a_secret_that_is_missing() -> None:
     session = Session(
-        Idle(130.0), number=6, attempt=6, error=problem(SecretUnavailable), ended=-inf
+        Idle(130.0), number=6, failures=6, error=problem(SecretUnavailable), ended=-inf
     )
 
     assert step(session, Reconfigured(), moment(NOW), POLICY) == (session, ())

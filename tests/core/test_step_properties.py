@@ -226,7 +226,7 @@ def test_without_a_failure_a_request_starts_a_second_after_the_last_at_the_soone
 ) -> None:
     for taken in walk:
         after = taken.after
-        if isinstance(after.doing, Idle) and after.attempt == 0:
+        if isinstance(after.doing, Idle) and after.failures == 0:
             assert after.doing.due >= after.ended + 1.0
 
 

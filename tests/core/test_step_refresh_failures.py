@@ -1,4 +1,4 @@
-"""What a failed refresh makes of a session. First attempt + 1 and the error; then the row."""
+"""What a failed refresh makes of a session. First failures + 1 and the error; then the row."""
 
 from dataclasses import replace
 from math import inf
@@ -26,7 +26,7 @@ ERROR = problem(Unavailable, at=NOW)
 
 def after_failure(session: Session) -> Session:
     """Return what every failure of a sent request changes, whatever its row says."""
-    return replace(session, attempt=session.attempt + 1, error=ERROR, ended=NOW)
+    return replace(session, failures=session.failures + 1, error=ERROR, ended=NOW)
 
 
 def without_access() -> Session:
@@ -48,10 +48,10 @@ def test_a_transient_failure_is_retried_after_half_a_second_to_a_second() -> Non
 
 
 @pytest.mark.parametrize(
-    ("attempt", "pause"), [(0, 0.5), (1, 1.0), (2, 2.0), (5, 16.0), (6, 30.0), (5000, 30.0)]
+    ("failures", "pause"), [(0, 0.5), (1, 1.0), (2, 2.0), (5, 16.0), (6, 30.0), (5000, 30.0)]
 )
-def test_without_a_token_the_backoff_doubles_to_a_minute(attempt: int, pause: float) -> None:
-    session = replace(without_access(), attempt=attempt)
+def test_without_a_token_the_backoff_doubles_to_a_minute(failures: int, pause: float) -> None:
+    session = replace(without_access(), failures=failures)
 
     after, _ = step(session, failed(session, Kind.TRANSIENT, ERROR), moment(NOW), POLICY)
 
@@ -63,7 +63,7 @@ def test_without_a_token_the_backoff_doubles_to_a_minute(attempt: int, pause: fl
     [(400.0, 25.0), (240.0, 15.0), (80.0, 5.0), (40.0, 5.0), (1.0, 5.0)],
 )
 def test_while_a_token_lives_tries_come_closer_towards_its_end(left: float, pause: float) -> None:
-    session = replace(refreshing(), attempt=20)
+    session = replace(refreshing(), failures=20)
     now = 3599.0 - left
 
     after, _ = step(session, failed(session, Kind.TRANSIENT, ERROR), moment(now), POLICY)
@@ -88,7 +88,7 @@ def test_retry_after_counts_for_10_minutes_at_most() -> None:
 
 
 def test_a_retry_after_shorter_than_the_backoff_does_not_hasten_it() -> None:
-    session = replace(without_access(), attempt=6)
+    session = replace(without_access(), failures=6)
     event = failed(session, Kind.TRANSIENT, ERROR, retry_after=2.0)
 
     after, _ = step(session, event, moment(NOW), POLICY)

@@ -129,7 +129,7 @@ def test_choose_sends_a_doubtful_refresh_token_while_a_bar_holds(until: float) -
 
 
 def test_choose_sends_a_login_once_the_bar_has_passed() -> None:
-    session = Session(Idle(100.0), bar=Bar(100.0, problem(), count=1), number=1, attempt=1)
+    session = Session(Idle(100.0), bar=Bar(100.0, problem(), count=1), number=1, failures=1)
 
     after, effects = step(session, Woken(), moment(100.0), POLICY)
 
@@ -139,7 +139,7 @@ def test_choose_sends_a_login_once_the_bar_has_passed() -> None:
 
 def test_choose_waits_for_the_bar_and_takes_over_its_error() -> None:
     bar = Bar(500.0, problem(BudgetSpent))
-    session = Session(Idle(100.0), bar=bar, attempt=1, error=problem(Unavailable), ended=99.0)
+    session = Session(Idle(100.0), bar=bar, failures=1, error=problem(Unavailable), ended=99.0)
 
     assert step(session, Woken(), moment(100.0), POLICY) == (
         replace(session, doing=Idle(500.0), error=bar.error),
@@ -149,7 +149,7 @@ def test_choose_waits_for_the_bar_and_takes_over_its_error() -> None:
 
 def test_choose_waits_a_second_after_the_last_request_where_the_bar_ends_sooner() -> None:
     bar = Bar(100.2, problem())
-    session = Session(Idle(100.0), bar=bar, attempt=1, ended=99.9)
+    session = Session(Idle(100.0), bar=bar, failures=1, ended=99.9)
 
     assert step(session, Woken(), moment(100.0), POLICY) == (
         replace(session, doing=Idle(100.9), error=bar.error),
@@ -159,7 +159,7 @@ def test_choose_waits_a_second_after_the_last_request_where_the_bar_ends_sooner(
 
 def test_choose_stops_where_the_bar_holds_for_ever() -> None:
     bar = Bar(inf, problem(LoginRejected))
-    session = Session(Idle(100.0), bar=bar, attempt=1)
+    session = Session(Idle(100.0), bar=bar, failures=1)
 
     assert step(session, Woken(), moment(100.0), POLICY) == (
         replace(session, doing=Stopped(), error=bar.error),
@@ -242,7 +242,7 @@ def test_a_wish_never_lets_a_request_start_within_a_second_of_the_last() -> None
 
 
 def test_in_an_outage_a_wish_leaves_the_backoff_as_it_is() -> None:
-    session = replace(fresh(), attempt=1, error=problem(), doing=Idle(3400.0), ended=3301.0)
+    session = replace(fresh(), failures=1, error=problem(), doing=Idle(3400.0), ended=3301.0)
 
     assert step(session, NewTokenWanted(), moment(3350.0), POLICY) == (
         replace(session, wanted=True),
@@ -251,7 +251,7 @@ def test_in_an_outage_a_wish_leaves_the_backoff_as_it_is() -> None:
 
 
 def test_in_an_outage_a_wish_after_the_due_moment_starts_a_request() -> None:
-    session = replace(fresh(), attempt=1, error=problem(), doing=Idle(3400.0), ended=3301.0)
+    session = replace(fresh(), failures=1, error=problem(), doing=Idle(3400.0), ended=3301.0)
 
     after, effects = step(session, NewTokenWanted(), moment(3400.0), POLICY)
 
@@ -274,7 +274,7 @@ def test_woken_during_a_request_is_unchanged(session: Session) -> None:
 
 @pytest.mark.parametrize("event", [Woken(), NewTokenWanted(), NewTokenWanted("id-of-a1")])
 def test_stopped_neither_time_nor_a_wish_changes_anything(event: Event) -> None:
-    session = Session(Stopped(), access(), bar=Bar(inf, problem(LoginRejected)), attempt=1)
+    session = Session(Stopped(), access(), bar=Bar(inf, problem(LoginRejected)), failures=1)
 
     assert step(session, event, moment(100.0), POLICY) == (session, ())
 

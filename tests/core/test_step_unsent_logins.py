@@ -49,7 +49,7 @@ def test_a_login_without_a_secret_and_without_refresh_token_is_retried() -> None
         session, failed(session, Kind.SECRET_UNAVAILABLE, NO_SECRET), moment(NOW), POLICY
     )
 
-    assert after == Session(Idle(NOW + 0.5), number=1, attempt=1, error=NO_SECRET, ended=90.0)
+    assert after == Session(Idle(NOW + 0.5), number=1, failures=1, error=NO_SECRET, ended=90.0)
     assert effects == ()
 
 
@@ -77,7 +77,7 @@ def test_a_login_without_a_secret_is_else_followed_by_a_refresh_and_is_no_attemp
         session,
         doing=Requesting(REFRESH),
         number=3,
-        attempt=3,
+        failures=3,
         error=NO_SECRET,
         bar=Bar(NOW + 60.0, NO_SECRET, count=1),
     )
@@ -98,7 +98,7 @@ def test_a_login_beyond_the_budget_waits_for_it_where_there_is_no_refresh_token(
     )
 
     assert after == Session(
-        Idle(700.0), number=1, attempt=1, error=SPENT, bar=Bar(700.0, SPENT, count=1)
+        Idle(700.0), number=1, failures=1, error=SPENT, bar=Bar(700.0, SPENT, count=1)
     )
     assert effects == ()
 
@@ -143,7 +143,7 @@ def test_a_password_known_as_rejected_stops_a_session_without_refresh_token(unti
 
     after, effects = step(session, event, moment(NOW), POLICY)
 
-    assert (after.doing, after.attempt, after.ended) == (Stopped(), 1, -inf)
+    assert (after.doing, after.failures, after.ended) == (Stopped(), 1, -inf)
     assert bar_of(after) == (inf, LoginRejected)
     assert effects == ()
 

@@ -24,10 +24,10 @@ from walks import Taken, walks
 
 NOW = 100.0
 REJECTED = Problem(LoginRejected, "the token server rejected it", "store another", 0.0)
-LOCKED = Session(Stopped(), bar=Bar(inf, REJECTED), attempt=1, error=REJECTED)
+LOCKED = Session(Stopped(), bar=Bar(inf, REJECTED), failures=1, error=REJECTED)
 UNREACHED = Problem(Unavailable, "the token server can't be reached", None, 0.0)
-DOWN = Session(Idle(160.0), attempt=3, error=UNREACHED)
-RETRYING = replace(fresh(), doing=Idle(160.0), attempt=1, error=UNREACHED)
+DOWN = Session(Idle(160.0), failures=3, error=UNREACHED)
+RETRYING = replace(fresh(), doing=Idle(160.0), failures=1, error=UNREACHED)
 
 
 def words(*sessions: Session) -> str:
@@ -115,4 +115,4 @@ def test_no_secret_is_told() -> None:
 def test_a_bar_without_an_error_is_told_of_too() -> None:
     session = Session(Idle(160.0), bar=Bar(900.0, problem()), access=access())
 
-    assert words(replace(session, attempt=1)).endswith(": this is Unavailable")
+    assert words(replace(session, failures=1)).endswith(": this is Unavailable")

@@ -116,4 +116,4 @@ def relogging_in() -> Session:
 
 def logging_in_beside_a_refresh_token() -> Session:
     """Return a session whose login is under way since its refresh token was no good choice."""
-    return Session(Requesting(Login()), refresh=refresh(), number=2, attempt=3, ended=90.0)
+    return Session(Requesting(Login()), refresh=refresh(), number=2, failures=3, ended=90.0)

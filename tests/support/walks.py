@@ -166,7 +166,7 @@ def shared_sessions(draw: st.DrawFn, session: Session, now: float) -> Session:
     )
     locked = Bar(inf, problem(LoginRejected, at))
     barred = Bar(at + draw(GAPS), error, count=1)
-    failing = replace(shared, attempt=draw(st.integers(1, 12)), error=error)
+    failing = replace(shared, failures=draw(st.integers(1, 12)), error=error)
     choices = [
         shared,
         shared,

@@ -78,7 +78,7 @@ def retry_at(session: Session, event: Failed | None, moment: Moment, policy: Pol
     if access is not None:
         longest = schedule.late_pause(access.expires - moment.now, access.lifetime, policy)
     retry_after = None if event is None else event.retry_after
-    pause = schedule.retry_pause(session.attempt, longest, retry_after, moment.chance)
+    pause = schedule.retry_pause(session.failures, longest, retry_after, moment.chance)
     return moment.now + pause
 
 

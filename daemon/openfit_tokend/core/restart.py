@@ -57,6 +57,6 @@ def restored(session: Session, now: float) -> Session:
         doing=Stopped() if refresh is None and barred_for_ever else Idle(now + PAUSE),
         refresh=refresh,
         number=session.number + 1,
-        attempt=max(1, session.attempt),
+        failures=max(1, session.failures),
         error=problems.interrupted(now),
     )

@@ -66,12 +66,12 @@ def doubled(first: float, times: int, longest: float) -> float:
     return min(longest, first * 2.0 ** min(times, 64))  # many more would be too large for a float
 
 
-def retry_pause(attempt: int, longest: float, retry_after: float | None, chance: float) -> float:
-    """Return the seconds until the next retry, after `attempt` failures in a row.
+def retry_pause(failures: int, longest: float, retry_after: float | None, chance: float) -> float:
+    """Return the seconds until the next retry, after `failures` failures in a row.
 
     The pause doubles up to MAX_BACKOFF or `longest`; a server's Retry-After outweighs both.
     """
-    pause = doubled(1.0, attempt - 1, min(MAX_BACKOFF, longest)) * (1 + chance) / 2
+    pause = doubled(1.0, failures - 1, min(MAX_BACKOFF, longest)) * (1 + chance) / 2
     if retry_after is None:
         return pause
     return max(pause, min(retry_after, MAX_RETRY_AFTER) * (1 + chance / 10))

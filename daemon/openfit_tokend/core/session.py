@@ -113,7 +113,7 @@ class Session:
     refresh: RefreshToken | None = None
     number: int = 0
     """Stamps requests; it never decreases, so a late answer is recognised."""
-    attempt: int = 0
+    failures: int = 0
     """Failures since the last success."""
     error: Problem | None = None
     bar: Bar | None = None
@@ -180,7 +180,7 @@ def is_rejected(session: Session) -> bool:
 def client_rejected(session: Session) -> bool:
     """Return whether the token server last refused the client, and an operator is needed."""
     error = session.error
-    return session.attempt > 0 and error is not None and error.raises is ClientRejected
+    return session.failures > 0 and error is not None and error.raises is ClientRejected
 
 
 def refusals(session: Session, now: float) -> int:
@@ -213,7 +213,7 @@ def state(session: Session, now: float) -> State:
             if client_rejected(session):
                 return State.LOCKED
             if alive:
-                return State.RETRYING if session.attempt else State.FRESH
+                return State.RETRYING if session.failures else State.FRESH
             error = session.error
             untried = error is None or error.raises is SecretUnavailable
             return State.EMPTY if session.refresh is None and untried else State.DOWN
@@ -228,7 +228,7 @@ def degraded(session: Session, now: float) -> Problem | None:
         return None
     if isinstance(session.doing, Stopped):
         return session.bar.error if session.bar else None
-    return session.error if session.attempt and now >= access.due else None
+    return session.error if session.failures and now >= access.due else None
 
 
 def last_error(session: Session) -> Problem | None:

@@ -149,7 +149,7 @@ def _new_token_wanted(
             return session, ()
         session = _refused(session, session.access, moment.now)
     session = replace(session, wanted=True)
-    if isinstance(session.doing, Idle) and session.attempt == 0:  # else the backoff stays
+    if isinstance(session.doing, Idle) and session.failures == 0:  # else the backoff stays
         due = min(session.doing.due, rest(session, moment.now).due)
         session = replace(session, doing=Idle(due))
     return _woken(session, moment, policy)
@@ -201,14 +201,14 @@ def _granted(session: Session, event: Granted, moment: Moment, policy: Policy) -
         due=schedule.due(event.sent, grant.lifetime, now, moment.chance, policy),
     )
     if now >= access.expires:
-        late = replace(held, attempt=held.attempt + 1, error=problems.ended_on_arrival(now))
+        late = replace(held, failures=held.failures + 1, error=problems.ended_on_arrival(now))
         after = replace(late, doing=Idle(retry_at(late, None, moment, policy)))
     else:
         after = replace(
             held,
             doing=Idle(access.due),
             access=access,
-            attempt=0,
+            failures=0,
             error=held.bar.error if held.bar is not None and barred(held, now) else None,
             wanted=False,
         )
@@ -227,7 +227,7 @@ def _failed(session: Session, event: Failed, moment: Moment, policy: Policy) -> 
     counted = not unsent or session.refresh is None  # a session that can go on hasn't failed
     failed = replace(
         session,
-        attempt=session.attempt + counted,
+        failures=session.failures + counted,
         error=event.error,
         ended=session.ended if unsent else moment.now,
     )
@@ -243,7 +243,7 @@ def _failed(session: Session, event: Failed, moment: Moment, policy: Policy) -> 
     if login_after and _another_secret_may_do(event.kind):
         return send(after, Login())
     if wait is None:
-        return _carry_on(after, session.attempt, moment.now)
+        return _carry_on(after, session.failures, moment.now)
     return replace(after, doing=wait), ()
 
 
@@ -332,7 +332,7 @@ def _another_secret_may_do(kind: Kind | OverBudget) -> bool:
 def _carry_on(session: Session, before: int, now: float) -> Step:
     """Continue with the refresh token: a failed login must not slow the session's clients down."""
     if session.access is not None and now < session.access.due and before == 0:
-        rested = replace(session, attempt=0)
+        rested = replace(session, failures=0)
         return replace(rested, doing=rest(rested, now)), ()
     return send_refresh(session)
 
@@ -353,7 +353,7 @@ def _logged_out(session: Session, now: float) -> Step:
         access=None,
         refresh=None,
         number=session.number + 1,
-        attempt=0,
+        failures=0,
         error=None,
         bar=Bar(inf, problems.logged_out(now)),
         wanted=False,
@@ -370,7 +370,7 @@ def _with_new_identity(session: Session, now: float) -> Session:
         access=None,
         refresh=None,
         number=session.number + 1,
-        attempt=0,
+        failures=0,
         error=None,
         bar=session.bar if stays_out else None,
         ended=ended,
@@ -387,8 +387,8 @@ def _reconfigured(session: Session, event: Reconfigured, moment: Moment, policy:
             return replace(after, doing=Requesting(request, login_after))
         case _ if client_rejected(session) or (lifted and session.refresh is None):
             due = max(moment.now, session.ended + PAUSE)
-            return replace(after, doing=Idle(due), attempt=0, error=None)
-        case Idle() if session.attempt == 0:
+            return replace(after, doing=Idle(due), failures=0, error=None)
+        case Idle() if session.failures == 0:
             after = replace(after, error=None)  # it was the bar's
             return rescheduled(after, moment, policy) if event.schedule else after
         case Idle() | Stopped():

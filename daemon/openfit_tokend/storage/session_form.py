@@ -156,7 +156,7 @@ def formed_session(session: Session) -> object:
         None if session.access is None else _formed_access(session.access),
         None if session.refresh is None else _formed_refresh(session.refresh),
         session.number,
-        session.attempt,
+        session.failures,
         None if session.error is None else _formed_problem(session.error),
         None if session.bar is None else _formed_bar(session.bar),
         session.wanted,
@@ -170,14 +170,14 @@ def parsed_session(value: Plain) -> Session:
     """Return the session that `formed_session` was given, or raise Damaged."""
     match value:
         case [
-            doing, access, refresh, number, attempt, error, bar, wanted, refusals, refused_at, ended
+            doing, access, refresh, number, failures, error, bar, wanted, refusals, refused_at, ended
         ]:  # fmt: skip
             return Session(
                 doing=_doing(doing),
                 access=None if access is None else _access(access),
                 refresh=None if refresh is None else _refresh(refresh),
                 number=plain.whole(number),
-                attempt=plain.whole(attempt),
+                failures=plain.whole(failures),
                 error=None if error is None else _problem(error),
                 bar=None if bar is None else _bar(bar),
                 wanted=plain.flag(wanted),

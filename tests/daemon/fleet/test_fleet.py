@@ -164,7 +164,7 @@ async def test_a_login_takes_back_a_logout_that_nobody_heard_of(
 
         first.keeper.order_logout(lambda _: None)
         first.keeper.order_login(None)
-        await async_await_that(lambda: first.keeper.session.attempt > 0)
+        await async_await_that(lambda: first.keeper.session.failures > 0)
         first.store.cut = False
         await fleet.agreed()
 

@@ -27,7 +27,7 @@ from openfit_tokend.host.alarm import Alarm
 from openfit_tokend.reporting import notices
 from openfit_tokend.reporting.notices import MAX_COMMANDS, MAX_TEXT, Notices, environment
 
-DOWN = Session(Idle(float("inf")), attempt=1, error=problem())
+DOWN = Session(Idle(float("inf")), failures=1, error=problem())
 LOCKED = Session(Stopped(), bar=Bar(float("inf"), problem(LoginRejected)))
 TRYING = Session(Idle(float("inf")))
 

@@ -275,7 +275,7 @@ class Daemon:
         session = keeper.session
         if is_logged_out(session):
             return True
-        fresh = isinstance(session.doing, Idle) and session.attempt == 0
+        fresh = isinstance(session.doing, Idle) and session.failures == 0
         return fresh and live(session, self._world.now) is not None
 
 

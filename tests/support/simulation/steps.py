@@ -100,7 +100,7 @@ class Steps:
             return
         token.due = after.access.due
         token.margin = min(taken.keeper.policy.refresh_before, token.lifetime / 4)
-        if isinstance(after.doing, Idle) and taken.before.attempt == after.attempt == 0:
+        if isinstance(after.doing, Idle) and taken.before.failures == after.failures == 0:
             pace.due_is_in_time(after.access, taken.keeper.policy.refresh_before)
 
     def _give_up(self, taken: "Taken", seen: Seen) -> None:
@@ -222,17 +222,17 @@ class Steps:
             return
         seen.chain = 0
         pace.rests(taken, seen, now)
-        seen.outage = taken.before.attempt >= 7 and seen.token is None
+        seen.outage = taken.before.failures >= 7 and seen.token is None
         if not seen.outage:
             seen.sends = []
 
     def _judge_pause(self, taken: "Taken", seen: Seen, one: Request) -> None:
         event, after, now, token = taken.event, taken.after, self._world.now, seen.token
-        if isinstance(event, Failed) or after.attempt:
+        if isinstance(event, Failed) or after.failures:
             pace.failures_are_counted(taken)
-        if not isinstance(after.doing, Idle) or after.attempt == 0:
+        if not isinstance(after.doing, Idle) or after.failures == 0:
             return
-        least = min(60.0, 2.0 ** min(10, after.attempt - 1))
+        least = min(60.0, 2.0 ** min(10, after.failures - 1))
         if token is not None and now < token.expires:
             late = max(1.0, (token.expires - now) / 8, min(10.0, token.margin / 30))
             least = min(least, late)

@@ -81,7 +81,7 @@ def _session(session: Session) -> str:
             doing = f"Requesting {name}{insisted}{', login after' if login_after else ''}"
         case _:
             doing = "Stopped"
-    parts = [f"{doing}, number {session.number}, attempt {session.attempt}"]
+    parts = [f"{doing}, number {session.number}, failures {session.failures}"]
     if session.access is not None:
         access = session.access
         parts.append(f"access {access.id} due {access.due:.3f} ends {access.expires:.3f}")

@@ -49,7 +49,7 @@ def adopted(session: Session, shared: Session, moment: Moment, policy: Policy) -
             return replace(after, doing=Requesting(other, login_after=order is not None)), ()
         case Idle() | Stopped() if order is not None:
             return send(after, order)
-        case Idle() if after.attempt == 0 and access is not None:
+        case Idle() if after.failures == 0 and access is not None:
             if same:
                 return replace(after, doing=rest(after, now)), ()
             return rescheduled(after, moment, policy), ()
@@ -104,7 +104,7 @@ def _order(session: Session, after: Session) -> Login | None:
         case _ if is_logged_out(after):  # that is the newer order; a reload orders none at all
             return None
         case Requesting(Login(), login_after=True):  # ordered while this one was under way
-            answered = token_number(after) > token_number(session) and after.attempt == 0
+            answered = token_number(after) > token_number(session) and after.failures == 0
             return None if answered else Login()
         case Requesting(login_after=True):
             return Login(insisted=True)

@@ -51,7 +51,7 @@ def _standing(named: Named, now: float, shown: Callable[[float], str]) -> str:
     text = f"{_cut(name, MAX_NAME)} {_WORDS.get(word, word)}"
     if isinstance(session.doing, Idle) and live(session, now):
         text += f", next refresh {shown(session.doing.due)}"
-    elif isinstance(session.doing, Idle) and session.attempt:
+    elif isinstance(session.doing, Idle) and session.failures:
         text += f", next try {shown(session.doing.due)}"
     return text if word in _WELL else text + _reason(session)
 

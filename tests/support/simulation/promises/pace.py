@@ -60,11 +60,11 @@ def rests(taken: "Taken", seen: Seen, now: float) -> str | None:
     """
     before, token = taken.before, seen.token
     pause = now - seen.ended
-    if before.attempt == 0 and pause < 1.0 - A_LITTLE:
+    if before.failures == 0 and pause < 1.0 - A_LITTLE:
         return f"{pause:.3f} s after the last"
     if now < seen.not_before - A_LITTLE:
         return f"{seen.not_before - now:.3f} s before the backoff is over"
-    if seen.reloaded or before.attempt:
+    if seen.reloaded or before.failures:
         return None
     if token is not None and now < min(token.due, token.expires):
         least = min(600.0, 10.0 * 2.0 ** max(0, seen.least_refusals - 2))
@@ -101,10 +101,10 @@ def failures_are_counted(taken: "Taken") -> str | None:
     )
     goes_on = after.refresh is not None
     if goes_on and unsent:
-        good = after.attempt == before.attempt
+        good = after.failures == before.failures
     else:  # a rejected login of a session that rests, too, is as good as none
-        good = after.attempt == before.attempt + 1 or (goes_on and after.attempt == 0)
-    return None if good else f"{after.attempt} failures after {before.attempt}"
+        good = after.failures == before.failures + 1 or (goes_on and after.failures == 0)
+    return None if good else f"{after.failures} failures after {before.failures}"
 
 
 @promise(7)

@@ -37,7 +37,7 @@ def no_error_tells(told: object) -> str | None:
 def shown_as_it_is(taken: "Taken", now: float) -> str | None:
     """A session that is well is shown as such."""
     after = taken.after
-    well = isinstance(after.doing, Idle) and after.attempt == 0 and after.access is not None
+    well = isinstance(after.doing, Idle) and after.failures == 0 and after.access is not None
     shown = state(after, now)
     return f"it is well, but shown as {shown}" if well and shown is not State.FRESH else None
 

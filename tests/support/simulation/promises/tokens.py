@@ -77,7 +77,7 @@ def no_gap(token: Token, late: float, *, answers: float, well: bool) -> str | No
 def tries_within_a_minute(taken: "Taken", now: float) -> str | None:
     """After an outage there is a try within 60 s, unless a bar, the budget or Retry-After holds."""
     before, after = taken.before, taken.after
-    if not isinstance(after.doing, Idle) or after.attempt == 0 or before.doing == after.doing:
+    if not isinstance(after.doing, Idle) or after.failures == 0 or before.doing == after.doing:
         return None
     if after.doing.due <= max(now, after.ended) + 60.0 + A_LITTLE:
         return None

@@ -102,7 +102,7 @@ def answered_by_its_wait(call: object, told: object) -> str | None:
 def wishes_are_kept(taken: "Taken", seen: Seen, now: float) -> str | None:
     """A client that waits for a newer token gets a request as soon as the pace allows one."""
     after, token = taken.after, seen.token
-    if not taken.keeper.parked or after.attempt or token is None or now >= token.expires:
+    if not taken.keeper.parked or after.failures or token is None or now >= token.expires:
         return None
     if not isinstance(after.doing, Idle) or not any(
         not hasattr(parked.call, "number") and parked.deadline >= after.doing.due

@@ -58,6 +58,17 @@ def test_systemd_finds_no_fault_in_a_users_units(shipped: Path) -> None:
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("kind", ["system", "user"])
+def test_a_daemon_is_not_started_again_after_what_only_a_person_can_mend(
+    kind: str, shipped: Path
+) -> None:
+    lasting = f"{os.EX_USAGE} {os.EX_CANTCREAT} {os.EX_CONFIG}"
+
+    unit = (shipped / kind / "openfit-tokend.service").read_text()
+
+    assert f"\nRestartPreventExitStatus={lasting}\n" in unit
+
+
 def test_systemd_finds_no_fault_in_the_unit_of_a_host_that_asks_a_hub(shipped: Path) -> None:  # noqa: ARG001 -- systemd is there
     if not Path("/usr/bin/ssh").exists():
         pytest.skip("no ssh: run .ci/install_packages")

@@ -155,7 +155,7 @@ def _serve(  # noqa: PLR0913, PLR0917 -- the parts that `run` has made
         mine = ledger.lock()
     except Untrusted as untrusted:
         log.error("state_untrusted", path=ledger.path, reason=untrusted, hint=untrusted.remedy)
-        return os.EX_OSERR
+        return os.EX_CONFIG
     if not mine:
         log.error(
             "state_in_use",
@@ -164,7 +164,7 @@ def _serve(  # noqa: PLR0913, PLR0917 -- the parts that `run` has made
             hint="another daemon uses this configuration: use that daemon, or give this one another"
             " STATE_DIRECTORY",
         )
-        return os.EX_OSERR
+        return os.EX_CANTCREAT
     try:
         asked = None if credential is None else credential.socket
         daemon = Daemon(path, settings, listener, ledger, asked, http, service, terminal)

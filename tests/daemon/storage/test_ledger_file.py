@@ -461,10 +461,10 @@ def test_a_daemon_whose_state_others_rule_does_not_start_and_writes_nothing() ->
         done = daemon.run("openfit-tokend", "run", "--config", str(daemon.config))
         checked = daemon.run("openfit-tokend", "check", "--config", str(daemon.config))
 
-        assert done.returncode == 71
+        assert done.returncode == os.EX_CONFIG
         assert "state_untrusted" in done.stderr
         assert f"{daemon.state.parent} belongs to {EVE}, not to root" in done.stderr
         assert f"chown root {daemon.state.parent}" in done.stderr
-        assert checked.returncode == 71
+        assert checked.returncode == os.EX_CONFIG
         assert f"others could replace the ledger: {daemon.state.parent} belongs" in checked.stdout
         assert precious.read_text() == "precious"

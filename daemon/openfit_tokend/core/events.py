@@ -95,7 +95,7 @@ class LogoutOrdered:
 
 @frozen
 class Reconfigured:
-    """The configuration was reloaded: the secret may be another one.
+    """The secret may be another one: after a reload or a restart, or since this host has its own.
 
     `identity`: token server, client, scope or user changed; `schedule`: the policy did.
     """

@@ -1,6 +1,6 @@
 """Problems: why something failed, in the words that callers and operators are told.
 
-The token server's own refusals are in `oauth.py`; all others are here.
+What the token server's answers say is in `oauth.py`, and why it wasn't reached in `keeping/`.
 """
 
 from math import inf
@@ -87,11 +87,6 @@ def ledger_not_written(now: float) -> Problem:
         " sends one anyway",
         now,
     )
-
-
-def login_not_needed(now: float) -> Problem:
-    """Return the problem of a login that nobody waits for any more."""
-    return Problem(Unavailable, "the login isn't needed any more", None, now)
 
 
 # What becomes of a request

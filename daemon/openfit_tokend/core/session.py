@@ -1,7 +1,8 @@
 """What a profile holds and what it is doing, and everything that follows from these two.
 
-A Session is immutable and holds nothing that could be derived. Only `step`, and `restart` at the
-start, make new ones. All times are seconds of CLOCK_BOOTTIME.
+A Session is immutable and holds nothing that could be derived. A profile begins, or starts over, with
+one of `restart`'s; from then on only `step` says which is next. All times are seconds of
+CLOCK_BOOTTIME.
 """
 
 from dataclasses import field, replace

@@ -17,7 +17,7 @@ from openfit_token._shared.frozen import frozen
 from openfit_token.errors import Unavailable
 from openfit_tokend.core import oauth
 from openfit_tokend.core.events import Grant, Kind
-from openfit_tokend.core.problems import RETRIED
+from openfit_tokend.core.problems import RETRIED, not_needed
 from openfit_tokend.core.schedule import REQUEST_TIMEOUT
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import Login, Refresh
@@ -96,7 +96,7 @@ class Endpoint:
             not_after = inf if order.claim is None else await order.claim()
             sent = clock.boot()
             if order.is_void():
-                return Reply(sent, _failure("the request isn't needed any more", None))
+                return Reply(sent, _failure(not_needed(sent).message, None))
             reply = Reply(sent, _no_answer("the daemon ended before the answer came"))
             with self._shielded(REQUEST_TIMEOUT):
                 reply = await _exchange(route, order, not_after)

@@ -59,7 +59,7 @@ class TokenRequests:
             while True:
                 password = given or await self._passwords.read(order.profile.password)
                 if order.is_void():  # else it would take a place in the account's ledger
-                    return Failed(number, Kind.TRANSIENT, problems.login_not_needed(clock.boot()))
+                    return Failed(number, Kind.TRANSIENT, problems.not_needed(clock.boot()))
                 ready = replace(order, password=password)
                 if claims is not None:
                     event = await self._send_claimed(number, ready, claims)

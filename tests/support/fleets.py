@@ -24,7 +24,7 @@ from openfit_tokend.core.callers.rights import Rights
 from openfit_tokend.core.schedule import Policy
 from openfit_tokend.core.session import live
 from openfit_tokend.core.settings import Identity, PasswordFile, Profile
-from openfit_tokend.fleet.fleet import Fleet, Parts
+from openfit_tokend.fleet.fleet import Fleet, Resources
 from openfit_tokend.fleet.row_form import Keys
 from openfit_tokend.fleet.store import Said, Tagged, Unreached
 from openfit_tokend.host import clock
@@ -214,7 +214,7 @@ class RunningFleet:
             await checkpoint()
             return Keys(host.keys)
 
-        fleet = Fleet(name, store, keys, Parts(accounts, alarm, passwords))
+        fleet = Fleet(name, store, keys, Resources(accounts, alarm, passwords))
         manager = ServiceManager(NO_SERVICE.notify_socket, alarm)
         sessions = StoredSessions(NO_SERVICE, manager, {}, shared=True)
         tools = Tools(

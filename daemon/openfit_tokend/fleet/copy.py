@@ -29,7 +29,7 @@ from openfit_tokend.fleet.row_form import Keys, opened, row_key, sealed
 from openfit_tokend.fleet.store import Said, Store
 from openfit_tokend.host import clock, log
 from openfit_tokend.host.alarm import Alarm
-from openfit_tokend.keeping.claims import Member
+from openfit_tokend.keeping.claims import FleetKeeper
 from openfit_tokend.storage.accounts import Accounts
 from openfit_tokend.storage.session_form import digest
 
@@ -41,8 +41,8 @@ _NO_TAG: Final = b""
 """The tag of a row that isn't there."""
 
 
-class Host(Protocol):
-    """What all copies share."""
+class Membership(Protocol):
+    """What copies use of their daemon's membership."""
 
     member: str
     accounts: Accounts
@@ -84,12 +84,12 @@ class Host(Protocol):
 class Copy:
     """The row of one account."""
 
-    def __init__(self, host: Host, account: Account) -> None:
+    def __init__(self, fleet: Membership, account: Account) -> None:
         self.account = account
         self.key = row_key(account)
         self.row: Row | None = None
         self.parts: list[Part] = []
-        self._host = host
+        self._fleet = fleet
         self._sure = False
         self._jumped = False  # a clock was set: the row's moments mean others
         self._stamps = Stamps()
@@ -101,7 +101,7 @@ class Copy:
 
     # Parts
 
-    def join(self, keeper: Member) -> Part:
+    def join(self, keeper: FleetKeeper) -> Part:
         """Return a new part for a keeper."""
         key = digest(keeper.profile.identity)
         while any(part.key == key for part in self.parts):
@@ -116,11 +116,11 @@ class Copy:
         """Forget a part."""
         self.parts.remove(part)
         if not self.parts:
-            self._host.gone(self)
+            self._fleet.gone(self)
 
     def stir(self) -> None:
         """Sync soon."""
-        self._host.stir(self)
+        self._fleet.stir(self)
 
     def settle(self, flight: Flight, kind: Kind | None) -> None:
         """Write down how a login ended."""
@@ -178,12 +178,12 @@ class Copy:
             await self._write(written)
 
     async def _read(self) -> None:
-        said = await self._host.store.read(self.key)
-        self._host.learn(said)
+        said = await self._fleet.store.read(self.key)
+        self._fleet.learn(said)
         if said.tag is None or said.data is None:
             self.row = None
         else:
-            self.row = opened(self._host.keys, self.key, said.tag, said.data)
+            self.row = opened(self._fleet.keys, self.key, said.tag, said.data)
         self._sure = True
         self._take()
 
@@ -195,14 +195,14 @@ class Copy:
         old = None if self.row is None else self.row.tag
         said = None
         try:
-            data = sealed(self._host.keys, self.key, made.row)
-            said = await self._host.store.write(self.key, old, made.row.tag, data)
+            data = sealed(self._fleet.keys, self.key, made.row)
+            said = await self._fleet.store.write(self.key, old, made.row.tag, data)
         finally:
             if said is None:  # or it isn't known: then the row's `done` will tell
                 self._ended = [*made.settled, *self._ended]
         if said is None:
             return
-        self._host.learn(said)
+        self._fleet.learn(said)
         self.row, self._sure = made.row, True
         self._go_on(made, said)
 
@@ -214,22 +214,22 @@ class Copy:
             if want is None or not isinstance(want.request, Login) or want.password is None:
                 continue
             if want.fingerprint is None or want.fingerprint[0] != salt:
-                made = await self._host.accounts.fingerprint(self.account, want.password)
-                want.fingerprint = self._host.accounts.salt(self.account), made
+                made = await self._fleet.accounts.fingerprint(self.account, want.password)
+                want.fingerprint = self._fleet.accounts.salt(self.account), made
 
     def _known(self) -> Known:
-        accounts, now = self._host.accounts, clock.boot()
+        accounts, now = self._fleet.accounts, clock.boot()
         row = self.row
         if row is None:  # it begins with what this host knows
             known = self._stamps.to_store(
-                replace(accounts.ledger(self.account), under_way=()), self._host.offset.middle
+                replace(accounts.ledger(self.account), under_way=()), self._fleet.offset.middle
             )
             row = Row(_NO_TAG, accounts.salt(self.account), known)
         return Known(
             row=row,
-            member=self._host.member,
+            member=self._fleet.member,
             now=now,
-            offset=self._host.offset,
+            offset=self._fleet.offset,
             stamps=self._stamps,
             attempts=self._attempts,
             mine=self._mine,
@@ -249,8 +249,8 @@ class Copy:
             return
         known = self._known()
         ledger = replace(draft.ledger(known), under_way=tuple(draft.under_way(known).values()))
-        if self._host.accounts.mirror(self.account, self.row.salt, ledger):
-            self._host.mirrored()
+        if self._fleet.accounts.mirror(self.account, self.row.salt, ledger):
+            self._fleet.mirrored()
 
     # What others wrote
 
@@ -302,7 +302,7 @@ class Copy:
         part.adopted = part.keeper.session.number if awaited else -1
         part.stay_out()
         if is_rejected(part.keeper.session):
-            self._host.look_at_secret(part, self)
+            self._fleet.look_at_secret(part, self)
 
     def _adopt_after_jump(self) -> None:
         if self._jumped:
@@ -313,7 +313,7 @@ class Copy:
 
     def _to_host(self, session: Session) -> Session:
         """Return a row's session in moments of this host; a token never ends later than it does."""
-        offset = self._host.offset
+        offset = self._fleet.offset
         host = moved(session, -offset.middle)
         if session.access is None:
             return host
@@ -327,7 +327,7 @@ class Copy:
             return
         now = clock.boot()
         _remember(self._seen, claim.id, now)
-        self._host.alarm.at(now + claim.term, lambda: self._end(key, claim))
+        self._fleet.alarm.at(now + claim.term, lambda: self._end(key, claim))
 
     def _end(self, key: bytes, claim: Claim) -> None:
         """Go on without an answer to a request of another."""

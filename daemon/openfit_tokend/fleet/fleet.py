@@ -21,7 +21,7 @@ from openfit_tokend.fleet.row_form import Keys, Unreadable
 from openfit_tokend.fleet.store import Said, Store, Tagged, Unreached
 from openfit_tokend.host import clock, log
 from openfit_tokend.host.alarm import Alarm
-from openfit_tokend.keeping.claims import Claims, Member
+from openfit_tokend.keeping.claims import Claims, FleetKeeper
 from openfit_tokend.storage.accounts import Accounts
 
 POLL: Final = 30.0
@@ -36,8 +36,8 @@ ReadKeys = Callable[[], Awaitable[Keys]]
 
 
 @frozen
-class Parts:
-    """What a fleet needs of its daemon."""
+class Resources:
+    """What a membership uses of its daemon."""
 
     accounts: Accounts
     alarm: Alarm
@@ -48,7 +48,7 @@ class Parts:
 class Fleet:
     """One daemon's membership."""
 
-    def __init__(self, member: str, store: Store, read_keys: ReadKeys, daemon: Parts) -> None:
+    def __init__(self, member: str, store: Store, read_keys: ReadKeys, daemon: Resources) -> None:
         self.member = member
         self.store = store
         self.accounts = daemon.accounts
@@ -72,7 +72,7 @@ class Fleet:
 
     # What keepers and the daemon call
 
-    def join(self, keeper: Member) -> Claims:
+    def join(self, keeper: FleetKeeper) -> Claims:
         """Return a new part for a keeper."""
         account = keeper.profile.account
         copy = self._copies.get(account)

@@ -9,7 +9,7 @@ from functools import partial
 from openfit_tokend.config.passwords import Passwords
 from openfit_tokend.core.settings import FleetSettings
 from openfit_tokend.core.settings.store import EtcdPlace, PostgreSQLPlace, StorePlace
-from openfit_tokend.fleet.fleet import Fleet, Parts
+from openfit_tokend.fleet.fleet import Fleet, Resources
 from openfit_tokend.fleet.row_form import Keys
 from openfit_tokend.fleet.store import Password, Store
 from openfit_tokend.host.alarm import Alarm
@@ -25,8 +25,8 @@ def fleet(settings: FleetSettings, accounts: Accounts, alarm: Alarm, passwords: 
     source = settings.password
     password = None if source is None else partial(passwords.read, source)
     member = settings.member or socket.gethostname()
-    parts = Parts(accounts, alarm, passwords)
-    return Fleet(member, store(settings.store, password), keys, parts)
+    daemon = Resources(accounts, alarm, passwords)
+    return Fleet(member, store(settings.store, password), keys, daemon)
 
 
 def store(place: StorePlace, password: Password | None) -> Store:

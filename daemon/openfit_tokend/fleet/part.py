@@ -13,7 +13,7 @@ from openfit_tokend.core.problems import Problem, not_needed
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import Login, Refresh, is_logged_out
 from openfit_tokend.host import clock
-from openfit_tokend.keeping.claims import Claimed, Member, NotClaimed, Occupied, Word
+from openfit_tokend.keeping.claims import Claimed, FleetKeeper, NotClaimed, Occupied, Word
 
 LOGOUT_TIME: Final = 10.0
 """Seconds within which an operator's logout must be written; else the operator is told."""
@@ -70,7 +70,7 @@ class Owner(Protocol):
 class Part:
     """See `Claims`, which it is to its keeper."""
 
-    def __init__(self, owner: Owner, keeper: Member, key: bytes) -> None:
+    def __init__(self, owner: Owner, keeper: FleetKeeper, key: bytes) -> None:
         self.keeper = keeper
         self.key = key
         """Of its session in the row."""

@@ -91,8 +91,8 @@ class Claims(Protocol):
         ...
 
 
-class Member(Protocol):
-    """What a fleet uses of a keeper."""
+class FleetKeeper(Protocol):
+    """What a fleet uses of one of its keepers."""
 
     @property
     def profile(self) -> Profile:
@@ -122,6 +122,6 @@ class Fleet(Protocol):
     problem: Problem | None
     """Why the store can't be reached."""
 
-    def join(self, keeper: Member) -> Claims:
+    def join(self, keeper: FleetKeeper) -> Claims:
         """Return a new part for a keeper with the identity that its profile has now."""
         ...

@@ -99,7 +99,7 @@ def _ends_by_the_stores_clock() -> Generator[None]:
         return write
 
     def has_ended(self: Any, now: float, claim: Claim) -> bool:  # noqa: ANN401 -- the same
-        shown = now + self._host.offset.middle
+        shown = now + self._fleet.offset.middle
         return claim.id not in self._mine and shown >= written.get(claim.id, inf) + claim.term
 
     with (

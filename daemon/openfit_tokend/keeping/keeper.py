@@ -131,7 +131,7 @@ class Keeper:
             noted_at=accounts.saved_at,
             now=now,
         )
-        self._timer = tools.alarm.at(wake_at(self.session), self._wake)
+        self._timer = tools.alarm.at(wake_at(self.session), self.wake)
         self.claims = None if tools.fleet is None else tools.fleet.join(self)
         if stored is not None:
             self._go_on(stored, now)
@@ -231,7 +231,7 @@ class Keeper:
 
     def _set_timer(self, moment: float) -> None:
         self._tools.alarm.cancel(self._timer)
-        self._timer = self._tools.alarm.at(moment, self._wake)
+        self._timer = self._tools.alarm.at(moment, self.wake)
 
     def order_login(self, password: Secret | None) -> None:
         """Log in on an operator's order, with this password or else the stored one, read again."""
@@ -284,7 +284,8 @@ class Keeper:
 
     # Effects
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Do what is due. The timer sees to it in time, unless the host was suspended."""
         self.feed(Woken())
 
     def _carry_out(self, effect: Effect, sender: Profile) -> None:

@@ -24,7 +24,7 @@ from openfit_token.errors import (
 from openfit_tokend import __version__
 from openfit_tokend.config.passwords import fault_of
 from openfit_tokend.core.callers.answers import Call, Get, Refuse, Renew, login_call, token_for
-from openfit_tokend.core.events import NewTokenWanted, Woken
+from openfit_tokend.core.events import NewTokenWanted
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import (
     AccessToken,
@@ -253,7 +253,7 @@ class Calls:
         if isinstance(access, TokenError):
             raise access
         if now >= access.due:
-            keeper.feed(Woken())  # in time anyway, unless the host was suspended
+            keeper.wake()
         return self.token(caller, keeper, access, now)
 
     def _told(self, caller: Caller, keeper: Keeper, call: Call, deadline: float) -> object:

@@ -20,7 +20,7 @@ from typing import Final, final
 
 from openfit_token.errors import NoSuchProfile, TokenError
 from openfit_tokend.core.callers.answers import Live, LoginEnded
-from openfit_tokend.core.events import NewTokenWanted, Woken
+from openfit_tokend.core.events import NewTokenWanted
 from openfit_tokend.core.session import AccessToken, live, state
 from openfit_tokend.host import clock, log
 from openfit_tokend.host.alarm import Alarm
@@ -189,7 +189,7 @@ class Credentials:
         if access is None:
             keeper.feed(NewTokenWanted())
         elif now >= access.due:
-            keeper.feed(Woken())  # in time anyway, unless the host was suspended
+            keeper.wake()
         access = live(keeper.session, clock.boot())
         if access is not None:
             self._serve(connection, keeper, access)

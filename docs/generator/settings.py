@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from openfit_token._shared.protocol import MAX_PASSWORD
 from openfit_tokend.config.config_file import MAX_INCLUDED, MAX_SIZE
-from openfit_tokend.config.passwords import MAX_PASSWORD, MAX_SECRET_FILE
+from openfit_tokend.config.passwords import MAX_SECRET_FILE
 from openfit_tokend.core.settings import fields, fleet, parser
 from openfit_tokend.host.child_process import ENVIRONMENT
 

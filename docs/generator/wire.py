@@ -5,7 +5,6 @@ from typing import Final
 from openfit_token import errors
 from openfit_token._shared import protocol
 from openfit_token.errors import TokenError
-from openfit_tokend.config import passwords
 from openfit_tokend.core.schedule import RECENT
 from openfit_tokend.serving import listener, peers, rpc, server
 
@@ -16,7 +15,7 @@ _LIMITS: Final = (
     ("`wait`", f"0 to {protocol.MAX_WAIT:g} s; {protocol.DEFAULT_WAIT:g} s by default"),
     (
         "a password given with `login`",
-        f"1 to {passwords.MAX_PASSWORD} characters, no control character, no byte order mark at the beginning",
+        f"1 to {protocol.MAX_PASSWORD} characters, no control character, no byte order mark at the beginning",
     ),
     ("calls of one connection that wait", f"{rpc.MAX_PARKED}; then it isn't read"),
     (

@@ -9,12 +9,10 @@ from openfit_token._cli.output import put
 from openfit_token._cli.status.health import number, profiles_of
 from openfit_token._cli.terminal import WrongUsage, duration, printable
 from openfit_token._client.blocking import TokenClient
+from openfit_token._shared.protocol import MAX_PASSWORD
 from openfit_token.errors import BudgetSpent, ClientRejected, LoginRejected, TokenError
 
-_MAX_PASSWORD = 100
-"""Characters. The token server refuses longer ones, and counts that as a failed login."""
-
-_MAX_LINE = 4 * _MAX_PASSWORD
+_MAX_LINE = 4 * MAX_PASSWORD
 """Characters to read of a line: enough to see that it is too long."""
 
 
@@ -79,9 +77,9 @@ def _password(profile: str | None) -> str:
         raise WrongUsage("login: the password is not valid text in this locale") from error
     if not password:
         raise WrongUsage("login: no password was given, so none was sent")
-    if len(password) > _MAX_PASSWORD:
+    if len(password) > MAX_PASSWORD:
         raise WrongUsage(
-            f"login: the password is longer than {_MAX_PASSWORD} characters, so it was not sent",
+            f"login: the password is longer than {MAX_PASSWORD} characters, so it was not sent",
             "OpenFIT has none that long, and counts each wrong one",
         )
     return password

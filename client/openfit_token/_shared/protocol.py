@@ -36,6 +36,8 @@ MAX_WAIT: "Final" = 300.0
 """Seconds a call may wait."""
 DEFAULT_WAIT: "Final" = 30.0
 """Seconds that a call waits by default."""
+MAX_PASSWORD: "Final" = 100
+"""Characters. IdentityServer refuses longer ones, and counts that as a failed login."""
 
 _HEAD: "Final" = Struct(">BBBIB")
 """An array of four, RESPONSE, msgid as a 32-bit number, nil: what stands before a result."""

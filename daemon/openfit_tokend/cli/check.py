@@ -13,11 +13,12 @@ from typing import Final
 import anyio
 
 from openfit_token._cli.report import Report, Verdict, fail, ok, warn
+from openfit_token._client.paths import SYSTEM_SOCKET
 from openfit_token._shared.trusted_path import Untrusted, judge_directory, user_name
 from openfit_token.errors import ConfigRejected, SecretUnavailable
 from openfit_tokend.cli.check_files import check_files
 from openfit_tokend.cli.complaints import complain, ended
-from openfit_tokend.cli.run import SYSTEM_SOCKET, http_socket_path, socket_path
+from openfit_tokend.cli.run import http_socket_path, socket_path
 from openfit_tokend.config import config_file
 from openfit_tokend.config.passwords import Passwords
 from openfit_tokend.core.budget import Unwritten
@@ -84,7 +85,7 @@ def _look(  # noqa: PLR0913 -- one for each option
     else:
         _check_socket("socket", partial(socket_path, socket, settings), settings, report)
     if settings.http_socket is not None:
-        other = SYSTEM_SOCKET if socket_is_systemds else _named(socket, settings)
+        other = Path(SYSTEM_SOCKET) if socket_is_systemds else _named(socket, settings)
         place = partial(http_socket_path, settings.http_socket, other)
         _check_socket("http", place, settings, report)
     login = _check_state(ledger_path(path).parent, report) and login

@@ -10,6 +10,7 @@ from typing import Final
 
 import anyio
 
+from openfit_token._client.paths import SYSTEM_SOCKET
 from openfit_token._shared.trusted_path import Untrusted
 from openfit_token.errors import ConfigRejected
 from openfit_tokend.app import Daemon
@@ -26,8 +27,6 @@ from openfit_tokend.serving.listener import AdoptedListener, Listener, SocketUnu
 from openfit_tokend.serving.peers import ambiguous
 from openfit_tokend.storage.ledger_file import LedgerFile, ledger_path
 
-SYSTEM_SOCKET: Final = Path("/run/openfit-tokend/socket")
-"""Where the machine's daemon listens by default."""
 SWITCH_INTERVAL: Final = 0.0005
 """Seconds after which a thread gives way to one that waits. With Python's 5 ms, a reload or hashing a
 thousand passwords would hold up the thread that serves, and be held up by it."""
@@ -199,7 +198,7 @@ def socket_path(option: str | None, settings: Settings) -> Path:
     if given is not None:
         return Path(given).absolute()
     if os.geteuid() == 0:
-        return SYSTEM_SOCKET
+        return Path(SYSTEM_SOCKET)
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     if not runtime or not Path(runtime).is_absolute():
         raise SocketUnusable(

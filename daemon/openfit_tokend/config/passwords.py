@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final, assert_never, final
 from unicodedata import category
 
+from openfit_token._shared.protocol import MAX_PASSWORD
 from openfit_token._shared.trusted_path import group_name, has_acl
 from openfit_token.errors import SecretUnavailable
 from openfit_tokend.config import fleet_keys
@@ -27,8 +28,6 @@ from openfit_tokend.host.blocking_calls import BlockingCalls
 from openfit_tokend.host.child_process import Commands
 from openfit_tokend.host.regular_file import Unusable, read, refuse_writable
 
-MAX_PASSWORD: Final = 100
-"""Characters: IdentityServer refuses longer ones, and counts them as failed logins."""
 CREDENTIALS: Final = "/etc/openfit-tokend/credentials"
 """The directory whose files the shipped unit passes on as credentials."""
 CREDENTIAL: Final = "password_"

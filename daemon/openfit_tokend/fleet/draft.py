@@ -8,7 +8,7 @@ say, and `Copy` goes on from there.
 import secrets
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final, assert_never, final
+from typing import assert_never, final
 
 from anyio import Event
 
@@ -30,10 +30,8 @@ from openfit_tokend.core.fleet import (
 from openfit_tokend.core.session import Login, Session
 from openfit_tokend.fleet.clocks import Offset, Stamps, moved, moved_access
 from openfit_tokend.fleet.part import Flight, Part, Want
+from openfit_tokend.fleet.row_form import ID_SIZE
 from openfit_tokend.fleet.store import TAG_SIZE
-
-ID_SIZE: Final = 16
-"""Bytes of a claim's id."""
 
 Ended = tuple[Flight, Kind | None]
 """A login that has ended, and how."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Final
 
-from openfit_tokend.config import passwords
+from openfit_tokend.config.passwords import CREDENTIAL, MAX_SECRET_FILE
 from openfit_tokend.setup.failure import SetupFailed
 from openfit_tokend.setup.units import CONFIG_DIRECTORY, CREDENTIALS, SYSTEM_UNITS
 
@@ -34,8 +34,6 @@ UNIT_PLACES: Final = (
     "/usr/lib/systemd/system",
     "/lib/systemd/system",
 )
-MAX_SECRET: Final = 4096
-"""Bytes of a secret that are copied: as many as the daemon reads."""
 ENDS: Final = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 """Signals that end this command."""
 
@@ -129,9 +127,9 @@ def _credentials(user: pwd.struct_passwd) -> Generator[Path]:
     try:
         for secret in CREDENTIALS.iterdir() if CREDENTIALS.is_dir() else ():
             if stat.S_ISREG(secret.lstat().st_mode):
-                copy = directory / f"{passwords.CREDENTIAL}{secret.name}"
+                copy = directory / f"{CREDENTIAL}{secret.name}"
                 with secret.open("rb") as file:
-                    copy.write_bytes(file.read(MAX_SECRET + 1))
+                    copy.write_bytes(file.read(MAX_SECRET_FILE + 1))
                 copy.chmod(0o400)  # whatever the umask: nobody else gets into the directory
                 os.chown(copy, user.pw_uid, user.pw_gid)
         directory.chmod(0o500)

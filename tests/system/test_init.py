@@ -426,10 +426,41 @@ def test_beside_a_running_daemon_no_login_is_spent(emulator: RunningEmulator) ->
         daemon.await_state("fresh", name="etl")
 
 
-def init_beside(daemon: RunningDaemon, *options: str) -> Completed:
+def test_a_configuration_has_one_ledger_however_its_path_is_spelled() -> None:
+    with (
+        running_emulator() as emulator,
+        prepared_daemon(profile(emulator.url), password="wrong") as daemon,
+    ):
+        plain, link = daemon.config, daemon.directory / "link"
+        link.symlink_to(daemon.directory)
+        daemon.launcher = ("env", "STATE_DIRECTORY=")  # so each configuration has its own
+
+        daemon.config = link / plain.name
+        daemon.start()
+        daemon.await_state("locked")
+        tried = init_beside(daemon, *answers(emulator), "--replace", stdin="wrong")
+        checked = beside(daemon, sys.executable, "-m", "openfit_tokend", "check", "--login")
+        daemon.stop()
+        for config in (plain, link / ".." / daemon.directory.name / plain.name):
+            daemon.config = config
+            daemon.start()
+            daemon.await_state("locked")
+            daemon.stop()
+
+        assert "no login tried: a daemon uses this configuration" in tried.stdout
+        assert "a daemon runs with this configuration" in checked.stdout
+        assert emulator.state().login_requests == 1
+
+
+def init_beside(daemon: RunningDaemon, *options: str, stdin: str = PASSWORD) -> Completed:
+    return beside(daemon, *command(*options, "--password-file", "-"), stdin=stdin)
+
+
+def beside(daemon: RunningDaemon, *line: str, stdin: str = "") -> Completed:
+    """Run a command as this daemon's user would, with the same configuration."""
     return subprocess.run(
-        command(*options, "--password-file", "-"),
-        input=PASSWORD,
+        [*daemon.launcher, *line],
+        input=stdin,
         capture_output=True,
         check=False,
         text=True,

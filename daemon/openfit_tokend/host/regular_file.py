@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 from openfit_token._shared.trusted_path import Untrusted, judge_file, user_name
@@ -74,6 +75,16 @@ def _read(descriptor: int, path: str, limit: int, check: Check) -> bytes:
     if len(content) > limit:
         raise Unusable(f"is larger than {limit} bytes", "check that it is the right file")
     return content
+
+
+def named_once(path: Path) -> Path:
+    """Return the file's path with its directory resolved, so that each spelling gives the same one.
+
+    The file itself isn't resolved: a ConfigMap's file in Kubernetes is a link whose target changes with
+    each update. May block.
+    """
+    # Unlike Path.resolve, realpath accepts a loop of links: opening the file reports that.
+    return Path(os.path.realpath(path.parent), path.name)
 
 
 def refuse_writable(path: str, status: os.stat_result) -> None:

@@ -16,6 +16,7 @@ from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.settings import Settings, fields
 from openfit_tokend.core.settings.parser import parse
 from openfit_tokend.core.settings.table import Source, Wrong
+from openfit_tokend.host.regular_file import named_once
 from openfit_tokend.setup import config_text, service
 from openfit_tokend.setup.failure import SetupFailed
 from openfit_tokend.setup.tree import Done, Owner, Tree
@@ -55,15 +56,15 @@ def locate() -> Location:
     """
     config = config_file.locate(None)
     user = service.account()
-    if os.geteuid() != 0 or config != service.CONFIG:
-        return Location(config.parent.resolve() / config.name, 0o600, None, for_service=False)
+    if not service.is_its(config):
+        return Location(named_once(config), 0o600, None, for_service=False)
     if user is not None:
-        return Location(config, 0o640, Owner(0, user.pw_gid), for_service=True)
+        return Location(service.CONFIG, 0o640, Owner(0, user.pw_gid), for_service=True)
     if service.systemd_runs():
         raise SetupFailed(
             f"there is no user {service.ACCOUNT} yet", "first: openfit-tokend install"
         )
-    return Location(config, 0o600, None, for_service=False)  # a container without systemd
+    return Location(service.CONFIG, 0o600, None, for_service=False)  # a container without systemd
 
 
 @frozen

@@ -14,6 +14,7 @@ from tempfile import mkdtemp
 from typing import Final
 
 from openfit_tokend.config.passwords import CREDENTIAL, MAX_SECRET_FILE
+from openfit_tokend.host.regular_file import named_once
 from openfit_tokend.setup.failure import SetupFailed
 from openfit_tokend.setup.units import CONFIG_DIRECTORY, CREDENTIALS, SYSTEM_UNITS
 
@@ -53,11 +54,15 @@ def systemd_runs() -> bool:
     return Path("/run/systemd/system").is_dir()
 
 
+def is_its(config: Path) -> bool:
+    """Return whether this is root, and `config` the system service's configuration. May block."""
+    return os.geteuid() == 0 and named_once(config) == named_once(CONFIG)
+
+
 def is_meant(config: Path) -> bool:
-    """Return whether this is root, the system service's configuration, and the service is installed."""
+    """Return whether the service is installed, too. May block."""
     return (
-        os.geteuid() == 0
-        and config == CONFIG
+        is_its(config)
         and "CREDENTIALS_DIRECTORY" not in os.environ
         and account() is not None
         and any(Path(place, SYSTEM_UNITS[0]).is_file() for place in UNIT_PLACES)

@@ -23,6 +23,7 @@ from openfit_tokend.core import budget
 from openfit_tokend.core.budget import LATE, WINDOW, Entry, Fingerprint, Ledger
 from openfit_tokend.core.settings import Account
 from openfit_tokend.host import clock, lock_file, log
+from openfit_tokend.host.regular_file import named_once
 
 VERSION: Final = 2
 """The version of the file's form."""
@@ -59,12 +60,13 @@ class Ledgers:
 def ledger_path(config_path: Path) -> Path:
     """Return where the file is: in $STATE_DIRECTORY (systemd.exec(5)), else in the user's state directory.
 
-    There each configuration has its own file, so that two daemons of one user don't share one.
+    There each configuration has its own file, so that two daemons of one user don't share one. May
+    block.
     """
     given = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
     if given:
         return Path(given).absolute() / "ledger.json"
-    which = hashlib.sha256(os.fsencode(config_path)).hexdigest()[:12]
+    which = hashlib.sha256(os.fsencode(named_once(config_path))).hexdigest()[:12]
     import platformdirs  # noqa: PLC0415 -- 0.4 MB that a service never needs
 
     return platformdirs.user_state_path("openfit-tokend").absolute() / f"ledger-{which}.json"

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from daemons import NOBODY, PATIENCE, needs_root
+from openfit_tokend.setup import service
 
 pytestmark = needs_root
 
@@ -49,6 +50,16 @@ def place() -> Iterator[Path]:
         (place / "credentials").mkdir(mode=0o700)
         (place / "credentials" / "main").write_text("secret")
         yield place
+
+
+def test_the_services_configuration_is_known_through_a_link(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "CONFIG", place / "credentials" / "config.toml")
+    (link := place / "link").symlink_to("credentials")
+
+    assert service.is_its(link / "config.toml")
+    assert not service.is_its(link / "other.toml")
 
 
 def in_its_place(place: Path, event: str, number: int = 0) -> tuple[int, str]:

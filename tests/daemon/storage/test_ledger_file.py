@@ -396,6 +396,28 @@ def test_two_configurations_of_one_user_have_a_file_each(
     assert one == ledger_path(Path("/a.toml"))
 
 
+def test_a_configuration_keeps_its_file_when_the_link_that_it_is_leads_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    (config := tmp_path / "config.toml").symlink_to("first")
+    before = ledger_path(config)
+
+    config.unlink()
+    config.symlink_to("second")
+
+    assert ledger_path(config) == before
+
+
+def test_a_loop_of_links_is_left_to_the_reader_of_the_configuration(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    (loop := tmp_path / "loop").symlink_to(loop)
+
+    assert ledger_path(loop / "a.toml") != ledger_path(loop / "b.toml")
+
+
 @needs_root
 def test_an_owner_of_another_user_is_no_hindrance_for_root(file: LedgerFile) -> None:
     file.save(state(Ledger(clear=1)))

@@ -21,8 +21,9 @@ from inside import async_await_that
 from openfit_tokend.config.passwords import Passwords
 from openfit_tokend.core.callers.answers import LoginEnded
 from openfit_tokend.core.callers.rights import Rights
+from openfit_tokend.core.events import NewTokenWanted
 from openfit_tokend.core.schedule import Policy
-from openfit_tokend.core.session import live
+from openfit_tokend.core.session import Stopped, live
 from openfit_tokend.core.settings import Identity, PasswordFile, Profile
 from openfit_tokend.fleet.fleet import Fleet, Resources
 from openfit_tokend.fleet.row_form import Keys
@@ -281,3 +282,15 @@ async def fleet_of(size: int, directory: Path, url: str) -> AsyncGenerator[Runni
             for host in fleet.hosts:
                 host.tools.endpoint.abandon()
             tasks.cancel_scope.cancel()
+
+
+def refuse(host: Host) -> None:
+    """Let a client of a host refuse its token."""
+    host.keeper.feed(NewTokenWanted(host.token))
+
+
+async def stopped(*hosts: Host) -> None:
+    """Wait until hosts ask no more."""
+    await async_await_that(
+        lambda: all(isinstance(host.keeper.session.doing, Stopped) for host in hosts)
+    )

@@ -35,3 +35,9 @@ def own_server(new_server: StoreServer) -> StoreServer:
 def table() -> str:
     """The name of a table that no other test uses."""
     return f"fleet_{next(_tables)}"
+
+
+@pytest.fixture
+def unpaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replace a token that is refused a second after the last, and not ten."""
+    monkeypatch.setattr("openfit_tokend.core.schedule.RECENT", 1.0)

@@ -8,50 +8,19 @@ import anyio
 import pytest
 
 from emulators import PASSWORD, USERNAME, RunningEmulator
-from fleets import Host, fleet_of
+from fleets import Host, fleet_of, refuse, stopped
 from inside import async_await_that
-from openfit_token.errors import LoginRejected
-from openfit_tokend.core.events import NewTokenWanted
 from openfit_tokend.core.fleet import Claim
-from openfit_tokend.core.secret import Secret
-from openfit_tokend.core.session import (
-    Requesting,
-    Stopped,
-    degraded,
-    is_logged_out,
-    last_error,
-    live,
-)
+from openfit_tokend.core.session import Requesting, degraded, last_error, live
 from openfit_tokend.host import clock
 from openfit_tokend.keeping.turns import MAX_REQUESTS
 
-
-@pytest.fixture(autouse=True)
-def unpaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Replace a token that is refused a second after the last, and not ten."""
-    monkeypatch.setattr("openfit_tokend.core.schedule.RECENT", 1.0)
-
-
-def refuse(host: Host) -> None:
-    """Let a client of a host refuse its token."""
-    host.keeper.feed(NewTokenWanted(host.token))
+pytestmark = pytest.mark.usefixtures("unpaced")
 
 
 def errors(host: Host) -> list[str]:
     """Return what was told of logins that failed."""
     return [ended.error.message for ended in host.ended if ended.error is not None]
-
-
-async def out(*hosts: Host) -> None:
-    """Wait until hosts are logged out."""
-    await async_await_that(lambda: all(is_logged_out(host.keeper.session) for host in hosts))
-
-
-async def stopped(*hosts: Host) -> None:
-    """Wait until hosts ask no more."""
-    await async_await_that(
-        lambda: all(isinstance(host.keeper.session.doing, Stopped) for host in hosts)
-    )
 
 
 async def test_hosts_that_start_together_log_in_once(
@@ -100,123 +69,6 @@ async def test_two_profiles_of_an_account_log_in_one_after_the_other(
         )
     state = emulator.state()
     assert (state.login_requests, state.max_concurrent) == (2, {"demo@example.org": 1})
-
-
-async def test_a_logout_anywhere_is_everybodys_and_so_is_a_login(
-    tmp_path: Path, emulator: RunningEmulator
-) -> None:
-    told: list[bool] = []
-    async with fleet_of(3, tmp_path, emulator.url) as fleet:
-        await fleet.agreed()
-        first, second, third = fleet.hosts
-
-        first.keeper.order_logout(told.append)
-        await out(first, second, third)
-        await async_await_that(lambda: bool(told) and emulator.state().revocations == 1)
-        third.keeper.order_login(None)
-        await fleet.agreed()
-
-    assert told == [True]
-    assert emulator.state().login_requests == 2
-
-
-async def test_a_host_that_comes_later_stays_logged_out(
-    tmp_path: Path, emulator: RunningEmulator
-) -> None:
-    async with fleet_of(1, tmp_path, emulator.url) as fleet:
-        await fleet.agreed()
-        fleet.hosts[0].keeper.order_logout(lambda _: None)
-        await out(fleet.hosts[0])
-        await async_await_that(lambda: emulator.state().revocations == 1)
-
-        await out(await fleet.add())
-    assert emulator.state().login_requests == 1
-
-
-async def test_a_logout_that_the_store_does_not_hear_of_is_told_to_the_operator(
-    tmp_path: Path, emulator: RunningEmulator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("openfit_tokend.fleet.part.LOGOUT_TIME", 0.1)
-    told: list[bool] = []
-    async with fleet_of(2, tmp_path, emulator.url) as fleet:
-        await fleet.agreed()
-        first, second = fleet.hosts
-        first.store.cut = True
-
-        first.keeper.order_logout(told.append)
-        await async_await_that(lambda: told == [False])
-        assert emulator.state().revocations == 0
-        second.keeper.order_login(None)  # others go on meanwhile
-        await async_await_that(lambda: emulator.state().logins == 2)
-
-        first.store.cut = False
-        await out(second)
-        await async_await_that(lambda: emulator.state().revocations == 2)  # the new login's, too
-
-
-async def test_a_login_takes_back_a_logout_that_nobody_heard_of(
-    tmp_path: Path, emulator: RunningEmulator
-) -> None:
-    async with fleet_of(2, tmp_path, emulator.url) as fleet:
-        await fleet.agreed()
-        first, _ = fleet.hosts
-        first.store.cut = True
-
-        first.keeper.order_logout(lambda _: None)
-        first.keeper.order_login(None)
-        await async_await_that(lambda: first.keeper.session.failures > 0)
-        first.store.cut = False
-        await fleet.agreed()
-
-    assert emulator.state().logins == 1
-
-
-async def test_a_login_that_was_ordered_is_answered_with_its_outcome(
-    tmp_path: Path, emulator: RunningEmulator
-) -> None:
-    async with fleet_of(2, tmp_path, emulator.url) as fleet:
-        await fleet.agreed()
-        first, _ = fleet.hosts
-        emulator.set_password("another horse")
-
-        first.keeper.order_login(Secret("another horse"))
-        await async_await_that(lambda: bool(first.ended))
-
-        assert {ended.error for ended in first.ended} == {None}
-    assert emulator.state().logins_rejected == 0
-
-
-async def test_no_password_is_sent_again_that_any_host_sent_before(
-    tmp_path: Path, emulator: RunningEmulator
-) -> None:
-    emulator.set_password("another horse")
-    async with fleet_of(5, tmp_path, emulator.url) as fleet:
-        await stopped(*fleet.hosts)
-        for host in fleet.hosts:
-            host.keeper.reconfigure(host.keeper.profile, host.keeper.rights)
-        await stopped(*fleet.hosts)
-        kinds = {error.raises for host in fleet.hosts if (error := last_error(host.keeper.session))}
-
-    assert kinds == {LoginRejected}
-    assert emulator.state().logins_rejected == 1
-
-
-async def test_a_stale_password_of_one_host_does_not_lock_the_others(
-    tmp_path: Path, emulator: RunningEmulator
-) -> None:
-    async with fleet_of(3, tmp_path, emulator.url) as fleet:
-        await fleet.agreed()
-        first, *others = fleet.hosts
-        emulator.set_password("another horse")
-        emulator.revoke_refresh()
-        for host in others:
-            host.password.write_text("another horse")
-
-        refuse(first)
-        await async_await_that(lambda: emulator.state().logins == 2)
-        await fleet.agreed()
-
-    assert emulator.state().logins_rejected <= 1
 
 
 async def test_a_store_that_is_away_costs_no_login_and_live_tokens_are_served(
@@ -373,43 +225,7 @@ async def test_a_refresh_for_an_identity_that_a_reload_took_away_is_not_given_ba
     assert emulator.state().revocations == 0
 
 
-# What is an operator's
-
-
-async def test_a_password_that_was_given_is_kept_while_another_host_asks(
-    tmp_path: Path, emulator: RunningEmulator
-) -> None:
-    async with fleet_of(2, tmp_path, emulator.url) as fleet:
-        await fleet.agreed()
-        first, second = fleet.hosts
-        second.password.write_text("wrong horse")
-        second.store.gate = anyio.Event()
-        before = fleet.database.writes
-        second.keeper.order_login(Secret(PASSWORD))
-        first.keeper.order_login(None)
-        await async_await_that(lambda: fleet.database.writes == before + 2)  # claimed, and brought
-
-        second.store.gate.set()
-        await async_await_that(lambda: emulator.state().logins == 3)
-        await fleet.agreed()
-
-    assert emulator.state().logins_rejected == 0
-
-
 # What isn't the others' business
-
-
-async def test_a_secret_that_one_host_lacks_is_written_nowhere(
-    tmp_path: Path, emulator: RunningEmulator
-) -> None:
-    async with fleet_of(0, tmp_path, emulator.url) as fleet:
-        host = await fleet.add()
-        host.password.unlink()
-        await async_await_that(lambda: last_error(host.keeper.session) is not None)
-
-        assert fleet.database.writes == 0
-        await fleet.add()
-        await fleet.agreed()
 
 
 async def test_nothing_of_a_session_is_in_clear_in_the_store(
@@ -449,24 +265,3 @@ async def test_a_row_that_another_key_sealed_is_neither_used_nor_written_over(
         other.keys = (bytes(32),)
         other.fleet.reload()
         await async_await_that(lambda: degraded(other.keeper.session, clock.boot()) is None)
-
-
-async def test_a_password_given_for_a_login_that_another_host_did_is_not_kept(
-    tmp_path: Path, emulator: RunningEmulator
-) -> None:
-    async with fleet_of(0, tmp_path, emulator.url) as fleet:
-        emulator.fault("slow=0.5@login:1")
-        first = await fleet.add()
-        await async_await_that(lambda: emulator.state().login_requests == 1)
-        second = await fleet.add()
-        await async_await_that(lambda: isinstance(second.keeper.session.doing, Requesting))
-        second.keeper.order_login(Secret("a wrong horse"))
-        old = await fleet.agreed()
-
-        emulator.revoke_refresh()
-        first.store.cut = True
-        refuse(second)
-        await async_await_that(lambda: second.token not in {None, old})
-
-    state = emulator.state()
-    assert (state.logins, state.logins_rejected) == (2, 0)

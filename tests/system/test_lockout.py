@@ -91,6 +91,23 @@ def test_a_wrong_password_costs_one_rejection_whoever_asks_and_over_restarts() -
         assert failed_logins(emulator) == 1
 
 
+def test_a_rejection_behind_a_page_counts_as_what_it_may_be() -> None:
+    with (
+        running_emulator("error-400=acted@login:*") as emulator,
+        running_daemon(
+            *(profile(emulator.url, name) for name in names()), password=WRONG
+        ) as daemon,
+    ):
+        for name in names():
+            daemon.await_state("down", name=name)
+        for name in names():
+            with pytest.raises(TokenError):
+                daemon.call("login", profile=name)
+
+        assert failed_logins(emulator) == emulator.state().token_requests == 3
+        assert daemon.profile_status("p0")["logins_left"] == 0
+
+
 def test_operators_who_insist_six_times_cost_three_at_most_and_are_told_when_to_try_again() -> None:
     with (
         running_emulator() as emulator,

@@ -13,11 +13,11 @@ class Kind(Enum):
     """What a failed request means for what was sent."""
 
     TRANSIENT = auto()
-    """It certainly wasn't acted upon: no connection, redirect, 404, 429, 503..."""
+    """It wasn't acted upon: no connection, or a redirect, 404, 429, 503... said so."""
     UNCERTAIN = auto()
     """It was sent, and the answer was lost or unusable: it may have been acted upon."""
     UNCLEAR = auto()
-    """It was refused without a clear reason."""
+    """It was refused without a reason that can be read: it may have been rejected."""
     GRANT_REJECTED = auto()
     """The refresh token, or the user name and password, were refused."""
     CLIENT_REJECTED = auto()

@@ -35,7 +35,8 @@ _CLIENT_WORDS: Final = frozenset(
 )
 _GRANT_WORDS: Final = frozenset({"invalid_grant", "invalid_request"})
 _BUSY_WORDS: Final = frozenset({"temporarily_unavailable", "slow_down"})
-_REFUSALS: Final = frozenset({400, 401, 403})
+_NOT_READ: Final = frozenset({404, 405, 406, 410, 411, 413, 414, 415, 417, 421, 426, 431})
+"""Statuses of who didn't look at the form (RFC 9110, RFC 6585). Any other refusal may be a rejection."""
 _BUSY: Final = frozenset({408, 429, 503})
 _USABLE: Final = re.compile(r"[\x21-\x7e]+")
 """What may follow `Bearer ` in a header. Anything else would break the caller's request."""
@@ -95,17 +96,13 @@ def meaning(
         return _failure(Kind.TRANSIENT, f"the token server answered {status}: it is busy")
     if status >= 500:  # noqa: PLR2004 -- RFC 9110's server errors
         return _failure(Kind.UNCERTAIN, f"the token server answered {status}")
-    if status in _REFUSALS:
-        return _refusal(request, status, body)
+    hint = "check environment or id_server"
     if 300 <= status < 400:  # noqa: PLR2004 -- RFC 9110's redirects
-        message, hint = "redirects are not followed", "check environment or id_server"
-    elif status == 404:  # noqa: PLR2004 -- the status itself
-        message, hint = (
-            f"nothing is at {TOKEN_PATH}",
-            "check environment or id_server: a wrong URL looks like this",
-        )
+        message = "redirects are not followed"
+    elif status in _NOT_READ:
+        message, hint = f"nothing is at {TOKEN_PATH}", f"{hint}: a wrong URL looks like this"
     else:
-        message, hint = "that isn't a token endpoint's answer", "check environment or id_server"
+        return _refusal(request, status, body)
     return _failure(Kind.TRANSIENT, f"the token server answered {status}: {message}", hint)
 
 
@@ -167,9 +164,9 @@ def _unusable(status: int, what: str) -> Failure:
 
 def _refusal(request: Login | Refresh, status: int, body: bytes | None) -> Failure:
     fields = _fields(body)
-    if fields is None:
+    if fields is None:  # some servers put a page in place of their own answer
         return _failure(
-            Kind.TRANSIENT,
+            Kind.UNCLEAR,
             f"the token server answered {status} with a page instead of JSON",
             "check environment or id_server, and any proxy or firewall in between",
         )
@@ -239,8 +236,16 @@ def _fields(body: bytes | None) -> Mapping[str, object] | None:
     if not body.strip():
         return {}
     try:
-        value: object = json.loads(body)
+        value: object = json.loads(_text(body))
     except (ValueError, RecursionError):
         return None
     # JSON's objects have only string keys.
     return cast("Mapping[str, object]", value) if isinstance(value, dict) else {}
+
+
+def _text(body: bytes) -> str:
+    """Return an answer's text: JSON is in UTF-8 (RFC 8259), but some describe errors in Latin-1."""
+    try:
+        return body.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return body.decode("latin-1")

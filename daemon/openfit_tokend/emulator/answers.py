@@ -60,6 +60,7 @@ def _word(error: str) -> Callable[[str], Response]:
 _INSTEAD: Final[Mapping[str, Callable[[str], Response]]] = {
     "reset": lambda _: BrokenOff(reset=True),
     "hang": lambda seconds: Stalled("nothing", seconds),
+    "error-400": _page(400),
     "error-500": _page(500),
     "error-502": _page(502),
     "error-503": _page(503),
@@ -96,6 +97,7 @@ _AFTER: Final[Mapping[str, Callable[[str, Response], Response]]] = {
     "half-answer": lambda _, answer: Halved(answer),
     "stall-header": lambda seconds, _: Stalled("header", seconds),
     "stall-body": lambda seconds, answer: Stalled("body", seconds, answer),
+    "error-400": _acted_page(400),
     "error-500": _acted_page(500),
     "error-502": _acted_page(502),
     "error-503": _acted_page(503),

@@ -160,6 +160,7 @@ KINDS: Final = {
     "half-answer": Kind("acts, sends half of the body, disconnects"),
     "stall-header": _stall("acts, stops within the header"),
     "stall-body": _stall("acts, stops within the body"),
+    "error-400": _page("400"),
     "error-500": _page("500"),
     "error-502": _page("502"),
     "error-503": _page("503"),

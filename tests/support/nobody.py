@@ -6,7 +6,7 @@ from made import PROFILE
 from openfit_tokend.core.events import Event, Kind
 from openfit_tokend.core.session import Session
 from openfit_tokend.core.settings import Profile
-from openfit_tokend.fleet.part import Flight, Part
+from openfit_tokend.fleet.part import Flight
 
 
 @dataclass
@@ -25,7 +25,4 @@ class Nobody:
         pass
 
     def settle(self, flight: Flight, kind: Kind | None) -> None:
-        pass
-
-    def left(self, part: Part) -> None:
         pass

@@ -94,7 +94,7 @@ class Copy:
         self._jumped = False  # a clock was set: the row's moments mean others
         self._stamps = Stamps()
         self._seen: dict[bytes, float] = {}  # claims of others, and since when
-        self._mine: dict[bytes, None] = {}  # claims that may be in the row
+        self._mine: dict[bytes, Part] = {}  # claims that may be in the row, and whose they are
         self._attempts: dict[bytes, Attempt] = {}  # logins under way, by their claims
         self._ended: list[Ended] = []
         self._changed = Event()
@@ -104,19 +104,13 @@ class Copy:
     def join(self, keeper: FleetKeeper) -> Part:
         """Return a new part for a keeper."""
         key = digest(keeper.profile.identity)
-        while any(part.key == key for part in self.parts):
+        while any(part.key == key and not part.leaves for part in self.parts):
             key = sha256(key).digest()  # two profiles of one identity have two sessions
         part = Part(self, keeper, key)
         self.parts.append(part)
         self._sure = False  # so that it adopts what is there
         self.stir()
         return part
-
-    def left(self, part: Part) -> None:
-        """Forget a part."""
-        self.parts.remove(part)
-        if not self.parts:
-            self._fleet.gone(self)
 
     def stir(self) -> None:
         """Sync soon."""
@@ -174,8 +168,15 @@ class Copy:
             written = draft.draft(self._known(), self.parts, self._ended)
             if written is None:
                 self._mirror()
+                self._let_go()
                 return
             await self._write(written)
+
+    def _let_go(self) -> None:
+        """Forget the parts that have left, now that nothing is left to tell."""
+        self.parts = [part for part in self.parts if not part.is_over]
+        if not self.parts:
+            self._fleet.gone(self)
 
     async def _read(self) -> None:
         said = await self._fleet.store.read(self.key)
@@ -190,7 +191,7 @@ class Copy:
     async def _write(self, made: Draft) -> None:
         self._ended = []
         for claimed in made.claimed:
-            _remember(self._mine, claimed.flight.claim.id, None)
+            _remember(self._mine, claimed.flight.claim.id, claimed.part)
         self._sure = False
         old = None if self.row is None else self.row.tag
         said = None
@@ -266,19 +267,25 @@ class Copy:
             self._take_part(part, sessions.get(part.key))
 
     def _take_part(self, part: Part, shared: Shared | None) -> None:
+        claim = None if shared is None else shared.claim
         if _is_same(shared, part.base):
             if part.shaken and not part.dirty and part.flight is None:
                 self._adopt(part)
-        elif shared is not None and shared.claim is not None and shared.claim.id in self._mine:
+        elif shared is not None and claim is not None and self._is_of(part, claim):
             part.rest_on(shared)
             flight = part.flight
-            if flight is None or flight.claim.id != shared.claim.id:
+            if flight is None or flight.claim.id != claim.id:
                 self._drop(part, shared)
         else:
             part.supersede(superseded(clock.boot()))
             part.rest_on(shared)
             self._adopt(part)
         part.shaken = False
+
+    def _is_of(self, part: Part, claim: Claim) -> bool:
+        """Return whether a part is to end a claim: not if one that leaves with the same key does."""
+        owner = self._mine.get(claim.id)
+        return owner is not None and (owner is part or owner not in self.parts)
 
     def _drop(self, part: Part, shared: Shared) -> None:
         """Take back a claim that is of no use: the answer to its write was lost.

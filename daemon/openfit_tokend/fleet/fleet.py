@@ -115,6 +115,7 @@ class Fleet:
         """Forget a copy that no keeper is part of."""
         self._copies.pop(copy.account, None)
         self._unreadable.pop(copy, None)
+        self._stirred.pop(copy, None)
 
     def learn(self, said: Said) -> None:
         """Take note of the store's clock."""

@@ -7,11 +7,12 @@ from typing import Final, Protocol, final
 import anyio
 
 from openfit_tokend.core.budget import Attempt, Fingerprint
-from openfit_tokend.core.events import Failed, Granted, Kind, LogoutOrdered
+from openfit_tokend.core.events import Event, Failed, Granted, Kind, LogoutOrdered
 from openfit_tokend.core.fleet import Claim, Shared
 from openfit_tokend.core.problems import Problem, not_needed
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import Login, Refresh, is_logged_out
+from openfit_tokend.core.step import step
 from openfit_tokend.host import clock
 from openfit_tokend.keeping.claims import Claimed, FleetKeeper, NotClaimed, Occupied, Word
 
@@ -61,9 +62,24 @@ class Owner(Protocol):
         """Write down how a login ended; None: it was accepted."""
         ...
 
-    def left(self, part: "Part") -> None:
-        """Forget a part."""
-        ...
+
+@final
+class Leaver:
+    """What stays in the fleet of a keeper that leaves: its session. It sends and revokes nothing."""
+
+    def __init__(self, keeper: FleetKeeper) -> None:
+        self.profile = keeper.profile
+        self.session = keeper.session
+        self._keeper = keeper
+
+    @property
+    def stopping(self) -> bool:
+        """Return whether nothing new is to be started."""
+        return self._keeper.stopping
+
+    def feed(self, event: Event) -> None:
+        """Let the core decide what an event means for others."""
+        self.session, _ = step(self.session, event, clock.moment(), self.profile.policy)
 
 
 @final
@@ -71,7 +87,7 @@ class Part:
     """See `Claims`, which it is to its keeper."""
 
     def __init__(self, owner: Owner, keeper: FleetKeeper, key: bytes) -> None:
-        self.keeper = keeper
+        self.keeper: FleetKeeper = keeper
         self.key = key
         """Of its session in the row."""
         self.base: Shared | None = None
@@ -92,15 +108,18 @@ class Part:
         """The number of the last request that was claimed, and the store's clock at that time."""
         self.adopted = -1
         """The number of the session when another's request was last adopted."""
+        self.leaves = False
+        """Its keeper has left; it goes once others know all that came to pass."""
         self._owner = owner
         self._revocations: list[Callable[[], None]] = []
         self._written = anyio.Event()
-        self._has_left = False
 
     # What its keeper calls
 
     async def claim(self, number: int, request: Login | Refresh, password: Secret | None) -> float:
         """Wait until the row has the claim."""
+        if self.leaves:
+            raise NotClaimed(Failed(number, Kind.TRANSIENT, not_needed(clock.boot())))
         want = self.want = Want(number, request, password)
         self._owner.stir()
         await want.answered.wait()
@@ -120,12 +139,15 @@ class Part:
             kind = event.kind if isinstance(event, Failed) else None
             assert kind is None or isinstance(kind, Kind)  # noqa: S101 -- what is over budget has no flight
             self._owner.settle(flight, kind)
-        if not flight.superseded and not self.is_void(number):
+        counts = not flight.superseded and not self.is_void(number)
+        if counts:
             self.change()
         self._owner.stir()
+        if counts and self.leaves:
+            self.keeper.feed(event)
+            return False
         # A void refresh isn't given back to the server while others may live on its family of tokens.
-        void = flight.superseded or self._has_left
-        in_use = void and not is_logged_out(self.keeper.session)
+        in_use = flight.superseded and not is_logged_out(self.keeper.session)
         return not (in_use and isinstance(flight.request, Refresh))
 
     def order_login(self) -> None:
@@ -164,18 +186,22 @@ class Part:
         return Word(base.by, self._based_at, claimed)
 
     def leave(self) -> None:
-        """End. What is under way is settled, and its claim is left to its term."""
-        self._has_left = True
-        self.dirty = False
+        """Let others be told of what is under way, and want nothing new."""
+        self.leaves, self.keeper = True, Leaver(self.keeper)
         self.fail(not_needed(clock.boot()))
-        self._owner.left(self)
+        self._owner.stir()
 
     # What the copy asks and does
 
     @property
     def flight(self) -> Flight | None:
         """Return the request under way that counts."""
-        return None if self._has_left else self.flights.get(self.keeper.session.number)
+        return self.flights.get(self.keeper.session.number)
+
+    @property
+    def is_over(self) -> bool:
+        """Return whether it has left, and all is told."""
+        return self.leaves and not self.flights and not self.dirty
 
     def rest_on(self, base: Shared | None) -> None:
         """Note what the keeper's session goes on from."""
@@ -183,7 +209,7 @@ class Part:
 
     def is_void(self, number: int) -> bool:
         """Return whether nobody waits for a request any more."""
-        return self._has_left or number != self.keeper.session.number
+        return number != self.keeper.session.number
 
     def change(self) -> None:
         """Note that something came to pass."""

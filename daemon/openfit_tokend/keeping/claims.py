@@ -87,7 +87,10 @@ class Claims(Protocol):
         ...
 
     def leave(self) -> None:
-        """End this part: the profile is removed, or has another identity."""
+        """End this part: the profile is removed, or has another identity.
+
+        What comes of a request under way is still the fleet's.
+        """
         ...
 
 

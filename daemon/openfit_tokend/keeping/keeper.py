@@ -255,19 +255,15 @@ class Keeper:
     def reconfigure(self, profile: Profile, rights: Rights) -> None:
         """Apply what a reload brought. An unchanged profile keeps its session."""
         assert not self.stopping  # noqa: S101 -- it would serve the old session by the new rights
-        old, self.profile, self.rights = self.profile, profile, rights
-        self.handout = NONE
-        if profile.identity != old.identity:
+        old, moves = self.profile, profile.identity != self.profile.identity
+        if moves and self.claims is not None:
+            self.claims.leave()
+        self.profile, self.rights, self.handout = profile, rights, NONE
+        if moves:
             self._password = None  # it was another user's, or for another server
-            if self.claims is not None and self._tools.fleet is not None:
-                self.claims.leave()
-                self.claims = self._tools.fleet.join(self)
+            self.claims = None if self._tools.fleet is None else self._tools.fleet.join(self)
         self._tools.accounts.announce(profile.account)
-        self.feed(
-            Reconfigured(
-                identity=profile.identity != old.identity, schedule=profile.policy != old.policy
-            )
-        )
+        self.feed(Reconfigured(identity=moves, schedule=profile.policy != old.policy))
 
     def retire(self) -> None:
         """Start nothing new: the daemon ends. What is under way is finished, and written down."""

@@ -1,5 +1,6 @@
 """Several hosts with one session: real keepers and requests, over a store in memory."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -204,25 +205,70 @@ async def test_a_profile_that_comes_while_the_row_is_written_takes_the_session_t
     assert emulator.state().login_requests == 2
 
 
-async def test_a_refresh_for_an_identity_that_a_reload_took_away_is_not_given_back(
-    tmp_path: Path, emulator: RunningEmulator
+def remove(host: Host) -> None:
+    """Remove a host's profile, as a reload does."""
+    host.keeper.remove()
+
+
+def change_scope(host: Host) -> None:
+    """Let a host's profile have another session, as a reload does."""
+    profile = host.keeper.profile
+    another = replace(profile.identity, scope="another")
+    host.keeper.reconfigure(replace(profile, identity=another), host.keeper.rights)
+
+
+@pytest.mark.parametrize("leave", [remove, change_scope])
+async def test_what_a_refresh_brings_is_the_fleets_though_a_reload_took_its_profile_away(
+    tmp_path: Path, emulator: RunningEmulator, leave: Callable[[Host], None]
 ) -> None:
-    """Others hold the refresh tokens of the same family."""
-    async with fleet_of(1, tmp_path, emulator.url) as fleet:
-        await fleet.agreed()
+    async with fleet_of(2, tmp_path, emulator.url) as fleet:
+        old = await fleet.agreed()
+        first, second = fleet.hosts
         emulator.fault("slow=0.5@refresh:1")
-        host = fleet.hosts[0]
-        refuse(host)
+        refuse(first)
         await async_await_that(lambda: emulator.state().refresh_requests == 1)
 
-        profile = host.keeper.profile
-        another = replace(profile.identity, scope="another")
-        host.keeper.reconfigure(replace(profile, identity=another), host.keeper.rights)
-        await async_await_that(lambda: host.tools.endpoint.under_way == 0)
-        await anyio.wait_all_tasks_blocked()  # by now it would be under way
-        await async_await_that(lambda: host.tools.endpoint.under_way == 0)
+        leave(first)
 
-    assert emulator.state().revocations == 0
+        await async_await_that(lambda: second.token not in {None, old})
+        refuse(second)
+        await async_await_that(lambda: emulator.state().refreshes == 2)
+    state = emulator.state()
+    assert (state.refreshes_rejected, state.revocations) == (0, 0)
+
+
+async def test_a_login_counts_though_a_reload_took_its_profile_away(
+    tmp_path: Path, emulator: RunningEmulator
+) -> None:
+    async with fleet_of(0, tmp_path, emulator.url) as fleet:
+        emulator.fault("slow=0.5@login:1")
+        first = await fleet.add()
+        await async_await_that(lambda: emulator.state().login_requests == 1)
+        second = await fleet.add()
+
+        first.keeper.remove()
+
+        await async_await_that(lambda: second.token is not None)
+    assert emulator.state().login_requests == 1
+
+
+async def test_a_profile_that_comes_back_waits_for_what_it_had_under_way(
+    tmp_path: Path, emulator: RunningEmulator
+) -> None:
+    async with fleet_of(2, tmp_path, emulator.url) as fleet:
+        old = await fleet.agreed()
+        first, second = fleet.hosts
+        emulator.fault("slow=0.5@refresh:1")
+        refuse(first)
+        await async_await_that(lambda: emulator.state().refresh_requests == 1)
+
+        first.keepers.pop().remove()
+        fleet.add_profile(first)
+
+        await async_await_that(lambda: second.token not in {None, old})
+        assert await fleet.agreed() == second.token
+    state = emulator.state()
+    assert (state.login_requests, state.refresh_requests) == (1, 1)
 
 
 # What isn't the others' business

@@ -88,22 +88,22 @@ def _look(  # noqa: PLR0913 -- one for each option
         other = Path(SYSTEM_SOCKET) if socket_is_systemds else _named(socket, settings)
         place = partial(http_socket_path, settings.http_socket, other)
         _check_socket("http", place, settings, report)
-    login = _check_state(ledger_path(path).parent, report) and login
+    ledger = LedgerFile(ledger_path(path))
+    login = _check_state(ledger.path.parent, report) and login
     if login and settings.fleet is not None:
         what = "the logins of a fleet are counted in its store, so only a daemon sends them"
         report.say(fail("login", what, _login(_name(settings)), os.EX_USAGE))
         login = False
-    if login and not LedgerFile(ledger_path(path)).lock():
+    if login and not ledger.lock():
         what = "a daemon runs with this configuration, and it counts the logins"
         report.say(fail("login", what, _login(_name(settings)), os.EX_USAGE))
         login = False
     profiles = partial(
         _check_profiles,
-        path,
         settings,
         report,
         network=network,
-        login=login,
+        ledger=ledger if login else None,
         stored=just_stored is not None,
     )
     anyio.run(profiles, backend="asyncio", backend_options={"loop_factory": ServingLoop})
@@ -187,9 +187,10 @@ def _user() -> str:
     return user_name(os.geteuid())
 
 
-async def _check_profiles(  # noqa: PLR0913 -- one for each option
-    path: Path, settings: Settings, report: Report, *, network: bool, login: bool, stored: bool
+async def _check_profiles(
+    settings: Settings, report: Report, *, network: bool, ledger: LedgerFile | None, stored: bool
 ) -> None:
+    """Check each profile. `ledger`: with a login, which it counts."""
     endpoint, passwords = Endpoint(), Passwords()
     for profile in settings.profiles.values():
         await _check_secret(passwords, profile, report)
@@ -201,8 +202,8 @@ async def _check_profiles(  # noqa: PLR0913 -- one for each option
             await _check_network(endpoint, profile, report)
         if settings.fleet is not None:
             await _check_store(passwords, settings.fleet, settings, report)
-    if login:
-        accounts = Accounts(LedgerFile(ledger_path(path)))
+    if ledger is not None:
+        accounts = Accounts(ledger)
         for profile in settings.profiles.values():
             if stored:
                 accounts.announce(profile.account)

@@ -51,6 +51,7 @@ class Accounts:
         self._saves = 0  # that were begun
         self._next_save = -inf  # CLOCK_BOOTTIME
         self._trouble = anyio.Event()  # set: the last save failed
+        self._reason = ""  # why it did
         # One at a time: forty threads that hash at once would leave forty arenas of memory behind.
         # Nothing else shares this limiter, so what hangs elsewhere doesn't delay a login.
         self._hashing = anyio.CapacityLimiter(1)
@@ -204,7 +205,7 @@ class Accounts:
         return ""
 
     def _note(self, reason: str) -> None:
-        if reason and not self._trouble.is_set():
+        if reason and reason != self._reason:
             log.warning(
                 "state_not_written",
                 path=self._file.path,
@@ -213,9 +214,10 @@ class Accounts:
                 " was accepted before, are sent",
             )
             self._trouble.set()
-        elif not reason and self._trouble.is_set():
+        elif self._reason and not reason:
             log.info("state_written", path=self._file.path)
             self._trouble = anyio.Event()
+        self._reason = reason
 
     def _put(self, account: Account, ledger: Ledger) -> None:
         by_account: Mapping[Account, Ledger] = {**self._ledgers.by_account, account: ledger}

@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import field
-from errno import EPERM
+from errno import EBUSY, EPERM, ESTALE
 from math import inf, isfinite
 from pathlib import Path
 from typing import Final, cast
@@ -32,6 +32,8 @@ READABLE: Final = (1, 2)
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 Json = Mapping[str, object]
+_Identity = tuple[int, int]
+"""Which file this is: its number, and when it was written, in nanoseconds."""
 
 
 @frozen
@@ -72,17 +74,20 @@ def ledger_path(config_path: Path) -> Path:
     return platformdirs.user_state_path("openfit-tokend").absolute() / f"ledger-{which}.json"
 
 
-@frozen
 class LedgerFile:
-    """Reads and writes the file, always as a whole."""
+    """Reads and writes the file, always as a whole. Only who has locked it writes it."""
 
-    path: Path
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._is_ours = False
+        self._loaded: _Identity | None = None
 
     def load(self) -> Ledgers:
         """Return the ledgers; a missing file counts as empty, a damaged one is logged."""
         fresh = Ledgers(salt=secrets.token_bytes(16))
         try:
             judge_directory(str(self.path.parent))
+            self._loaded = self._identity()
             text = self.path.read_bytes()
         except FileNotFoundError:
             return fresh
@@ -101,12 +106,13 @@ class LedgerFile:
         `ledgers.saved_at` must be a time of this boot.
 
         Raises:
-            OSError: it can't be written.
+            OSError: it can't be written, or another process uses it.
         """
         try:
             self._make_directory()
         except Untrusted as untrusted:
             raise PermissionError(EPERM, f"{untrusted}: {untrusted.remedy}") from None
+        self._lock_at_last()
         new = self.path.with_suffix(".new")
         new.unlink(missing_ok=True)  # left by a daemon that was killed
         fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -124,17 +130,18 @@ class LedgerFile:
     def lock(self) -> bool:
         """Keep other daemons from using the file while this process lives; False: one already does.
 
-        Two daemons with one file would lose each other's rejections.
+        Two daemons with one file would lose each other's rejections. Where no lock can be made now,
+        `save` tries again.
 
         Raises:
             Untrusted: others could replace the file.
         """
         try:
             self._make_directory()
-            lock = lock_file.open_lock(self._lock_path)
+            self._is_ours = lock_file.acquire(lock_file.open_lock(self._lock_path))
         except OSError:
             return True  # then it can't be written either, which is reported when it is tried
-        return lock_file.acquire(lock)
+        return self._is_ours
 
     def holder(self) -> int | None:
         """Return the process that has locked the file; None: unknown."""
@@ -147,6 +154,30 @@ class LedgerFile:
     @property
     def _lock_path(self) -> Path:
         return self.path.with_suffix(".lock")
+
+    def _lock_at_last(self) -> None:
+        """Lock the file, if that wasn't possible at the start.
+
+        Raises:
+            OSError: it isn't yet, or another daemon was quicker.
+        """
+        if self._is_ours:
+            return
+        lock = lock_file.open_lock(self._lock_path)
+        if not lock_file.acquire(lock):
+            raise BlockingIOError(EBUSY, "another daemon uses it: stop one of them")
+        if self._identity() != self._loaded:
+            os.close(lock)
+            raise OSError(ESTALE, "it isn't what was read at the start: restart the daemon")
+        self._is_ours = True
+
+    def _identity(self) -> _Identity | None:
+        """Return which file is there now; None: none."""
+        try:
+            status = self.path.lstat()
+        except FileNotFoundError:
+            return None
+        return status.st_ino, status.st_mtime_ns
 
     def _make_directory(self) -> None:
         """Make the directory, and those above it, so that nobody else can write there."""

@@ -1,9 +1,11 @@
 """`openfit-tokend check --login`: one login of each profile, counted as the daemon counts it."""
 
+import os
+
 import pytest
 
 from daemons import prepared_daemon, profile
-from emulators import RunningEmulator, one_emulator
+from emulators import RunningEmulator, one_emulator, running_emulator
 
 emulator = pytest.fixture(one_emulator)
 
@@ -31,3 +33,13 @@ def test_what_to_do_after_a_failed_login_names_the_profile(
 
     assert (done.returncode, fix in done.stdout) == (status, True), done.stdout
     assert "{" not in done.stdout + done.stderr
+
+
+def test_where_no_lock_can_be_made_nothing_is_sent() -> None:
+    with running_emulator() as emulator, prepared_daemon(profile(emulator.url)) as daemon:
+        daemon.state.with_suffix(".lock").mkdir(parents=True)
+
+        done = daemon.run("openfit-tokend", "check", "--login", "--config", str(daemon.config))
+
+        assert "not sent: the ledger can't be written" in done.stdout
+        assert (done.returncode, emulator.state().login_requests) == (os.EX_OSERR, 0)

@@ -355,6 +355,39 @@ async def test_many_who_wait_for_a_failing_disk_share_one_try(file: LedgerFile) 
     assert len(tried) <= 2
 
 
+async def test_of_daemons_that_could_not_lock_the_file_at_their_start_the_first_to_write_has_it(
+    file: LedgerFile, warnings: pytest.LogCaptureFixture
+) -> None:
+    (obstacle := file.path.with_suffix(".lock")).mkdir(parents=True)
+    files = [file, LedgerFile(file.path)]
+    assert all(each.lock() for each in files)
+    first, second = (Accounts(each) for each in files)
+    assert await second.admit(ACCOUNT, PASSWORD, insisted=False) == Unwritten()
+
+    obstacle.rmdir()
+    await logged_in(first, Kind.GRANT_REJECTED, WRONG)
+
+    assert await second.admit(ACCOUNT, WRONG, insisted=False) == Unwritten()
+    assert "another daemon uses it" in warnings.records[-1].__dict__["fields"]["reason"]
+    assert not LedgerFile(file.path).lock()
+
+
+async def test_a_file_that_another_daemon_wrote_since_the_start_is_not_written_over(
+    file: LedgerFile, warnings: pytest.LogCaptureFixture
+) -> None:
+    (obstacle := file.path.with_suffix(".lock")).mkdir(parents=True)
+    assert file.lock()
+    accounts = Accounts(file)
+    obstacle.rmdir()
+    file.path.write_text("another daemon's, which has ended")
+
+    assert await accounts.admit(ACCOUNT, PASSWORD, insisted=False) == Unwritten()
+
+    assert file.path.read_text() == "another daemon's, which has ended"
+    assert "restart the daemon" in warnings.records[-1].__dict__["fields"]["reason"]
+    assert LedgerFile(file.path).lock(), "nor does it keep the next one out"
+
+
 async def test_a_state_directory_that_vanishes_is_made_anew(file: LedgerFile) -> None:
     accounts = Accounts(file)
     await logged_in(accounts, Kind.UNCLEAR)

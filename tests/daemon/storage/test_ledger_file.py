@@ -5,6 +5,7 @@ import os
 import re
 import stat
 from dataclasses import replace
+from errno import ELOOP
 from math import inf
 from pathlib import Path
 from typing import Any, cast
@@ -121,7 +122,8 @@ def test_saving_replaces_the_file_as_a_whole(file: LedgerFile) -> None:
 
         assert json.load(old)["accounts"][0]["clear"] == 1
     assert json.loads(file.path.read_text())["accounts"][0]["clear"] == 2
-    assert [each.name for each in file.path.parent.iterdir()] == ["ledger.json"]
+    names = sorted(each.name for each in file.path.parent.iterdir())
+    assert names == ["ledger.json", "ledger.lock"]
 
 
 def test_a_write_that_was_cut_off_leaves_the_old_file(file: LedgerFile) -> None:
@@ -440,10 +442,12 @@ def test_a_link_in_place_of_the_new_file_is_not_followed(file: LedgerFile, tmp_p
 
 
 def test_a_link_in_place_of_the_lock_is_not_followed(file: LedgerFile, tmp_path: Path) -> None:
-    file.save(state(Ledger()))
+    file.path.parent.mkdir()
     file.path.with_suffix(".lock").symlink_to(tmp_path / "elsewhere")
 
-    file.lock()
+    assert file.lock()  # nobody else has it
+    with pytest.raises(OSError, match=os.strerror(ELOOP)):
+        file.save(state(Ledger()))
 
     assert not (tmp_path / "elsewhere").exists()
 
@@ -456,6 +460,7 @@ def test_where_others_can_write_nothing_is_read_written_or_locked(
 ) -> None:
     file.save(state(Ledger(clear=1)))
     before = file.path.read_bytes()
+    file.path.with_suffix(".lock").unlink()
     wrong = file.path.parent.parent if above else file.path.parent
     wrong.chmod(0o777)
     reason = f"{wrong} can be written by everybody (mode 0777)"

@@ -37,7 +37,8 @@ class Machine:
     def __init__(self, world: "World", directory: Path) -> None:
         self.configuration = directory / "config.toml"
         self.socket = directory / "run" / "socket"
-        self.ledger = directory / "state" / "ledger.json"
+        self.ledger = _Ledger(directory / "state" / "ledger.json")
+        assert self.ledger.lock()  # as the command does, for all daemons that live here
         self.life = 0
         self.daemon: Daemon | None = None
         self.loop: VirtualLoop | None = None
@@ -70,9 +71,8 @@ class Machine:
         loop.waiting.watch(self._manager.fileno(), self._manager.read)
         loop.waiting.watch(world.clients.fileno(), world.clients.read)
         loop.waiting.passes = self._pass
-        ledger = _Ledger(self.ledger)
         _Ledger.world = world
-        self.daemon = Daemon(self.configuration, settings, listener, ledger, service=service)
+        self.daemon = Daemon(self.configuration, settings, listener, self.ledger, service=service)
         world.tell("daemon", f"starts, life {self.life}")
         world.witness.started()
 

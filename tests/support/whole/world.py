@@ -112,7 +112,7 @@ class World:
     def noted_logins(self, account: int) -> int:
         """Return the logins of an account that the ledger on disk has as under way."""
         try:
-            noted = json.loads(self.machine.ledger.read_bytes())
+            noted = json.loads(self.machine.ledger.path.read_bytes())
         except FileNotFoundError:
             return 0
         accounts = noted["accounts"]

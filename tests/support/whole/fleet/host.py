@@ -48,7 +48,8 @@ class Host:
         self.configuration = self.directory / "config.toml"
         self.password_file = self.directory / "password"
         self.key_file = self.directory / "key"
-        self.ledger = self.directory / "state" / "ledger.json"
+        self.ledger = LedgerFile(self.directory / "state" / "ledger.json")
+        assert self.ledger.lock()  # as the command does, for all daemons that live here
         self.boot_id = f"boot-{index}-0"
         self.clients = Clients(self.directory / "run" / "socket")
         self.network = Network(world.time, partial(world.connects, self), world.received)
@@ -109,7 +110,7 @@ class Host:
             )
             listener = Listener(self.directory / "run" / "socket", SOCKET_MODE, None)
             self.daemon = Daemon(
-                self.configuration, settings, listener, LedgerFile(self.ledger), service=service
+                self.configuration, settings, listener, self.ledger, service=service
             )
             self._main = loop.create_task(self.daemon.run())
         world.tell(self.name, f"starts, life {self.life}")

@@ -67,6 +67,7 @@ class TokenFiles:
         self._files: dict[str, _ManagedFile] = {}
         self._paths: dict[str, str] = {}  # by profile
         self._due: list[_ManagedFile] = []
+        self._stopped = False  # no token is wanted in any file
         self._word = anyio.Event()
         self._still = anyio.Event()  # no file is behind
 
@@ -88,7 +89,8 @@ class TokenFiles:
         if file is not None:
             self._paths[name] = file.path
             managed = self._files.setdefault(file.path, _ManagedFile(file, name))
-            managed.owner, managed.wanted = name, (file, live(session, clock.boot()))
+            token = None if self._stopped else live(session, clock.boot())
+            managed.owner, managed.wanted = name, (file, token)
             self._schedule(managed)
 
     def removed(self, name: str) -> None:
@@ -99,7 +101,11 @@ class TokenFiles:
             self._schedule(managed)
 
     async def stop(self) -> None:
-        """Have all files removed: nobody would replace their tokens. Wait for that, but not long."""
+        """Have all files removed for good: nobody would replace their tokens.
+
+        That is waited for, but not long.
+        """
+        self._stopped = True
         for managed in self._files.values():
             managed.clear()
             self._schedule(managed)

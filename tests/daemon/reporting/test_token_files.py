@@ -327,6 +327,20 @@ async def test_a_stop_removes_the_files(place: Path) -> None:
         assert text(place) is None
 
 
+async def test_what_comes_after_the_stop_is_written_nowhere(place: Path) -> None:
+    """In a fleet another host may bring a token while this daemon ends."""
+    async with running() as files:
+        files.changed(profile(place), holding("a"))
+        await await_text(place, "a")
+        await files.stop()
+
+        files.changed(profile(place), holding("b"))
+        await anyio.wait_all_tasks_blocked()
+        await async_await_that(lambda: "token_file" not in [each.name for each in all_threads()])
+
+        assert beside(place) == []
+
+
 async def test_any_number_of_files_on_a_dead_disk_keeps_no_other_one_from_its_token(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,7 +51,7 @@ def holder(path: Path) -> int | None:
 def is_held(path: Path) -> bool:
     """Return whether a process holds a lock file at this moment."""
     try:
-        lock = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        lock = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return False
     try:

@@ -34,15 +34,15 @@ class Unusable(Exception):
         self.remedy = remedy
 
 
-def read(path: str, limit: int, check: Check) -> bytes:
-    """Return the content of a regular file of at most `limit` bytes. Symlinks are followed.
+def read(path: str, limit: int, check: Check, *, through_link: bool = True) -> bytes:
+    """Return the content of a regular file of at most `limit` bytes.
 
     Raises:
-        Unusable: the file is absent, can't be read, is no regular file, is too large, or `check`
-            refused it.
+        Unusable: the file is absent, can't be read, is no regular file, is too large, `check` refused
+            it, or it is a link that isn't to be followed.
     """
     with explained():
-        descriptor = os.open(path, _FLAGS)
+        descriptor = os.open(path, _FLAGS if through_link else _FLAGS | os.O_NOFOLLOW)
         try:
             return _read(descriptor, path, limit, check)
         finally:

@@ -23,12 +23,14 @@ from openfit_tokend.core import budget
 from openfit_tokend.core.budget import LATE, WINDOW, Entry, Fingerprint, Ledger
 from openfit_tokend.core.settings import Account
 from openfit_tokend.host import clock, lock_file, log
-from openfit_tokend.host.regular_file import named_once
+from openfit_tokend.host.regular_file import Unusable, named_once, read, refuse_writable
 
 VERSION: Final = 2
 """The version of the file's form."""
 READABLE: Final = (1, 2)
 """Versions that can be read. The first had an identity with each profile's name."""
+MAX_SIZE: Final = 16 * 1024 * 1024
+"""Bytes of the file: ten times what 4,000 accounts need."""
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 Json = Mapping[str, object]
@@ -84,21 +86,25 @@ class LedgerFile:
 
     def load(self) -> Ledgers:
         """Return the ledgers; a missing file counts as empty, a damaged one is logged."""
-        fresh = Ledgers(salt=secrets.token_bytes(16))
+        salt = secrets.token_bytes(16)
         try:
-            judge_directory(str(self.path.parent))
-            self._loaded = self._identity()
-            text = self.path.read_bytes()
-        except FileNotFoundError:
-            return fresh
+            text = self._read()
+            return Ledgers(salt) if text is None else parsed(json.loads(text))
         except Untrusted as untrusted:
-            return self._damaged(fresh, str(untrusted))
+            reason = str(untrusted)
+        except Unusable as unusable:
+            reason = unusable.reason
         except OSError as error:
-            return self._damaged(fresh, error.strerror or "can't be read")
-        try:
-            return parsed(json.loads(text))
+            reason = error.strerror or "can't be read"
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
-            return self._damaged(fresh, "not a ledger of this version")
+            reason = "not a ledger of this version"
+        log.warning(
+            "state_unreadable",
+            path=self.path,
+            reason=reason,
+            hint="counted as two of three rejected logins; the file will be rewritten",
+        )
+        return Ledgers(salt, unknown=budget.unreadable(clock.boot()))
 
     def save(self, ledgers: Ledgers) -> None:
         """Replace the file atomically. It is on disk when this returns.
@@ -155,6 +161,15 @@ class LedgerFile:
     def _lock_path(self) -> Path:
         return self.path.with_suffix(".lock")
 
+    def _read(self) -> bytes | None:
+        """Return the file's content; None: there is no file."""
+        with suppress(FileNotFoundError):
+            judge_directory(str(self.path.parent))
+        self._loaded = self._identity()
+        if self._loaded is None:
+            return None
+        return read(str(self.path), MAX_SIZE, refuse_writable, through_link=False)
+
     def _lock_at_last(self) -> None:
         """Lock the file, if that wasn't possible at the start.
 
@@ -187,15 +202,6 @@ class LedgerFile:
             return
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         judge_directory(str(directory))
-
-    def _damaged(self, fresh: Ledgers, reason: str) -> Ledgers:
-        log.warning(
-            "state_unreadable",
-            path=self.path,
-            reason=reason,
-            hint="counted as two of three rejected logins; the file will be rewritten",
-        )
-        return Ledgers(fresh.salt, unknown=budget.unreadable(clock.boot()))
 
 
 def boot_id() -> str:

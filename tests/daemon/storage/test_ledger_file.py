@@ -4,6 +4,7 @@ import json
 import os
 import re
 import stat
+from collections.abc import Callable
 from dataclasses import replace
 from errno import ELOOP
 from math import inf
@@ -28,7 +29,7 @@ from openfit_tokend.core.budget import (
 from openfit_tokend.core.events import OverBudget
 from openfit_tokend.core.settings import Account
 from openfit_tokend.host import clock
-from openfit_tokend.storage.ledger_file import LedgerFile, Ledgers, ledger_path
+from openfit_tokend.storage.ledger_file import MAX_SIZE, LedgerFile, Ledgers, ledger_path
 from others import EVE, theirs
 
 ACCOUNT = Account("https://ids.example.org", "service@example.org")
@@ -196,22 +197,55 @@ def test_a_field_of_another_kind_is_a_damage(
         assert field == "boot_id"  # another boot, then
 
 
-@pytest.mark.parametrize("what", ["directory", "closed"])
-def test_a_file_that_cannot_be_read_is_said(
-    what: str, file: LedgerFile, warnings: pytest.LogCaptureFixture
+def closed(path: Path) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root may read everything")
+    path.touch(mode=0)
+
+
+def link(path: Path) -> None:
+    saved(path.with_name("saved"))
+    path.symlink_to("saved")
+
+
+def everybodys(path: Path) -> None:
+    saved(path).chmod(0o666)
+
+
+def large(path: Path) -> None:
+    os.truncate(saved(path), MAX_SIZE + 1)
+
+
+def saved(path: Path) -> Path:
+    """Save a ledger at a path."""
+    LedgerFile(path).save(state(Ledger()))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (Path.mkdir, "is a directory"),
+        (os.mkfifo, "is not a regular file"),
+        (closed, "can't be read by the daemon"),
+        (link, f"can't be read: {os.strerror(ELOOP)}"),
+        (everybodys, "can be written by everybody (mode 0666)"),
+        (large, f"is larger than {MAX_SIZE} bytes"),
+    ],
+)
+def test_a_file_that_may_not_be_read_is_said(
+    make: Callable[[Path], None],
+    reason: str,
+    file: LedgerFile,
+    warnings: pytest.LogCaptureFixture,
 ) -> None:
     file.path.parent.mkdir()
-    if what == "directory":
-        file.path.mkdir()
-    elif os.geteuid() == 0:
-        pytest.skip("root may read everything")
-    else:
-        file.path.touch(mode=0)
+    make(file.path)
 
     loaded = file.load()
 
     assert logins_left(loaded.unknown, clock.boot()) == LIMIT - 2
-    assert "state_unreadable" in warnings.text
+    assert [each.__dict__["fields"]["reason"] for each in warnings.records] == [reason]
 
 
 def test_the_next_write_mends_a_damaged_file(file: LedgerFile) -> None:

@@ -201,7 +201,8 @@ PROFILE: Final[Mapping[str, Setting]] = {
     "allow_groups": Setting(
         _NAMES,
         "everyone who can open the socket",
-        "Groups whose members may use the profile, besides operators.",
+        "Groups whose members may use the profile, besides operators. Users and groups may come from LDAP or the"
+        " like: the system service starts after `nss-user-lookup.target`. An unknown name ends the daemon.",
         '["etl"]',
     ),
     "token_file": Setting(

@@ -69,6 +69,15 @@ def test_a_daemon_is_not_started_again_after_what_only_a_person_can_mend(
     assert f"\nRestartPreventExitStatus={lasting}\n" in unit
 
 
+def test_the_service_starts_once_users_and_groups_can_be_looked_up(shipped: Path) -> None:
+    """An unknown one in the configuration ends the daemon, and it isn't started again."""
+    unit = (shipped / "system" / "openfit-tokend.service").read_text()
+
+    (after,) = [line for line in unit.splitlines() if line.startswith("After=")]
+
+    assert "nss-user-lookup.target" in after.split()
+
+
 def test_systemd_finds_no_fault_in_the_unit_of_a_host_that_asks_a_hub(shipped: Path) -> None:  # noqa: ARG001 -- systemd is there
     if not Path("/usr/bin/ssh").exists():
         pytest.skip("no ssh: run .ci/install_packages")

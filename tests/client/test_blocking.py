@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from fake_daemon import (
 from openfit_token import TokenClient, get_token
 from openfit_token._shared.protocol import encode_error, encode_result
 from openfit_token.errors import (
+    BadRequest,
     DaemonUnreachable,
     NoSuchProfile,
     NotAllowed,
@@ -78,6 +80,28 @@ def test_each_method_sends_its_call_and_gives_its_answer(place: Path) -> None:
         ("hello", {}),
         ("status", {"profile": "main"}),
     ]
+
+
+UNSENDABLE: dict[str, Callable[[str], object]] = {
+    "a profile": lambda path: get_token("\udcff", socket=path),
+    "a number": lambda path: get_token(min_ttl=2**70, socket=path),
+    "a refused token": lambda path: TokenClient(socket=path).refuse("\udcff"),
+    "a password": lambda path: TokenClient(socket=path).login("\udcff"),
+    "whose changes": lambda path: next(TokenClient("\udcff", path).changes()),
+}
+
+
+@pytest.mark.parametrize("call", UNSENDABLE.values(), ids=list(UNSENDABLE))
+def test_what_cant_be_sent_is_a_bad_request_and_the_daemon_isnt_asked(
+    call: Callable[[str], object], place: Path
+) -> None:
+    with FakeDaemon(place / "s", always(token_fields())) as daemon:
+        with pytest.raises(BadRequest, match="can't be sent"):
+            call(daemon.path)
+
+        get_token(socket=daemon.path)
+
+    assert [method for method, _ in daemon.calls] == ["get_token"]
 
 
 def test_the_connection_is_kept(place: Path) -> None:

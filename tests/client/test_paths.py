@@ -299,6 +299,15 @@ def test_an_empty_path_is_refused_and_leads_to_no_other_daemon(
             TokenClient(socket="")
 
 
+@pytest.mark.parametrize(
+    ("path", "fault"),
+    [("a\0b", "has a NUL"), ("/\ud800", "has a character that this locale lacks")],
+)
+def test_what_cant_be_a_path_is_refused_in_words(path: str, fault: str) -> None:
+    with pytest.raises(DaemonUnreachable, match=f"the socket's path {fault}"):
+        TokenClient(socket=path)
+
+
 def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENFIT_TOKEN_SOCKET", "")
 

@@ -66,7 +66,7 @@ class TokenClient:
     calls are sent again, as long as their `wait` lasts; except login, logout and reload, and except
     if the daemon wasn't there in the first place.
 
-    All calls raise a TokenError: the daemon's answer; DaemonUnreachable if it isn't there, or hasn't
+    All calls raise a TokenError: the daemon's answer; BadRequest; DaemonUnreachable if it isn't there, or hasn't
     answered a few seconds after `wait`; DaemonUntrusted; ProtocolViolation. `wait` is in seconds, at
     most 300.
 
@@ -163,7 +163,7 @@ class TokenClient:
                 process = os.getpid()
                 try:
                     if channel is None:
-                        channel, request = self._connect(), feed.begin()
+                        request, channel = feed.begin(), self._connect()
                         channel.settimeout(feed.patience)
                         channel.sendall(request, SEND_FLAGS)
                     told = feed.take(channel.recv(READ))

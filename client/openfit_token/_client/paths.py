@@ -35,20 +35,32 @@ def named(given: str | None = None) -> str | None:
     """Return the absolute path that the argument names, else the variable; None: nothing is named.
 
     Raises:
-        DaemonUnreachable: the argument is empty, or relative to a working directory that is gone.
+        DaemonUnreachable: it can't be a path, or is relative to a working directory that is gone.
     """
     path = os.environ.get(VARIABLE) or None if given is None else given
-    if path is None or path.startswith("/"):
-        return path
-    if not path:
+    if path is None:
+        return None
+    if fault := _fault(path):
         raise DaemonUnreachable(
-            "the socket's path is empty", "name the daemon's socket, or None for the usual one"
+            f"the socket's path {fault}", "name the daemon's socket, or None for the usual one"
         )
+    if path.startswith("/"):
+        return path
     try:
         return f"{os.getcwd()}/{path}"  # noqa: PTH109 -- pathlib costs 9 ms
     except OSError as error:
         reason = f"can't find {path}: the working directory is gone ({error.strerror})"
         raise DaemonUnreachable(reason, "name the socket by its absolute path") from error
+
+
+def _fault(path: str) -> str | None:
+    """Return why a text can't be a path; None: it can."""
+    if not path:
+        return "is empty"
+    try:
+        return "has a NUL" if b"\0" in os.fsencode(path) else None
+    except UnicodeEncodeError:
+        return "has a character that this locale lacks"
 
 
 def candidates(given: str | None = None) -> list[str]:

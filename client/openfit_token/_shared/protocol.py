@@ -153,9 +153,18 @@ class Decoder:
 
 
 def encode_request(msgid: int, method: str, params: "Mapping[str, object]") -> bytes:
-    """Return the bytes of a call. Params that are None are left out."""
+    """Return the bytes of a call. Params that are None are left out.
+
+    Raises:
+        BadRequest: MessagePack can't say one of the params.
+    """
     given = {name: value for name, value in params.items() if value is not None}
-    return packb([REQUEST, msgid, method, [given] if given else []])
+    try:
+        return packb([REQUEST, msgid, method, [given] if given else []])
+    except (ValueError, OverflowError):
+        raise BadRequest(
+            f"{method} can't be sent: a text has half of a surrogate pair, or a number more than 64 bits"
+        ) from None
 
 
 class Encoded:

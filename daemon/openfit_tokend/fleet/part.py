@@ -257,7 +257,9 @@ class Part:
 
     def stay_out(self) -> None:
         """Log out what others logged in before they knew of the logout here."""
-        if self.out and not is_logged_out(self.keeper.session):
+        if self.out and is_logged_out(self.keeper.session):
+            self.told(self.changes)  # they know: the answer to its write was lost, or it is theirs
+        elif self.out:
             self.keeper.feed(LogoutOrdered())
             self.change()
 

@@ -75,6 +75,27 @@ async def test_a_logout_that_the_store_does_not_hear_of_is_told_to_the_operator(
         await async_await_that(lambda: emulator.state().revocations == 2)  # the new login's, too
 
 
+async def test_a_logout_whose_acknowledgement_was_lost_ends_no_later_login(
+    tmp_path: Path, emulator: RunningEmulator
+) -> None:
+    told: list[bool] = []
+    async with fleet_of(2, tmp_path, emulator.url) as fleet:
+        await fleet.agreed()
+        first, second = fleet.hosts
+        before, fleet.database.losing = fleet.database.writes, True
+        first.keeper.order_logout(told.append)
+        await async_await_that(lambda: fleet.database.writes > before)
+
+        fleet.database.losing = False
+        await async_await_that(lambda: told == [True])
+        await out(second)
+        second.keeper.order_login(None)
+        await fleet.agreed()
+
+    assert emulator.state().revocations == 1
+    assert emulator.state().logins == 2
+
+
 async def test_a_login_takes_back_a_logout_that_nobody_heard_of(
     tmp_path: Path, emulator: RunningEmulator
 ) -> None:

@@ -239,6 +239,18 @@ def test_after_a_login_of_another_daemon_that_brings_none_ours_is_sent(ended: Se
     assert effects == (Send(6, Login()),)
 
 
+def test_a_refresh_of_another_daemon_makes_no_operators_order_of_a_reloads() -> None:
+    """A password that was rejected is sent again only where an operator insists."""
+    reloaded = replace(fresh(), doing=Requesting(Login(), login_after=True))
+    refreshed = replace(others(), access=access(), doing=Requesting(REFRESH))
+    waiting = adopt(reloaded, refreshed)
+    ended = replace(others(), doing=Stopped(), access=None, failures=1, bar=LOCKED)
+
+    _, effects = step(waiting, Adopted(ended), moment(NOW), POLICY)
+
+    assert effects == (Send(7, Login()),)
+
+
 @pytest.mark.parametrize("request_", [REFRESH, Login()], ids=["refresh", "login"])
 def test_a_logout_of_the_fleet_stands_against_a_login_that_was_to_follow_a_request(
     request_: Login,

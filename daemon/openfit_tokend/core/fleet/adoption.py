@@ -45,7 +45,9 @@ def adopted(session: Session, shared: Session, moment: Moment, policy: Policy) -
     order = _order(session, after)
     match shared.doing:
         case Requesting(request):
-            other = Login() if isinstance(request, Login) else request
+            # What follows a refresh is insisted on: so an order that isn't stays as behind a login.
+            as_login = isinstance(request, Login) or order == Login()
+            other = Login() if as_login else request
             return replace(after, doing=Requesting(other, login_after=order is not None)), ()
         case Idle() | Stopped() if order is not None:
             return send(after, order)

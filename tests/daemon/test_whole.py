@@ -24,7 +24,7 @@ RUNS = (
     *(("whole.fleet", "hard", seed) for seed in (0, 1, 3)),
     *(("whole.fleet", kind, 0) for kind in ("weather", "asleep", "before", "after", "brisk")),
     *(("whole.fleet", kind, 0) for kind in ("stale", "crowd", "stepped", "set_back")),
-    *(("whole.fleet", kind, 1) for kind in ("lossy", "passwords")),
+    *(("whole.fleet", kind, 1) for kind in ("lossy", "passwords", "leaving")),
 )
 QUICKLY_FOUND = (
     *(("whole", name) for name in ("refresh_kept", "not_stored", "dead_token", "secret")),

@@ -41,6 +41,8 @@ class Deeds:
         """The next daemon is killed that has a claim taken."""
         self.pause_claimant: Act | None = None
         """How the next daemon stands still that has a claim taken."""
+        self.remove_at_claimant: Act | None = None
+        """For how long the next host lacks a profile that has a claim taken."""
         self._words = 0
         self._orders = 0
         self._by_deed: dict[Deed, Callable[[Act], None]] = {
@@ -71,6 +73,7 @@ class Deeds:
             Deed.LOGIN_RIGHT: self._login_right,
             Deed.LOGIN_WRONG: self._login_wrong,
             Deed.LOGOUT: self._log_out,
+            Deed.REMOVED_IN_CLAIM: self._remove_in_claim,
             Deed.REFUSALS: self._refusals,
         }
 
@@ -86,12 +89,12 @@ class Deeds:
         """Write all files of all hosts."""
         for host in self._world.hosts:
             put(host.key_file, f"{KEY}\n")
-            put(host.configuration, self._configuration(host))
+            self._configure(host, None)
             self._store(host, self.right)
 
     def mend(self) -> None:
         """Let every file be right, every host run, and everybody be told."""
-        self.kill_claimant, self.pause_claimant = False, None
+        self.kill_claimant, self.pause_claimant, self.remove_at_claimant = False, None, None
         world = self._world
         user = world.servers.model.users[0]
         user.failures, user.locked_until = 0, 0.0
@@ -102,6 +105,7 @@ class Deeds:
             host.kill_in(-1)
             host.go_on()
             self._store(host, self.right)
+            self._configure(host, None)
             self._insist(partial(self._reload, host), host)
         if world.witness.logged_out:
             self.log_in_everywhere()
@@ -120,6 +124,9 @@ class Deeds:
         elif self.pause_claimant is not None:
             self._pause(host, self.pause_claimant)
             self.pause_claimant = None
+        elif self.remove_at_claimant is not None:
+            self._remove(host, self.remove_at_claimant)
+            self.remove_at_claimant = None
 
     def stand_still(self, host: "Host") -> float:
         """Let a daemon stand still right where it is about to send; return for how many seconds."""
@@ -164,6 +171,8 @@ class Deeds:
             f'member = "{host.name}"',
         ]
         for number, name in enumerate(self.profiles):
+            if name == host.removed:
+                continue
             lines += [
                 f"[profiles.{name}]",
                 'environment = "custom"',
@@ -295,6 +304,26 @@ class Deeds:
         world = self._world
         for host in world.hosts:
             self._later(world.rng.uniform(0.0, act.value), partial(self._reload, host))
+
+    def _configure(self, host: "Host", removed: str | None) -> None:
+        """Write a host's configuration, with all profiles but one, if any."""
+        host.removed = removed
+        put(host.configuration, self._configuration(host))
+
+    def _remove_in_claim(self, act: Act) -> None:
+        self.remove_at_claimant = act
+
+    def _remove(self, host: "Host", act: Act) -> None:
+        world = self._world
+
+        def reload(removed: str | None) -> None:
+            if not world.calm and len(self.profiles) > 1:
+                world.witness.disturbed(act)
+                self._configure(host, removed)
+                self._reload(host)
+
+        self._later(world.rng.uniform(0.0, 2.0), partial(reload, self._profile()))
+        self._later(2.0 + act.value, partial(reload, None))
 
     # Operators
 

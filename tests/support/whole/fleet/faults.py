@@ -215,6 +215,13 @@ def _void_refreshes_revoked() -> Patch:
     return instead(Part, "ended", make)
 
 
+def _leavers_forgotten() -> Patch:
+    def leaves(part: Part) -> bool:
+        return part.leaves
+
+    return patch.object(Part, "is_over", property(leaves))
+
+
 def _unsent_written() -> Patch:
     def make(ended: Method) -> Method:
         def end(part: Any, number: int, event: object) -> bool:  # noqa: ANN401 -- the same
@@ -269,6 +276,9 @@ FAULTS: Final[Mapping[str, Fault]] = {
         "the row doesn't say which logins were settled", _settled_twice, "passwords"
     ),
     "unbounded": Fault("foreign moments aren't brought into bounds", _unbounded, "set_back"),
+    "leavers_forgotten": Fault(
+        "a profile leaves the fleet with what it has under way", _leavers_forgotten, "leaving"
+    ),
     "void_revoked": Fault(
         "refreshes that others gave up are revoked", _void_refreshes_revoked, "before"
     ),

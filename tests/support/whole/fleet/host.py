@@ -63,6 +63,8 @@ class Host:
         """When its loop has something to do by itself."""
         self.password = ""
         """What the password's file has."""
+        self.removed: str | None = None
+        """The profile that its configuration lacks."""
         # What befalls it
         self.no_store_until = self.no_server_until = self.deaf_until = -inf
         self.files_hang_until = -inf

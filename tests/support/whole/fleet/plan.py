@@ -68,6 +68,8 @@ class Deed(Enum):
     """With a wrong password given, `value` times, at any hosts, each time another."""
     LOGOUT = auto()
     """A logout at one host and, `value` seconds later, a login at another."""
+    REMOVED_IN_CLAIM = auto()
+    """The next host whose claim is taken loses a profile by a reload, for `value` seconds."""
     REFUSALS = auto()
     """Clients at all hosts say that the API refused the current token."""
 
@@ -133,7 +135,8 @@ def hard_plan(seed: int) -> Plan:
         phase=rng.random(),
     )
     margin = rng.choice((300, 300, 8))
-    deeds: list[Deed] = [deed for deed in Deed if deed is not Deed.STORE_LOST]
+    apart = {Deed.STORE_LOST, Deed.REMOVED_IN_CLAIM}
+    deeds: list[Deed] = [deed for deed in Deed if deed not in apart]
     often = rng.choices(deeds, k=rng.randint(1, 5))  # each run has its favourites
     chosen: list[Deed] = [
         rng.choice(often if rng.random() < 0.6 else deeds) for _ in range(rng.randint(0, 14))
@@ -163,6 +166,13 @@ def lossy_plan(seed: int) -> Plan:
     rng, plan = _chance(seed * 31), hard_plan(seed)
     lost = _acts(rng, [Deed.STORE_LOST] * rng.randint(1, 4), plan.duration, plan.hosts)
     return replace(plan, acts=_in_order((*plan.acts, *lost)))
+
+
+def leaving_plan(seed: int) -> Plan:
+    """Return a hard plan in which reloads remove profiles whose requests are under way, too."""
+    rng, plan = _chance(seed * 37), hard_plan(seed)
+    removed = _acts(rng, [Deed.REMOVED_IN_CLAIM] * 20, plan.duration, plan.hosts)
+    return replace(plan, profiles=2, acts=_in_order((*plan.acts, *removed)))
 
 
 def passwords_plan(seed: int) -> Plan:
@@ -312,6 +322,7 @@ PLANS: Final = {
     "before": before_plan,
     "after": after_plan,
     "lossy": lossy_plan,
+    "leaving": leaving_plan,
     "passwords": passwords_plan,
     "stepped": stepped_plan,
     "set_back": set_back_plan,

@@ -33,6 +33,8 @@ INSISTED: Final = 240.0
 """Seconds within which an operator's order is carried out: requests and claims may be before it."""
 WAITED: Final = 40.0
 """Seconds that an answer is waited for at least: what is left of a minute after a slow connection."""
+WRITTEN: Final = 40.0
+"""Seconds within which the answer to a refresh is in the row."""
 AT_ONCE: Final = 3.0
 """Seconds within which all know what one wrote, in fine weather."""
 
@@ -83,8 +85,8 @@ class Witness:
         """Sessions in the row that have no claim, since when."""
         self._sent_for: set[bytes] = set()
         self._uses: dict[str, list[Use]] = defaultdict(list)
-        self._answers: dict[bytes, tuple[str, str]] = {}
-        """Clear answers to a refresh that reached a daemon, by claim: the token, the client."""
+        self._answers: dict[bytes, tuple[str, str, float]] = {}
+        """Clear answers to a refresh that reached a daemon, by claim: the token, the client, when."""
         self._refused: dict[bytes, tuple[str, str]] = {}
         """Clear rejections of a login that reached a daemon, by claim: the password, the client."""
         self._known: dict[str, float] = {}
@@ -291,7 +293,7 @@ class Witness:
         replaced = sent.said[0] == 200 and b"refresh_token" in sent.said[1]
         use = next(each for each in self._uses[sent.secret] if each.sent is sent)
         if (sent.rejected or replaced) and self._stands(use.claim, sent.client):
-            self._answers[use.claim] = sent.secret, sent.client
+            self._answers[use.claim] = sent.secret, sent.client, self._world.time.now
 
     def _host_of(self, sent: Sent) -> "Host":
         return next(host for host in self._world.hosts if host is sent.machine)
@@ -378,7 +380,7 @@ class Witness:
             self.broken(1, "what wasn't sent isn't written", writer.host.name)
 
     def _take_answers(self, host: "Host", row: Row) -> None:
-        for claim, (secret, client) in list(self._answers.items()):
+        for claim, (secret, client, _) in list(self._answers.items()):
             if self._stands(claim, client):
                 continue
             del self._answers[claim]
@@ -478,6 +480,7 @@ class Witness:
             return
         if world.plan.gentle and not world.plan.acts and now > self._written_at + AT_ONCE:
             self._judge_news(row)
+        self._judge_answers()
         self._judge_waiting(row)
         barred = any(
             is_rejected(shared.session)
@@ -501,6 +504,19 @@ class Witness:
         elif now > self._barred_since + 250.0:
             self.broken(10, "one host's password bars no other's", "all wait for an operator")
 
+    def _judge_answers(self) -> None:
+        """See that others are told what came of a refresh."""
+        now = self._world.time.now
+        if now < self._store_trouble_until or self._world.plan.store_loss:
+            return
+        for claim, (secret, client, at) in self._answers.items():
+            writer = self._claims[claim].by
+            host = writer.host
+            awake = writer.life == host.life and max(host.stood_still, host.files_hang_until) < at
+            if awake and now > at + WRITTEN and self._stands(claim, client):
+                what = f"{host.name} has one to {secret} since {at:.3f}"
+                self.broken(1, "an answer to a refresh is written", what)
+
     def _judge_waiting(self, row: Row) -> None:
         """See that nobody waits for a claim that isn't in the row."""
         world, now = self._world, self._world.time.now
@@ -515,7 +531,10 @@ class Witness:
                 awake = max(host.stood_still, host.files_hang_until) + AWAITED < now
                 if host.daemon is None or not awake:
                     continue
-                session = host.daemon.profiles.keepers[name].session
+                keeper = host.daemon.profiles.keepers.get(name)
+                if keeper is None:
+                    continue
+                session = keeper.session
                 doing, place = session.doing, (host.index, name)
                 if not (isinstance(doing, Requesting) and isinstance(doing.request, Refresh)):
                     continue

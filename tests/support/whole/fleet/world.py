@@ -304,9 +304,10 @@ class World:
         """Return which tokens are held where not all hold the same; "": all do."""
         for name in self.deeds.profiles:
             held = [
-                host.daemon.profiles.keepers[name].session.access
+                keeper.session.access
                 for host in self.hosts
                 if host.daemon is not None
+                and (keeper := host.daemon.profiles.keepers.get(name)) is not None
             ]
             ids = {None if access is None else access.id for access in held}
             if len(ids) > 1:

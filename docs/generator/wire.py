@@ -5,7 +5,7 @@ from typing import Final
 from openfit_token import errors
 from openfit_token._shared import protocol
 from openfit_token.errors import TokenError
-from openfit_tokend.core.schedule import RECENT
+from openfit_tokend.core.schedule import MAX_SPACING, RECENT
 from openfit_tokend.serving import listener, peers, rpc, server
 
 _LIMITS: Final = (
@@ -35,7 +35,13 @@ _LIMITS: Final = (
         f"{peers.MAX_CONNECTIONS:,}, root {peers.MAX_CONNECTIONS_ROOT:,}; at most half of the descriptors",
     ),
     ("connections that wait to be accepted", f"{listener.BACKLOG:,}, as far as the system allows"),
-    ("replacements that clients ask for", f"one every {RECENT:g} s for each profile"),
+    (
+        "replacements that clients ask for",
+        (
+            f"one every {RECENT:g} s for each profile; by `refuse`, if new tokens are refused again and"
+            f" again, ever fewer: up to {MAX_SPACING:g} s apart"
+        ),
+    ),
     (
         "an answer, as the clients accept it",
         f"{protocol.MAX_ANSWER // 1024 // 1024} MiB",

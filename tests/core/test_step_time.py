@@ -340,6 +340,14 @@ def test_young_tokens_refused_again_and_again_space_requests_out(
     assert (after.refusals, after.doing) == (refusals + 1, Idle(1000.0 + spacing))
 
 
+def test_what_others_refuse_spaces_out_no_wish_without_a_refusal() -> None:
+    session = replace(fresh(), ended=1000.0, refusals=9, refused_at=1000.0)
+
+    after, _ = step(session, NewTokenWanted(), moment(1001.0), POLICY)
+
+    assert (after.refusals, after.doing) == (9, Idle(1010.0))
+
+
 def test_a_quiet_time_of_10_minutes_and_the_spacing_forgives_the_refusals() -> None:
     session = replace(
         fresh(), access=access(sent=1640.0), ended=1640.0, refusals=4, refused_at=1000.0

@@ -17,7 +17,7 @@ RECENT: Final = 10.0
 YOUNG: Final = 60.0
 """Seconds after its arrival in which the refusal of a token is suspicious: the next may be too."""
 MAX_SPACING: Final = 600.0
-"""Seconds at most between two replacements that clients wanted."""
+"""Seconds at most between two replacements of tokens that the API refused."""
 MAX_BACKOFF: Final = 60.0
 """Seconds at most between two retries in an outage, unless the server asked for more."""
 MAX_RETRY_AFTER: Final = 600.0
@@ -78,7 +78,10 @@ def retry_pause(failures: int, longest: float, retry_after: float | None, chance
 
 
 def spacing(refusals: int) -> float:
-    """Return how long after the last request a client that wants a token may start the next."""
+    """Return how long after the last request a client that wants a token may start the next.
+
+    `refusals`: those that count. Only who refuses a token is slowed by them.
+    """
     return doubled(RECENT, max(0, refusals - 2), MAX_SPACING)
 
 

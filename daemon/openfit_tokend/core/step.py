@@ -150,7 +150,8 @@ def _new_token_wanted(
         session = _refused(session, session.access, moment.now)
     session = replace(session, wanted=True)
     if isinstance(session.doing, Idle) and session.failures == 0:  # else the backoff stays
-        due = min(session.doing.due, rest(session, moment.now).due)
+        counted = session if refused is not None else replace(session, refusals=0)
+        due = min(session.doing.due, rest(counted, moment.now).due)
         session = replace(session, doing=Idle(due))
     return _woken(session, moment, policy)
 

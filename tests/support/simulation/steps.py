@@ -263,6 +263,8 @@ class Steps:
             if seen.refused_at < token.obtained and now - token.obtained < 60.0:
                 counted += 1
             seen.refusals, seen.refused_at = counted, now
+        elif isinstance(event, NewTokenWanted) and event.refused is None:
+            seen.least_refusals = 0  # who refuses nothing isn't slowed by those who do
         seen.least_refusals = min(seen.least_refusals, counted)
 
     def _refusals(self, seen: Seen) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from threading import Thread
 
 import pytest
 
@@ -46,6 +47,22 @@ def test_start_returns_when_a_token_can_be_had(machine: Machine) -> None:
     machine.systemctl("start")
 
     assert machine.token()
+
+
+def test_a_check_that_logs_in_delays_a_start_only_until_it_ends(machine: Machine) -> None:
+    machine.systemctl("stop")
+    begun = machine.emulator.state().login_requests
+    machine.emulator.fault("hang=6")
+    words = ("openfit-tokend", "check", "--login")
+    check = Thread(target=machine.box.run, args=words, kwargs={"check": False})
+    check.start()
+    await_that(lambda: machine.emulator.state().login_requests > begun)
+
+    assert machine.call("get_token", wait=30)["access_token"]
+
+    check.join()
+    assert "state_in_use" in machine.box.journal("-u", "openfit-tokend")
+    assert machine.box.property("openfit-tokend.socket", "ActiveState") == "active"
 
 
 def test_status_tells_in_words_how_things_stand(machine: Machine) -> None:

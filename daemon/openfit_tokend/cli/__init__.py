@@ -27,7 +27,7 @@ _PATH: Final = checked(valid_path)
 _EPILOG: Final = """\
 exit status:
   0   success                71  error from the system
-  64  usage error            73  the socket or state can't be used
+  64  usage error            73  the socket can't be created
   69  no daemon              74  the output can't be written
   70  internal error         75  not now: try again later
   76  protocol error         77  not allowed, or login rejected

@@ -163,7 +163,7 @@ def _serve(  # noqa: PLR0913, PLR0917 -- the parts that `run` has made
             hint="another daemon uses this configuration: use that daemon, or give this one another"
             " STATE_DIRECTORY",
         )
-        return os.EX_CANTCREAT
+        return os.EX_TEMPFAIL  # it may be a `check --login` that ends soon
     try:
         asked = None if credential is None else credential.socket
         daemon = Daemon(path, settings, listener, ledger, asked, http, service, terminal)

@@ -16,7 +16,7 @@ from openfit_tokend import app
 from terminals import Terminal
 
 NOWHERE = profile("http://127.0.0.1:9")
-CANTCREAT = 73
+CANTCREAT, NOT_NOW = 73, 75
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ def test_another_start_names_the_process_that_has_the_state(daemon: RunningDaemo
 
     second = started_again(daemon, "--socket", str(daemon.socket.with_name("another")))
 
-    assert second.returncode == CANTCREAT
+    assert second.returncode == NOT_NOW
     assert "event=state_in_use" in second.stderr
     assert f"pid={daemon.pid} " in second.stderr
 

@@ -94,7 +94,9 @@ class Copy:
         self._jumped = False  # a clock was set: the row's moments mean others
         self._stamps = Stamps()
         self._seen: dict[bytes, float] = {}  # claims of others, and since when
-        self._mine: dict[bytes, Part] = {}  # claims that may be in the row, and whose they are
+        self._mine: dict[
+            bytes, Part | None
+        ] = {}  # claims that may be in the row; None: whose part has left
         self._attempts: dict[bytes, Attempt] = {}  # logins under way, by their claims
         self._ended: list[Ended] = []
         self._changed = Event()
@@ -174,6 +176,9 @@ class Copy:
 
     def _let_go(self) -> None:
         """Forget the parts that have left, now that nothing is left to tell."""
+        for claim, part in self._mine.items():
+            if part is not None and part.is_over:
+                self._mine[claim] = None
         self.parts = [part for part in self.parts if not part.is_over]
         if not self.parts:
             self._fleet.gone(self)
@@ -284,8 +289,7 @@ class Copy:
 
     def _is_of(self, part: Part, claim: Claim) -> bool:
         """Return whether a part is to end a claim: not if one that leaves with the same key does."""
-        owner = self._mine.get(claim.id)
-        return owner is not None and (owner is part or owner not in self.parts)
+        return claim.id in self._mine and self._mine[claim.id] in {None, part}
 
     def _drop(self, part: Part, shared: Shared) -> None:
         """Take back a claim that is of no use: the answer to its write was lost.

@@ -13,7 +13,7 @@ from openfit_tokend.core.problems import Problem, not_needed
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import Login, Refresh, is_logged_out
 from openfit_tokend.core.step import step
-from openfit_tokend.host import clock
+from openfit_tokend.host import clock, log
 from openfit_tokend.keeping.claims import Claimed, FleetKeeper, NotClaimed, Occupied, Word
 
 LOGOUT_TIME: Final = 10.0
@@ -78,8 +78,11 @@ class Leaver:
         return self._keeper.stopping
 
     def feed(self, event: Event) -> None:
-        """Let the core decide what an event means for others."""
-        self.session, _ = step(self.session, event, clock.moment(), self.profile.policy)
+        """Let the core decide what an event means for others. Never raises."""
+        try:
+            self.session, _ = step(self.session, event, clock.moment(), self.profile.policy)
+        except Exception:  # noqa: BLE001 -- an internal error: only this profile goes without it
+            log.exception("internal_fault", profile=self.profile.name)
 
 
 @final

@@ -1,5 +1,6 @@
 """Several hosts with one session: what operators order, and passwords that differ."""
 
+import gc
 from pathlib import Path
 
 import anyio
@@ -11,6 +12,8 @@ from inside import async_await_that
 from openfit_token.errors import LoginRejected
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import Requesting, is_logged_out, last_error
+from openfit_tokend.fleet.part import Leaver
+from openfit_tokend.keeping.keeper import Keeper
 
 pytestmark = pytest.mark.usefixtures("unpaced")
 
@@ -167,6 +170,29 @@ async def test_a_password_given_for_a_login_that_another_host_did_is_not_kept(
 
     state = emulator.state()
     assert (state.logins, state.logins_rejected) == (2, 0)
+
+
+async def test_nothing_of_a_profile_that_left_in_a_login_is_kept_with_its_account(
+    tmp_path: Path, emulator: RunningEmulator
+) -> None:
+    async with fleet_of(1, tmp_path, emulator.url) as fleet:
+        await fleet.agreed()
+        (host,) = fleet.hosts
+        stays = fleet.add_profile(host)
+        await async_await_that(lambda: stays.session.access is not None)
+        emulator.fault("slow=0.3")
+        leaver, begun = host.keepers.pop(0), emulator.state().login_requests
+
+        leaver.order_login(Secret(PASSWORD))
+        await async_await_that(lambda: emulator.state().login_requests > begun)
+        leaver.remove()
+        del leaver
+
+        def kept() -> list[object]:
+            gc.collect()
+            return [each for each in gc.get_objects() if isinstance(each, Keeper | Leaver)]
+
+        await async_await_that(lambda: kept() == [stays], lambda: repr(kept()))
 
 
 # Passwords that aren't the same everywhere

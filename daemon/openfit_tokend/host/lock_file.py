@@ -19,12 +19,18 @@ def open_lock(path: Path) -> int:
 
 
 def acquire(lock: int) -> bool:
-    """Lock an open file for this process; where another has it, close the file and return False."""
+    """Lock an open file for this process; where another has it, close the file and return False.
+
+    Raises:
+        OSError: it can't be locked; it is closed too.
+    """
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except OSError as error:
         os.close(lock)
-        return False
+        if isinstance(error, BlockingIOError):
+            return False
+        raise
     try:
         os.ftruncate(lock, 0)
         os.pwrite(lock, b"%d\n" % os.getpid(), 0)

@@ -102,7 +102,7 @@ class LedgerFile:
             "state_unreadable",
             path=self.path,
             reason=reason,
-            hint="counted as two of three rejected logins; the file will be rewritten",
+            hint="counted as two of three rejected logins; the file will be rewritten if it can be",
         )
         return Ledgers(salt, unknown=budget.unreadable(clock.boot()))
 
@@ -178,13 +178,20 @@ class LedgerFile:
         """
         if self._is_ours:
             return
-        lock = lock_file.open_lock(self._lock_path)
-        if not lock_file.acquire(lock):
+        try:
+            lock = lock_file.open_lock(self._lock_path)
+            mine = lock_file.acquire(lock)
+        except OSError as error:
+            raise OSError(error.errno, f"{self._lock_path.name}: {error.strerror}") from None
+        if not mine:
             raise BlockingIOError(EBUSY, "another daemon uses it: stop one of them")
-        if self._identity() != self._loaded:
-            os.close(lock)
+        try:
+            self._is_ours = self._identity() == self._loaded
+        finally:
+            if not self._is_ours:
+                os.close(lock)
+        if not self._is_ours:
             raise OSError(ESTALE, "it isn't what was read at the start: restart the daemon")
-        self._is_ours = True
 
     def _identity(self) -> _Identity | None:
         """Return which file is there now; None: none."""

@@ -6,7 +6,7 @@ import re
 import stat
 from collections.abc import Callable
 from dataclasses import replace
-from errno import ELOOP
+from errno import ELOOP, ENOLCK
 from math import inf
 from pathlib import Path
 from typing import Any, cast
@@ -484,6 +484,22 @@ def test_a_link_in_place_of_the_lock_is_not_followed(file: LedgerFile, tmp_path:
         file.save(state(Ledger()))
 
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_lock_that_the_file_system_refuses_is_named_and_costs_no_descriptor(
+    file: LedgerFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(ENOLCK, os.strerror(ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    assert file.lock()
+    before = len([*Path("/proc/self/fd").iterdir()])
+    for _ in range(3):
+        with pytest.raises(OSError, match=r"ledger\.lock: No locks available"):
+            file.save(state(Ledger()))
+
+    assert len([*Path("/proc/self/fd").iterdir()]) == before
 
 
 @pytest.mark.parametrize("above", [False, True])

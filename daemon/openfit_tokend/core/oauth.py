@@ -35,7 +35,7 @@ _CLIENT_WORDS: Final = frozenset(
 )
 _GRANT_WORDS: Final = frozenset({"invalid_grant", "invalid_request"})
 _BUSY_WORDS: Final = frozenset({"temporarily_unavailable", "slow_down"})
-_NOT_READ: Final = frozenset({404, 405, 406, 410, 411, 413, 414, 415, 417, 421, 426, 431})
+_NOT_READ: Final = frozenset({404, 405, 406, 407, 410, 411, 413, 414, 415, 417, 421, 425, 426, 431})
 """Statuses of who didn't look at the form (RFC 9110, RFC 6585). Any other refusal may be a rejection."""
 _BUSY: Final = frozenset({408, 429, 503})
 _USABLE: Final = re.compile(r"[\x21-\x7e]+")

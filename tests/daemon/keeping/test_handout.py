@@ -1,6 +1,7 @@
 """How long an answer that hands out a token stays prepared, and how many do."""
 
 import gc
+from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -9,9 +10,11 @@ from anyio import to_thread
 
 from daemons import Wire, profile, request
 from emulators import PASSWORD, running_emulator
+from http_wire import HttpWire
 from inside import daemon_inside
 from made import PROFILE, access, fresh
 from openfit_tokend.keeping.handout import MAX_PREPARED, NONE, Handout, prepared
+from openfit_tokend.serving.http.answer import Shown
 
 LONG = 100.0
 NOW = 3000.0
@@ -50,7 +53,7 @@ async def test_only_those_asked_for_last_stay_prepared_and_all_are_answered(tmp_
     names = [f"p{each}" for each in range(MAX_PREPARED + 8)]
     with running_emulator(users=dict.fromkeys(names, PASSWORD)) as emulator, ExitStack() as stack:
         profiles = [profile(emulator.url, each, username=f'"{each}"') for each in names]
-        async with daemon_inside(tmp_path, *profiles) as daemon:
+        async with daemon_inside(tmp_path, *profiles, http=True) as daemon:
             wire = stack.enter_context(Wire(daemon.socket))
             for _ in range(2):
                 wire.send(
@@ -63,5 +66,13 @@ async def test_only_those_asked_for_last_stay_prepared_and_all_are_answered(tmp_
                 told = [(answers[msgid].result or {})["profile"] for msgid in range(len(names))]
                 assert told == names
 
-            held = sum(isinstance(each, Handout) for each in gc.get_objects())
-            assert held == MAX_PREPARED + 1  # and NONE
+            await to_thread.run_sync(ask_over_http, tmp_path / "run" / "http", names)
+
+            alive = Counter(type(each) for each in gc.get_objects())
+            assert (alive[Handout], alive[Shown]) == (MAX_PREPARED + 1, MAX_PREPARED)  # one is NONE
+
+
+def ask_over_http(path: Path, profiles: list[str]) -> None:
+    with HttpWire(path) as wire:
+        for each in profiles * 2:
+            assert wire.ask("GET", f"/v1/token?profile={each}").json["profile"] == each

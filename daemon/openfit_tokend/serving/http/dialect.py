@@ -16,6 +16,7 @@ from openfit_tokend.core.callers.answers import LoginEnded
 from openfit_tokend.core.session import AccessToken, live
 from openfit_tokend.host import clock
 from openfit_tokend.host.alarm import Alarm, Entry
+from openfit_tokend.keeping.handout import MAX_PREPARED
 from openfit_tokend.keeping.keeper import Keeper
 from openfit_tokend.serving.calls import Backend, Calls
 from openfit_tokend.serving.connection import BATCH, Connection, Owed, Park
@@ -285,7 +286,10 @@ class Http:
         keeper.counters.served += 1
         prepared = self._shown.get(keeper)
         if prepared is None or now >= prepared.until:
+            self._shown.pop(keeper, None)
             prepared = self._shown[keeper] = Shown(keeper, access, now)
+            if len(self._shown) > MAX_PREPARED:
+                del self._shown[next(iter(self._shown))]
         return prepared
 
     def _stays(self, request: Request) -> bool:

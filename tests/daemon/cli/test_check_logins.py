@@ -39,7 +39,8 @@ def test_where_no_lock_can_be_made_nothing_is_sent() -> None:
     with running_emulator() as emulator, prepared_daemon(profile(emulator.url)) as daemon:
         daemon.state.with_suffix(".lock").mkdir(parents=True)
 
-        done = daemon.run("openfit-tokend", "check", "--login", "--config", str(daemon.config))
+        words = ("--config", str(daemon.config), "--socket", str(daemon.socket))
+        done = daemon.run("openfit-tokend", "check", "--login", *words)
 
         assert "not sent: the ledger can't be written" in done.stdout
         assert (done.returncode, emulator.state().login_requests) == (os.EX_OSERR, 0)

@@ -1,9 +1,9 @@
 """`openfit-tokend check`: what profiles name besides their secrets: files of others, and programs."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 
-from openfit_token._cli.report import Report, Verdict, fail, ok
+from openfit_token._cli.report import Report, fail, ok
 from openfit_tokend.core.settings import Profile
 from openfit_tokend.host.child_process import Unstartable, judge_program
 from openfit_tokend.host.regular_file import Unusable
@@ -22,28 +22,19 @@ async def check_files(profiles: Iterable[Profile], report: Report) -> None:
             report.say(fail("ca_file", error.message, error.hint, os.EX_CONFIG))
         else:
             report.say(ok("ca_file", path))
-    for verdict in (*_token_files(named), *_commands(named)):
-        report.say(verdict)
+    tokens = (each.token_file.path for each in named if each.token_file is not None)
+    _judge("token_file", tokens, judge_place, os.EX_CANTCREAT, report)
+    programs = (each.notify_command[0] for each in named if each.notify_command is not None)
+    _judge("notify_command", programs, judge_program, os.EX_CONFIG, report)
 
 
-def _token_files(profiles: Iterable[Profile]) -> Iterator[Verdict]:
-    for path in (each.token_file.path for each in profiles if each.token_file is not None):
+def _judge(
+    what: str, names: Iterable[str], judge: Callable[[str], None], status: int, report: Report
+) -> None:
+    for name in dict.fromkeys(names):
         try:
-            judge_place(path)
-        except Unusable as unusable:
-            text = f"{path}: {unusable.reason}"
-            yield fail("token_file", text, unusable.remedy, os.EX_CANTCREAT)
+            judge(name)
+        except (Unusable, Unstartable) as error:
+            report.say(fail(what, f"{name}: {error.reason}", error.remedy, status))
         else:
-            yield ok("token_file", path)
-
-
-def _commands(profiles: Iterable[Profile]) -> Iterator[Verdict]:
-    commands = (each.notify_command for each in profiles)
-    for program in dict.fromkeys(argv[0] for argv in commands if argv is not None):
-        try:
-            judge_program(program)
-        except Unstartable as error:
-            text = f"{program}: {error.reason}"
-            yield fail("notify_command", text, error.remedy, os.EX_CONFIG)
-        else:
-            yield ok("notify_command", program)
+            report.say(ok(what, name))

@@ -60,7 +60,7 @@ def write(file: TokenFile, token: Secret) -> Inode:
 
 
 def judge_place(path: str) -> None:
-    """Look whether a file with a token could be written, without writing it. May block.
+    """Check whether a file with a token could be written, without writing it. May block.
 
     Raises:
         Unusable: as for `write`.

@@ -6,6 +6,7 @@ with running_api() as api:
     /echo             200 and the request's body
     /hop?to=URL       a redirect there: 307, or `&status=`
     /refuse           401, whatever the token
+    /say?NAME=VALUE   200 with these header fields
 
 401 answers all that bears a token in `refused`.
 """
@@ -73,6 +74,8 @@ class _Handler(BaseHTTPRequestHandler):
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
         if bearer in self._api.refused or url.path == "/refuse":
             self._send(401, b"no", ("WWW-Authenticate", "Bearer"))
+        elif url.path == "/say":
+            self._send(200, body, *query.items())
         elif self._api.elsewhere is not None:
             self._send(302, b"", ("Location", self._api.elsewhere))
         elif url.path == "/hop":

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from daemons import await_that
-from fake_http_daemon import problem
+from fake_daemon import token_fields
+from fake_http_daemon import granted, problem
 from healing import BODY, World, calling, kill_tokens, running_world
 from openfit_tokend.serving.http.dialect import MAX_KNOWN_SIZE
 from openfit_tokend.serving.http.request import Reader
@@ -22,7 +23,6 @@ CACHED = tuple(
         "proxy_cache_key $openfit_profile;",
         "proxy_cache_valid 200 1s;",
         "proxy_cache_bypass $openfit_id;",
-        "proxy_ignore_headers Cache-Control;",
     )
 )
 """What an administrator does who takes the cache."""
@@ -160,6 +160,31 @@ def test_what_a_daemon_that_ends_refuses_is_asked_once_more(between: Between) ->
     assert between.proxy.ask().status == 200
     assert len(between.daemon.requests) == 2
     assert between.api.tokens == ["token-a"]
+
+
+@pytest.mark.parametrize("refused", [0, 1])
+@pytest.mark.parametrize("prefix", ["", "/other"])
+@pytest.mark.parametrize(
+    "field",
+    [
+        "X-Accel-Redirect=/_openfit/token",
+        "X-Accel-Redirect=@token_again",
+        "X-Accel-Redirect=/v1/other",
+    ],
+)
+def test_no_answer_of_the_api_commands_nginx(
+    between: Between, field: str, prefix: str, refused: int
+) -> None:
+    if refused:
+        between.daemon.first.append(granted(token_fields("refused")))
+        between.api.refused.add("token-refused")
+
+    answer = between.proxy.ask("POST", f"{prefix}/say?{field}&Content-Type=text/plain", b"body")
+
+    assert (answer.status, answer.body) == (200, b"body")
+    assert answer.fields["Content-Type"] == "text/plain"
+    assert "token-a" not in str(answer.fields)
+    assert [seen.path for seen in between.api.seen] == ["/say"] * (1 + refused)
 
 
 @pytest.mark.parametrize("prefix", ["", "/other"])

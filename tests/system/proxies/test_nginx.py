@@ -1,6 +1,7 @@
 """What docs/proxy/nginx.conf does, by Debian's nginx, that Caddy doesn't."""
 
 import base64
+import json
 from pathlib import Path
 
 import pytest
@@ -145,13 +146,20 @@ def test_a_daemon_that_is_not_there_is_503_until_it_is(world: World) -> None:
 # A daemon that answers what it is told to
 
 
-@pytest.mark.parametrize("status", [403, 503])
+@pytest.mark.parametrize(
+    ("status", "told"), [(400, 403), (403, 403), (404, 403), (500, 503), (502, 503), (503, 503)]
+)
 def test_what_the_daemon_refuses_is_refused_by_problem_details(
-    between: Between, status: int
+    between: Between, status: int, told: int
 ) -> None:
+    """A caller would take a 404 for the API's."""
     between.daemon.answer = problem(status)
 
-    assert between.proxy.ask().fields["Content-Type"] == "application/problem+json"
+    answer = between.proxy.ask()
+
+    assert (answer.status, json.loads(answer.body)["status"]) == (told, told)
+    assert answer.fields["Content-Type"] == "application/problem+json"
+    assert between.api.seen == []
 
 
 def test_what_a_daemon_that_ends_refuses_is_asked_once_more(between: Between) -> None:
@@ -225,5 +233,5 @@ def test_the_daemon_gets_the_same_few_bytes_each_time_which_it_answers_without_p
 
 
 def test_what_nginx_asks_the_daemon_is_not_for_callers_to_ask(between: Between) -> None:
-    assert between.proxy.ask(path="/_openfit/token").status == 404
+    assert between.proxy.ask(path="/_openfit/token").status == 401
     assert between.daemon.requests == []

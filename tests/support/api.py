@@ -8,7 +8,7 @@ with running_api() as api:
     /refuse           401, whatever the token
     /say?NAME=VALUE   200 with these header fields
 
-401 answers all that bears a token in `refused`.
+TRACE and the like echo the request's header, as servers do. 401 answers all that bears a token in `refused`.
 """
 
 import ssl
@@ -84,6 +84,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, body)
 
     do_GET = do_POST = do_PUT = _answer  # noqa: N815 -- the names are http.server's
+
+    def _echo(self) -> None:
+        self._api.seen.append(Seen(self.command, self.path, None, b""))
+        self._send(200, bytes(self.headers))
+
+    do_TRACE = do_TRACK = do_trace = do_CONNECT = _echo  # noqa: N815 -- the names are http.server's
 
     def _body(self) -> bytes:
         if self.headers.get("Transfer-Encoding") != "chunked":

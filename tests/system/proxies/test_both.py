@@ -64,6 +64,24 @@ def test_a_callers_own_fields_neither_refuse_a_token_nor_replace_it(world: World
     assert world.emulator.state().refreshes == 0
 
 
+@pytest.mark.parametrize("method", ["TRACE", "trace", "TRACK", "CONNECT"])
+def test_no_method_reaches_the_api_that_it_answers_with_the_request(
+    between: Between, method: str
+) -> None:
+    assert between.proxy.ask(method).status in {400, 405}
+    assert between.api.seen == []
+
+
+@pytest.mark.parametrize("named", ["Authorization", "X-OpenFit-Token-Id", "close, Host"])
+def test_the_api_gets_the_token_whatever_fields_a_caller_names_in_connection(
+    between: Between, named: str
+) -> None:
+    answer = between.proxy.ask("POST", "/v1/echo", b"x", {"Connection": named})
+
+    assert (answer.status, between.api.tokens) == (200, ["token-a"])
+    assert len(between.daemon.requests) == 1
+
+
 @pytest.mark.parametrize("end", ["stop", "kill"])
 def test_no_request_fails_while_a_daemon_whose_socket_stays_ends_and_starts(
     restarted: Restarted, program: str, end: str

@@ -27,7 +27,7 @@ from ports import free_port
 ALERTS: Final = ROOT / "docs/alerts.yml"
 DASHBOARD: Final = ROOT / "docs/grafana.json"
 OPERATIONS: Final = ROOT / "docs/operations.md"
-TARGET: Final = "localhost:9465"
+TARGET: Final = "localhost:946"
 _ALERT: Final = re.compile(r"expr: (?:>-\n((?: {10}.*\n)+)|(.*)\n)")
 _METRIC: Final = re.compile(r"\b((?:openfit|node)_\w+)")
 _VARIABLES: Final = {"$instance": ".*", "$profile": ".*", "$__rate_interval": "1m"}

@@ -31,7 +31,8 @@ def nginx(daemon: RunningDaemon) -> Generator[Proxy]:
         proxy = Proxy(Path(name), free_port())
         text = block.text
         for old, new in (
-            ("127.0.0.1:9465;", f"127.0.0.1:{proxy.port}; listen unix:{proxy.socket};"),
+            (":946;", f":{proxy.port};"),
+            ("server {\n", f"server {{\n    listen unix:{proxy.socket};\n"),
             ("/run/openfit-tokend/http.socket", str(place(daemon))),
         ):
             assert old in text
@@ -49,9 +50,16 @@ def prometheus(nginx: Proxy) -> Generator[Prometheus]:
 
 
 def test_nginx_passes_on_the_metrics_and_nothing_else(nginx: Proxy) -> None:
-    assert b"openfit_token_state" in nginx.ask("GET", "/metrics", port=nginx.port).body
+    for at in ("127.0.0.1", "::1"):
+        assert b"openfit_token_state" in nginx.ask("GET", "/metrics", at=at).body
     for path in ("/v1/token", "/metrics/../v1/token", "/metrics/", "/"):
-        assert nginx.ask("GET", path, port=nginx.port).status == 404
+        assert nginx.ask("GET", path, at="127.0.0.1").status == 404
+
+
+def test_nginx_passes_nothing_on_to_whoever_names_another_host(nginx: Proxy) -> None:
+    answer = nginx.ask("GET", "/metrics", fields={"Host": "evil.example"}, at="127.0.0.1")
+
+    assert (answer.status, b"openfit" in answer.body) == (421, False)
 
 
 def test_each_expression_of_the_dashboard_has_an_answer(prometheus: Prometheus) -> None:

@@ -1,14 +1,16 @@
 """The shipped proxies, as real programs: their files from docs/proxy/, with other addresses.
 
 with running_nginx(daemon.http_socket, api, trusted) as proxy:
-    ... proxy.ask("GET", "/v1/me"), proxy.port, proxy.log() ...
+    ... proxy.ask("GET", "/v1/me"), proxy.log() ...
+
+with running_nginx(daemon.http_socket, api, trusted, *on_loopback("nginx")) as proxy:
+    ... proxy.ask("GET", "/v1/me", at="::1") ...
 """
 
 import http.client
 import os
 import shutil
 import signal
-import socket
 import subprocess
 from collections.abc import Generator, Mapping
 from contextlib import closing, contextmanager, suppress
@@ -21,11 +23,17 @@ import pytest
 from api import Api
 from daemons import PATIENCE, await_that, connected_to
 from fake_http_daemon import FakeHttpDaemon
-from fenced import ROOT
+from fenced import ROOT, in_section
 from ports import free_port
 from service_managers import ManagedDaemon
 
 SHIPPED: Final = ROOT / "docs/proxy"
+DOCUMENT: Final = ROOT / "docs/proxy.md"
+_LISTENS: Final = {
+    "nginx": "    listen unix:/run/openfit-proxy/socket;\n",
+    "caddy": "http:// {\n\tbind unix//run/openfit-proxy/socket\n",
+}
+"""What the shipped files have once."""
 API_HOST: Final = "api.openfit.care"
 _AROUND: Final = """\
 daemon off;
@@ -69,7 +77,7 @@ class UnixHttp(http.client.HTTPConnection):
 
 @final
 class Proxy:
-    """A running proxy. It listens at a Unix socket, and on loopback."""
+    """A running proxy. It listens at a Unix socket, and, if it was told to, on loopback."""
 
     def __init__(self, directory: Path, port: int) -> None:
         self.directory = directory
@@ -87,13 +95,11 @@ class Proxy:
         body: bytes | None = None,
         fields: Mapping[str, str] | None = None,
         *,
-        port: int = 0,
+        at: str = "",
     ) -> Answer:
-        """Send a request. `port`: to loopback instead."""
+        """Send a request. `at`: to this address of loopback, not to the Unix socket."""
         link = (
-            http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
-            if port
-            else self.connection()
+            http.client.HTTPConnection(at, self.port, timeout=PATIENCE) if at else self.connection()
         )
         with closing(link):
             link.request(method, path, body, fields or {})
@@ -121,13 +127,24 @@ class Restarted(NamedTuple):
     proxy: Proxy
 
 
-def shipped(name: str, *changes: tuple[str, str]) -> str:
-    """Return a shipped file in which each of these texts is replaced; each must be there."""
+def shipped(name: str, *changes: tuple[str, str], port: int) -> str:
+    """Return a shipped file in which each of these texts is replaced; each must be there.
+
+    `port`: instead of the one on loopback, if the changes name that.
+    """
     text = (SHIPPED / name).read_text()
     for old, new in changes:
         assert old in text, f"{name} has no {old!r}"
         text = text.replace(old, new)
-    return text
+    return text.replace(":848", f":{port}")
+
+
+def on_loopback(program: str) -> tuple[tuple[str, str], ...]:
+    """Return what an administrator changes to let a proxy listen on loopback."""
+    (block,) = in_section(DOCUMENT, "Loopback", "nginx" if program == "nginx" else "text")
+    listens = _LISTENS[program]
+    inside = program == "nginx"
+    return ((listens, listens + block.text if inside else block.text + listens),)
 
 
 @contextmanager
@@ -144,7 +161,7 @@ def running_nginx(
             (f"server {API_HOST}:443", f"server {api.partition('://')[2]}"),
             ("/etc/ssl/certs/ca-certificates.crt", str(trusted)),
             ("/run/openfit-proxy/socket", str(proxy.socket)),
-            ("127.0.0.1:8480", f"127.0.0.1:{proxy.port}"),
+            port=proxy.port,
         )
         with nginx_serves(proxy, text):
             yield proxy
@@ -185,7 +202,7 @@ def running_caddy(
                 f"tls_trusted_ca_certs {trusted}\n\t\ttls_server_name {API_HOST}",
             ),
             ("/run/openfit-proxy/socket", str(proxy.socket)),
-            (":8480", f":{proxy.port}"),
+            port=proxy.port,
         )
         whole = proxy.directory / "Caddyfile"
         whole.write_text(text)
@@ -213,8 +230,7 @@ def _running(proxy: Proxy, command: list[str]) -> Generator[None]:
         assert process.poll() is None, f"it ended:\n{output.read_text()}"
         with suppress(FileNotFoundError, ConnectionRefusedError), closing(proxy.connection()) as it:
             it.connect()
-            with socket.create_connection(("127.0.0.1", proxy.port), PATIENCE):
-                return True  # both: one may come later than the other
+            return True
         return False
 
     try:

@@ -1,10 +1,12 @@
 """The shipped proxies: each is in docs/proxy/, and run by the program that Debian has."""
 
 from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+import proxies
 from api import running_api, tls
 from daemons import profile
 from emulators import running_emulator
@@ -30,11 +32,24 @@ def world(program: str) -> Generator[World]:
 @pytest.fixture
 def between(program: str, tmp_path: Path) -> Generator[Between]:
     """Run a proxy with a daemon that answers what it is told to."""
+    with _between(program, tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def on_loopback(program: str, tmp_path: Path) -> Generator[Between]:
+    """Run the same proxy, which listens on loopback too, as docs/proxy.md says."""
+    with _between(program, tmp_path, *proxies.on_loopback(program)) as running:
+        yield running
+
+
+@contextmanager
+def _between(program: str, tmp_path: Path, *changes: tuple[str, str]) -> Generator[Between]:
     secured, trusted = tls(tmp_path, API_HOST)
     with (
         FakeHttpDaemon(tmp_path / "http.socket") as daemon,
         running_api(secured) as api,
-        PROXIES[program](tmp_path / "http.socket", api.url, trusted) as proxy,
+        PROXIES[program](tmp_path / "http.socket", api.url, trusted, *changes) as proxy,
     ):
         yield Between(daemon, proxy, api)
 

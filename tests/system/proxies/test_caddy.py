@@ -1,18 +1,37 @@
 """What docs/proxy/Caddyfile does, by Debian's Caddy, that nginx doesn't: it keeps no body to repeat."""
 
+import base64
+
 import pytest
 
 from fake_http_daemon import problem
-from healing import BODY, World
+from fenced import in_section
+from healing import BODY, World, running_world
 from openfit_tokend.serving.http.request import Reader
-from proxies import Between
+from proxies import DOCUMENT, Between, on_loopback
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
+
+HASH = "$2a$14$89/qcla61vZDm0tC.5dWBeEAb5lQUOzfW.Tl3M2o3s5Z33uVYTkX6"
+"""What `caddy hash-password` makes of "secret"."""
 
 
 @pytest.fixture
 def program() -> str:
     return "caddy"
+
+
+def test_a_password_of_caddys_own_lets_in_and_isnt_passed_on(program: str) -> None:
+    (block,) = in_section(DOCUMENT, "A password", "text")
+    ours = "\tbind 127.0.0.1 [::1]\n\timport openfit main\n"
+    closed = (ours, block.text.replace("HASH", HASH) + ours)
+    basic = f"Basic {base64.b64encode(b'alice:secret').decode()}"
+    with running_world(*on_loopback(program), closed, program=program) as world:
+        without = world.proxy.ask(at="::1").status
+        with_it = world.proxy.ask(fields={"Authorization": basic}, at="::1").status
+
+        assert (without, with_it) == (401, 200)
+        assert world.api.tokens == [world.token()]
 
 
 def test_a_post_whose_token_is_refused_is_to_be_sent_again(world: World) -> None:

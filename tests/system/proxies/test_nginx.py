@@ -9,11 +9,12 @@ import pytest
 from daemons import await_that
 from fake_daemon import token_fields
 from fake_http_daemon import granted, problem
+from fenced import in_section
 from healing import BODY, World, calling, kill_tokens, running_world
 from openfit_tokend.serving.http.dialect import MAX_KNOWN_SIZE
 from openfit_tokend.serving.http.request import Reader
 from openfit_tokend.serving.http.routes import PLAIN
-from proxies import API_HOST, Between
+from proxies import API_HOST, DOCUMENT, Between, on_loopback
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 
@@ -27,6 +28,8 @@ CACHED = tuple(
     )
 )
 """What an administrator does who takes the cache."""
+ABOVE = "    # One location for each profile.\n"
+"""What the server's locations begin with."""
 
 
 @pytest.fixture
@@ -99,16 +102,17 @@ def test_a_password_of_nginxs_own_lets_in_and_isnt_passed_on(tmp_path: Path) -> 
     """Not even a repeated request gets round it, which asks for no more than the token."""
     users = tmp_path / "users"
     users.write_text("alice:{PLAIN}secret\n")
-    name = "server_name localhost 127.0.0.1;"
-    closed = f'{name} auth_basic OpenFIT; auth_basic_user_file "{users}"; allow all;'
+    (block,) = in_section(DOCUMENT, "A password", "nginx")
+    password = block.text.replace("/etc/nginx/openfit.users", str(users))
     basic = f"Basic {base64.b64encode(b'alice:secret').decode()}"
-    with running_world((name, closed)) as world:
+    closed = (ABOVE, f"{password}    allow all;\n{ABOVE}")
+    with running_world(*on_loopback("nginx"), closed) as world:
         old = world.token()
         world.api.refused.add(old)
 
-        without = world.proxy.ask(port=world.proxy.port)
+        without = world.proxy.ask(at="127.0.0.1")
         refreshes = world.emulator.state().refreshes
-        with_it = world.proxy.ask(fields={"Authorization": basic}, port=world.proxy.port)
+        with_it = world.proxy.ask(fields={"Authorization": basic}, at="127.0.0.1")
 
         assert (without.status, without.fields["WWW-Authenticate"]) == (
             401,
@@ -121,11 +125,11 @@ def test_a_password_of_nginxs_own_lets_in_and_isnt_passed_on(tmp_path: Path) -> 
 
 
 def test_a_list_of_nginxs_own_keeps_callers_out() -> None:
-    name = "server_name localhost 127.0.0.1;"
-    with running_world((name, f"{name} deny 127.0.0.1;")) as world:
+    closed = (ABOVE, f"    deny 127.0.0.1;\n{ABOVE}")
+    with running_world(*on_loopback("nginx"), closed) as world:
         world.api.refused.add(world.token())
 
-        answers = [world.proxy.ask(port=port).status for port in (world.proxy.port, 0)]
+        answers = [world.proxy.ask(at=at).status for at in ("127.0.0.1", "")]
 
         assert answers == [403, 200]
         assert len(world.api.seen) == 2

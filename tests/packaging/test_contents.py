@@ -1,5 +1,6 @@
 """What is in wheel and sdist: all that it takes, and nothing else."""
 
+import re
 import tarfile
 import zipfile
 from collections.abc import Iterator
@@ -96,6 +97,19 @@ def test_the_sdist_builds_the_same_wheel_to_the_byte(
 
     assert again.wheel.read_bytes() == built.wheel.read_bytes()
     assert again.sdist.read_bytes() == built.sdist.read_bytes()
+
+
+@pytest.mark.parametrize("document", ["hub.md", "proxy.md"])
+def test_what_a_document_copies_is_where_it_says_in_both_packages(document: str) -> None:
+    text = (ROOT / "docs" / document).read_text()
+    names = re.findall(r"# cp /opt/openfit-tokend/share/doc/openfit-tokend/(\S+)", text)
+    patterns = (ROOT / "debian/openfit-tokend.examples").read_text().split()
+    in_debian = {path.name for each in patterns for path in ROOT.glob(each)}
+
+    assert names
+    assert {*names} <= in_debian
+    assert {f"{STEM}.data/data/share/doc/openfit-tokend/{each}" for each in names} <= BESIDE_CODE
+    assert "in /usr/share/doc/openfit-tokend/examples instead" in text
 
 
 @pytest.fixture(scope="module")

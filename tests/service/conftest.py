@@ -9,9 +9,10 @@ import box as boxes
 import box_opt
 from box import Box
 from emulators import CLIENT_ID, PASSWORD, USERNAME, RunningEmulator, running_emulator
-from machine import Machine
+from machine import UNIT, Machine
 from name_server import running_name_server
 
+HTTP_UNIT = "openfit-tokend-http.socket"
 REQUIRED = "OPENFIT_REQUIRE_SYSTEMD"
 """The environment variable with which these tests fail where they can't run."""
 
@@ -72,3 +73,17 @@ def machine(box: Box, emulator: RunningEmulator, set_up: None) -> Generator[Mach
     if running.config.read_text() != config:
         running.write_config(config)
         running.systemctl("restart")
+
+
+@pytest.fixture
+def enabled(machine: Machine) -> Generator[Machine]:
+    """The machine with HTTP, as docs/install.md says; and then without."""
+    box, both = machine.box, (HTTP_UNIT, UNIT)
+    assert box.run("systemctl", "is-enabled", HTTP_UNIT, check=False).stdout == "disabled\n"
+    box.run("systemctl", "enable", HTTP_UNIT)
+    box.run("systemctl", "stop", UNIT)
+    box.run("systemctl", "start", *both)
+    yield machine
+    box.run("systemctl", "disable", HTTP_UNIT)
+    box.run("systemctl", "stop", *both)
+    box.run("systemctl", "start", UNIT)

@@ -1,6 +1,5 @@
 """The HTTP socket of the shipped units, as installed: off until it is enabled, then never away."""
 
-from collections.abc import Iterator
 from threading import Event, Thread
 
 import pytest
@@ -11,25 +10,9 @@ from machine import Machine
 
 pytestmark = [pytest.mark.service, pytest.mark.slow]
 
-UNIT = "openfit-tokend-http.socket"
 SOCKET = "/run/openfit-tokend/http.socket"
 NOT_CONNECTED = 7
 """curl's exit status."""
-BOTH = (UNIT, "openfit-tokend.service")
-
-
-@pytest.fixture
-def enabled(machine: Machine) -> Iterator[Machine]:
-    """The machine with HTTP, as docs/install.md says; and then without."""
-    box = machine.box
-    assert box.run("systemctl", "is-enabled", UNIT, check=False).stdout == "disabled\n"
-    box.run("systemctl", "enable", UNIT)
-    box.run("systemctl", "stop", "openfit-tokend.service")
-    box.run("systemctl", "start", *BOTH)
-    yield machine
-    box.run("systemctl", "disable", UNIT)
-    box.run("systemctl", "stop", *BOTH)
-    box.run("systemctl", "start", "openfit-tokend.service")
 
 
 def test_it_serves_the_group_and_nobody_else(enabled: Machine) -> None:

@@ -13,7 +13,8 @@ TRACE and the like echo the request's header, as servers do. 401 answers all tha
 
 import ssl
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -123,9 +124,16 @@ def tls(directory: Path, host: str = "127.0.0.1") -> tuple[ssl.SSLContext, Path]
 
 
 @contextmanager
-def running_api(secured: ssl.SSLContext | None = None) -> Generator[Api]:
-    """Run an API at a free port of loopback."""
-    with _Server(("127.0.0.1", 0), _Handler) as server:
+def running_api(
+    secured: ssl.SSLContext | None = None, port: int = 0, enter: Callable[[], None] | None = None
+) -> Generator[Api]:
+    """Run an API on loopback, at a free port or this one.
+
+    `enter`: moves a thread to another network.
+    """
+    with ThreadPoolExecutor(1, initializer=enter) as there:
+        listening = there.submit(_Server, ("127.0.0.1", port), _Handler).result()
+    with listening as server:
         if secured is not None:
             server.socket = secured.wrap_socket(server.socket, server_side=True)
         server.api = Api(server, "http" if secured is None else "https")

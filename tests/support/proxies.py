@@ -202,6 +202,7 @@ def running_caddy(
                 f"tls_trusted_ca_certs {trusted}\n\t\ttls_server_name {API_HOST}",
             ),
             ("/run/openfit-proxy/socket", str(proxy.socket)),
+            ("/run/caddy/admin.socket", str(proxy.directory / "admin")),
             port=proxy.port,
         )
         whole = proxy.directory / "Caddyfile"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fake_daemon import FakeDaemon, always, silent, token_fields
+from fake_daemon import FakeDaemon, Request, always, silent, token_fields
 from processes import OPENFIT_TOKEN, environment
 
 pytestmark = pytest.mark.system
@@ -26,6 +26,26 @@ def test_a_token_is_printed(place: Path) -> None:
         )
 
     assert (done.stdout, done.stderr) == (b"token-a\n", b"")
+
+
+def test_its_process_has_the_commands_name_for_ps_and_for_the_daemons_log(place: Path) -> None:
+    names: list[str] = []
+
+    def answer(request: Request) -> None:
+        names.append(Path(f"/proc/{process.pid}/comm").read_text())
+        request.result(token_fields())
+
+    with (
+        FakeDaemon(place / "s", answer) as daemon,
+        subprocess.Popen(
+            [*OPENFIT_TOKEN, "get"],
+            env=environment(OPENFIT_TOKEN_SOCKET=daemon.path),
+            stdout=subprocess.DEVNULL,
+        ) as process,
+    ):
+        process.wait()
+
+    assert names == ["openfit-token\n"]
 
 
 @pytest.mark.parametrize("words", [["get"], ["--help"], ["--version"]])

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import sys
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
@@ -17,6 +18,16 @@ settings.load_profile("ci" if os.environ.get("CI") else "dev")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts a job in the background so, and each program would inherit it: Ctrl-C is tested.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _usual_terminal() -> Iterator[None]:
+    """What is shown on a test's terminal doesn't depend on the terminal of whoever runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TERM", "xterm")
+        patch.delenv("NO_COLOR", raising=False)
+        yield
+
 
 MAY_BE_SKIPPED = ("root may read everything", "needs root", "needs Python 3.")
 """Reasons that no installed package can mend."""

@@ -94,6 +94,19 @@ def test_a_chain_that_holds_is_all_ok(place: Path, doctor: Examine) -> None:
     assert found.printed.endswith("6 ok. No login was attempted.\n")
 
 
+@pytest.mark.parametrize("digits", [400, 5000])
+def test_an_end_that_is_no_time_is_not_told(
+    place: Path, doctor: Examine, monkeypatch: pytest.MonkeyPatch, digits: int
+) -> None:
+    monkeypatch.setenv("OPENFIT_ACCESS_TOKEN", "an-old-one")
+    monkeypatch.setenv("OPENFIT_EXPIRES_AT", "9" * digits)
+    with FakeDaemon(place / "s", well()) as daemon:
+        found = doctor("--socket", daemon.path)
+
+    assert found.troubles == [("WARN", "variables")]
+    assert found.of("variables").text == "OPENFIT_ACCESS_TOKEN holds another than the current token"
+
+
 # Which socket
 
 

@@ -82,7 +82,7 @@ def variables(
 
 def _ended(environment: Mapping[str, str], now: float) -> str:
     text = environment.get("OPENFIT_EXPIRES_AT", "")
-    end = number(int(text)) if text.isascii() and text.isdigit() else None
+    end = number(float(text)) if text.isascii() and text.isdigit() else None
     return "" if end is None or end > now else f": it ended {duration(now - end)} ago"
 
 

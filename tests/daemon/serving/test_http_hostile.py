@@ -18,7 +18,14 @@ from http_wire import HttpAnswer, HttpWire, http_daemon, http_request, wire_of
 from inside import daemon_inside
 from openfit_tokend.keeping import handout
 from openfit_tokend.serving.http import answer
-from openfit_tokend.serving.http.request import MAX_BODY, MAX_HEAD, Malformed, Reader, Request
+from openfit_tokend.serving.http.request import (
+    MAX_BODY,
+    MAX_FIELDS,
+    MAX_HEAD,
+    Malformed,
+    Reader,
+    Request,
+)
 
 pytestmark = pytest.mark.system
 
@@ -75,6 +82,7 @@ NOT_HTTP = {
     "chunk_end_wrong": head("Transfer-Encoding: chunked") + b"1\r\naXX0\r\n\r\n",
     "chunks_too_many": head("Transfer-Encoding: chunked") + b"1\r\na\r\n" * (MAX_BODY + 1),
     "head_huge": head(*(f"X-{n}: {'x' * 1000}" for n in range(20))),
+    "fields_too_many": head("Content-Length: 0", *["a:"] * MAX_FIELDS),
     "target_huge": b"GET /" + b"x" * MAX_HEAD + b" HTTP/1.1\r\nHost: a\r\n\r\n",
     "line_endless": b"G" * (2 * MAX_HEAD),
     "refused_twice": head("X-OpenFit-Refused: 1", "X-OpenFit-Refused: 2"),
@@ -187,6 +195,32 @@ def test_a_crowd_of_slow_clients_takes_little_memory(daemon: RunningDaemon) -> N
             assert ours.ask("GET", "/v1/auth").status == 200
         assert daemon.call("get_token")["profile"] == "main"
         assert daemon.memory() - before < GROWTH
+
+
+def test_a_request_that_isnt_whole_takes_64_kib_at_most(emulator: RunningEmulator) -> None:
+    """As many fields as may be, as long as they may be, and a trailer that doesn't end."""
+    most, value = 200, "v" * (MAX_HEAD // MAX_FIELDS - 12)
+    fields = [f"X{n:03}: {value}" for n in range(MAX_FIELDS - 3)]
+    begun = head("Transfer-Encoding: chunked", "Expect: 100-continue", *fields)
+    with http_daemon(profile(emulator.url)) as daemon, ExitStack() as stack:
+        daemon.await_state("fresh")
+        before = daemon.memory()
+        for _ in range(most):
+            wire = stack.enter_context(wire_of(daemon))
+            wire.send(begun)
+            assert wire.socket.recv(100).startswith(b"HTTP/1.1 100 ")
+            wire.send(b"0\r\na: " + b"b" * 16_000)
+
+        with wire_of(daemon) as ours:
+            assert ours.ask("GET", "/v1/auth").status == 200
+        assert daemon.memory() - before < most * 64 * 1024
+
+
+def test_a_request_may_have_a_hundred_fields_and_no_more(daemon: RunningDaemon) -> None:
+    for fields, status in ((MAX_FIELDS, 200), (MAX_FIELDS + 1, 431)):
+        with wire_of(daemon) as wire:
+            wire.send(head(*["a:"] * (fields - 1)))
+            assert wire.answer().status == status
 
 
 def test_an_answer_that_isnt_read_stops_the_reading(daemon: RunningDaemon) -> None:

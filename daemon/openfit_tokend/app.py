@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from socket import socket
 from typing import TYPE_CHECKING, Final, final
@@ -74,6 +75,7 @@ class Daemon:
         http: Listener | AdoptedListener | None = None,
         service: Service = NO_SERVICE,
         terminal: Terminal = NO_TERMINAL,
+        judge: Callable[[Settings], None] = lambda _: None,
     ) -> None:
         """Create a daemon that isn't running yet.
 
@@ -87,12 +89,14 @@ class Daemon:
             http: the socket that speaks HTTP; closed when `run` ends.
             service: what the service manager passed; its sockets are those above.
             terminal: the daemon ends when it closes.
+            judge: raises ConfigRejected for settings with which a start would end; it may block.
         """
         self.profiles = Profiles(settings.rights)
         self.socket_path = _shown(listener)
         self.http_socket_path = None if http is None else _shown(http)
         self.started_at = clock.boot()
         self._terminal = terminal
+        self._judge = judge
         self._config_path = config_path
         self._loading = BlockingCalls("configuration", at_once=1)
         self._settings = settings
@@ -201,14 +205,12 @@ class Daemon:
         """
         if settings is None:
             return None
-        try:
-            from openfit_tokend.fleet.made import fleet  # noqa: PLC0415 -- few daemons have one
+        from openfit_tokend.fleet import refuse_lacking  # noqa: PLC0415 -- few daemons have one
 
-            return fleet(settings, self._accounts, self._alarm, self._passwords)
-        except ImportError as error:
-            from openfit_tokend.fleet import missing  # noqa: PLC0415 -- few daemons have one
+        refuse_lacking(settings.store)
+        from openfit_tokend.fleet.made import fleet  # noqa: PLC0415 -- few daemons have one
 
-            raise missing(error, settings.store) from None
+        return fleet(settings, self._accounts, self._alarm, self._passwords)
 
     # Serving
 
@@ -324,7 +326,7 @@ class Daemon:
     async def _read_anew(self, tools: Tools) -> object:
         """Reread the configuration and return the answer to a reload."""
         try:
-            settings = await config_file.load_in_time(self._loading, self._config_path)
+            settings = await config_file.load_in_time(self._loading, self._config_path, self._judge)
             if self.fleet is not None:
                 self.fleet.reload()
             if self.profiles.stopping:

@@ -22,7 +22,7 @@ PATHS = {
 }
 
 
-@pytest.fixture(scope="module", params=PATHS.values(), ids=PATHS)
+@pytest.fixture(scope="module", params=list(PATHS.values()), ids=list(PATHS))
 def commands(
     request: pytest.FixtureRequest, built: Built, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:

@@ -18,7 +18,6 @@ from openfit_token._shared.trusted_path import Untrusted, judge_directory, user_
 from openfit_token.errors import ConfigRejected, SecretUnavailable
 from openfit_tokend.cli.check_files import check_files
 from openfit_tokend.cli.complaints import complain, ended
-from openfit_tokend.cli.run import http_socket_path, socket_path
 from openfit_tokend.config import config_file
 from openfit_tokend.config.passwords import Passwords
 from openfit_tokend.core.budget import Unwritten
@@ -32,6 +31,7 @@ from openfit_tokend.host import clock
 from openfit_tokend.keeping.endpoint import Endpoint, Order, Probe
 from openfit_tokend.serving.driver import ServingLoop
 from openfit_tokend.serving.listener import SocketUnusable, judge_place, who_is_kept_out
+from openfit_tokend.serving.places import http_socket_path, socket_path
 from openfit_tokend.setup import service
 from openfit_tokend.storage.accounts import Accounts
 from openfit_tokend.storage.ledger_file import LedgerFile, ledger_path
@@ -195,13 +195,14 @@ async def _check_profiles(
     for profile in settings.profiles.values():
         await _check_secret(passwords, profile, report)
     await check_files(settings.profiles.values(), report)
-    if settings.fleet is not None:
-        await _check_fleet(passwords, settings.fleet, report)
+    whole = settings.fleet is None or await _check_fleet(passwords, settings.fleet, report)
     if network:
         for profile in _one_each_server(settings):
             await _check_network(endpoint, profile, report)
-        if settings.fleet is not None:
-            await _check_store(passwords, settings.fleet, settings, report)
+        if settings.fleet is not None and whole:
+            from openfit_tokend.cli.check_store import check_store  # noqa: PLC0415 -- few have a fleet
+
+            await check_store(passwords, settings.fleet, settings.profiles.values(), report)
     if ledger is not None:
         accounts = Accounts(ledger)
         for profile in settings.profiles.values():
@@ -228,29 +229,20 @@ def _failed(profile: Profile, what: str, of: SecretUnavailable | Failure, status
     return fail(what, of.message, hint_for(profile.name, of.hint), status)
 
 
-async def _check_fleet(passwords: Passwords, fleet: FleetSettings, report: Report) -> None:
+async def _check_fleet(passwords: Passwords, fleet: FleetSettings, report: Report) -> bool:
+    """Report on a fleet's packages and secrets; return whether its store may be asked."""
+    from openfit_tokend.fleet import refuse_lacking  # noqa: PLC0415 -- few have a fleet
+
     try:
+        refuse_lacking(fleet.store)
         keys = await passwords.keys(fleet.key)
         if fleet.password is not None:
             await passwords.read(fleet.password)
-    except SecretUnavailable as error:
+    except (ConfigRejected, SecretUnavailable) as error:
         report.say(fail("fleet", error.message, error.hint, os.EX_CONFIG))
-    else:
-        report.say(ok("fleet", f"has {_many(len(keys), 'key')}, not readable by others"))
-
-
-async def _check_store(
-    passwords: Passwords, fleet: FleetSettings, settings: Settings, report: Report
-) -> None:
-    try:
-        from openfit_tokend.cli.check_store import check_store  # noqa: PLC0415 -- few have a fleet
-
-        await check_store(passwords, fleet, settings.profiles.values(), report)
-    except ImportError as error:
-        from openfit_tokend.fleet import missing  # noqa: PLC0415 -- few have a fleet
-
-        lack = missing(error, fleet.store)
-        report.say(fail("store", lack.message, lack.hint, lack.exit_status))
+        return False
+    report.say(ok("fleet", f"has {_many(len(keys), 'key')}, not readable by others"))
+    return True
 
 
 def _one_each_server(settings: Settings) -> list[Profile]:

@@ -7,7 +7,6 @@ from functools import partial
 from typing import Final
 
 from openfit_token._cli.report import Report, Verdict, fail, ok, warn
-from openfit_token.errors import SecretUnavailable
 from openfit_tokend.config.passwords import Passwords
 from openfit_tokend.core.settings import Account, FleetSettings, Profile
 from openfit_tokend.core.settings.store import EtcdPlace, StorePlace
@@ -25,10 +24,7 @@ async def check_store(
     passwords: Passwords, fleet: FleetSettings, profiles: Iterable[Profile], report: Report
 ) -> None:
     """Report on a fleet's store; of etcd on each member, since a daemon may come to any of them."""
-    try:
-        keys = Keys(await passwords.keys(fleet.key))
-    except SecretUnavailable:
-        return  # reported already
+    keys = Keys(await passwords.keys(fleet.key))
     password = None if fleet.password is None else partial(passwords.read, fleet.password)
     accounts = {profile.account for profile in profiles}
     verdicts = [

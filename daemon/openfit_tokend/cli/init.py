@@ -17,13 +17,13 @@ from openfit_token._shared.frozen import frozen
 from openfit_token.errors import ConfigRejected, TokenError
 from openfit_tokend.cli.check import check
 from openfit_tokend.cli.complaints import complain
-from openfit_tokend.cli.run import socket_path
 from openfit_tokend.config.passwords import MAX_SECRET_FILE, password_from
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.settings import fields
 from openfit_tokend.core.settings.parser import ENVIRONMENTS
 from openfit_tokend.core.settings.table import Wrong
 from openfit_tokend.serving.listener import SocketUnusable
+from openfit_tokend.serving.places import socket_path
 from openfit_tokend.setup import configuration, service, units
 from openfit_tokend.setup.configuration import Location, Present
 from openfit_tokend.storage.ledger_file import LedgerFile, ledger_path

@@ -4,13 +4,13 @@ import gc
 import os
 import resource
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import anyio
 
-from openfit_token._client.paths import SYSTEM_SOCKET
 from openfit_token._shared.trusted_path import Untrusted
 from openfit_token.errors import ConfigRejected
 from openfit_tokend.app import Daemon
@@ -25,6 +25,7 @@ from openfit_tokend.host.signals import Terminal
 from openfit_tokend.serving.driver import ServingLoop
 from openfit_tokend.serving.listener import AdoptedListener, Listener, SocketUnusable
 from openfit_tokend.serving.peers import ambiguous
+from openfit_tokend.serving.places import http_socket_path, judge_sockets, socket_path
 from openfit_tokend.storage.ledger_file import LedgerFile, ledger_path
 
 SWITCH_INTERVAL: Final = 0.0005
@@ -56,7 +57,8 @@ def run(config: str | None, socket: str | None, level: str, form: str, terminal:
             credential = _adopted(service.credentials)
             http = _http_listener(settings, service, listener.path)
             try:
-                return _serve(path, settings, listener, credential, http, service, terminal)
+                judge = partial(_refuse_unstartable, socket, listener, http)
+                return _serve(path, settings, listener, credential, http, service, terminal, judge)
             finally:
                 if http is not None:
                     http.close()
@@ -70,6 +72,24 @@ def run(config: str | None, socket: str | None, level: str, form: str, terminal:
     except SocketUnusable as error:
         log.error("socket_unusable", message=error.message, hint=error.hint)
         return os.EX_CANTCREAT
+
+
+def _refuse_unstartable(
+    option: str | None,
+    listener: Listener | AdoptedListener,
+    http: Listener | AdoptedListener | None,
+    settings: Settings,
+) -> None:
+    """Refuse, at a reload, a configuration with which the next start would end.
+
+    Raises:
+        ConfigRejected: it would.
+    """
+    judge_sockets(option, listener, http, settings)
+    if settings.fleet is not None:
+        from openfit_tokend.fleet import refuse_lacking  # noqa: PLC0415 -- few daemons have one
+
+        refuse_lacking(settings.fleet.store)
 
 
 def _listener(
@@ -143,6 +163,7 @@ def _serve(  # noqa: PLR0913, PLR0917 -- the parts that `run` has made
     http: Listener | AdoptedListener | None,
     service: Service,
     terminal: Terminal,
+    judge: Callable[[Settings], None],
 ) -> int:
     """Serve until the end; return the exit status.
 
@@ -166,7 +187,7 @@ def _serve(  # noqa: PLR0913, PLR0917 -- the parts that `run` has made
         return os.EX_TEMPFAIL  # it may be a `check --login` that ends soon
     try:
         asked = None if credential is None else credential.socket
-        daemon = Daemon(path, settings, listener, ledger, asked, http, service, terminal)
+        daemon = Daemon(path, settings, listener, ledger, asked, http, service, terminal, judge)
         anyio.run(
             _run_and_leave,
             daemon,
@@ -186,42 +207,6 @@ async def _run_and_leave(daemon: Daemon) -> None:
     log.flush()
     # All is written and logged. A thread stuck on a name server or a disk must not delay the exit.
     os._exit(0)
-
-
-def socket_path(option: str | None, settings: Settings) -> Path:
-    """Return the path for the socket.
-
-    Raises:
-        SocketUnusable: nothing names one.
-    """
-    given = option or settings.socket
-    if given is not None:
-        return Path(given).absolute()
-    if os.geteuid() == 0:
-        return Path(SYSTEM_SOCKET)
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    if not runtime or not Path(runtime).is_absolute():
-        raise SocketUnusable(
-            "there is no place for the socket: XDG_RUNTIME_DIR is not set",
-            "name a path with --socket, or with `socket` in the configuration, in a directory of your own"
-            " such as ~/.config/openfit-tokend/run, and set OPENFIT_TOKEN_SOCKET for the clients",
-        )
-    return Path(runtime) / "openfit-tokend" / "socket"
-
-
-def http_socket_path(given: str, other: Path) -> Path:
-    """Return the path for the HTTP socket.
-
-    Raises:
-        SocketUnusable: it is the other socket's.
-    """
-    path = Path(given)
-    if path == other:
-        raise SocketUnusable(
-            f"http_socket is {path}, where the daemon's other socket is",
-            "HTTP needs a socket of its own: name another file",
-        )
-    return path
 
 
 def _raise_descriptor_limit() -> None:

@@ -5,7 +5,7 @@ import os
 import re
 import sys
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -92,14 +92,24 @@ def load(path: Path) -> Settings:
     raise ConfigRejected("\n".join(map(one_line, (*_report((main, *files), faults), *unread))))
 
 
-async def load_in_time(calls: BlockingCalls, path: Path) -> Settings:
+async def load_in_time(
+    calls: BlockingCalls, path: Path, judge: Callable[[Settings], None]
+) -> Settings:
     """Do the same as `load` in a thread, so that clients are served, and for LOAD_TIME at most.
 
+    `judge` may refuse what was loaded.
+
     Raises:
-        ConfigRejected: as `load` does, or it took too long.
+        ConfigRejected: as `load` and `judge` do, or it took too long.
     """
+
+    def judged() -> Settings:
+        settings = load(path)
+        judge(settings)
+        return settings
+
     try:
-        return await calls.run(str(path), lambda: load(path), LOAD_TIME)
+        return await calls.run(str(path), judged, LOAD_TIME)
     except TimeoutError:
         raise ConfigRejected(
             f"{path}: no answer within {LOAD_TIME:.0f} s from its disk, from that of an included file,"

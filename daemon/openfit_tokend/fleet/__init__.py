@@ -9,8 +9,21 @@ WITH_ETCD = "fleet"
 WITH_POSTGRESQL = "fleet-postgres"
 
 
-def missing(error: ImportError, store: StorePlace) -> ConfigRejected:
-    """Return the error for a package that isn't installed, with the command that installs it."""
+def refuse_lacking(store: StorePlace) -> None:
+    """Refuse a store for which a package isn't installed. May take long: it imports what there is.
+
+    Raises:
+        ConfigRejected: says what is missing, and the command that installs it.
+    """
+    try:
+        from openfit_tokend.fleet import made  # noqa: PLC0415 -- few have a fleet
+
+        made.store(store, None)
+    except ImportError as error:
+        raise _missing(error, store) from None
+
+
+def _missing(error: ImportError, store: StorePlace) -> ConfigRejected:
     extra = WITH_ETCD if isinstance(store, EtcdPlace) else WITH_POSTGRESQL
     return ConfigRejected(
         f"a Python package for [fleet] is missing: {error.name or error}",

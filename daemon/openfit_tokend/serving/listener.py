@@ -83,7 +83,7 @@ class Listener:
         self.socket.close()
         if _inode(self.path) == self._made:
             self.path.unlink(missing_ok=True)
-        _lock_path(self.path).unlink(missing_ok=True)
+        lock_path(self.path).unlink(missing_ok=True)
         os.close(self._lock)
 
 
@@ -238,19 +238,20 @@ def _judge_directory(directory: Path) -> None:
         ) from None
 
 
-def _lock_path(path: Path) -> Path:
+def lock_path(path: Path) -> Path:
+    """Return the path of the file that is locked while a daemon has this socket."""
     return path.with_name(f"{path.name}.lock")
 
 
 def _lock(path: Path) -> int:
     """Lock the file beside the socket for as long as this process lives."""
     while True:
-        lock = lock_file.open_lock(_lock_path(path))
+        lock = lock_file.open_lock(lock_path(path))
         if not lock_file.acquire(lock):
-            pid = lock_file.holder(_lock_path(path))
+            pid = lock_file.holder(lock_path(path))
             raise _taken(path, pid) if path.exists() else _unlisted(path, pid)
         # Whoever held it before may have removed it after we opened it: then it locks nothing.
-        if _inode(_lock_path(path)) == (os.fstat(lock).st_dev, os.fstat(lock).st_ino):
+        if _inode(lock_path(path)) == (os.fstat(lock).st_dev, os.fstat(lock).st_ino):
             return lock
         os.close(lock)
 
@@ -309,7 +310,7 @@ def _unlisted(path: Path, pid: int | None) -> SocketTaken:
     return SocketTaken(
         f"another daemon{_number(pid)} has {path}, though the socket's file is gone: nobody can reach it",
         "stop that daemon, then start this one; it holds the lock beside the socket"
-        f" (fuser -v {_lock_path(path)} names it)",
+        f" (fuser -v {lock_path(path)} names it)",
     )
 
 

@@ -1,0 +1,84 @@
+"""Where the sockets are to be, and whether they could be made there: for a start, a reload and `check`."""
+
+import os
+from pathlib import Path
+
+from openfit_token._client.paths import SYSTEM_SOCKET
+from openfit_token.errors import ConfigRejected
+from openfit_tokend.core.settings import Settings
+from openfit_tokend.serving.listener import (
+    AdoptedListener,
+    Listener,
+    SocketUnusable,
+    judge_place,
+    lock_path,
+)
+
+
+def socket_path(option: str | None, settings: Settings) -> Path:
+    """Return the path for the socket.
+
+    Raises:
+        SocketUnusable: nothing names one.
+    """
+    given = option or settings.socket
+    if given is not None:
+        return Path(given).absolute()
+    if os.geteuid() == 0:
+        return Path(SYSTEM_SOCKET)
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    if not runtime or not Path(runtime).is_absolute():
+        raise SocketUnusable(
+            "there is no place for the socket: XDG_RUNTIME_DIR is not set",
+            "name a path with --socket, or with `socket` in the configuration, in a directory of your own"
+            " such as ~/.config/openfit-tokend/run, and set OPENFIT_TOKEN_SOCKET for the clients",
+        )
+    return Path(runtime) / "openfit-tokend" / "socket"
+
+
+def http_socket_path(given: str, other: Path) -> Path:
+    """Return the path for the HTTP socket.
+
+    Raises:
+        SocketUnusable: it is the other socket's, however that is spelled, or one is the other's lock.
+    """
+    path = Path(given)
+    if _files(path) & _files(other):
+        raise SocketUnusable(
+            f"http_socket is {path}, where the daemon's other socket is",
+            "HTTP needs a socket of its own: name another file",
+        )
+    return path
+
+
+def _files(path: Path) -> set[Path]:
+    """Return what is made for a socket, links to its directory resolved."""
+    real = Path(os.path.realpath(path.parent), path.name)
+    return {real, lock_path(real)}
+
+
+def judge_sockets(
+    option: str | None,
+    listener: Listener | AdoptedListener,
+    http: Listener | AdoptedListener | None,
+    settings: Settings,
+) -> None:
+    """Refuse a configuration whose sockets the next start couldn't make. May block on the disk.
+
+    `option`, `listener`, `http`: of this start. What a unit passed isn't made.
+
+    Raises:
+        ConfigRejected: says which socket, why, and what to do.
+    """
+    try:
+        if isinstance(listener, AdoptedListener):
+            place = listener.path
+        else:
+            place = socket_path(option, settings)
+            judge_place(place, settings.socket_group)
+        if settings.http_socket is not None and not isinstance(http, AdoptedListener):
+            judge_place(http_socket_path(settings.http_socket, place), settings.socket_group)
+    except SocketUnusable as error:
+        raise ConfigRejected(error.message, error.hint) from None
+    except OSError as error:
+        raise ConfigRejected(f"its sockets can't be checked: {error.strerror}") from None

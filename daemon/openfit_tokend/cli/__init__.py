@@ -13,7 +13,9 @@ from openfit_token._cli.shells import SHELLS
 from openfit_token._cli.terminal import WrongUsage
 from openfit_tokend import __version__
 from openfit_tokend.cli.complaints import ended
+from openfit_tokend.host import log
 from openfit_tokend.host.log import FORMATS, LEVELS
+from openfit_tokend.host.own_process import harden_process
 from openfit_tokend.host.signals import NO_TERMINAL, hold_back_hangups
 
 CLIENT_COMMANDS: Final = (
@@ -74,11 +76,11 @@ def _run(arguments: list[str]) -> int:  # noqa: C901, PLR0911 -- one for each co
     match options.command:
         case "run":
             gc.disable()  # what is imported stays; `run` enables it again
+            log.set_up(options.log_level, options.log_format)
+            harden_process()  # before the rest is imported, which takes longer than all until here
             from openfit_tokend.cli.run import run
 
-            return run(
-                options.config, options.socket, options.log_level, options.log_format, terminal
-            )
+            return run(options.config, options.socket, options.log_format, terminal)
         case "check":
             from openfit_tokend.cli.check import check
 

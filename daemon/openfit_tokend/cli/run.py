@@ -19,7 +19,6 @@ from openfit_tokend.config import config_file
 from openfit_tokend.config.passwords import take_variables
 from openfit_tokend.core.settings import Settings
 from openfit_tokend.host import log
-from openfit_tokend.host.own_process import harden_process
 from openfit_tokend.host.service_manager import Passed, Service, take_over
 from openfit_tokend.host.signals import Terminal
 from openfit_tokend.serving.driver import ServingLoop
@@ -33,9 +32,11 @@ SWITCH_INTERVAL: Final = 0.0005
 thousand passwords would hold up the thread that serves, and be held up by it."""
 
 
-def run(config: str | None, socket: str | None, level: str, form: str, terminal: Terminal) -> int:
-    """Serve until a signal arrives or the terminal closes; return the exit status."""
-    log.set_up(level, form)
+def run(config: str | None, socket: str | None, form: str, terminal: Terminal) -> int:
+    """Serve until a signal arrives or the terminal closes; return the exit status.
+
+    The log is set up, and the process hardened. `form`: the log's.
+    """
     if os.geteuid() in ambiguous().users:
         log.error(
             "user_ambiguous",
@@ -44,7 +45,6 @@ def run(config: str | None, socket: str | None, level: str, form: str, terminal:
             hint="run it as another user: in a container, as any user but nobody",
         )
         return os.EX_CONFIG
-    harden_process()
     service = take_over()
     try:
         path = config_file.locate(config)

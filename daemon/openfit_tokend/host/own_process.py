@@ -1,4 +1,4 @@
-"""Hardens this process: nobody else may read its memory, not even other programs of its user.
+"""Hardens this process: nobody else may open its memory, not even other programs of its user.
 
 The systemd unit does this and more, but the daemon also runs in terminals, containers and under
 other supervisors.
@@ -19,7 +19,9 @@ _PR_SET_DUMPABLE: Final = 4
 def harden_process() -> None:
     """Forbid core dumps, ptrace and access through /proc, and set a restrictive umask.
 
-    Call it before any secret is read. From then on only root has access. What can't be done is logged.
+    Call it as early as can be: from then on only root can open what shows the memory, but a descriptor
+    that a program of the same user opened before shows it as long as the process lives, with all that
+    it reads later. /proc/PID/environ shows the environment of the start. What can't be done is logged.
     """
     os.umask(UMASK)
     lacking: list[str] = []

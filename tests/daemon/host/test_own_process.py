@@ -18,6 +18,18 @@ INSIDES = ("environ", "mem", "maps", "auxv")
 """Files of /proc/PID that show what a process holds."""
 
 
+SAY_WHETHER_IT_IS_OPEN = """
+import ctypes, sys
+asked = set()
+def hook(event, words):
+    if event == "import" and words[0] == "anyio" and not asked:
+        asked.add(words[0])
+        dumpable = ctypes.CDLL(None).prctl(3, 0, 0, 0, 0)
+        print(f"at the import of anyio {dumpable=}", file=sys.stderr)
+sys.addaudithook(hook)
+"""
+
+
 emulator = pytest.fixture(one_emulator, scope="module")
 
 
@@ -50,6 +62,14 @@ def test_no_program_of_its_own_user_can_look_into_it_or_trace_it(daemon: Running
         another.kill()
 
     assert [file for file in INSIDES if can_read(daemon.pid, file)] == []
+
+
+def test_it_is_closed_before_what_serves_is_loaded(emulator: RunningEmulator) -> None:
+    """What another program opened before that, it can read to the end: see decision 43."""
+    with prepared_daemon(profile(emulator.url)) as daemon:
+        daemon.start(first=SAY_WHETHER_IT_IS_OPEN)
+
+        assert "at the import of anyio dumpable=0" in daemon.log()
 
 
 def test_it_leaves_no_core(daemon: RunningDaemon) -> None:

@@ -62,9 +62,7 @@ class OpenFitAuth(Supply, AuthBase):
     def _repeat(self, sent: _Sent, response: Response, **options: Any) -> Response:  # noqa: ANN401 -- requests' own, passed on
         """Return the answer to use: this one, or the one to the repeated request."""
         request, refused = response.request, sent.token
-        # After a redirect to another host it had no token: that 401 isn't about ours.
-        had = request.headers.get("Authorization")
-        if response.status_code != HTTPStatus.UNAUTHORIZED or had != refused.authorization:
+        if not _was_refused(response, refused):
             return response
         self._held.refuse(refused)
         if not _can_be_repeated(request):
@@ -79,6 +77,12 @@ class OpenFitAuth(Supply, AuthBase):
         repeated: Response = response.connection.send(request, **options)
         repeated.history.append(response)
         return repeated
+
+
+def _was_refused(response: Response, token: Token) -> bool:
+    """Return whether this is a 401 to this token, which isn't sent after a redirect to another host."""
+    had = response.request.headers.get("Authorization")
+    return response.status_code == HTTPStatus.UNAUTHORIZED and had == token.authorization
 
 
 def _can_be_repeated(request: PreparedRequest) -> bool:

@@ -17,7 +17,7 @@ SOURCES = sorted(
 )
 OURS = re.compile(
     r"openfit_tokend\.core(\.\w+)*|openfit_token\.errors"
-    r"|openfit_token\._shared\.(durations|frozen|one_line|origin|profile_name)"
+    r"|openfit_token\._shared\.(durations|frozen|one_line|origin|profile_name|secret)"
 )
 PURE = frozenset(
     {

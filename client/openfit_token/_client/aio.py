@@ -57,7 +57,11 @@ class AsyncTokenClient:
 
     async def login(self, password: str | None = None, *, wait: float = DEFAULT_WAIT) -> Token:
         """Have the daemon log in again, with this password or its own. For operators."""
-        return calls.token(await self._call(calls.login(self._profile, password, wait)))
+        try:
+            call = calls.login(self._profile, password, wait)
+        finally:
+            del password
+        return calls.token(await self._call(call))
 
     async def logout(self) -> None:
         """Have the daemon forget and revoke its tokens, until the next login. For operators."""
@@ -86,7 +90,7 @@ class AsyncTokenClient:
                 try:
                     if channel is None:
                         channel = self._connect()
-                        await _send(channel, feed.begin())
+                        await _send(channel, memoryview(feed.begin()))
                     with fail_after(feed.patience):
                         data = await _receive(channel)
                     told = feed.take(data)
@@ -141,7 +145,7 @@ class AsyncTokenClient:
         return result_of(answer)
 
 
-async def _exchange(connection: Connection, request: bytes) -> Answer:
+async def _exchange(connection: Connection, request: memoryview) -> Answer:
     """Send a request and return its answer.
 
     Raises:
@@ -156,7 +160,7 @@ async def _exchange(connection: Connection, request: bytes) -> Answer:
             return answer
 
 
-async def _send(channel: socket, data: bytes) -> None:
+async def _send(channel: socket, data: memoryview) -> None:
     while data:
         try:
             data = data[channel.send(data, SEND_FLAGS) :]

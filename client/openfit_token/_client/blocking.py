@@ -117,7 +117,11 @@ class TokenClient:
             LoginRejected: the password is wrong.
             BudgetSpent: too many were rejected before; nothing was sent.
         """
-        return calls.token(self._call(calls.login(self._profile, password, wait)))
+        try:
+            call = calls.login(self._profile, password, wait)
+        finally:
+            del password
+        return calls.token(self._call(call))
 
     def logout(self) -> None:
         """Have the daemon forget and revoke its tokens, until the next login. For operators."""
@@ -229,7 +233,7 @@ def ask(connection: Connection, call: calls.Call, patience: float) -> object:
     return result_of(_exchange(connection, request, monotonic() + patience))
 
 
-def _exchange(connection: Connection, request: bytes, answer_by: float) -> Answer:
+def _exchange(connection: Connection, request: memoryview, answer_by: float) -> Answer:
     """Send a request and return its answer.
 
     Raises:

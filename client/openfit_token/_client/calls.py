@@ -1,4 +1,8 @@
-"""What each method sends, and what its answer must look like. No I/O: both clients use this."""
+"""What each method sends, and what its answer must look like. No I/O: both clients use this.
+
+A traceback may be shown with the values in its frames. So no frame that an error leaves has a name for a
+password, a token, or the bytes or answers that contain one; here and in the two clients.
+"""
 
 from math import isfinite
 
@@ -17,6 +21,7 @@ _OPERATION: "Final" = 60.0
 """Seconds for reload and logout: the daemon may have to run a password command (30 s), or to
 reach the token server."""
 
+_NO_MAP: "Final" = "the daemon's answer is not a map"
 _TEXTS: "Final" = ("profile", "access_token", "token_type", "id", "scope", "api_url")
 _NUMBERS: "Final" = ("obtained_at", "expires_at", "expires_in", "refresh_at")
 
@@ -41,12 +46,15 @@ class Call:
         self.patience = patience
         self.again = again
 
-    def request(self, msgid: int, left: float | None = None) -> bytes:
-        """Return the bytes to send; `left` shortens the call's `wait` to these seconds."""
+    def request(self, msgid: int, left: float | None = None) -> memoryview:
+        """Return the bytes to send, in a form that doesn't show them.
+
+        `left` shortens the call's `wait` to these seconds.
+        """
         params = self.params
         if left is not None and "wait" in params:
             params = {**params, "wait": left}
-        return encode_request(msgid, self.method, params)
+        return memoryview(encode_request(msgid, self.method, params))
 
 
 def _patience(wait: float) -> float:
@@ -78,7 +86,11 @@ def refresh(profile: str | None, wait: float) -> Call:
 
 def login(profile: str | None, password: str | None, wait: float) -> Call:
     """Order a login. Sent twice, it could use two of the few logins that may be rejected."""
-    params = {"profile": profile, "password": password, "wait": wait}
+    from openfit_token._shared.secret import Secret  # noqa: PLC0415 -- a script that gets a token needs none
+
+    secret = None if password is None else Secret(password)
+    del password
+    params = {"profile": profile, "password": secret, "wait": wait}
     return Call("login", params, _patience(wait), again=False)
 
 
@@ -104,7 +116,7 @@ def fields(answer: object) -> dict[str, object]:
         ProtocolViolation: it isn't one.
     """
     if not isinstance(answer, dict):
-        raise ProtocolViolation("the daemon's answer is not a map")
+        raise ProtocolViolation(_NO_MAP)
     return answer  # pyright: ignore[reportUnknownVariableType] -- typing.cast would load typing
 
 
@@ -117,21 +129,31 @@ def token(answer: object) -> Token:
     Raises:
         ProtocolViolation: a field is missing or has the wrong type.
     """
-    found = fields(answer)
+    wrong = _fault(answer)
+    if wrong is None:
+        return Token({"degraded": None, **fields(answer)})
+    del answer
+    raise ProtocolViolation(wrong)
+
+
+def _fault(answer: object) -> str | None:
+    """Return why an answer is no token; None if it is one."""
+    if not isinstance(answer, dict):
+        return _NO_MAP
+    found = fields(answer)  # pyright: ignore[reportUnknownArgumentType] -- typing.cast would load typing
     for name in _TEXTS:
         value = found.get(name)
         if not (isinstance(value, str) and value.isprintable()):
-            raise ProtocolViolation(f"the daemon's answer is not a token: {name} is not plain text")
+            return f"the daemon's answer is not a token: {name} is not plain text"
     for name in _NUMBERS:
         number = found.get(name)
         if not (isinstance(number, int | float) and isfinite(number)):
-            raise ProtocolViolation(f"the daemon's answer is not a token: {name} is not a number")
+            return f"the daemon's answer is not a token: {name} is not a number"
     if not isinstance(found.get("degraded"), dict | None):
-        raise ProtocolViolation("the daemon's answer is not a token: degraded is not an error")
-    given = Token({"degraded": None, **found})
-    if not (given.authorization.isascii() and given.access_token):
-        raise ProtocolViolation("the daemon's token doesn't fit into an HTTP header")
-    return given
+        return "the daemon's answer is not a token: degraded is not an error"
+    if not (f"{found['token_type']}{found['access_token']}".isascii() and found["access_token"]):
+        return "the daemon's token doesn't fit into an HTTP header"
+    return None
 
 
 __all__ = [

@@ -79,6 +79,14 @@ class Connection:
         if not data:
             raise ConnectionResetError
         try:
+            return self._taken(data)
+        except ProtocolViolation as error:
+            wrong = error.message
+        del data
+        raise ProtocolViolation(wrong)  # not the error itself, whose frames hold what was read
+
+    def _taken(self, data: bytes) -> "Answer | None":
+        try:
             message = self._decoder.feed(data)
             if isinstance(message, Incomplete):
                 return None
@@ -200,7 +208,7 @@ class Tries:
         """
         return self._pool.take() if self.call.again else None
 
-    def request(self, msgid: int, now: float) -> bytes:
+    def request(self, msgid: int, now: float) -> memoryview:
         """Return the bytes to send: first with the caller's `wait`, in a retry with what is left of it."""
         left = max(0.0, self._deadline - now) if self._sent else None
         self._sent = True

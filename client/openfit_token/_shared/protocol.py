@@ -158,13 +158,21 @@ def encode_request(msgid: int, method: str, params: "Mapping[str, object]") -> b
     Raises:
         BadRequest: MessagePack can't say one of the params.
     """
-    given = {name: value for name, value in params.items() if value is not None}
     try:
-        return packb([REQUEST, msgid, method, [given] if given else []])
+        return packb([REQUEST, msgid, method, _given(params)])
     except (ValueError, OverflowError):
-        raise BadRequest(
-            f"{method} can't be sent: a text has half of a surrogate pair, or a number more than 64 bits"
-        ) from None
+        pass  # raised below, without the error that names the whole text
+    raise BadRequest(
+        f"{method} can't be sent: a text has half of a surrogate pair, or a number more than 64 bits"
+    )
+
+
+def _given(params: "Mapping[str, object]") -> list[dict[str, object]]:
+    """Return the params as they are sent; a Secret's are revealed, by its attribute: it isn't loaded."""
+    given = {
+        name: getattr(value, "reveal", value) for name, value in params.items() if value is not None
+    }
+    return [given] if given else []
 
 
 class Encoded:

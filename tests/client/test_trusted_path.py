@@ -1,6 +1,8 @@
 """Which paths are trusted: one table of trees, made of real files, and what is said of each."""
 
+import grp
 import os
+import shlex
 import struct
 import subprocess
 from collections.abc import Callable, Iterator
@@ -18,6 +20,9 @@ from others import EVE, being
 ME, SERVICE = 50_001, 50_003
 """Users without accounts, as in a container; the group of the same number is a private one."""
 USERS = {"root": 0, "me": ME, "eve": EVE, "service": SERVICE}
+
+LOADED_FOR_ME = (grp, shlex)
+"""Loaded now, since `me` may not read every interpreter's library."""
 
 JUDGES: dict[str, Callable[[str], object]] = {
     "directory": judge_directory,
@@ -129,6 +134,19 @@ CASES = (
     Case(
         "a service's that a group writes",
         "a service:eve 775, a/s. service 666",
+        "named socket",
+        "a/s.",
+        "a",
+    ),
+    Case(
+        "a service's that its own private group writes",
+        "a service 2775, a/s. service 666",
+        "named socket",
+        "a/s.",
+    ),
+    Case(
+        "a service's private group writes one's own",
+        "a me:service 775, a/s. me 666",
         "named socket",
         "a/s.",
         "a",

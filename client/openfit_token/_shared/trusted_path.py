@@ -56,8 +56,9 @@ class Untrusted(Exception):
 def judge_socket(path: str, *, service: bool) -> set[int]:
     """Return the users who may listen at an absolute path: root, the caller, and maybe a service's.
 
-    With `service`, the directory that the socket lies in may belong to any user, provided that all above
-    it is safe: whoever gave it to that user lets them listen there.
+    With `service`, the directory that the socket lies in may belong to any user, and be open to that
+    user's private group, provided that all above it is safe: whoever gave it to that user lets them
+    listen there.
 
     Raises:
         Untrusted: somebody else could listen there.
@@ -108,7 +109,7 @@ def judge_step(place: str, status: os.stat_result, service: int = 0) -> bool:
     """
     if status.st_uid not in {0, _caller(), service}:
         raise _foreign(place, status)
-    if S_ISLNK(status.st_mode) or (writer := _writer(place, status)) is None:
+    if S_ISLNK(status.st_mode) or (writer := _writer(place, status, service)) is None:
         return False
     if status.st_mode & S_ISVTX:
         return True
@@ -214,17 +215,17 @@ def _open_to(writer: str | None, status: os.stat_result) -> str:
     return f"can be written by {writer} (mode {status.st_mode & 0o7777:04o})"
 
 
-def _writer(place: str, status: os.stat_result) -> str | None:
+def _writer(place: str, status: os.stat_result, service: int = 0) -> str | None:
     """Name who else can write; None: nobody."""
     if status.st_mode & _ALL_WRITE:
         return "everybody"
-    if not status.st_mode & _GROUP_WRITES or _is_private(place, status.st_gid):
+    if not status.st_mode & _GROUP_WRITES or _is_private(place, status.st_gid, service):
         return None
     return f"the group {group_name(status.st_gid)}"
 
 
-def _is_private(place: str, gid: int) -> bool:
-    """Return whether what a group may do is up to root or the caller alone.
+def _is_private(place: str, gid: int, service: int) -> bool:
+    """Return whether what a group may do is up to root, the caller or the user `service` alone.
 
     By the names, as useradd(8) makes private groups: to look for users whose primary group it is would
     mean to read all accounts. In a container without an account, by the numbers.
@@ -239,8 +240,8 @@ def _is_private(place: str, gid: int) -> bool:
     try:
         group = getgrgid(gid)
     except KeyError:
-        return gid in {0, _caller()} and not has_acl(place)
-    for uid in (0, _caller()):
+        return gid in {0, _caller(), service} and not has_acl(place)
+    for uid in (0, _caller(), service):
         try:
             user = getpwuid(uid).pw_name
         except KeyError:

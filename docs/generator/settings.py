@@ -130,8 +130,9 @@ PROFILE: Final[Mapping[str, Setting]] = {
     "password_file": Setting(
         "a path, relative to this file",
         _NONE,
-        f"A file that contains the password, at most {MAX_SECRET_FILE:,} bytes. Only the daemon's user, or its"
-        " own group, may be able to read it. One newline at its end is ignored.",
+        f"A file that contains the password, at most {MAX_SECRET_FILE:,} bytes. Nobody but root and the daemon's user"
+        " may be able to read it; a group only if it is [private](security.md#which-paths-are-trusted) to them. One newline"
+        " at its end is ignored.",
         '"main.password"',
     ),
     "password_credential": Setting(

@@ -5,10 +5,9 @@ import os
 import shlex
 import struct
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from pwd import getpwnam
 from typing import NamedTuple
 
 import pytest
@@ -16,6 +15,7 @@ import pytest
 from daemons import needs_root
 from openfit_token._shared.trusted_path import Untrusted, judge_directory, judge_file, judge_socket
 from others import EVE, being
+from users import account
 
 ME, SERVICE = 50_001, 50_003
 """Users without accounts, as in a container; the group of the same number is a private one."""
@@ -301,33 +301,34 @@ def test_an_acl_makes_a_private_group_one_of_many(place: Path) -> None:
         assert verdict("directory", f"{place}/a") == f"{place}/a"
 
 
-def run(*words: str) -> None:
-    subprocess.run(words, check=True)
+@needs_root
+def test_a_private_group_is_that_of_the_users_name_until_another_has_it(place: Path) -> None:
+    place.chmod(0o755)
+    (place / "home").mkdir()
+    with account("--user-group") as alice:
+        os.chown(place / "home", alice.pw_uid, alice.pw_gid)
+        (place / "home").chmod(0o775)
 
+        def found() -> str:
+            with being(alice.pw_uid):
+                return verdict("directory", f"{place}/home")
 
-@pytest.fixture
-def alice() -> Iterator[str]:
-    """An account with a private group, as useradd makes it."""
-    name = f"oft-alice-{os.getpid()}"
-    run("useradd", "--no-create-home", "--user-group", name)
-    yield name
-    run("userdel", name)
+        assert found() == ""
+
+        with account("--gid", alice.pw_name):
+            assert found() == f"{place}/home"
+
+        with account("--user-group", "--groups", alice.pw_name):
+            assert found() == f"{place}/home"
 
 
 @needs_root
-def test_a_private_group_is_that_of_the_users_name_until_it_gets_another_member(
-    place: Path, alice: str
-) -> None:
+def test_a_primary_group_that_many_share_is_not_private(place: Path) -> None:
     place.chmod(0o755)
     (place / "home").mkdir()
-    user = getpwnam(alice)
-    os.chown(place / "home", user.pw_uid, user.pw_gid)
-    (place / "home").chmod(0o775)
-    with being(user.pw_uid):
-        assert verdict("directory", f"{place}/home") == ""
+    with account("--gid", "users") as alice:
+        os.chown(place / "home", alice.pw_uid, alice.pw_gid)
+        (place / "home").chmod(0o775)
 
-    run("usermod", "--append", "--groups", alice, "nobody")
-
-    with being(user.pw_uid):
-        assert verdict("directory", f"{place}/home") == f"{place}/home"
-    run("gpasswd", "--delete", "nobody", alice)
+        with being(alice.pw_uid):
+            assert verdict("directory", f"{place}/home") == f"{place}/home"

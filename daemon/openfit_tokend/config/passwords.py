@@ -1,8 +1,6 @@
 """Reads a profile's password from its source each time it is needed."""
 
 import os
-import shlex
-import stat
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -10,7 +8,6 @@ from typing import Final, assert_never, final
 from unicodedata import category
 
 from openfit_token._shared.protocol import MAX_PASSWORD
-from openfit_token._shared.trusted_path import group_name, has_acl
 from openfit_token.errors import SecretUnavailable
 from openfit_tokend.config import fleet_keys
 from openfit_tokend.config.password_command import TIME_LIMIT, output_of
@@ -26,7 +23,7 @@ from openfit_tokend.core.settings import (
 )
 from openfit_tokend.host.blocking_calls import BlockingCalls
 from openfit_tokend.host.child_process import Commands
-from openfit_tokend.host.regular_file import Unusable, read, refuse_writable
+from openfit_tokend.host.regular_file import Unusable, read, refuse_readable
 
 CREDENTIALS: Final = "/etc/openfit-tokend/credentials"
 """The directory whose files the shipped unit passes on as credentials."""
@@ -191,7 +188,7 @@ def _variable(what: str, name: str) -> bytes:
 def _read_file(path: str) -> bytes:
     credential = _credential_at(path)
     if credential is None:
-        return read(path, MAX_SECRET_FILE, _judge)
+        return read(path, MAX_SECRET_FILE, refuse_readable)
     return read(credential, MAX_SECRET_FILE, _accept)
 
 
@@ -217,20 +214,3 @@ def _credential_at(path: str) -> str | None:
 
 def _accept(_path: str, _status: os.stat_result) -> None:
     pass
-
-
-def _judge(path: str, status: os.stat_result) -> None:
-    """Refuse a file that others can read, write or replace; the daemon's own group may read it."""
-    mode, quoted = stat.S_IMODE(status.st_mode), shlex.quote(path)
-    group_may, others_may = mode & 0o060, mode & 0o006
-    if not others_may and (not group_may or status.st_gid == os.getegid()):
-        if group_may and has_acl(path):
-            raise Unusable("its access control list may let others read it", f"setfacl -b {quoted}")
-        refuse_writable(path, status)
-        return
-    group = group_name(status.st_gid)
-    who = "everybody" if others_may else f"its group, {group}, which is not mine,"
-    reason = f"{who} may read or write it (mode {mode:04o})"
-    if status.st_uid == os.geteuid():
-        raise Unusable(reason, f"chmod 600 {quoted}")
-    raise Unusable(reason, f"chgrp {group_name(os.getegid())} {quoted} && chmod 640 {quoted}")

@@ -4,13 +4,23 @@ The checks look at the opened file, so that nobody can replace it in between, an
 """
 
 import os
+import shlex
 import stat
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from openfit_token._shared.trusted_path import Untrusted, judge_file, user_name
+from openfit_token._shared.trusted_path import (
+    READ_OR_WRITE,
+    Untrusted,
+    group_name,
+    has_acl,
+    is_private,
+    judge_file,
+    others,
+    user_name,
+)
 
 _FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
 """Without O_NONBLOCK, opening a FIFO would wait for a writer indefinitely."""
@@ -101,3 +111,26 @@ def refuse_writable(path: str, status: os.stat_result) -> None:
         if untrusted.place != path:
             reason = f"is reached through {untrusted.place}, which {reason}"
         raise Unusable(reason, untrusted.remedy) from None
+
+
+def refuse_readable(path: str, status: os.stat_result) -> None:
+    """Refuse an opened file that anybody but root and the daemon's user can read, write to or replace.
+
+    Raises:
+        Unusable, OSError: as for `refuse_writable`.
+    """
+    who = others(path, status, READ_OR_WRITE)
+    if who is not None:
+        reason = f"{who} may read or write it (mode {stat.S_IMODE(status.st_mode):04o})"
+        raise Unusable(reason, _closing(path, status))
+    refuse_writable(path, status)
+
+
+def _closing(path: str, status: os.stat_result) -> str:
+    """Return the command that keeps others from a secret, and leaves it to the daemon."""
+    user, group, quoted = os.geteuid(), os.getegid(), shlex.quote(path)
+    if status.st_uid == user:
+        return f"chmod 600 {quoted}"
+    if is_private(group) and not has_acl(path):
+        return f"chgrp {group_name(group)} {quoted} && chmod 640 {quoted}"
+    return f"chown {user_name(user)} {quoted} && chmod 600 {quoted}"

@@ -27,7 +27,7 @@ from openfit_tokend.core.settings import (
 )
 from openfit_tokend.host import child_process
 from openfit_tokend.host.child_process import Commands
-from users import being
+from users import account, being
 
 ALIEN = 54321
 """A user and group that nobody is."""
@@ -47,6 +47,17 @@ def secret(tmp_path: Path) -> Path:
     path.write_text("hunter2\n")
     path.chmod(0o600)
     return path
+
+
+@pytest.fixture
+def open_secret() -> Iterator[Path]:
+    """A secret that its group can read, where all users can look for it."""
+    with TemporaryDirectory(prefix="oft-") as name:
+        Path(name).chmod(0o755)
+        path = Path(name) / "secret"
+        path.write_text("hunter2\n")
+        path.chmod(0o640)
+        yield path
 
 
 def change(path: Path, content: bytes | None = None, mode: int | None = None) -> None:
@@ -184,11 +195,60 @@ class TestFile:
             f"chmod 600 {secret}",
         )
 
-    async def test_the_daemons_own_group_may_read_it(self, secret: Path) -> None:
-        os.chown(secret, -1, os.getegid())
-        change(secret, mode=0o640)
+    @needs_root
+    @pytest.mark.parametrize("kept_by", ["root", "itself"])
+    async def test_the_private_group_of_the_daemons_user_may_read_it(
+        self, open_secret: Path, kept_by: str
+    ) -> None:
+        with account("--user-group") as user:
+            os.chown(open_secret, 0 if kept_by == "root" else user.pw_uid, user.pw_gid)
+            with being(user.pw_uid, gid=user.pw_gid):
+                password = await read_password(PasswordFile(str(open_secret)))
 
-        assert await read_password(PasswordFile(str(secret))) == Secret("hunter2")
+        assert password == Secret("hunter2")
+
+    @needs_root
+    @pytest.mark.parametrize("setting", ["password_file", "key_file"])
+    async def test_a_primary_group_that_others_have_may_not_read_it(
+        self, open_secret: Path, setting: str
+    ) -> None:
+        read = Passwords().keys if setting == "key_file" else Passwords().read
+        with account("--gid", "users") as user:
+            os.chown(open_secret, user.pw_uid, user.pw_gid)
+            with being(user.pw_uid, gid=user.pw_gid), pytest.raises(SecretUnavailable) as caught:
+                await read(PasswordFile(str(open_secret)))
+
+        assert (caught.value.message, caught.value.hint) == (
+            f"{setting} {open_secret}: the group users may read or write it (mode 0640)",
+            f"chmod 600 {open_secret}",
+        )
+
+    @needs_root
+    async def test_what_root_keeps_for_such_a_group_is_given_to_the_daemon(
+        self, open_secret: Path
+    ) -> None:
+        with account("--gid", "users") as user:
+            os.chown(open_secret, 0, user.pw_gid)
+            with being(user.pw_uid, gid=user.pw_gid):
+                _, hint = await refusal(PasswordFile(str(open_secret)))
+
+        assert hint == f"chown {user.pw_name} {open_secret} && chmod 600 {open_secret}"
+
+    @needs_root
+    async def test_nor_may_those_whom_its_access_control_list_names(
+        self, open_secret: Path, tmp_path: Path
+    ) -> None:
+        """Also through a link, which has none."""
+        grant_by_acl(open_secret, ALIEN, 0o640)
+        (tmp_path / "link").symlink_to(open_secret)
+
+        assert await refusal(PasswordFile(f"{tmp_path}/link")) == (
+            (
+                f"password_file {tmp_path}/link: those whom its access control list names may read"
+                " or write it (mode 0440)"
+            ),
+            f"chmod 600 {tmp_path}/link",
+        )
 
     @needs_root
     async def test_another_group_may_not_read_it(self, secret: Path) -> None:
@@ -196,10 +256,7 @@ class TestFile:
         change(secret, mode=0o640)
 
         assert await refusal(PasswordFile(str(secret))) == (
-            (
-                f"password_file {secret}: its group, {ALIEN}, which is not mine,"
-                " may read or write it (mode 0640)"
-            ),
+            (f"password_file {secret}: the group {ALIEN} may read or write it (mode 0640)"),
             f"chmod 600 {secret}",
         )
 

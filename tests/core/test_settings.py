@@ -126,7 +126,7 @@ def test_every_key_is_taken() -> None:
         policy=Policy(90.0, 30 * 86400.0),
         allow_users=("alice",),
         allow_groups=("etl", "wheel"),
-        token_file=TokenFile("/run/tokens/main"),
+        token_file=TokenFile("/run/tokens/main", None),
         notify_command=("/usr/local/bin/page-me", "-v"),
     )
     assert settings == Settings(
@@ -471,9 +471,18 @@ def test_two_profiles_never_share_a_token_file() -> None:
 
 @pytest.mark.parametrize(
     ("lists", "group"),
-    [({}, "openfit"), ({"allow_users": ["a"]}, None), ({"allow_groups": []}, None)],
+    [
+        ({}, "openfit"),
+        ({"allow_users": ["a"]}, None),
+        ({"allow_users": []}, None),
+        ({"allow_groups": []}, None),
+        ({"allow_groups": ["etl"]}, "etl"),
+        ({"allow_groups": ["etl", "etl"], "allow_users": []}, "etl"),
+        ({"allow_groups": ["etl", "ops"]}, None),
+        ({"allow_groups": ["etl"], "allow_users": ["a"]}, None),
+    ],
 )
-def test_a_token_file_is_for_the_sockets_group_unless_the_profile_is_for_fewer(
+def test_a_token_file_is_for_the_sockets_group_or_the_one_that_the_lists_name(
     lists: dict[str, object], group: str | None
 ) -> None:
     main = PROFILE | {"token_file": "/run/token"} | lists

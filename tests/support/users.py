@@ -1,12 +1,16 @@
 """Users of the machine: acting as another one, and accounts."""
 
 import os
+import struct
 import subprocess
 from collections.abc import Generator
 from contextlib import contextmanager
 from itertools import count
+from pathlib import Path
 from pwd import getpwnam, struct_passwd
 from typing import Final
+
+import pytest
 
 _NUMBERS: Final = count()
 
@@ -24,6 +28,18 @@ def being(uid: int, *groups: int, gid: int | None = None) -> Generator[None]:
         os.seteuid(0)
         os.setegid(0)
         os.setgroups(before)
+
+
+def give_acl(path: Path, uid: int, *, default: bool = False) -> None:
+    """Let a user read a file by an ACL, or (`default`) each file that is made in a directory."""
+    nobody, read = 0xFFFFFFFF, 4  # linux/posix_acl_xattr.h
+    entries = [(0x01, 7, nobody), (0x02, read, uid), (0x04, read, nobody), (0x10, read, nobody)]
+    acl = struct.pack("<I", 2)
+    acl += b"".join(struct.pack("<HHI", *entry) for entry in [*entries, (0x20, 0, nobody)])
+    try:
+        os.setxattr(path, f"system.posix_acl_{'default' if default else 'access'}", acl)
+    except OSError as error:
+        pytest.skip(f"no ACLs on this file system: {error.strerror}")
 
 
 @contextmanager

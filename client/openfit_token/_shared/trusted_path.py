@@ -120,10 +120,18 @@ def judge_step(place: str, status: os.stat_result, service: int = 0) -> bool:
     raise Untrusted(place, _open_to(who, status), f"chmod go-w {_quoted(place)}")
 
 
-def others(place: str, status: os.stat_result, may: int, service: int = 0) -> "str | None":
+def others(
+    place: "str | int",
+    status: os.stat_result,
+    may: int,
+    service: int = 0,
+    *,
+    readers: "int | None" = None,
+) -> "str | None":
     """Name who else can do to a file or directory what `may` says, WRITE or READ_OR_WRITE; None: nobody.
 
-    That is: who but root, the caller and the user `service`. Their private groups hold nobody else.
+    That is: who but root, the caller and the user `service`, whose private groups hold nobody else; and
+    but the group `readers`. `place` is a path or a descriptor.
     """
     if status.st_mode & may & _ALL:
         return "everybody"
@@ -131,7 +139,7 @@ def others(place: str, status: os.stat_result, may: int, service: int = 0) -> "s
         return None
     if has_acl(place):
         return "those whom its access control list names"
-    if is_private(status.st_gid, service):
+    if status.st_gid == readers or is_private(status.st_gid, service):
         return None
     return f"the group {group_name(status.st_gid)}"
 
@@ -280,7 +288,7 @@ def _is_primary_of_another(gid: int, uid: int) -> bool:
     return any(each[3:4] == [group] and each[2] != user for each in accounts)
 
 
-def has_acl(place: str) -> bool:
+def has_acl(place: "str | int") -> bool:
     """Return whether a file has an access control list, whose mask the group's bits show."""
     try:
         os.getxattr(place, _ACL)

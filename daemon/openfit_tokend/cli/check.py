@@ -59,8 +59,9 @@ def check(
         return complain(error)
     look = partial(_look, path, just_stored, socket, network=network, login=login)
     if service.is_meant(path):
-        return service.in_its_place(lambda: ended(partial(look, socket_is_systemds=socket is None)))
-    return look(socket_is_systemds=False)
+        its = partial(look, socket_is_systemds=socket is None, chown=False)
+        return service.in_its_place(lambda: ended(its))
+    return look(socket_is_systemds=False, chown=True)
 
 
 def _look(  # noqa: PLR0913 -- one for each option
@@ -71,7 +72,9 @@ def _look(  # noqa: PLR0913 -- one for each option
     network: bool,
     login: bool,
     socket_is_systemds: bool,
+    chown: bool,
 ) -> int:
+    """Do as `check`. `chown`: whether the daemon may give files to other groups."""
     try:
         settings = config_file.load(path)
     except ConfigRejected as error:
@@ -105,6 +108,7 @@ def _look(  # noqa: PLR0913 -- one for each option
         network=network,
         ledger=ledger if login else None,
         stored=just_stored is not None,
+        chown=chown,
     )
     anyio.run(profiles, backend="asyncio", backend_options={"loop_factory": ServingLoop})
     report.end(login=login)
@@ -187,14 +191,20 @@ def _user() -> str:
     return user_name(os.geteuid())
 
 
-async def _check_profiles(
-    settings: Settings, report: Report, *, network: bool, ledger: LedgerFile | None, stored: bool
+async def _check_profiles(  # noqa: PLR0913 -- what is asked of each check
+    settings: Settings,
+    report: Report,
+    *,
+    network: bool,
+    ledger: LedgerFile | None,
+    stored: bool,
+    chown: bool,
 ) -> None:
     """Check each profile. `ledger`: with a login, which it counts."""
     endpoint, passwords = Endpoint(), Passwords()
     for profile in settings.profiles.values():
         await _check_secret(passwords, profile, report)
-    await check_files(settings.profiles.values(), report)
+    await check_files(settings.profiles.values(), report, chown=chown)
     whole = settings.fleet is None or await _check_fleet(passwords, settings.fleet, report)
     if network:
         for profile in _one_each_server(settings):

@@ -181,9 +181,9 @@ def _catch_up(managed: _ManagedFile) -> tuple[_Wanted, Unusable | None]:
 def _apply(managed: _ManagedFile, file: TokenFile, token: AccessToken | None) -> Unusable | None:
     try:
         if token is None:
-            remove(file.path)
+            remove(file.path, managed.inode)
         else:
-            managed.inode = write(file, token.value)
+            managed.inode = write(file, token.value, managed.inode)
     except Unusable as unusable:
         _give_up(managed)
         return unusable
@@ -194,7 +194,7 @@ def _give_up(managed: _ManagedFile) -> None:
     """Remove what can't be replaced; or empty it, if even that is impossible."""
     with suppress(Unusable, OSError):  # the reason was given
         try:
-            remove(managed.path)
+            remove(managed.path, managed.inode)
         except Unusable:
             if managed.inode is not None:
                 empty(managed.path, managed.inode)

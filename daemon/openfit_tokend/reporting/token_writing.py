@@ -1,4 +1,4 @@
-"""One file with an access token in it: replaced as a whole, readable by one group, gone in time.
+"""One file with an access token in it: replaced as a whole, readable by one group at most, gone in time.
 
 Nobody but root and the daemon's user may be able to exchange it: so its directory is judged each
 time, and held open while its names are used.
@@ -6,69 +6,77 @@ time, and held open while its names are used.
 
 import grp
 import os
+import re
 import shlex
 import stat
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from errno import EACCES
 from pathlib import PurePosixPath
 from typing import Final
 
-from openfit_token._shared.trusted_path import Untrusted, judge_directory, user_name
+from openfit_token._shared.trusted_path import (
+    READ_OR_WRITE,
+    Untrusted,
+    group_name,
+    judge_directory,
+    others,
+    user_name,
+)
+from openfit_tokend.core.oauth import MAX_BODY
 from openfit_tokend.core.secret import Secret
-from openfit_tokend.core.settings import TokenFile
+from openfit_tokend.core.settings import DirectorysGroup, TokenFile
 from openfit_tokend.host.regular_file import Unusable
 
-MODE: Final = 0o640
 Inode = tuple[int, int]
 """Device and number of a file: its identity, wherever it is moved to."""
 
+_ALONE: Final = 0o600
+_WITH_GROUP: Final = 0o640
+_TOKEN: Final = re.compile(rb"[!-~]{32,}")
+"""What a daemon that was killed left in its file. Nearly all other files have a newline or a blank."""
 _DIRECTORY: Final = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_PRESENT: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-def write(file: TokenFile, token: Secret) -> Inode:
+def write(file: TokenFile, token: Secret, known: Inode | None = None) -> Inode:
     """Let the file hold this token and nothing else, not even a newline; return which it is.
 
-    May block.
+    May block. `known`: the one that was written before, which may be replaced whatever it holds.
 
     A reader finds the old token or the new one, whole. The file isn't synced: it doesn't matter
     after a crash.
 
     Raises:
-        Unusable: its directory isn't safe, there is another file, or it can't be written. Then what
-            was there is still there.
+        Unusable: its directory isn't safe, there is another file, others could read it, or it can't be
+            written. Then what was there is still there.
     """
     with _directory(file.path) as directory:
-        name, beside = _names(file.path)
-        _judge_present(file.path, name, directory)
-        with suppress(FileNotFoundError):
-            os.unlink(beside, dir_fd=directory)  # of a daemon that was killed
-        descriptor = os.open(beside, _NEW, 0o600, dir_fd=directory)
-        try:
-            with os.fdopen(descriptor, "wb") as content:
+        name = PurePosixPath(file.path).name
+        _judge_present(file.path, directory, known)
+        with _made(file, f".{name}.new", directory) as descriptor:
+            with os.fdopen(descriptor, "wb", closefd=False) as content:
                 content.write(token.reveal.encode())
-                _give_to_group(file.group, descriptor, directory)
-                os.fchmod(descriptor, MODE)
-                status = os.fstat(descriptor)
-            os.rename(beside, name, src_dir_fd=directory, dst_dir_fd=directory)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(beside, dir_fd=directory)
-            raise
+            status = os.fstat(descriptor)
+            os.rename(f".{name}.new", name, src_dir_fd=directory, dst_dir_fd=directory)
     return status.st_dev, status.st_ino
 
 
-def judge_place(path: str) -> None:
-    """Check whether a file with a token could be written, without writing it. May block.
+def judge_place(file: TokenFile, *, chown: bool = True) -> None:
+    """Check whether the file could be written, by an empty one beside it. May block.
+
+    Args:
+        file: what would be written.
+        chown: whether the daemon may give files to other groups. Its unit forbids that.
 
     Raises:
         Unusable: as for `write`.
     """
-    with _directory(path) as directory:
-        _judge_present(path, PurePosixPath(path).name, directory)
-        if not os.access(".", os.W_OK | os.X_OK, dir_fd=directory, effective_ids=True):
-            raise PermissionError(EACCES, os.strerror(EACCES))
+    with _directory(file.path) as directory:
+        name = f".{PurePosixPath(file.path).name}.check"
+        _judge_present(file.path, directory, None)
+        with _made(file, name, directory, chown=chown):
+            os.unlink(name, dir_fd=directory)
 
 
 def empty(path: str, inode: Inode) -> None:
@@ -88,23 +96,18 @@ def empty(path: str, inode: Inode) -> None:
         os.close(descriptor)
 
 
-def remove(path: str) -> None:
+def remove(path: str, known: Inode | None = None) -> None:
     """Let there be no such file, nor what a daemon that was killed has left beside it. May block.
 
     Raises:
         Unusable: as for `write`.
     """
     with _directory(path) as directory:
-        name, beside = _names(path)
+        name = PurePosixPath(path).name
         with suppress(FileNotFoundError):
-            os.unlink(beside, dir_fd=directory)
-        if _judge_present(path, name, directory):
+            os.unlink(f".{name}.new", dir_fd=directory)
+        if _judge_present(path, directory, known):
             os.unlink(name, dir_fd=directory)
-
-
-def _names(path: str) -> tuple[str, str]:
-    name = PurePosixPath(path).name
-    return name, f".{name}.new"
 
 
 @contextmanager
@@ -135,30 +138,90 @@ def _open_directory(path: str) -> int:
         raise Unusable(f"{path} is no directory", "name a file in a directory") from None
 
 
-def _judge_present(path: str, name: str, directory: int) -> bool:
+@contextmanager
+def _made(file: TokenFile, name: str, directory: int, *, chown: bool = True) -> Generator[int]:
+    """Make an empty file that only those can read who may; remove it if the block fails."""
+    with suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=directory)  # of a process that was killed
+    descriptor = os.open(name, _NEW, _ALONE, dir_fd=directory)
+    try:
+        _open_up(file, descriptor, directory, chown=chown)
+        yield descriptor
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(name, dir_fd=directory)
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def _open_up(file: TokenFile, descriptor: int, directory: int, *, chown: bool) -> None:
+    """Let the group that may read a new file do so, and make sure that nobody else can."""
+    gid = _readers(file, directory)
+    if gid is not None and os.fstat(descriptor).st_gid != gid:
+        _give(file, descriptor, gid, chown=chown)
+    os.fchmod(descriptor, _ALONE if gid is None else _WITH_GROUP)
+    who = others(descriptor, os.fstat(descriptor), READ_OR_WRITE, readers=gid)
+    if who is not None:
+        remedy = "use a directory without a default ACL (setfacl -k), where chmod has an effect"
+        raise Unusable(f"{who} could read it", remedy)
+
+
+def _readers(file: TokenFile, directory: int) -> int | None:
+    """Return the group that may read a file; None: none may."""
+    match file.group:
+        case None:
+            return None
+        case DirectorysGroup():
+            status = os.fstat(directory)
+            return status.st_gid if status.st_mode & stat.S_ISGID else None
+        case name:
+            try:
+                return grp.getgrnam(name).gr_gid
+            except KeyError:
+                raise Unusable(
+                    f"there is no group {name}", "correct socket_group or allow_groups"
+                ) from None
+
+
+def _give(file: TokenFile, descriptor: int, gid: int, *, chown: bool) -> None:
+    """Give a new file to a group that its directory doesn't give it."""
+    with suppress(PermissionError):
+        if chown:
+            os.fchown(descriptor, -1, gid)
+            return
+    group = group_name(gid)
+    place = shlex.quote(f"{PurePosixPath(file.path).parent}/{group}")
+    owner = user_name(os.geteuid())
+    raise Unusable(
+        f"may not be given to the group {group}",
+        f"use a directory of that group: install -d -o {owner} -g {group} -m 2750 {place}",
+    )
+
+
+def _judge_present(path: str, directory: int, known: Inode | None) -> bool:
     """Return whether there is a file already; refuse one that was hardly made by a daemon."""
+    name = PurePosixPath(path).name
     try:
         status = os.stat(name, dir_fd=directory, follow_symlinks=False)
     except FileNotFoundError:
         return False
-    ours = status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) == MODE
-    if not ours or not stat.S_ISREG(status.st_mode):
+    looks_so = (
+        stat.S_ISREG(status.st_mode)
+        and status.st_uid == os.geteuid()
+        and stat.S_IMODE(status.st_mode) in {_ALONE, _WITH_GROUP}
+    )
+    if not looks_so or not (
+        (status.st_dev, status.st_ino) == known or _TOKEN.fullmatch(_content(name, directory))
+    ):
         remedy = f"rm {shlex.quote(path)} if nobody needs it, or name another file"
         raise Unusable(
-            f"another file is there (a token's is the daemon's own, mode {MODE:04o})", remedy
+            "another file is there (a token's is the daemon's own, mode 0600 or 0640, with a token in it)",
+            remedy,
         )
     return True
 
 
-def _give_to_group(group: str | None, descriptor: int, directory: int) -> None:
-    if group is None or os.fstat(directory).st_mode & stat.S_ISGID:
-        return
-    try:
-        os.fchown(descriptor, -1, grp.getgrnam(group).gr_gid)
-    except KeyError:
-        raise Unusable(f"there is no group {group}", "correct socket_group") from None
-    except PermissionError:
-        remedy = (
-            f"add {user_name(os.geteuid())} to it, or: chgrp {group} and chmod g+s the directory"
-        )
-        raise Unusable(f"may not be given to the group {group}", remedy) from None
+def _content(name: str, directory: int) -> bytes:
+    with os.fdopen(os.open(name, _PRESENT, dir_fd=directory), "rb") as file:
+        return file.read(MAX_BODY)

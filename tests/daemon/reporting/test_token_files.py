@@ -1,9 +1,11 @@
-"""`token_file`: the current access token in a file, whole, for its group, and never a dead one."""
+"""`token_file`: the current access token in a file, whole, for those who may, and never a dead one."""
 
 import os
 import resource
+import shlex
 import signal
 import stat
+import subprocess
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -23,7 +25,7 @@ from inside import async_await_that, daemon_inside
 from made import PROFILE, access
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import Idle, Session
-from openfit_tokend.core.settings import Profile, TokenFile
+from openfit_tokend.core.settings import DirectorysGroup, Profile, TokenFile
 from openfit_tokend.emulator.identity import Rules
 from openfit_tokend.host import blocking_calls, clock
 from openfit_tokend.host.alarm import Alarm
@@ -32,11 +34,15 @@ from openfit_tokend.host.regular_file import Unusable
 from openfit_tokend.host.service_manager import Service
 from openfit_tokend.reporting import token_files
 from openfit_tokend.reporting.token_files import TokenFiles
-from openfit_tokend.reporting.token_writing import remove, write
-from others import group_of_others
-from users import being
+from openfit_tokend.reporting.token_writing import Inode, judge_place, remove, write
+from others import EVE, group_of_others
+from users import being, give_acl
 
 OLD, NEW = Secret("old" * 2000), Secret("new" * 3000)
+
+Do = Callable[[TokenFile], object]
+JUDGED: dict[Do, str] = {judge_place: "check", lambda file: write(file, OLD): "write"}
+"""What `check` does with a file, and what the daemon does: they say the same of it."""
 
 
 @pytest.fixture
@@ -59,7 +65,7 @@ def refusal(do: Callable[[], object]) -> str:
 
 
 class TestFile:
-    def test_it_holds_the_token_and_nothing_else_for_its_group(self, place: Path) -> None:
+    def test_it_holds_the_token_and_nothing_else_for_its_user_alone(self, place: Path) -> None:
         before = os.umask(0o077)
         try:
             write(TokenFile(str(place)), OLD)
@@ -67,8 +73,7 @@ class TestFile:
             os.umask(before)
 
         assert place.read_text() == OLD.reveal
-        assert stat.S_IMODE(place.stat().st_mode) == 0o640
-        assert (place.stat().st_uid, place.stat().st_gid) == (os.geteuid(), os.getegid())
+        assert (place.stat().st_uid, stat.S_IMODE(place.stat().st_mode)) == (os.geteuid(), 0o600)
         assert beside(place) == ["main"]
 
     def test_a_reader_finds_the_old_token_or_the_new_one_whole(self, place: Path) -> None:
@@ -91,32 +96,77 @@ class TestFile:
 
     @needs_root
     @pytest.mark.parametrize(
-        ("mode", "group", "gid"),
-        [(0o755, None, 0), (0o755, "daemon", 1), (0o2755, None, 3), (0o2755, "daemon", 3)],
+        ("directory", "group", "readers"),
+        [
+            (0o755, DirectorysGroup(), None),
+            (0o2755, DirectorysGroup(), 3),
+            (0o755, "daemon", 1),
+            (0o2755, "daemon", 1),
+            (0o755, None, None),
+            (0o2755, None, None),
+        ],
     )
-    def test_its_group_is_the_directorys_where_that_hands_it_on_else_the_one_named(
-        self, place: Path, mode: int, group: str | None, gid: int
+    def test_its_readers_are_the_group_that_is_meant_or_none(
+        self, place: Path, directory: int, group: str | DirectorysGroup | None, readers: int | None
     ) -> None:
         os.chown(place.parent, -1, 3)
-        place.parent.chmod(mode)
+        place.parent.chmod(directory)
+        file = TokenFile(str(place), group)
 
-        write(TokenFile(str(place), group), OLD)
+        judge_place(file)
+        assert beside(place) == []
+        write(file, OLD)
 
-        assert place.stat().st_gid == gid
+        status = place.stat()
+        assert stat.S_IMODE(status.st_mode) == (0o600 if readers is None else 0o640)
+        assert readers in {None, status.st_gid}
 
     @needs_root
-    def test_a_group_that_the_daemon_may_not_give_is_told_so(self) -> None:
+    @pytest.mark.parametrize("do", JUDGED, ids=JUDGED.get)
+    def test_a_group_that_the_daemon_may_not_give_is_told_so_with_what_to_do(self, do: Do) -> None:
         with TemporaryDirectory() as name:  # below /tmp: nobody may search pytest's
             os.chown(name, NOBODY, NOBODY)
-            with being(NOBODY):
-                file = TokenFile(f"{name}/main", "daemon")
-                assert refusal(lambda: write(file, OLD)) == "may not be given to the group daemon"
+            file = TokenFile(f"{name}/main", "daemon")
+            with being(NOBODY), pytest.raises(Unusable) as caught:
+                do(file)
+            assert caught.value.reason == "may not be given to the group daemon"
             assert list(Path(name).iterdir()) == []
 
-    def test_a_group_that_nobody_knows_is_told_so(self, place: Path) -> None:
+            _, _, install = caught.value.remedy.partition(": ")
+            subprocess.run(shlex.split(install), check=True)
+            with being(NOBODY):
+                do(TokenFile(f"{name}/daemon/main", "daemon"))
+
+    @needs_root
+    def test_a_daemon_that_may_give_no_group_has_the_directorys(self, place: Path) -> None:
+        file = TokenFile(str(place), "daemon")
+
+        with pytest.raises(Unusable, match="may not be given to the group daemon"):
+            judge_place(file, chown=False)
+
+        os.chown(place.parent, -1, 1)
+        place.parent.chmod(0o2755)
+        judge_place(file, chown=False)
+
+    @needs_root
+    @pytest.mark.parametrize("do", JUDGED, ids=JUDGED.get)
+    def test_a_directory_that_lets_more_than_the_group_read_is_refused(
+        self, place: Path, do: Do
+    ) -> None:
+        os.chown(place.parent, -1, 3)
+        place.parent.chmod(0o2755)
+        give_acl(place.parent, EVE, default=True)
+
+        reason = refusal(lambda: do(TokenFile(str(place))))
+
+        assert reason == "those whom its access control list names could read it"
+        assert beside(place) == []
+
+    @pytest.mark.parametrize("do", JUDGED, ids=JUDGED.get)
+    def test_a_group_that_nobody_knows_is_told_so(self, place: Path, do: Do) -> None:
         file = TokenFile(str(place), "nobody-has-it")
 
-        assert refusal(lambda: write(file, OLD)) == "there is no group nobody-has-it"
+        assert refusal(lambda: do(file)) == "there is no group nobody-has-it"
 
     @pytest.mark.parametrize("mode", [0o775, 0o757, 0o1777])
     def test_a_directory_that_others_can_write_to_is_refused(self, place: Path, mode: int) -> None:
@@ -158,17 +208,39 @@ class TestFile:
 
         assert refusal(lambda: write(file, OLD)) == f"there is no directory {tmp_path}/none"
 
-    @pytest.mark.parametrize("mode", [0o600, 0o644])
+    @pytest.mark.parametrize(
+        ("content", "mode"),
+        [
+            ("precious", 0o600),
+            ("precious", 0o640),
+            (f"{OLD.reveal}\n", 0o600),
+            ("", 0o600),
+            (OLD.reveal, 0o644),
+        ],
+    )
     def test_a_file_that_no_daemon_made_is_neither_replaced_nor_removed(
-        self, place: Path, mode: int
+        self, place: Path, content: str, mode: int
     ) -> None:
-        place.write_text("precious")
+        place.write_text(content)
         place.chmod(mode)
 
-        reason = "another file is there (a token's is the daemon's own, mode 0640)"
+        reason = "another file is there (a token's is the daemon's own, mode 0600 or 0640, with a token in it)"
         assert refusal(lambda: write(TokenFile(str(place)), OLD)) == reason
+        assert refusal(lambda: judge_place(TokenFile(str(place)))) == reason
         assert refusal(lambda: remove(str(place))) == reason
-        assert place.read_text() == "precious"
+        assert place.read_text() == content
+        assert beside(place) == ["main"]
+
+    @needs_root
+    @pytest.mark.parametrize("group", [None, "daemon"])
+    def test_what_a_killed_daemon_left_is_replaced_also_for_other_readers(
+        self, place: Path, group: str | None
+    ) -> None:
+        write(TokenFile(str(place), group), OLD)
+
+        write(TokenFile(str(place), "daemon" if group is None else None), NEW)
+
+        assert place.read_text() == NEW.reveal
         assert beside(place) == ["main"]
 
     @needs_root
@@ -257,10 +329,10 @@ async def test_the_newest_token_wins_and_what_came_between_is_never_written(
 ) -> None:
     slow, written = Event(), list[str]()
 
-    def slowly(file: TokenFile, token: Secret) -> None:
+    def slowly(file: TokenFile, token: Secret, known: Inode | None) -> Inode:
         slow.wait(20)
         written.append(token.reveal)
-        write(file, token)
+        return write(file, token, known)
 
     monkeypatch.setattr(token_files, "write", slowly)
     async with running() as files:
@@ -403,7 +475,7 @@ async def test_a_file_that_somebody_put_there_is_not_emptied(place: Path) -> Non
 async def test_what_can_not_be_written_is_said_once_removed_and_tried_again(
     place: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(_file: TokenFile, _token: Secret) -> None:
+    def full(_file: TokenFile, _token: Secret, _known: Inode | None) -> Inode:
         tried.append(None)
         raise Unusable("can't be written: No space left on device", "make room")
 
@@ -458,8 +530,8 @@ def troubles(caplog: pytest.LogCaptureFixture) -> list[object]:
 # The whole daemon
 
 
-def tables(url: str, place: Path) -> str:
-    return table(url, token_file=f'"{place}"')
+def tables(url: str, place: Path, **lists: str) -> str:
+    return table(url, token_file=f'"{place}"', **lists)
 
 
 def await_file(daemon: RunningDaemon, place: Path) -> None:
@@ -497,6 +569,26 @@ async def test_a_stop_leaves_no_file_though_systemd_keeps_the_sessions(
             await async_await_that(place.exists)
 
         assert beside(place) == []
+
+
+@needs_root
+@pytest.mark.system
+def test_a_member_of_the_directorys_group_whom_the_lists_dont_name_can_not_read_it() -> None:
+    with TemporaryDirectory() as name, running_emulator() as emulator:
+        place = Path(name, "main")
+        os.chown(name, -1, 3)
+        place.parent.chmod(0o2750)
+        config = tables(emulator.url, place, allow_users='["nobody"]')
+        with running_daemon(config) as daemon:
+            await_file(daemon, place)
+            with being(EVE, 3), pytest.raises(PermissionError):
+                place.read_text()
+
+            daemon.write_config(tables(emulator.url, place, allow_groups='["sys"]'))
+            daemon.call("reload")
+            await_that(lambda: place.stat().st_mode & 0o777 == 0o640)
+            with being(EVE, 3):
+                assert place.read_text()
 
 
 @pytest.mark.system

@@ -55,16 +55,19 @@ PasswordSource = PasswordFile | PasswordCredential | PasswordCommand | PasswordE
 
 
 @frozen
+class DirectorysGroup:
+    """The group that a setgid directory gives to its files; without setgid, none."""
+
+
+@frozen
 class TokenFile:
     """A file that holds the access token while it lives.
 
-    `group` may read it; None: the daemon's group. The group of a setgid directory takes precedence.
-    The socket's group doesn't get the file of a profile that has lists: it may have members whom
-    the lists don't name.
+    `group` may read it, besides root and the daemon's user; None: nobody else may.
     """
 
     path: str
-    group: str | None = None
+    group: str | DirectorysGroup | None = DirectorysGroup()
 
 
 @frozen

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 from openfit_token._shared import profile_name
 from openfit_tokend.core.schedule import Policy
 from openfit_tokend.core.settings import (
+    DirectorysGroup,
     FleetSettings,
     Identity,
     PasswordCommand,
@@ -225,9 +226,22 @@ def _profile(name: str, table: Table, socket_group: str | None) -> Profile | Non
         allow_groups=groups,
         token_file=None
         if token_file is None
-        else TokenFile(token_file, socket_group if users is None and groups is None else None),
+        else TokenFile(token_file, _readers(users, groups, socket_group)),
         notify_command=notify_command,
     )
+
+
+def _readers(
+    users: Sequence[str] | None, groups: Sequence[str] | None, socket_group: str | None
+) -> str | DirectorysGroup | None:
+    """Return the group that may read a profile's token file: it holds nobody who may not use the profile.
+
+    A file can have one group. So lists that name users, or several groups, leave it to nobody.
+    """
+    if users is None and groups is None:
+        return socket_group or DirectorysGroup()
+    named = set(groups or ())
+    return named.pop() if len(named) == 1 and not users else None
 
 
 def _environment(value: object) -> str:

@@ -145,7 +145,8 @@ PROFILE: Final[Mapping[str, Setting]] = {
     "password_command": Setting(
         _COMMAND,
         _NONE,
-        "The password is what the command prints. No shell runs it. From the daemon's environment it gets"
+        "The password is what the command prints. No shell runs it. A program that others can exchange is"
+        " [refused](security.md#which-paths-are-trusted). From the daemon's environment it gets"
         f" {_listed(ENVIRONMENT)}, and what `password_environment` names. None of its output is logged, since a"
         " shell's trace may contain the password.",
         '["pass", "show", "openfit"]',
@@ -229,7 +230,8 @@ PROFILE: Final[Mapping[str, Setting]] = {
         _COMMAND,
         _NONE,
         "A command to run when the profile is locked, down, or has recovered: see"
-        " [operations](operations.md#being-called).",
+        " [operations](operations.md#being-called). A program that others can exchange is"
+        " [refused](security.md#which-paths-are-trusted).",
         '["/usr/local/bin/page-me"]',
     ),
 }

@@ -6,7 +6,7 @@ from functools import partial
 
 from openfit_token._cli.report import Report, fail, ok
 from openfit_tokend.core.settings import Profile
-from openfit_tokend.host.child_process import Unstartable, judge_program
+from openfit_tokend.host.child_process import judged_program
 from openfit_tokend.host.regular_file import Unusable
 from openfit_tokend.keeping.trust import NoAuthorities, Trust
 from openfit_tokend.reporting.token_writing import judge_place
@@ -33,18 +33,20 @@ async def check_files(profiles: Iterable[Profile], report: Report, *, chown: boo
     }
     _judge("token_file", tokens, os.EX_CANTCREAT, report)
     programs = {
-        each.notify_command[0]: partial(judge_program, each.notify_command[0])
+        each.notify_command[0]: partial(judged_program, each.notify_command[0])
         for each in named
         if each.notify_command is not None
     }
     _judge("notify_command", programs, os.EX_CONFIG, report)
 
 
-def _judge(what: str, named: Mapping[str, Callable[[], None]], status: int, report: Report) -> None:
+def _judge(
+    what: str, named: Mapping[str, Callable[[], object]], status: int, report: Report
+) -> None:
     for name, judge in named.items():
         try:
             judge()
-        except (Unusable, Unstartable) as error:
+        except Unusable as error:
             report.say(fail(what, f"{name}: {error.reason}", error.remedy, status))
         else:
             report.say(ok(what, name))

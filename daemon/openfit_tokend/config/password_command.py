@@ -7,7 +7,8 @@ import anyio
 
 from openfit_token.errors import SecretUnavailable
 from openfit_tokend.core.settings import PasswordCommand
-from openfit_tokend.host.child_process import Commands, Unstartable, ending
+from openfit_tokend.host.child_process import Commands, ending
+from openfit_tokend.host.regular_file import Unusable
 
 TIME_LIMIT: Final = 30.0
 """Seconds for the whole command. It may have to unlock something, but nobody is there to type."""
@@ -42,7 +43,7 @@ async def output_of(
         async with commands.started(command.argv, kept, heard="stdout") as running:
             with anyio.move_on_after(time_limit):
                 status = await running.finish(take)
-    except Unstartable as refused:
+    except Unusable as refused:
         raise SecretUnavailable(f"{what}: {refused.reason}", refused.remedy) from None
     if len(output) > MAX_OUTPUT:
         raise SecretUnavailable(

@@ -1,9 +1,13 @@
-"""Runs programs named in the configuration: no shell, a clean environment, no process left behind."""
+"""Runs programs named in the configuration: judged, without a shell, in a clean environment.
+
+No process is left behind.
+"""
 
 import os
 import signal
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from shutil import which
 from subprocess import DEVNULL
@@ -12,12 +16,17 @@ from typing import Final, Literal, final
 import anyio
 from anyio.abc import Process
 
+from openfit_tokend.host.blocking_calls import BlockingCalls
+from openfit_tokend.host.regular_file import Unusable, refuse_writable
+
 LINGER: Final = 1.0
 """Seconds for which the pipe is still read after the command has ended: a child left in the
 background (an agent, a shared connection) may hold it open indefinitely."""
 DEATH_LIMIT: Final = 2.0
 """Seconds to wait for a killed command to end. One that can't be killed (another user's, as with
 sudo, or one waiting for a dead disk) must not hold the daemon up."""
+JUDGING: Final = 10.0
+"""Seconds to look at a program and its directories before it is started."""
 _CHUNK: Final = 4096
 """Bytes read at once."""
 
@@ -30,15 +39,6 @@ ENVIRONMENT: Final = (
 )
 """The variables that a command inherits from the daemon. Others may hold passwords, or refer to
 systemd's sockets, which are for the daemon only."""
-
-
-class Unstartable(Exception):
-    """A command can't be started. `remedy`: what to do."""
-
-    def __init__(self, reason: str, remedy: str) -> None:
-        super().__init__(reason, remedy)
-        self.reason = reason
-        self.remedy = remedy
 
 
 @final
@@ -85,6 +85,7 @@ class Commands:
     """The commands of one kind. While one can't be killed, the same command isn't started again."""
 
     def __init__(self) -> None:
+        self._judging = BlockingCalls("program")
         self._left: list[tuple[tuple[str, ...], Process]] = []
 
     @asynccontextmanager
@@ -97,21 +98,23 @@ class Commands:
     ) -> AsyncGenerator[Running]:
         """Start a command in its own session, without input; kill it on leaving the context.
 
-        It gets ENVIRONMENT and `extra`, and only the first three descriptors, of which the one named
-        by `heard` can be read here. It is killed together with its process group, unless it has
-        ended by itself.
+        Its program is judged by `judged_program` each time. It gets ENVIRONMENT and `extra`, and only
+        the first three descriptors, of which the one named by `heard` can be read here. It is killed
+        together with its process group, unless it has ended by itself.
 
         Raises:
-            Unstartable: there is no such program, it may not be run, or an earlier one still runs.
+            Unusable: there is no such program, it may not be run, others can exchange it, or an earlier
+                one still runs.
         """
         self._refuse_second(argv)
+        program = await self._judged(argv[0])
         try:
             ours, theirs = os.pipe()
         except OSError as error:
             raise _unstartable(error) from None
         try:
             try:
-                process = await _begin(argv, extra, heard, theirs)
+                process = await _begin((program, *argv[1:]), extra, heard, theirs)
             finally:
                 os.close(theirs)
             running = Running(process, ours)
@@ -124,18 +127,26 @@ class Commands:
         finally:
             os.close(ours)
 
+    async def _judged(self, program: str) -> str:
+        try:
+            return await self._judging.run(program, partial(judged_program, program), JUDGING)
+        except TimeoutError:
+            reason = f"isn't started: no answer within {JUDGING:.0f} s"
+            raise Unusable(reason, "the file system that it is on hangs") from None
+        except OSError as error:
+            raise _unstartable(error) from None
+
     def _refuse_second(self, argv: tuple[str, ...]) -> None:
         self._left = [each for each in self._left if each[1].returncode is None]
         for earlier, process in self._left:
             if earlier == argv:
-                raise Unstartable(
+                raise Unusable(
                     f"isn't started: an earlier one, process {process.pid}, can't be killed",
                     f"as root: kill -9 {process.pid}, or fix what it waits for",
                 )
 
 
 async def _begin(argv: tuple[str, ...], extra: Mapping[str, str], heard: str, pipe: int) -> Process:
-    environment = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
     process: Process | None = None
     try:
         with anyio.CancelScope(shield=True):  # else one that has just started would be left behind
@@ -145,7 +156,7 @@ async def _begin(argv: tuple[str, ...], extra: Mapping[str, str], heard: str, pi
                 stdout=pipe if heard == "stdout" else DEVNULL,
                 stderr=pipe if heard == "stderr" else DEVNULL,
                 cwd="/",
-                env=environment | dict(extra),
+                env=_environment() | dict(extra),
                 start_new_session=True,
             )
     except OSError as error:
@@ -154,27 +165,42 @@ async def _begin(argv: tuple[str, ...], extra: Mapping[str, str], heard: str, pi
     return process
 
 
-def judge_program(program: str) -> None:
-    """Look for the program of a command, as `started` would.
+def _environment() -> dict[str, str]:
+    return {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
+
+
+def judged_program(program: str) -> str:
+    """Return the absolute path of a command's program, for a daemon that trusts it. May block.
+
+    Nobody but root and the daemon's user can write to it, or replace it. What a script runs in turn
+    isn't judged.
 
     Raises:
-        Unstartable: there is none, or it may not be run.
+        Unusable: there is no such program, it may not be run, or others can exchange it.
     """
-    if which(program) is None:
+    # A command starts in "/", where the relative parts of $PATH would begin.
+    places = [str(Path("/", place)) for place in os.get_exec_path(_environment())]
+    found = which(program, path=os.pathsep.join(places))
+    if found is None:
         there = "/" in program and Path(program).exists()
         raise _unstartable(PermissionError() if there else FileNotFoundError())
+    try:
+        refuse_writable(found, Path(found).stat())
+    except OSError as error:
+        raise _unstartable(error) from None
+    return found
 
 
-def _unstartable(error: OSError) -> Unstartable:
+def _unstartable(error: OSError) -> Unusable:
     match error:
         case FileNotFoundError():
             hint = "use its absolute path, or set $PATH where the daemon is started"
-            return Unstartable("there is no such program", hint)
+            return Unusable("there is no such program", hint)
         case PermissionError():
-            return Unstartable("can't be executed", "make it executable for the daemon's user")
+            return Unusable("can't be executed", "make it executable for the daemon's user")
         case _:
             reason = f"can't be started: {error.strerror}"
-            return Unstartable(reason, "run it by hand as the daemon's user")
+            return Unusable(reason, "run it by hand as the daemon's user")
 
 
 async def _bury(process: Process, running: Running) -> None:

@@ -19,7 +19,8 @@ from openfit_tokend.core.session import Session
 from openfit_tokend.core.settings import Profile
 from openfit_tokend.host import clock, log
 from openfit_tokend.host.alarm import Alarm, Entry
-from openfit_tokend.host.child_process import Commands, Unstartable, ending
+from openfit_tokend.host.child_process import Commands, ending
+from openfit_tokend.host.regular_file import Unusable
 
 TIME_LIMIT: Final = 30.0
 """Seconds for one command: sending a message takes less, and nothing waits for it."""
@@ -140,7 +141,7 @@ class Notices:
             async with self._commands.started(argv, said, heard="stderr") as running:
                 with anyio.move_on_after(TIME_LIMIT):
                     status = await running.finish(take)
-        except Unstartable as refused:
+        except Unusable as refused:
             _log_failure(argv, profile, notice, refused.reason, refused.remedy)
             return False
         if status == 0:

@@ -20,6 +20,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "open.pem").chmod(0o666)
     (tmp_path / "empty.pem").touch()
     (tmp_path / "text").touch(mode=0o600)
+    (tmp_path / "open").touch()
+    (tmp_path / "open").chmod(0o777)
     return tmp_path
 
 
@@ -40,6 +42,7 @@ def looked(place: Path, capsys: pytest.CaptureFixture[str], *profiles: str) -> t
         ("token_file", '"text"', 73, "{place}/text: another file is there"),
         ("notify_command", '["/no/such"]', 78, "/no/such: there is no such program\n"),
         ("notify_command", '["{place}/text"]', 78, "{place}/text: can't be executed\n"),
+        ("notify_command", '["{place}/open"]', 78, "{place}/open: can be written by everybody"),
         (
             "notify_command",
             '["no-such-program"]',

@@ -5,8 +5,10 @@ import os
 import pwd
 import shutil
 import socket
+import subprocess
+import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,8 @@ from openfit_token.errors import DaemonUnreachable, DaemonUntrusted
 from others import EVE, being, theirs
 
 NOBODY = 65534
+TRIES = 2000
+"""Connections in a race, which nobody has to accept: fewer than may wait (net.core.somaxconn)."""
 STRANGERS = 54321
 """A group that nobody here is in, and that has no name."""
 
@@ -27,16 +31,16 @@ LOADED_FOR_NOBODY = (grp, pwd)
 
 
 @contextmanager
-def listener(path: Path, uid: int | None = None) -> Generator[None]:
+def listener(path: Path, uid: int | None = None) -> Generator[socket.socket]:
     """Have a user listen at a path. The kernel notes who called listen()."""
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(path))
         if uid is None:
-            listening.listen()
+            listening.listen(TRIES)
         else:
             with being(uid):
-                listening.listen()
-        yield
+                listening.listen(TRIES)
+        yield listening
 
 
 def test_the_given_path_is_the_only_candidate(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,6 +193,74 @@ def test_a_link_doesnt_lend_its_directorys_trust(place: Path) -> None:
 
     with listener(place / "open/s", NOBODY), pytest.raises(DaemonUntrusted):
         paths.connect(str(place / "safe/s"))
+
+
+SWAPPER = """
+import ctypes, os, sys
+libc, directory = ctypes.CDLL(None), sys.argv[1]
+os.setgid(int(sys.argv[2]))
+os.setuid(int(sys.argv[2]))
+os.chdir(directory)
+print("swapping", flush=True)
+while os.getppid() == int(sys.argv[3]):
+    libc.renameat2(-100, b"s", -100, b"other", 2)  # AT_FDCWD, RENAME_EXCHANGE
+"""
+"""Exchanges two names as often as it can, as the user to whom their directory belongs."""
+
+
+@contextmanager
+def swapped(directory: Path, uid: int) -> Generator[None]:
+    """Let a user exchange `s` and `other` in a directory for the block, again and again."""
+    command = (sys.executable, "-c", SWAPPER, str(directory), str(uid), str(os.getpid()))
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"swapping\n"
+        try:
+            yield
+        finally:
+            process.kill()
+
+
+@needs_root
+@pytest.mark.parametrize("caller", [0, NOBODY])
+def test_a_service_that_exchanges_its_socket_for_a_link_leads_to_no_other_daemon(
+    place: Path, caller: int
+) -> None:
+    place.chmod(0o755)
+    service, came = theirs(place / "service"), 0
+    (place / "roots").mkdir()
+    (service / "other").symlink_to(place / "roots/s")
+    with listener(place / "roots/s") as roots, listener(service / "s", EVE):
+        (place / "roots/s").chmod(0o666)
+        (service / "s").chmod(0o666)
+        roots.settimeout(0)
+        with swapped(service, EVE), being(caller):
+            for _ in range(TRIES):
+                with suppress(DaemonUntrusted):
+                    paths.connect(f"{service}/s").close()
+                    came += 1
+
+        with pytest.raises(BlockingIOError):
+            roots.accept()
+    assert came > 0
+
+
+@needs_root
+@pytest.mark.parametrize("kind", ["link", "hard link"])
+def test_a_service_may_not_pass_on_another_daemons_socket(place: Path, kind: str) -> None:
+    """Neither by a link, nor, where the kernel lets it, by a hard link."""
+    place.chmod(0o755)
+    service = theirs(place / "service")
+    with FakeDaemon(place / "s", always(token_fields("roots"))) as roots:
+        if kind == "link":
+            (service / "s").symlink_to(roots.path)
+        else:
+            (service / "s").hardlink_to(roots.path)
+
+        with pytest.raises(DaemonUntrusted, match="isn't the socket itself"):
+            paths.connect(f"{service}/s")
+
+    assert roots.accepted == 0
 
 
 @needs_root

@@ -165,6 +165,13 @@ CASES = (
         "a/b",
     ),
     Case(
+        "root's link in a service's",
+        "a service 755, s. root 666, a/b root -> ../s.",
+        "named socket",
+        "a/b",
+        "a/b",
+    ),
+    Case(
         "a link to a service's",
         "a service 755, a/s. service 666, b me -> a/s.",
         "named socket",

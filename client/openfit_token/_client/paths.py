@@ -12,7 +12,7 @@ import os
 from _socket import AF_UNIX, SO_PEERCRED, SOCK_STREAM, SOL_SOCKET, socket
 from struct import unpack
 
-from openfit_token._shared.trusted_path import Untrusted, group_name, judge_socket, user_name
+from openfit_token._shared.trusted_path import Untrusted, group_name, hold_socket, user_name
 from openfit_token.errors import DaemonUnreachable, DaemonUntrusted
 
 TYPE_CHECKING = False
@@ -112,20 +112,33 @@ def connect(given: str | None = None) -> socket:
     path = named(given)
     if path is None:
         path = find()
-    trusted = _judge(path)
+    held, trusted = _hold(path)
+    try:
+        return _connected(path, held, trusted)
+    finally:
+        if held is not None:
+            os.close(held)
+
+
+def _connected(path: str, held: int | None, trusted: set[int]) -> socket:
     try:
         connection = socket(AF_UNIX, SOCK_STREAM)
     except OSError as error:
         raise DaemonUnreachable(f"can't make a socket: {error.strerror}") from error
     try:
         connection.settimeout(0)
-        connection.connect(path)
+        connection.connect(path if held is None else f"/proc/self/fd/{held}")
         _refuse_stranger(connection, path, trusted)
     except BlockingIOError:
         connection.close()
         raise
     except OSError as error:
         connection.close()
+        if held is not None and error.errno in {errno.ENOENT, errno.ENOTDIR}:
+            raise DaemonUnreachable(
+                f"can't connect to {path} without /proc: others could exchange it meanwhile",
+                "mount /proc, or put the socket into a directory of root's",
+            ) from error
         raise _unreachable(path, error) from error
     except BaseException:
         connection.close()
@@ -133,11 +146,11 @@ def connect(given: str | None = None) -> socket:
     return connection
 
 
-def _judge(path: str) -> set[int]:
-    """Return who may listen at a path. If others could, they are refused before connecting."""
+def _hold(path: str) -> tuple[int | None, set[int]]:
+    """Return what to connect to, and who may listen there. If others could, they are refused before."""
     own = path == usual()[0]
     try:
-        return judge_socket(path, service=not own)
+        return hold_socket(path, service=not own)
     except Untrusted as error:
         hint = error.remedy
         if own and "XDG_RUNTIME_DIR" in os.environ:

@@ -10,12 +10,13 @@ link with all that it points to:
    lies in it still has to satisfy rule 1.
 
 Only root and the caller can change what has been judged, and the judgement begins at "/". So it still
-holds when the path is used: there is no race.
+holds when the path is used: there is no race. What lies in a service's directory can be changed by the
+service: that is held while it is judged and used (`hold_socket`).
 """
 
 import os
 from errno import ELOOP, ENODATA, EOPNOTSUPP
-from stat import S_ISLNK, S_ISVTX
+from stat import S_ISLNK, S_ISSOCK, S_ISVTX
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not loaded at run time: it would double the client's start
@@ -68,8 +69,31 @@ def judge_socket(path: str, *, service: bool) -> set[int]:
         Untrusted: somebody else could listen there.
         OSError: the path leads nowhere, or can't be followed.
     """
-    _, _, owner = _follow(path, service=service)
+    _, _, owner, _ = _follow(path, service=service)
     return {0, _caller(), owner}
+
+
+def hold_socket(path: str, *, service: bool) -> "tuple[int | None, set[int]]":
+    """Do as `judge_socket`, for a socket to connect to; return also a descriptor of what was judged.
+
+    The caller connects by it, as /proc/self/fd/N, and closes it. None: only root and the caller can
+    change what the path leads to.
+
+    Raises:
+        Untrusted, OSError: as `judge_socket` does, or what is there isn't a socket of that place.
+    """
+    place, _, owner, shared = _follow(path, service=service)
+    mine = {0, _caller()}
+    if owner in mine and not shared:
+        return None, mine
+    descriptor = os.open(place, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    status = os.fstat(descriptor)
+    ours = status.st_uid in mine
+    # One of ours with a second name may be another daemon's: a hard link to it.
+    if S_ISSOCK(status.st_mode) and (status.st_nlink in {0, 1} if ours else not shared):
+        return descriptor, {*mine, owner}
+    os.close(descriptor)
+    raise _exchangeable(place)
 
 
 def judge_directory(path: str) -> None:
@@ -82,7 +106,7 @@ def judge_directory(path: str) -> None:
         OSError: the path leads nowhere, or can't be followed. If it is a FileNotFoundError, the part
             of the path that exists is safe.
     """
-    place, status, _ = _follow(path)
+    place, status, _, _ = _follow(path)
     judge_status(place, status)
 
 
@@ -193,11 +217,11 @@ def group_name(gid: int) -> str:
         return str(gid)
 
 
-def _follow(path: str, *, service: bool = False) -> tuple[str, os.stat_result, int]:
+def _follow(path: str, *, service: bool = False) -> tuple[str, os.stat_result, int, bool]:
     """Judge each step of a path, in the order in which the kernel resolves it; return what is there.
 
-    That is its path without links, its status, and the owner of its directory, who may be anybody if
-    it is a `service`.
+    That is its path without links, its status, the owner of its directory, who may be anybody if it is
+    a `service`, and whether that directory is a sticky one, open to others.
     """
     names, links, me = _names(path), 0, _caller()
     at, owner, shared = "/", 0, False
@@ -211,10 +235,10 @@ def _follow(path: str, *, service: bool = False) -> tuple[str, os.stat_result, i
             here = f"{at}/{name}" if at != "/" else f"/{name}"
         status = os.lstat(here)
         if S_ISLNK(status.st_mode) and name in _MAGIC and at.startswith("/proc/"):
-            judge_step(here, status)
+            _judge_link(here, status, owner)
             status = os.stat(here)  # noqa: PTH116 -- pathlib costs 9 ms
         if S_ISLNK(status.st_mode):
-            judge_step(here, status)
+            _judge_link(here, status, owner)
             links += 1
             if links > MAX_LINKS:
                 raise OSError(ELOOP, os.strerror(ELOOP), path)
@@ -228,7 +252,14 @@ def _follow(path: str, *, service: bool = False) -> tuple[str, os.stat_result, i
         elif shared and status.st_uid not in {0, me}:
             raise _foreign(here, status)
         else:
-            return here, status, owner
+            return here, status, owner, shared
+
+
+def _judge_link(place: str, status: os.stat_result, owner: int) -> None:
+    """Raise Untrusted unless only root and the caller can exchange a link in a directory of `owner`."""
+    judge_step(place, status)
+    if owner not in {0, _caller()}:
+        raise _exchangeable(place)
 
 
 def _names(path: str) -> list[str]:
@@ -265,6 +296,14 @@ def _foreign(place: str, status: os.stat_result) -> Untrusted:
         place,
         f"belongs to {user_name(owner)}, {nor}",
         f"{chown}, or use a path in a directory of your own",
+    )
+
+
+def _exchangeable(place: str) -> Untrusted:
+    return Untrusted(
+        place,
+        "isn't the socket itself, and others can exchange it",
+        "name the socket itself, or put it into a directory of root's",
     )
 
 

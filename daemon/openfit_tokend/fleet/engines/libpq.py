@@ -32,6 +32,10 @@ _OPTIONS: Final = (
     r"default_transaction_isolation=read\ committed",  # else a lost race is an error
 )
 
+_HOME: Final = ("passfile", "sslcert", "sslcrl", "sslkey")
+"""Options for which libpq has files in the home directory, unless it is told of others."""
+_NO_FILE: Final = f"{os.devnull}/none"
+
 _ENTRY_HINT: Final = "check store, and store_password_file or store_password_credential"
 _CONNECTING: Final = (
     (
@@ -99,14 +103,14 @@ class Connection:
         Raises:
             Unreached: there is no such connection.
         """
-        options = {
+        _hide_variables()
+        options = dict.fromkeys(_HOME, _NO_FILE) | {
             "application_name": f"openfit-tokend/{__version__}",
             "connect_timeout": "0",
             "dbname": place.database,
             "gssencmode": "disable",
             "options": " ".join(f"-c {each}" for each in _OPTIONS),
             "password": "" if password is None else password.reveal,
-            "passfile": f"{os.devnull}/none",  # else one in the home directory would count
             "sslmode": "verify-full" if place.tls else "disable",
             "sslrootcert": ca_file,
             "target_session_attrs": "read-write",
@@ -197,6 +201,16 @@ class Connection:
         except BaseException:
             self.close()
             raise
+
+
+def _hide_variables() -> None:
+    """Hide from libpq what it would read in the environment: not all of that can be overruled by options.
+
+    Python's copy stays: a command may be given such a variable (`password_environment`).
+    """
+    for name in os.environ:
+        if name.startswith("PG"):
+            os.unsetenv(name)
 
 
 async def _address(host: Host) -> dict[str, str]:

@@ -3,7 +3,6 @@
 import grp
 import os
 import shlex
-import struct
 import subprocess
 from collections.abc import Callable
 from functools import partial
@@ -15,7 +14,7 @@ import pytest
 from daemons import needs_root
 from openfit_token._shared.trusted_path import Untrusted, judge_directory, judge_file, judge_socket
 from others import EVE, being
-from users import account
+from users import account, give_acl
 
 ME, SERVICE = 50_001, 50_003
 """Users without accounts, as in a container; the group of the same number is a private one."""
@@ -290,19 +289,7 @@ def test_a_link_to_its_own_directory_leads_there(tmp_path: Path) -> None:
 def test_an_acl_makes_a_private_group_one_of_many(place: Path) -> None:
     place.chmod(0o755)
     make(place, "a me 770")
-    everybody = 0xFFFFFFFF
-    entries = [
-        (1, 7, everybody),
-        (2, 7, EVE),
-        (4, 7, everybody),
-        (16, 7, everybody),
-        (32, 0, everybody),
-    ]
-    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
-    try:
-        os.setxattr(place / "a", "system.posix_acl_access", acl)
-    except OSError:
-        pytest.skip("needs root on a file system with ACLs")
+    give_acl(place / "a", EVE, 7)
 
     with being(ME):
         assert verdict("directory", f"{place}/a") == f"{place}/a"

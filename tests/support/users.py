@@ -30,12 +30,20 @@ def being(uid: int, *groups: int, gid: int | None = None) -> Generator[None]:
         os.setgroups(before)
 
 
-def give_acl(path: Path, uid: int, *, default: bool = False) -> None:
-    """Let a user read a file by an ACL, or (`default`) each file that is made in a directory."""
-    nobody, read = 0xFFFFFFFF, 4  # linux/posix_acl_xattr.h
-    entries = [(0x01, 7, nobody), (0x02, read, uid), (0x04, read, nobody), (0x10, read, nobody)]
-    acl = struct.pack("<I", 2)
-    acl += b"".join(struct.pack("<HHI", *entry) for entry in [*entries, (0x20, 0, nobody)])
+def give_acl(path: Path, uid: int, may: int, *, default: bool = False) -> None:
+    """Let a user do what `may` says (0 to 7) with a file, or (`default`) with each one made in a directory.
+
+    By an ACL, whose mask then shows as the rights of the file's group.
+    """
+    nobody = 0xFFFFFFFF  # linux/posix_acl_xattr.h
+    entries = [
+        (0x01, path.stat().st_mode >> 6 & 7, nobody),
+        (0x02, may, uid),
+        (0x04, 0, nobody),
+        (0x10, may, nobody),
+        (0x20, 0, nobody),
+    ]
+    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
     try:
         os.setxattr(path, f"system.posix_acl_{'default' if default else 'access'}", acl)
     except OSError as error:

@@ -3,7 +3,6 @@
 import grp
 import os
 import shlex
-import struct
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,12 +26,10 @@ from openfit_tokend.core.settings import (
 )
 from openfit_tokend.host import child_process
 from openfit_tokend.host.child_process import Commands
-from users import account, being
+from users import account, being, give_acl
 
 ALIEN = 54321
 """A user and group that nobody is."""
-NO_ID = 0xFFFFFFFF
-"""What an entry of an ACL has that names nobody (linux/posix_acl_xattr.h)."""
 
 CONTROL = "has a control character in it, such as a line break"
 ALONE = "store the password alone, as one line of plain UTF-8 text"
@@ -78,19 +75,6 @@ async def refusal(source: PasswordSource | None) -> tuple[str, str | None]:
         await read_password(source)
     assert "hunter2" not in str(caught.value)
     return caught.value.message, caught.value.hint
-
-
-def grant_by_acl(path: Path, uid: int, mode: int) -> None:
-    """Let a user read a file by an ACL as systemd makes it; its mode then shows the mask."""
-    read = 0o5 if path.is_dir() else 0o4
-    entries = [(0x01, read, NO_ID), (0x02, read, uid), (0x04, 0, NO_ID), (0x10, read, NO_ID)]
-    entries += [(0x20, 0, NO_ID)]
-    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
-    path.chmod(mode)
-    try:
-        os.setxattr(path, "system.posix_acl_access", acl)
-    except OSError as error:
-        pytest.skip(f"no ACLs on this file system: {error.strerror}")
 
 
 def python(code: str) -> PasswordCommand:
@@ -239,13 +223,13 @@ class TestFile:
         self, open_secret: Path, tmp_path: Path
     ) -> None:
         """Also through a link, which has none."""
-        grant_by_acl(open_secret, ALIEN, 0o640)
+        give_acl(open_secret, ALIEN, 4)
         (tmp_path / "link").symlink_to(open_secret)
 
         assert await refusal(PasswordFile(f"{tmp_path}/link")) == (
             (
                 f"password_file {tmp_path}/link: those whom its access control list names may read"
-                " or write it (mode 0440)"
+                " or write it (mode 0640)"
             ),
             f"chmod 600 {tmp_path}/link",
         )
@@ -360,8 +344,10 @@ class TestCredential:
             credential = Path(name) / "credentials" / "main"
             credential.parent.mkdir()
             credential.write_text("hunter2\n")
-            grant_by_acl(credential, NOBODY, 0o440)
-            grant_by_acl(credential.parent, NOBODY, 0o550)
+            credential.chmod(0o440)
+            give_acl(credential, NOBODY, 4)
+            credential.parent.chmod(0o550)
+            give_acl(credential.parent, NOBODY, 5)
             monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(credential.parent))
             yield credential
 

@@ -155,7 +155,7 @@ class TestFile:
     ) -> None:
         os.chown(place.parent, -1, 3)
         place.parent.chmod(0o2755)
-        give_acl(place.parent, EVE, default=True)
+        give_acl(place.parent, EVE, 4, default=True)
 
         reason = refusal(lambda: do(TokenFile(str(place))))
 

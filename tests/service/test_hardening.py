@@ -116,3 +116,25 @@ def test_a_token_file_is_for_the_group_of_those_who_may_ask(machine: Machine) ->
     await_that(machine.box.outside(path).exists, machine.box.journal)
     assert machine.box.run("cat", path, user="alice").stdout == machine.token()
     assert machine.box.run("cat", path, user="bob", check=False).returncode == 1
+
+
+def test_with_allow_lists_it_is_for_the_group_that_they_name_in_a_directory_of_that_group(
+    machine: Machine,
+) -> None:
+    config, tokens = machine.config.read_text(), "/run/openfit-tokend-tokens"
+    install = ("install", "-d", "-o", "openfit-tokend", "-g", "staff", "-m", "2750")
+    machine.box.run(*install, f"{tokens}/staff")
+    lists = 'allow_groups = ["staff"]'
+
+    machine.write_config(f'{config}\n{lists}\ntoken_file = "{tokens}/main"\n')
+    checked = machine.box.run("openfit-tokend", "check", check=False)
+    assert f"token_file     {tokens}/main: may not be given to the group staff" in checked.stdout
+    assert f"{' '.join(install)} {tokens}/staff" in checked.stdout
+
+    machine.write_config(f'{config}\n{lists}\ntoken_file = "{tokens}/staff/main"\n')
+    assert machine.box.run("openfit-tokend", "check").returncode == 0
+    machine.systemctl("reload")
+    token = machine.box.outside(f"{tokens}/staff/main")
+    await_that(token.exists, machine.box.journal)
+    found = machine.box.run("stat", "-c", "%G %a", f"{tokens}/staff/main").stdout
+    assert found == "staff 640\n"

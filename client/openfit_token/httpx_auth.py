@@ -7,18 +7,38 @@
 It works with AsyncClient too, on asyncio and on trio.
 """
 
-from collections.abc import AsyncGenerator, Generator, Iterable
+from collections.abc import (
+    AsyncGenerator,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    MutableMapping,
+)
 from http import HTTPStatus
+from time import sleep
+from typing import Any, Final, final
 
+import anyio
+import httpcore
 import httpx
 
 from openfit_token._client.aio import AsyncTokenClient
 from openfit_token._client.held import Get, Question
-from openfit_token._client.supply import Supply, now
+from openfit_token._client.supply import Supply, caller, is_clear, not_direct, now
 from openfit_token._client.token import Token
-from openfit_token._shared.origin import origin
+from openfit_token._shared.local_peer import Connected
+from openfit_token._shared.origin import Origin, origin
 from openfit_token._shared.protocol import DEFAULT_WAIT
 from openfit_token.errors import TokenError
+
+_CONNECTIONS: Final = (
+    httpcore.HTTP11Connection,
+    httpcore.HTTP2Connection,
+    httpcore.AsyncHTTP11Connection,
+    httpcore.AsyncHTTP2Connection,
+)
 
 
 class OpenFitAuth(Supply, httpx.Auth):
@@ -29,7 +49,8 @@ class OpenFitAuth(Supply, httpx.Auth):
 
     A token goes to the origin of its `api_url`, and to those in `origins`. A request to another one
     raises ForeignOrigin before anything is sent; one that is redirected to another one goes there
-    without the token, as always in httpx.
+    without the token, as always in httpx. Over http it goes to no proxy, and only to a listener of root,
+    of the program's own user, or of `loopback_user`.
 
     Requests raise a TokenError if there is no token.
     """
@@ -41,8 +62,11 @@ class OpenFitAuth(Supply, httpx.Auth):
         socket: str | None = None,
         wait: float = DEFAULT_WAIT,
         origins: Iterable[str] = (),
+        loopback_user: str | int | None = None,
     ) -> None:
-        super().__init__(profile, socket=socket, wait=wait, origins=origins)
+        super().__init__(
+            profile, socket=socket, wait=wait, origins=origins, loopback_user=loopback_user
+        )
         self._async_client = AsyncTokenClient(profile, socket)
         self._async_client.close()  # keeps no connection, like the blocking one
 
@@ -55,28 +79,37 @@ class OpenFitAuth(Supply, httpx.Auth):
     ) -> Generator[httpx.Request, httpx.Response, None]:
         """Send a request with the token (httpx calls this)."""
         token = self._token()
-        response = yield self._signed(request, token)
+        response = yield self._signed(request, token, _Blocking)
         if _was_refused(response, token):
             self._held.refuse(token)
             if _can_be_repeated(response.request):
-                yield self._signed(response.request, self._token(refused=token))
+                token = self._token(refused=token)
+                yield self._signed(response.request, token, _Blocking)
 
     async def async_auth_flow(
         self, request: httpx.Request
     ) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """Send a request with the token (httpx calls this)."""
         token = await self._async_token()
-        response = yield self._signed(request, token)
+        response = yield self._signed(request, token, _Waiting)
         if _was_refused(response, token):
             self._held.refuse(token)
             if _can_be_repeated(response.request):
-                yield self._signed(response.request, await self._async_token(refused=token))
+                token = await self._async_token(refused=token)
+                yield self._signed(response.request, token, _Waiting)
 
-    def _signed(self, request: httpx.Request, token: Token) -> httpx.Request:
+    def _signed(self, request: httpx.Request, token: Token, guard: type["_Guard"]) -> httpx.Request:
         url = request.url
         asked = origin(url.scheme, url.raw_host.decode("ascii"), url.port)
         self._origins.judge(asked, token.api_url)
         request.headers["Authorization"] = token.authorization
+        if asked.scheme == "http":
+            extensions: MutableMapping[str, Any] = request.extensions
+            theirs = extensions.get("trace")
+            if isinstance(theirs, _Guard):  # of the request that this one repeats
+                theirs = theirs.theirs
+            limit: float | None = extensions.get("timeout", {}).get("connect")
+            extensions["trace"] = guard(token, asked, self._judging, limit, theirs)
         return request
 
     async def _async_token(self, refused: Token | None = None) -> Token:
@@ -95,6 +128,75 @@ class OpenFitAuth(Supply, httpx.Auth):
         if isinstance(question, Get):
             return await self._async_client.get_token(wait=question.wait)
         return await self._async_client.refuse(question.id, wait=question.wait)
+
+
+class _Guard:
+    """Judges where a request with a token goes over http: httpcore calls it right before it writes.
+
+    `theirs`: the program's own `trace`, which is called too.
+    """
+
+    def __init__(
+        self,
+        token: Token,
+        asked: Origin,
+        judging: Callable[[object, Connected, Origin, float | None], Iterator[float]],
+        limit: float | None,
+        theirs: Callable[[str, object], Any] | None,
+    ) -> None:
+        self.theirs = theirs
+        self._token = token
+        self._asked = asked
+        self._judging = judging
+        self._limit = limit
+
+    def judging(self, event: str, info: Mapping[str, Any]) -> Iterator[float]:
+        """Judge the connection if the token is about to be sent; wait for the seconds that it yields.
+
+        Raises:
+            ForeignOrigin: it leads to somebody whom the token isn't for.
+        """
+        if not event.endswith(".send_request_headers.started"):
+            return
+        request: httpcore.Request = info["request"]
+        sent = (value for name, value in request.headers if name.lower() == b"authorization")
+        if self._token.authorization.encode() not in sent:  # it was redirected elsewhere
+            return
+        url = request.url  # a proxy's, where a proxy is asked
+        goes_to = origin(url.scheme.decode(), url.host.decode(), url.port)
+        if is_clear(self._asked, goes_to):
+            stream = _stream_in_use()
+            own: Connected | None = None if stream is None else stream.get_extra_info("socket")
+            if own is None:
+                raise not_direct(self._asked)
+            yield from self._judging(stream, own, self._asked, self._limit)
+
+
+@final
+class _Blocking(_Guard):
+    def __call__(self, event: str, info: Mapping[str, Any]) -> None:
+        for pause in self.judging(event, info):
+            sleep(pause)
+        if self.theirs is not None:
+            self.theirs(event, info)
+
+
+@final
+class _Waiting(_Guard):
+    async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
+        for pause in self.judging(event, info):
+            await anyio.sleep(pause)
+        if self.theirs is not None:
+            await self.theirs(event, info)
+
+
+def _stream_in_use() -> httpcore.NetworkStream | httpcore.AsyncNetworkStream | None:
+    """Return what httpcore is about to write to; None if it can't be found."""
+    connection = caller(*_CONNECTIONS)
+    stream: object = None if connection is None else vars(connection).get("_network_stream")
+    if isinstance(stream, httpcore.NetworkStream | httpcore.AsyncNetworkStream):
+        return stream
+    return None
 
 
 def _was_refused(response: httpx.Response, token: Token) -> bool:

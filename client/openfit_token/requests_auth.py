@@ -8,9 +8,13 @@
 Threads may share it.
 """
 
+import socket
+from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
-from typing import Any, final
+from http.client import HTTPConnection, HTTPSConnection
+from time import sleep
+from typing import Any, Self, final
 
 from requests import PreparedRequest, Response
 from requests.auth import AuthBase
@@ -18,9 +22,37 @@ from requests.exceptions import UnrewindableBodyError
 from requests.utils import rewind_body
 from urllib3.util import parse_url
 
-from openfit_token._client.supply import Supply
+from openfit_token._client.supply import Supply, caller, is_clear, not_direct
 from openfit_token._client.token import Token
-from openfit_token._shared.origin import origin
+from openfit_token._shared.origin import Origin, origin
+
+
+@final
+class _Guarded(str):
+    """The value of a header. It is judged where it goes when http.client encodes it to be sent."""
+
+    __slots__ = ("_asked", "_judge")
+    _asked: Origin
+    _judge: Callable[[Origin], None]
+
+    def __new__(cls, value: str, asked: Origin, judge: Callable[[Origin], None]) -> Self:
+        made = super().__new__(cls, value)
+        made._asked = asked
+        made._judge = judge
+        return made
+
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+        self._judge(self._asked)
+        return super().encode(encoding, errors)
+
+    def __repr__(self) -> str:
+        return "'Bearer ***'"  # a traceback that shows local variables shows this one
+
+    def __deepcopy__(self, _: object) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        return str, (str(self),)  # pickled, with a response, it is a text that isn't sent any more
 
 
 @final
@@ -41,7 +73,8 @@ class OpenFitAuth(Supply, AuthBase):
 
     A token goes to the origin of its `api_url`, and to those in `origins`. A request to another one
     raises ForeignOrigin before anything is sent; one that is redirected to another one goes there
-    without the token, as always in requests.
+    without the token, as always in requests. Over http it goes to no proxy, and only to a listener of
+    root, of the program's own user, or of `loopback_user`.
 
     Requests raise a TokenError if there is no token.
     """
@@ -57,7 +90,30 @@ class OpenFitAuth(Supply, AuthBase):
         url = parse_url(request.url or "")  # with what requests itself finds the host
         asked = origin(url.scheme or "", url.host or "", url.port)
         self._origins.judge(asked, token.api_url)
-        request.headers["Authorization"] = token.authorization
+        value = token.authorization
+        if asked.scheme == "http":
+            value = _Guarded(value, asked, self._judge)
+        request.headers["Authorization"] = value
+
+    def _judge(self, asked: Origin) -> None:
+        """Judge where the caller is about to send a token over http.
+
+        Raises:
+            ForeignOrigin: it leads to somebody whom the token isn't for.
+        """
+        connection = caller(HTTPConnection)
+        if connection is None:
+            raise not_direct(asked)
+        scheme = "https" if isinstance(connection, HTTPSConnection) else "http"
+        if not is_clear(asked, origin(scheme, connection.host, connection.port)):
+            return
+        if connection.sock is None:
+            connection.connect()
+        own: socket.socket | None = connection.sock
+        if own is None:
+            raise not_direct(asked)
+        for pause in self._judging(own, own, asked, own.gettimeout()):
+            sleep(pause)
 
     def _repeat(self, sent: _Sent, response: Response, **options: Any) -> Response:  # noqa: ANN401 -- requests' own, passed on
         """Return the answer to use: this one, or the one to the repeated request."""

@@ -1,7 +1,7 @@
 """Where a token may be sent: to the origin (RFC 6454) of its API, over https or on loopback."""
 
 from collections.abc import Iterable
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -9,6 +9,9 @@ from openfit_token.errors import ForeignOrigin
 
 PORTS: Final = {"https": 443, "http": 80}
 """The schemes that are supported, and their default ports."""
+
+ANYBODY: Final = "anybody on this machine"
+"""In place of a user: whoever listens on loopback is trusted, without a look (see `local_peer`)."""
 
 
 class Origin(NamedTuple):
@@ -28,6 +31,18 @@ class Origin(NamedTuple):
         """Return whether nobody on the network can read what is sent there."""
         return self.scheme == "https" or (self.scheme == "http" and is_loopback(self.host))
 
+    def is_at(self, address: object) -> bool:
+        """Return whether a socket that is connected to an address leads to this origin on loopback."""
+        match address:
+            case (str(host), int(port)) | (str(host), int(port), int(), int()):
+                found = _unmapped(host.partition("%")[0])
+                is_there = (
+                    found.is_loopback if self.host == "localhost" else found == _unmapped(self.host)
+                )
+                return port == self.port and is_there
+            case _:
+                return True  # a Unix socket, which the program has named to its library
+
 
 def is_loopback(host: str) -> bool:
     """Return whether a host is on loopback: localhost, or an address of 127.0.0.0/8 or ::1."""
@@ -35,6 +50,11 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _unmapped(host: str) -> IPv4Address | IPv6Address:
+    address = ip_address(host)
+    return (isinstance(address, IPv6Address) and address.ipv4_mapped) or address
 
 
 def origin(scheme: str, host: str, port: int | None) -> Origin:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from openfit_token._shared.origin import ANYBODY
 from openfit_token._shared.protocol import MAX_PASSWORD
 from openfit_tokend.config.config_file import MAX_INCLUDED, MAX_SIZE
 from openfit_tokend.config.passwords import MAX_SECRET_FILE
@@ -38,6 +39,7 @@ _NONE: Final = "none"
 _NAME: Final = f"text, at most {fields.MAX_NAME} characters"
 _TIME: Final = 'seconds as a number, or text with a unit: `"90s"`, `"5m"`, `"1h"`, `"30d"`'
 _COMMAND: Final = f"a list of at most {fields.MAX_ITEMS} texts: a program and its arguments"
+_USER: Final = f'a user\'s name in quotes, or a uid as a number; or, in these words, `"{ANYBODY}"`'
 _NAMES: Final = f"a list of at most {fields.MAX_ITEMS} names"
 
 TOP: Final[Mapping[str, Setting]] = {
@@ -226,6 +228,13 @@ PROFILE: Final[Mapping[str, Setting]] = {
         " next request. A file that others can write or replace is [refused](security.md#which-paths-are-trusted).",
         '"/etc/ssl/certs/our-ca.pem"',
     ),
+    "loopback_user": Setting(
+        _USER,
+        "root and the daemon's user",
+        "Who may listen where `id_server` is http, besides root and the daemon's user; goes with http only. See"
+        " [security](security.md#who-is-at-the-other-end).",
+        '"www-data"',
+    ),
     "notify_command": Setting(
         _COMMAND,
         _NONE,
@@ -245,7 +254,7 @@ FLEET: Final[Mapping[str, Setting]] = {
         " of a Unix socket. etcd: `etcd://[USER@]HOST[:PORT][,HOST…]`. `?sslrootcert=/FILE` at the end names the"
         " certificate authorities, if not the system's. TLS is always verified; only a PostgreSQL"
         " all of whose hosts are on loopback or Unix sockets is reached without it, and an etcd on loopback as"
-        " `etcd+http://`.",
+        " `etcd+http://`. With `?sslmode=verify-full` or `?sslrootcert=` PostgreSQL has TLS on loopback too.",
         '"postgresql://openfit@db.example.org/openfit"',
     ),
     "store_password_file": Setting(
@@ -285,6 +294,13 @@ FLEET: Final[Mapping[str, Setting]] = {
         f'`"{fleet.DEFAULT_TABLE}"`',
         "The table, or etcd's prefix. Two fleets in one database take two tables.",
         '"openfit_fleet"',
+    ),
+    "loopback_user": Setting(
+        _USER,
+        "root and the daemon's user",
+        "Who may listen where the store is reached without TLS, besides root, the daemon's user, and the owner of a"
+        " Unix socket's directory. See [security](security.md#who-is-at-the-other-end).",
+        '"postgres"',
     ),
 }
 

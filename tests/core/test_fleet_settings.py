@@ -114,6 +114,30 @@ def test_a_store_on_this_host_alone_needs_no_tls(near: str) -> None:
     assert not store(near).tls
 
 
+@pytest.mark.parametrize("query", ["sslmode=verify-full", "sslrootcert=/ca.pem"])
+def test_a_store_on_this_host_has_tls_if_it_is_asked_for(query: str) -> None:
+    assert store(f"postgresql://u@localhost/d?{query}").tls
+
+
+@pytest.mark.parametrize("user", ["postgres", 101, "anybody on this machine"])
+def test_who_listens_without_tls_may_be_named(user: str | int) -> None:
+    settings = parsed(store="etcd+http://localhost", key_file="fleet.key", loopback_user=user)
+
+    assert isinstance(settings, Settings)
+    assert settings.fleet is not None
+    assert settings.fleet.store.loopback_user == user
+
+
+def test_with_tls_nobody_is_named() -> None:
+    refused = "goes with a store without TLS only: here its certificate says who it is"
+
+    assert faults(loopback_user="postgres") == [("loopback_user", refused)]
+    assert faults(loopback_user=True) == [
+        ("loopback_user", 'must be text in quotes, such as "…", not true or false'),
+        ("loopback_user", refused),
+    ]
+
+
 @pytest.mark.parametrize(
     "far", ["postgresql://u@localhost,db.example.org/d", "etcd://localhost", "etcd://u@db:1"]
 )
@@ -143,11 +167,11 @@ def test_any_other_store_has_tls(far: str) -> None:
         ("etcd://db/d", "must be etcd://HOST[:PORT][,HOST…], without a path"),
         (
             "postgresql://u@db/d?sslmode=require",
-            "must not have another sslmode than verify-full, which needs no mention",
+            "must not have another sslmode than verify-full",
         ),
         (
             "postgresql://u@localhost/d?sslmode=disable",
-            "must not have another sslmode than verify-full, which needs no mention",
+            "must not have another sslmode than verify-full",
         ),
         (
             "postgresql://u@db/d?options=-csynchronous_commit=off",
@@ -156,6 +180,14 @@ def test_any_other_store_has_tls(far: str) -> None:
         ("etcd://db?sslrootcert=c", "must have an absolute path as its sslrootcert"),
         ("postgresql://u@db:0/d", "must have ports from 1 to 65535"),
         ("postgresql://u@,/d", "must name its hosts as in db1.example.org:5432,db2.example.org"),
+        (
+            "postgresql://u@%2Frun/d?sslmode=verify-full",
+            "must not have sslmode or sslrootcert: there is no TLS at a Unix socket",
+        ),
+        (
+            "etcd+http://localhost?sslrootcert=/ca.pem",
+            "must begin with etcd:// to have sslmode or sslrootcert",
+        ),
         ("etcd://%2Frun", "must be etcd://HOST[:PORT][,HOST…], without a path"),
         ("etcd://" + ",".join(["a"] * 17), "must not name more than 16 hosts"),
         (

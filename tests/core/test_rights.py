@@ -2,6 +2,7 @@
 
 import pytest
 
+from openfit_token._shared.origin import ANYBODY
 from openfit_tokend.core.callers.rights import (
     Allowed,
     Ambiguous,
@@ -12,7 +13,7 @@ from openfit_tokend.core.callers.rights import (
     may_use,
 )
 from openfit_tokend.core.settings import Settings
-from openfit_tokend.core.settings.names import Mention, Name, mentions, rights, unknown
+from openfit_tokend.core.settings.names import Mention, Name, mentions, rights, settled, unknown
 from openfit_tokend.core.settings.parser import parse
 from openfit_tokend.core.settings.table import Fault, Source
 
@@ -114,6 +115,25 @@ def test_a_name_that_nobody_has_is_a_fault_of_its_key() -> None:
 )
 def test_names_are_looked_for_in_faulty_files_too(table: dict[str, object]) -> None:
     assert list(mentions(Source("/etc/main.toml", table))) == []
+
+
+def test_who_may_listen_is_looked_up_like_other_users_unless_it_is_a_uid_or_anybody() -> None:
+    near = {"environment": "custom", "id_server": "http://[::1]", "api_url": "http://[::1]"}
+    profiles = {
+        name: PROFILE | near | {"loopback_user": user}
+        for name, user in {"named": "alice", "number": 7, "all": ANYBODY}.items()
+    }
+    fleet = {"store": "etcd+http://[::1]", "key_file": "k", "loopback_user": "bob"}
+    main = Source("/etc/main.toml", {"profiles": profiles, "fleet": fleet})
+    settings = parse(main)
+
+    assert isinstance(settings, Settings)
+    assert [each.name for each in mentions(main)] == [Name("user", "bob"), Name("user", "alice")]
+    known = settled(settings, {Name("user", "alice"): ALICE, Name("user", "bob"): BOB})
+    users = [profile.loopback_user for profile in known.profiles.values()]
+    assert users == [ALICE, 7, ANYBODY]
+    assert known.fleet is not None
+    assert known.fleet.store.loopback_user == BOB
 
 
 def test_what_the_names_come_to_is_kept_by_profile() -> None:

@@ -99,7 +99,8 @@ def test_every_key_is_taken() -> None:
         "ca_file": "/etc/ca.pem",
         "notify_command": ["/usr/local/bin/page-me", "-v"],
     }
-    assert {*full, *PASSWORD_KEYS, "password_environment"} == set(PROFILE_KEYS)
+    others = {*PASSWORD_KEYS, "password_environment", "loopback_user"}
+    assert full.keys() | others == set(PROFILE_KEYS)
 
     settings = parse(
         source(
@@ -138,6 +139,25 @@ def test_every_key_is_taken() -> None:
         admin_groups=("openfit-admin", "wheel"),
     )
     assert main.account == Account("https://id.example.org:8443/base", "service@example.org")
+
+
+def test_who_may_listen_is_named_where_the_token_server_is_reached_over_http() -> None:
+    near = {"environment": "custom", "id_server": "http://[::1]", "api_url": "http://[::1]"}
+    named = parse(source(profiles={"main": PROFILE | near | {"loopback_user": "www-data"}}))
+    refused = parse(source(profiles={"main": PROFILE | {"loopback_user": "www-data"}}))
+    wrong = parse(source(profiles={"main": PROFILE | near | {"loopback_user": -1}}))
+
+    assert isinstance(named, Settings)
+    assert named.profiles["main"].loopback_user == "www-data"
+    assert isinstance(refused, tuple)
+    assert [(fault.key[-1], fault.text) for fault in refused] == [
+        (
+            "loopback_user",
+            "goes with an id_server that begins with http:// only: else its certificate says who it is",
+        )
+    ]
+    assert isinstance(wrong, tuple)
+    assert [fault.text for fault in wrong] == ["must be a user's name, or a uid"]
 
 
 def test_production_has_the_vendors_addresses() -> None:

@@ -55,9 +55,13 @@ def test_each_example_of_a_profile_is_taken(key: str) -> None:
         name: PROFILE[name].example for name in ("id_server", "api_url")
     }
 
-    command = {"password_command": '["op"]'} if key == "password_environment" else {}
+    needed: dict[str, dict[str, str]] = {
+        **dict.fromkeys(("environment", "id_server", "api_url"), custom),
+        "password_environment": {"password_command": '["op"]'},
+        "loopback_user": custom | {"id_server": '"http://localhost"'},
+    }
 
-    parsed("", NEEDED | (custom if key in custom else {}) | command | {key: _example(key)})
+    parsed("", NEEDED | needed.get(key, {}) | {key: _example(key)})
 
 
 def _example(key: str) -> str:

@@ -16,7 +16,7 @@ from openfit_token.errors import ConfigRejected
 from openfit_tokend.config.names import look_up, read_subordinates
 from openfit_tokend.config.toml_lines import lines
 from openfit_tokend.core.settings import Settings
-from openfit_tokend.core.settings.names import mentions, rights, unknown
+from openfit_tokend.core.settings.names import mentions, settled, unknown
 from openfit_tokend.core.settings.parser import include_pattern, parse, socket_path
 from openfit_tokend.core.settings.table import MAX_SHOWN, Fault, Source
 from openfit_tokend.host.blocking_calls import BlockingCalls
@@ -30,7 +30,7 @@ MAX_INCLUDED: Final = 4096
 LOAD_TIME: Final = 30.0
 """Seconds that a reload waits for the disk, and for users and groups looked up over the network."""
 
-_SYSTEMS: Final = re.compile(r"(http_)?socket|include|.*_(file|credential|command|users|groups?)")
+_SYSTEMS: Final = re.compile(r"(http_)?socket|include|.*_(file|credential|command|users?|groups?)")
 """Keys whose values the system gets as bytes: paths, arguments of commands, users and groups."""
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -87,8 +87,7 @@ def load(path: Path) -> Settings:
     if not isinstance(parsed, Settings):
         faults += parsed
     elif not faults and not unread:
-        subordinates = read_subordinates()
-        return replace(parsed, rights=rights(parsed, ids), subordinates=subordinates)
+        return replace(settled(parsed, ids), subordinates=read_subordinates())
     raise ConfigRejected("\n".join(map(one_line, (*_report((main, *files), faults), *unread))))
 
 

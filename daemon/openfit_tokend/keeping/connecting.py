@@ -13,11 +13,12 @@ from urllib.request import getproxies, proxy_bypass
 import anyio
 import httpcore
 from anyio import BrokenResourceError, EndOfStream
-from anyio.abc import ByteStream
+from anyio.abc import ByteStream, SocketAttribute
 from anyio.lowlevel import checkpoint
 from anyio.streams.tls import TLSStream
 
 from openfit_token._shared.frozen import frozen
+from openfit_token._shared.local_peer import Connected, Stranger, judging
 from openfit_tokend.keeping.trust import Trust
 
 PIECE: Final = 1024
@@ -92,13 +93,33 @@ def reason(error: BaseException) -> str:
     return "no connection"
 
 
+async def judge_peer(stream: ByteStream, user: str | int | None) -> None:
+    """Judge who is at the other end of a connection without TLS, and close it if it isn't one to trust.
+
+    Raises:
+        Stranger: somebody else than root, the daemon's user, and `user`.
+    """
+    own: Connected = stream.extra(SocketAttribute.raw_socket)  # noqa: S610 -- anyio's, not Django's
+    try:
+        for pause in judging(own, {user}):
+            await anyio.sleep(pause)
+    except BaseException:
+        with anyio.CancelScope(shield=True):
+            await stream.aclose()
+        raise
+
+
 @frozen
 class Route:
-    """How to reach a token server. `trusted`: how to verify it; None: no TLS."""
+    """How to reach a token server. `trusted`: how to verify it; None: no TLS.
+
+    `loopback_user`: without TLS, who may listen there besides root and the daemon's user.
+    """
 
     url: str
     trusted: ssl.SSLContext | None
     proxy: httpcore.Proxy | None
+    loopback_user: str | int | None = None
 
     @property
     def hint(self) -> str:
@@ -106,7 +127,9 @@ class Route:
         return _NETWORK_HINT if self.proxy is None else _PROXY_HINT
 
     @classmethod
-    async def find(cls, url: str, ca_file: str | None, trust: Trust) -> Self:
+    async def find(
+        cls, url: str, ca_file: str | None, trust: Trust, loopback_user: str | int | None
+    ) -> Self:
         """Return the route to a server, according to the files and the environment now.
 
         Raises:
@@ -115,7 +138,7 @@ class Route:
         """
         parts = urlsplit(url)
         if parts.scheme == "http":  # loopback: a proxy would read the password
-            return cls(url, None, None)
+            return cls(url, None, None, loopback_user)
         proxy = await _proxy(parts.hostname or "", trust)
         return cls(url, await trust.context(ca_file), proxy)
 
@@ -143,23 +166,31 @@ async def _proxy(host: str, trust: Trust) -> httpcore.Proxy | None:
 
 @final
 class Network(httpcore.AsyncNetworkBackend):
-    """Connects for httpcore. `hint`: what to check if that fails."""
+    """Connects for httpcore."""
 
-    def __init__(self, hint: str) -> None:
-        self._hint = hint
+    def __init__(self, route: Route) -> None:
+        self._route = route
 
     async def connect_tcp(
         self, host: str, port: int, *_: object, **__: object
     ) -> httpcore.AsyncNetworkStream:
-        """Connect over TCP.
+        """Connect over TCP; without TLS, to nobody but whom the configuration trusts.
 
         Raises:
-            NotSent: connecting failed.
+            NotSent: connecting failed, or somebody else listens there.
         """
         try:
-            return _Stream(await anyio.connect_tcp(host.strip("[]"), port))
+            stream = await anyio.connect_tcp(host.strip("[]"), port)
         except (OSError, UnicodeError) as error:  # here: httpcore drops the cause of an exception
-            raise unreachable(reason(error), self._hint) from None
+            raise unreachable(reason(error), self._route.hint) from None
+        if self._route.trusted is None:
+            try:
+                await judge_peer(stream, self._route.loopback_user)
+            except Stranger as stranger:
+                raise NotSent(
+                    f"nothing was sent to the token server: {stranger.message}", stranger.hint
+                ) from None
+        return _Stream(stream)
 
 
 @final

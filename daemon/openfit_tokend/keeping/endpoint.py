@@ -157,7 +157,9 @@ class Endpoint:
             NotSent: there is none.
         """
         try:
-            return await Route.find(profile.identity.id_server, profile.ca_file, self._trust)
+            return await Route.find(
+                profile.identity.id_server, profile.ca_file, self._trust, profile.loopback_user
+            )
         except NoAuthorities as error:
             raise NotSent(error.message, error.hint) from None
 

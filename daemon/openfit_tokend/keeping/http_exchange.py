@@ -168,7 +168,7 @@ class _Transport(httpx.AsyncBaseTransport):
             proxy=route.proxy,
             max_connections=1,
             max_keepalive_connections=0,
-            network_backend=Network(route.hint),
+            network_backend=Network(route),
         )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:

@@ -1,12 +1,14 @@
 """What a token server can do with its answers: it harms its own profile, and no other."""
 
 import socket
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 from anyio import BrokenResourceError
-from anyio.abc import ByteStream
+from anyio.abc import ByteStream, SocketAttribute
 from anyio.lowlevel import checkpoint
 
 from daemons import profile, running_daemon
@@ -87,6 +89,11 @@ class Ready(ByteStream):
 
     def __init__(self, data: bytes) -> None:
         self._data = data
+        self._own, self._other = socket.socketpair()
+
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        return {SocketAttribute.raw_socket: lambda: self._own}
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
         received, self._data = self._data[:max_bytes], self._data[max_bytes:]
@@ -99,7 +106,8 @@ class Ready(ByteStream):
         pass
 
     async def aclose(self) -> None:
-        pass
+        self._own.close()
+        self._other.close()
 
 
 class Breaking(Ready):

@@ -11,7 +11,7 @@ from openfit_tokend.core.settings.store import EtcdPlace, Host
 from openfit_tokend.fleet.engines.etcd import Etcd
 from openfit_tokend.fleet.store import Password, Store
 from ports import LOOPBACK, free_port
-from stores.server import PASSWORD, USER, StoreServer
+from stores.server import OWNER, PASSWORD, USER, StoreServer
 
 _ROOT: Final = "root-secret"
 
@@ -100,6 +100,7 @@ class EtcdServer(StoreServer):
             user=USER,
             table=table,
             ca_file=ca_file,
+            loopback_user=OWNER,
         )
         return Etcd(place, password)
 

@@ -7,8 +7,8 @@ from typing import Final
 
 from daemons import PATIENCE, RunningDaemon, await_that, prepared_daemon, profile
 from emulators import PASSWORD, RunningEmulator
+from stores.server import OWNER, StoreServer
 from stores.server import PASSWORD as STORE_PASSWORD
-from stores.server import StoreServer
 
 KEY: Final = "0123456789abcdef" * 4
 OTHER_KEY: Final = "fedcba9876543210" * 4
@@ -36,6 +36,7 @@ class Hosts:
         """Add daemons with this secret, and this key of the fleet."""
         for _ in range(count):
             table = fleet_table(self._url, f"host-{len(self.all)}", self._table)
+            table += f"loopback_user = {OWNER}\n"
             daemon = self._stack.enter_context(
                 prepared_daemon(table, profile(self._emulator.url), password=password)
             )

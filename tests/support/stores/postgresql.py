@@ -14,7 +14,7 @@ from openfit_tokend.core.settings.store import Host, PostgreSQLPlace
 from openfit_tokend.fleet.engines.postgresql import PostgreSQL
 from openfit_tokend.fleet.store import Password, Store
 from ports import LOOPBACK
-from stores.server import PASSWORD, USER, StoreServer
+from stores.server import OWNER, PASSWORD, USER, StoreServer
 
 DATABASE: Final = "fleet"
 _SETTINGS: Final = {
@@ -127,6 +127,7 @@ class PostgreSQLServer(StoreServer):
             database=DATABASE,
             table=table,
             ca_file=ca_file,
+            loopback_user=OWNER,
         )
         return PostgreSQL(place, password)
 

@@ -20,13 +20,19 @@ from ports import LOOPBACK, free_port
 
 USER: Final = "openfit"
 PASSWORD: Final = "store-secret-7f3a"
+OWNER: Final = NOBODY if os.geteuid() == 0 else os.geteuid()
+"""Whom the servers belong to: PostgreSQL's may not be root's."""
 
 
 class StoreServer(ABC):
     """A server with the user USER. Not root's: PostgreSQL insists."""
 
     def __init__(self) -> None:
-        self.directory = Path(mkdtemp(prefix="oft-store-"))
+        # One in another: below /tmp itself, a service's directory isn't trusted.
+        self._home = Path(mkdtemp(prefix="oft-store-"))
+        self._home.chmod(0o755)
+        self.directory = self._home / self._home.name
+        self.directory.mkdir(mode=0o700)
         self.host = Host(LOOPBACK, free_port())
         self.certificate: tuple[Path, Path] | None = None
         """The files of its certificate and key: it talks TLS, and nothing else."""
@@ -129,7 +135,7 @@ class StoreServer(ABC):
         if self._process is not None:
             self.go_on()
         self.kill()
-        shutil.rmtree(self.directory, ignore_errors=True)
+        shutil.rmtree(self._home, ignore_errors=True)
 
     def run(self, *command: str | Path) -> str:
         """Run a command as the server's user, and return what it prints."""

@@ -102,6 +102,8 @@ class Profile:
     `password` is None if none is stored: `openfit-token login --ask` asks for it.
     `allow_users`, `allow_groups` None: there is no such list. Without either, everyone who can open
     the socket may use the profile; otherwise those whom one of the lists names.
+    `loopback_user`: who may listen where `id_server` is http, besides root and the daemon's user. A
+    name until it is looked up, then a uid; or ANYBODY.
     """
 
     _: KW_ONLY
@@ -116,6 +118,7 @@ class Profile:
     allow_groups: tuple[str, ...] | None = None
     token_file: TokenFile | None = None
     notify_command: tuple[str, ...] | None = None
+    loopback_user: str | int | None = None
 
     @property
     def account(self) -> Account:

@@ -26,6 +26,8 @@ MAX_SOCKET_PATH: Final = 107 - len("..4194304")
 """Bytes: what `sockaddr_un` holds, less the final NUL (unix(7)). For a moment, while it is made, the
 socket's name is `.NAME.PID`."""
 MAX_PORT: Final = 65535
+MAX_UID: Final = 2**32 - 1
+"""This one is nobody's."""
 
 _SOCKET_MODE: Final = re.compile(r"0?6[026][026]")
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -169,6 +171,15 @@ def duration(value: object, least: float, most: float) -> float:
             ' seconds as a number, or text such as "90s", "5m", "1h", "30d"'
         )
     return seconds
+
+
+def user(value: object) -> str | int:
+    """Return a user's name, or a uid."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        if not 0 <= value < MAX_UID:
+            raise Wrong("must be a user's name, or a uid")
+        return value
+    return name(value)
 
 
 def texts(value: object) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ FLEET_KEYS: Final = (
     "key_credential",
     "member",
     "table",
+    "loopback_user",
 )
 DEFAULT_TABLE: Final = "openfit_fleet"
 MAX_KEYS: Final = 8
@@ -47,7 +48,11 @@ _HOSTS: Final = "must name its hosts as in db1.example.org:5432,db2.example.org"
 def fleet(table: Table) -> FleetSettings | None:
     """Return the settings of a fleet; None if they have a fault, which was noted."""
     name = table.optional("table", _table_name) or DEFAULT_TABLE
-    store = table.required("store", partial(store_place, table=name), _EXAMPLE)
+    user = table.optional("loopback_user", fields.user)
+    store = table.required("store", partial(store_place, table=name, loopback_user=user), _EXAMPLE)
+    if store is not None and store.tls:
+        known = "goes with a store without TLS only: here its certificate says who it is"
+        table.refuse({"loopback_user": known})
     password = _small_secret(table, "store_password")
     key = _small_secret(table, "key")
     member = table.optional("member", fields.name)
@@ -64,7 +69,7 @@ def fleet(table: Table) -> FleetSettings | None:
     return FleetSettings(store=store, password=password, key=key, member=member)
 
 
-def store_place(value: object, table: str) -> StorePlace:
+def store_place(value: object, table: str, loopback_user: str | int | None = None) -> StorePlace:
     """Return where a store is, from its URL."""
     parts = _URL.fullmatch(fields.text(value))
     if parts is None:
@@ -79,19 +84,36 @@ def store_place(value: object, table: str) -> StorePlace:
     if len(hosts) > MAX_HOSTS:
         raise Wrong(f"must not name more than {MAX_HOSTS} hosts")
     near = all(host.name.startswith("/") or is_loopback(host.name) for host in hosts)
-    ca_file = _ca_file(parts["query"] or "")
+    asks_tls, ca_file = _tls(parts["query"] or "")
     if scheme == "postgresql":
         database = unquote(parts["database"] or "")
         if not user or not database:
             raise Wrong("must name the user and the database: postgresql://USER@HOST/DATABASE")
+        if asks_tls and any(host.name.startswith("/") for host in hosts):
+            raise Wrong("must not have sslmode or sslrootcert: there is no TLS at a Unix socket")
         return PostgreSQLPlace(
-            hosts=hosts, tls=not near, user=user, database=database, table=table, ca_file=ca_file
+            hosts=hosts,
+            tls=asks_tls or not near,
+            user=user,
+            database=database,
+            table=table,
+            ca_file=ca_file,
+            loopback_user=loopback_user,
         )
     if parts["database"] is not None or any(host.name.startswith("/") for host in hosts):
         raise Wrong("must be etcd://HOST[:PORT][,HOST…], without a path")
     if scheme == "etcd+http" and not near:
         raise Wrong("must begin with etcd:// (etcd+http:// is for localhost, 127.0.0.0/8 and ::1)")
-    return EtcdPlace(hosts=hosts, tls=scheme == "etcd", user=user, table=table, ca_file=ca_file)
+    if scheme == "etcd+http" and asks_tls:
+        raise Wrong("must begin with etcd:// to have sslmode or sslrootcert")
+    return EtcdPlace(
+        hosts=hosts,
+        tls=scheme == "etcd",
+        user=user,
+        table=table,
+        ca_file=ca_file,
+        loopback_user=loopback_user,
+    )
 
 
 def _host(text: str, port: int) -> Host:
@@ -104,10 +126,10 @@ def _host(text: str, port: int) -> Host:
     return Host(unquote(found["ipv6"] or found["name"]), number)
 
 
-def _ca_file(query: str) -> str | None:
-    """Return the file that `sslrootcert` names in a URL's query."""
-    path = None
-    for key, value in parse_qsl(query, keep_blank_values=True):
+def _tls(query: str) -> tuple[bool, str | None]:
+    """Return whether a URL's query asks for TLS, and the file that `sslrootcert` names there."""
+    path, options = None, parse_qsl(query, keep_blank_values=True)
+    for key, value in options:
         if key == "sslrootcert":
             path = value
             if not path.startswith("/"):
@@ -115,8 +137,8 @@ def _ca_file(query: str) -> str | None:
         elif key != "sslmode":
             raise Wrong("must not have options but sslrootcert")
         elif value != "verify-full":
-            raise Wrong("must not have another sslmode than verify-full, which needs no mention")
-    return path
+            raise Wrong("must not have another sslmode than verify-full")
+    return bool(options), path
 
 
 def _table_name(value: object) -> str:

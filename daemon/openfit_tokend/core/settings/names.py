@@ -4,9 +4,11 @@ The core doesn't look them up: it lists the names, is given the ids, and returns
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from openfit_token._shared.frozen import frozen
+from openfit_token._shared.origin import ANYBODY
 from openfit_tokend.core.callers.rights import Allowed, Rights
 from openfit_tokend.core.settings import Settings, fields
 from openfit_tokend.core.settings.table import Fault, Source, Table
@@ -36,6 +38,8 @@ class Mention:
 def mentions(main: Source, included: Sequence[Source] = ()) -> Iterator[Mention]:
     """Return all names in the files. Other mistakes there are left to `parse`."""
     yield from _at(Table(main, (), main.table, []), main, (), "admin_groups", "group")
+    fleet = Table(main, (), main.table, []).optional("fleet", fields.table) or {}
+    yield from _listener(Table(main, ("fleet",), fleet, []), main, ("fleet",))
     for source in (main, *included):
         tables = Table(source, (), source.table, []).optional("profiles", fields.table) or {}
         within = Table(source, ("profiles",), tables, [])
@@ -44,6 +48,7 @@ def mentions(main: Source, included: Sequence[Source] = ()) -> Iterator[Mention]
             table = Table(source, key, within.optional(profile, fields.table) or {}, [])
             yield from _at(table, source, key, "allow_users", "user")
             yield from _at(table, source, key, "allow_groups", "group")
+            yield from _listener(table, source, key)
 
 
 def _at(
@@ -51,6 +56,12 @@ def _at(
 ) -> Iterator[Mention]:
     for name in table.optional(key, fields.texts) or ():
         yield Mention(source.path, (*within, key), Name(kind, name))
+
+
+def _listener(table: Table, source: Source, within: tuple[str, ...]) -> Iterator[Mention]:
+    user = table.optional("loopback_user", fields.user)
+    if isinstance(user, str) and user != ANYBODY:
+        yield Mention(source.path, (*within, "loopback_user"), Name("user", user))
 
 
 def unknown(found: Iterable[Mention], ids: Ids) -> tuple[Fault, ...]:
@@ -64,6 +75,23 @@ def unknown(found: Iterable[Mention], ids: Ids) -> tuple[Fault, ...]:
         for each in found
         if each.name not in ids
     )
+
+
+def settled(settings: Settings, ids: Ids) -> Settings:
+    """Return settings with the ids of the users and groups in them: `unknown` found none without."""
+
+    def uid(user: str | int | None) -> str | int | None:
+        return ids.get(Name("user", user), user) if isinstance(user, str) else user
+
+    profiles = {
+        name: replace(profile, loopback_user=uid(profile.loopback_user))
+        for name, profile in settings.profiles.items()
+    }
+    fleet = settings.fleet
+    if fleet is not None:
+        store = replace(fleet.store, loopback_user=uid(fleet.store.loopback_user))
+        fleet = replace(fleet, store=store)
+    return replace(settings, profiles=profiles, fleet=fleet, rights=rights(settings, ids))
 
 
 def rights(settings: Settings, ids: Ids) -> Rights:

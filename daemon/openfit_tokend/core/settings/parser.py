@@ -87,9 +87,13 @@ PROFILE_KEYS: Final = (
     "allow_groups",
     "token_file",
     "ca_file",
+    "loopback_user",
     "notify_command",
 )
 
+_KNOWN: Final = (
+    "goes with an id_server that begins with http:// only: else its certificate says who it is"
+)
 _REFUSED_IN_PROFILE: Final[Mapping[str, str]] = {
     **dict.fromkeys(TOP_KEYS, "belongs at the top of the main file, before its first [table]"),
     "password": f"a password doesn't belong in this file: use one of {', '.join(PASSWORD_KEYS)}",
@@ -203,6 +207,9 @@ def _profile(name: str, table: Table, socket_group: str | None) -> Profile | Non
     scope = table.optional("scope", fields.scope) or DEFAULT_SCOPE
     password = _password(table, username or "")
     ca_file = table.optional("ca_file", partial(fields.path, directory=table.source.directory))
+    loopback_user = table.optional("loopback_user", fields.user)
+    if servers is not None and not servers.id_server.startswith("http://"):
+        table.refuse({"loopback_user": _KNOWN})
     policy = _policy(table)
     users = table.optional("allow_users", fields.texts)
     groups = table.optional("allow_groups", fields.texts)
@@ -228,6 +235,7 @@ def _profile(name: str, table: Table, socket_group: str | None) -> Profile | Non
         if token_file is None
         else TokenFile(token_file, _readers(users, groups, socket_group)),
         notify_command=notify_command,
+        loopback_user=loopback_user,
     )
 
 

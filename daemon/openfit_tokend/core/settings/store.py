@@ -21,7 +21,7 @@ class PostgreSQLPlace:
     """A table of a PostgreSQL database. `hosts`: as they are tried in turn.
 
     `tls`: its certificate is verified by `ca_file`, or by what the system trusts. Without: its hosts
-    are all on this machine.
+    are all on this machine, and `loopback_user` may listen there, besides root and the daemon's user.
     """
 
     _: KW_ONLY
@@ -31,6 +31,7 @@ class PostgreSQLPlace:
     database: str
     table: str
     ca_file: str | None = None
+    loopback_user: str | int | None = None
 
 
 @frozen
@@ -46,6 +47,7 @@ class EtcdPlace:
     user: str | None
     table: str
     ca_file: str | None = None
+    loopback_user: str | int | None = None
 
 
 StorePlace = PostgreSQLPlace | EtcdPlace

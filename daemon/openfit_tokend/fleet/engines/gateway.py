@@ -1,7 +1,6 @@
 """What a member of an etcd cluster is asked, and answers, by its JSON gateway."""
 
 import json
-import ssl
 from collections.abc import Generator
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -9,7 +8,7 @@ from typing import Final, cast, final
 
 from openfit_token._shared.frozen import frozen
 from openfit_tokend.core.settings.store import EtcdPlace
-from openfit_tokend.fleet.engines.streamed_http import Response, ask
+from openfit_tokend.fleet.engines.streamed_http import Response, Trusted, ask
 from openfit_tokend.fleet.store import Password, Unreached, password_of
 from openfit_tokend.host import clock
 from openfit_tokend.keeping.trust import NoAuthorities, Trust
@@ -85,7 +84,7 @@ class Gateway:
         await self._enter(trusted, self._place.user)
         return await self._accepted(trusted, path, message)
 
-    async def _enter(self, trusted: ssl.SSLContext | None, user: str) -> None:
+    async def _enter(self, trusted: Trusted, user: str) -> None:
         """Get a token for the user and the password."""
         password = await password_of(self._password)
         entry = {"name": user, "password": "" if password is None else password.reveal}
@@ -93,9 +92,7 @@ class Gateway:
         async with await self._accepted(trusted, "auth/authenticate", entry) as response:
             self._token = str(parsed(await response.body()).get("token"))
 
-    async def _accepted(
-        self, trusted: ssl.SSLContext | None, path: str, message: object
-    ) -> Response:
+    async def _accepted(self, trusted: Trusted, path: str, message: object) -> Response:
         more = {
             "grpc-metadata-hasleader": "true"
         }  # so that a member that is cut off says so at once
@@ -112,9 +109,9 @@ class Gateway:
             raise error(*_CODES[code])
         raise error(f"it refuses (HTTP {response.status})", "see etcd's log")
 
-    async def _trusted(self) -> ssl.SSLContext | None:
+    async def _trusted(self) -> Trusted:
         if not self._place.tls:
-            return None
+            return self._place.loopback_user
         try:
             return await self._trust.context(self._place.ca_file)
         except NoAuthorities as error:

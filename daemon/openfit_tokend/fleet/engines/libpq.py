@@ -9,9 +9,9 @@ waiting, and whether it will be taken isn't known.
 import errno
 import os
 import re
-from collections.abc import Generator, Sequence
+import socket
+from collections.abc import Collection, Generator, Sequence
 from contextlib import contextmanager
-from socket import SOCK_STREAM
 from typing import Final, Self, final
 
 import anyio
@@ -19,6 +19,7 @@ from anyio import wait_readable, wait_writable
 from psycopg import OperationalError, pq
 from psycopg.conninfo import make_conninfo
 
+from openfit_token._shared.local_peer import Stranger, judging
 from openfit_tokend import __version__
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.settings.store import Host, PostgreSQLPlace
@@ -35,9 +36,21 @@ _OPTIONS: Final = (
 _HOME: Final = ("passfile", "sslcert", "sslcrl", "sslkey")
 """Options for which libpq has files in the home directory, unless it is told of others."""
 _NO_FILE: Final = f"{os.devnull}/none"
+_KNOWS_REQUIRE_AUTH: Final = 160000
+"""The version of libpq from which on it can be told how a server may ask for a password."""
+_BY_PROOF: Final = "scram-sha-256,none"
+"""How a server without TLS may ask: by a proof that doesn't give the password away, or not at all."""
+Trusted = str | Collection[str | int | None]
+"""How a server is known: by its certificate, which the authorities of this file signed; or without TLS, by
+being root's, the daemon's user's, or one of these users'."""
 
 _ENTRY_HINT: Final = "check store, and store_password_file or store_password_credential"
 _CONNECTING: Final = (
+    (
+        "authentication method requirement",
+        "without TLS, it asks for the password in a way that gives it away",
+        "use scram-sha-256, in its pg_hba.conf and for the user's password; or ?sslmode=verify-full",
+    ),
     (
         "password|authentication failed|role .* does not exist",
         "it refuses the user or the password",
@@ -96,7 +109,7 @@ class Connection:
 
     @classmethod
     async def make(
-        cls, place: PostgreSQLPlace, host: Host, password: Secret | None, ca_file: str
+        cls, place: PostgreSQLPlace, host: Host, password: Secret | None, trusted: Trusted
     ) -> Self:
         """Connect to a host that takes writes. The caller limits the time.
 
@@ -111,20 +124,26 @@ class Connection:
             "gssencmode": "disable",
             "options": " ".join(f"-c {each}" for each in _OPTIONS),
             "password": "" if password is None else password.reveal,
-            "sslmode": "verify-full" if place.tls else "disable",
-            "sslrootcert": ca_file,
+            "sslmode": "verify-full" if isinstance(trusted, str) else "disable",
+            "sslrootcert": trusted if isinstance(trusted, str) else "",
             "target_session_attrs": "read-write",
             "tcp_user_timeout": f"{EXCHANGE * 1000:.0f}",
             "user": place.user,
         }
         options |= await _address(host)
+        if password is not None and not isinstance(trusted, str):
+            options |= _by_proof()
         made = cls(pq.PGconn.connect_start(make_conninfo(**options).encode()))
         with made._closing():
-            await made._poll()
+            await made._poll(trusted)
         return made
 
-    async def _poll(self) -> None:
-        connection = self._connection
+    async def _poll(self, trusted: Trusted) -> None:
+        """Connect. Without TLS, judge each socket before libpq reads there that it is asked for a password.
+
+        Until then it has sent the names of the user and the database at most.
+        """
+        connection, judged = self._connection, 0
         status: int = pq.PollingStatus.WRITING
         while connection.status != pq.ConnStatus.BAD and status != pq.PollingStatus.OK:
             if status == pq.PollingStatus.READING:
@@ -133,6 +152,11 @@ class Connection:
                 await wait_writable(connection.socket)
             else:
                 break
+            # Told by its inode: the socket of the host's next address may have the same number.
+            inode = os.fstat(connection.socket).st_ino
+            if inode != judged and not isinstance(trusted, str):
+                await _judge(connection.socket, trusted)
+                judged = inode
             status = connection.connect_poll()
         if status != pq.PollingStatus.OK:
             raise _not_made(connection.error_message.decode(errors="replace"))
@@ -213,12 +237,40 @@ def _hide_variables() -> None:
             os.unsetenv(name)
 
 
+def _by_proof() -> dict[str, str]:
+    """Return libpq's option for a password that goes over a connection without TLS.
+
+    Raises:
+        Unreached: this libpq has none.
+    """
+    if pq.version() < _KNOWS_REQUIRE_AUTH:
+        raise Unreached(
+            "without TLS, this libpq would tell the password to a server that asks for it",
+            "add ?sslmode=verify-full to store; or install psycopg[binary], or libpq 16",
+        )
+    return {"require_auth": _BY_PROOF}
+
+
+async def _judge(number: int, believed: Collection[str | int | None]) -> None:
+    """Judge who is at the other end of a socket.
+
+    Raises:
+        Unreached: it is nobody to trust.
+    """
+    with socket.socket(fileno=os.dup(number)) as own:
+        try:
+            for pause in judging(own, believed):
+                await anyio.sleep(pause)
+        except Stranger as stranger:
+            raise Unreached(stranger.message, stranger.hint) from None
+
+
 async def _address(host: Host) -> dict[str, str]:
     """Return libpq's options for a host. Its own look-up of the name would hold up the loop."""
     if host.name.startswith("/"):
         return {"host": host.name, "port": str(host.port)}
     try:
-        found = await anyio.getaddrinfo(host.name, host.port, type=SOCK_STREAM)
+        found = await anyio.getaddrinfo(host.name, host.port, type=socket.SOCK_STREAM)
     except OSError:
         raise Unreached("its name can't be resolved") from None
     addresses = list(dict.fromkeys(str(each[4][0]) for each in found))

@@ -10,9 +10,10 @@ from typing import Final, final
 from anyio import move_on_after
 from psycopg.pq.abc import PGresult
 
+from openfit_token._shared.trusted_path import Untrusted, judge_socket
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.settings.store import Host, PostgreSQLPlace
-from openfit_tokend.fleet.engines.libpq import Connection
+from openfit_tokend.fleet.engines.libpq import Connection, Trusted
 from openfit_tokend.fleet.store import (
     EXCHANGE,
     Password,
@@ -97,7 +98,12 @@ class PostgreSQL:
         raise Unreached.everywhere(failures)
 
     async def _listening(self, host: Host, password: Secret | None, ca_file: str) -> Connection:
-        connection = await Connection.make(self._place, host, password, ca_file)
+        trusted: Trusted = ca_file if self._place.tls else {self._place.loopback_user}
+        if host.name.startswith("/"):  # libpq has no TLS there
+            path = f"{host.name}/.s.PGSQL.{host.port}"
+            owners = await self._files.share(path, partial(_who_may_listen, path), EXCHANGE)
+            trusted = {self._place.loopback_user, *owners}
+        connection = await Connection.make(self._place, host, password, trusted)
         await connection.ask(self._statements.listen)
         return connection
 
@@ -167,6 +173,14 @@ def _tagged(notice: bytes) -> Tagged | None:
         return Tagged(key, bytes.fromhex(tag))
     except ValueError:
         return None
+
+
+def _who_may_listen(path: str) -> set[int]:
+    """Return the users whom the directory of a socket lets listen there; none if others could, too."""
+    try:
+        return judge_socket(path, service=True)
+    except (Untrusted, OSError):
+        return set()
 
 
 def _find_ca_file(named: str | None) -> str:

@@ -21,10 +21,11 @@ from anyio import (
 )
 from anyio.abc import ByteStream, SocketAttribute
 
+from openfit_token._shared.local_peer import Stranger
 from openfit_tokend import __version__
 from openfit_tokend.core.settings.store import Host
 from openfit_tokend.fleet.store import Unreached
-from openfit_tokend.keeping.connecting import reason
+from openfit_tokend.keeping.connecting import judge_peer, reason
 
 _PIECE: Final = 64 * 1024
 """Bytes that are read at a time."""
@@ -35,6 +36,9 @@ _KEEP_ALIVE: Final = (
     ((socket.IPPROTO_TCP, socket.TCP_KEEPCNT), 3),
 )
 """So that a watch at a host that vanished ends half a minute later."""
+Trusted = ssl.SSLContext | str | int | None
+"""How the other end is known: by its certificate; or without TLS, by being root's, the daemon's user's, or
+this user's."""
 MAX_BODY: Final = 2 * 1024 * 1024
 """Bytes of a response: etcd's own limit of what is written at once is 1.5 MB, 2 MB in base64."""
 
@@ -89,11 +93,11 @@ class Response:
 
 
 async def ask(
-    host: Host, trusted: ssl.SSLContext | None, path: str, content: bytes, more: Mapping[str, str]
+    host: Host, trusted: Trusted, path: str, content: bytes, more: Mapping[str, str]
 ) -> Response:
     """Send JSON with some more headers, and return the response once it begins.
 
-    `trusted` None: without TLS. The caller limits the time.
+    The caller limits the time.
 
     Raises:
         Unreached: there is no response.
@@ -123,19 +127,22 @@ async def ask(
         raise
 
 
-async def _connected(host: Host, trusted: ssl.SSLContext | None) -> ByteStream:
+async def _connected(host: Host, trusted: Trusted) -> ByteStream:
     try:
-        if trusted is None:
-            stream: ByteStream = await connect_tcp(host.name, host.port)
-        else:
-            stream = await connect_tcp(
+        if isinstance(trusted, ssl.SSLContext):
+            stream: ByteStream = await connect_tcp(
                 host.name, host.port, ssl_context=trusted, tls_standard_compatible=False
             )
+        else:
+            stream = await connect_tcp(host.name, host.port)
+            await judge_peer(stream, trusted)
     except ssl.SSLCertVerificationError:
         hint = "check the host in store, the clock, and its sslrootcert"
         raise Unreached("its TLS certificate can't be trusted", hint) from None
     except (ssl.SSLError, EndOfStream, BrokenResourceError):
         raise Unreached("TLS failed", "check the port in store") from None
+    except Stranger as stranger:
+        raise Unreached(stranger.message, stranger.hint) from None
     except (OSError, UnicodeError) as error:
         raise Unreached(reason(error)) from None
     own: socket.socket = stream.extra(SocketAttribute.raw_socket)  # noqa: S610 -- anyio's, not Django's

@@ -184,6 +184,27 @@ def test_a_request_that_doesnt_come_whole_is_ended(
             assert wire.is_closed()
 
 
+def test_a_request_that_comes_in_two_pieces_is_all_that_its_client_is_answered(
+    emulator: RunningEmulator,
+) -> None:
+    soon = "import openfit_tokend.serving.http.dialect as dialect; dialect.REQUEST_TIME = 0.5"
+    request = http_request("GET", "/v1/auth")
+    with http_daemon(profile(emulator.url), first=soon) as daemon, ExitStack() as stack:
+        daemon.await_state("fresh")
+        ours, slow = (stack.enter_context(wire_of(daemon)) for _ in range(2))
+        for piece in (
+            request + request[:9],
+            request[9:],
+        ):  # one that is remembered, and the same in two
+            ours.send(piece)
+            assert ours.answer().status == 200
+
+        slow.send(request[:9])
+
+        assert slow.answer().status == 408  # so the time of ours would be over too
+        assert ours.ask("GET", "/v1/auth").status == 200
+
+
 def test_a_crowd_of_slow_clients_takes_little_memory(daemon: RunningDaemon) -> None:
     before = daemon.memory()
     with ExitStack() as stack:

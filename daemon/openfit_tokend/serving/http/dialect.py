@@ -139,6 +139,7 @@ class Http:
             reader.feed(data)
         try:
             while self._answer_next(connection, reader):
+                self._in_time(connection)
                 if len(connection.outgoing) > BATCH:
                     self._server.flush(connection)
                 if connection.closed:
@@ -170,7 +171,6 @@ class Http:
         request = reader.next()
         if request is None:
             return False
-        self._in_time(connection)
         return self._request(connection, request, head)
 
     def more(self, _connection: Connection) -> bytes:

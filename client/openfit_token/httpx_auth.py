@@ -45,7 +45,8 @@ class OpenFitAuth(Supply, httpx.Auth):
     """Send the current token; if the API answers 401 to it, have it replaced and repeat once.
 
     A request whose body can't be read a second time isn't repeated: the 401 is returned, and the
-    next request has a new token. A 401 to the second token is returned too. Threads and tasks may share it.
+    next request has a new token. The 401 is returned, too, if there is no other token now, or if the API
+    answers it to the second token as well. Threads and tasks may share it.
 
     A token goes to the origin of its `api_url`, and to those in `origins`. A request to another one
     raises ForeignOrigin before anything is sent; one that is redirected to another one goes there
@@ -81,10 +82,10 @@ class OpenFitAuth(Supply, httpx.Auth):
         token = self._token()
         response = yield self._signed(request, token, _Blocking)
         if _was_refused(response, token):
-            self._held.refuse(token)
-            if _can_be_repeated(response.request):
-                token = self._token(refused=token)
-                yield self._signed(response.request, token, _Blocking)
+            if not _can_be_repeated(response.request):
+                self._held.refuse(token)
+            elif (another := self._token(refused=token)).id != token.id:
+                yield self._signed(response.request, another, _Blocking)
 
     async def async_auth_flow(
         self, request: httpx.Request
@@ -93,10 +94,10 @@ class OpenFitAuth(Supply, httpx.Auth):
         token = await self._async_token()
         response = yield self._signed(request, token, _Waiting)
         if _was_refused(response, token):
-            self._held.refuse(token)
-            if _can_be_repeated(response.request):
-                token = await self._async_token(refused=token)
-                yield self._signed(response.request, token, _Waiting)
+            if not _can_be_repeated(response.request):
+                self._held.refuse(token)
+            elif (another := await self._async_token(refused=token)).id != token.id:
+                yield self._signed(response.request, another, _Waiting)
 
     def _signed(self, request: httpx.Request, token: Token, guard: type["_Guard"]) -> httpx.Request:
         url = request.url
@@ -120,7 +121,7 @@ class OpenFitAuth(Supply, httpx.Auth):
         try:
             token = await self._async_ask(found)
         except TokenError as error:
-            return self._held.instead_of(found, error, now())
+            return self._held.instead_of(error, now())
         self._held.keep(token, asked)
         return token
 

@@ -69,7 +69,8 @@ class OpenFitAuth(Supply, AuthBase):
     """Send the current token; if the API answers 401 to it, have it replaced and repeat once.
 
     A request whose body can't be read a second time isn't repeated: the 401 is returned, and the
-    next request has a new token. A 401 to the second token is returned too. Threads may share it.
+    next request has a new token. The 401 is returned, too, if there is no other token now, or if the API
+    answers it to the second token as well. Threads may share it.
 
     A token goes to the origin of its `api_url`, and to those in `origins`. A request to another one
     raises ForeignOrigin before anything is sent; one that is redirected to another one goes there
@@ -120,12 +121,14 @@ class OpenFitAuth(Supply, AuthBase):
         request, refused = response.request, sent.token
         if not _was_refused(response, refused):
             return response
-        self._held.refuse(refused)
         if not _can_be_repeated(request):
+            self._held.refuse(refused)
+            return response
+        token = self._token(refused)
+        if token.id == refused.id:
             return response
         _ = response.content  # read to its end, so that its connection can be used again
         response.close()
-        token = self._token(refused)
         response.request = request.copy()
         # The new token goes into this one, since requests copies it for a redirect.
         self._sign(request, token)

@@ -119,7 +119,7 @@ def test_no_trouble_shows_a_secret_to_an_async_program(daemon: FakeDaemon) -> No
 
 
 def test_no_trouble_shows_a_secret_to_a_program_that_calls_an_api(daemon: FakeDaemon) -> None:
-    """The API refuses the first token; the daemon's next answer is the trouble."""
+    """The API refuses the first token, which is dead; the daemon's next answer is the trouble."""
 
     def refuse(request: httpx.Request) -> httpx.Response:
         return httpx.Response(401, request=request)
@@ -141,7 +141,7 @@ def test_no_trouble_shows_a_secret_to_a_program_that_calls_an_api(daemon: FakeDa
             api.get("https://api.openfit.care")
 
     for call in (call_httpx, lambda: anyio.run(call_async), call_requests):
-        daemon.script.append(always(GIVEN))
+        daemon.script.append(always({**GIVEN, "expires_in": 0.0}))
         assert tells(call) == []
 
 

@@ -42,34 +42,37 @@ def test_a_token_is_sent_until_its_refresh_at_and_then_asked_for_without_waiting
 def test_a_dead_token_is_not_sent_and_its_successor_is_waited_for() -> None:
     assert held().look(4600.0) == Get(WAIT)
     with pytest.raises(Unavailable):
-        held().instead_of(Get(WAIT), Unavailable("it is down"), 4600.0)
+        held().instead_of(Unavailable("it is down"), 4600.0)
 
 
 @pytest.mark.parametrize(
     "kind", [DaemonUnreachable, Internal, SecretUnavailable, Stopping, TimedOut, Unavailable]
 )
 def test_while_the_token_lives_a_passing_error_is_none(kind: type[TokenError]) -> None:
-    assert held().instead_of(Get(0.0), kind("not now"), 4599.0) is A
+    assert held().instead_of(kind("not now"), 4599.0) is A
 
 
 def test_a_daemon_that_had_none_is_asked_again_some_seconds_later_or_when_the_token_ends() -> None:
     mine = held()
-    mine.instead_of(Get(0.0), DaemonUnreachable("it hangs"), 4400.0)
+    mine.instead_of(DaemonUnreachable("it hangs"), 4400.0)
     assert mine.look(4404.9) is A
     assert mine.look(4405.0) == Get(0.0)
 
-    mine.instead_of(Get(0.0), DaemonUnreachable("it hangs"), 4599.0)
+    mine.instead_of(DaemonUnreachable("it hangs"), 4599.0)
     assert mine.look(4599.9) is A
     assert mine.look(4600.0) == Get(WAIT)
 
 
-def test_a_token_that_is_refused_while_the_daemon_is_left_alone_is_not_sent_again() -> None:
+def test_after_a_401_that_was_not_repeated_the_next_request_waits_a_moment_for_another_token() -> (
+    None
+):
     mine = held()
-    mine.instead_of(Get(0.0), DaemonUnreachable("it hangs"), 4400.0)
+    mine.instead_of(DaemonUnreachable("it hangs"), 4400.0)
 
     mine.refuse(A)
 
-    assert mine.look(4401.0) == Refuse(A.id, WAIT)
+    assert mine.look(4401.0) == Refuse(A.id, 1.0)
+    assert mine.look(4600.0) == Refuse(A.id, WAIT)  # it is dead by now
 
 
 @pytest.mark.parametrize("kind", [LoggedOut, LoginRejected, NotAllowed])
@@ -77,28 +80,26 @@ def test_an_error_that_takes_the_right_away_ends_the_use_of_the_held_token(
     kind: type[TokenError],
 ) -> None:
     with pytest.raises(kind):
-        held().instead_of(Get(0.0), kind("no"), 4400.0)
+        held().instead_of(kind("no"), 4400.0)
 
 
-def test_a_refused_token_is_named_and_never_sent_again() -> None:
+def test_a_token_that_was_refused_goes_on_while_there_is_no_other() -> None:
+    """The 401 may have been the path's."""
     mine = held()
     mine.refuse(A)
 
-    assert mine.look(1001.0) == Refuse(A.id, WAIT)
-    with pytest.raises(Unavailable):
-        mine.instead_of(Refuse(A.id, WAIT), Unavailable("it is down"), 1002.0)
-    with pytest.raises(Unavailable):
-        mine.instead_of(Get(0.0), Unavailable("it is down"), 1002.0)
+    assert mine.instead_of(TimedOut("it was replaced a moment ago"), 1002.0) is A
+    assert mine.look(1003.0) is A
 
-    mine.keep(B, 1003.0)
-    assert mine.look(1004.0) is B
+    mine.keep(B, 1004.0)
+    assert mine.look(1005.0) is B
 
 
-def test_an_error_is_one_for_who_was_refused_even_if_another_thread_has_put_the_token_back() -> (
-    None
-):
-    with pytest.raises(Unavailable):
-        held().instead_of(Refuse(A.id, WAIT), Unavailable("it is down"), 1002.0)
+def test_a_401_that_can_be_repeated_is_waited_for_by_nobody_else() -> None:
+    mine = held()
+
+    assert mine.look(1001.0, refused=A) == Refuse(A.id, WAIT)
+    assert mine.look(1001.0) is A
 
 
 def test_who_was_refused_repeats_with_another_token_whatever_others_did() -> None:

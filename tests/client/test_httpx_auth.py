@@ -12,9 +12,9 @@ import httpx
 import pytest
 
 from api import Api, Seen, running_api, tls
-from fake_daemon import FakeDaemon, always, failing, token_fields
+from fake_daemon import FakeDaemon, always, failing, silent, token_fields
 from openfit_token._client.held import Held
-from openfit_token.errors import DaemonUnreachable, ForeignOrigin, LoggedOut, Unavailable
+from openfit_token.errors import DaemonUnreachable, ForeignOrigin, LoggedOut, TimedOut, Unavailable
 from openfit_token.httpx_auth import OpenFitAuth
 from openfit_token.testing import Daemon, Emulator
 
@@ -179,15 +179,43 @@ async def test_so_it_is_for_async_requests(daemon: FakeDaemon, api: Api) -> None
     assert api.tokens == [A, B]
 
 
-def test_an_error_while_the_token_is_replaced_is_raised(daemon: FakeDaemon, api: Api) -> None:
-    api.refused = {A}
-    daemon.script = [always(token_fields("a")), failing(Unavailable("the token server is down"))]
+def test_a_401_is_the_answer_if_there_is_no_other_token_and_the_live_one_goes_on(
+    daemon: FakeDaemon, api: Api
+) -> None:
+    daemon.script = [always(token_fields("a")), failing(TimedOut("replaced a moment ago"))]
     with blocking(daemon, api) as client:
-        with pytest.raises(Unavailable):
-            client.get("/echo")
+        assert client.get("/refuse").status_code == 401
+        assert client.get("/echo").status_code == 200
 
-        assert client.get("/echo").status_code == 200  # and the dead one was not sent again
-    assert api.tokens == [A, B]
+    assert api.tokens == [A, A]
+    assert [method for method, _ in daemon.calls] == ["get_token", "refuse"]
+
+
+async def test_so_it_is_in_async_programs_that_have_one_path_which_always_answers_401(
+    daemon: FakeDaemon, api: Api
+) -> None:
+    daemon.script = [always(token_fields("a")), failing(TimedOut("replaced a moment ago"))]
+    auth = OpenFitAuth(socket=daemon.path, origins=[api.url])
+    async with httpx.AsyncClient(auth=auth, base_url=api.url, trust_env=False) as client:
+        assert (await client.get("/refuse")).status_code == 401
+        assert (await client.get("/echo")).status_code == 200
+
+    assert api.tokens == [A, A]
+
+
+def test_nobody_waits_for_another_requests_401(daemon: FakeDaemon, api: Api) -> None:
+    """While the daemon takes its time for a token in place of the one that the API refused."""
+    daemon.script = [always(token_fields("a")), silent]
+    with blocking(daemon, api) as client, ThreadPoolExecutor(1) as other:
+        refused = other.submit(client.get, "/refuse")
+        daemon.next_request()
+        asked = daemon.next_request()
+
+        assert client.get("/echo").status_code == 200
+        assert [method for method, _ in daemon.calls] == ["get_token", "refuse"]
+
+        asked.result(token_fields("b"))
+        assert refused.result(20).status_code == 401
 
 
 def test_the_refused_token_is_not_sent_twice_even_if_another_thread_has_put_it_back(

@@ -4,7 +4,9 @@ Rules for this file:
 1. A token is sent until its `refresh_at`; then the daemon is asked for the next. The one that is
    held is still alive then, so that question doesn't wait. If the daemon has none now, the held one is
    used, for some seconds without asking again.
-2. A token that the API refused is not sent again: the next question names it.
+2. A 401 may be the token's fault, or the path's: only the daemon can find out, by replacing the token.
+   So the request that got it names the token and waits for another one. If there is none now, the 401
+   is the answer, and the token goes on. Other requests don't wait for that.
 3. An answer counts from the time of its question. One that arrives after the answer to a later
    question is used, but not kept.
 
@@ -46,6 +48,8 @@ _NOT_NOW = (
 even the held one."""
 _REST: Final = 5.0
 """Seconds without asking again after a daemon gave no token. One that hangs costs time at each question."""
+_MOMENT: Final = 1.0
+"""Seconds that a request waits for a token in place of a live one that the API refused to another request."""
 
 
 @frozen
@@ -89,8 +93,9 @@ class Held:
     """The token that is held. Threads and tasks may share it.
 
     To send a request, `look`. If that returns a question, ask the daemon and `keep` the answer; after
-    an error, `instead_of` says what to use. If the API answers 401 to a token, `refuse` it, and `look`
-    with it for the one to repeat the request with.
+    an error, `instead_of` says what to use. If the API answers 401 to a token, `look` with it for the one
+    to repeat the request with; if that is the same, there is no other now. A request that can't be
+    repeated leaves it to the next one: `refuse` the token.
     """
 
     def __init__(self, wait: float) -> None:
@@ -98,7 +103,7 @@ class Held:
         self._holding: _Holding | None = None
 
     def look(self, now: float, refused: Token | None = None) -> Token | Question:
-        """Return the token to send, or the question to ask the daemon; never the token `refused`."""
+        """Return the token to send, which isn't the one `refused`; or the question to ask the daemon."""
         holding = self._holding
         if refused is not None and (holding is None or holding.token.id == refused.id):
             return Refuse(refused.id, self._wait)
@@ -106,7 +111,7 @@ class Held:
             case None:
                 return Get(self._wait)
             case _Holding(token, refused=True):
-                return Refuse(token.id, self._wait)
+                return Refuse(token.id, _MOMENT if now < holding.ends else self._wait)
             case _ if now < max(holding.due, min(holding.rests_until, holding.ends)):
                 return holding.token
             case _:
@@ -117,21 +122,20 @@ class Held:
         if self._holding is None or asked >= self._holding.asked:
             self._holding = _Holding(token, asked)
 
-    def instead_of(self, question: Question, error: TokenError, now: float) -> Token:
+    def instead_of(self, error: TokenError, now: float) -> Token:
         """Return the token to send when the daemon answered a question with an error.
 
         Raises:
             TokenError: that error, if there is no token to use instead.
         """
         holding = self._holding
-        passes = isinstance(error, _NOT_NOW) and isinstance(question, Get)
-        if passes and holding is not None and not holding.refused and now < holding.ends:
-            self._holding = replace(holding, rests_until=now + _REST)
+        if isinstance(error, _NOT_NOW) and holding is not None and now < holding.ends:
+            self._holding = replace(holding, refused=False, rests_until=now + _REST)
             return holding.token
         raise error
 
     def refuse(self, token: Token) -> None:
-        """Note that the API answered 401 to this token."""
+        """Note that the API answered 401 to this token, for the next request."""
         holding = self._holding
         if holding is not None and holding.token.id == token.id:
             self._holding = replace(holding, refused=True)

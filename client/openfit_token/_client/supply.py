@@ -66,7 +66,7 @@ class Supply:
         return self._token().api_url
 
     def _token(self, refused: Token | None = None) -> Token:
-        """Return the token to send; never the one that the API `refused`. Raises TokenError."""
+        """Return the token to send: another than the API `refused`, if there is one now. Raises TokenError."""
         found = self._held.look(now(), refused)
         if isinstance(found, Token):
             return found
@@ -74,7 +74,7 @@ class Supply:
         try:
             token = self._ask(found)
         except TokenError as error:
-            return self._held.instead_of(found, error, now())
+            return self._held.instead_of(error, now())
         self._held.keep(token, asked)
         return token
 

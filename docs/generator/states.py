@@ -142,8 +142,7 @@ def _moments(session: Session, since: float) -> Iterator[float]:
 
 
 def _events(session: Session, now: float) -> Iterator[Event]:
-    current = None if session.access is None else session.access.id
-    yield from (Woken(), NewTokenWanted(), NewTokenWanted(current))
+    yield from (Woken(), NewTokenWanted())
     yield from (LoginOrdered(), LogoutOrdered())
     yield from (Reconfigured(), Reconfigured(schedule=True), Reconfigured(identity=True))
     if isinstance(session.doing, Requesting):

@@ -38,8 +38,8 @@ _LIMITS: Final = (
     (
         "replacements that clients ask for",
         (
-            f"one every {RECENT:g} s for each profile; by `refuse`, if new tokens are refused again and"
-            f" again, ever fewer: up to {MAX_SPACING:g} s apart"
+            f"one every {RECENT:g} s for each profile; for a user who wants young tokens replaced again"
+            f" and again, ever fewer: up to {MAX_SPACING:g} s apart, with `OVERLOADED` in between"
         ),
     ),
     (

@@ -120,7 +120,7 @@ def test_neither_an_ended_token_of_ours_nor_of_the_fleet_is_held() -> None:
 
 
 def test_a_wish_for_another_token_is_kept_while_the_token_is_the_same() -> None:
-    session = replace(fresh(), wanted=True, refusals=1, refused_at=80.0, ended=95.0)
+    session = replace(fresh(), wanted=True, ended=95.0)
 
     after = adopt(session, fresh())
 
@@ -277,7 +277,6 @@ def test_nothing_that_was_is_to_come_and_nothing_is_put_off_for_hours() -> None:
         failures=1,
         error=problem(),
         bar=Bar(NOW + day, problem()),
-        refused_at=NOW + day,
         ended=NOW + day,
     )
 
@@ -287,7 +286,6 @@ def test_nothing_that_was_is_to_come_and_nothing_is_put_off_for_hours() -> None:
         access=replace(token, sent=NOW, obtained=NOW),
         refresh=refresh("s5", since=NOW),
         bar=Bar(NOW + 3600.0, problem()),
-        refused_at=NOW,
         ended=NOW,
     )
 
@@ -374,7 +372,6 @@ def test_what_the_clock_of_another_says_is_brought_into_bounds(adoption: Adoptio
     after, _ = step(session, Adopted(shared), at, policy)
 
     assert after.ended <= at.now
-    assert after.refused_at <= at.now
     assert after.access is None or after.access.sent <= at.now
     assert after.refresh is None or after.refresh.since <= at.now
     assert after.bar is None or after.bar.until == inf or after.bar.until <= at.now + 3600.0

@@ -10,22 +10,11 @@ from openfit_tokend.core.session import Idle
 from openfit_tokend.core.step import step
 
 
-def test_a_refusal_that_is_only_counted_is_no_news() -> None:
-    wished, _ = step(refreshing(), NewTokenWanted("id-of-a1"), moment(20.0), Policy())
+def test_a_wish_that_changes_nothing_else_is_no_news() -> None:
+    wished, _ = step(refreshing(), NewTokenWanted(), moment(20.0), Policy())
 
     assert wished != refreshing()
     assert not is_news(refreshing(), wished)
-
-
-def test_each_thing_that_a_refusal_counts_is_no_news() -> None:
-    before = fresh()
-
-    for after in (
-        replace(before, wanted=True),
-        replace(before, refusals=3),
-        replace(before, refused_at=20.0),
-    ):
-        assert not is_news(before, after)
 
 
 def test_all_else_is_news() -> None:

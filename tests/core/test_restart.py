@@ -32,7 +32,7 @@ LOCKED = Bar(inf, problem(LoginRejected))
     "session",
     [
         fresh(),
-        replace(fresh(), failures=2, error=problem(), wanted=True, refusals=2),
+        replace(fresh(), failures=2, error=problem(), wanted=True),
         Session(Stopped(), number=4, failures=1, error=LOCKED.error, bar=LOCKED),
         logged_out_session(50.0),
     ],

@@ -105,13 +105,11 @@ def test_tries_come_closer_towards_the_end_of_a_token(
 
 
 @pytest.mark.parametrize(
-    ("refusals", "seconds"),
+    ("wishes", "seconds"),
     [(0, 10.0), (2, 10.0), (3, 20.0), (4, 40.0), (7, 320.0), (8, 600.0), (10**6, 600.0)],
 )
-def test_the_spacing_doubles_from_the_third_refusal_to_10_minutes(
-    refusals: int, seconds: float
-) -> None:
-    assert spacing(refusals) == seconds
+def test_the_spacing_doubles_from_the_third_wish_to_10_minutes(wishes: int, seconds: float) -> None:
+    assert spacing(wishes) == seconds
 
 
 def test_a_refresh_token_is_worn_at_four_fifths_of_its_life() -> None:

@@ -33,7 +33,7 @@ VALUES = [
     replace(SESSION, doing=Stopped(), bar=Bar(inf, problem())),
     Granted(1, 0.0, replace(grant(), access_token=HIDDEN, refresh_token=HIDDEN)),
     Failed(1, Kind.UNCERTAIN, problem()),
-    NewTokenWanted("an id"),
+    NewTokenWanted(),
     Send(1, Refresh(HIDDEN)),
     Revoke(HIDDEN),
     LoginEnded(1, problem()),

@@ -42,7 +42,6 @@ from openfit_tokend.core.session import (
     live,
     logged_out_session,
     new_session,
-    refusals,
     state,
     wake_at,
     without_ended,
@@ -64,8 +63,6 @@ def test_a_new_session_holds_nothing_and_is_due_at_once() -> None:
         error=None,
         bar=None,
         wanted=False,
-        refusals=0,
-        refused_at=-inf,
         ended=-inf,
     )
 
@@ -240,11 +237,3 @@ def test_a_refresh_token_is_doubtful_when_worn_twice_lost_or_thrice_unclear() ->
     assert doubtful(refresh(), worn_at, POLICY)
     assert doubtful(refresh(lost=2), NOW, POLICY)
     assert doubtful(refresh(unclear=3), NOW, POLICY)
-
-
-def test_refusals_count_until_a_quiet_time_of_10_minutes_and_the_spacing() -> None:
-    session = replace(fresh(), refusals=5, refused_at=0.0)
-
-    assert refusals(session, 680.0) == 5
-    assert refusals(session, 680.1) == 0
-    assert refusals(fresh(), NOW) == 0

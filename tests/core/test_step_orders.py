@@ -108,7 +108,7 @@ def test_a_login_ordered_during_a_request_is_remembered(session: Session) -> Non
 
 @pytest.mark.parametrize("base", [fresh(), refreshing(), relogging_in(), backing_off()])
 def test_a_logout_forgets_everything_stops_and_revokes(base: Session) -> None:
-    session = replace(base, wanted=True, refusals=3, refused_at=50.0)
+    session = replace(base, wanted=True)
 
     after, effects = step(session, LogoutOrdered(), moment(NOW), POLICY)
 
@@ -116,8 +116,6 @@ def test_a_logout_forgets_everything_stops_and_revokes(base: Session) -> None:
         Stopped(),
         number=session.number + 1,
         bar=Bar(inf, LOGOUT),
-        refusals=3,
-        refused_at=50.0,
         ended=session.ended,
     )
     assert effects == (Revoke(Secret("r1")),)
@@ -142,7 +140,7 @@ def test_a_profile_that_was_logged_out_before_a_restart_is_stopped_as_by_a_logou
 
 @pytest.mark.parametrize("base", [fresh(), backing_off(), locked()])
 def test_under_a_new_identity_nothing_is_held_and_a_login_follows(base: Session) -> None:
-    session = replace(base, wanted=True, refusals=3, refused_at=50.0, ended=80.0)
+    session = replace(base, wanted=True, ended=80.0)
 
     after, effects = step(session, Reconfigured(identity=True), moment(NOW), POLICY)
 
@@ -150,8 +148,6 @@ def test_under_a_new_identity_nothing_is_held_and_a_login_follows(base: Session)
         Idle(NOW),
         number=session.number + 1,
         wanted=True,
-        refusals=3,
-        refused_at=50.0,
         ended=80.0,
     )
     assert effects == ()

@@ -170,13 +170,6 @@ def test_choose_stops_where_the_bar_holds_for_ever() -> None:
 # NewTokenWanted
 
 
-@pytest.mark.parametrize("session", [fresh(), refreshing(), logging_in()])
-def test_a_refusal_of_a_token_that_is_not_the_current_one_changes_nothing(
-    session: Session,
-) -> None:
-    assert step(session, NewTokenWanted(refused="another"), moment(100.0), POLICY) == (session, ())
-
-
 def test_a_wish_brings_the_due_of_a_well_session_forward_to_10_s_after_the_last_request() -> None:
     session = replace(fresh(), ended=100.0)
 
@@ -203,23 +196,6 @@ def test_a_wish_never_moves_the_due_later() -> None:
         replace(session, wanted=True),
         (),
     )
-
-
-def test_a_refusal_that_lengthens_the_spacing_moves_no_earlier_wish_later() -> None:
-    session = replace(
-        fresh(),
-        doing=Idle(110.0),
-        access=access(sent=100.0),
-        wanted=True,
-        refusals=4,
-        refused_at=99.0,
-        ended=100.0,
-    )
-
-    after, effects = step(session, NewTokenWanted("id-of-a1"), moment(105.0), POLICY)
-
-    assert after == replace(session, refusals=5, refused_at=105.0)
-    assert effects == ()
 
 
 def test_a_wish_without_a_token_starts_a_request_a_second_after_the_last() -> None:
@@ -272,96 +248,8 @@ def test_woken_during_a_request_is_unchanged(session: Session) -> None:
     assert step(session, Woken(), moment(100.0), POLICY) == (session, ())
 
 
-@pytest.mark.parametrize("event", [Woken(), NewTokenWanted(), NewTokenWanted("id-of-a1")])
+@pytest.mark.parametrize("event", [Woken(), NewTokenWanted()])
 def test_stopped_neither_time_nor_a_wish_changes_anything(event: Event) -> None:
     session = Session(Stopped(), access(), bar=Bar(inf, problem(LoginRejected)), failures=1)
 
     assert step(session, event, moment(100.0), POLICY) == (session, ())
-
-
-# Refusals by the API, and the spacing they cost
-
-
-def refused_at(session: Session, now: float) -> Session:
-    return step(session, NewTokenWanted("id-of-a1"), moment(now), POLICY)[0]
-
-
-def test_the_refusal_of_a_young_token_is_counted_and_wished_for() -> None:
-    session = replace(fresh(), ended=100.0, access=access(sent=100.0))
-
-    after = refused_at(session, 105.0)
-
-    assert after == replace(session, wanted=True, refusals=1, refused_at=105.0, doing=Idle(110.0))
-
-
-def test_the_refusal_of_an_old_token_is_dated_but_not_counted() -> None:
-    session = replace(fresh(), doing=Requesting(REFRESH), number=2)
-
-    assert refused_at(session, 60.0) == replace(session, wanted=True, refused_at=60.0)
-    assert refused_at(session, 59.9).refusals == 1
-
-
-def test_ten_clients_that_refuse_the_same_token_count_once() -> None:
-    session = replace(refreshing(), access=access(sent=100.0))
-
-    for tenth in range(10):
-        session = refused_at(session, 105.0 + tenth)
-
-    assert (session.refusals, session.refused_at) == (1, 114.0)
-
-
-def test_clients_that_refuse_a_token_in_the_moment_of_its_arrival_count_once() -> None:
-    session = replace(refreshing(), access=access(sent=100.0))
-
-    twice = refused_at(refused_at(session, 100.0), 100.0)
-
-    assert twice.refusals == 1
-
-
-@pytest.mark.parametrize(
-    ("refusals", "spacing"),
-    [(0, 10.0), (1, 10.0), (2, 20.0), (3, 40.0), (6, 320.0), (7, 600.0), (5000, 600.0)],
-)
-def test_young_tokens_refused_again_and_again_space_requests_out(
-    refusals: int, spacing: float
-) -> None:
-    # the present refusal is one more
-    session = Session(
-        Idle(4300.0),
-        access(sent=1000.0),
-        refresh(),
-        refusals=refusals,
-        refused_at=999.0,
-        ended=1000.0,
-    )
-
-    after = refused_at(session, 1001.0)
-
-    assert (after.refusals, after.doing) == (refusals + 1, Idle(1000.0 + spacing))
-
-
-def test_what_others_refuse_spaces_out_no_wish_without_a_refusal() -> None:
-    session = replace(fresh(), ended=1000.0, refusals=9, refused_at=1000.0)
-
-    after, _ = step(session, NewTokenWanted(), moment(1001.0), POLICY)
-
-    assert (after.refusals, after.doing) == (9, Idle(1010.0))
-
-
-def test_a_quiet_time_of_10_minutes_and_the_spacing_forgives_the_refusals() -> None:
-    session = replace(
-        fresh(), access=access(sent=1640.0), ended=1640.0, refusals=4, refused_at=1000.0
-    )
-
-    still = refused_at(session, 1640.0)
-    forgiven = refused_at(session, 1640.1)
-
-    assert (still.refusals, forgiven.refusals) == (5, 1)
-
-
-def test_refusals_that_were_forgiven_do_not_space_a_wish_out() -> None:
-    session = replace(fresh(), ended=2000.0, refusals=9, refused_at=100.0)
-
-    after, _ = step(session, NewTokenWanted(), moment(2001.0), POLICY)
-
-    assert after.doing == Idle(2010.0)

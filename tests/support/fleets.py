@@ -286,7 +286,7 @@ async def fleet_of(size: int, directory: Path, url: str) -> AsyncGenerator[Runni
 
 def refuse(host: Host) -> None:
     """Let a client of a host refuse its token."""
-    host.keeper.feed(NewTokenWanted(host.token))
+    host.keeper.feed(NewTokenWanted())
 
 
 async def stopped(*hosts: Host) -> None:

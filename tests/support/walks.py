@@ -121,15 +121,14 @@ def others(draw: st.DrawFn, session: Session, now: float) -> Event:
     """Return anything but the answer that the session waits for."""
     if draw(st.integers(0, 5)) == 0:
         return Adopted(draw(shared_sessions(session, now)))
-    current = session.access.id if session.access is not None else "id-of-none"
     void = draw(st.integers(0, session.number)) - 1
     choices: list[Event] = [
         Woken(),
         Woken(),
         Woken(),
         NewTokenWanted(),
-        NewTokenWanted(current),
-        NewTokenWanted("id-of-another"),
+        NewTokenWanted(),
+        NewTokenWanted(),
         LoginOrdered(),
         LogoutOrdered(),
         Reconfigured(),
@@ -160,8 +159,6 @@ def shared_sessions(draw: st.DrawFn, session: Session, now: float) -> Session:
         access=draw(st.sampled_from([token, session.access, None])),
         refresh=draw(st.sampled_from([held, session.refresh, None])),
         number=number,
-        refusals=draw(st.integers(0, 2)),
-        refused_at=at,
         ended=at,
     )
     locked = Bar(inf, problem(LoginRejected, at))

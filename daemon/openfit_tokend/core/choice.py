@@ -17,7 +17,6 @@ from openfit_tokend.core.session import (
     Stopped,
     barred,
     doubtful,
-    refusals,
 )
 
 Step = tuple[Session, tuple[Effect, ...]]
@@ -59,7 +58,7 @@ def rest(session: Session, now: float) -> Idle:
         return Idle(max(now, earliest))
     due = session.access.due
     if session.wanted:
-        due = min(due, session.ended + schedule.spacing(refusals(session, now)))
+        due = min(due, session.ended + schedule.RECENT)
     return Idle(max(due, earliest))
 
 

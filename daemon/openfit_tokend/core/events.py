@@ -59,9 +59,7 @@ class Woken:
 
 @frozen
 class NewTokenWanted:
-    """A client needs a newer token; `refused`: because the API refused the one with this id."""
-
-    refused: str | None = None
+    """A client needs another token than the one held, if any."""
 
 
 @frozen

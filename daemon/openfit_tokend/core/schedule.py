@@ -13,11 +13,12 @@ PAUSE: Final = 1.0
 GUARD: Final = 1.0
 """Seconds before its end from which a token is no longer served: servers count whole seconds."""
 RECENT: Final = 10.0
-"""Seconds in which a token counts as just replaced; and the usual pause between two that clients want."""
+"""Seconds in which a token counts as just replaced; and the pause between two that clients want."""
 YOUNG: Final = 60.0
-"""Seconds after its arrival in which the refusal of a token is suspicious: the next may be too."""
+"""Seconds after its arrival, or a quarter of its life, in which who wants a token replaced may soon
+want the next one replaced."""
 MAX_SPACING: Final = 600.0
-"""Seconds at most between two replacements of tokens that the API refused."""
+"""Seconds at most between two replacements that a user wants."""
 MAX_BACKOFF: Final = 60.0
 """Seconds at most between two retries in an outage, unless the server asked for more."""
 MAX_RETRY_AFTER: Final = 600.0
@@ -77,12 +78,12 @@ def retry_pause(failures: int, longest: float, retry_after: float | None, chance
     return max(pause, min(retry_after, MAX_RETRY_AFTER) * (1 + chance / 10))
 
 
-def spacing(refusals: int) -> float:
-    """Return how long after the last request a client that wants a token may start the next.
+def spacing(wishes: int) -> float:
+    """Return how long after the last replacement that a user wanted the next one may follow.
 
-    `refusals`: those that count. Only who refuses a token is slowed by them.
+    `wishes`: those of the user that count, with this one.
     """
-    return doubled(RECENT, max(0, refusals - 2), MAX_SPACING)
+    return doubled(RECENT, max(0, wishes - 2), MAX_SPACING)
 
 
 def worn(since: float, now: float, policy: Policy) -> bool:

@@ -120,9 +120,6 @@ class Session:
     bar: Bar | None = None
     wanted: bool = False
     """A client needs a newer token."""
-    refusals: int = 0
-    """Young tokens in a row that the API refused."""
-    refused_at: float = -inf
     ended: float = -inf
     """When the last request that was sent ended."""
 
@@ -182,12 +179,6 @@ def client_rejected(session: Session) -> bool:
     """Return whether the token server last refused the client, and an operator is needed."""
     error = session.error
     return session.failures > 0 and error is not None and error.raises is ClientRejected
-
-
-def refusals(session: Session, now: float) -> int:
-    """Return the refusals that still count: after a quiet time they are forgotten."""
-    quiet = schedule.MAX_SPACING + schedule.spacing(session.refusals)
-    return session.refusals if now <= session.refused_at + quiet else 0
 
 
 def doubtful(token: RefreshToken, now: float, policy: schedule.Policy) -> bool:

@@ -85,7 +85,6 @@ from openfit_tokend.core.session import (
     barred,
     client_rejected,
     is_logged_out,
-    refusals,
     without_ended,
 )
 
@@ -104,8 +103,8 @@ def step(session: Session, event: Event, moment: Moment, policy: Policy) -> Step
     match event:
         case Woken():
             return _woken(session, moment, policy)
-        case NewTokenWanted(refused):
-            return _new_token_wanted(session, refused, moment, policy)
+        case NewTokenWanted():
+            return _new_token_wanted(session, moment, policy)
         case Granted(number) | Failed(number) if not _awaited(session, number):
             return session, _void(event)
         case Granted():
@@ -139,30 +138,14 @@ def _woken(session: Session, moment: Moment, policy: Policy) -> Step:
             assert_never(session.doing)
 
 
-def _new_token_wanted(
-    session: Session, refused: str | None, moment: Moment, policy: Policy
-) -> Step:
+def _new_token_wanted(session: Session, moment: Moment, policy: Policy) -> Step:
     if isinstance(session.doing, Stopped):
         return session, ()
-    if refused is not None:
-        if session.access is None or session.access.id != refused:
-            return session, ()
-        session = _refused(session, session.access, moment.now)
     session = replace(session, wanted=True)
     if isinstance(session.doing, Idle) and session.failures == 0:  # else the backoff stays
-        counted = session if refused is not None else replace(session, refusals=0)
-        due = min(session.doing.due, rest(counted, moment.now).due)
+        due = min(session.doing.due, rest(session, moment.now).due)
         session = replace(session, doing=Idle(due))
     return _woken(session, moment, policy)
-
-
-def _refused(session: Session, access: AccessToken, now: float) -> Session:
-    """Count the first refusal of each young token: ten clients that see it count once."""
-    counted = refusals(session, now)
-    first = session.refused_at < access.obtained
-    if first and now - access.obtained < schedule.YOUNG:
-        counted += 1
-    return replace(session, refusals=counted, refused_at=now)
 
 
 # Answers that bring a token, or come too late

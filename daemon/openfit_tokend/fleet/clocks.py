@@ -69,7 +69,6 @@ def moved(session: Session, seconds: float) -> Session:
         refresh=None if refresh is None else replace(refresh, since=refresh.since + seconds),
         error=None if session.error is None else _moved_problem(session.error, seconds),
         bar=None if session.bar is None else _moved_bar(session.bar, seconds),
-        refused_at=session.refused_at + seconds,
         ended=session.ended + seconds,
     )
 

@@ -34,6 +34,27 @@ def token_refused(caller: Caller, profile: str, token: str) -> None:
         log.info("token_refused", profile=profile, id=token, **who, suppressed=missing or None)
 
 
+def token_wanted(caller: Caller, method: str, profile: str) -> None:
+    """Log for whom a live token is replaced before its time, or soon will be."""
+    missing = log.admit("token_wanted", caller.user.uid, BURST)
+    if missing is not None:
+        who = _who(caller.peer)
+        log.info("token_wanted", method=method, profile=profile, **who, suppressed=missing or None)
+
+
+def wanted_too_often(caller: Caller, method: str, profile: str) -> None:
+    """Log who wants live tokens replaced again and again."""
+    missing = log.admit("tokens_wanted_too_often", caller.user.uid)
+    if missing is not None:
+        log.warning(
+            "tokens_wanted_too_often",
+            method=method,
+            profile=profile,
+            **_who(caller.peer),
+            suppressed=missing or None,
+        )
+
+
 def is_detailed() -> bool:
     """Return whether each token handed out is to be logged."""
     return log.shows(logging.DEBUG)

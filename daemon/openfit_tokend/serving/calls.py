@@ -24,6 +24,7 @@ from openfit_token.errors import (
 from openfit_tokend import __version__
 from openfit_tokend.config.passwords import fault_of
 from openfit_tokend.core.callers.answers import Call, Get, Refuse, Renew, login_call, token_for
+from openfit_tokend.core.callers.wishes import Wishes, brings_login_forward, wish
 from openfit_tokend.core.events import NewTokenWanted
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import (
@@ -42,6 +43,8 @@ from openfit_tokend.serving.waiting import Follow, Later, Respond
 REFUSED: Final = "the last reload was refused: operators are told why"
 """What callers are told of a faulty configuration."""
 
+_METHODS: Final = {Get: "get_token", Refuse: "refuse", Renew: "refresh"}
+"""By the call that each makes."""
 _ONLY_TELL: Final = frozenset({"hello", "status", "subscribe"})
 """Methods that do nothing, so that they needn't be carried out for who is gone."""
 
@@ -248,15 +251,50 @@ class Calls:
         access = token_for(keeper.session, call, now)
         if access is None:
             self._judge_time()
-            keeper.feed(NewTokenWanted(call.id if isinstance(call, Refuse) else None))
-            return self._told(caller, keeper, call, now + wait)
+            refused = self._want(caller, keeper, call, now)
+            return self._told(caller, keeper, call, now + wait, refused)
         if isinstance(access, TokenError):
             raise access
         if now >= access.due:
             keeper.wake()
         return self.token(caller, keeper, access, now)
 
-    def _told(self, caller: Caller, keeper: Keeper, call: Call, deadline: float) -> object:
+    def _want(
+        self, caller: Caller, keeper: Keeper, call: Get | Refuse | Renew, now: float
+    ) -> TokenError | None:
+        """Have another token got for a caller; or return why it isn't.
+
+        Raises:
+            NotAllowed: it would take a login, early, and the caller is no operator.
+        """
+        name, method, wishes = keeper.profile.name, _METHODS[type(call)], caller.user.wishes
+        if not isinstance(call, Refuse) and brings_login_forward(keeper.session, now):
+            what = f"to replace {name}'s token early, which takes a login,"
+            self._profiles.judge_operator(caller, method, what)
+        before = wishes.get(name, Wishes())
+        after = wish(before, keeper.session, now)
+        if not isinstance(after, Wishes):
+            audit.wanted_too_often(caller, method, name)
+            return Overloaded(
+                f"uid {caller.user.uid} had {name}'s token replaced too often",
+                "keep a token until its refresh_at; if the API refuses good ones, its log says why",
+                after,
+            )
+        wishes[name] = after
+        if after != before and not isinstance(call, Refuse):  # a refusal is in the log already
+            audit.token_wanted(caller, method, name)
+        keeper.feed(NewTokenWanted())
+        return None
+
+    def _told(
+        self,
+        caller: Caller,
+        keeper: Keeper,
+        call: Call,
+        deadline: float,
+        refused: TokenError | None,
+    ) -> object:
+        """Return what a call is answered now, or a Park. `refused`: why nothing is done for it, if so."""
         now = clock.boot()
         match keeper.answer(call, deadline, now):
             case None:
@@ -265,7 +303,7 @@ class Calls:
             case AccessToken() as access:
                 return self.token(caller, keeper, access, now)
             case error:
-                raise error
+                raise refused or error
 
     def _operated(self, caller: Caller, method: str, params: Params) -> Keeper:
         self._judge_time()

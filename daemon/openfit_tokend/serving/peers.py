@@ -17,6 +17,7 @@ from openfit_token._shared.identity import ambiguous_ids
 from openfit_tokend.core.callers.fair_queue import UserShare
 from openfit_tokend.core.callers.rights import Ambiguous, Who, identify
 from openfit_tokend.core.callers.subordinate_ids import SubordinateIds
+from openfit_tokend.core.callers.wishes import Wishes
 
 _CRED: Final = struct.Struct("iII")  # struct ucred: pid, uid, gid (unix(7))
 _SO_PEERGROUPS: Final = 59
@@ -124,6 +125,8 @@ class User:
     """Bytes of answers that couldn't be sent yet."""
     share: UserShare = field(default_factory=UserShare)
     """Of the time that requests take."""
+    wishes: dict[str, Wishes] = field(default_factory=dict[str, Wishes])
+    """For newer tokens, by profile."""
 
     @property
     def weight(self) -> int:

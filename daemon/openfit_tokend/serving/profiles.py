@@ -170,8 +170,8 @@ class Profiles:
         asking = caller.who
         return is_operator(self._rights, asking) and is_operator(self._newest, asking)
 
-    def judge_operator(self, caller: Caller, method: str) -> None:
-        """Return if a caller is an operator.
+    def judge_operator(self, caller: Caller, method: str, what: str | None = None) -> None:
+        """Return if a caller is an operator. `what`: is only for operators, if the method is for others too.
 
         Raises:
             NotAllowed: it isn't; this is logged, and counted.
@@ -181,7 +181,7 @@ class Profiles:
         caller.user.refused += 1
         audit.call_refused(caller, method)
         raise NotAllowed(
-            f"{method} is for operators: root, the daemon's user and admin_groups",
+            f"{what or method} is for operators: root, the daemon's user and admin_groups",
             "ask the administrator, or use sudo",
         )
 

@@ -32,6 +32,8 @@ from openfit_tokend.storage.plain import Damaged, Plain
 
 VERSION: Final = 3
 """The version of the form. A daemon reads older ones, and leaves newer ones alone."""
+_FORMER: Final = (0, -inf)
+"""What earlier daemons counted here, and still read: refusals, and the last one's moment."""
 _SUM: Final = 32
 """Bytes of the checksum."""
 _HEAD: Final = _SUM + 2
@@ -160,8 +162,7 @@ def formed_session(session: Session) -> object:
         None if session.error is None else _formed_problem(session.error),
         None if session.bar is None else _formed_bar(session.bar),
         session.wanted,
-        session.refusals,
-        session.refused_at,
+        *_FORMER,
         session.ended,
     ]
 
@@ -170,7 +171,7 @@ def parsed_session(value: Plain) -> Session:
     """Return the session that `formed_session` was given, or raise Damaged."""
     match value:
         case [
-            doing, access, refresh, number, failures, error, bar, wanted, refusals, refused_at, ended
+            doing, access, refresh, number, failures, error, bar, wanted, _, _, ended
         ]:  # fmt: skip
             return Session(
                 doing=_doing(doing),
@@ -181,8 +182,6 @@ def parsed_session(value: Plain) -> Session:
                 error=None if error is None else _problem(error),
                 bar=None if bar is None else _bar(bar),
                 wanted=plain.flag(wanted),
-                refusals=plain.whole(refusals),
-                refused_at=plain.number(refused_at),
                 ended=plain.number(ended),
             )
         case _:

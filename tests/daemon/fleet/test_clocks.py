@@ -126,7 +126,6 @@ def test_a_session_keeps_its_distances_between_moments(
         session = taken.after
         other = moved(session, seconds)
         assert other.ended == session.ended + seconds
-        assert other.refused_at == session.refused_at + seconds
         assert type(other.doing) is type(session.doing)
         if isinstance(other.doing, Idle):
             assert isinstance(session.doing, Idle)
@@ -135,7 +134,7 @@ def test_a_session_keeps_its_distances_between_moments(
 
 def test_every_moment_of_a_session_is_moved_and_nothing_else() -> None:
     error = problem(at=90.0, until=700.0)
-    session = replace(fresh(), error=error, bar=Bar(700.0, error, 2), refused_at=80.0, ended=95.0)
+    session = replace(fresh(), error=error, bar=Bar(700.0, error, 2), ended=95.0)
 
     assert moved(session, 1000.0) == replace(
         session,
@@ -144,7 +143,6 @@ def test_every_moment_of_a_session_is_moved_and_nothing_else() -> None:
         refresh=refresh(since=1000.0),
         error=problem(at=1090.0, until=1700.0),
         bar=Bar(1700.0, problem(at=1090.0, until=1700.0), 2),
-        refused_at=1080.0,
         ended=1095.0,
     )
     assert moved(refreshing(), 1000.0).doing == refreshing().doing

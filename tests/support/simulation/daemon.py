@@ -201,7 +201,7 @@ class Daemon:
         world, now = self._world, self._world.now
         found: AccessToken | TokenError | None = token_for(keeper.session, call, now)
         if found is None:
-            self.feed(keeper, NewTokenWanted(call.id if isinstance(call, Refuse) else None))
+            self.feed(keeper, NewTokenWanted())
             found = answer(keeper.session, call, now + wait, now)
             if found is None:
                 self._park(keeper, call, now + wait)

@@ -61,10 +61,6 @@ class Seen:
     """Whether there was a reload since then: it may have let a request start."""
     chain: int = 0
     """Requests in a row that followed one another at once."""
-    refusals: int = 0
-    refused_at: float = -inf
-    least_refusals: int = 0
-    """The fewest that counted at any time since the last request ended."""
     outage: bool = False
     """Whether the backoff has reached its longest."""
     sends: list[float] = field(default_factory=list[float])

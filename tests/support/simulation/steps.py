@@ -43,7 +43,6 @@ class Steps:
         keeper, now = taken.keeper, self._world.now
         seen = self.seen[keeper.name]
         self._look_for_gap(taken, seen)
-        self._count_refusals(taken, seen)
         sends = [effect for effect in taken.effects if isinstance(effect, Send)]
         void = isinstance(taken.event, Granted | Failed) and taken.event.number in seen.voided
         refreshes.gives_back(taken, seen, void=void)
@@ -118,7 +117,6 @@ class Steps:
         now, event = self._world.now, taken.event
         if one.fate is not None:
             seen.ended, seen.reloaded = now, False
-            seen.least_refusals = self._refusals(seen)
         if isinstance(event, Failed):
             rejected = event.kind is Kind.GRANT_REJECTED
             if isinstance(one.request, Refresh) and rejected:
@@ -248,28 +246,6 @@ class Steps:
                 least = 1.0  # a login follows at its bar's end
         pace.backs_off(taken, least, now)
         seen.not_before = now + least
-
-    def _count_refusals(self, taken: "Taken", seen: Seen) -> None:
-        event, token, now = taken.event, seen.token, self._world.now
-        counted = self._refusals(seen)
-        if (
-            isinstance(event, NewTokenWanted)
-            and event.refused is not None
-            and not isinstance(taken.before.doing, Stopped)
-            and token is not None
-            and now < token.expires
-            and token.id == event.refused
-        ):
-            if seen.refused_at < token.obtained and now - token.obtained < 60.0:
-                counted += 1
-            seen.refusals, seen.refused_at = counted, now
-        elif isinstance(event, NewTokenWanted) and event.refused is None:
-            seen.least_refusals = 0  # who refuses nothing isn't slowed by those who do
-        seen.least_refusals = min(seen.least_refusals, counted)
-
-    def _refusals(self, seen: Seen) -> int:
-        quiet = 600.0 + min(600.0, 10.0 * 2.0 ** min(10, max(0, seen.refusals - 2)))
-        return seen.refusals if self._world.now <= seen.refused_at + quiet else 0
 
     def _look_for_gap(self, taken: "Taken", seen: Seen) -> None:
         token, now = seen.token, self._world.now

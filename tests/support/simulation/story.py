@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final, cast, final
 
 from openfit_token.errors import TokenError
-from openfit_tokend.core.events import Failed, Granted, Kind, NewTokenWanted, Send
+from openfit_tokend.core.events import Failed, Granted, Kind, Send
 from openfit_tokend.core.problems import Problem
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import (
@@ -57,8 +57,6 @@ def _words(what: object) -> str:  # noqa: PLR0911 -- one word for each kind of t
             word = kind.name if isinstance(kind, Kind) else str(kind)
             later = "" if retry_after is None else f", Retry-After {retry_after:g}"
             return f"Failed {number}: {word}{later}"
-        case NewTokenWanted(refused):
-            return "NewTokenWanted" + (f" (refused {refused})" if refused else "")
         case Send(number, request):
             return f"Send {number} {'Login' if isinstance(request, Login) else 'Refresh'}"
         case AccessToken():
@@ -94,7 +92,7 @@ def _session(session: Session) -> str:
         parts.append(f"error {_problem(session.error)}")
     if session.wanted:
         parts.append("wanted")
-    parts.append(f"refusals {session.refusals}, ended {session.ended:.3f}")
+    parts.append(f"ended {session.ended:.3f}")
     return "; ".join(parts)
 
 

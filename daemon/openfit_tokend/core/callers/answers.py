@@ -121,15 +121,8 @@ def token_for(
 
 
 def is_news(before: Session, after: Session) -> bool:
-    """Return whether a waiting call may be answerable after a step. Counted refusals don't matter.
-
-    Ten thousand callers that refuse one token must not be looked at ten thousand times.
-    """
-    return _without_wishes(before) != _without_wishes(after)
-
-
-def _without_wishes(session: Session) -> Session:
-    return replace(session, wanted=False, refusals=0, refused_at=0.0)
+    """Return whether a waiting call may be answerable after a step. That a token is wanted doesn't matter."""
+    return replace(before, wanted=False) != replace(after, wanted=False)
 
 
 def login_call(session: Session) -> LogIn:

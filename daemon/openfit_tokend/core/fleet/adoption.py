@@ -38,8 +38,6 @@ def adopted(session: Session, shared: Session, moment: Moment, policy: Policy) -
         access=access,
         number=max(session.number + 1, shared.number),  # what was begun here is void
         wanted=session.wanted and same,
-        refusals=max(session.refusals, shared.refusals),
-        refused_at=max(session.refused_at, shared.refused_at),
         ended=max(session.ended, shared.ended),
     )
     order = _order(session, after)
@@ -84,7 +82,6 @@ def _bounded(shared: Session, now: float) -> Session:
         access=access,
         refresh=refresh,
         bar=bar,
-        refused_at=min(shared.refused_at, now),
         ended=min(shared.ended, now),
     )
 

@@ -54,7 +54,7 @@ def login_follows(taken: "Taken") -> str | None:
 
 @promise(7)
 def rests(taken: "Taken", seen: Seen, now: float) -> str | None:
-    """Requests start 1 s after the last ended; for clients 10 s, and more after refusals.
+    """Requests start 1 s after the last ended; for clients 10 s.
 
     After failures they keep the backoff.
     """
@@ -67,9 +67,7 @@ def rests(taken: "Taken", seen: Seen, now: float) -> str | None:
     if seen.reloaded or before.failures:
         return None
     if token is not None and now < min(token.due, token.expires):
-        least = min(600.0, 10.0 * 2.0 ** max(0, seen.least_refusals - 2))
-        if pause < least - A_LITTLE:
-            return f"for a client, {pause:.3f} s after the last: {least:.0f} s at least"
+        return None if pause >= 10.0 - A_LITTLE else f"for a client, {pause:.3f} s after the last"
     return None
 
 

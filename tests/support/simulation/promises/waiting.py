@@ -109,7 +109,6 @@ def wishes_are_kept(taken: "Taken", seen: Seen, now: float) -> str | None:
         for parked in taken.keeper.parked
     ):
         return None
-    longest = min(600.0, 10.0 * 2.0 ** min(10, max(0, seen.refusals - 2)))
-    if after.doing.due <= max(now, seen.ended + longest) + 1.0 + A_LITTLE:
+    if after.doing.due <= max(now, seen.ended + 10.0) + 1.0 + A_LITTLE:
         return None
     return f"somebody waits, but the next request is at {after.doing.due:.3f}"

@@ -7,6 +7,7 @@ with running_daemon(profile(emulator.url)) as daemon:
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Callable, Generator
@@ -66,9 +67,10 @@ class Answer(NamedTuple):
 def connected_to(path: Path) -> socket.socket:
     """Return a connection to a Unix socket at which nothing waits for longer than PATIENCE."""
     sock = socket.socket(socket.AF_UNIX)
-    sock.settimeout(PATIENCE)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(PATIENCE), 0))
     try:
-        sock.connect(os.fspath(path))
+        sock.connect(os.fspath(path))  # with Python's time-out it wouldn't wait in line
+        sock.settimeout(PATIENCE)
     except BaseException:
         sock.close()
         raise

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 from contextlib import suppress
 from typing import Self
 
-from anyio import current_time, fail_after, sleep, wait_readable, wait_writable
+from anyio import current_time, fail_after, sleep, to_thread, wait_readable, wait_writable
 
 from openfit_token._client import calls
 from openfit_token._client.changes import Change, Feed
@@ -89,7 +89,7 @@ class AsyncTokenClient:
             while True:
                 try:
                     if channel is None:
-                        channel = self._connect()
+                        channel = await self._connect()
                         await _send(channel, memoryview(feed.begin()))
                     with fail_after(feed.patience):
                         data = await _receive(channel)
@@ -116,10 +116,13 @@ class AsyncTokenClient:
     async def __aexit__(self, *_: object) -> None:
         self.close()
 
-    def _connect(self) -> socket:
+    async def _connect(self) -> socket:
         """Connect to the daemon's socket; from then on to no other, which could have another login."""
         path = find() if self._path is None else self._path
-        channel = connect(path)
+        try:
+            channel = connect(path, waits=False)
+        except BlockingIOError:  # others are in line: a thread waits there, for a second at most
+            channel = await to_thread.run_sync(connect, path)
         self._path = path
         return channel
 
@@ -133,7 +136,7 @@ class AsyncTokenClient:
             await sleep(pause)
 
     async def _try(self, tries: Tries) -> object:
-        connection = tries.kept() or Connection(self._connect())
+        connection = tries.kept() or Connection(await self._connect())
         try:
             request = tries.request(connection.begin(), current_time())
             with fail_after(tries.answer_by - current_time()):

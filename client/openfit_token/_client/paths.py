@@ -9,8 +9,8 @@ import errno
 import os
 
 # Not `socket`: that module loads selectors and enum, 7 ms, more than the rest of this client.
-from _socket import AF_UNIX, SO_PEERCRED, SOCK_STREAM, SOL_SOCKET, socket
-from struct import unpack
+from _socket import AF_UNIX, SO_PEERCRED, SO_SNDTIMEO, SOCK_STREAM, SOL_SOCKET, socket
+from struct import pack, unpack
 
 from openfit_token._shared.trusted_path import Untrusted, group_name, hold_socket, user_name
 from openfit_token.errors import DaemonUnreachable, DaemonUntrusted
@@ -29,6 +29,10 @@ _OR_NAME: "Final" = (
     f"{_START}; one whose configuration has a `socket` is found by --socket or ${VARIABLE}"
 )
 _GROUP_WRITES: "Final" = 0o020
+_NOBODY: "Final" = 2**32 - 1
+"""The uid at the other end of a socket that isn't connected."""
+_IN_LINE: "Final" = pack("ll", 1, 0)
+"""Seconds, and microseconds: struct timeval. Who waits in line goes before who tries again and again."""
 
 
 def named(given: str | None = None) -> str | None:
@@ -100,35 +104,42 @@ def find(given: str | None = None) -> str:
     )
 
 
-def connect(given: str | None = None) -> socket:
-    """Return a non-blocking connection to the daemon, whose owner can be trusted. Never waits.
+def connect(given: str | None = None, *, waits: bool = True) -> socket:
+    """Return a non-blocking connection to the daemon, whose owner can be trusted.
+
+    Args:
+        given: the path of the socket; left out: the usual one.
+        waits: for a place in the daemon's queue of connections, _IN_LINE at most.
 
     Raises:
         DaemonUnreachable: there is no socket, nobody listens, or it may not be opened.
         DaemonUntrusted: others can decide who listens there, or the listener is neither root, nor the
             caller, nor the user of a service.
-        BlockingIOError: the daemon's queue of connections is full. Try again in a moment.
+        BlockingIOError: the daemon's queue of connections is full, or a signal broke off the wait. Try
+            again in a moment.
     """
     path = named(given)
     if path is None:
         path = find()
     held, trusted = _hold(path)
     try:
-        return _connected(path, held, trusted)
+        return _connected(path, held, trusted, waits=waits)
     finally:
         if held is not None:
             os.close(held)
 
 
-def _connected(path: str, held: int | None, trusted: set[int]) -> socket:
+def _connected(path: str, held: int | None, trusted: set[int], *, waits: bool) -> socket:
     try:
         connection = socket(AF_UNIX, SOCK_STREAM)
     except OSError as error:
         raise DaemonUnreachable(f"can't make a socket: {error.strerror}") from error
     try:
-        connection.settimeout(0)
+        connection.settimeout(None if waits else 0)
+        connection.setsockopt(SOL_SOCKET, SO_SNDTIMEO, _IN_LINE)
         connection.connect(path if held is None else f"/proc/self/fd/{held}")
         _refuse_stranger(connection, path, trusted)
+        connection.settimeout(0)
     except BlockingIOError:
         connection.close()
         raise
@@ -168,6 +179,8 @@ def _refuse_stranger(connection: socket, path: str, trusted: set[int]) -> None:
     _, peer, _ = unpack("iII", connection.getsockopt(SOL_SOCKET, SO_PEERCRED, 12))
     if peer == 0:
         return
+    if peer == _NOBODY:  # a signal broke off the wait in line, which Python takes for success
+        raise BlockingIOError
     _refuse_ambiguous(peer, path)
     if peer not in trusted:
         raise DaemonUntrusted(

@@ -20,8 +20,8 @@ from openfit_tokend.core.settings.fields import MAX_SOCKET_PATH
 from openfit_tokend.host import lock_file
 from openfit_tokend.serving.peers import peer_of
 
-BACKLOG: Final = 4096
-"""Connections that may wait to be accepted: a client with a time-out is refused beyond."""
+BACKLOG: Final = 128
+"""Connections that may wait to be accepted: some milliseconds' work. A client that can wait waits beyond."""
 DEFAULT_MODE: Final = 0o600
 """Of the socket: it is the daemon's user's alone."""
 

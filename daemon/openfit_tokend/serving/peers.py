@@ -9,6 +9,7 @@ from _socket import socket
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
+from math import inf
 from pathlib import Path
 from socket import SO_PEERCRED, SOL_SOCKET
 from typing import Final, NamedTuple, Protocol, final
@@ -116,6 +117,9 @@ class User:
     kept: int
     """Connections that it can have whatever others do."""
     connections: int = 0
+    connects: int = 0
+    """How often it has connected since `counted_at`."""
+    counted_at: float = -inf
     requests: int = 0
     refused: int = 0
     """Calls that it might not make."""

@@ -26,7 +26,7 @@ from openfit_tokend.core.callers.fair_queue import FairQueue
 from openfit_tokend.host import clock, log
 from openfit_tokend.host.alarm import Alarm
 from openfit_tokend.serving.connection import Connection, Dialect, Door, accept
-from openfit_tokend.serving.peers import RESERVE_OWN, User, Users, peer_of
+from openfit_tokend.serving.peers import RESERVE_OWN, Peer, User, Users, peer_of, program_of
 
 TURN_TIME: Final = 0.005
 """Seconds after which a turn takes no more events, so that the keepers live beside any crowd."""
@@ -36,8 +36,12 @@ MAX_EVENTS: Final = 16
 """Events taken from the kernel at once: all that are taken are handled, or queued."""
 PASS_TIME: Final = 0.001
 """Seconds after which requests of one pass are queued, but for those that go the short way."""
-MAX_ACCEPTED: Final = 32
-"""Clients accepted at a socket, and heard, in one pass: a millisecond's work, costly requests apart."""
+MIN_ACCEPTED: Final = 32
+"""Clients accepted at a socket, and heard, in one pass, whatever they ask for."""
+ACCEPT_TIME: Final = 0.002
+"""Seconds in which more of them are: as many as wait at most, if they ask for little."""
+CONNECTS: Final = 2000
+"""Connections of one user within a second from which the log names it: a crowd of scripts has fewer."""
 MAX_UNREAD_USER: Final = 16 * 1024 * 1024
 """Bytes of answers that all connections of one user may leave unread."""
 RESERVE: Final = 64
@@ -213,7 +217,9 @@ class Server:
     # Who comes
 
     def _accept(self, door: Door) -> None:
-        for _ in range(MAX_ACCEPTED):
+        until, left = clock.boot() + ACCEPT_TIME, MIN_ACCEPTED
+        while left > 0 or clock.boot() < until:
+            left -= 1
             if door.guests is not None and door.guests.connections >= door.guests.most:
                 self._full_doors.append(door)
                 self._look_at(door, 0)
@@ -251,6 +257,9 @@ class Server:
         connection = Connection(sock, peer, user, dialect)
         self._connections[sock.fileno()] = connection
         user.connections += 1
+        user.connects += 1
+        if user.connects >= CONNECTS:
+            self._judge_pace(user, peer)
         if user.connections > user.most:
             log.limited("too_many_connections", user.uid, uid=user.uid, most=user.most)
             full = Overloaded(
@@ -261,6 +270,21 @@ class Server:
             self._make_room(connection)
         # Most clients have sent their request already: the epoll is for those that haven't.
         self._handle(connection, EPOLLIN if dialect.hears else EPOLLOUT)
+
+    def _judge_pace(self, user: User, peer: Peer) -> None:
+        """Log who connects so often that others have to wait, and count anew."""
+        now = clock.boot()
+        if now < user.counted_at + 1.0:
+            log.limited(
+                "connects_too_often",
+                user.uid,
+                uid=user.uid,
+                pid=peer.pid,
+                program=program_of(peer),
+                connects=user.connects,
+                seconds=now - user.counted_at,
+            )
+        user.connects, user.counted_at = 0, now
 
     def _make_room(self, newcomer: Connection) -> None:
         """Close a connection of the user who has the most, or refuse the newcomer if that is it."""

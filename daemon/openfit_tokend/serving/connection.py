@@ -6,7 +6,7 @@ The loop (`Server`) moves bytes. What they mean is the dialect's: each listening
 from _socket import AF_UNIX, MSG_DONTWAIT, SOCK_STREAM, socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from select import poll
+from select import epoll, poll
 from typing import Final, Protocol, cast, final
 
 from openfit_token._shared.frozen import frozen
@@ -124,7 +124,7 @@ class Connection:
 
     __slots__ = (
         "_who", "closed", "dialect", "ended", "follows", "has_more", "held", "outgoing", "owed",
-        "peer", "queued", "read_size", "rest", "share", "sock", "unread", "user", "watched",
+        "peer", "queued", "read_size", "rest", "share", "sock", "unread", "user", "watched", "watcher",
     )  # fmt: skip
 
     def __init__(self, sock: socket, peer: Peer, user: User, dialect: Dialect) -> None:
@@ -144,7 +144,8 @@ class Connection:
         self.share = NO_SHARE  # of the time that requests take
         self.ended = not dialect.hears  # nothing more is read: it closed its side, or sent rubbish
         self.closed = False
-        self.watched = -1  # what the epoll looks for; -1: it doesn't know the socket yet
+        self.watched = -1  # what `watcher` looks for; -1: nothing does
+        self.watcher: epoll
         self._who: Who | None = None  # None: nobody has asked yet
 
     @property

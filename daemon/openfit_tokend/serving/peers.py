@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from math import inf
 from pathlib import Path
+from select import epoll
 from socket import SO_PEERCRED, SOL_SOCKET
 from typing import Final, NamedTuple, Protocol, final
 
@@ -129,6 +130,8 @@ class User:
     """Bytes of answers that couldn't be sent yet."""
     share: UserShare = field(default_factory=UserShare)
     """Of the time that requests take."""
+    crowd: epoll | None = None
+    """What watches its connections, if they are many."""
     wishes: dict[str, Wishes] = field(default_factory=dict[str, Wishes])
     """For newer tokens, by profile."""
 

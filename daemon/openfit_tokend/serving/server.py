@@ -34,6 +34,11 @@ MAX_WAIT: Final = 60.0
 """Seconds that a turn without an end of its own waits."""
 MAX_EVENTS: Final = 16
 """Events taken from the kernel at once: all that are taken are handled, or queued."""
+CROWD: Final = 64
+"""Connections of a user that are watched each for itself. Those beyond are watched as one, of which
+MAX_EVENTS are handled at a time: what one user's many send doesn't go before all others."""
+MAX_CROWDS: Final = 16
+"""Users who may have so many at a time: each costs a descriptor of RESERVE."""
 PASS_TIME: Final = 0.001
 """Seconds after which requests of one pass are queued, but for those that go the short way."""
 MIN_ACCEPTED: Final = 32
@@ -67,6 +72,7 @@ class Server:
         self._epoll = epoll()
         self._doors: dict[int, Door] = {}
         self._full_doors: list[Door] = []
+        self._crowds: dict[int, epoll] = {}  # users' own, each watched by ours
         self._loop_fd = -1
         self._stirred = False  # this turn did more than hand out tokens
         self._queue: FairQueue[Connection] = FairQueue()
@@ -143,6 +149,8 @@ class Server:
                     self._stirred = True
                 elif (door := self._doors.get(fd)) is not None:
                     arrived += (door,)
+                elif (crowd := self._crowds.get(fd)) is not None:
+                    self._handle_some(crowd)
                 # else closed earlier in this pass
             if arrived:  # last: an event may be of a descriptor that was closed and would be theirs
                 for door in arrived:
@@ -157,6 +165,13 @@ class Server:
             if now >= until:
                 return
             timeout = 0 if self._stirred else until - now
+
+    def _handle_some(self, crowd: epoll) -> None:
+        """Handle what is ready of a user's crowd, a few at a time."""
+        for fd, events in crowd.poll(0, MAX_EVENTS):
+            connection = self._connections.get(fd)
+            if connection is not None:  # else closed earlier in this pass
+                self._handle(connection, events)
 
     def close(self) -> None:
         """Close all connections. Answers that couldn't be sent yet are lost."""
@@ -211,6 +226,10 @@ class Server:
         connection.count_unread()
         del self._connections[connection.sock.fileno()]
         connection.sock.close()  # and so out of the epoll
+        if not connection.user.connections and (crowd := connection.user.crowd) is not None:
+            connection.user.crowd = None
+            del self._crowds[crowd.fileno()]
+            crowd.close()
         if self._full_doors:
             self._reopen(connection.user)
 
@@ -393,7 +412,7 @@ class Server:
             return
         if connection.queued is not None:
             if connection.watched >= 0:  # not even its end is looked for before its turn
-                self._epoll.unregister(connection.sock)
+                connection.watcher.unregister(connection.sock)
                 connection.watched = -1
             return
         comes = connection.outgoing or connection.has_more
@@ -409,10 +428,23 @@ class Server:
         if connection.watched == wanted:
             return
         if connection.watched < 0:
-            self._epoll.register(connection.sock, wanted)
+            connection.watcher = self._watcher_for(connection.user)
+            connection.watcher.register(connection.sock, wanted)
         else:
-            self._epoll.modify(connection.sock, wanted)
+            connection.watcher.modify(connection.sock, wanted)
         connection.watched = wanted
+
+    def _watcher_for(self, user: User) -> epoll:
+        """Return what is to watch one more connection of a user."""
+        if user.connections <= CROWD:
+            return self._epoll
+        if user.crowd is None:
+            if len(self._crowds) >= MAX_CROWDS:
+                return self._epoll
+            user.crowd = epoll()
+            self._crowds[user.crowd.fileno()] = user.crowd
+            self._epoll.register(user.crowd, EPOLLIN)
+        return user.crowd
 
     def _count_unread(self, connection: Connection) -> None:
         """Close the connection if its user now leaves more than MAX_UNREAD_USER unread."""

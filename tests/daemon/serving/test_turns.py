@@ -3,15 +3,19 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from anyio import to_thread
 
-from daemons import Wire, profile, request
+from daemons import NOBODY, Wire, needs_root, profile, request
 from emulators import running_emulator
 from inside import DaemonInside, async_await_that, daemon_inside
 from openfit_tokend.serving.calls import Calls
-from openfit_tokend.serving.server import PASS_TIME, Server
+from openfit_tokend.serving.rpc import Rpc
+from openfit_tokend.serving.server import CROWD as WATCHED
+from openfit_tokend.serving.server import MAX_EVENTS, PASS_TIME, Server
+from users import being
 
 NIGHT = 8 * 3600.0
 CROWD = 20
@@ -19,6 +23,8 @@ AHEAD = 10
 """Requests that a client sends at once."""
 AT_ONCE = 2
 """Costly requests in one turn at most: of who was ready or connected, and of who was queued."""
+MANY = 300
+"""Connections of one user."""
 FEW = 2 * AT_ONCE  # it is read in the second pass, since one takes sixteen events
 """Costly requests that are answered before a cheap one which came behind them all."""
 
@@ -174,3 +180,43 @@ async def test_who_left_while_its_requests_were_queued_is_closed_and_what_it_ord
 
             await async_await_that(lambda: "method=logout" in daemon.log())
             await async_await_that(lambda: daemon.daemon.users.connections == 0)
+
+
+@needs_root
+async def test_who_asks_behind_another_users_crowd_is_answered_among_its_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of requests that go the short way, each of which takes microseconds."""
+    asked = list[int]()
+    prepared = Rpc.prepared
+
+    def noting(self: Rpc, data: bytes) -> bytes | None:
+        asked.append(data[2])
+        return prepared(self, data)
+
+    with running_emulator() as emulator, ExitStack() as stack:
+        directory = Path(stack.enter_context(TemporaryDirectory(prefix="oft-")))
+        async with daemon_inside(directory, profile(emulator.url)) as daemon:
+            ours, _ = await served(daemon, stack)
+            for path, mode in (
+                (directory, 0o711),
+                (directory / "run", 0o711),
+                (daemon.socket, 0o666),
+            ):
+                path.chmod(mode)
+            crowd = list[Wire]()
+            for _ in range(MANY):
+                with being(NOBODY):
+                    crowd.append(stack.enter_context(Wire(daemon.socket)))
+                await to_thread.run_sync(crowd[-1].call, "get_token")
+            monkeypatch.setattr(Rpc, "prepared", noting)
+            for each in crowd:
+                each.send(request(1, "get_token"))
+            ours.send(request(2, "get_token"))
+
+            await to_thread.run_sync(ours.answer)
+            for each in crowd:
+                assert (await to_thread.run_sync(each.answer)).code is None
+
+            assert asked.count(1) == MANY
+            assert asked.index(2) <= WATCHED + MAX_EVENTS

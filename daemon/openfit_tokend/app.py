@@ -161,6 +161,7 @@ class Daemon:
                     Holders(),
                     self.fleet,
                 )
+                _warn_of_names(self._settings)
                 services.start_soon(self._reload_when_wanted, tools)
                 self._serve()
                 services.start_soon(self._notices.run)
@@ -368,8 +369,14 @@ class Daemon:
                 await checkpoint()
             self._remove(name)
         log.info("reloaded", profiles=len(profiles.keepers))
+        _warn_of_names(settings)
         if _place(settings) != self._in_force:
             log.warning("restart_needed", reason=RESTART_NEEDED)
+
+
+def _warn_of_names(settings: Settings) -> None:
+    for line in settings.unknown_names:
+        log.warning("unknown_name", reason=line, hint="it lets nobody in; reload once it exists")
 
 
 def _shortened(faults: str) -> str:

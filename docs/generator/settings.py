@@ -206,7 +206,7 @@ PROFILE: Final[Mapping[str, Setting]] = {
         _NAMES,
         "everyone who can open the socket",
         "Groups whose members may use the profile, besides operators. Users and groups may come from LDAP or the"
-        " like: the system service starts after `nss-user-lookup.target`. An unknown name ends the daemon.",
+        " like: the system service starts after `nss-user-lookup.target`. An unknown name lets nobody in, and is logged; reload once it exists.",
         '["etl"]',
     ),
     "token_file": Setting(

@@ -81,6 +81,8 @@ def _look(  # noqa: PLR0913 -- one for each option
         return complain(error)
     report = Report()
     report.say(ok("config", f"{path}, {_many(len(settings.profiles), 'profile')}"))
+    for line in settings.unknown_names:
+        report.say(warn("names", line, "until then it lets nobody in"))
     if just_stored is not None:
         settings = replace(settings, profiles={just_stored: settings.profiles[just_stored]})
     if socket_is_systemds:

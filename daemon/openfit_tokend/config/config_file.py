@@ -30,6 +30,8 @@ MAX_INCLUDED: Final = 4096
 LOAD_TIME: Final = 30.0
 """Seconds that a reload waits for the disk, and for users and groups looked up over the network."""
 
+ALLOW_LISTS: Final = frozenset({"allow_users", "allow_groups"})
+"""Keys whose names let somebody in, and do nothing else: one that is gone refuses nothing."""
 _SYSTEMS: Final = re.compile(r"(http_)?socket|include|.*_(file|credential|command|users?|groups?)")
 """Keys whose values the system gets as bytes: paths, arguments of commands, users and groups."""
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
@@ -83,11 +85,15 @@ def load(path: Path) -> Settings:
     parsed = parse(main.source, included, complete=not unread)
     named = list(mentions(main.source, included))
     ids = look_up(mention.name for mention in named)
-    faults = unknown(named, ids)
-    if not isinstance(parsed, Settings):
-        faults += parsed
-    elif not faults and not unread:
-        return replace(settled(parsed, ids), subordinates=read_subordinates())
+    missing = unknown(named, ids)
+    refused = [fault for fault in missing if fault.key[-1] not in ALLOW_LISTS]
+    if isinstance(parsed, Settings) and not refused and not unread:
+        return replace(
+            settled(parsed, ids),
+            unknown_names=tuple(map(one_line, _report((main, *files), missing))),
+            subordinates=read_subordinates(),
+        )
+    faults = missing if isinstance(parsed, Settings) else (*missing, *parsed)
     raise ConfigRejected("\n".join(map(one_line, (*_report((main, *files), faults), *unread))))
 
 

@@ -516,3 +516,14 @@ def test_the_names_come_with_their_ids(config: Path) -> None:
         frozenset({os.getegid()}),
         {"main": Allowed(frozenset({os.geteuid()}), frozenset({os.getegid()}))},
     )
+
+
+def test_a_name_that_is_gone_lets_nobody_in_and_refuses_nothing(config: Path) -> None:
+    write(config, f'{MAIN}allow_users = ["gone"]\n')
+
+    settings, last = load(config), len(MAIN.splitlines()) + 1
+
+    assert settings.rights == Rights(frozenset(), {"main": Allowed()})  # and not everybody
+    assert [line.rpartition("/")[2] for line in settings.unknown_names] == [
+        f"config.toml:{last}: profiles.main.allow_users: there is no user gone: add it, or take it out",
+    ]

@@ -259,7 +259,7 @@ def test_only_operators_are_told_what_is_wrong_with_a_configuration(
 ) -> None:
     """It may name profiles and users that a caller knows nothing of."""
     with open_daemon(*tables(emulator, open="")) as daemon:
-        daemon.write_config(*tables(emulator, open="", payroll='allow_users = ["not-a-user"]'))
+        daemon.write_config(*tables(emulator, open="", payroll="allow_users = 1"))
         assert daemon.run("openfit-tokend", "reload").returncode == 78
 
         told = call_as(daemon, NOBODY, method="status").result or {}
@@ -367,6 +367,25 @@ def test_at_info_no_token_handed_out_is_logged(emulator: RunningEmulator) -> Non
         daemon.call("get_token")
 
         assert "token_handed_out" not in daemon.log()
+
+
+def test_a_user_who_was_deleted_stops_neither_a_start_nor_a_reload_of_the_others(
+    emulator: RunningEmulator,
+) -> None:
+    config = tables(
+        emulator, mine='allow_users = ["deleted"]', ours=f'allow_users = ["{NOBODYS_NAME}"]'
+    )
+    with open_daemon(*config) as daemon:
+        daemon.await_state("fresh", name="ours")
+        daemon.await_log("unknown_name", "level=warning", "profiles.mine.allow_users", "deleted")
+
+        daemon.call("reload")
+
+        assert call_as(daemon, NOBODY, profile="ours").code is None
+        assert call_as(daemon, NOBODY, profile="mine").code == "NO_SUCH_PROFILE"
+        checked = daemon.run("openfit-tokend", "check", "--config", str(daemon.config)).stdout
+        assert "[WARN] names" in checked
+        assert "there is no user deleted" in checked
 
 
 @pytest.mark.parametrize(

@@ -148,7 +148,7 @@ class Settings:
     `socket_mode` None: 0600, or what the socket unit says.
 
     `rights`, `subordinates`: the ids of users and groups on this machine, looked up when the files
-    are read.
+    are read. `unknown_names`: a line about each that doesn't exist.
     """
 
     _: KW_ONLY
@@ -161,6 +161,7 @@ class Settings:
     admin_groups: tuple[str, ...] = ()
     fleet: FleetSettings | None = None
     rights: Rights = field(default_factory=Rights)
+    unknown_names: tuple[str, ...] = ()
     # Not compared: it depends on the machine, not on the files.
     subordinates: SubordinateIds = field(default_factory=SubordinateIds, compare=False)
 

@@ -95,10 +95,11 @@ def settled(settings: Settings, ids: Ids) -> Settings:
 
 
 def rights(settings: Settings, ids: Ids) -> Rights:
-    """Return what the names of settings come to. All have their ids: `unknown` found none."""
+    """Return what the names of settings come to. One without an id lets nobody in."""
 
     def of(kind: Literal["user", "group"], names: Iterable[str] | None) -> frozenset[int]:
-        return frozenset(ids[Name(kind, name)] for name in names or ())
+        named = (Name(kind, name) for name in names or ())
+        return frozenset(ids[name] for name in named if name in ids)
 
     return Rights(
         of("group", settings.admin_groups),

@@ -130,6 +130,8 @@ class Daemon:
         self._token_files = TokenFiles(self._alarm)
         self._reload_wanted = anyio.Event()
         self._reload_replies: list[Respond] = []
+        self._reading: anyio.CancelScope | None = None  # of the configuration, the last one
+        self._hurried = 0.0  # when its time is over if another reload is ordered
 
     @property
     def users(self) -> Users:
@@ -140,6 +142,8 @@ class Daemon:
         """Reread the configuration and call `reply` with the result. Many calls may share one reading."""
         self._reload_replies.append(reply)
         self._reload_wanted.set()
+        if self._reading is not None:
+            self._reading.deadline = min(self._reading.deadline, self._hurried)
 
     async def run(self) -> None:
         """Serve until a signal stops the daemon, then end in order."""
@@ -327,7 +331,12 @@ class Daemon:
     async def _read_anew(self, tools: Tools) -> object:
         """Reread the configuration and return the answer to a reload."""
         try:
-            settings = await config_file.load_in_time(self._loading, self._config_path, self._judge)
+            now = anyio.current_time()
+            self._reading = anyio.CancelScope(deadline=now + config_file.LOAD_TIME)
+            self._hurried = now + config_file.HURRIED_TIME
+            settings = await config_file.load_in_time(
+                self._loading, self._config_path, self._judge, self._reading
+            )
             if self.fleet is not None:
                 self.fleet.reload()
             if self.profiles.stopping:

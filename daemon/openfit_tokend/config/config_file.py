@@ -5,18 +5,22 @@ import os
 import re
 import sys
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from functools import partial
+from math import inf
 from pathlib import Path
-from typing import Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple, TypeVar, cast
+
+from anyio import CancelScope, current_time
 
 from openfit_token._shared.one_line import one_line
 from openfit_token.errors import ConfigRejected
 from openfit_tokend.config.names import look_up, read_subordinates
 from openfit_tokend.config.toml_lines import lines
 from openfit_tokend.core.settings import Settings
-from openfit_tokend.core.settings.names import mentions, settled, unknown
+from openfit_tokend.core.settings.names import Mention, Name, mentions, settled, unknown
 from openfit_tokend.core.settings.parser import include_pattern, parse, socket_path
 from openfit_tokend.core.settings.table import MAX_SHOWN, Fault, Source
 from openfit_tokend.host.blocking_calls import BlockingCalls
@@ -29,11 +33,14 @@ MAX_INCLUDED: Final = 4096
 """Files: four times the number of profiles that are supported."""
 LOAD_TIME: Final = 30.0
 """Seconds that a reload waits for the disk, and for users and groups looked up over the network."""
+HURRIED_TIME: Final = 1.0
+"""Seconds that it does if another reload is ordered: what hung may be mended, or not be named any more."""
 
 ALLOW_LISTS: Final = frozenset({"allow_users", "allow_groups"})
 """Keys whose names let somebody in, and do nothing else: one that is gone refuses nothing."""
 _SYSTEMS: Final = re.compile(r"(http_)?socket|include|.*_(file|credential|command|users?|groups?)")
 """Keys whose values the system gets as bytes: paths, arguments of commands, users and groups."""
+T = TypeVar("T")
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -74,55 +81,102 @@ def load(path: Path) -> Settings:
         ConfigRejected: its message has every fault, one per line: `path:line: key: what is
             expected`.
     """
+    steps = _steps(path)
     try:
-        main = _read(str(path.absolute()))
-    except _Broken as broken:
-        is_inits = _is_absent(path) and path == locate(None)
-        hint = "openfit-tokend init writes one" if is_inits else None
-        raise ConfigRejected(one_line(broken), hint) from None
-    files, unread = _read_included(main)
-    included = [file.source for file in files]
-    parsed = parse(main.source, included, complete=not unread)
-    named = list(mentions(main.source, included))
-    ids = look_up(mention.name for mention in named)
-    missing = unknown(named, ids)
-    refused = [fault for fault in missing if fault.key[-1] not in ALLOW_LISTS]
-    if isinstance(parsed, Settings) and not refused and not unread:
-        return replace(
-            settled(parsed, ids),
-            unknown_names=tuple(map(one_line, _report((main, *files), missing))),
-            subordinates=read_subordinates(),
-        )
-    faults = missing if isinstance(parsed, Settings) else (*missing, *parsed)
-    raise ConfigRejected("\n".join(map(one_line, (*_report((main, *files), faults), *unread))))
+        step = next(steps)
+        while True:
+            try:
+                result = step.call()
+            except Exception as error:  # noqa: BLE001 -- who asked for it knows what it means
+                step = steps.throw(error)
+            else:
+                step = steps.send(result)
+    except StopIteration as ended:
+        settings: Settings = ended.value
+        return settings
 
 
 async def load_in_time(
-    calls: BlockingCalls, path: Path, judge: Callable[[Settings], None]
+    calls: BlockingCalls,
+    path: Path,
+    judge: Callable[[Settings], None],
+    patience: CancelScope,
 ) -> Settings:
-    """Do the same as `load` in a thread, so that clients are served, and for LOAD_TIME at most.
+    """Do the same as `load` in threads, so that clients are served, and until the end of `patience`.
 
     `judge` may refuse what was loaded.
 
     Raises:
         ConfigRejected: as `load` and `judge` do, or it took too long.
     """
-
-    def judged() -> Settings:
-        settings = load(path)
-        judge(settings)
-        return settings
-
+    steps, began, on = _steps(path, judge), current_time(), str(path)
     try:
-        return await calls.run(str(path), judged, LOAD_TIME)
-    except TimeoutError:
-        raise ConfigRejected(
-            f"{path}: no answer within {LOAD_TIME:.0f} s from its disk, from that of an included file,"
-            " or to a question for a user or group",
-            "find out which of them hangs and fix it, then reload again",
-        ) from None
+        with patience:
+            step = next(steps)
+            while True:
+                on = step.on
+                try:
+                    result = await calls.run(on, step.call, inf)
+                except Exception as error:  # noqa: BLE001 -- who asked for it knows what it means
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(result)
+    except StopIteration as ended:
+        settings: Settings = ended.value
+        return settings
     except OSError as error:
         raise ConfigRejected(f"{path}: can't be read: {error.strerror}") from None
+    raise ConfigRejected(
+        f"{path}: no answer within {current_time() - began:.0f} s from its disk, from that of an included"
+        " file, or to a question for a user or group",
+        f"{on} hangs: fix that, or take it out, then reload again",
+    )
+
+
+class _Step(NamedTuple):
+    """What may block, on a path or a name. So each is waited for only by who needs it."""
+
+    on: str
+    call: Callable[[], object]
+
+
+_Steps = Generator[_Step, Any, T]
+"""What a result takes. Each step is given what its call returns or raises."""
+
+
+def _steps(path: Path, judge: Callable[[Settings], None] = lambda _: None) -> _Steps[Settings]:
+    main: _File = yield _Step(str(path), lambda: _read_main(path))
+    files, unread = yield from _read_included(main)
+    included = [file.source for file in files]
+    named: list[Mention] = yield _Step(str(path), lambda: list(mentions(main.source, included)))
+    ids: dict[Name, int] = {}
+    for name in dict.fromkeys(mention.name for mention in named):
+        found: int | None = yield _Step(f"{name.kind} {name.name}", partial(look_up, name))
+        if found is not None:
+            ids[name] = found
+
+    def settle() -> Settings:
+        parsed = parse(main.source, included, complete=not unread)
+        missing = unknown(named, ids)
+        refused = [fault for fault in missing if fault.key[-1] not in ALLOW_LISTS]
+        faults = missing if isinstance(parsed, Settings) else (*missing, *parsed)
+        lines = tuple(map(one_line, (*_report((main, *files), faults), *unread)))
+        if not isinstance(parsed, Settings) or refused or unread:
+            raise ConfigRejected("\n".join(lines))
+        return replace(settled(parsed, ids), unknown_names=lines, subordinates=read_subordinates())
+
+    settings: Settings = yield _Step("/etc/subuid", settle)
+    yield _Step(f"what {path} names", lambda: judge(settings))
+    return settings
+
+
+def _read_main(path: Path) -> _File:
+    try:
+        return _read(str(path.absolute()))
+    except _Broken as broken:
+        is_inits = _is_absent(path) and path == locate(None)
+        hint = "openfit-tokend init writes one" if is_inits else None
+        raise ConfigRejected(one_line(broken), hint) from None
 
 
 def socket_of(path: Path) -> str | None:
@@ -195,21 +249,24 @@ def _syntax_fault(path: str, message: str) -> str:
     return f"{path}: is not valid TOML: {message}"
 
 
-def _read_included(main: _File) -> tuple[list[_File], list[str]]:
+def _read_included(main: _File) -> _Steps[tuple[list[_File], list[str]]]:
     """Read what the main file includes, sorted; return also the lines about what can't be read."""
-    pattern = include_pattern(main.source)
-    if pattern is None:
+    named = include_pattern(main.source)
+    if named is None:
         return [], []
     files: list[_File] = []
     unread: list[str] = []
+    pattern = Path(main.source.directory, named)
     try:
-        paths = _matching(Path(main.source.directory, pattern), Path(main.source.path))
+        paths: list[Path] = yield _Step(
+            str(pattern), lambda: _matching(pattern, Path(main.source.path))
+        )
     except Unusable as unusable:
         fault = Fault(main.source.path, ("include",), f"{unusable.reason}: {unusable.remedy}")
         return [], _report([main], [fault])
-    for path in paths:
+    for path in map(str, paths):
         try:
-            files.append(_read(str(path)))
+            files.append((yield _Step(path, partial(_read, path))))
         except _Broken as broken:
             unread.append(str(broken))
     return files, unread

@@ -2,7 +2,6 @@
 
 import grp
 import pwd
-from collections.abc import Iterable
 from typing import Final
 
 from openfit_tokend.core.callers.subordinate_ids import SubordinateIds, parse
@@ -12,18 +11,14 @@ MAX_FILE: Final = 256 * 1024
 """Bytes read of /etc/subuid and of /etc/passwd: a few thousand users."""
 
 
-def look_up(names: Iterable[Name]) -> dict[Name, int]:
-    """Return the ids of the names that exist."""
-    ids: dict[Name, int] = {}
-    for name in set(names):
-        try:
-            if name.kind == "user":
-                ids[name] = pwd.getpwnam(name.name).pw_uid
-            else:
-                ids[name] = grp.getgrnam(name.name).gr_gid
-        except KeyError:
-            pass
-    return ids
+def look_up(name: Name) -> int | None:
+    """Return the id of a user or a group; None: there is none."""
+    try:
+        if name.kind == "user":
+            return pwd.getpwnam(name.name).pw_uid
+        return grp.getgrnam(name.name).gr_gid
+    except KeyError:
+        return None
 
 
 def read_subordinates() -> SubordinateIds:

@@ -5,12 +5,14 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import anyio
 import pytest
 
 from daemons import profile
 from emulators import PASSWORD, RunningEmulator
 from hung_disk import HungDisk, hung_disk
-from inside import daemon_inside
+from inside import async_await_that, daemon_inside
+from openfit_token import AsyncTokenClient
 from openfit_token.errors import ConfigRejected, SecretUnavailable
 from openfit_tokend.config import config_file, passwords
 from openfit_tokend.host import blocking_calls
@@ -77,6 +79,37 @@ async def test_a_reload_with_a_dead_include_is_refused_in_time_and_done_once_it_
         monkeypatch.undo()
         await tokens.reload()
         assert await daemon.profile_status("other")
+
+
+async def test_a_file_that_hangs_holds_up_no_reload_that_doesnt_name_it(
+    tmp_path: Path, emulator: RunningEmulator, disk: HungDisk
+) -> None:
+    refused = list[ConfigRejected]()
+
+    async def reload(tokens: AsyncTokenClient) -> None:
+        with pytest.raises(ConfigRejected) as caught:
+            await tokens.reload()
+        refused.append(caught.value)
+
+    async with (
+        daemon_inside(tmp_path, profile(emulator.url)) as daemon,
+        daemon.client("main") as tokens,
+        anyio.create_task_group() as tasks,
+    ):
+        config = tmp_path / "config.toml"
+        before = config.read_text()
+        config.write_text(f'include = "dead"\n{before}')
+        (tmp_path / "dead").write_text(profile(emulator.url, "other", password_file=""))
+        tasks.start_soon(reload, tokens)
+        await async_await_that(lambda: disk.asked == 1)
+
+        config.write_text(before)
+        with anyio.fail_after(config_file.LOAD_TIME / 3):
+            await tokens.reload()
+
+        assert [error.hint for error in refused] == [
+            f"{tmp_path}/dead hangs: fix that, or take it out, then reload again"
+        ]
 
 
 async def test_a_reload_whose_groups_have_no_answer_is_refused_in_time(

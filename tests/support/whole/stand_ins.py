@@ -1,7 +1,7 @@
 """What the daemon finds in the place of its host, while a world runs."""
 
 import logging
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from random import Random
 from typing import TypeVar
@@ -31,7 +31,7 @@ def in_place_of_the_host(world: Surroundings) -> Generator[None]:
         patch("openfit_tokend.host.blocking_calls.Thread", threads.thread),
         patch("openfit_tokend.host.blocking_calls.from_thread", threads),
         patch("openfit_tokend.serving.server.peer_of", peer_of),
-        patch("openfit_tokend.config.config_file.look_up", _ids),
+        patch("openfit_tokend.config.config_file.look_up", _id),
         patch("openfit_tokend.app.SLICE", 1),  # clients come between any two profiles of a reload
         patch("anyio.to_thread.run_sync", _at_once),
         patch("anyio.connect_tcp", world.connect_tcp),
@@ -50,8 +50,8 @@ async def _believe(_stream: object, _user: object) -> None:
     """Take the server for the right one: there is no socket whose end the kernel knows."""
 
 
-def _ids(names: Iterable[Name]) -> dict[Name, int]:
-    return {name: int(name.name.removeprefix("u")) for name in names}
+def _id(name: Name) -> int:
+    return int(name.name.removeprefix("u"))
 
 
 @contextmanager

@@ -14,20 +14,22 @@ import anyio
 import httpcore
 from anyio import BrokenResourceError, EndOfStream
 from anyio.abc import ByteStream, SocketAttribute
-from anyio.lowlevel import checkpoint
+from anyio.lowlevel import RunVar, checkpoint
 from anyio.streams.tls import TLSStream
 
 from openfit_token._shared.frozen import frozen
 from openfit_token._shared.local_peer import Connected, Stranger, judging
 from openfit_tokend.keeping.trust import Trust
 
-PIECE: Final = 1024
-"""Bytes that are read and parsed at a time: a hundred parts of a response, or a millisecond."""
+PIECE: Final = 256
+"""Bytes that are read and parsed at a time: 40 parts of a response, or a millisecond."""
 MAX_BYTES: Final = 256 * 1024
 """Bytes that one connection may deliver: certificates, headers, and four times a body's."""
 MAX_READS: Final = 2048
 """Pieces that they may come in: enough if each has 128 bytes."""
 
+_TURN: Final = RunVar[anyio.Lock]("the turn to parse a piece")
+"""The event loop's own."""
 _NETWORK_HINT: Final = "check the network, environment or id_server"
 _PROXY_HINT: Final = "check HTTPS_PROXY and NO_PROXY of the daemon"
 _TLS_HINT: Final = "check environment or id_server: it must speak https"
@@ -193,6 +195,16 @@ class Network(httpcore.AsyncNetworkBackend):
         return _Stream(stream)
 
 
+def _turn() -> anyio.Lock:
+    return _TURN.get(None) or _first_turn()
+
+
+def _first_turn() -> anyio.Lock:
+    lock = anyio.Lock(fast_acquire=True)
+    _TURN.set(lock)
+    return lock
+
+
 @final
 class _Stream(httpcore.AsyncNetworkStream, ByteStream):
     """A connection that delivers a limited number of bytes, in a limited number of pieces.
@@ -215,11 +227,13 @@ class _Stream(httpcore.AsyncNetworkStream, ByteStream):
         return received
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        await checkpoint()  # TLS may have the next piece already, and then nothing is waited for
         try:
-            return await self.receive(PIECE)
+            piece = await self.receive(PIECE)
         except EndOfStream:
-            return b""
+            piece = b""
+        async with _turn():  # of all connections one goes on, and then clients are served
+            await checkpoint()
+        return piece
 
     async def send(self, item: bytes) -> None:
         await self._stream.send(item)

@@ -1,6 +1,7 @@
 """What a token server can do with its answers: it harms its own profile, and no other."""
 
 import socket
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ from openfit_tokend.keeping.endpoint import Endpoint, Order, Reply
 from openfit_tokend.keeping.http_exchange import ask
 from raw_server import Behaviour, endlessly, raw_server, response, sending, silent
 
+MANY = 10
+"""Answers at the same time."""
 GRANTED = b'{"access_token": "abc", "refresh_token": "r2", "expires_in": 3600}'
 EARLY = b"HTTP/1.1 103 Early Hints\r\n\r\n" * 1000
 ONE_BYTE = b"1\r\n \r\n" * 10_000
@@ -174,7 +177,40 @@ async def test_others_have_their_turn_after_each_kilobyte_of_an_answer(
         assert (answer.status, answer.body) == (200, GRANTED)
         tasks.cancel_scope.cancel()
 
-    assert turns >= len(early) / 1024 - 1  # who comes first at the beginning is open
+    assert turns >= len(early) / connecting.PIECE - 1  # who comes first at the beginning is open
+
+
+async def test_of_many_answers_in_tiny_parts_one_piece_is_parsed_before_others_have_their_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    turn, parsed, read = 0, list[int](), connecting._Stream.read  # pyright: ignore[reportPrivateUsage] -- what is parsed next
+
+    async def connect_tcp(_host: str, _port: int) -> Ready:
+        return Ready(CHUNKED + ONE_BYTE[:6000] + b"0\r\n\r\n")
+
+    async def noting(stream: connecting._Stream, size: int, **_: object) -> bytes:  # pyright: ignore[reportPrivateUsage] -- same
+        piece = await read(stream, size)
+        parsed.append(turn)
+        return piece
+
+    async def take_turns() -> None:
+        nonlocal turn
+        while True:
+            await checkpoint()
+            turn += 1
+
+    monkeypatch.setattr(anyio, "connect_tcp", connect_tcp)
+    monkeypatch.setattr(connecting._Stream, "read", noting)  # pyright: ignore[reportPrivateUsage] -- same
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(take_turns)
+        async with anyio.create_task_group() as asking:
+            for _ in range(MANY):
+                route = Route("http://localhost", None, None)
+                asking.start_soon(ask, route, "POST", "/", b"form")
+        tasks.cancel_scope.cancel()
+
+    assert len(parsed) > 20 * MANY
+    assert max(Counter(parsed).values()) == 1
 
 
 async def test_an_answer_in_more_pieces_than_a_token_needs_is_broken_off() -> None:

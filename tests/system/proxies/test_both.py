@@ -47,6 +47,21 @@ def test_a_second_401_is_the_callers(world: World) -> None:
     assert len(world.api.seen) == 2
 
 
+def test_the_apis_401_is_the_callers_while_there_is_no_other_token_and_the_live_one_goes_on(
+    between: Between,
+) -> None:
+    between.daemon.first.append(GRANTED)
+    between.daemon.answer = problem(503)
+
+    answer = between.proxy.ask("GET", "/refuse")
+
+    assert (answer.status, answer.fields["WWW-Authenticate"]) == (401, "Bearer")
+    assert b"no other token now" in answer.body
+    between.daemon.answer = GRANTED
+    assert between.proxy.ask("GET", "/v1/me").status == 200
+    assert between.api.tokens == ["token-a"] * 2
+
+
 def test_a_callers_own_fields_neither_refuse_a_token_nor_replace_it(world: World) -> None:
     current = world.daemon.call("get_token")
 

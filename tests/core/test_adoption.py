@@ -11,6 +11,7 @@ from made import (
     POLICY,
     REFRESH,
     access,
+    failed,
     fresh,
     logging_in,
     moment,
@@ -20,7 +21,8 @@ from made import (
     relogging_in,
 )
 from openfit_token.errors import LoginRejected
-from openfit_tokend.core.events import Adopted, Send
+from openfit_tokend.core.events import Adopted, Kind, Send
+from openfit_tokend.core.fleet import taken_back
 from openfit_tokend.core.moment import Moment
 from openfit_tokend.core.schedule import Policy
 from openfit_tokend.core.session import (
@@ -163,6 +165,41 @@ def test_what_is_due_already_is_begun_a_second_after_the_last_request() -> None:
     failing = replace(others(), doing=Idle(60.0), failures=2, error=problem(), ended=99.5)
 
     assert adopt(new_session(NOW), failing).doing == Idle(100.5)
+
+
+def unsent() -> Session:
+    """Return the usual session, past its token's `due`, of a host that couldn't send its refresh."""
+    session = replace(refreshing(), number=4, failures=1)
+    after, _ = step(session, failed(session, Kind.UNSENT, problem(at=3400.0)), PAST_DUE, POLICY)
+    return after
+
+
+PAST_DUE = moment(3400.0, 0.0)
+
+
+def test_who_could_not_send_stands_back_whatever_others_write_that_could_not_either() -> None:
+    assert unsent().doing == Idle(3401.0)
+    assert unsent().unsent_until == 3401.0
+
+    after = adopt(unsent(), replace(fresh(), number=5, doing=Idle(3400.0)), 0.5, now=3400.2)
+
+    waits = Idle(3401.0 + 0.5)
+    assert after == replace(unsent(), number=5, doing=waits)
+
+
+def test_who_could_not_send_goes_on_with_what_others_got() -> None:
+    token = access("b5", number=5, sent=3405.0)
+    newer = Session(Idle(token.due), token, refresh("s5"), number=5, ended=3405.0)
+
+    assert adopt(unsent(), newer, now=3406.0) == newer
+
+
+def test_what_others_could_not_send_delays_nobody_else() -> None:
+    session = replace(fresh(), number=3)
+
+    taken = taken_back(replace(session, doing=Requesting(REFRESH)), 3400.0)
+
+    assert adopt(session, taken, 0.9, now=3400.2) == replace(session, number=4)
 
 
 # Requests

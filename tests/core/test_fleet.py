@@ -20,6 +20,8 @@ from openfit_tokend.core.fleet import (
     published,
     settled,
     shared_token,
+    taken_back,
+    without_unsent,
 )
 from openfit_tokend.core.problems import Problem
 from openfit_tokend.core.schedule import REQUEST_TIMEOUT
@@ -80,6 +82,24 @@ def test_a_request_is_published_as_due_a_second_after_the_last_one() -> None:
 )
 def test_what_rests_is_published_as_it_is(session: Session) -> None:
     assert published(session, NOW) == session
+
+
+def test_a_claim_under_which_nothing_was_sent_leaves_no_trace() -> None:
+    assert taken_back(refreshing(), NOW) == replace(refreshing(), doing=Idle(NOW))
+
+
+def test_what_one_host_could_not_send_is_not_published() -> None:
+    session = replace(refreshing(), failures=3, error=problem(), unsent_until=NOW)
+    base = replace(refreshing(), failures=1, error=GIVEN_UP)
+
+    assert without_unsent(session, None) == refreshing()
+    assert without_unsent(session, base) == base
+
+
+def test_what_was_sent_and_failed_is_published() -> None:
+    session = replace(refreshing(), failures=3, error=problem())
+
+    assert without_unsent(session, refreshing()) == session
 
 
 def test_a_refresh_whose_claim_ended_has_lost_one_use_of_its_token() -> None:

@@ -111,6 +111,7 @@ def test_what_a_fault_means_is_said_for_each_kind_a_server_can_cause() -> None:
     assert kinds == {
         None,
         Kind.TRANSIENT,
+        Kind.UNSENT,
         Kind.UNCERTAIN,
         Kind.UNCLEAR,
         Kind.CLIENT_REJECTED,

@@ -179,6 +179,7 @@ def bar_of(session: Session) -> tuple[float, type[Exception]]:
 MAY_DO = [Kind.GRANT_REJECTED, Kind.SECRET_UNAVAILABLE, OverBudget(inf, known=True)]
 MAY_NOT = [
     Kind.TRANSIENT,
+    Kind.UNSENT,
     Kind.UNCERTAIN,
     Kind.UNCLEAR,
     Kind.CLIENT_REJECTED,

@@ -25,12 +25,14 @@ RUNS = (
     *(("whole.fleet", kind, 0) for kind in ("weather", "asleep", "before", "after", "brisk")),
     *(("whole.fleet", kind, 0) for kind in ("stale", "crowd", "stepped", "set_back")),
     *(("whole.fleet", kind, 1) for kind in ("lossy", "passwords", "leaving")),
+    *(("whole.fleet", "cut_off", seed) for seed in (0, 1)),  # on PostgreSQL, and on etcd
 )
 QUICKLY_FOUND = (
     *(("whole", name) for name in ("refresh_kept", "not_stored", "dead_token", "secret")),
     ("whole", "late_answer"),
     *(("whole.fleet", name) for name in ("no_compare", "sent_late", "bar_for_all", "unbounded")),
     *(("whole.fleet", name) for name in ("entries_by_clock", "notices_forgotten", "outcomes_lost")),
+    ("whole.fleet", "unsent_claims_written"),
 )
 ALL_FAULTS = [(which, name) for which, each in SIMULATIONS.items() for name in each.faults]
 

@@ -48,6 +48,7 @@ from openfit_tokend.core.step import step
 
 TOLD: dict[Kind, type[TokenError]] = {
     Kind.TRANSIENT: Unavailable,
+    Kind.UNSENT: Unavailable,
     Kind.UNCERTAIN: Unavailable,
     Kind.UNCLEAR: Unavailable,
     Kind.CLIENT_REJECTED: ClientRejected,

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 import anyio
 import pytest
 
-from daemons import RunningDaemon, await_that
+from daemons import PATIENCE, RunningDaemon, await_that
 from emulators import CLIENT_ID, PASSWORD, USERNAME, RunningEmulator, running_emulator
 from openfit_token import TokenError
 from openfit_token.errors import Unavailable
@@ -51,6 +51,13 @@ async def stop_and_send(form):
 http_exchange._Form.__anext__ = stop_and_send
 """
 """For a daemon: it stops once, between its claim and its form."""
+NO_UPLINK: Final = """
+from openfit_tokend.keeping import connecting, http_exchange
+async def refused(*_):
+    raise connecting.NotSent("there is no uplink", None)
+http_exchange.Network.connect_tcp = refused
+"""
+"""For a daemon: it reaches no token server."""
 _tables: Final = count(1)
 
 
@@ -83,8 +90,8 @@ def fleet(server: StoreServer, emulator: RunningEmulator, table: str) -> Iterato
         yield fleet
 
 
-def await_refreshes(emulator: RunningEmulator, number: int) -> None:
-    await_that(lambda: emulator.state().refreshes >= number)
+def await_refreshes(emulator: RunningEmulator, number: int, patience: float = PATIENCE) -> None:
+    await_that(lambda: emulator.state().refreshes >= number, patience=patience)
 
 
 def refuse_without_waiting(host: RunningDaemon, token: str) -> None:
@@ -128,6 +135,25 @@ def test_a_token_is_replaced_once_a_period_and_all_have_it_at_once(
         assert state.refresh_requests <= state.uptime / (lifetime / 2)
         assert seen.gaps == []
         assert median(seen.delays()) < 0.3
+
+
+def test_who_reaches_no_token_server_keeps_no_token_from_others(
+    server: StoreServer, table: str
+) -> None:
+    periods = 20
+    with (
+        running_emulator(rules=Rules(token_lifetime=8)) as emulator,
+        hosts(server, emulator, table, 1) as fleet,
+    ):
+        fleet.start(NO_UPLINK)  # so it tries before all others
+        fleet.add(2)
+        fleet.start(beginning_with=1)
+        fleet.await_one_token()
+        with watched(fleet.all) as seen:
+            await_refreshes(emulator, periods, 40 * periods)
+
+        assert seen.gaps == []
+        assert emulator.state().login_requests == 1
 
 
 def test_a_token_that_all_refuse_at_once_is_replaced_once(

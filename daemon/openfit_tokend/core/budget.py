@@ -143,7 +143,7 @@ def settle(ledger: Ledger, attempt: Attempt, kind: Kind | None, now: float) -> L
             return _with_entries(settled, Entry(now))
         case Kind.UNCERTAIN:
             return _with_entries(settled, Entry(now, lost=fingerprint))
-        case Kind.TRANSIENT | Kind.CLIENT_REJECTED | Kind.SECRET_UNAVAILABLE:
+        case Kind.TRANSIENT | Kind.UNSENT | Kind.CLIENT_REJECTED | Kind.SECRET_UNAVAILABLE:
             return settled
         case _:
             assert_never(kind)

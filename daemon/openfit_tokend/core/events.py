@@ -13,7 +13,9 @@ class Kind(Enum):
     """What a failed request means for what was sent."""
 
     TRANSIENT = auto()
-    """It wasn't acted upon: no connection, or a redirect, 404, 429, 503... said so."""
+    """It wasn't acted upon: a redirect, 404, 429, 503... said so."""
+    UNSENT = auto()
+    """Nothing was sent: no connection from this host, or it was no longer wanted."""
     UNCERTAIN = auto()
     """It was sent, and the answer was lost or unusable: it may have been acted upon."""
     UNCLEAR = auto()

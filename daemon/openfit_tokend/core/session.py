@@ -122,6 +122,9 @@ class Session:
     """A client needs a newer token."""
     ended: float = -inf
     """When the last request that was sent ended."""
+    unsent_until: float = -inf
+    """Until when this host waits because it couldn't send its last request. Where a fleet shares the
+    session, that is no other host's trouble: it isn't stored."""
 
 
 @unique

@@ -169,11 +169,11 @@ def _granted(session: Session, event: Granted, moment: Moment, policy: Policy) -
     if isinstance(request, Login):
         token = grant.refresh_token
         refresh = None if token is None else RefreshToken(token, since=event.sent)
-        held = replace(session, refresh=refresh, bar=None, ended=now)
+        held = replace(session, refresh=refresh, bar=None, ended=now, unsent_until=-inf)
     else:
         assert session.refresh is not None  # it was sent, and nothing dropped it
         refresh = RefreshToken(grant.refresh_token or request.token, session.refresh.since)
-        held = replace(session, refresh=refresh, ended=now)
+        held = replace(session, refresh=refresh, ended=now, unsent_until=-inf)
     access = AccessToken(
         value=grant.access_token,
         id=grant.id,
@@ -214,7 +214,10 @@ def _failed(session: Session, event: Failed, moment: Moment, policy: Policy) -> 
         failures=session.failures + counted,
         error=event.error,
         ended=session.ended if unsent else moment.now,
+        unsent_until=-inf,
     )
+    if event.kind is Kind.UNSENT:
+        failed = replace(failed, unsent_until=retry_at(failed, event, moment, policy))
     if isinstance(request, Refresh):
         after, wait = _refresh_failed(failed, event, moment, policy)
         if login_after:
@@ -249,7 +252,7 @@ def _refresh_failed(
             return replace(session, refresh=None, bar=_ended_bar(session.bar, now)), None
         case Kind.CLIENT_REJECTED:
             return session, Idle(mended_at(session, now))
-        case Kind.TRANSIENT | Kind.SECRET_UNAVAILABLE | OverBudget():
+        case Kind.TRANSIENT | Kind.UNSENT | Kind.SECRET_UNAVAILABLE | OverBudget():
             return session, again
         case _:
             assert_never(event.kind)
@@ -274,9 +277,9 @@ def _login_failed(
     count = old.count if old is not None else 0
     again = retry_at(session, event, moment, policy)
     match event.kind:
-        case Kind.TRANSIENT if held:
+        case Kind.TRANSIENT | Kind.UNSENT if held:
             return Bar(max(now + LOGIN_PACE, again + PAUSE), error, count), Idle(again)
-        case Kind.TRANSIENT:
+        case Kind.TRANSIENT | Kind.UNSENT:
             return old, Idle(again)
         case Kind.UNCERTAIN:
             until = again if count == 0 else now + LOST_LOGIN_PACE
@@ -341,6 +344,7 @@ def _logged_out(session: Session, now: float) -> Step:
         error=None,
         bar=Bar(inf, problems.logged_out(now)),
         wanted=False,
+        unsent_until=-inf,
     )
     return after, () if session.refresh is None else (Revoke(session.refresh.value),)
 
@@ -358,6 +362,7 @@ def _with_new_identity(session: Session, now: float) -> Session:
         error=None,
         bar=session.bar if stays_out else None,
         ended=ended,
+        unsent_until=-inf,
     )
 
 

@@ -125,7 +125,11 @@ class Copy:
     @property
     def owes(self) -> bool:
         """Return whether others have yet to be told of something."""
-        return bool(self._ended) or any(part.dirty for part in self.parts)
+        sessions: Mapping[bytes, Shared] = {} if self.row is None else self.row.sessions
+        return bool(self._ended) or any(
+            part.dirty or draft.is_idle(part, sessions.get(part.key), self._mine)
+            for part in self.parts
+        )
 
     # News
 
@@ -276,31 +280,13 @@ class Copy:
         if _is_same(shared, part.base):
             if part.shaken and not part.dirty and part.flight is None:
                 self._adopt(part)
-        elif shared is not None and claim is not None and self._is_of(part, claim):
-            part.rest_on(shared)
-            flight = part.flight
-            if flight is None or flight.claim.id != claim.id:
-                self._drop(part, shared)
+        elif claim is not None and draft.is_of(part, claim, self._mine):
+            part.rest_on(shared)  # if nothing is sent under it, it is taken back
         else:
             part.supersede(superseded(clock.boot()))
             part.rest_on(shared)
             self._adopt(part)
         part.shaken = False
-
-    def _is_of(self, part: Part, claim: Claim) -> bool:
-        """Return whether a part is to end a claim: not if one that leaves with the same key does."""
-        return claim.id in self._mine and self._mine[claim.id] in {None, part}
-
-    def _drop(self, part: Part, shared: Shared) -> None:
-        """Take back a claim that is of no use: the answer to its write was lost.
-
-        Others would wait for its term.
-        """
-        session, now = part.keeper.session, clock.boot()
-        if isinstance(session.doing, Requesting) and session.number == part.adopted:
-            host = given_up(self._to_host(shared.session), shared.by, now)
-            part.keeper.feed(Adopted(host))
-        part.change()
 
     def _adopt(self, part: Part) -> None:
         """Let the core go on with what the row says of a part."""
@@ -360,7 +346,7 @@ class Copy:
     # What was written
 
     def _go_on(self, made: Draft, said: Said) -> None:
-        told = {part for part, _ in made.told}
+        told = {*made.taken_back, *(part for part, _ in made.told)}
         self._tell_waiting()
         for flight, _ in made.settled:
             self._attempts.pop(flight.claim.id, None)
@@ -370,19 +356,24 @@ class Copy:
                 part.rest_on(shared)
             else:  # a claim had ended that its keeper waited for, or it joined meanwhile
                 self._take_part(part, shared)
+        for part in made.taken_back:
+            if not part.asks:  # it stands back, as the others do
+                self._adopt(part)
         for part, changes in made.told:
             part.told(changes)
-        for claimed in made.claimed:
-            part, want, flight = claimed.part, claimed.want, claimed.flight
-            if part.want is not want or part.is_void(want.number):
-                part.change()  # the claim is of no use
-                continue
-            if flight.attempt is not None:
-                self._attempts[flight.claim.id] = flight.attempt
-            part.take_off(flight, made.begun + SEND_BY, said.clock)
+        self._take_off(made, said)
         if made.took_over and made.claimed:
             log.info("fleet_took_over", username=self.account.username)
         self._mirror()
+
+    def _take_off(self, made: Draft, said: Said) -> None:
+        for claimed in made.claimed:
+            part, want, flight = claimed.part, claimed.want, claimed.flight
+            if part.want is not want or part.is_void(want.number):
+                continue  # the claim is of no use, and is taken back
+            if flight.attempt is not None:
+                self._attempts[flight.claim.id] = flight.attempt
+            part.take_off(flight, made.begun + SEND_BY, said.clock)
 
 
 def _is_same(one: Shared | None, other: Shared | None) -> bool:

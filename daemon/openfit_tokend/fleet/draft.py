@@ -6,7 +6,7 @@ say, and `Copy` goes on from there.
 """
 
 import secrets
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import assert_never, final
 
@@ -26,6 +26,8 @@ from openfit_tokend.core.fleet import (
     published,
     settled,
     shared_token,
+    taken_back,
+    without_unsent,
 )
 from openfit_tokend.core.session import Login, Session
 from openfit_tokend.fleet.clocks import Offset, Stamps, moved, moved_access
@@ -48,8 +50,9 @@ class Known:
     stamps: Stamps
     attempts: Mapping[bytes, Attempt]
     """Those of this host's logins under way, by their claims, in moments of this host."""
-    mine: Container[bytes]
-    """The claims of this host. A login whose claim is there, but not above, was never sent."""
+    mine: Mapping[bytes, Part | None]
+    """The claims of this host, and whose they are; None: of a part that has left. A login whose claim
+    is there, but not above, was never sent."""
     announced: float
     has_ended: Callable[[Claim], bool]
     changed: Event
@@ -105,6 +108,8 @@ class Draft:
     claimed: list[Claimed] = field(default_factory=list[Claimed])
     told: list[tuple[Part, int]] = field(default_factory=list[tuple[Part, int]])
     """The parts that it is word of, and how many of their changes."""
+    taken_back: list[Part] = field(default_factory=list[Part])
+    """The parts whose claims it takes back."""
     took_over: bool = False
     """Claims of others had ended."""
 
@@ -140,11 +145,33 @@ def draft(known: Known, parts: Iterable[Part], ended: list[Ended]) -> Draft | No
             session = published(session, now) if claim is None else claiming(session)
             sessions[part.key] = _shared(known, part, session, claim, tag)
             made.told.append((part, part.changes))
-    if not (made.told or ended or known.stamps.misfit(row.ledger, known.offset.middle)):
+        elif is_idle(part, shared := sessions.get(part.key), known.mine):
+            assert shared is not None  # noqa: S101 -- it has the claim
+            session = taken_back(shared.session, now + known.offset.middle)
+            sessions[part.key] = Shared(session, None, known.member, tag)
+            made.taken_back.append(part)
+    told = made.told or made.taken_back or ended
+    if not (told or known.stamps.misfit(row.ledger, known.offset.middle)):
         return None
     stored = known.stamps.to_store(counted, known.offset.middle)
     made.row = Row(tag, row.salt, stored, sessions, done)
     return made
+
+
+def is_of(part: Part, claim: Claim, mine: Mapping[bytes, Part | None]) -> bool:
+    """Return whether a part is to end a claim: not if one that leaves with the same key does."""
+    return claim.id in mine and mine[claim.id] in {None, part}
+
+
+def is_idle(part: Part, shared: Shared | None, mine: Mapping[bytes, Part | None]) -> bool:
+    """Return whether the row has a claim of a part's under which nothing was sent, nor will be."""
+    claim = None if shared is None else shared.claim
+    return (
+        claim is not None
+        and not part.dirty
+        and is_of(part, claim, mine)
+        and all(flight.claim.id != claim.id for flight in part.flights.values())
+    )
 
 
 def _replaced(
@@ -215,4 +242,5 @@ def _shared(known: Known, part: Part, session: Session, claim: Claim | None, tag
         *part.claimed,
     )
     stored = replace(moved(session, known.offset.middle), access=access)
-    return Shared(stored, claim, known.member, tag)
+    base = None if part.base is None else part.base.session
+    return Shared(without_unsent(stored, base), claim, known.member, tag)

@@ -11,7 +11,7 @@ from openfit_tokend.core.events import Event, Failed, Granted, Kind, LogoutOrder
 from openfit_tokend.core.fleet import Claim, Shared
 from openfit_tokend.core.problems import Problem, not_needed
 from openfit_tokend.core.secret import Secret
-from openfit_tokend.core.session import Login, Refresh, is_logged_out
+from openfit_tokend.core.session import Login, Refresh, Requesting, is_logged_out
 from openfit_tokend.core.step import step
 from openfit_tokend.host import clock, log
 from openfit_tokend.keeping.claims import Claimed, FleetKeeper, NotClaimed, Occupied, Word
@@ -142,9 +142,9 @@ class Part:
             kind = event.kind if isinstance(event, Failed) else None
             assert kind is None or isinstance(kind, Kind)  # noqa: S101 -- what is over budget has no flight
             self._owner.settle(flight, kind)
-        counts = not flight.superseded and not self.is_void(number)
-        if counts:
+        if self._has_claim(flight) and not _is_unsent(event):  # else its claim is taken back
             self.change()
+        counts = not flight.superseded and not self.is_void(number)
         self._owner.stir()
         if counts and self.leaves:
             self.keeper.feed(event)
@@ -194,12 +194,23 @@ class Part:
         self.fail(not_needed(clock.boot()))
         self._owner.stir()
 
+    def _has_claim(self, flight: Flight) -> bool:
+        """Return whether the row has a flight's claim, as far as is known."""
+        claim = None if self.base is None else self.base.claim
+        return claim is not None and claim.id == flight.claim.id
+
     # What the copy asks and does
 
     @property
     def flight(self) -> Flight | None:
         """Return the request under way that counts."""
         return self.flights.get(self.keeper.session.number)
+
+    @property
+    def asks(self) -> bool:
+        """Return whether a request of its own is to be sent, rather than another's awaited."""
+        session = self.keeper.session
+        return isinstance(session.doing, Requesting) and session.number != self.adopted
 
     @property
     def is_over(self) -> bool:
@@ -276,3 +287,7 @@ class Part:
             for revoke in revocations:
                 if not self.keeper.stopping:
                     revoke()
+
+
+def _is_unsent(event: Granted | Failed) -> bool:
+    return isinstance(event, Failed) and event.kind is Kind.UNSENT

@@ -90,13 +90,13 @@ class Endpoint:
             # Before its turn: a request that waits for a file must not keep others from the server.
             route = await self._route(profile)
         except NotSent as error:
-            return Reply(clock.boot(), _failure(error.message, error.hint))
+            return Reply(clock.boot(), _not_sent(error.message, error.hint))
         turns = self._turns.setdefault(profile.identity.id_server, Turns())
         async with turns.turn(order.deadline):
             not_after = inf if order.claim is None else await order.claim()
             sent = clock.boot()
             if order.is_void():
-                return Reply(sent, _failure(not_needed(sent).message, None))
+                return Reply(sent, _not_sent(not_needed(sent).message, None))
             reply = Reply(sent, _no_answer("the daemon ended before the answer came"))
             with self._shielded(REQUEST_TIMEOUT):
                 reply = await _exchange(route, order, not_after)
@@ -188,15 +188,15 @@ def _lost(error: NotSent | NoResponse | TimeoutError) -> oauth.Failure:
     """Return what it means that a request ended with this error."""
     match error:
         case NotSent(message=message, hint=hint):
-            return _failure(message, hint)
+            return _not_sent(message, hint)
         case TimeoutError():
             return _no_answer(f"no answer within {REQUEST_TIMEOUT:.0f} s")
         case NoResponse():
             return _no_answer(str(error))
 
 
-def _failure(message: str, hint: str | None) -> oauth.Failure:
-    return oauth.Failure(Kind.TRANSIENT, Unavailable, message, hint)
+def _not_sent(message: str, hint: str | None) -> oauth.Failure:
+    return oauth.Failure(Kind.UNSENT, Unavailable, message, hint)
 
 
 def _no_answer(what: str) -> oauth.Failure:

@@ -287,7 +287,7 @@ class Keeper:
     def _carry_out(self, effect: Effect, sender: Profile) -> None:
         match effect:
             case Send(number) if self.stopping:  # else it would be stored as one that was sent
-                self.feed(Failed(number, Kind.TRANSIENT, problems.not_sent(clock.boot())), sender)
+                self.feed(Failed(number, Kind.UNSENT, problems.not_sent(clock.boot())), sender)
             case Send(number, request):
                 self._begin(self.profile, number, request)
             case Revoke(token):
@@ -330,7 +330,7 @@ class Keeper:
         except get_cancelled_exc_class():
             # It wasn't sent, and the daemon ends: it must not be stored as one that may have been.
             # Or a newer one takes its place, and the session no longer knows its number.
-            event = Failed(number, Kind.TRANSIENT, problems.not_sent(clock.boot()))
+            event = Failed(number, Kind.UNSENT, problems.not_sent(clock.boot()))
             if claims is None or claims.ended(number, event):
                 self.feed(event, sender)
             raise

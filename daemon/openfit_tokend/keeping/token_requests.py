@@ -59,7 +59,7 @@ class TokenRequests:
             while True:
                 password = given or await self._passwords.read(order.profile.password)
                 if order.is_void():  # else it would take a place in the account's ledger
-                    return Failed(number, Kind.TRANSIENT, problems.not_needed(clock.boot()))
+                    return Failed(number, Kind.UNSENT, problems.not_needed(clock.boot()))
                 ready = replace(order, password=password)
                 if claims is not None:
                     event = await self._send_claimed(number, ready, claims)
@@ -106,9 +106,9 @@ class TokenRequests:
         if isinstance(admitted, OverBudget):
             return Failed(number, admitted, problems.over_budget(admitted.until, clock.boot()))
         if isinstance(admitted, budget.Unwritten):
-            return Failed(number, Kind.TRANSIENT, problems.ledger_not_written(clock.boot()))
+            return Failed(number, Kind.UNSENT, problems.ledger_not_written(clock.boot()))
         self._counters.logins += 1
-        kind: Kind | None = Kind.TRANSIENT  # what it is if the daemon ends before it is sent
+        kind: Kind | None = Kind.UNSENT  # what it is if the daemon ends before it is sent
         try:
             reply = await self._endpoint.request(order)
             kind = reply.meaning.kind if isinstance(reply.meaning, Failure) else None

@@ -187,11 +187,11 @@ class Accounts:
             if await self.write():
                 return attempt
         except BaseException:  # cancelled: it will not be sent
-            self.settle(account, attempt, Kind.TRANSIENT)
+            self.settle(account, attempt, Kind.UNSENT)
             raise
         if budget.may_go_unwritten(self.ledger(account), attempt, insisted=insisted):
             return attempt
-        self.settle(account, attempt, Kind.TRANSIENT)
+        self.settle(account, attempt, Kind.UNSENT)
         return Unwritten()
 
     async def _try_save(self, ledgers: Ledgers) -> str:

@@ -10,7 +10,7 @@ from nobody import Nobody
 from openfit_tokend.core.budget import LATE, Attempt, Entry, Fingerprint
 from openfit_tokend.core.events import Kind
 from openfit_tokend.core.fleet import Claim, Row, Shared
-from openfit_tokend.core.session import Requesting, Session, logged_out_session
+from openfit_tokend.core.session import Idle, Login, Requesting, Session, logged_out_session
 from openfit_tokend.fleet.clocks import Offset, Stamps
 from openfit_tokend.fleet.draft import Draft, Known, draft, ledger, under_way
 from openfit_tokend.fleet.part import Flight, Part
@@ -41,7 +41,7 @@ def known(row: Row, *, mine: bool = False, sent: bool = False, over: bool = Fals
         offset=offset,
         stamps=Stamps(),
         attempts={CLAIM.id: ATTEMPT} if sent else {},
-        mine={CLAIM.id} if mine else {},
+        mine={CLAIM.id: None} if mine else {},
         announced=0.0,
         has_ended=lambda _claim: over,
         changed=Event(),
@@ -91,6 +91,25 @@ def test_a_login_that_was_claimed_but_not_sent_costs_nothing() -> None:
 
     assert under_way(about) == {}
     assert entries(logout(about)) == ()
+
+
+def test_a_claim_under_which_nothing_was_sent_is_taken_back() -> None:
+    keeper = Nobody(fresh())
+
+    made = draft(known(claimed(), mine=True), [Part(keeper, keeper, KEY)], [])
+
+    assert made is not None
+    assert made.row.sessions[KEY].claim is None
+    assert made.row.sessions[KEY].session == replace(logging_in(), doing=Idle(NOW + AHEAD))
+    assert entries(made) == ()
+
+
+def test_a_claim_of_what_is_under_way_stays() -> None:
+    keeper = Nobody(logging_in())
+    part = Part(keeper, keeper, KEY)
+    part.flights[1] = Flight(1, Login(), CLAIM, ATTEMPT)
+
+    assert draft(known(claimed(), mine=True, sent=True), [part], []) is None
 
 
 def test_a_settled_login_costs_nothing_more_though_its_claim_is_still_there() -> None:

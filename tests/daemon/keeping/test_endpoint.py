@@ -301,7 +301,7 @@ async def test_a_server_that_is_not_there_was_surely_not_reached(endpoint: Endpo
 
     reply = await log_in(endpoint, f"http://127.0.0.1:{port}")
 
-    assert kind_of(reply) is Kind.TRANSIENT
+    assert kind_of(reply) is Kind.UNSENT
     assert message_of(reply) == (
         "the token server can't be reached: Connection refused"
         " (check the network, environment or id_server)"
@@ -314,7 +314,7 @@ async def test_a_server_that_is_not_there_was_surely_not_reached(endpoint: Endpo
 async def test_a_name_that_leads_nowhere_was_surely_not_reached(
     url: str, endpoint: Endpoint
 ) -> None:
-    assert kind_of(await log_in(endpoint, url)) is Kind.TRANSIENT
+    assert kind_of(await log_in(endpoint, url)) is Kind.UNSENT
 
 
 async def test_no_failure_tells_the_password_or_the_token(endpoint: Endpoint) -> None:
@@ -351,7 +351,7 @@ async def test_a_certificate_that_nobody_signed_is_refused(
     with running_emulator(address=over_tls(certificate)) as emulator:
         reply = await log_in(endpoint, emulator.url)
 
-        assert kind_of(reply) is Kind.TRANSIENT
+        assert kind_of(reply) is Kind.UNSENT
         assert "from a CA that isn't trusted" in message_of(reply)
         assert emulator.state().token_requests == 0
 
@@ -367,7 +367,7 @@ async def test_plain_http_behind_https_is_said(endpoint: Endpoint) -> None:
     with running_emulator() as emulator:
         reply = await log_in(endpoint, emulator.url.replace("http:", "https:"))
 
-    assert kind_of(reply) is Kind.TRANSIENT
+    assert kind_of(reply) is Kind.UNSENT
     assert "TLS failed" in message_of(reply)
 
 
@@ -381,7 +381,7 @@ async def test_a_bad_ca_file_is_said_and_nothing_is_sent(
 
     reply = await log_in(endpoint, "https://127.0.0.1:9", ca_file=str(ca_file))
 
-    assert kind_of(reply) is Kind.TRANSIENT
+    assert kind_of(reply) is Kind.UNSENT
     reason = "does not exist" if content is None else "has no certificate in it"
     assert f"ca_file {ca_file}: {reason} (" in message_of(reply)
 
@@ -418,7 +418,7 @@ async def test_https_goes_over_the_proxy_of_the_environment(
 
     assert proxy.requests[0].startswith(b"CONNECT ids.example.org:443 HTTP/1.1\r\n")
     assert b"horse" not in b"".join(proxy.requests)
-    assert kind_of(reply) is Kind.TRANSIENT
+    assert kind_of(reply) is Kind.UNSENT
     assert "the proxy refused: it answered 403" in message_of(reply)
 
 
@@ -445,7 +445,7 @@ async def test_a_proxy_that_cannot_be_used_is_said_and_not_gone_round(
 
     reply = await log_in(endpoint, "https://ids.example.org")
 
-    assert kind_of(reply) is Kind.TRANSIENT
+    assert kind_of(reply) is Kind.UNSENT
     assert "the proxy's URL is invalid (check HTTPS_PROXY" in message_of(reply)
 
 
@@ -615,7 +615,7 @@ async def test_no_form_goes_out_after_its_claims_moment(endpoint: Endpoint) -> N
         asked = replace(order(profile(server.url), Refresh(Secret("r1"))), claim=claim)
         reply = await endpoint.request(asked)
 
-    assert kind_of(reply) is Kind.TRANSIENT
+    assert kind_of(reply) is Kind.UNSENT
     assert "wasn't sent in time" in message_of(reply)
     assert b"r1" not in b"".join(server.requests)
 
@@ -637,12 +637,12 @@ async def test_no_form_goes_out_whose_claim_others_gave_up_while_it_was_connecte
         refresh_order = order(profile(server.url), Refresh(Secret("r1")))
         reply = await endpoint.request(replace(refresh_order, claim=claim, is_void=is_void))
 
-    assert kind_of(reply) is Kind.TRANSIENT
+    assert kind_of(reply) is Kind.UNSENT
     assert b"r1" not in b"".join(server.requests)
 
 
 async def test_a_request_without_a_claim_is_not_sent(endpoint: Endpoint) -> None:
-    failed = Failed(1, Kind.TRANSIENT, not_needed(clock.boot()))
+    failed = Failed(1, Kind.UNSENT, not_needed(clock.boot()))
 
     async def claim() -> float:
         await checkpoint()

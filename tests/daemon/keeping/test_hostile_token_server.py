@@ -136,7 +136,7 @@ class Breaking(Ready):
 @pytest.mark.parametrize(
     ("writes", "answer", "kind"),
     [
-        (0, b"", Kind.TRANSIENT),
+        (0, b"", Kind.UNSENT),
         (1, b"", Kind.UNCERTAIN),
         (2, b"", Kind.UNCERTAIN),
         (1, response("200 OK", GRANTED), None),
@@ -270,4 +270,4 @@ async def test_a_request_that_nobody_waits_for_any_more_is_not_sent() -> None:
         reply = await Endpoint().request(order(server.url, Refresh(Secret("r1")), is_void=True))
 
         assert server.requests == []
-    assert failure(reply).kind is Kind.TRANSIENT
+    assert failure(reply).kind is Kind.UNSENT

@@ -49,7 +49,7 @@ async def test_another_users_listener_gets_nothing() -> None:
         reply = await log_in(eve.url)
 
         assert isinstance(reply.meaning, Failure)
-        assert reply.meaning.kind is Kind.TRANSIENT  # it wasn't sent, so it isn't counted
+        assert reply.meaning.kind is Kind.UNSENT  # it wasn't sent, so it isn't counted
         assert f"nothing was sent to the token server: {EVE}" in reply.meaning.message
         assert eve.told == b""
 
@@ -68,7 +68,7 @@ async def test_who_never_accepts_gets_nothing(monkeypatch: pytest.MonkeyPatch) -
         reply = await log_in(eve.url)
 
         assert isinstance(reply.meaning, Failure)
-        assert reply.meaning.kind is Kind.TRANSIENT
+        assert reply.meaning.kind is Kind.UNSENT
         assert eve.told == b""
 
 

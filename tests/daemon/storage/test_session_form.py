@@ -77,7 +77,8 @@ def test_whatever_a_session_comes_to_it_comes_back_as_it_was(
     walk: tuple[Taken, ...], others: StoredSession
 ) -> None:
     for taken in walk:
-        whole = replace(others, session=taken.after)
+        session = replace(taken.after, unsent_until=-inf)  # which isn't stored
+        whole = replace(others, session=session)
         assert decoded(encoded(whole)) == whole
 
 

@@ -38,7 +38,7 @@ def _said(status: int, **fields: object) -> tuple[int, bytes]:
 class Fault(Enum):
     """All that can go wrong."""
 
-    REFUSED = Means(Kind.TRANSIENT)
+    REFUSED = Means(Kind.UNSENT)
     LOST_BEFORE = Means(Kind.UNCERTAIN)
     LOST_AFTER = Means(Kind.UNCERTAIN, acts=True)
     HANGS_BEFORE = Means(Kind.UNCERTAIN, slow=True)

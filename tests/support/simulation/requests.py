@@ -121,7 +121,7 @@ class Requests:
             return
         if one.number != one.keeper.session.number:  # void: it must not ask for a place
             void = Problem(Unavailable, "void", None, self._world.now)
-            self._finish(one, Failed(one.number, Kind.TRANSIENT, void), None)
+            self._finish(one, Failed(one.number, Kind.UNSENT, void), None)
             return
         one.announced = self._world.daemon.disk.ledger(one.account).announced
         one.password = one.given.reveal if one.given else operators.secret_of(one.identity)
@@ -210,7 +210,7 @@ class Requests:
         if fault is not None and fault is not Fault.SLOW:
             status_and_body = fault.value.reply
         if status_and_body is None:
-            kind = Kind.TRANSIENT if fault is Fault.REFUSED else Kind.UNCERTAIN
+            kind = Kind.UNSENT if fault is Fault.REFUSED else Kind.UNCERTAIN
             self._end(one, Failure(kind, Unavailable, "no answer"), None)
             return
         meaning = oauth.meaning(one.request, one.identity.scope, *status_and_body)

@@ -177,7 +177,7 @@ class Steps:
             case Kind.UNCLEAR:
                 seen.unclear_logins = unclear + 1
                 pause = min(3600.0, 300.0 * 2.0 ** min(unclear, 10))
-            case Kind.TRANSIENT if seen.held is not None:
+            case Kind.TRANSIENT | Kind.UNSENT if seen.held is not None:
                 pause = 60.0
             case _:
                 pass

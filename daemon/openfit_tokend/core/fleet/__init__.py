@@ -13,8 +13,9 @@ Rules:
    the clock of whoever sees it: no clock of another host, nor of the store, is asked.
 3. *A claim that ended or gave way without an answer is a lost use of what it was to send* (`given_up`,
    `budget.lost`).
-4. *What wasn't sent is never written*: a secret that can't be read, a password that was rejected
-   before, the wishes of clients, a store that can't be reached.
+4. *What wasn't sent is never written*: a token server that one host can't reach, a secret that can't
+   be read, a password that was rejected before, the wishes of clients, a store that can't be reached.
+   A claim under which nothing was sent is taken back, and leaves no trace.
 
 The moments in a row are the store's. Everywhere else they are those of the host, as in the whole
 core.
@@ -22,6 +23,7 @@ core.
 
 from collections.abc import Mapping
 from dataclasses import field, replace
+from math import inf
 from typing import Final
 
 from openfit_token._shared.frozen import frozen
@@ -101,6 +103,19 @@ def claiming(session: Session) -> Session:
     """Return a session as others may see it while a claim covers what it is about to send."""
     assert isinstance(session.doing, Requesting)  # else there would be nothing to claim
     return replace(session, doing=replace(session.doing, login_after=False), wanted=False)
+
+
+def without_unsent(session: Session, base: Session | None) -> Session:
+    """Return a session without what this host couldn't send since it began with `base`."""
+    if session.unsent_until == -inf:
+        return session
+    failures, error = (0, None) if base is None else (base.failures, base.error)
+    return replace(session, failures=failures, error=error, unsent_until=-inf)
+
+
+def taken_back(session: Session, now: float) -> Session:
+    """Return the session of a claim under which nothing was sent: others may go on at once."""
+    return replace(session, doing=Idle(max(now, session.ended + PAUSE)))
 
 
 def shared_token(

@@ -27,7 +27,8 @@ def adopted(session: Session, shared: Session, moment: Moment, policy: Policy) -
     """Go on with what the fleet holds, in moments of this host.
 
     What is kept of one's own: an operator's order that wasn't sent yet, the wish of a client for
-    another token than the one still held, and a token that the fleet doesn't know of yet.
+    another token than the one still held, a token that the fleet doesn't know of yet, and, until a
+    newer one comes, that this host couldn't send its last request.
     """
     now = moment.now
     shared = without_ended(_bounded(shared, now), now)
@@ -40,6 +41,11 @@ def adopted(session: Session, shared: Session, moment: Moment, policy: Policy) -
         wanted=session.wanted and same,
         ended=max(session.ended, shared.ended),
     )
+    newer = access is not None and access is not session.access and not same
+    if session.unsent_until > -inf and not newer and not isinstance(shared.doing, Stopped):
+        failures = max(session.failures, shared.failures)
+        until = session.unsent_until
+        after = replace(after, failures=failures, error=session.error, unsent_until=until)
     order = _order(session, after)
     match shared.doing:
         case Requesting(request):
@@ -54,7 +60,7 @@ def adopted(session: Session, shared: Session, moment: Moment, policy: Policy) -
                 return replace(after, doing=rest(after, now)), ()
             return rescheduled(after, moment, policy), ()
         case Idle(due):
-            due = max(due, after.ended + PAUSE, now)
+            due = max(due, after.ended + PAUSE, now, after.unsent_until)
             return replace(after, doing=Idle(due + STAGGER * moment.chance)), ()
         case Stopped():
             return after, ()

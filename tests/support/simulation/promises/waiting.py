@@ -84,6 +84,7 @@ def orders_lift_bars(taken: "Taken", one: Request) -> str | None:
         return None
     if isinstance(event, Failed) and event.kind in {
         Kind.TRANSIENT,
+        Kind.UNSENT,
         Kind.UNCERTAIN,
         Kind.UNCLEAR,
         Kind.CLIENT_REJECTED,

@@ -14,6 +14,7 @@ In tests/support, or with that directory in PYTHONPATH:
     python -m whole.fleet set_back --seeds 20    # the store's clock is set back by an hour
     python -m whole.fleet crowd --seeds 20       # many writers, and a wrong password at all
     python -m whole.fleet brisk --seeds 20       # fine weather: all know at once
+    python -m whole.fleet cut_off --seeds 20     # hosts that never reach the token server
     python -m whole.fleet stale --seeds 20       # one host's stale password bars no other
     python -m whole.fleet fair --seeds 3         # 20 daemons, tokens of an hour: counts
     python -m whole.fleet --faults               # with rules left out: each must be found

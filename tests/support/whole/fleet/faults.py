@@ -12,6 +12,7 @@ from openfit_tokend.core.budget import Ledger
 from openfit_tokend.core.fleet import Claim, adoption
 from openfit_tokend.core.session import Session
 from openfit_tokend.fleet import draft
+from openfit_tokend.fleet import part as part_module
 from openfit_tokend.fleet.clocks import Stamps
 from openfit_tokend.fleet.copy import Copy
 from openfit_tokend.fleet.fleet import Fleet
@@ -235,6 +236,24 @@ def _unsent_written() -> Patch:
     return instead(Part, "ended", make)
 
 
+def _unsent_claims_written() -> Patch:
+    def is_unsent(_event: object) -> bool:
+        return False
+
+    def without_unsent(session: Session, _base: object) -> Session:
+        return replace(session, unsent_until=-inf)
+
+    @contextmanager
+    def both() -> Generator[None]:
+        with (
+            patch.object(part_module, "_is_unsent", is_unsent),
+            patch.object(draft, "without_unsent", without_unsent),
+        ):
+            yield
+
+    return both()
+
+
 def _claims_never_end() -> Patch:
     def has_ended(_copy: object, _now: float, _claim: object) -> bool:
         return False
@@ -272,6 +291,11 @@ FAULTS: Final[Mapping[str, Fault]] = {
     ),
     "bar_for_all": Fault("one host's rejected password bars all", _bar_for_all, "stale"),
     "unsent_written": Fault("what wasn't sent is written", _unsent_written),
+    "unsent_claims_written": Fault(
+        "a request that one host couldn't send is written as failed",
+        _unsent_claims_written,
+        "cut_off",
+    ),
     "settled_twice": Fault(
         "the row doesn't say which logins were settled", _settled_twice, "passwords"
     ),

@@ -116,6 +116,8 @@ class Plan(Course):
     """Seconds by which a clock may be off in a second."""
     gentle: bool = False
     """Clients only ask for tokens: none is refused, none is to be newer."""
+    cut_off: int = 0
+    """The last so many hosts never reach the token server."""
     needle: str = ""
     """A daemon may stand still right `before` or `after` the last look before it sends."""
 
@@ -302,6 +304,20 @@ def brisk_plan(seed: int) -> Plan:
     return replace(plan, profiles=2, store_latency=(0.01, 0.3), pause=10.0)
 
 
+def cut_off_plan(seed: int) -> Plan:
+    """Return fine weather, and hosts of which all but one never reach the token server."""
+    rng = _chance(seed * 41)
+    hosts = rng.choice((2, 3, 3))
+    margins = rng.choice(((300,), (150, 300)))  # who has no uplink may be the first to need it
+    return replace(
+        fair_plan(seed, hosts, lifetime=1200, periods=20),
+        cut_off=rng.randint(1, hosts - 1),
+        margins=margins,
+        engine=("postgresql", "etcd")[seed % 2],
+        pause=120.0,
+    )
+
+
 def stale_plan(seed: int) -> Plan:
     """Return hosts with stale passwords, sessions that end, and fine weather otherwise."""
     rng, hosts = _chance(seed * 13), 4
@@ -328,6 +344,7 @@ PLANS: Final = {
     "set_back": set_back_plan,
     "crowd": crowd_plan,
     "brisk": brisk_plan,
+    "cut_off": cut_off_plan,
     "stale": stale_plan,
     "fair": fair_plan,
 }

@@ -126,6 +126,8 @@ class World:
         """Return the seconds until a connection to the token server stands; None: it is refused."""
         if self.time.now < host.no_server_until:
             return None
+        if not self.calm and host.index >= self.plan.hosts - self.plan.cut_off:
+            return self.rng.choice((None, inf))
         takes = self.servers.connects()
         if self.calm or takes is None:
             return takes

@@ -25,6 +25,7 @@ RUNS = (
     *(("whole.fleet", kind, 0) for kind in ("weather", "asleep", "before", "after", "brisk")),
     *(("whole.fleet", kind, 0) for kind in ("stale", "crowd", "stepped", "set_back")),
     *(("whole.fleet", kind, 1) for kind in ("lossy", "passwords", "leaving")),
+    ("whole.fleet", "refused", 0),
     *(("whole.fleet", "cut_off", seed) for seed in (0, 1)),  # on PostgreSQL, and on etcd
 )
 QUICKLY_FOUND = (
@@ -32,7 +33,7 @@ QUICKLY_FOUND = (
     ("whole", "late_answer"),
     *(("whole.fleet", name) for name in ("no_compare", "sent_late", "bar_for_all", "unbounded")),
     *(("whole.fleet", name) for name in ("entries_by_clock", "notices_forgotten", "outcomes_lost")),
-    ("whole.fleet", "unsent_claims_written"),
+    *(("whole.fleet", name) for name in ("unsent_claims_written", "refusals_unnoticed")),
 )
 ALL_FAULTS = [(which, name) for which, each in SIMULATIONS.items() for name in each.faults]
 

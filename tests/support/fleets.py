@@ -47,7 +47,9 @@ EPOCH: Final = 1e9
 class Database:
     """What all hosts share."""
 
-    rows: dict[str, tuple[bytes, bytes]] = field(default_factory=dict[str, tuple[bytes, bytes]])
+    rows: dict[str, tuple[bytes | None, bytes | None]] = field(
+        default_factory=dict[str, tuple[bytes | None, bytes | None]]
+    )
     stores: list["MemoryStore"] = field(default_factory=list["MemoryStore"])
     down: bool = False
     """Nobody reaches it."""
@@ -55,6 +57,9 @@ class Database:
     """Writes are taken, and their acknowledgements lost."""
     ahead: float = EPOCH
     writes: int = 0
+    refused: str | None = None
+    """The row of which no write is taken."""
+    exchanges: int = 0
 
 
 class MemoryStore:
@@ -90,6 +95,8 @@ class MemoryStore:
     async def write(self, key: str, old_tag: bytes | None, tag: bytes, data: bytes) -> Said | None:
         before = clock.boot()
         await self._exchange()
+        if key == self._database.refused:
+            return None
         if self._database.rows.get(key, (None, b""))[0] != old_tag:
             return None
         self._database.rows[key] = tag, data
@@ -106,7 +113,8 @@ class MemoryStore:
     async def tags(self, keys: Iterable[str]) -> list[Tagged]:
         await self._exchange()
         rows = self._database.rows
-        return [Tagged(key, rows[key][0]) for key in keys if key in rows]
+        tags = {key: rows[key][0] for key in keys if key in rows}
+        return [Tagged(key, tag) for key, tag in tags.items() if tag is not None]
 
     async def news(self, seconds: float) -> list[Tagged]:
         with anyio.move_on_after(seconds):
@@ -130,6 +138,7 @@ class MemoryStore:
         self._woken.set()
 
     async def _exchange(self) -> None:
+        self._database.exchanges += 1
         await checkpoint()
         await self.gate.wait()
         self._judge()

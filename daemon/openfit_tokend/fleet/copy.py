@@ -26,7 +26,7 @@ from openfit_tokend.fleet.clocks import Offset, Stamps, moved, moved_access
 from openfit_tokend.fleet.draft import Draft, Ended, Known
 from openfit_tokend.fleet.part import Flight, Part
 from openfit_tokend.fleet.row_form import Keys, opened, row_key, sealed
-from openfit_tokend.fleet.store import Said, Store
+from openfit_tokend.fleet.store import RowTrouble, Said, Store
 from openfit_tokend.host import clock, log
 from openfit_tokend.host.alarm import Alarm
 from openfit_tokend.keeping.claims import FleetKeeper
@@ -37,6 +37,8 @@ T = TypeVar("T")
 
 REMEMBERED: Final = 1024
 """Claims that are remembered, in case that the store goes back to an earlier row."""
+ROUNDS: Final = 8
+"""Writes of others in a row that this host tries to follow, before it looks after other rows."""
 _NO_TAG: Final = b""
 """The tag of a row that isn't there."""
 
@@ -91,6 +93,7 @@ class Copy:
         self.parts: list[Part] = []
         self._fleet = fleet
         self._sure = False
+        self._refusal: RowTrouble | None = None  # of the last write
         self._jumped = False  # a clock was set: the row's moments mean others
         self._stamps = Stamps()
         self._seen: dict[bytes, float] = {}  # claims of others, and since when
@@ -153,18 +156,19 @@ class Copy:
         self._sure = False
         self._tell_waiting()
         for part in self.parts:
-            part.shaken = True
+            part.shaken = self._refusal is None  # else each try would begin anew
             part.fail(problem)
 
     # Reading and writing
 
     async def sync(self) -> None:
-        """Read and write until there is nothing left to do.
+        """Read and write until there is nothing left to do, or other rows are to have their turn.
 
         Raises:
-            Unreached: the store gave no answer, or the row can't be read.
+            RowTrouble: the row can't be read, or isn't taken.
+            Unreached: the store gave no answer.
         """
-        while True:
+        for _ in range(ROUNDS):
             if not self._sure:
                 await self._read()
             self._adopt_after_jump()
@@ -175,8 +179,11 @@ class Copy:
             if written is None:
                 self._mirror()
                 self._let_go()
+                if self._refusal is not None:
+                    raise self._refusal
                 return
             await self._write(written)
+        self.stir()
 
     def _let_go(self) -> None:
         """Forget the parts that have left, now that nothing is left to tell."""
@@ -190,7 +197,7 @@ class Copy:
     async def _read(self) -> None:
         said = await self._fleet.store.read(self.key)
         self._fleet.learn(said)
-        if said.tag is None or said.data is None:
+        if said.tag is None and said.data is None:
             self.row = None
         else:
             self.row = opened(self._fleet.keys, self.key, said.tag, said.data)
@@ -202,8 +209,7 @@ class Copy:
         for claimed in made.claimed:
             _remember(self._mine, claimed.flight.claim.id, claimed.part)
         self._sure = False
-        old = None if self.row is None else self.row.tag
-        said = None
+        old, said = self._tag, None
         try:
             data = sealed(self._fleet.keys, self.key, made.row)
             said = await self._fleet.store.write(self.key, old, made.row.tag, data)
@@ -211,10 +217,25 @@ class Copy:
             if said is None:  # or it isn't known: then the row's `done` will tell
                 self._ended = [*made.settled, *self._ended]
         if said is None:
+            await self._look_who_wrote(old)
             return
         self._fleet.learn(said)
-        self.row, self._sure = made.row, True
+        self.row, self._sure, self._refusal = made.row, True, None
         self._go_on(made, said)
+
+    async def _look_who_wrote(self, old: bytes | None) -> None:
+        """Read what took the place of the row: else nothing would be gained by writing again."""
+        await self._read()
+        if self._tag == old:
+            self._refusal = RowTrouble(
+                "the fleet's row isn't taken by the store, though nobody has changed it",
+                "look for what refuses it: row security, a trigger, a pooler that reads elsewhere",
+            )
+            raise self._refusal
+
+    @property
+    def _tag(self) -> bytes | None:
+        return None if self.row is None else self.row.tag
 
     async def _make_fingerprints(self) -> None:
         """Make the fingerprints of the passwords that are to be sent."""

@@ -18,7 +18,7 @@ from openfit_tokend.fleet.clocks import Offset
 from openfit_tokend.fleet.copy import Copy
 from openfit_tokend.fleet.part import Part
 from openfit_tokend.fleet.row_form import Keys, Unreadable
-from openfit_tokend.fleet.store import Said, Store, Tagged, Unreached
+from openfit_tokend.fleet.store import RowTrouble, Said, Store, Tagged, Unreached
 from openfit_tokend.host import clock, log
 from openfit_tokend.host.alarm import Alarm
 from openfit_tokend.keeping.claims import Claims, FleetKeeper
@@ -62,7 +62,7 @@ class Fleet:
         self._has_news_of_keys = True
         self._copies: dict[Account, Copy] = {}
         self._stirred: dict[Copy, None] = {}
-        self._unreadable: dict[Copy, str] = {}  # why, as it was last logged
+        self._troubled: dict[Copy, str] = {}  # why, as it was last logged
         self._looking: set[Part] = set()
         self._waiting: anyio.CancelScope | None = None
         self._polled_at = 0.0
@@ -83,8 +83,7 @@ class Fleet:
     def reload(self) -> None:
         """Read the keys anew, and what couldn't be read without them."""
         self._has_news_of_keys = True
-        for copy in self._unreadable:
-            copy.doubt()
+        self._try_again()
         self._wake()
 
     async def drain(self) -> None:
@@ -114,7 +113,7 @@ class Fleet:
     def gone(self, copy: Copy) -> None:
         """Forget a copy that no keeper is part of."""
         self._copies.pop(copy.account, None)
-        self._unreadable.pop(copy, None)
+        self._troubled.pop(copy, None)
         self._stirred.pop(copy, None)
 
     def learn(self, said: Said) -> None:
@@ -205,17 +204,17 @@ class Fleet:
     async def _pass(self) -> None:
         """Do what is to be done, then wait for news once."""
         await self._need_keys()
-        while self._stirred:
-            copy = next(iter(self._stirred))
-            del self._stirred[copy]
+        for copy in tuple(self._stirred):
+            self._stirred.pop(copy, None)
             await self._sync(copy)
         self._reach()
         self._still.set()
         left = self._polled_at + POLL - clock.boot()
         if left > 0:
-            self._notice(await self._news(left))
+            self._notice(await self._news(0.0 if self._stirred else left))
             return
         self._polled_at = clock.boot()
+        self._try_again()
         self._notice(await self.store.tags([copy.key for copy in self._copies.values()]))
 
     async def _news(self, seconds: float) -> list[Tagged]:
@@ -231,14 +230,20 @@ class Fleet:
             if key in copies:
                 copies[key].noticed(tag)
 
+    def _try_again(self) -> None:
+        """Read what couldn't be read or written, which nobody's write may change."""
+        for copy in self._troubled:
+            copy.doubt()
+
     async def _sync(self, copy: Copy) -> None:
         try:
             await copy.sync()
-        except Unreadable as error:
-            if self._unreadable.get(copy) != error.message:
-                self._unreadable[copy] = error.message
+        except RowTrouble as error:
+            if self._troubled.get(copy) != error.message:
+                self._troubled[copy] = error.message
+                unreadable = isinstance(error, Unreadable)
                 log.error(
-                    "fleet_row_unreadable",
+                    "fleet_row_unreadable" if unreadable else "fleet_row_refused",
                     username=copy.account.username,
                     reason=error.message,
                     hint=error.hint,
@@ -248,6 +253,7 @@ class Fleet:
             raise
         except Exception:  # noqa: BLE001 -- an internal error: other accounts go on
             log.exception("internal_fault", username=copy.account.username)
+            self._troubled[copy] = ""
             copy.unreached(internal_error(clock.boot()))
         else:
-            self._unreadable.pop(copy, None)
+            self._troubled.pop(copy, None)

@@ -36,7 +36,7 @@ async def judge(store: Store, keys: Keys, accounts: Iterable[Account]) -> Judgem
             said = await store.read(key)
             skew = _skew(said)
             await store.write(key, token_bytes(TAG_SIZE), token_bytes(TAG_SIZE), b"")  # no such tag
-            if said.tag is not None and said.data is not None:
+            if said.tag is not None or said.data is not None:
                 opened(keys, key, said.tag, said.data)
                 await store.write(key, None, token_bytes(TAG_SIZE), b"")  # it is there already
                 rows += 1

@@ -19,7 +19,7 @@ from openfit_tokend.core.budget import Attempt, Entry, Fingerprint, Ledger
 from openfit_tokend.core.fleet import Claim, Row, Shared
 from openfit_tokend.core.session import Requesting
 from openfit_tokend.core.settings import Account
-from openfit_tokend.fleet.store import TAG_SIZE, Unreached
+from openfit_tokend.fleet.store import TAG_SIZE, RowTrouble
 from openfit_tokend.storage import plain
 from openfit_tokend.storage.plain import Damaged, Plain
 from openfit_tokend.storage.session_form import formed_session, parsed_session
@@ -36,7 +36,7 @@ accounts."""
 _HEAD: Final = 1 + _NAME + _NONCE
 
 
-class Unreadable(Unreached):
+class Unreadable(RowTrouble):
     """A row that this daemon can't read: for it, that is as if the store were away."""
 
 
@@ -94,14 +94,15 @@ def sealed(keys: Keys, key: str, row: Row) -> bytes:
     return keys.seal(plain.packed(_formed(row)), key, row.tag)
 
 
-def opened(keys: Keys, key: str, tag: bytes, data: bytes) -> Row:
+def opened(keys: Keys, key: str, tag: bytes | None, data: bytes | None) -> Row:
     """Return the row that `sealed` was given.
 
     Raises:
         Unreadable: these bytes are damaged, of a newer form, or sealed with another key.
     """
     try:
-        return _row(plain.unpacked(keys.open(data, key, tag)), plain.octets(tag, TAG_SIZE))
+        tag, data = plain.octets(tag, TAG_SIZE), plain.octets(data)  # etcd has them apart
+        return _row(plain.unpacked(keys.open(data, key, tag)), tag)
     except Damaged:
         raise Unreadable(
             "the fleet's row is damaged, or was meant for another place",

@@ -52,6 +52,10 @@ class Unreached(Exception):
         return cls(message, hints[0] if hints else None)
 
 
+class RowTrouble(Unreached):
+    """The store answers, but not so that this row can be used. Others can be."""
+
+
 @contextmanager
 def within(seconds: float) -> Generator[None]:
     """Cancel this block after so many seconds.

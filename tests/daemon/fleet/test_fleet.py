@@ -13,6 +13,8 @@ from fleets import Host, fleet_of, refuse, stopped
 from inside import async_await_that
 from openfit_tokend.core.fleet import Claim
 from openfit_tokend.core.session import Requesting, degraded, last_error, live
+from openfit_tokend.core.settings import Account
+from openfit_tokend.fleet.row_form import row_key
 from openfit_tokend.host import clock
 from openfit_tokend.keeping.turns import MAX_REQUESTS
 
@@ -271,6 +273,47 @@ async def test_a_profile_that_comes_back_waits_for_what_it_had_under_way(
     assert (state.login_requests, state.refresh_requests) == (1, 1)
 
 
+# A row with which something is wrong
+
+OTHER = "other@example.org"
+
+
+@pytest.mark.parametrize("lost", ["tag", "data"])
+async def test_half_a_row_is_neither_used_nor_written_over(
+    tmp_path: Path, emulator: RunningEmulator, warnings: pytest.LogCaptureFixture, lost: str
+) -> None:
+    async with fleet_of(1, tmp_path, emulator.url) as fleet:
+        await fleet.agreed()
+        ((key, (tag, data)),) = fleet.database.rows.items()
+        half = (None, data) if lost == "tag" else (tag, None)
+        fleet.database.rows[key] = half
+
+        await fleet.add()
+        await async_await_that(lambda: "fleet_row_unreadable" in warnings.text)
+
+        assert fleet.database.rows[key] == half
+    assert emulator.state().token_requests == 1
+
+
+async def test_a_row_that_the_store_does_not_take_is_its_own_accounts_trouble(
+    tmp_path: Path, emulator: RunningEmulator, warnings: pytest.LogCaptureFixture
+) -> None:
+    async with fleet_of(0, tmp_path, emulator.url) as fleet:
+        fleet.database.refused = row_key(Account(emulator.url, USERNAME))
+        host = await fleet.add(USERNAME, OTHER)
+        ill, _ = host.keepers
+
+        await async_await_that(lambda: emulator.state().login_requests == 1)  # the other's
+        await async_await_that(lambda: "fleet_row_refused" in warnings.text)
+        await async_await_that(lambda: "isn't taken by the store" in repr(last_error(ill.session)))
+        first = fleet.database.exchanges
+        await async_await_that(lambda: ill.session.failures > 2)
+        assert fleet.database.exchanges - first < 20
+
+        fleet.database.refused = None
+        await async_await_that(lambda: host.token is not None)
+
+
 # What isn't the others' business
 
 
@@ -284,6 +327,8 @@ async def test_nothing_of_a_session_is_in_clear_in_the_store(
         assert access is not None
         assert refresh is not None
         ((key, (tag, data)),) = fleet.database.rows.items()
+        assert tag is not None
+        assert data is not None
 
     secrets = (access.value.reveal, refresh.value.reveal, PASSWORD, USERNAME, emulator.url)
     assert not [each for each in secrets if each.encode() in key.encode() + tag + data]

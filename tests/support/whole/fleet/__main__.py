@@ -8,6 +8,7 @@ In tests/support, or with that directory in PYTHONPATH:
     python -m whole.fleet before --seeds 100     # stand-stills between the claim and the last look
     python -m whole.fleet after --seeds 100      # between the last look and the sending: the bound
     python -m whole.fleet lossy --seeds 100      # a store that forgets its last writes, too
+    python -m whole.fleet refused --seeds 100    # a store that now and then takes no write
     python -m whole.fleet leaving --seeds 100    # reloads take profiles away in their requests
     python -m whole.fleet passwords --seeds 100  # wrong passwords all the time
     python -m whole.fleet stepped --seeds 20     # wrong passwords, and a store's clock that is set

@@ -59,6 +59,7 @@ class Deeds:
             Deed.STORE_SLOW: self._store_slow,
             Deed.STORE_STEP: lambda act: world.store.clock.step(act.value),
             Deed.STORE_LOST: self._store_lost,
+            Deed.ROW_REFUSED: self._row_refused,
             Deed.DEAF: self._deaf,
             Deed.OUTAGE: self._outage,
             Deed.REVOKED: lambda _: world.servers.model.revoke_all(0),
@@ -242,6 +243,9 @@ class Deeds:
     def _store_lost(self, act: Act) -> None:
         self._world.store.lose(int(act.value))
         self._world.witness.store_lost()
+
+    def _row_refused(self, act: Act) -> None:
+        self._world.store.refuses_until = self._until(act)
 
     def _deaf(self, act: Act) -> None:
         self._host(act).deaf_until = self._until(act)

@@ -254,6 +254,13 @@ def _unsent_claims_written() -> Patch:
     return both()
 
 
+def _refusals_unnoticed() -> Patch:
+    async def look(_copy: object, _old: object) -> None:
+        pass
+
+    return patch.object(Copy, "_look_who_wrote", look)
+
+
 def _claims_never_end() -> Patch:
     def has_ended(_copy: object, _now: float, _claim: object) -> bool:
         return False
@@ -295,6 +302,9 @@ FAULTS: Final[Mapping[str, Fault]] = {
         "a request that one host couldn't send is written as failed",
         _unsent_claims_written,
         "cut_off",
+    ),
+    "refusals_unnoticed": Fault(
+        "a write that isn't taken is tried again at once", _refusals_unnoticed, "refused"
     ),
     "settled_twice": Fault(
         "the row doesn't say which logins were settled", _settled_twice, "passwords"

@@ -41,6 +41,8 @@ class Deed(Enum):
     """The store's clock is set."""
     STORE_LOST = auto()
     """The store forgets its last `value` writes."""
+    ROW_REFUSED = auto()
+    """The store takes no write, though nobody changes what is there: a trigger, a stale replica."""
     DEAF = auto()
     """No notice of the store reaches one host."""
     OUTAGE = auto()
@@ -137,7 +139,7 @@ def hard_plan(seed: int) -> Plan:
         phase=rng.random(),
     )
     margin = rng.choice((300, 300, 8))
-    apart = {Deed.STORE_LOST, Deed.REMOVED_IN_CLAIM}
+    apart = {Deed.STORE_LOST, Deed.REMOVED_IN_CLAIM, Deed.ROW_REFUSED}
     deeds: list[Deed] = [deed for deed in Deed if deed not in apart]
     often = rng.choices(deeds, k=rng.randint(1, 5))  # each run has its favourites
     chosen: list[Deed] = [
@@ -168,6 +170,13 @@ def lossy_plan(seed: int) -> Plan:
     rng, plan = _chance(seed * 31), hard_plan(seed)
     lost = _acts(rng, [Deed.STORE_LOST] * rng.randint(1, 4), plan.duration, plan.hosts)
     return replace(plan, acts=_in_order((*plan.acts, *lost)))
+
+
+def refused_plan(seed: int) -> Plan:
+    """Return a hard plan in which the store now and then takes no write."""
+    rng, plan = _chance(seed * 43), hard_plan(seed)
+    refused = _acts(rng, [Deed.ROW_REFUSED] * rng.randint(1, 4), plan.duration, plan.hosts)
+    return replace(plan, acts=_in_order((*plan.acts, *refused)))
 
 
 def leaving_plan(seed: int) -> Plan:
@@ -338,6 +347,7 @@ PLANS: Final = {
     "before": before_plan,
     "after": after_plan,
     "lossy": lossy_plan,
+    "refused": refused_plan,
     "leaving": leaving_plan,
     "passwords": passwords_plan,
     "stepped": stepped_plan,
@@ -369,7 +379,7 @@ def _act(rng: Random, deed: Deed, duration: float, hosts: int) -> Act:
             value = rng.choice((2.0, 12.0, 40.0, 90.0, 400.0, 1100.0))
         case Deed.KILL | Deed.KILL_IN_CLAIM | Deed.KILL_IN_REQUEST | Deed.RESTART | Deed.REBOOT:
             value = rng.choice((0.5, 5.0, 60.0, 500.0))
-        case Deed.CUT_STORE | Deed.STORE_DOWN | Deed.CUT_SERVER | Deed.DEAF:
+        case Deed.CUT_STORE | Deed.STORE_DOWN | Deed.CUT_SERVER | Deed.DEAF | Deed.ROW_REFUSED:
             value = rng.choice((3.0, 20.0, 100.0, 400.0))
         case Deed.STORE_SLOW | Deed.OUTAGE | Deed.SECRET_GONE | Deed.FILES_HANG:
             value = rng.choice((5.0, 30.0, 200.0))

@@ -53,12 +53,15 @@ class Store:
         self._off = [rng.uniform(-MEMBERS_APART, 0.0) for _ in range(3)]
         self.rows: dict[str, Value] = {}
         self._before: list[dict[str, Value]] = []
-        self.down_until = self.slow_until = -inf
+        self.down_until = self.slow_until = self.refuses_until = -inf
         self.writes = self.exchanges = 0
 
     def write(self, writer: Writer, key: str, old_tag: bytes | None, value: Value) -> bool:
         """Replace a row if it has this tag; return whether it was."""
         there = self.rows.get(key)
+        if self._world.time.now < self.refuses_until:
+            self._world.witness.refused(writer)
+            return False
         if (None if there is None else there[0]) != old_tag:
             return False
         self._before = [*self._before[-MEMORY + 1 :], dict(self.rows)]

@@ -35,8 +35,17 @@ WAITED: Final = 40.0
 """Seconds that an answer is waited for at least: what is left of a minute after a slow connection."""
 WRITTEN: Final = 40.0
 """Seconds within which the answer to a refresh is in the row."""
+PACED: Final = 10.0
+"""Seconds in which a host tries to write at most OFTEN what the store doesn't take."""
+OFTEN: Final = 40
 AT_ONCE: Final = 3.0
 """Seconds within which all know what one wrote, in fine weather."""
+
+
+STORE_DEEDS: Final = frozenset(
+    (Deed.CUT_STORE, Deed.STORE_DOWN, Deed.STORE_SLOW, Deed.STORE_STEP, Deed.ROW_REFUSED)
+)
+"""What keeps daemons from the store."""
 
 
 @dataclass(slots=True, eq=False)
@@ -93,6 +102,8 @@ class Witness:
         """Passwords whose rejection is in the row, since when."""
         self._settled: set[str] = set()
         """Refresh tokens of which a clear answer is in the row."""
+        self._refused_at: dict[int, list[float]] = defaultdict(list)
+        """When the store last took no write, by host."""
         self._rejections: list[tuple[float, Sent]] = []
         self._told: set[Sent] = set()
         """Logins whose rejection reached the daemon."""
@@ -139,7 +150,7 @@ class Witness:
                 until = now + SETTLED
             case _:
                 pass
-        if act.deed in {Deed.CUT_STORE, Deed.STORE_DOWN, Deed.STORE_SLOW, Deed.STORE_STEP}:
+        if act.deed in STORE_DEEDS:
             self._store_trouble_until = max(self._store_trouble_until, until)
         self._trouble_until = max(self._trouble_until, until)
 
@@ -303,6 +314,14 @@ class Witness:
         return shared is not None and shared.claim is not None and shared.claim.id == claim
 
     # Rows
+
+    def refused(self, writer: Writer) -> None:
+        """Count a write that the store doesn't take, whoever asks."""
+        now, host = self._world.time.now, writer.host.index
+        self._refused_at[host] = [at for at in self._refused_at[host] if at > now - PACED] + [now]
+        if len(self._refused_at[host]) > OFTEN:
+            rule = "what the store doesn't take is tried again at a pace"
+            self.broken(7, rule, f"{writer.host.name}: {OFTEN} times in {PACED:g} s")
 
     def written(self, writer: Writer, key: str, value: Value) -> None:
         """Judge a write as the store takes it."""

@@ -270,7 +270,7 @@ class World:
         """Mend all, and look until CALM is over, twice, whether all is well."""
         self.tell("plan", "all is mended")
         self.calm = True
-        self.store.down_until = self.store.slow_until = -inf
+        self.store.down_until = self.store.slow_until = self.store.refuses_until = -inf
         self.servers.mend()
         self.deeds.mend()
         ends, insisted = self.time.now + CALM, False

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from made import access, fresh, logging_in, problem, refresh, refreshing
 from openfit_token.errors import LoginRejected, Unavailable
 from openfit_tokend.core import budget
-from openfit_tokend.core.budget import LIMIT, Attempt, Entry, Fingerprint, Go, Ledger, lost
+from openfit_tokend.core.budget import LIMIT, WINDOW, Attempt, Entry, Fingerprint, Go, Ledger, lost
 from openfit_tokend.core.events import Kind, OverBudget
 from openfit_tokend.core.fleet import (
     TERM,
@@ -18,6 +18,7 @@ from openfit_tokend.core.fleet import (
     given_up,
     has_another_secret,
     published,
+    recalled,
     settled,
     shared_token,
     taken_back,
@@ -197,6 +198,40 @@ def test_a_settled_login_is_no_longer_under_way() -> None:
     ledger = Ledger(under_way=(other,))
 
     assert settled(ledger, Attempt(50.0, ONE), Kind.TRANSIENT, NOW, late=False) == ledger
+
+
+KNOWN = Ledger(
+    entries=(Entry(50.0, clear=True), Entry(60.0, lost=OTHER), Entry(70.0, clear=True)),
+    clear=2,
+    rejected=(ONE,),
+    refused_sent=69.0,
+)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [Ledger(), Ledger(entries=KNOWN.entries[:1], clear=1, proven=(ONE,))],
+    ids=["empty", "older"],
+)
+def test_a_row_that_was_put_back_is_told_what_it_forgot(row: Ledger) -> None:
+    assert recalled(row, KNOWN, NOW) == KNOWN
+
+
+def test_a_row_may_forget_a_lost_login_once_it_is_settled() -> None:
+    row = replace(KNOWN, entries=(KNOWN.entries[0], KNOWN.entries[2]), clear=0, rejected=())
+
+    assert recalled(row, KNOWN, NOW) == row
+
+
+def test_a_row_may_forget_what_no_longer_counts() -> None:
+    assert recalled(Ledger(), KNOWN, 70.0 + WINDOW) == Ledger()
+
+
+@pytest.mark.parametrize("later", [-9.0, 0.0, 400.0])
+def test_what_was_written_anew_by_another_clock_is_no_other_login(later: float) -> None:
+    row = replace(KNOWN, entries=tuple(replace(e, at=e.at + later) for e in KNOWN.entries))
+
+    assert recalled(row, KNOWN, NOW) == row
 
 
 @given(st.lists(st.sampled_from([ONE, OTHER]), min_size=LIMIT, max_size=6))

@@ -15,7 +15,7 @@ from typing import Final, Protocol, TypeVar, final
 
 from anyio import Event
 
-from openfit_tokend.core.budget import Attempt
+from openfit_tokend.core.budget import Attempt, Ledger
 from openfit_tokend.core.events import Adopted, Kind
 from openfit_tokend.core.fleet import SEND_BY, Claim, Row, Shared, given_up
 from openfit_tokend.core.problems import Problem, superseded
@@ -96,6 +96,8 @@ class Copy:
         self._refusal: RowTrouble | None = None  # of the last write
         self._jumped = False  # a clock was set: the row's moments mean others
         self._stamps = Stamps()
+        self._counted = Ledger()  # that of the last row, in moments of this host
+        self._salt = b""  # with which its passwords were hashed
         self._seen: dict[bytes, float] = {}  # claims of others, and since when
         self._mine: dict[
             bytes, Part | None
@@ -265,6 +267,7 @@ class Copy:
             attempts=self._attempts,
             mine=self._mine,
             announced=accounts.ledger(self.account).announced,
+            counted=self._counted if row.salt == self._salt else Ledger(),
             has_ended=partial(self._has_ended, now),
             changed=self._changed,
         )
@@ -279,7 +282,8 @@ class Copy:
         if self.row is None:
             return
         known = self._known()
-        ledger = replace(draft.ledger(known), under_way=tuple(draft.under_way(known).values()))
+        self._counted, self._salt = draft.ledger(known), self.row.salt
+        ledger = replace(self._counted, under_way=tuple(draft.under_way(known).values()))
         if self._fleet.accounts.mirror(self.account, self.row.salt, ledger):
             self._fleet.mirrored()
 

@@ -24,6 +24,7 @@ from openfit_tokend.core.fleet import (
     claiming,
     given_up,
     published,
+    recalled,
     settled,
     shared_token,
     taken_back,
@@ -54,6 +55,8 @@ class Known:
     """The claims of this host, and whose they are; None: of a part that has left. A login whose claim
     is there, but not above, was never sent."""
     announced: float
+    counted: Ledger
+    """The row's ledger as this host had it last: the row may have been put back since."""
     has_ended: Callable[[Claim], bool]
     changed: Event
     """Is set when the row has changed, or a claim in it has ended."""
@@ -72,11 +75,15 @@ def under_way(known: Known) -> dict[bytes, Attempt]:
 
 def ledger(known: Known) -> Ledger:
     """Return the row's ledger in moments of this host, without what is under way."""
-    found = known.stamps.to_host(known.row.ledger, known.offset.middle, known.now)
+    found = recalled(_read(known), known.counted, known.now)
     for claim, attempt in _logins(known.row):
         if known.has_ended(claim):
             found = lost(found, attempt.fingerprint, known.now)
     return found
+
+
+def _read(known: Known) -> Ledger:
+    return known.stamps.to_host(known.row.ledger, known.offset.middle, known.now)
 
 
 def _logins(row: Row) -> Iterator[tuple[Claim, Attempt]]:
@@ -150,7 +157,12 @@ def draft(known: Known, parts: Iterable[Part], ended: list[Ended]) -> Draft | No
             session = taken_back(shared.session, now + known.offset.middle)
             sessions[part.key] = Shared(session, None, known.member, tag)
             made.taken_back.append(part)
-    told = made.told or made.taken_back or ended
+    told = (
+        made.told
+        or made.taken_back
+        or ended
+        or _read(known) != recalled(_read(known), known.counted, now)
+    )
     if not (told or known.stamps.misfit(row.ledger, known.offset.middle)):
         return None
     stored = known.stamps.to_store(counted, known.offset.middle)

@@ -7,7 +7,7 @@ from anyio import Event
 
 from made import fresh, logging_in
 from nobody import Nobody
-from openfit_tokend.core.budget import LATE, Attempt, Entry, Fingerprint
+from openfit_tokend.core.budget import LATE, Attempt, Entry, Fingerprint, Ledger
 from openfit_tokend.core.events import Kind
 from openfit_tokend.core.fleet import Claim, Row, Shared
 from openfit_tokend.core.session import Idle, Login, Requesting, Session, logged_out_session
@@ -31,7 +31,14 @@ def claimed(claim: Claim = CLAIM, *done: bytes) -> Row:
     return Row(b"t" * 16, b"s" * 16, sessions=sessions, done=done)
 
 
-def known(row: Row, *, mine: bool = False, sent: bool = False, over: bool = False) -> Known:
+def known(
+    row: Row,
+    *,
+    mine: bool = False,
+    sent: bool = False,
+    over: bool = False,
+    counted: Ledger | None = None,
+) -> Known:
     """Return what this host knows of a row; `over`: the claim's term is."""
     offset = Offset(AHEAD, AHEAD, NOW)
     return Known(
@@ -43,6 +50,7 @@ def known(row: Row, *, mine: bool = False, sent: bool = False, over: bool = Fals
         attempts={CLAIM.id: ATTEMPT} if sent else {},
         mine={CLAIM.id: None} if mine else {},
         announced=0.0,
+        counted=Ledger() if counted is None else counted,
         has_ended=lambda _claim: over,
         changed=Event(),
     )
@@ -110,6 +118,17 @@ def test_a_claim_of_what_is_under_way_stays() -> None:
     part.flights[1] = Flight(1, Login(), CLAIM, ATTEMPT)
 
     assert draft(known(claimed(), mine=True, sent=True), [part], []) is None
+
+
+def test_what_a_row_forgot_that_was_put_back_is_written_again() -> None:
+    counted = Ledger(entries=(Entry(NOW - 60.0, clear=True),), clear=1, rejected=(ONE,))
+    row = Row(b"t" * 16, b"s" * 16)
+
+    made = draft(known(row, counted=counted), [], [])
+
+    assert made is not None
+    assert entries(made) == counted.entries
+    assert (made.row.ledger.clear, made.row.ledger.rejected) == (1, (ONE,))
 
 
 def test_a_settled_login_costs_nothing_more_though_its_claim_is_still_there() -> None:

@@ -28,7 +28,7 @@ from typing import Final
 
 from openfit_token._shared.frozen import frozen
 from openfit_tokend.core import budget, problems
-from openfit_tokend.core.budget import Attempt, Fingerprint, Ledger
+from openfit_tokend.core.budget import Attempt, Entry, Fingerprint, Ledger
 from openfit_tokend.core.events import Kind
 from openfit_tokend.core.restart import restored
 from openfit_tokend.core.schedule import PAUSE, REQUEST_TIMEOUT
@@ -41,6 +41,8 @@ GRACE: Final = 5.0
 TERM: Final = SEND_BY + REQUEST_TIMEOUT + GRACE
 """Seconds that a claim stands without a word of its answer. Less would let two daemons use one
 refresh token: the server may still be working on the first use of it."""
+AS_OLD: Final = 10.0
+"""Seconds by which an entry may seem older when it was written anew: clocks are inexact."""
 REMEMBERED: Final = 16
 """Claims of settled logins that a row names."""
 
@@ -167,6 +169,43 @@ def settled(
         ledger = _without(ledger, attempt)
     under_way = replace(ledger, under_way=(*ledger.under_way, attempt))
     return budget.settle(under_way, attempt, kind, now)
+
+
+def recalled(ledger: Ledger, known: Ledger, now: float) -> Ledger:
+    """Return a row's ledger with what a host knows of the last window, if the row forgot some of it.
+
+    `known`: the row's, as this host had it last. A backup was restored, or a standby took over that
+    lacked the last writes. Only a lost login is ever taken off a row before its time, so whatever else
+    is missing shows that.
+    """
+    missing = _missing(ledger, known, now)
+    if all(entry.lost is not None for entry in missing):
+        return ledger
+    return replace(
+        ledger,
+        entries=budget.in_order((*ledger.entries, *missing)),
+        clear=max(ledger.clear, known.clear),
+        rejected=tuple(dict.fromkeys((*ledger.rejected, *known.rejected))),
+        proven=tuple(each for each in ledger.proven if each not in known.rejected),
+        refused_sent=max(ledger.refused_sent, known.refused_sent),
+    )
+
+
+def _missing(ledger: Ledger, known: Ledger, now: float) -> list[Entry]:
+    """Return the entries that count and aren't in the other ledger, where they may be later."""
+    left, missing = list(ledger.entries), list[Entry]()
+    for entry in reversed(known.entries):
+        alike = (
+            each
+            for each in reversed(left)
+            if (each.clear, each.lost) == (entry.clear, entry.lost) and each.at > entry.at - AS_OLD
+        )
+        found = next(alike, None)
+        if found is not None:
+            left.remove(found)
+        elif now < entry.at + budget.WINDOW:
+            missing.append(entry)
+    return missing
 
 
 def _without(ledger: Ledger, attempt: Attempt) -> Ledger:

@@ -74,7 +74,8 @@ def _unclaimed() -> Patch:
     return patch.object(draft, "published", published)
 
 
-def _entries_by_the_clock() -> Patch:
+@contextmanager
+def _entries_by_the_clock() -> Generator[None]:
     def make(read: Method) -> Method:
         def to_host(stamps: Any, *args: object) -> Any:  # noqa: ANN401 -- the same
             stamps.__init__()
@@ -82,7 +83,8 @@ def _entries_by_the_clock() -> Patch:
 
         return to_host
 
-    return instead(Stamps, "to_host", make)
+    with instead(Stamps, "to_host", make), _all_forgotten():  # else they would be recalled
+        yield
 
 
 @contextmanager
@@ -261,6 +263,13 @@ def _refusals_unnoticed() -> Patch:
     return patch.object(Copy, "_look_who_wrote", look)
 
 
+def _all_forgotten() -> Patch:
+    def recalled(ledger: Ledger, _known: object, _now: float) -> Ledger:
+        return ledger
+
+    return patch.object(draft, "recalled", recalled)
+
+
 def _claims_never_end() -> Patch:
     def has_ended(_copy: object, _now: float, _claim: object) -> bool:
         return False
@@ -305,6 +314,9 @@ FAULTS: Final[Mapping[str, Fault]] = {
     ),
     "refusals_unnoticed": Fault(
         "a write that isn't taken is tried again at once", _refusals_unnoticed, "refused"
+    ),
+    "all_forgotten": Fault(
+        "what a row forgot that was put back is forgotten", _all_forgotten, "restored"
     ),
     "settled_twice": Fault(
         "the row doesn't say which logins were settled", _settled_twice, "passwords"

@@ -227,6 +227,19 @@ def set_back_plan(seed: int) -> Plan:
     return replace(fair_plan(seed, rng.choice((2, 3, 5)), 900, 5), acts=acts, pause=60.0)
 
 
+def restored_plan(seed: int) -> Plan:
+    """Return wrong passwords, then the row as it was before them, then more of them."""
+    rng = _chance(seed * 47)
+    at = rng.uniform(660.0, 760.0)
+    acts = (
+        Act(at, Deed.LOGIN_WRONG, 0, 3.0),
+        Act(at + rng.uniform(20.0, 60.0), Deed.STORE_LOST, 0, 6.0),
+        Act(at + rng.uniform(70.0, 140.0), Deed.LOGIN_WRONG, 0, 6.0),
+    )
+    plan = fair_plan(seed, rng.choice((2, 3, 5)), 1200, 2)
+    return replace(plan, acts=acts, engine=rng.choice(("postgresql", "etcd")), pause=60.0)
+
+
 def before_plan(seed: int) -> Plan:
     """Return a hard plan in which daemons stand still before their last look at the clock."""
     return replace(hard_plan(seed), needle="before")
@@ -352,6 +365,7 @@ PLANS: Final = {
     "passwords": passwords_plan,
     "stepped": stepped_plan,
     "set_back": set_back_plan,
+    "restored": restored_plan,
     "crowd": crowd_plan,
     "brisk": brisk_plan,
     "cut_off": cut_off_plan,

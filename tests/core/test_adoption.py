@@ -118,6 +118,34 @@ def test_neither_an_ended_token_of_ours_nor_of_the_fleet_is_held() -> None:
     assert after.access is None
 
 
+YET_TO_COME = Session(Idle(NOW + 3000.0), access("b5", number=5, sent=NOW + 500.0), number=5)
+"""What the row says after the store's clock was set back."""
+
+
+def test_a_token_of_unknown_age_is_replaced_at_once_and_not_served() -> None:
+    after = adopt(new_session(NOW), YET_TO_COME)
+
+    assert after == Session(Idle(NOW), number=5)
+
+
+def test_whoever_knows_its_age_keeps_it() -> None:
+    known = replace(YET_TO_COME, access=access("b5", number=5, sent=50.0, due=NOW + 90.0))
+
+    after = adopt(known, YET_TO_COME)
+
+    assert (after.access, after.doing) == (known.access, Idle(NOW + 90.0))
+
+
+def test_a_token_that_was_just_sent_may_seem_to_be_yet_to_come() -> None:
+    """Members of etcd differ by that much."""
+    token = access("b5", number=5, sent=NOW + 2.0)
+
+    after = adopt(new_session(NOW), replace(others(), access=token))
+
+    assert after.access is not None
+    assert after.access.sent == NOW
+
+
 # What a client wants
 
 
@@ -305,7 +333,7 @@ def test_a_logout_of_the_fleet_stands_against_a_login_that_was_to_follow_a_reque
 
 def test_nothing_that_was_is_to_come_and_nothing_is_put_off_for_hours() -> None:
     day = 86400.0
-    token = access("b5", number=5, sent=NOW + day)
+    token = access("b5", number=5, sent=NOW + 1.0, obtained=NOW + day)
     ahead = Session(
         Idle(NOW + day),
         token,

@@ -19,6 +19,8 @@ from openfit_tokend.core.session import (
     without_ended,
 )
 
+AHEAD: Final = 2.0
+"""Seconds by which what has just been sent may seem to be yet to come: members of etcd differ."""
 STAGGER: Final = 1.0
 """Seconds over which daemons spread what all of them could do at the same moment."""
 
@@ -71,9 +73,12 @@ def adopted(session: Session, shared: Session, moment: Moment, policy: Policy) -
 def _bounded(shared: Session, now: float) -> Session:
     """Return what another clock timed, within bounds: somebody may have set that clock.
 
-    What is past isn't to come, and nothing is put further off than the core ever puts it.
+    What is past isn't to come, and nothing is put further off than the core ever puts it. Nobody knows
+    how old a token is that is yet to be asked for: it is as good as ended.
     """
     doing, bar, access, refresh = shared.doing, shared.bar, shared.access, shared.refresh
+    if access is not None and access.sent > now + AHEAD:
+        access, doing = None, Idle(now) if isinstance(doing, Idle) else doing
     if isinstance(doing, Idle):
         doing = Idle(min(doing.due, now + MAX_PACE))
     if bar is not None and bar.until < inf:

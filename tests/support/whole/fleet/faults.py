@@ -270,6 +270,10 @@ def _all_forgotten() -> Patch:
     return patch.object(draft, "recalled", recalled)
 
 
+def _to_come_is_now() -> Patch:
+    return patch.object(adoption, "AHEAD", inf)
+
+
 def _claims_never_end() -> Patch:
     def has_ended(_copy: object, _now: float, _claim: object) -> bool:
         return False
@@ -317,6 +321,9 @@ FAULTS: Final[Mapping[str, Fault]] = {
     ),
     "all_forgotten": Fault(
         "what a row forgot that was put back is forgotten", _all_forgotten, "restored"
+    ),
+    "to_come_is_now": Fault(
+        "a token that is yet to be asked for counts as new", _to_come_is_now, "reboots"
     ),
     "settled_twice": Fault(
         "the row doesn't say which logins were settled", _settled_twice, "passwords"

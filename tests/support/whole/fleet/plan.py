@@ -227,6 +227,15 @@ def set_back_plan(seed: int) -> Plan:
     return replace(fair_plan(seed, rng.choice((2, 3, 5)), 900, 5), acts=acts, pause=60.0)
 
 
+def reboots_plan(seed: int) -> Plan:
+    """Return a store whose clock is set back by an hour, and then hosts that all begin anew."""
+    rng = _chance(seed * 53)
+    hosts, at = rng.choice((1, 2, 3)), rng.uniform(200.0, 500.0)
+    reboots = (Act(at + 1.0, Deed.REBOOT, host, 5.0) for host in range(hosts))
+    acts = (Act(at, Deed.STORE_STEP, 0, -3600.0), *reboots)
+    return replace(fair_plan(seed, hosts, 900, 3), acts=acts, pause=20.0)
+
+
 def restored_plan(seed: int) -> Plan:
     """Return wrong passwords, then the row as it was before them, then more of them."""
     rng = _chance(seed * 47)
@@ -365,6 +374,7 @@ PLANS: Final = {
     "passwords": passwords_plan,
     "stepped": stepped_plan,
     "set_back": set_back_plan,
+    "reboots": reboots_plan,
     "restored": restored_plan,
     "crowd": crowd_plan,
     "brisk": brisk_plan,

@@ -24,7 +24,7 @@ RUNS = (
     *(("whole.fleet", "hard", seed) for seed in (0, 1, 3)),
     *(("whole.fleet", kind, 0) for kind in ("weather", "asleep", "before", "after", "brisk")),
     *(("whole.fleet", kind, 0) for kind in ("stale", "crowd", "stepped", "set_back")),
-    *(("whole.fleet", kind, 0) for kind in ("restored", "reboots")),
+    *(("whole.fleet", kind, 0) for kind in ("restored", "reboots", "keys")),
     *(("whole.fleet", kind, 1) for kind in ("lossy", "passwords", "leaving")),
     ("whole.fleet", "refused", 0),
     *(("whole.fleet", "cut_off", seed) for seed in (0, 1)),  # on PostgreSQL, and on etcd
@@ -35,7 +35,7 @@ QUICKLY_FOUND = (
     *(("whole.fleet", name) for name in ("no_compare", "sent_late", "bar_for_all", "unbounded")),
     *(("whole.fleet", name) for name in ("entries_by_clock", "notices_forgotten", "outcomes_lost")),
     *(("whole.fleet", name) for name in ("unsent_claims_written", "refusals_unnoticed")),
-    *(("whole.fleet", name) for name in ("all_forgotten", "to_come_is_now")),
+    *(("whole.fleet", name) for name in ("all_forgotten", "to_come_is_now", "never_resealed")),
 )
 ALL_FAULTS = [(which, name) for which, each in SIMULATIONS.items() for name in each.faults]
 

@@ -93,6 +93,8 @@ class Copy:
         self.parts: list[Part] = []
         self._fleet = fleet
         self._sure = False
+        self._reseals = True  # the row, if another key than the first has
+        self._old_seal = False
         self._refusal: RowTrouble | None = None  # of the last write
         self._jumped = False  # a clock was set: the row's moments mean others
         self._stamps = Stamps()
@@ -147,6 +149,14 @@ class Copy:
         """Read the row again."""
         self._sure = False
         self.stir()
+
+    def keys_changed(self) -> None:
+        """Write the row anew if another key than the first has sealed it.
+
+        Only now: hosts whose keys are in another order would do so in turn for ever.
+        """
+        self._reseals = True
+        self.doubt()
 
     def jumped(self) -> None:
         """Adopt again: a clock was set."""
@@ -203,6 +213,8 @@ class Copy:
             self.row = None
         else:
             self.row = opened(self._fleet.keys, self.key, said.tag, said.data)
+        old_seal = said.data is not None and self._fleet.keys.is_old_seal(said.data)
+        self._old_seal, self._reseals = self._reseals and old_seal, False
         self._sure = True
         self._take()
 
@@ -222,7 +234,8 @@ class Copy:
             await self._look_who_wrote(old)
             return
         self._fleet.learn(said)
-        self.row, self._sure, self._refusal = made.row, True, None
+        self.row, self._sure = made.row, True
+        self._refusal, self._old_seal = None, False
         self._go_on(made, said)
 
     async def _look_who_wrote(self, old: bytes | None) -> None:
@@ -267,6 +280,7 @@ class Copy:
             attempts=self._attempts,
             mine=self._mine,
             announced=accounts.ledger(self.account).announced,
+            reseal=self._old_seal,
             counted=self._counted if row.salt == self._salt else Ledger(),
             has_ended=partial(self._has_ended, now),
             changed=self._changed,

@@ -55,6 +55,8 @@ class Known:
     """The claims of this host, and whose they are; None: of a part that has left. A login whose claim
     is there, but not above, was never sent."""
     announced: float
+    reseal: bool
+    """Another key than the first has sealed the row."""
     counted: Ledger
     """The row's ledger as this host had it last: the row may have been put back since."""
     has_ended: Callable[[Claim], bool]
@@ -157,17 +159,21 @@ def draft(known: Known, parts: Iterable[Part], ended: list[Ended]) -> Draft | No
             session = taken_back(shared.session, now + known.offset.middle)
             sessions[part.key] = Shared(session, None, known.member, tag)
             made.taken_back.append(part)
-    told = (
-        made.told
-        or made.taken_back
-        or ended
-        or _read(known) != recalled(_read(known), known.counted, now)
-    )
-    if not (told or known.stamps.misfit(row.ledger, known.offset.middle)):
+    if not (made.told or made.taken_back or ended or _is_to_be_written_anew(known)):
         return None
     stored = known.stamps.to_store(counted, known.offset.middle)
     made.row = Row(tag, row.salt, stored, sessions, done)
     return made
+
+
+def _is_to_be_written_anew(known: Known) -> bool:
+    """Return whether a row is to be written though nothing came to pass."""
+    read = _read(known)
+    return (
+        known.reseal
+        or known.stamps.misfit(known.row.ledger, known.offset.middle)
+        or recalled(read, known.counted, known.now) != read
+    )
 
 
 def is_of(part: Part, claim: Claim, mine: Mapping[bytes, Part | None]) -> bool:

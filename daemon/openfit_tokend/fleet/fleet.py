@@ -83,7 +83,6 @@ class Fleet:
     def reload(self) -> None:
         """Read the keys anew, and what couldn't be read without them."""
         self._has_news_of_keys = True
-        self._try_again()
         self._wake()
 
     async def drain(self) -> None:
@@ -185,6 +184,8 @@ class Fleet:
                 raise Unreached(error.message, error.hint) from None
             log.error("fleet_keys_kept", reason=error.message, hint=error.hint)
         self._has_news_of_keys = False
+        for copy in self._copies.values():
+            copy.keys_changed()
 
     def _lose(self, failure: Unreached) -> None:
         now = clock.boot()

@@ -49,6 +49,10 @@ class Keys:
         self._ciphers = {_name_of(key): AESGCM(key) for key in keys}
         self._first = _name_of(keys[0])
 
+    def is_old_seal(self, data: bytes) -> bool:
+        """Return whether another key than the first sealed these bytes."""
+        return data[1 : 1 + _NAME] != self._first
+
     def seal(self, text: bytes, key: str, tag: bytes) -> bytes:
         """Return the bytes of a row for the place of this key and tag."""
         nonce = token_bytes(_NONCE)

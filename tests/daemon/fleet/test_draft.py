@@ -50,6 +50,7 @@ def known(
         attempts={CLAIM.id: ATTEMPT} if sent else {},
         mine={CLAIM.id: None} if mine else {},
         announced=0.0,
+        reseal=False,
         counted=Ledger() if counted is None else counted,
         has_ended=lambda _claim: over,
         changed=Event(),

@@ -1,6 +1,7 @@
 """Several hosts with one session: what operators order, and passwords that differ."""
 
 import gc
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
@@ -13,6 +14,7 @@ from openfit_token.errors import LoginRejected
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import Requesting, is_logged_out, last_error
 from openfit_tokend.fleet.part import Leaver
+from openfit_tokend.fleet.row_form import Keys, Unreadable, opened
 from openfit_tokend.keeping.keeper import Keeper
 
 pytestmark = pytest.mark.usefixtures("unpaced")
@@ -193,6 +195,28 @@ async def test_nothing_of_a_profile_that_left_in_a_login_is_kept_with_its_accoun
             return [each for each in gc.get_objects() if isinstance(each, Keeper | Leaver)]
 
         await async_await_that(lambda: kept() == [stays], lambda: repr(kept()))
+
+
+async def test_a_row_that_nothing_else_writes_is_sealed_anew_when_a_key_takes_the_place_of_another(
+    tmp_path: Path, emulator: RunningEmulator
+) -> None:
+    old, new = bytes(32), bytes([1]) * 32
+    async with fleet_of(2, tmp_path, emulator.url) as fleet:
+        await fleet.agreed()
+        fleet.hosts[0].keeper.order_logout(lambda _: None)
+        await out(*fleet.hosts)
+        for keys in ((old, new), (new, old)):
+            for host in fleet.hosts:
+                host.keys = keys
+                host.fleet.reload()
+
+        def sealed_by_the_new_key() -> bool:
+            ((key, (tag, data)),) = fleet.database.rows.items()
+            with suppress(Unreadable):
+                return bool(opened(Keys([new]), key, tag, data).sessions)
+            return False
+
+        await async_await_that(sealed_by_the_new_key)
 
 
 # Passwords that aren't the same everywhere

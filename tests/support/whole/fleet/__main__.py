@@ -15,6 +15,7 @@ In tests/support, or with that directory in PYTHONPATH:
     python -m whole.fleet set_back --seeds 20    # the store's clock is set back by an hour
     python -m whole.fleet reboots --seeds 20     # the same, and all hosts begin anew
     python -m whole.fleet restored --seeds 20    # wrong passwords, and a row that is put back
+    python -m whole.fleet keys --seeds 20        # a key takes another's place
     python -m whole.fleet crowd --seeds 20       # many writers, and a wrong password at all
     python -m whole.fleet brisk --seeds 20       # fine weather: all know at once
     python -m whole.fleet cut_off --seeds 20     # hosts that never reach the token server

@@ -8,7 +8,7 @@ from whole.clients import Answer
 from whole.configuration import SERVER, put
 from whole.fleet.clocks import Pause
 from whole.fleet.plan import Act, Deed
-from whole.fleet.rows import KEY
+from whole.fleet.rows import KEY, NEXT_KEY
 
 if TYPE_CHECKING:  # the world is made of this module
     from whole.fleet.host import Host
@@ -74,6 +74,7 @@ class Deeds:
             Deed.LOGIN_RIGHT: self._login_right,
             Deed.LOGIN_WRONG: self._login_wrong,
             Deed.LOGOUT: self._log_out,
+            Deed.KEYS: self._keys,
             Deed.REMOVED_IN_CLAIM: self._remove_in_claim,
             Deed.REFUSALS: self._refusals,
         }
@@ -300,6 +301,12 @@ class Deeds:
 
     def _files_hang(self, act: Act) -> None:
         self._host(act).files_hang_until = self._until(act)
+
+    def _keys(self, act: Act) -> None:
+        lines = ((KEY, NEXT_KEY), (NEXT_KEY, KEY), (NEXT_KEY,))[int(act.value)]
+        for host in self._world.hosts:
+            put(host.key_file, "".join(f"{line}\n" for line in lines))
+            self._reload(host)
 
     def _reload(self, host: "Host") -> None:
         self._world.call(host, "reload", {})

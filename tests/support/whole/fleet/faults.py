@@ -17,6 +17,7 @@ from openfit_tokend.fleet.clocks import Stamps
 from openfit_tokend.fleet.copy import Copy
 from openfit_tokend.fleet.fleet import Fleet
 from openfit_tokend.fleet.part import Part
+from openfit_tokend.fleet.row_form import Keys
 from openfit_tokend.fleet.store import TAG_SIZE
 from openfit_tokend.keeping import endpoint
 from whole.fleet.rows import row_of
@@ -274,6 +275,13 @@ def _to_come_is_now() -> Patch:
     return patch.object(adoption, "AHEAD", inf)
 
 
+def _never_resealed() -> Patch:
+    def is_old_seal(_keys: object, _data: object) -> bool:
+        return False
+
+    return patch.object(Keys, "is_old_seal", is_old_seal)
+
+
 def _claims_never_end() -> Patch:
     def has_ended(_copy: object, _now: float, _claim: object) -> bool:
         return False
@@ -324,6 +332,9 @@ FAULTS: Final[Mapping[str, Fault]] = {
     ),
     "to_come_is_now": Fault(
         "a token that is yet to be asked for counts as new", _to_come_is_now, "reboots"
+    ),
+    "never_resealed": Fault(
+        "a row that nothing else writes stays under its old key", _never_resealed, "keys"
     ),
     "settled_twice": Fault(
         "the row doesn't say which logins were settled", _settled_twice, "passwords"

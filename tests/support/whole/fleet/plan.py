@@ -70,6 +70,8 @@ class Deed(Enum):
     """With a wrong password given, `value` times, at any hosts, each time another."""
     LOGOUT = auto()
     """A logout at one host and, `value` seconds later, a login at another."""
+    KEYS = auto()
+    """All hosts are given the `value`th of the key files by which a key takes another's place."""
     REMOVED_IN_CLAIM = auto()
     """The next host whose claim is taken loses a profile by a reload, for `value` seconds."""
     REFUSALS = auto()
@@ -139,7 +141,7 @@ def hard_plan(seed: int) -> Plan:
         phase=rng.random(),
     )
     margin = rng.choice((300, 300, 8))
-    apart = {Deed.STORE_LOST, Deed.REMOVED_IN_CLAIM, Deed.ROW_REFUSED}
+    apart = {Deed.STORE_LOST, Deed.REMOVED_IN_CLAIM, Deed.ROW_REFUSED, Deed.KEYS}
     deeds: list[Deed] = [deed for deed in Deed if deed not in apart]
     often = rng.choices(deeds, k=rng.randint(1, 5))  # each run has its favourites
     chosen: list[Deed] = [
@@ -234,6 +236,15 @@ def reboots_plan(seed: int) -> Plan:
     reboots = (Act(at + 1.0, Deed.REBOOT, host, 5.0) for host in range(hosts))
     acts = (Act(at, Deed.STORE_STEP, 0, -3600.0), *reboots)
     return replace(fair_plan(seed, hosts, 900, 3), acts=acts, pause=20.0)
+
+
+def keys_plan(seed: int) -> Plan:
+    """Return fine weather, a logout, and a key that takes another's place in good order."""
+    rng = _chance(seed * 59)
+    steps = (Act(400.0 + 100.0 * number, Deed.KEYS, 0, float(number)) for number in range(3))
+    plan = fair_plan(seed, rng.choice((2, 3, 5)), 600, 3)
+    acts = (Act(rng.uniform(200.0, 380.0), Deed.LOGOUT, 0, 1000.0), *steps)
+    return replace(plan, acts=acts, pause=60.0)
 
 
 def restored_plan(seed: int) -> Plan:
@@ -376,6 +387,7 @@ PLANS: Final = {
     "set_back": set_back_plan,
     "reboots": reboots_plan,
     "restored": restored_plan,
+    "keys": keys_plan,
     "crowd": crowd_plan,
     "brisk": brisk_plan,
     "cut_off": cut_off_plan,

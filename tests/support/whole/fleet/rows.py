@@ -10,7 +10,9 @@ from openfit_tokend.storage.session_form import digest
 
 KEY: Final = "5e" * 32
 """What seals the rows."""
-_KEYS: Final = Keys((bytes.fromhex(KEY),))
+NEXT_KEY: Final = "6f" * 32
+"""What may take its place."""
+_KEYS: Final = Keys((bytes.fromhex(KEY), bytes.fromhex(NEXT_KEY)))
 
 
 def row_of(key: str, value: tuple[bytes, bytes]) -> Row:

@@ -154,6 +154,11 @@ def test_nothing_live_is_not_degraded() -> None:
     assert degraded(session, 3599.0) is None
 
 
+def test_what_keeps_all_requests_from_being_sent_degrades_a_token_that_is_not_due() -> None:
+    assert degraded(fresh(), NOW, problem()) == problem()
+    assert degraded(fresh(), 3599.0, problem()) is None
+
+
 def test_stopped_with_a_live_token_is_degraded_by_the_bar_long_before_it_is_due() -> None:
     bar = Bar(inf, problem(LoginRejected))
     session = Session(Stopped(), access(), bar=bar, failures=1, error=problem())

@@ -31,7 +31,7 @@ RETRYING = replace(fresh(), doing=Idle(160.0), failures=1, error=UNREACHED)
 
 
 def words(*sessions: Session) -> str:
-    named = [(f"p{index}", session) for index, session in enumerate(sessions, 1)]
+    named = [(f"p{index}", session, None) for index, session in enumerate(sessions, 1)]
     return in_words(named, NOW, lambda moment: f"at {moment:.0f}")
 
 
@@ -52,6 +52,16 @@ def test_a_profile_is_told_by_its_state_its_next_request_and_its_trouble(
     session: Session, text: str
 ) -> None:
     assert words(session) == f"1 profile: {text}"
+
+
+def test_a_profile_for_which_nothing_can_be_requested_is_degraded_before_that_shows() -> None:
+    away = Problem(Unavailable, "the fleet's store can't be reached: it is down", None, 0.0)
+
+    assert in_words([("p1", fresh(), away)], NOW, str) == (
+        "1 profile: p1 fresh, degraded, next refresh 3300.0:"
+        " the fleet's store can't be reached: it is down"
+    )
+    assert in_words([("p1", fresh(), away)] * 4, NOW, str).count("it is down") == 3
 
 
 def test_a_few_profiles_are_all_named() -> None:
@@ -92,7 +102,7 @@ def test_names_and_reasons_never_begin_a_line_of_their_own(name: str, message: s
     """Each line would be an assignment to the service manager."""
     error = Problem(SecretUnavailable, message, None, 0.0)
 
-    text = in_words([(name, replace(DOWN, error=error))], NOW, str)
+    text = in_words([(name, replace(DOWN, error=error), None)], NOW, str)
 
     assert text.isprintable()
     assert len(text) < 300
@@ -101,7 +111,7 @@ def test_names_and_reasons_never_begin_a_line_of_their_own(name: str, message: s
 @given(walks())
 def test_whatever_happens_can_be_told(walk: tuple[Taken, ...]) -> None:
     for taken in walk:
-        text = in_words([("main", taken.after)], taken.moment.now, str)
+        text = in_words([("main", taken.after, None)], taken.moment.now, str)
         assert text.startswith("1 profile: main ")
 
 

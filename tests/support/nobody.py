@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from made import PROFILE
 from openfit_tokend.core.events import Event, Kind
+from openfit_tokend.core.problems import Problem
 from openfit_tokend.core.session import Session
 from openfit_tokend.core.settings import Profile
 from openfit_tokend.fleet.part import Flight
@@ -20,6 +21,11 @@ class Nobody:
 
     def feed(self, event: Event) -> None:
         self.fed.append(event)
+
+    problem: Problem | None = None
+
+    def note_problem(self) -> None:
+        pass
 
     def stir(self) -> None:
         pass

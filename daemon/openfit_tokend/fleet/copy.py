@@ -91,6 +91,8 @@ class Copy:
         self.key = row_key(account)
         self.row: Row | None = None
         self.parts: list[Part] = []
+        self.problem: Problem | None = None
+        """Why the row can't be used."""
         self._fleet = fleet
         self._sure = False
         self._reseals = True  # the row, if another key than the first has
@@ -167,9 +169,16 @@ class Copy:
         """Let requests that wait for a claim fail: nothing may be sent."""
         self._sure = False
         self._tell_waiting()
+        self._note(problem)
         for part in self.parts:
             part.shaken = self._refusal is None  # else each try would begin anew
             part.fail(problem)
+
+    def _note(self, problem: Problem | None) -> None:
+        before, self.problem = self.problem, problem
+        if (before is None) != (problem is None):
+            for part in self.parts:
+                part.keeper.note_problem()
 
     # Reading and writing
 
@@ -193,6 +202,7 @@ class Copy:
                 self._let_go()
                 if self._refusal is not None:
                     raise self._refusal
+                self._note(None)
                 return
             await self._write(written)
         self.stir()

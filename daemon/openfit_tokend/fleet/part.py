@@ -54,6 +54,9 @@ class Flight:
 class Owner(Protocol):
     """What a part asks of the copy that it is a part of."""
 
+    problem: Problem | None
+    """Why nothing can be claimed."""
+
     def stir(self) -> None:
         """Read or write soon."""
         ...
@@ -76,6 +79,9 @@ class Leaver:
     def stopping(self) -> bool:
         """Return whether nothing new is to be started."""
         return self._keeper.stopping
+
+    def note_problem(self) -> None:
+        """Tell nobody: the profile is gone."""
 
     def feed(self, event: Event) -> None:
         """Let the core decide what an event means for others. Never raises."""
@@ -118,6 +124,11 @@ class Part:
         self._written = anyio.Event()
 
     # What its keeper calls
+
+    @property
+    def problem(self) -> Problem | None:
+        """Return why nothing can be claimed now, if so."""
+        return self._owner.problem
 
     async def claim(self, number: int, request: Login | Refresh, password: Secret | None) -> float:
         """Wait until the row has the claim."""

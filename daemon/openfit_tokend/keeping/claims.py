@@ -51,6 +51,11 @@ class Word:
 class Claims(Protocol):
     """One keeper's part in its fleet. Requests are named by their numbers."""
 
+    @property
+    def problem(self) -> Problem | None:
+        """Return why nothing can be claimed now, if so."""
+        ...
+
     async def claim(self, number: int, request: Login | Refresh, password: Secret | None) -> float:
         """Wait until a request is claimed; return until when (CLOCK_BOOTTIME) it may be sent.
 
@@ -114,6 +119,10 @@ class FleetKeeper(Protocol):
 
     def feed(self, event: events.Event) -> None:
         """Let the core decide what an event means. Never raises."""
+        ...
+
+    def note_problem(self) -> None:
+        """Take note that `Claims.problem` is another."""
         ...
 
 

@@ -40,7 +40,7 @@ from openfit_tokend.core.events import (
     Send,
     Woken,
 )
-from openfit_tokend.core.problems import hint_for
+from openfit_tokend.core.problems import Problem, hint_for
 from openfit_tokend.core.reports.notices import Condition, told_before
 from openfit_tokend.core.restart import begun, forgotten, restored
 from openfit_tokend.core.schedule import MAX_BACKOFF, REQUEST_TIMEOUT, doubled
@@ -381,6 +381,15 @@ class Keeper:
     def _is_void(self, number: int) -> bool:
         """Return whether nobody waits for a request any more: there is no need to send or report it."""
         return self._removed or number != self.session.number
+
+    @property
+    def blocked(self) -> Problem | None:
+        """Return why nothing can be requested, if so: the fleet's row can't be used."""
+        return None if self.claims is None else self.claims.problem
+
+    def note_problem(self) -> None:
+        """Take note that the fleet has a problem with this profile's row, or has it no more."""
+        self._changed(self, None)
 
     @property
     def ledger(self) -> budget.Ledger:

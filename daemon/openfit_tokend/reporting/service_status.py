@@ -93,8 +93,10 @@ class ServiceStatus:
             left = self._endpoint.under_way
             are = "request is" if left == 1 else "requests are"
             return f"stopping: {left} {are} being finished" if left else "stopping"
-        sessions = [(name, keeper.session) for name, keeper in profiles.keepers.items()]
-        text = in_words(sessions, now, lambda moment: _shown(moment, now))
+        named = [
+            (name, keeper.session, keeper.blocked) for name, keeper in profiles.keepers.items()
+        ]
+        text = in_words(named, now, lambda moment: _shown(moment, now))
         return f"{text}; the last reload was refused" if profiles.config_error else text
 
 

@@ -41,7 +41,7 @@ def status_of(keeper: Keeper, now: float, *, operator: bool) -> Params:
             None if began is None else began + profile.policy.refresh_token_lifetime
         ),
         "last_success_at": unix(keeper.last_success_at),
-        "degraded": _problem(profile, degraded(session, now), epoch),
+        "degraded": _problem(profile, degraded(session, now, keeper.blocked), epoch),
         "last_error": _problem(profile, last_error(session), epoch),
         "logins_left": budget.logins_left(keeper.ledger, now),
         "login_possible_at": unix(possible_at) if possible_at > now else None,

@@ -17,6 +17,7 @@ from openfit_tokend.core.settings import Account
 from openfit_tokend.fleet.row_form import row_key
 from openfit_tokend.host import clock
 from openfit_tokend.keeping.turns import MAX_REQUESTS
+from openfit_tokend.serving.status import status_of
 
 pytestmark = pytest.mark.usefixtures("unpaced")
 
@@ -86,11 +87,15 @@ async def test_a_store_that_is_away_costs_no_login_and_live_tokens_are_served(
         told = "the fleet's store can't be reached: it is down"
         await async_await_that(lambda: all(told in errors(host) for host in fleet.hosts))
         assert await fleet.agreed() == token
+        for host in fleet.hosts:
+            shown = status_of(host.keeper, clock.boot(), operator=False)["degraded"]
+            assert told in repr(shown)
 
         fleet.database.down = False
         await async_await_that(lambda: all(host.fleet.problem is None for host in fleet.hosts))
         assert await fleet.agreed() == token
         assert {last_error(host.keeper.session) for host in fleet.hosts} == {None}
+        assert {host.keeper.blocked for host in fleet.hosts} == {None}
     assert emulator.state().token_requests == 1
 
 
@@ -348,6 +353,7 @@ async def test_a_row_that_another_key_sealed_is_neither_used_nor_written_over(
         rows = dict(fleet.database.rows)
 
         await async_await_that(lambda: "fleet_row_unreadable" in warnings.text)
+        assert "a key that this host doesn't have" in repr(other.keeper.blocked)
         refuse(other)
         await async_await_that(lambda: last_error(other.keeper.session) is not None)
 

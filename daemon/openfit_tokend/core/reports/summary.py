@@ -10,6 +10,7 @@ from math import inf
 from typing import Final
 
 from openfit_token._shared.one_line import one_line
+from openfit_tokend.core.problems import Problem
 from openfit_tokend.core.session import (
     Idle,
     Session,
@@ -29,8 +30,8 @@ MAX_REASON: Final = 120
 _WELL: Final = frozenset({State.FRESH, State.REFRESHING, State.LOGGING_IN})
 _WORDS: Final = {State.LOGGING_IN: "logging in", State.LOGGED_OUT: "logged out"}
 
-Named = tuple[str, Session]
-"""A profile's name, and its session."""
+Named = tuple[str, Session, Problem | None]
+"""A profile's name, its session, and why nothing can be requested for it, if so."""
 
 
 def in_words(profiles: Sequence[Named], now: float, shown: Callable[[float], str]) -> str:
@@ -46,40 +47,48 @@ def in_words(profiles: Sequence[Named], now: float, shown: Callable[[float], str
 
 
 def _standing(named: Named, now: float, shown: Callable[[float], str]) -> str:
-    name, session = named
+    name, session, blocked = named
     word = state(session, now)
     text = f"{_cut(name, MAX_NAME)} {_WORDS.get(word, word)}"
+    if blocked is not None and live(session, now):
+        text += ", degraded"
     if isinstance(session.doing, Idle) and live(session, now):
         text += f", next refresh {shown(session.doing.due)}"
     elif isinstance(session.doing, Idle) and session.failures:
         text += f", next try {shown(session.doing.due)}"
-    return text if word in _WELL else text + _reason(session)
+    return text if word in _WELL and blocked is None else text + _reason(session, blocked)
 
 
 def _counted(profiles: Iterable[Named], now: float) -> str:
     """Return how many profiles are in each state, in the order of State."""
-    counts = Counter(state(session, now) for _, session in profiles)
+    counts = Counter(state(session, now) for _, session, _ in profiles)
     return ", ".join(f"{counts[word]} {_WORDS.get(word, word)}" for word in State if counts[word])
 
 
 def _troubled(profiles: Iterable[Named], now: float) -> list[str]:
     """Return a part for each of the first profiles in trouble."""
-    ill = [(each, word) for each in profiles if (word := state(each[1], now)) not in _WELL]
+    ill = [
+        (each, word)
+        for each in profiles
+        if (word := state(each[1], now)) not in _WELL or each[2] is not None
+    ]
     named = [
-        f"{_cut(name, MAX_NAME)} {_WORDS.get(word, word)}{_reason(session)}"
-        for (name, session), word in ill[:NAMED]
+        f"{_cut(name, MAX_NAME)} {_WORDS.get(word, word)}{_reason(session, blocked)}"
+        for (name, session, blocked), word in ill[:NAMED]
     ]
     more = len(ill) - len(named)
     return [*named, f"and {more} more"] if more else named
 
 
 def _next_refresh(profiles: Iterable[Named]) -> float:
-    dues = (s.doing.due for _, s in profiles if s.access is not None and isinstance(s.doing, Idle))
+    dues = (
+        s.doing.due for _, s, _ in profiles if s.access is not None and isinstance(s.doing, Idle)
+    )
     return min(dues, default=inf)
 
 
-def _reason(session: Session) -> str:
-    problem = last_error(session)
+def _reason(session: Session, blocked: Problem | None) -> str:
+    problem = last_error(session) or blocked
     return "" if problem is None else f": {_cut(problem.message, MAX_REASON)}"
 
 

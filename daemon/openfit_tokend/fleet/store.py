@@ -107,7 +107,10 @@ class Said:
 
 
 class Store(Protocol):
-    """A store. All of its methods but `close` raise Unreached, after EXCHANGE at the latest."""
+    """A store. All of its methods but `close` raise Unreached, after EXCHANGE at the latest.
+
+    After a RowTrouble it is as it was; after any other, connect anew.
+    """
 
     async def connect(self) -> None:
         """Connect, or connect anew, and listen. What was missed in between isn't told: read all rows."""

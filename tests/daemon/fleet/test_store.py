@@ -9,7 +9,7 @@ import pytest
 from anyio import create_task_group, fail_after, move_on_after
 
 from openfit_tokend.core.settings.store import Host
-from openfit_tokend.fleet.store import EXCHANGE, Store, Tagged, Unreached
+from openfit_tokend.fleet.store import EXCHANGE, RowTrouble, Store, Tagged, Unreached
 from openfit_tokend.host import clock
 from openfit_tokend.serving.driver import running_loop
 from ports import LOOPBACK
@@ -255,6 +255,20 @@ async def test_a_server_that_hangs_is_given_up_in_time_and_holds_up_nobody(
         own.go_on()
         await store.connect()
         assert (await row(store))[0] in {None, A}  # nobody knows whether it was taken
+
+
+async def test_a_write_that_is_refused_costs_no_connection(own: StoreServer, table: str) -> None:
+    async with connected(own, table) as store:
+        await store.write(KEY, None, A, DATA)
+        await heard(store, Tagged(KEY, A))
+        own.refuse_writes(table)
+
+        with pytest.raises(RowTrouble):
+            await store.write(KEY, A, B, DATA)
+
+        assert await row(store) == (A, DATA)
+        assert await store.tags([KEY]) == [(KEY, A)]
+        assert await store.news(0) == []
 
 
 async def test_a_server_that_ended_is_reached_again_with_all_it_was_told(

@@ -91,6 +91,11 @@ class EtcdServer(StoreServer):
         permission = {"permType": "READWRITE", "key": key, "range_end": end}
         self._post("auth/role/grant", name=USER, perm=permission)
 
+    def refuse_writes(self, table: str) -> None:
+        """Say that there is no space, as a member does whose quota is used up: for all tables."""
+        del table
+        self._post("maintenance/alarm", action="ACTIVATE", memberID="0", alarm="NOSPACE")
+
     def _client(
         self, table: str, hosts: tuple[Host, ...], ca_file: str | None, password: Password
     ) -> Store:

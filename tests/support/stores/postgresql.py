@@ -117,6 +117,16 @@ class PostgreSQLServer(StoreServer):
                 rows = cursor.fetchall() if cursor.description else []
         return rows
 
+    def refuse_writes(self, table: str) -> None:
+        """Let a trigger refuse them."""
+        self.sql(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$ BEGIN RAISE EXCEPTION 'no'; END $$",
+            f'CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON "{table}"'
+            " FOR EACH ROW EXECUTE FUNCTION refuse()",
+            database=DATABASE,
+        )
+
     def _client(
         self, table: str, hosts: tuple[Host, ...], ca_file: str | None, password: Password
     ) -> Store:

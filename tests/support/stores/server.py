@@ -71,6 +71,10 @@ class StoreServer(ABC):
     def make_table(self, table: str) -> None:
         """Let USER read and write rows there."""
 
+    @abstractmethod
+    def refuse_writes(self, table: str) -> None:
+        """Answer each write there with an error from now on."""
+
     @property
     @abstractmethod
     def url(self) -> str:

@@ -9,7 +9,7 @@ from typing import Final, cast, final
 from openfit_token._shared.frozen import frozen
 from openfit_tokend.core.settings.store import EtcdPlace
 from openfit_tokend.fleet.engines.streamed_http import Response, Trusted, ask
-from openfit_tokend.fleet.store import Password, Unreached, password_of
+from openfit_tokend.fleet.store import Password, RowTrouble, Unreached, password_of
 from openfit_tokend.host import clock
 from openfit_tokend.keeping.trust import NoAuthorities, Trust
 
@@ -22,10 +22,13 @@ _ENTRY_HINT: Final = "check store, and store_password_file or store_password_cre
 _CODES: Final = {
     3: ("it refuses the user or the password", _ENTRY_HINT),
     7: ("the user may not use the keys", "grant the user's role readwrite on them, with --prefix"),
+    8: ("its space is used up", "compact and defragment it, then etcdctl alarm disarm"),
     14: ("too few of its members are reached", None),
     16: ("it refuses the user or the password", _ENTRY_HINT),
 }
 """What its errors mean (gRPC's codes), and what to do."""
+_OF_A_ROW: Final = (7, 8)
+"""Those by which a row is refused, while others may be read."""
 
 
 @frozen
@@ -104,7 +107,11 @@ class Gateway:
             return response
         async with response:
             code = parsed(await response.body()).get("code")
-        error = _InvalidToken if code in _INVALID_TOKEN else Unreached
+        error: type[Unreached] = Unreached
+        if code in _INVALID_TOKEN:
+            error = _InvalidToken
+        elif code in _OF_A_ROW:
+            error = RowTrouble
         if isinstance(code, int) and code in _CODES:
             raise error(*_CODES[code])
         raise error(f"it refuses (HTTP {response.status})", "see etcd's log")

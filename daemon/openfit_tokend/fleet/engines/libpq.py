@@ -23,7 +23,7 @@ from openfit_token._shared.local_peer import Stranger, judging
 from openfit_tokend import __version__
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.settings.store import Host, PostgreSQLPlace
-from openfit_tokend.fleet.store import EXCHANGE, Unreached
+from openfit_tokend.fleet.store import EXCHANGE, RowTrouble, Unreached
 
 _STATEMENT: Final = 4.0
 """Seconds after which the server gives a statement up: before EXCHANGE, so that it can say so."""
@@ -98,6 +98,8 @@ _STATES: Final = {
     "57P01": ("it is stopping, or an administrator ended the connection", None),
 }
 """What its errors mean (SQLSTATE), and what to do."""
+_OF_THE_CONNECTION: Final = ("08", "25006", "57P")
+"""How those begin after which another host may do: what is lost, stops, or takes no writes."""
 
 
 @final
@@ -166,7 +168,8 @@ class Connection:
         """Return the rows of a statement, in binary form; so are its parameters.
 
         Raises:
-            Unreached: there was an error, or no answer.
+            RowTrouble: it was refused; the next one may not be.
+            Unreached: there was no answer.
         """
         connection = self._connection
         with self._closing():
@@ -219,6 +222,8 @@ class Connection:
         """Close the connection if this block doesn't come to its end."""
         try:
             yield
+        except RowTrouble:  # it was answered: the connection is as good as before
+            raise
         except OperationalError:  # its words may be the server's
             self.close()
             raise Unreached("the connection was lost") from None
@@ -293,8 +298,7 @@ def _failed(results: Sequence[pq.abc.PGresult]) -> Unreached:
     """Return the error for a statement that failed."""
     state = results[0].error_field(pq.DiagnosticField.SQLSTATE) if results else None
     name = "" if state is None else state.decode(errors="replace")
-    if name in _STATES:
-        return Unreached(*_STATES[name])
-    if re.fullmatch("[0-9A-Z]{5}", name):
-        return Unreached(f"it answered with error {name}", "see the server's log")
-    return Unreached("the connection was lost")
+    if not re.fullmatch("[0-9A-Z]{5}", name):
+        return Unreached("the connection was lost")
+    error = Unreached if name.startswith(_OF_THE_CONNECTION) else RowTrouble
+    return error(*_STATES.get(name, (f"it answered with error {name}", "see the server's log")))

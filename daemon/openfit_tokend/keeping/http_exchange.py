@@ -50,8 +50,8 @@ async def ask(
 ) -> Response:
     """Send a form, or nothing if it is empty, and return the response.
 
-    `may_go` is asked a last time, when all is ready to send the form: this process may have stood
-    still meanwhile.
+    `may_go` is asked before the headers go out and a last time before the form does: this process may
+    have stood still meanwhile.
 
     Raises:
         NotSent: the form was certainly not sent.
@@ -63,7 +63,7 @@ async def ask(
             url = httpx.URL(route.url + path)
             request = httpx.Request(method, url, headers=_headers(url, content), stream=form)
             async with httpx.AsyncClient(
-                transport=_Transport(route),
+                transport=_Transport(route, form.may_go),
                 trust_env=False,
                 follow_redirects=False,
                 timeout=None,  # noqa: S113 -- the caller limits the time
@@ -143,6 +143,10 @@ class _Form(httpx.AsyncByteStream):
         self._content = content
         self._connecting = connecting
 
+    def may_go(self) -> bool:
+        """Return whether it may still go out."""
+        return self._may_go()
+
     def __aiter__(self) -> Self:
         return self
 
@@ -162,7 +166,8 @@ class _Form(httpx.AsyncByteStream):
 class _Transport(httpx.AsyncBaseTransport):
     """A transport like httpx's own, with a pool for one connection over our network."""
 
-    def __init__(self, route: Route) -> None:
+    def __init__(self, route: Route, may_go: Callable[[], bool]) -> None:
+        self._may_go = may_go
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=route.trusted,
             proxy=route.proxy,
@@ -177,12 +182,21 @@ class _Transport(httpx.AsyncBaseTransport):
             url.host = b"[%b]" % url.host  # httpcore's CONNECT lacks the brackets
         response = await self._pool.handle_async_request(
             httpcore.Request(
-                request.method, url, headers=request.headers.raw, content=request.stream
+                request.method,
+                url,
+                headers=request.headers.raw,
+                content=request.stream,
+                extensions={"trace": self._trace},
             )
         )
         return httpx.Response(
             response.status, headers=response.headers, content=response.aiter_stream()
         )
+
+    async def _trace(self, event: str, _: object) -> None:
+        """Look whether the headers may go out: a server would wait for their form."""
+        if event == "http11.send_request_headers.started" and not self._may_go():
+            raise _Forbidden
 
     async def aclose(self) -> None:
         await self._pool.aclose()

@@ -6,8 +6,9 @@ say, and `Copy` goes on from there.
 """
 
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import assert_never, final
 
 from anyio import Event
@@ -23,6 +24,7 @@ from openfit_tokend.core.fleet import (
     Shared,
     claiming,
     given_up,
+    is_abandoned,
     published,
     recalled,
     settled,
@@ -123,7 +125,7 @@ class Draft:
     """Claims of others had ended."""
 
 
-def draft(known: Known, parts: Iterable[Part], ended: list[Ended]) -> Draft | None:
+def draft(known: Known, parts: Collection[Part], ended: list[Ended]) -> Draft | None:
     """Return what is to be written; None: nothing is."""
     row, now = known.row, known.now
     tag = secrets.token_bytes(TAG_SIZE)
@@ -138,6 +140,7 @@ def draft(known: Known, parts: Iterable[Part], ended: list[Ended]) -> Draft | No
         assert flight.attempt is not None  # noqa: S101 -- only logins are settled
         counted = settled(counted, flight.attempt, kind, now, late=late)
     made = Draft(row, now, ended, took_over=sessions != dict(row.sessions))
+    _forget_abandoned(sessions, known, parts)
     for part in parts:
         session, claim = part.keeper.session, None
         want = part.wanted(now)
@@ -213,6 +216,17 @@ def _without_ended(known: Known, tag: bytes) -> dict[bytes, Shared]:
         else shared
         for key, shared in known.row.sessions.items()
     }
+
+
+def _forget_abandoned(sessions: dict[bytes, Shared], known: Known, parts: Collection[Part]) -> None:
+    """Leave out sessions that no profile of this host has, and no other has used for long."""
+    own = {part.key for part in parts}
+    at = known.now + known.offset.middle
+    lives = (each.keeper.profile.policy.refresh_token_lifetime for each in parts)
+    lifetime = max(lives, default=inf)
+    for key, shared in list(sessions.items()):
+        if key not in own and is_abandoned(shared, at, lifetime):
+            del sessions[key]
 
 
 def _claim(

@@ -10,8 +10,9 @@ from nobody import Nobody
 from openfit_tokend.core.budget import LATE, Attempt, Entry, Fingerprint, Ledger
 from openfit_tokend.core.events import Kind
 from openfit_tokend.core.fleet import Claim, Row, Shared
+from openfit_tokend.core.schedule import Policy
 from openfit_tokend.core.session import Idle, Login, Requesting, Session, logged_out_session
-from openfit_tokend.fleet.clocks import Offset, Stamps
+from openfit_tokend.fleet.clocks import Offset, Stamps, moved
 from openfit_tokend.fleet.draft import Draft, Known, draft, ledger, under_way
 from openfit_tokend.fleet.part import Flight, Part
 
@@ -130,6 +131,36 @@ def test_what_a_row_forgot_that_was_put_back_is_written_again() -> None:
     assert made is not None
     assert entries(made) == counted.entries
     assert (made.row.ledger.clear, made.row.ledger.rejected) == (1, (ONE,))
+
+
+MONTH = Policy().refresh_token_lifetime
+
+
+@pytest.mark.parametrize(
+    ("session", "used", "stays"),
+    [
+        (fresh(), NOW - MONTH - 3300.0, False),
+        (fresh(), NOW - MONTH - 3200.0, True),
+        (logged_out_session(0.0), NOW - 2 * MONTH, True),
+        (logging_in(), NOW - 2 * MONTH, True),
+    ],
+    ids=["left", "idle", "logged out", "claimed"],
+)
+def test_a_session_that_nobody_uses_any_more_leaves_the_row(
+    session: Session,
+    used: float,
+    stays: bool,  # noqa: FBT001 -- a column of the table
+) -> None:
+    claim = CLAIM if isinstance(session.doing, Requesting) else None
+    there = Shared(moved(session, used + AHEAD), claim, "host-1", b"t" * 16)
+    part = part_of(fresh())
+    part.key = b"o" * 32
+
+    made = draft(known(Row(b"t" * 16, b"s" * 16, sessions={KEY: there})), [part], [])
+
+    assert made is not None
+    assert (KEY in made.row.sessions) == stays
+    assert not made.took_over
 
 
 def test_a_settled_login_costs_nothing_more_though_its_claim_is_still_there() -> None:

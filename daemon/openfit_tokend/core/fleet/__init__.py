@@ -144,6 +144,18 @@ def given_up(session: Session, by: str, now: float) -> Session:
     return replace(restored(session, now), error=problems.given_up(by, now))
 
 
+def is_abandoned(shared: Shared, now: float, lifetime: float) -> bool:
+    """Return whether no host has used a session for as long as its refresh token lives.
+
+    One that waits for an operator is kept: without it, a host would log in again.
+    """
+    session, claim = shared.session, shared.claim
+    if claim is not None or not isinstance(session.doing, Idle):
+        return False
+    began = -inf if session.refresh is None else session.refresh.since
+    return now >= max(session.doing.due, session.ended, began) + lifetime
+
+
 # What each host has of its own
 
 

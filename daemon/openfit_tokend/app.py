@@ -263,7 +263,7 @@ class Daemon:
             return  # it is being created, or was removed
         self._token_files.changed(keeper.profile, keeper.session)
         if not self.profiles.stopping:
-            self._notices.changed(keeper.profile, keeper.session)
+            self._notices.changed(keeper.profile, keeper.health(clock.boot()))
 
     def _remove(self, name: str) -> None:
         keeper = self.profiles.keepers.pop(name)

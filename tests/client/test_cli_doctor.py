@@ -491,13 +491,3 @@ def test_a_unit_that_isnt_who_answers_is_warned_of(
         found: Diagnosis = doctor_of(capsys)("--socket", daemon.path)
 
     assert (found.status, found.troubles) == (0, kinds)
-
-
-def test_a_command_to_paste_quotes_a_name_that_a_shell_would_run(
-    place: Path, doctor: Examine
-) -> None:
-    named = {"main$(id)": PROFILE | {"state": "logged_out"}}
-    with FakeDaemon(place / "s", well(profiles=named)) as daemon:
-        found = doctor("--socket", daemon.path)
-
-    assert found.of("main$(id)").fix == "openfit-token login --profile 'main$(id)'"

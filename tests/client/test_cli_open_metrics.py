@@ -12,6 +12,7 @@ from prometheus_client.openmetrics import parser as openmetrics
 
 from fake_daemon import FakeDaemon, always
 from openfit_token._cli import run as run_words
+from openfit_token._cli.status.health import CONDITIONS
 from openfit_token._cli.status.open_metrics import STATES, exposition
 from openfit_token._shared.one_line import one_line
 
@@ -38,8 +39,10 @@ PROFILE: dict[str, object] = {
     "logins_left": 3,
     "counters": COUNTERS,
 }
+LOCKED: dict[str, object] = {"condition": "locked", "ready": False, "problems": []}
 GONE: dict[str, object] = PROFILE | {
     "state": "locked",
+    "health": LOCKED,
     "expires_at": None,
     "expires_in": None,
     "refresh_at": None,
@@ -99,6 +102,11 @@ def test_expiry_last_success_counters_and_state_are_told_of_each_profile() -> No
         state: told[of("openfit_token_state", state=state, profile="etl")] for state in STATES
     }
     assert states == dict.fromkeys(STATES, 0) | {"locked": 1}
+    conditions = {
+        each: told[of("openfit_token_condition", condition=each, profile="etl")]
+        for each in CONDITIONS
+    }
+    assert conditions == dict.fromkeys(CONDITIONS, 0) | {"locked": 1}
     assert told[of("openfit_tokend_build_info", version="0.1.0")] == 1
     assert told[of("openfit_tokend_requests_total")] == 1234
 

@@ -112,12 +112,6 @@ def test_a_spent_budget_says_when_a_login_is_possible() -> None:
     assert "\n  a login is possible in 10 min\n" in described(found, NOW)
 
 
-def test_a_logged_out_profile_says_how_to_log_in() -> None:
-    found = daemon_status(main=without_token("logged_out"))
-
-    assert "`openfit-token login` logs in again\n" in described(found, NOW)
-
-
 @pytest.mark.parametrize("error", ["fault 1\nfault 2", {"message": "fault 1\nfault 2"}])
 def test_a_refused_configuration_is_shown_with_all_its_faults(error: object) -> None:
     found = daemon_status(config_error=error, main=profile())

@@ -23,8 +23,10 @@ HELLO: Mapping[str, object] = {
     "profiles": ["main"],
 }
 PROBLEM: Mapping[str, object] = {"code": "UNAVAILABLE", "message": "m", "hint": "h", "at": 1.0}
+HEALTH: Mapping[str, object] = {"condition": "down", "ready": False, "problems": [PROBLEM]}
 PROFILE: Mapping[str, object] = {
     "state": "retrying",
+    "health": HEALTH,
     "environment": "test",
     "id_server": "https://id",
     "api_url": "https://api",
@@ -67,8 +69,13 @@ def statuses() -> Iterator[Mapping[str, object]]:
     yield from changed(STATUS)
     for profile in changed(PROFILE):
         yield {**STATUS, "profiles": {"main": profile}}
+    for health in changed(HEALTH):
+        yield {**STATUS, "profiles": {"main": {**PROFILE, "health": health}}}
+    older = {key: value for key, value in PROFILE.items() if key != "health"}
     for problem in changed(PROBLEM):
-        yield {**STATUS, "profiles": {"main": {**PROFILE, "degraded": None, "last_error": problem}}}
+        health = {**HEALTH, "problems": [problem]}
+        yield {**STATUS, "profiles": {"main": {**PROFILE, "health": health}}}
+        yield {**STATUS, "profiles": {"main": {**older, "degraded": None, "last_error": problem}}}
     for name in HOSTILE:
         if not isinstance(name, list | dict):
             yield {**STATUS, "profiles": {name: PROFILE}}

@@ -6,13 +6,13 @@ from math import inf
 import pytest
 from hypothesis import given
 
-from made import access, fresh, problem, refreshing
+from made import access, fresh, how, problem, refreshing
 from openfit_token.errors import ClientRejected, LoginRejected, SecretUnavailable
+from openfit_tokend.core.reports.health import Condition
 from openfit_tokend.core.reports.notices import (
     MAX_PAUSE,
     MAX_RUNS,
     SPACING,
-    Condition,
     Notice,
     Told,
     after_run,
@@ -43,27 +43,27 @@ LOCKED = Session(Stopped(), bar=Bar(float("inf"), REJECTED))
 
 
 def told(session: Session, now: float = NOW) -> Condition | None:
-    found = notice(session, now)
+    found = notice(how(session, now))
     return None if found is None else found.condition
 
 
 def test_a_fresh_profile_is_well() -> None:
-    assert notice(fresh(), NOW) == Notice(Condition.WELL, State.FRESH, None)
+    assert notice(how(fresh(), NOW)) == Notice(Condition.WELL, State.FRESH, None)
 
 
 def test_a_profile_without_a_live_token_is_down_with_the_reason() -> None:
-    assert notice(DOWN, NOW) == Notice(Condition.DOWN, State.DOWN, OUTAGE)
+    assert notice(how(DOWN, NOW)) == Notice(Condition.DOWN, State.DOWN, OUTAGE)
 
 
 def test_a_locked_profile_is_locked_though_its_token_lives() -> None:
-    assert notice(LOCKED, NOW) == Notice(Condition.LOCKED, State.LOCKED, REJECTED)
+    assert notice(how(LOCKED, NOW)) == Notice(Condition.LOCKED, State.LOCKED, REJECTED)
     assert told(replace(LOCKED, access=access())) is Condition.LOCKED
 
 
 def test_a_profile_whose_password_cannot_be_read_is_down() -> None:
     missing = problem(SecretUnavailable)
 
-    found = notice(Session(Idle(NOW + 60), failures=1, error=missing), NOW)
+    found = notice(how(Session(Idle(NOW + 60), failures=1, error=missing)))
 
     assert found == Notice(Condition.DOWN, State.EMPTY, missing)
 
@@ -80,7 +80,7 @@ def test_a_profile_whose_password_cannot_be_read_is_down() -> None:
     ],
 )
 def test_what_has_not_settled_says_nothing(session: Session) -> None:
-    assert notice(session, NOW) is None
+    assert notice(how(session, NOW)) is None
 
 
 @pytest.mark.parametrize("last", list(Condition))
@@ -91,7 +91,7 @@ def test_what_has_not_settled_says_nothing(session: Session) -> None:
 def test_what_was_told_is_not_told_again(
     last: Condition, session: Session, condition: Condition
 ) -> None:
-    due = due_at(Told(last), notice(session, NOW))
+    due = due_at(Told(last), notice(how(session, NOW)))
 
     assert due == (inf if condition is last else -inf)
 
@@ -99,15 +99,15 @@ def test_what_was_told_is_not_told_again(
 def test_a_second_run_comes_no_sooner_than_the_spacing_after_the_first_began() -> None:
     told = after_run(Told(), Condition.DOWN, NOW, failed=False)
 
-    assert due_at(told, notice(DOWN, NOW)) == inf
-    assert due_at(told, notice(LOCKED, NOW)) == NOW + SPACING
+    assert due_at(told, notice(how(DOWN, NOW))) == inf
+    assert due_at(told, notice(how(LOCKED, NOW))) == NOW + SPACING
 
 
 def test_a_run_that_failed_is_repeated_with_a_growing_pause_for_about_a_day() -> None:
     told, now, pauses = Told(), NOW, list[float]()
     while now < inf:
         told = after_run(told, Condition.DOWN, now, failed=True)
-        due = due_at(told, notice(DOWN, now))
+        due = due_at(told, notice(how(DOWN, now)))
         pauses.append(due - now)
         now = due
 
@@ -120,7 +120,7 @@ def test_a_run_that_failed_is_repeated_with_a_growing_pause_for_about_a_day() ->
 def test_what_nobody_was_told_of_and_is_over_is_not_told() -> None:
     told = after_run(Told(), Condition.DOWN, NOW, failed=True)
 
-    assert due_at(told, notice(fresh(), NOW)) == inf
+    assert due_at(told, notice(how(fresh(), NOW))) == inf
 
 
 def test_what_came_after_a_failure_is_told_without_its_long_pause() -> None:
@@ -128,10 +128,10 @@ def test_what_came_after_a_failure_is_told_without_its_long_pause() -> None:
     for _ in range(10):
         told = after_run(told, Condition.DOWN, NOW, failed=True)
 
-    assert due_at(told, notice(LOCKED, NOW)) == NOW + SPACING
-    assert due_at(after_run(told, Condition.LOCKED, NOW, failed=True), notice(LOCKED, NOW)) == (
-        NOW + SPACING
-    )
+    assert due_at(told, notice(how(LOCKED, NOW))) == NOW + SPACING
+    assert due_at(
+        after_run(told, Condition.LOCKED, NOW, failed=True), notice(how(LOCKED, NOW))
+    ) == (NOW + SPACING)
 
 
 def test_a_rejected_client_that_is_tried_each_hour_is_told_once() -> None:
@@ -175,7 +175,7 @@ def stories(*sessions: Session) -> list[Condition]:
     """Return what is told over a row of sessions."""
     told, found = Told(), list[Condition]()
     for session in sessions:
-        now_is = notice(session, NOW)
+        now_is = notice(how(session, NOW))
         if now_is is not None and due_at(told, now_is) < inf:
             told = after_run(told, now_is.condition, NOW, failed=False)
             found.append(now_is.condition)
@@ -195,5 +195,5 @@ def test_only_a_profile_without_a_live_token_is_down_and_only_a_fresh_one_well(
                 assert live(taken.after, now) is not None
             case Condition.LOCKED:
                 assert state(taken.after, now) is State.LOCKED
-            case None:
+            case _:
                 pass

@@ -35,7 +35,6 @@ from openfit_tokend.core.session import (
     Stopped,
     barred,
     client_rejected,
-    degraded,
     doubtful,
     is_logged_out,
     last_error,
@@ -143,44 +142,6 @@ def test_the_word_for_how_things_stand(session: Session, word: State) -> None:
 def test_a_token_that_has_ended_makes_no_state_live() -> None:
     assert state(replace(fresh(), failures=1, error=problem()), 3599.0) is State.DOWN
     assert state(refreshing(), 3599.0) is State.LOGGING_IN
-
-
-# degraded
-
-
-def test_nothing_live_is_not_degraded() -> None:
-    session = replace(fresh(), failures=1, error=problem())
-
-    assert degraded(session, 3599.0) is None
-
-
-def test_what_keeps_all_requests_from_being_sent_degrades_a_token_that_is_not_due() -> None:
-    assert degraded(fresh(), NOW, problem()) == problem()
-    assert degraded(fresh(), 3599.0, problem()) is None
-
-
-def test_stopped_with_a_live_token_is_degraded_by_the_bar_long_before_it_is_due() -> None:
-    bar = Bar(inf, problem(LoginRejected))
-    session = Session(Stopped(), access(), bar=bar, failures=1, error=problem())
-
-    assert degraded(session, NOW) == bar.error
-    assert degraded(session, 3400.0) == bar.error
-
-
-@pytest.mark.parametrize("doing", [Idle(3400.0), refreshing().doing])
-def test_a_token_that_should_have_been_replaced_is_degraded_by_the_error(
-    doing: Idle | Requesting,
-) -> None:
-    session = replace(fresh(), doing=doing, failures=1, error=problem())
-
-    assert degraded(session, 3299.9) is None
-    assert degraded(session, 3300.0) == session.error
-
-
-def test_without_a_failed_attempt_nothing_is_degraded() -> None:
-    session = replace(fresh(), error=problem(LoginRejected), bar=Bar(inf, problem()))
-
-    assert degraded(session, 3300.0) is None
 
 
 # last_error, wake_at and what the table asks

@@ -41,7 +41,6 @@ from openfit_tokend.core.session import (
     State,
     Stopped,
     barred,
-    degraded,
     live,
     state,
     wake_at,
@@ -299,7 +298,6 @@ def test_people_can_be_told_how_things_stand(walk: Walk) -> None:
     for taken in walk:
         now, session = taken.moment.now, taken.after
         word = state(session, now)
-        assert degraded(session, now) is None or live(session, now) is not None
         assert (word is State.LOGGED_OUT) == (
             isinstance(session.doing, Stopped)
             and session.bar is not None

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from made import access, fresh, logging_in, problem, refresh, refreshing
+from made import access, fresh, how, logging_in, problem, refresh, refreshing
 from openfit_token.errors import LoginRejected, SecretUnavailable, Unavailable
 from openfit_tokend.core.problems import Problem
 from openfit_tokend.core.reports.summary import in_words
@@ -31,8 +31,8 @@ RETRYING = replace(fresh(), doing=Idle(160.0), failures=1, error=UNREACHED)
 
 
 def words(*sessions: Session) -> str:
-    named = [(f"p{index}", session, None) for index, session in enumerate(sessions, 1)]
-    return in_words(named, NOW, lambda moment: f"at {moment:.0f}")
+    named = [(f"p{index}", session, how(session, NOW)) for index, session in enumerate(sessions, 1)]
+    return in_words(named, lambda moment: f"at {moment:.0f}")
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,8 @@ def test_names_and_reasons_never_begin_a_line_of_their_own(name: str, message: s
     """Each line would be an assignment to the service manager."""
     error = Problem(SecretUnavailable, message, None, 0.0)
 
-    text = in_words([(name, replace(DOWN, error=error), None)], NOW, str)
+    down = replace(DOWN, error=error)
+    text = in_words([(name, down, how(down, NOW))], str)
 
     assert text.isprintable()
     assert len(text) < 300
@@ -111,7 +112,7 @@ def test_names_and_reasons_never_begin_a_line_of_their_own(name: str, message: s
 @given(walks())
 def test_whatever_happens_can_be_told(walk: tuple[Taken, ...]) -> None:
     for taken in walk:
-        text = in_words([("main", taken.after, None)], taken.moment.now, str)
+        text = in_words([("main", taken.after, how(taken.after, taken.moment.now))], str)
         assert text.startswith("1 profile: main ")
 
 

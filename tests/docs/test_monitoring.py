@@ -4,7 +4,9 @@ import re
 
 from daemons import RunningDaemon
 from monitoring import alerts, dashboard, metrics, offered, panels, shown
+from openfit_token._cli.status.health import CONDITIONS
 from openfit_token._cli.status.open_metrics import STATES, exposition
+from openfit_tokend.core.reports.health import Condition
 from openfit_tokend.core.session import State
 
 OTHERS = {"node_textfile_mtime_seconds"}
@@ -40,11 +42,20 @@ def test_the_dashboard_shows_each_metric_of_a_real_daemon_and_no_other(
     }
 
 
-def test_each_state_of_an_alert_is_one() -> None:
-    named = [state for each in alerts() for state in re.findall(r'state=~"([^"]+)"', each)]
+def test_each_state_that_is_asked_for_is_one() -> None:
+    assert words_of("state") <= set(STATES) == set(State)
 
+
+def test_each_condition_that_is_asked_for_is_one() -> None:
+    assert words_of("condition") <= set(CONDITIONS) == set(Condition)
+
+
+def words_of(label: str) -> set[str]:
+    """Return the values of a label that alerts and dashboard ask for."""
+    asked = [*alerts(), *shown()]
+    named = [word for each in asked for word in re.findall(label + r'[=!]~?"([a-z_|]+)"', each)]
     assert named
-    assert {word for each in named for word in each.split("|")} <= set(STATES) == set(State)
+    return {word for each in named for word in each.split("|")}
 
 
 def test_the_dashboard_has_a_number_for_each_state_and_its_name_for_the_number() -> None:

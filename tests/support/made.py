@@ -9,6 +9,7 @@ from openfit_tokend.core import schedule
 from openfit_tokend.core.events import Failed, Grant, Granted, Kind, OverBudget
 from openfit_tokend.core.moment import Moment
 from openfit_tokend.core.problems import Problem
+from openfit_tokend.core.reports.health import Health, health
 from openfit_tokend.core.schedule import Policy
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import (
@@ -42,6 +43,11 @@ def problem(
     raises: type[TokenError] = Unavailable, at: float = 0.0, until: float | None = None
 ) -> Problem:
     return Problem(raises, f"this is {raises.__name__}", "do something", at, until)
+
+
+def how(session: Session, now: float = 100.0) -> Health:
+    """Return how a usual profile is with this session."""
+    return health(session, now)
 
 
 def access(  # noqa: PLR0913 -- one argument for each field that a test may care for

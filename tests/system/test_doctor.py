@@ -137,8 +137,8 @@ def test_each_trouble_of_a_login_is_named_costs_nothing_and_is_mended_as_the_fix
         fixes = {name: each.of(name).fix for name, each in told.items()}
         assert "openfit-tokend reload" in fixes["wrong"]
         assert "client_id from support@openfit.care" in fixes["client"]
-        assert fixes["out"] == "openfit-token login --profile out"
-        assert fixes["none"] == "openfit-token login --profile none --ask"
+        assert fixes["out"].endswith(": openfit-token login --profile out")
+        assert fixes["none"] == "openfit-token login --ask --profile none"
         assert "HTTPS_PROXY" in fixes["refused"]
         for name in ("refused", "elsewhere", "named", "tls"):
             assert "`openfit-tokend check --network`" in fixes[name]
@@ -156,7 +156,7 @@ def test_each_trouble_of_a_login_is_named_costs_nothing_and_is_mended_as_the_fix
         path = str(daemon.socket)
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(PASSWORD.encode())))
         for name in ("out", "none"):
-            words = fixes[name].split()[1:]
+            words = fixes[name].partition("openfit-token ")[2].split()
             assert run_words([*words, "--socket", path]) == 0
         for name in TROUBLES:
             daemon.await_state("fresh", name=name)
@@ -300,7 +300,7 @@ def test_the_installed_command_says_it_with_its_exit_status(main: RunningDaemon)
     done = main.run("openfit-token", "doctor")
     assert (done.returncode, done.stderr) == (77, "")
     assert "[FAIL] main           logged_out, no token: " in done.stdout
-    assert "       fix: openfit-token login --profile main\n" in done.stdout
+    assert "       fix: to log it in again: openfit-token login --profile main\n" in done.stdout
     main.call("login")
 
 

@@ -179,7 +179,9 @@ def _refusal(request: Login | Refresh, status: int, body: bytes | None) -> Failu
             Kind.CLIENT_REJECTED,
             ClientRejected,
             f"the token server rejected the client: {word}",
-            "check client_id and scope: use the values given by the token server's support",
+            "check client_id and scope: use the values given by the token server's support (OpenFIT:"
+            ' client_id from support@openfit.care, scope "OpenFitApi offline_access"),'
+            " then: openfit-tokend reload",
         )
     if word in _GRANT_WORDS:
         return _rejected(request, word)

@@ -216,21 +216,6 @@ def state(session: Session, now: float) -> State:
             assert_never(session.doing)
 
 
-def degraded(session: Session, now: float, blocked: Problem | None = None) -> Problem | None:
-    """Return what keeps a live token from being replaced or, if locked, what will.
-
-    `blocked`: why no request can be sent at all, if so.
-    """
-    access = live(session, now)
-    if access is None:
-        return None
-    if isinstance(session.doing, Stopped):
-        return session.bar.error if session.bar else None
-    if session.failures and now >= access.due:
-        return session.error
-    return blocked
-
-
 def last_error(session: Session) -> Problem | None:
     """Return the newest problem that hasn't been solved."""
     return session.error or (session.bar.error if session.bar else None)

@@ -30,7 +30,9 @@ MAX_READS: Final = 2048
 
 _TURN: Final = RunVar[anyio.Lock]("the turn to parse a piece")
 """The event loop's own."""
-_NETWORK_HINT: Final = "check the network, environment or id_server"
+_NETWORK_HINT: Final = (
+    "check the network, environment or id_server; behind a proxy: HTTPS_PROXY of the daemon"
+)
 _PROXY_HINT: Final = "check HTTPS_PROXY and NO_PROXY of the daemon"
 _TLS_HINT: Final = "check environment or id_server: it must speak https"
 _UNTRUSTED: Final = (

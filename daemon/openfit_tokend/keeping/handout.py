@@ -9,7 +9,9 @@ from typing import Final, Protocol, final
 
 from msgpack import packb
 
-from openfit_tokend.core.session import AccessToken, Session, degraded
+from openfit_tokend.core.problems import Problem
+from openfit_tokend.core.reports.health import Health
+from openfit_tokend.core.session import AccessToken
 from openfit_tokend.core.settings import Profile
 from openfit_tokend.host import clock
 
@@ -47,8 +49,11 @@ class Holder(Protocol):
     """Who holds a prepared answer, or NONE: a keeper."""
 
     profile: Profile
-    session: Session
     handout: Handout
+
+    def health(self, now: float) -> Health:
+        """Return how the profile is."""
+        ...
 
 
 @final
@@ -59,10 +64,10 @@ class Holders:
         self._holders: dict[Holder, None] = {}
 
     def answer(self, holder: Holder, access: AccessToken, now: float) -> bytes:
-        """Return the encoded result that hands out `access`, the live token of a holder's session."""
+        """Return the encoded result that hands out `access`, a holder's live token."""
         if now >= holder.handout.until:
             self.drop(holder)
-            holder.handout = prepared(holder.profile, holder.session, access, now)
+            holder.handout = prepared(holder.profile, access, holder.health(now).degraded, now)
             self._holders[holder] = None
             if len(self._holders) > MAX_PREPARED:
                 self.drop(next(iter(self._holders)))
@@ -74,18 +79,20 @@ class Holders:
         holder.handout = NONE
 
 
-def prepared(profile: Profile, session: Session, access: AccessToken, now: float) -> Handout:
-    """Prepare the answer that hands out `access`, a live token of this session."""
+def prepared(profile: Profile, access: AccessToken, trouble: Problem | None, now: float) -> Handout:
+    """Prepare the answer that hands out `access`, a live token; `trouble`: see `described`."""
     until = min(access.due, access.expires, now + FRESH)  # from `due` on, `degraded` may change
-    whole: bytes = packb(described(profile, session, access, now))
+    whole: bytes = packb(described(profile, access, trouble, now))
     return Handout(whole[: -_LEFT.size], access.expires, until)
 
 
 def described(
-    profile: Profile, session: Session, access: AccessToken, now: float
+    profile: Profile, access: AccessToken, trouble: Problem | None, now: float
 ) -> dict[str, object]:
-    """Return what is said of a live token. Its last value, the seconds left, is another each time."""
-    trouble = degraded(session, now)
+    """Return what is said of a live token; `trouble`: what it is degraded by.
+
+    Its last value, the seconds left, is another each time.
+    """
     epoch = clock.wall() - now  # what turns CLOCK_BOOTTIME into Unix time
     return {
         "profile": profile.name,

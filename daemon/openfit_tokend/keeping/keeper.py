@@ -41,7 +41,8 @@ from openfit_tokend.core.events import (
     Woken,
 )
 from openfit_tokend.core.problems import Problem, hint_for
-from openfit_tokend.core.reports.notices import Condition, told_before
+from openfit_tokend.core.reports.health import Condition, Health, health
+from openfit_tokend.core.reports.notices import told_before
 from openfit_tokend.core.restart import begun, forgotten, restored
 from openfit_tokend.core.schedule import MAX_BACKOFF, REQUEST_TIMEOUT, doubled
 from openfit_tokend.core.secret import Secret
@@ -152,6 +153,10 @@ class Keeper:
         if isinstance(given, TokenError):
             given.hint = hint_for(self.profile.name, given.hint)
         return given
+
+    def health(self, now: float) -> Health:
+        """Return how the profile is."""
+        return health(self.session, now)
 
     # Events
 

@@ -14,8 +14,8 @@ import anyio
 
 from openfit_token._shared.one_line import one_line
 from openfit_tokend.core.problems import hint_for
-from openfit_tokend.core.reports.notices import Condition, Notice, Told, after_run, due_at, notice
-from openfit_tokend.core.session import Session
+from openfit_tokend.core.reports.health import Condition, Health
+from openfit_tokend.core.reports.notices import Notice, Told, after_run, due_at, notice
 from openfit_tokend.core.settings import Profile
 from openfit_tokend.host import clock, log
 from openfit_tokend.host.alarm import Alarm, Entry
@@ -71,8 +71,8 @@ class Notices:
                 for notifier in due:
                     commands.start_soon(self._tell, notifier)
 
-    def changed(self, profile: Profile, session: Session) -> None:
-        """Schedule a notice if a changed session calls for one. Never waits, never raises."""
+    def changed(self, profile: Profile, health: Health) -> None:
+        """Schedule a notice if how a profile is now calls for one. Never waits, never raises."""
         if profile.notify_command is None:
             self.removed(profile.name)
             return
@@ -80,7 +80,7 @@ class Notices:
         if notifier.argv != profile.notify_command:
             notifier.argv = profile.notify_command
             notifier.told = replace(notifier.told, failures=None)  # those were another command's
-        notifier.newest = notice(session, clock.boot()) or notifier.newest
+        notifier.newest = notice(health) or notifier.newest
         self._schedule(notifier)
 
     def recall(self, profile: Profile, told: Condition) -> None:
@@ -145,7 +145,7 @@ class Notices:
             _log_failure(argv, profile, notice, refused.reason, refused.remedy)
             return False
         if status == 0:
-            log.info("notified", profile=profile, told=notice.condition, command=argv[0])
+            log.info("notified", profile=profile, told=event(notice), command=argv[0])
             return True
         if status is None:
             reason = f"took longer than {TIME_LIMIT:g} s and {running.fate()}"
@@ -156,6 +156,11 @@ class Notices:
         return False
 
 
+def event(notice: Notice) -> str:
+    """Return the word for what happened."""
+    return "recovered" if notice.condition is Condition.WELL else notice.condition
+
+
 def environment(profile: str, notice: Notice) -> Mapping[str, str]:
     """Return the variables that tell a command what happened, without any secret.
 
@@ -164,7 +169,7 @@ def environment(profile: str, notice: Notice) -> Mapping[str, str]:
     problem = notice.problem
     return {
         "OPENFIT_PROFILE": profile,
-        "OPENFIT_EVENT": notice.condition,
+        "OPENFIT_EVENT": event(notice),
         "OPENFIT_STATE": notice.state,
         "OPENFIT_CODE": "" if problem is None else problem.raises.code,
         "OPENFIT_MESSAGE": "" if problem is None else one_line(problem.message[:MAX_TEXT]),
@@ -188,7 +193,7 @@ def _log_failure(
     log.error(
         "notify_command_failed",
         profile=profile,
-        told=notice.condition,
+        told=event(notice),
         command=argv[0],
         reason=reason,
         hint=hint,

@@ -93,10 +93,8 @@ class ServiceStatus:
             left = self._endpoint.under_way
             are = "request is" if left == 1 else "requests are"
             return f"stopping: {left} {are} being finished" if left else "stopping"
-        named = [
-            (name, keeper.session, keeper.blocked) for name, keeper in profiles.keepers.items()
-        ]
-        text = in_words(named, now, lambda moment: _shown(moment, now))
+        named = [(name, each.session, each.health(now)) for name, each in profiles.keepers.items()]
+        text = in_words(named, lambda moment: _shown(moment, now))
         return f"{text}; the last reload was refused" if profiles.config_error else text
 
 

@@ -5,7 +5,8 @@ from math import inf
 
 from openfit_tokend.core import budget
 from openfit_tokend.core.problems import Problem, hint_for
-from openfit_tokend.core.session import Idle, degraded, last_error, live, state
+from openfit_tokend.core.reports.health import Health
+from openfit_tokend.core.session import Idle, last_error, live
 from openfit_tokend.core.settings import Profile
 from openfit_tokend.host import clock
 from openfit_tokend.keeping.claims import Fleet
@@ -17,6 +18,7 @@ Params = Mapping[str, object]
 def status_of(keeper: Keeper, now: float, *, operator: bool) -> Params:
     """Return what a caller is told of a profile; an operator also who logs in."""
     session, profile, counters = keeper.session, keeper.profile, keeper.counters
+    health = keeper.health(now)
     access, epoch = live(session, now), clock.wall() - now
     bar, refresh = session.bar, session.refresh
     began = None if refresh is None else refresh.since
@@ -27,7 +29,8 @@ def status_of(keeper: Keeper, now: float, *, operator: bool) -> Params:
         return None if moment is None else moment + epoch
 
     return {
-        "state": state(session, now),
+        "state": health.state,
+        "health": _health(profile, health, epoch),
         "environment": profile.environment,
         "id_server": profile.identity.id_server,
         "api_url": profile.api_url,
@@ -41,7 +44,7 @@ def status_of(keeper: Keeper, now: float, *, operator: bool) -> Params:
             None if began is None else began + profile.policy.refresh_token_lifetime
         ),
         "last_success_at": unix(keeper.last_success_at),
-        "degraded": _problem(profile, degraded(session, now, keeper.blocked), epoch),
+        "degraded": _problem(profile, health.degraded, epoch),
         "last_error": _problem(profile, last_error(session), epoch),
         "logins_left": budget.logins_left(keeper.ledger, now),
         "login_possible_at": unix(possible_at) if possible_at > now else None,
@@ -81,6 +84,14 @@ def _word(keeper: Keeper, epoch: float) -> Params:
     if claim is not None:
         claimed = {"by": claim.by, "since": claim.since + epoch, "ends_at": claim.ends_at + epoch}
     return {"fleet": {"by": word.by, "at": word.at + epoch, "claim": claimed}}
+
+
+def _health(profile: Profile, health: Health, epoch: float) -> Params:
+    return {
+        "condition": health.condition,
+        "ready": health.ready,
+        "problems": [_problem(profile, problem, epoch) for problem in health.problems],
+    }
 
 
 def _problem(profile: Profile, problem: Problem | None, epoch: float) -> Params | None:

@@ -12,7 +12,7 @@ from emulators import PASSWORD, USERNAME, RunningEmulator
 from fleets import Host, fleet_of, refuse, stopped
 from inside import async_await_that
 from openfit_tokend.core.fleet import Claim
-from openfit_tokend.core.session import Requesting, degraded, last_error, live
+from openfit_tokend.core.session import Requesting, last_error, live
 from openfit_tokend.core.settings import Account
 from openfit_tokend.fleet.row_form import row_key
 from openfit_tokend.host import clock
@@ -361,4 +361,4 @@ async def test_a_row_that_another_key_sealed_is_neither_used_nor_written_over(
         assert (other.token, fleet.hosts[0].token) == (token, token)
         other.keys = (bytes(32),)
         other.fleet.reload()
-        await async_await_that(lambda: degraded(other.keeper.session, clock.boot()) is None)
+        await async_await_that(lambda: other.keeper.health(clock.boot()).degraded is None)

@@ -304,7 +304,7 @@ async def test_a_server_that_is_not_there_was_surely_not_reached(endpoint: Endpo
     assert kind_of(reply) is Kind.UNSENT
     assert message_of(reply) == (
         "the token server can't be reached: Connection refused"
-        " (check the network, environment or id_server)"
+        " (check the network, environment or id_server; behind a proxy: HTTPS_PROXY of the daemon)"
     )
 
 

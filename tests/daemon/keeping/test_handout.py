@@ -11,7 +11,7 @@ from daemons import Wire, profile, request
 from emulators import PASSWORD, running_emulator
 from http_wire import HttpWire
 from inside import daemon_inside
-from made import PROFILE, access, fresh
+from made import PROFILE, access
 from openfit_tokend.keeping.handout import MAX_PREPARED, NONE, Handout, prepared
 from openfit_tokend.serving.http.answer import Shown
 
@@ -34,11 +34,11 @@ def test_an_answer_stays_prepared_only_while_nothing_in_it_can_change(
     token = access(sent=ends - 3599.0, due=due)
     assert token.expires == pytest.approx(ends)
 
-    assert prepared(PROFILE, fresh(), token, NOW).until == pytest.approx(until)
+    assert prepared(PROFILE, token, None, NOW).until == pytest.approx(until)
 
 
 def test_an_answer_stays_prepared_for_a_moment_since_the_wall_clock_may_be_set() -> None:
-    handout = prepared(PROFILE, fresh(), access(due=NOW + LONG), NOW)
+    handout = prepared(PROFILE, access(due=NOW + LONG), None, NOW)
 
     assert NOW < handout.until <= NOW + 0.1
     assert handout.at(NOW + 0.05) != handout.at(NOW)

@@ -39,7 +39,10 @@ WRONG = {
     "self_signed": UNKNOWN_CA,
     "plain_http": NO_TLS,
     "hangs_up": NO_TLS,
-    "no_such_name": ("its name can't be resolved", "check the network, environment or id_server"),
+    "no_such_name": (
+        "its name can't be resolved",
+        "check the network, environment or id_server; behind a proxy",
+    ),
 }
 """What is said, and what is to be done, by the profile that meets it."""
 

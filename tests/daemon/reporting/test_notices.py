@@ -16,25 +16,25 @@ from daemons import profile as table
 from daemons import running_daemon
 from emulators import PASSWORD, running_emulator
 from inside import async_await_that, daemon_inside
-from made import PROFILE, access, problem
+from made import PROFILE, fresh, how, problem
 from openfit_token.errors import LoginRejected
 from openfit_tokend.core.reports import notices as core_notices
-from openfit_tokend.core.reports.notices import Condition, Notice
+from openfit_tokend.core.reports.health import Condition, Health
+from openfit_tokend.core.reports.notices import Notice
 from openfit_tokend.core.session import Bar, Idle, Session, State, Stopped
 from openfit_tokend.core.settings import Profile
-from openfit_tokend.host import clock
 from openfit_tokend.host.alarm import Alarm
 from openfit_tokend.reporting import notices
 from openfit_tokend.reporting.notices import MAX_COMMANDS, MAX_TEXT, Notices, environment
 
-DOWN = Session(Idle(float("inf")), failures=1, error=problem())
-LOCKED = Session(Stopped(), bar=Bar(float("inf"), problem(LoginRejected)))
-TRYING = Session(Idle(float("inf")))
+WITHOUT = Session(Idle(float("inf")), failures=1, error=problem())
+DOWN = how(WITHOUT)
+LOCKED = how(Session(Stopped(), bar=Bar(float("inf"), problem(LoginRejected))))
+TRYING = how(Session(Idle(float("inf"))))
 
 
-def well() -> Session:
-    now = clock.boot()
-    return Session(Idle(now + 3000.0), access=access(sent=now))
+def well() -> Health:
+    return how(fresh())
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_each_change_of_condition_is_told_and_nothing_else(told: Path) -> None:
     main = noting(told)
     async with running() as all_told:
-        for session, count in (
+        for health, count in (
             (well(), 0),  # as at each start
             (DOWN, 1),
             (TRYING, 1),
@@ -91,7 +91,7 @@ async def test_each_change_of_condition_is_told_and_nothing_else(told: Path) -> 
             (LOCKED, 2),
             (well(), 3),
         ):
-            all_told.changed(main, session)
+            all_told.changed(main, health)
             await async_await_that(partial(has_lines, told, count))
     assert lines(told) == ["main down", "main locked", "main recovered"]
 
@@ -399,7 +399,7 @@ async def test_an_outage_is_told_once_and_its_end_once_and_a_stop_not_at_all(
                 held = await tokens.get_token()
 
             keeper = daemon.daemon.profiles.keepers["main"]
-            daemon.daemon.profiles.stopping, keeper.session = True, DOWN
+            daemon.daemon.profiles.stopping, keeper.session = True, WITHOUT
             daemon.daemon._follow(keeper)  # pyright: ignore[reportPrivateUsage] -- no other way tells
             await anyio.sleep(0.5)  # what is to be seen is that nothing comes
 

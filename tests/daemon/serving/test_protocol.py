@@ -135,6 +135,7 @@ def test_status_tells_all_of_a_profile(daemon: RunningDaemon, emulator: RunningE
         "served",
         "waiting",
     }
+    assert main.pop("health") == {"condition": "well", "ready": True, "problems": []}
     assert shape(main) == {
         "state": str,
         "environment": str,

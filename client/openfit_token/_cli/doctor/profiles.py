@@ -5,13 +5,11 @@ fails; each problem that is one of them says so.
 """
 
 from collections.abc import Iterator
-from shlex import quote
 from typing import Final
 
 from openfit_token._cli.report import Verdict, fail, ok, warn
-from openfit_token._cli.status.health import WELL, Answer, judge_profile, number
+from openfit_token._cli.status.health import WELL, Answer, judge_profile, number, problems_of
 from openfit_token._cli.terminal import duration
-from openfit_token._client.calls import fields
 from openfit_token.errors import BY_CODE
 
 WRONG_CLIENT: Final = 'on OpenFIT\'s page: "Using the wrong client_id"'
@@ -22,7 +20,6 @@ MISSING: Final = 'on OpenFIT\'s page: "Missing required parameters in the reques
 _CHECK: Final = "`openfit-tokend check --network` looks from the daemon's side"
 _ELSEWHERE: Final = ("404", "redirects", "page instead of JSON", "isn't JSON", "TLS", "resolved")
 """Parts of messages that suggest a wrong address."""
-_NOT_CONNECTED: Final = ("can't be reached", "no connection")
 
 
 def judgement(name: str, profile: Answer, now: float) -> Iterator[Verdict]:
@@ -33,22 +30,20 @@ def judgement(name: str, profile: Answer, now: float) -> Iterator[Verdict]:
         profile: its part of a status.
         now: Unix seconds.
     """
-    error = fields(profile.get("last_error") or profile.get("degraded") or {})
-    state = str(profile.get("state"))
-    status = judge_profile(profile)
-    if status == WELL and state != "retrying":
-        yield ok(name, f"{state}, {_held(profile, now)}")
-    elif status == WELL:
-        text = f"{state}, {_held(profile, now)}: {_message(error, now)}"
-        yield warn(name, text, _unavailable(error), cause(error))
-    elif not error and state in ("empty", "logging_in"):
-        text = f"{state}: the first login isn't done yet"
-        yield fail(name, text, "wait a little, and look again", status)
-    else:
-        known = BY_CODE.get(str(error.get("code")))
-        text = f"{state}, {_held(profile, now)}: {_message(error, now)}"
-        fix = _fix(name, profile, error, now)
-        yield fail(name, text, fix, known.exit_status if known else status, cause(error))
+    held = f"{profile.get('state')}, {_held(profile, now)}"
+    status, problems = judge_profile(profile), problems_of(profile)
+    if not problems and status == WELL:
+        yield ok(name, held)
+    elif not problems:
+        yield fail(name, f"{held}, and nothing has failed", "wait a little, and look again", status)
+    for problem in problems:
+        text, fix = f"{held}: {_message(problem, now)}", _fix(problem)
+        if status == WELL:
+            yield warn(name, text, fix, cause(problem))
+        else:
+            known = BY_CODE.get(str(problem.get("code")))
+            failed = known.exit_status if known else status
+            yield fail(name, text, fix, failed, cause(problem))
     yield from _budget(name, profile, now)
 
 
@@ -80,44 +75,16 @@ def _held(profile: Answer, now: float) -> str:
 
 
 def _message(error: Answer, now: float) -> str:
-    if not error:
-        return "it doesn't say why"
     at = number(error.get("at"))
     return f"{error.get('message')}{'' if at is None else f' ({duration(now - at)} ago)'}"
 
 
-def _fix(name: str, profile: Answer, error: Answer, now: float) -> str:
-    login = f"openfit-token login --profile {quote(name)}"  # people paste it
-    code = "LOGGED_OUT" if profile.get("state") == "logged_out" else error.get("code")
-    match code:
-        case "LOGIN_REJECTED":
-            fix = "store the right password and user name, then: openfit-tokend reload"
-            fix += " (a systemd credential: systemctl restart openfit-tokend)"
-            fix += f"; or, with another password this once: {login} --ask"
-        case "CLIENT_REJECTED":
-            fix = f"put the exact client_id from support@openfit.care into [profiles.{name}]"
-            fix += ' (scope is "OpenFitApi offline_access"), then: openfit-tokend reload'
-        case "BUDGET_SPENT":
-            possible = number(profile.get("login_possible_at"))
-            when = "" if possible is None else f" in {duration(possible - now)}"
-            fix = f"make sure of the password; a login is possible{when}: {login}"
-        case "SECRET_UNAVAILABLE" if "--ask" in str(error.get("hint")):
-            fix = f"{login} --ask"
-        case "SECRET_UNAVAILABLE":
-            fix = str(error.get("hint") or "store the password where the message says")
-        case "LOGGED_OUT":
-            fix = login
-        case _:
-            fix = _unavailable(error)
-    return fix
-
-
-def _unavailable(error: Answer) -> str:
+def _fix(error: Answer) -> str:
+    """Return the daemon's hint, and where to look on."""
     advice = [str(error["hint"])] if error.get("hint") else []
-    message = str(error.get("message"))
-    if any(sign in message for sign in _NOT_CONNECTED) and "proxy" not in message:
-        advice.append("behind a proxy: HTTPS_PROXY and NO_PROXY of the daemon")
-    return "; ".join([*advice, _CHECK])
+    if error.get("code") == "UNAVAILABLE":
+        advice.append(_CHECK)
+    return "; ".join(advice)
 
 
 def _budget(name: str, profile: Answer, now: float) -> Iterator[Verdict]:

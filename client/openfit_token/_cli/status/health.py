@@ -8,9 +8,13 @@ from openfit_token.errors import ProtocolViolation
 
 WELL = 0
 NOT_NOW = 75
-"""A profile has no live token, or is about to have none."""
+"""A profile has no live token, or something keeps it from being replaced."""
 OPERATOR_NEEDED = 77
 """A profile is locked or logged out."""
+
+CONDITIONS = ("well", "pending", "retrying", "down", "locked", "logged_out")
+"""How a profile can be, in the daemon's words; a newer daemon may know more of them."""
+_STATUSES = {"well": WELL, "locked": OPERATOR_NEEDED, "logged_out": OPERATOR_NEEDED}
 
 Answer = dict[str, object]
 """What the daemon answered to `status`, or a part of it."""
@@ -23,12 +27,37 @@ def judge(found: Answer) -> int:
 
 def judge_profile(profile: Answer) -> int:
     """Return the exit status that one profile comes to."""
-    if profile.get("state") in ("locked", "logged_out"):
-        return OPERATOR_NEEDED
-    left = number(profile.get("expires_in"))
-    if left is None or left <= 0 or profile.get("degraded") is not None:
-        return NOT_NOW
-    return WELL
+    return _STATUSES.get(condition_of(profile), NOT_NOW)
+
+
+def condition_of(profile: Answer) -> str:
+    """Return how a profile is, in the daemon's word."""
+    return str(_health(profile).get("condition"))
+
+
+def problems_of(profile: Answer) -> list[Answer]:
+    """Return what is wrong with a profile, the most urgent first."""
+    problems = _health(profile).get("problems")
+    if not isinstance(problems, list):
+        raise ProtocolViolation("the daemon's answer has problems that are no list")
+    return [fields(problem) for problem in cast("list[object]", problems)]  # as it came
+
+
+def _health(profile: Answer) -> Answer:
+    if "health" in profile:
+        return fields(profile["health"])
+    state, left = str(profile.get("state")), number(profile.get("expires_in"))  # an older daemon
+    error = profile.get("last_error") or profile.get("degraded")
+    if state in {"locked", "logged_out"}:
+        condition = state
+    elif left is None or left <= 0:
+        condition = "pending" if error is None else "down"
+    elif profile.get("degraded") is not None:
+        condition = "retrying"
+    else:
+        condition = "well"
+        error = error if state == "retrying" else None
+    return {"condition": condition, "problems": [] if error is None else [error]}
 
 
 def profiles_of(found: Answer) -> dict[str, Answer]:

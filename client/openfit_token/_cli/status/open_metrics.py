@@ -7,7 +7,13 @@ format, which knows no stateset and no info, and refuses a file that has one.
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from openfit_token._cli.status.health import Answer, number, profiles_of
+from openfit_token._cli.status.health import (
+    CONDITIONS,
+    Answer,
+    condition_of,
+    number,
+    profiles_of,
+)
 from openfit_token._client.calls import fields
 from openfit_token._shared.one_line import one_line
 
@@ -82,8 +88,15 @@ def _of_profiles(profiles: Mapping[str, Answer]) -> Iterable[str]:
     degraded = [
         ({"profile": p}, float(each.get("degraded") is not None)) for p, each in profiles.items()
     ]
-    text = "1 if something keeps the token from being replaced."
+    text = "1 if something keeps the token from being replaced, or will."
     yield _family("openfit_token_degraded", "gauge", text, degraded)
+    conditions = [
+        ({"profile": p, "condition": condition}, float(condition_of(each) == condition))
+        for p, each in profiles.items()
+        for condition in CONDITIONS
+    ]
+    text = "1 for how the profile is."
+    yield _family("openfit_token_condition", "gauge", text, conditions)
     states = [
         ({"profile": p, "state": state}, float(each.get("state") == state))
         for p, each in profiles.items()

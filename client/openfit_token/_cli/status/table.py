@@ -13,6 +13,7 @@ from openfit_token._cli.status.health import (
     config_fault,
     judge_profile,
     number,
+    problems_of,
     profiles_of,
 )
 from openfit_token._cli.terminal import duration, in_colour, on_terminal, painted, printable
@@ -142,20 +143,15 @@ def _columns(widths: Sequence[int], width: int | None) -> list[int]:
 
 def _trouble(profile: Answer, now: float) -> list[str]:
     """Return the lines below a profile: what happened, and what to do. None if it is healthy."""
-    if judge_profile(profile) == WELL and profile.get("state") != "retrying":
-        return []
-    error = fields(profile.get("last_error") or profile.get("degraded") or {})
     lines: list[str] = []
-    if error:
-        at = number(error.get("at"))
+    for problem in problems_of(profile):
+        at = number(problem.get("at"))
         when = "" if at is None else f" ({duration(now - at)} ago)"
-        lines.append(f"{printable(error.get('message'))}{when}")
-        if error.get("hint") is not None:
-            lines.append(printable(error["hint"]))
-    elif profile.get("state") == "logged_out":
-        lines.append("an operator logged it out; `openfit-token login` logs in again")
+        lines.append(f"{printable(problem.get('message'))}{when}")
+        if problem.get("hint") is not None:
+            lines.append(printable(problem["hint"]))
     possible = number(profile.get("login_possible_at"))
-    if possible is not None and possible > now:
+    if possible is not None and possible > now and judge_profile(profile) != WELL:
         lines.append(f"a login is possible in {duration(possible - now)}")
     return lines
 

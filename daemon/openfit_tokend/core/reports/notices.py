@@ -13,20 +13,18 @@ reports the state at that time, not what was missed.
 """
 
 from dataclasses import replace
-from enum import StrEnum, unique
 from math import inf
 from typing import Final, assert_never
 
 from openfit_token._shared.frozen import frozen
 from openfit_tokend.core.problems import Problem
+from openfit_tokend.core.reports.health import Condition, Health, health
 from openfit_tokend.core.schedule import doubled
 from openfit_tokend.core.session import (
     Idle,
     Requesting,
     Session,
     State,
-    last_error,
-    state,
 )
 
 SPACING: Final = 10.0
@@ -35,15 +33,6 @@ MAX_PAUSE: Final = 3600.0
 """Seconds at most between two runs that fail: each failure is logged."""
 MAX_RUNS: Final = 32
 """Failed runs for one condition: about a day, by which time somebody will have looked."""
-
-
-@unique
-class Condition(StrEnum):
-    """How a profile is, for a person who may have to act. The command is told these values."""
-
-    WELL = "recovered"
-    DOWN = "down"
-    LOCKED = "locked"
 
 
 @frozen
@@ -55,23 +44,20 @@ class Notice:
     problem: Problem | None
 
 
-def notice(session: Session, now: float) -> Notice | None:
+def notice(health: Health) -> Notice | None:
     """Return what to report of a profile; None: its state hasn't settled, the last report holds."""
-    word = state(session, now)
-    problem = last_error(session)
-    match word:
-        case State.FRESH:
-            return Notice(Condition.WELL, word, None)
-        case State.LOCKED:
-            return Notice(Condition.LOCKED, word, problem)
-        case State.DOWN:
-            return Notice(Condition.DOWN, word, problem)
-        case State.EMPTY:  # with a problem: there is no password, and so no token
-            return None if problem is None else Notice(Condition.DOWN, word, problem)
-        case State.LOGGING_IN | State.REFRESHING | State.RETRYING | State.LOGGED_OUT:
+    if health.state in {State.LOGGING_IN, State.REFRESHING}:
+        return None
+    problem = health.problems[0] if health.problems else None
+    match health.condition:
+        case Condition.WELL if problem is not None:
+            return None
+        case Condition.WELL | Condition.DOWN | Condition.LOCKED:
+            return Notice(health.condition, health.state, problem)
+        case Condition.PENDING | Condition.RETRYING | Condition.LOGGED_OUT:
             return None
         case _:
-            assert_never(word)
+            assert_never(health.condition)
 
 
 @frozen
@@ -119,5 +105,5 @@ def told_before(session: Session, now: float) -> Condition:
     """
     between = isinstance(session.doing, Requesting)
     settled = replace(session, doing=Idle(now)) if between else session
-    found = notice(settled, now)
+    found = notice(health(settled, now))
     return Condition.WELL if found is None or found.problem is None else found.condition

@@ -10,15 +10,8 @@ from math import inf
 from typing import Final
 
 from openfit_token._shared.one_line import one_line
-from openfit_tokend.core.problems import Problem
-from openfit_tokend.core.session import (
-    Idle,
-    Session,
-    State,
-    last_error,
-    live,
-    state,
-)
+from openfit_tokend.core.reports.health import Health
+from openfit_tokend.core.session import Idle, Session, State
 
 NAMED: Final = 3
 """Profiles that are named: all of them up to this number, else those in trouble."""
@@ -27,55 +20,44 @@ MAX_NAME: Final = 40
 MAX_REASON: Final = 120
 """Characters of a reason that are shown."""
 
-_WELL: Final = frozenset({State.FRESH, State.REFRESHING, State.LOGGING_IN})
 _WORDS: Final = {State.LOGGING_IN: "logging in", State.LOGGED_OUT: "logged out"}
 
-Named = tuple[str, Session, Problem | None]
-"""A profile's name, its session, and why nothing can be requested for it, if so."""
+Named = tuple[str, Session, Health]
+"""A profile's name, its session, and how it is."""
 
 
-def in_words(profiles: Sequence[Named], now: float, shown: Callable[[float], str]) -> str:
+def in_words(profiles: Sequence[Named], shown: Callable[[float], str]) -> str:
     """Return the line; `shown` formats a moment for people."""
     if len(profiles) <= NAMED:
-        parts = [_standing(each, now, shown) for each in profiles]
+        parts = [_standing(each, shown) for each in profiles]
     else:
-        parts = [_counted(profiles, now), *_troubled(profiles, now)]
+        parts = [_counted(profiles), *_troubled(profiles)]
         if (due := _next_refresh(profiles)) < inf:
             parts.insert(1, f"next refresh {shown(due)}")
     count = "1 profile" if len(profiles) == 1 else f"{len(profiles)} profiles"
     return f"{count}: {'; '.join(parts)}" if parts else "no profiles"
 
 
-def _standing(named: Named, now: float, shown: Callable[[float], str]) -> str:
-    name, session, blocked = named
-    word = state(session, now)
-    text = f"{_cut(name, MAX_NAME)} {_WORDS.get(word, word)}"
-    if blocked is not None and live(session, now):
-        text += ", degraded"
-    if isinstance(session.doing, Idle) and live(session, now):
-        text += f", next refresh {shown(session.doing.due)}"
+def _standing(named: Named, shown: Callable[[float], str]) -> str:
+    _, session, health = named
+    text = ""
+    if isinstance(session.doing, Idle) and health.ready:
+        text = f", next refresh {shown(session.doing.due)}"
     elif isinstance(session.doing, Idle) and session.failures:
-        text += f", next try {shown(session.doing.due)}"
-    return text if word in _WELL and blocked is None else text + _reason(session, blocked)
+        text = f", next try {shown(session.doing.due)}"
+    return f"{_named(named)}{text}{_reason(health)}"
 
 
-def _counted(profiles: Iterable[Named], now: float) -> str:
+def _counted(profiles: Iterable[Named]) -> str:
     """Return how many profiles are in each state, in the order of State."""
-    counts = Counter(state(session, now) for _, session, _ in profiles)
+    counts = Counter(health.state for _, _, health in profiles)
     return ", ".join(f"{counts[word]} {_WORDS.get(word, word)}" for word in State if counts[word])
 
 
-def _troubled(profiles: Iterable[Named], now: float) -> list[str]:
+def _troubled(profiles: Iterable[Named]) -> list[str]:
     """Return a part for each of the first profiles in trouble."""
-    ill = [
-        (each, word)
-        for each in profiles
-        if (word := state(each[1], now)) not in _WELL or each[2] is not None
-    ]
-    named = [
-        f"{_cut(name, MAX_NAME)} {_WORDS.get(word, word)}{_reason(session, blocked)}"
-        for (name, session, blocked), word in ill[:NAMED]
-    ]
+    ill = [each for each in profiles if each[2].problems]
+    named = [f"{_named(each)}{_reason(each[2])}" for each in ill[:NAMED]]
     more = len(ill) - len(named)
     return [*named, f"and {more} more"] if more else named
 
@@ -87,9 +69,13 @@ def _next_refresh(profiles: Iterable[Named]) -> float:
     return min(dues, default=inf)
 
 
-def _reason(session: Session, blocked: Problem | None) -> str:
-    problem = last_error(session) or blocked
-    return "" if problem is None else f": {_cut(problem.message, MAX_REASON)}"
+def _named(named: Named) -> str:
+    name, _, health = named
+    return f"{_cut(name, MAX_NAME)} {_WORDS.get(health.state, health.state)}"
+
+
+def _reason(health: Health) -> str:
+    return f": {_cut(health.problems[0].message, MAX_REASON)}" if health.problems else ""
 
 
 def _cut(text: str, most: int) -> str:

@@ -110,7 +110,7 @@ class Shown:
         self.authorization = answer(HTTPStatus.OK, b"", None, fields)
         """With the token in a field, and no body."""
         self._expires = access.expires
-        whole = described(keeper.profile, keeper.session, access, now)
+        whole = described(keeper.profile, access, keeper.health(now).degraded, now)
         before, _, _ = json.dumps(whole).rpartition(
             " "
         )  # without the seconds left, which come last

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, cast, final
 
 from openfit_token.errors import BadRequest, NoSuchMethod, TokenError, Unavailable
 from openfit_tokend.core.callers.answers import LoginEnded
-from openfit_tokend.core.session import AccessToken, live
+from openfit_tokend.core.session import AccessToken
 from openfit_tokend.host import clock
 from openfit_tokend.host.alarm import Alarm, Entry
 from openfit_tokend.keeping.handout import MAX_PREPARED
@@ -257,7 +257,7 @@ class Http:
         usable, now = self._profiles.usable(caller), clock.boot()
         if not usable:
             return self._calls.call(caller, "get_token", {})  # the error says why
-        without = [name for name, keeper in usable.items() if live(keeper.session, now) is None]
+        without = [name for name, keeper in usable.items() if not keeper.health(now).ready]
         if not without:
             return {"ready": list(usable)}
         return Unavailable(

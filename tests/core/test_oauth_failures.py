@@ -170,3 +170,12 @@ def test_a_wrong_url_looks_like_a_404_and_says_so() -> None:
         "the token server answered 404: nothing is at /connect/token",
         "check environment or id_server: a wrong URL looks like this",
     )
+
+
+@pytest.mark.parametrize("word", ["unauthorized_client", "unsupported_grant_type"])
+def test_a_login_that_the_server_no_longer_allows_is_told_in_words_of_its_own(word: str) -> None:
+    told = failure(400, error(word), Login())
+
+    assert "doesn't allow this client to log in with a password" in told.message
+    assert told.hint != failure(400, error("invalid_client"), Login()).hint
+    assert "doesn't allow" not in failure(400, error(word), REFRESH).message

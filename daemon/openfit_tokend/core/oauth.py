@@ -33,6 +33,8 @@ MAX_LIFETIME: Final = 30 * 86400.0
 _CLIENT_WORDS: Final = frozenset(
     {"invalid_client", "unauthorized_client", "invalid_scope", "unsupported_grant_type"}
 )
+_PASSWORD_FORBIDDEN: Final = frozenset({"unauthorized_client", "unsupported_grant_type"})
+"""Of these: the client may be right, and this grant isn't allowed (RFC 6749, section 5.2)."""
 _GRANT_WORDS: Final = frozenset({"invalid_grant", "invalid_request"})
 _BUSY_WORDS: Final = frozenset({"temporarily_unavailable", "slow_down"})
 _NOT_READ: Final = frozenset({404, 405, 406, 407, 410, 411, 413, 414, 415, 417, 421, 425, 426, 431})
@@ -174,6 +176,13 @@ def _refusal(request: Login | Refresh, status: int, body: bytes | None) -> Failu
     word = fields.get("error")
     if not isinstance(word, str):
         word = ""
+    if isinstance(request, Login) and word in _PASSWORD_FORBIDDEN:
+        return Failure(
+            Kind.CLIENT_REJECTED,
+            ClientRejected,
+            f"the token server doesn't allow this client to log in with a password: {word}",
+            "if it did before, ask the token server's support why it no longer does; else check client_id",
+        )
     if word in _CLIENT_WORDS:
         return Failure(
             Kind.CLIENT_REJECTED,

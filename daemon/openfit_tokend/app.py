@@ -17,6 +17,7 @@ from openfit_tokend.config import config_file
 from openfit_tokend.config.passwords import Passwords
 from openfit_tokend.core.callers.answers import LoginEnded
 from openfit_tokend.core.callers.rights import Rights
+from openfit_tokend.core.problems import Problem
 from openfit_tokend.core.schedule import REQUEST_TIMEOUT
 from openfit_tokend.core.settings import FleetSettings, Profile, Settings
 from openfit_tokend.host import clock, log, signals
@@ -104,7 +105,7 @@ class Daemon:
         self._listener = listener
         self._alarm = Alarm()
         self._endpoint = Endpoint()
-        self._accounts = Accounts(ledger)
+        self._accounts = Accounts(ledger, self._tell_of_all)
         self._server = Server(self._alarm)
         self.users.subordinates = settings.subordinates
         self._clients: list[tuple[Listener | AdoptedListener, Rpc | Http]] = [
@@ -127,7 +128,7 @@ class Daemon:
         self._passwords = Passwords()
         self.fleet = self._membership(settings.fleet)
         self._notices = Notices(self._alarm)
-        self._token_files = TokenFiles(self._alarm)
+        self._token_files = TokenFiles(self._alarm, self._tell_of_file)
         self._reload_wanted = anyio.Event()
         self._reload_replies: list[Respond] = []
         self._reading: anyio.CancelScope | None = None  # of the configuration, the last one
@@ -264,6 +265,16 @@ class Daemon:
         self._token_files.changed(keeper.profile, keeper.session)
         if not self.profiles.stopping:
             self._notices.changed(keeper.profile, keeper.health(clock.boot()))
+
+    def _tell_of_all(self) -> None:
+        for keeper in self.profiles.keepers.values():
+            keeper.tell()
+
+    def _tell_of_file(self, name: str, problem: Problem | None) -> None:
+        keeper = self.profiles.keepers.get(name)
+        if keeper is not None and keeper.file_problem != problem:
+            keeper.file_problem = problem
+            keeper.tell()
 
     def _remove(self, name: str) -> None:
         keeper = self.profiles.keepers.pop(name)

@@ -238,7 +238,7 @@ PROFILE: Final[Mapping[str, Setting]] = {
     "notify_command": Setting(
         _COMMAND,
         _NONE,
-        "A command to run when the profile is locked, down, or has recovered: see"
+        "A command to run when the profile is locked, down, ending, degraded, or has recovered: see"
         " [operations](operations.md#being-called). A program that others can exchange is"
         " [refused](security.md#which-paths-are-trusted).",
         '["/usr/local/bin/page-me"]',

@@ -17,7 +17,8 @@ from openfit_token import __version__
 from openfit_token._cli import run as run_words
 from openfit_token._cli.command_line import parse
 from openfit_token._cli.get import FORMATS, Get, quick
-from openfit_token._cli.terminal import WrongUsage, duration, printable
+from openfit_token._cli.terminal import WrongUsage, printable
+from openfit_token._shared.durations import duration
 from openfit_token.errors import (
     BY_CODE,
     Internal,

@@ -16,7 +16,6 @@ from openfit_tokend.core.fleet import (
     TERM,
     claiming,
     given_up,
-    has_another_secret,
     published,
     recalled,
     settled,
@@ -156,15 +155,6 @@ def test_a_token_that_neither_the_row_nor_the_last_claim_brought_is_nobody_elses
 
 
 # What each host has of its own
-
-
-def test_a_host_whose_password_was_not_rejected_may_log_in_though_anothers_was() -> None:
-    locked = Session(Stopped(), bar=Bar(inf, problem(LoginRejected)))
-    ledger = Ledger(rejected=(ONE,))
-
-    assert has_another_secret(locked, ledger, OTHER)
-    assert not has_another_secret(locked, ledger, ONE)
-    assert not has_another_secret(fresh(), ledger, OTHER)
 
 
 # The ledger

@@ -6,7 +6,7 @@ from math import inf
 import pytest
 from hypothesis import given
 
-from made import access, fresh, how, problem, refreshing
+from made import POLICY, access, fresh, how, problem, refreshing
 from openfit_token.errors import ClientRejected, LoginRejected, SecretUnavailable
 from openfit_tokend.core.reports.health import Condition
 from openfit_tokend.core.reports.notices import (
@@ -155,7 +155,7 @@ def test_a_rejected_client_that_is_tried_each_hour_is_told_once() -> None:
     ],
 )
 def test_a_restart_knows_what_was_told_before(session: Session, condition: Condition) -> None:
-    assert told_before(session, NOW) is condition
+    assert told_before(session, NOW, POLICY) is condition
 
 
 def test_an_outage_is_told_once_however_often_it_is_tried() -> None:

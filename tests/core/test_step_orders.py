@@ -307,12 +307,14 @@ def test_a_reload_during_a_refresh_keeps_an_ordered_login() -> None:
     assert step(session, Reconfigured(), moment(NOW), POLICY) == (session, ())
 
 
-def test_a_reload_lifts_no_backoff_for_a_secret_that_is_missing() -> None:
-    session = Session(
+def test_a_reload_has_a_secret_that_was_missing_read_at_once() -> None:
+    missing = Session(
         Idle(130.0), number=6, failures=6, error=problem(SecretUnavailable), ended=-inf
     )
 
-    assert step(session, Reconfigured(), moment(NOW), POLICY) == (session, ())
+    after, _ = step(missing, Reconfigured(), moment(NOW), POLICY)
+
+    assert after == replace(missing, doing=Idle(NOW), failures=0, error=None)
 
 
 # Reconfigured, schedule changed

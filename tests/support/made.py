@@ -47,7 +47,7 @@ def problem(
 
 def how(session: Session, now: float = 100.0) -> Health:
     """Return how a usual profile is with this session."""
-    return health(session, now)
+    return health(session, now, POLICY)
 
 
 def access(  # noqa: PLR0913 -- one argument for each field that a test may care for

@@ -3,14 +3,12 @@
 import os
 import sys
 from contextlib import suppress
-from math import ceil, isfinite
+from math import isfinite
 
+from openfit_token._shared.durations import duration
 from openfit_token._shared.one_line import one_line
 from openfit_token.errors import TokenError
 
-_MINUTE = 60
-_HOUR = 3600
-_DAY = 86400
 _COLOURS = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33, "cyan": 36}
 
 
@@ -23,18 +21,6 @@ class WrongUsage(TokenError):
 def printable(text: object) -> str:
     """Return a text as one line that standard output can take, in this locale too."""
     return one_line(text, getattr(sys.stdout, "encoding", None) or "ascii")
-
-
-def duration(seconds: float) -> str:
-    """Return seconds in the two units that matter, rounded up to whole seconds."""
-    whole = max(0, ceil(seconds))
-    if whole < 2 * _MINUTE:
-        return f"{whole} s"
-    if whole < 2 * _HOUR:
-        return f"{whole // _MINUTE} min"
-    if whole < 2 * _DAY:
-        return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE} min"
-    return f"{whole // _DAY} d {whole % _DAY // _HOUR} h"
 
 
 def complaint(error: TokenError) -> str:

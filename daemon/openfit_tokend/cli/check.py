@@ -107,8 +107,9 @@ def _look(  # noqa: PLR0913 -- one for each option
         _check_profiles,
         settings,
         report,
+        Accounts(ledger),
         network=network,
-        ledger=ledger if login else None,
+        login=login,
         stored=just_stored is not None,
         chown=chown,
     )
@@ -196,16 +197,17 @@ def _user() -> str:
 async def _check_profiles(  # noqa: PLR0913 -- what is asked of each check
     settings: Settings,
     report: Report,
+    accounts: Accounts,
     *,
     network: bool,
-    ledger: LedgerFile | None,
+    login: bool,
     stored: bool,
     chown: bool,
 ) -> None:
-    """Check each profile. `ledger`: with a login, which it counts."""
+    """Check each profile."""
     endpoint, passwords = Endpoint(), Passwords()
     for profile in settings.profiles.values():
-        await _check_secret(passwords, profile, report)
+        await _check_secret(passwords, accounts, profile, report)
     await check_files(settings.profiles.values(), report, chown=chown)
     whole = settings.fleet is None or await _check_fleet(passwords, settings.fleet, report)
     if network:
@@ -215,25 +217,31 @@ async def _check_profiles(  # noqa: PLR0913 -- what is asked of each check
             from openfit_tokend.cli.check_store import check_store  # noqa: PLC0415 -- few have a fleet
 
             await check_store(passwords, settings.fleet, settings.profiles.values(), report)
-    if ledger is not None:
-        accounts = Accounts(ledger)
+    if login:
         for profile in settings.profiles.values():
             if stored:
                 accounts.announce(profile.account)
             await _check_login(endpoint, accounts, passwords, profile, report, stored=stored)
 
 
-async def _check_secret(passwords: Passwords, profile: Profile, report: Report) -> None:
+async def _check_secret(
+    passwords: Passwords, accounts: Accounts, profile: Profile, report: Report
+) -> None:
     what = f"{profile.name}: secret"
     if profile.password is None:
         report.say(warn(what, "none is stored", f"{_login(profile.name)} --ask, once it runs"))
         return
     try:
-        await passwords.read(profile.password)
+        secret = await passwords.read(profile.password)
     except SecretUnavailable as error:
         report.say(_failed(profile, what, error, os.EX_CONFIG))
-    else:
-        report.say(ok(what, "can be read, but not by others"))
+        return
+    if await accounts.was_rejected(profile.account, secret):
+        fix = f"store the right one; or, if it is right after all, start the daemon and run: {_login(profile.name)}"
+        text = "is not sent again: this password was rejected before"
+        report.say(fail(what, text, fix, os.EX_NOPERM))
+        return
+    report.say(ok(what, "can be read, but not by others"))
 
 
 def _failed(profile: Profile, what: str, of: SecretUnavailable | Failure, status: int) -> Verdict:
@@ -310,7 +318,8 @@ async def _check_login(  # noqa: PLR0913 -- the parts of a daemon that a login t
         return
     if isinstance(attempt, OverBudget):
         await accounts.write()
-        _report_unsent(attempt, profile.name, report, stored=stored)
+        if not attempt.known:  # else it is reported already
+            _report_unsent(attempt, report, stored=stored, what=what)
         return
     kind: Kind | None = Kind.UNCERTAIN
     try:
@@ -338,14 +347,8 @@ async def _check_login(  # noqa: PLR0913 -- the parts of a daemon that a login t
         report.say(warn(what, "returned no refresh token", "scope needs offline_access"))
 
 
-def _report_unsent(refused: OverBudget, name: str, report: Report, *, stored: bool) -> None:
+def _report_unsent(refused: OverBudget, report: Report, *, stored: bool, what: str) -> None:
     """Report a login that the ledger doesn't allow. A new password is stored: the daemon will try it."""
-    what = f"{name}: login"
-    if refused.known:
-        text = "not sent: this password was rejected before"
-        fix = f"store the right one; or, if it is right after all, start the daemon and run: {_login(name)}"
-        report.say(fail(what, text, fix, os.EX_NOPERM))
-        return
     minutes = ceil((refused.until - clock.boot()) / 60)
     why = "too many logins were rejected; another might lock the account"
     if stored:

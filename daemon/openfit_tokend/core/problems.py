@@ -3,11 +3,20 @@
 What the token server's answers say is in `oauth.py`, and why it wasn't reached in `keeping/`.
 """
 
+from dataclasses import replace
 from math import inf
 from typing import Final
 
+from openfit_token._shared.durations import duration
 from openfit_token._shared.frozen import frozen
-from openfit_token.errors import BudgetSpent, LoggedOut, LoginRejected, TokenError, Unavailable
+from openfit_token.errors import (
+    BudgetSpent,
+    LoggedOut,
+    LoginRejected,
+    SecretUnavailable,
+    TokenError,
+    Unavailable,
+)
 
 STORE_ANOTHER: Final = (
     "store the right password, then openfit-tokend reload (a systemd credential: systemctl restart"
@@ -87,6 +96,22 @@ def ledger_not_written(now: float) -> Problem:
         " sends one anyway",
         now,
     )
+
+
+def secret_unread(message: str, hint: str | None, now: float) -> Problem:
+    """Return the problem of a secret that can't be read."""
+    return Problem(SecretUnavailable, message, hint, now)
+
+
+def file_not_written(path: str, reason: str, hint: str, now: float) -> Problem:
+    """Return the problem of a `token_file` that can't be kept current."""
+    return Problem(Unavailable, f"token_file {path}: {reason}", hint, now)
+
+
+def session_ends(of: Problem, left: float) -> Problem:
+    """Return the problem of a session that ends in `left` seconds, as nothing but a person can help."""
+    when = f"ends in {duration(left)}" if left > 0 else "may end at any time"
+    return replace(of, message=f"the session {when}: {of.message}")
 
 
 # What becomes of a request

@@ -27,7 +27,9 @@ REQUEST_TIMEOUT: Final = 60.0
 """Seconds for a whole request: the token server may have to start first. Shorter for none: a refresh
 that is given up while the server is working on it has spent its token."""
 WORN: Final = 0.8
-"""The part of a refresh token's life after which a login is preferred."""
+"""The part of a refresh token's life after which a login is preferred: it is planned for then."""
+OVERDUE: Final = 0.85
+"""The part after which it is reported that this login fails, though it is still tried."""
 
 
 @frozen
@@ -89,3 +91,8 @@ def spacing(wishes: int) -> float:
 def worn(since: float, now: float, policy: Policy) -> bool:
     """Return whether a refresh token that descends from a login at `since` is near its end."""
     return now - since >= WORN * policy.refresh_token_lifetime
+
+
+def overdue(since: float, now: float, policy: Policy) -> bool:
+    """Return whether the login has been due for long that would replace such a refresh token."""
+    return now - since >= OVERDUE * policy.refresh_token_lifetime

@@ -178,6 +178,18 @@ def is_rejected(session: Session) -> bool:
     return bar is not None and bar.until == inf and bar.error.raises is LoginRejected
 
 
+def needs_another_secret(session: Session) -> bool:
+    """Return whether no login follows because of the password: rejected, or not there to be read."""
+    bar = session.bar
+    return bar is not None and bar.error.raises in {LoginRejected, SecretUnavailable}
+
+
+def secret_missing(session: Session) -> bool:
+    """Return whether only a password that can be read would help."""
+    error = session.error
+    return session.refresh is None and error is not None and error.raises is SecretUnavailable
+
+
 def client_rejected(session: Session) -> bool:
     """Return whether the token server last refused the client, and an operator is needed."""
     error = session.error

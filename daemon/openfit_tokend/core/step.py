@@ -85,6 +85,7 @@ from openfit_tokend.core.session import (
     barred,
     client_rejected,
     is_logged_out,
+    secret_missing,
     without_ended,
 )
 
@@ -374,7 +375,11 @@ def _reconfigured(session: Session, event: Reconfigured, moment: Moment, policy:
         case Requesting(request):
             login_after = session.doing.login_after or isinstance(request, Login)
             return replace(after, doing=Requesting(request, login_after))
-        case _ if client_rejected(session) or (lifted and session.refresh is None):
+        case _ if (
+            client_rejected(session)
+            or secret_missing(session)
+            or (lifted and session.refresh is None)
+        ):
             due = max(moment.now, session.ended + PAUSE)
             return replace(after, doing=Idle(due), failures=0, error=None)
         case Idle() if session.failures == 0:

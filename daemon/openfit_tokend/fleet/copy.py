@@ -19,7 +19,7 @@ from openfit_tokend.core.budget import Attempt, Ledger
 from openfit_tokend.core.events import Adopted, Kind
 from openfit_tokend.core.fleet import SEND_BY, Claim, Row, Shared, given_up
 from openfit_tokend.core.problems import Problem, superseded
-from openfit_tokend.core.session import Login, Requesting, Session, is_rejected, new_session
+from openfit_tokend.core.session import Login, Requesting, Session, new_session
 from openfit_tokend.core.settings import Account
 from openfit_tokend.fleet import draft
 from openfit_tokend.fleet.clocks import Offset, Stamps, moved, moved_access
@@ -71,10 +71,6 @@ class Membership(Protocol):
 
     def gone(self, copy: "Copy") -> None:
         """Forget a copy without parts."""
-        ...
-
-    def look_at_secret(self, part: Part, copy: "Copy") -> None:
-        """Lift the bar of a part if its host has another password than those rejected."""
         ...
 
     def mirrored(self) -> None:
@@ -347,8 +343,6 @@ class Copy:
         awaited = isinstance(session.doing, Requesting)
         part.adopted = part.keeper.session.number if awaited else -1
         part.stay_out()
-        if is_rejected(part.keeper.session):
-            self._fleet.look_at_secret(part, self)
 
     def _adopt_after_jump(self) -> None:
         if self._jumped:

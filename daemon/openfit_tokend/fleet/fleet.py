@@ -10,13 +10,10 @@ from anyio.abc import TaskGroup
 from openfit_token._shared.frozen import frozen
 from openfit_token.errors import SecretUnavailable, Unavailable
 from openfit_tokend.config.passwords import Passwords
-from openfit_tokend.core.events import Reconfigured
-from openfit_tokend.core.fleet import has_another_secret
 from openfit_tokend.core.problems import Problem, internal_error, store_not_reached
 from openfit_tokend.core.settings import Account
 from openfit_tokend.fleet.clocks import Offset
 from openfit_tokend.fleet.copy import Copy
-from openfit_tokend.fleet.part import Part
 from openfit_tokend.fleet.row_form import Keys, Unreadable
 from openfit_tokend.fleet.store import RowTrouble, Said, Store, Tagged, Unreached
 from openfit_tokend.host import clock, log
@@ -63,7 +60,6 @@ class Fleet:
         self._copies: dict[Account, Copy] = {}
         self._stirred: dict[Copy, None] = {}
         self._troubled: dict[Copy, str] = {}  # why, as it was last logged
-        self._looking: set[Part] = set()
         self._waiting: anyio.CancelScope | None = None
         self._polled_at = 0.0
         self._reached = False
@@ -126,25 +122,6 @@ class Fleet:
         """Write the ledgers soon."""
         if self._tasks is not None:
             self._tasks.start_soon(self.accounts.write)
-
-    def look_at_secret(self, part: Part, copy: Copy) -> None:
-        """Lift the bar of a part if this host has another password than those rejected."""
-        if self._tasks is not None and part not in self._looking:
-            self._looking.add(part)
-            self._tasks.start_soon(self._look_at_secret, part, copy)
-
-    async def _look_at_secret(self, part: Part, copy: Copy) -> None:
-        try:
-            profile = part.keeper.profile
-            secret = await self._passwords.read(profile.password)
-            fingerprint = await self.accounts.fingerprint(profile.account, secret)
-        except SecretUnavailable:
-            return  # another host may have one
-        finally:
-            self._looking.discard(part)
-        ledger = self.accounts.ledger(copy.account)
-        if has_another_secret(part.keeper.session, ledger, fingerprint):
-            part.keeper.feed(Reconfigured())
 
     # Its task
 

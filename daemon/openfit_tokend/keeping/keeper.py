@@ -55,6 +55,7 @@ from openfit_tokend.core.session import (
     Stopped,
     is_logged_out,
     live,
+    needs_another_secret,
     wake_at,
 )
 from openfit_tokend.core.settings import Profile
@@ -66,6 +67,7 @@ from openfit_tokend.keeping.endpoint import Endpoint, Order
 from openfit_tokend.keeping.handout import NONE, Handout, Holders
 from openfit_tokend.keeping.queue import Queue, Work
 from openfit_tokend.keeping.record import Counters, Record, token_id
+from openfit_tokend.keeping.stored_secret import StoredSecret
 from openfit_tokend.keeping.token_requests import TokenRequests
 from openfit_tokend.storage.accounts import Accounts
 from openfit_tokend.storage.session_form import StoredSession
@@ -114,6 +116,8 @@ class Keeper:
         """The daemon, or this profile, is ending: nothing new is started."""
         self.told = Condition.WELL
         """What `notify_command` reported last before a restart."""
+        self.file_problem: Problem | None = None
+        """Why `token_file` can't be kept current."""
         self._tools = tools
         self._changed = changed
         self._removed = False  # then the name may be another keeper's
@@ -121,6 +125,7 @@ class Keeper:
         self._requests = TokenRequests(
             tools.endpoint, tools.accounts, tools.passwords, self.counters
         )
+        self._secret = StoredSecret(self, tools)
         self._faults = 0  # internal errors since the last token
         self._password: Secret | None = None  # an operator's, until that login ends
         self._newest: CancelScope | None = None  # of the newest request; earlier ones are void
@@ -156,7 +161,14 @@ class Keeper:
 
     def health(self, now: float) -> Health:
         """Return how the profile is."""
-        return health(self.session, now)
+        others = (self.blocked, self.file_problem, self._tools.accounts.problem)
+        known = [problem for problem in others if problem is not None]
+        return health(self.session, now, self.profile.policy, self._secret.problem, known)
+
+    def tell(self) -> None:
+        """Tell of a change in how the profile is, though its session is the same."""
+        self.handout = NONE
+        self._changed(self, None)
 
     # Events
 
@@ -185,6 +197,8 @@ class Keeper:
             self._record.session_changed(before, self.session)
             if isinstance(event, Adopted):
                 self._note_adopted(before)
+            if before.bar != self.session.bar or isinstance(event, Granted):
+                self._consider_secret()
             if is_news(before, self.session):
                 self._keep()  # before anything is sent
                 self._changed(self, ended_login(before, event, self.session))
@@ -194,7 +208,7 @@ class Keeper:
     def _go_on(self, stored: StoredSession, now: float) -> None:
         """Continue with what was stored before a restart, as after a reload."""
         accounts = self._tools.accounts
-        self.told = told_before(stored.session, now)
+        self.told = told_before(stored.session, now, stored.policy)
         self.last_success_at = stored.last_success_at
         if self.claims is None and forgotten(  # a fleet remembers what was rejected
             stored.session, stored.at, unwritten=stored.unwritten, noted_at=accounts.saved_at
@@ -204,6 +218,12 @@ class Keeper:
         self.feed(Reconfigured(schedule=stored.policy != self.profile.policy))
         if self.session != stored.session:
             self._keep()
+        if needs_another_secret(stored.session):
+            self._secret.look()
+
+    def _consider_secret(self) -> None:
+        if needs_another_secret(self.session) or self._secret.problem is not None:
+            self._secret.look()
 
     def _note_adopted(self, before: Session) -> None:
         """Note what another daemon of the fleet achieved, as if it had been asked for here."""
@@ -268,11 +288,15 @@ class Keeper:
             self._password = None  # it was another user's, or for another server
             self.claims = None if self._tools.fleet is None else self._tools.fleet.join(self)
         self._tools.accounts.announce(profile.account)
+        suspect = needs_another_secret(self.session) or self._secret.problem is not None
         self.feed(Reconfigured(identity=moves, schedule=profile.policy != old.policy))
+        if suspect:
+            self._secret.look()
 
     def retire(self) -> None:
         """Start nothing new: the daemon ends. What is under way is finished, and written down."""
         self._tools.alarm.cancel(self._timer)
+        self._secret.retire()
         self.stopping = True
 
     def remove(self) -> None:

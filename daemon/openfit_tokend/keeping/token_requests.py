@@ -68,7 +68,7 @@ class TokenRequests:
                 if event is not None:
                     return event
         except SecretUnavailable as error:
-            unread = Problem(SecretUnavailable, error.message, error.hint, clock.boot())
+            unread = problems.secret_unread(error.message, error.hint, clock.boot())
             return Failed(number, Kind.SECRET_UNAVAILABLE, unread)
 
     async def _send_claimed(

@@ -8,12 +8,14 @@ is worse than none. It is retried at the next change, and every RETRY seconds.
 The files go with the daemon (docs/decisions/0020-a-token-file-goes-with-the-daemon.md).
 """
 
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Final, final
 
 import anyio
 
+from openfit_tokend.core.problems import Problem, file_not_written
 from openfit_tokend.core.session import AccessToken, Session, live
 from openfit_tokend.core.settings import Profile, TokenFile
 from openfit_tokend.host import clock, log
@@ -60,8 +62,14 @@ class _ManagedFile:
 class TokenFiles:
     """The files of all profiles that have one."""
 
-    def __init__(self, alarm: Alarm) -> None:
+    def __init__(
+        self,
+        alarm: Alarm,
+        tell: Callable[[str, Problem | None], None] = lambda _name, _problem: None,
+    ) -> None:
+        """Begin without files; `tell` is called with a profile when its file's problem changes."""
         self._alarm = alarm
+        self._tell = tell
         self._calls = BlockingCalls("token_file")
         # By path, not by profile: profiles may exchange theirs at a reload.
         self._files: dict[str, _ManagedFile] = {}
@@ -99,6 +107,7 @@ class TokenFiles:
         if path is not None and (managed := self._files[path]).owner == name:
             managed.clear()
             self._schedule(managed)
+        self._tell(name, None)
 
     async def stop(self) -> None:
         """Have all files removed for good: nobody would replace their tokens.
@@ -156,10 +165,18 @@ class TokenFiles:
                 reason=reason,
                 hint=trouble.remedy,
             )
-        managed.trouble = reason
+        changed, managed.trouble = reason != managed.trouble, reason
+        if changed:
+            self._tell(managed.owner, _problem(managed.path, trouble))
         if trouble is not None and not managed.again:
             managed.again = True
             self._alarm.at(clock.boot() + RETRY, lambda: self._try_again(managed))
+
+
+def _problem(path: str, trouble: Unusable | None) -> Problem | None:
+    if trouble is None:
+        return None
+    return file_not_written(path, trouble.reason, trouble.remedy, clock.boot())
 
 
 def _hung(seconds: float) -> Unusable:

@@ -5,7 +5,7 @@ no secret. What can't be written stays in memory, is logged, and is retried unti
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from math import inf
 from typing import Final, final
@@ -16,6 +16,7 @@ import anyio.to_thread
 from openfit_tokend.core import budget
 from openfit_tokend.core.budget import Attempt, Fingerprint, Go, Ledger, Unwritten, Wait
 from openfit_tokend.core.events import Kind, OverBudget
+from openfit_tokend.core.problems import Problem, ledger_not_written
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.settings import Account
 from openfit_tokend.host import clock, log
@@ -39,8 +40,14 @@ _SCRYPT_COST: Final = 2**9
 class Accounts:
     """The ledger of each account, and which profiles are logged out."""
 
-    def __init__(self, file: LedgerFile) -> None:
-        """Read the ledger file; a damaged one counts as two of three rejections."""
+    def __init__(self, file: LedgerFile, changed: Callable[[], None] = lambda: None) -> None:
+        """Read the ledger file; a damaged one counts as two of three rejections.
+
+        `changed` is called when `problem` does.
+        """
+        self.problem: Problem | None = None
+        """Why what is known isn't on disk."""
+        self._tell = changed
         self._file = file
         self._ledgers = self._on_disk = file.load()
         self._settled: dict[Account, anyio.Event] = {}
@@ -93,6 +100,10 @@ class Accounts:
         return await anyio.to_thread.run_sync(
             self._fingerprint, account, password, limiter=self._hashing
         )
+
+    async def was_rejected(self, account: Account, password: Secret) -> bool:
+        """Return whether this password was rejected before, and not accepted since."""
+        return await self.fingerprint(account, password) in self.ledger(account).rejected
 
     def settle(self, account: Account, attempt: Attempt, kind: Kind | None) -> None:
         """Record how a login ended (None: accepted), and let a waiting one ask again."""
@@ -217,7 +228,10 @@ class Accounts:
         elif self._reason and not reason:
             log.info("state_written", path=self._file.path)
             self._trouble = anyio.Event()
-        self._reason = reason
+        changed, self._reason = bool(reason) != bool(self._reason), reason
+        if changed:
+            self.problem = ledger_not_written(clock.boot()) if reason else None
+            self._tell()
 
     def _put(self, account: Account, ledger: Ledger) -> None:
         by_account: Mapping[Account, Ledger] = {**self._ledgers.by_account, account: ledger}

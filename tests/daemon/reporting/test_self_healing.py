@@ -22,7 +22,7 @@ from openfit_tokend.core.choice import Step
 from openfit_tokend.core.events import Event, Granted, Woken
 from openfit_tokend.core.moment import Moment
 from openfit_tokend.core.schedule import Policy
-from openfit_tokend.core.session import Session, state
+from openfit_tokend.core.session import Session, last_error
 from openfit_tokend.core.step import step
 from openfit_tokend.emulator.identity import Rules
 from openfit_tokend.host import alarm
@@ -179,7 +179,7 @@ async def test_a_fault_in_a_call_is_told_to_its_caller_and_hurts_nobody(
     with running_emulator() as emulator:
         async with daemon_inside(tmp_path, profile(emulator.url)) as daemon:
             async with daemon.client() as tokens:
-                monkeypatch.setattr(serving_status, "state", raising(1, state))
+                monkeypatch.setattr(serving_status, "last_error", raising(1, last_error))
 
                 with pytest.raises(Internal):
                     await tokens.status()

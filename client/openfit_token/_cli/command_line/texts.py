@@ -58,7 +58,7 @@ since then is unproved until the next login: `openfit-token login` proves it.
 
 exit status:
   0  all profiles are well; a refused reload alone is only told
-  75 a profile has no live token, or can't replace the one it has
+  75 a profile has no live token, can't replace it, or will lose its session
   77 a profile is locked or logged out
   64, 69, 70, 74, 76, 78: as `openfit-token --help` says
 """

@@ -9,7 +9,7 @@ from typing import Final
 
 from openfit_token._cli.report import Verdict, fail, ok, warn
 from openfit_token._cli.status.health import WELL, Answer, judge_profile, number, problems_of
-from openfit_token._cli.terminal import duration
+from openfit_token._shared.durations import duration
 from openfit_token.errors import BY_CODE
 
 WRONG_CLIENT: Final = 'on OpenFIT\'s page: "Using the wrong client_id"'

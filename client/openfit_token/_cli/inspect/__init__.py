@@ -13,8 +13,9 @@ from openfit_token._cli.formats import as_json
 from openfit_token._cli.get import profile_of
 from openfit_token._cli.inspect.jwt import Json, Jwt, read
 from openfit_token._cli.output import put
-from openfit_token._cli.terminal import duration, printable
+from openfit_token._cli.terminal import printable
 from openfit_token._client.blocking import get_token
+from openfit_token._shared.durations import duration
 
 _MOMENTS: Final = frozenset({"auth_time", "exp", "iat", "nbf", "updated_at"})
 """Claims in Unix seconds (RFC 7519, section 4.1; OpenID Connect Core, sections 2 and 5.1)."""

@@ -12,7 +12,7 @@ NOT_NOW = 75
 OPERATOR_NEEDED = 77
 """A profile is locked or logged out."""
 
-CONDITIONS = ("well", "pending", "retrying", "down", "locked", "logged_out")
+CONDITIONS = ("well", "pending", "retrying", "degraded", "ending", "down", "locked", "logged_out")
 """How a profile can be, in the daemon's words; a newer daemon may know more of them."""
 _STATUSES = {"well": WELL, "locked": OPERATOR_NEEDED, "logged_out": OPERATOR_NEEDED}
 

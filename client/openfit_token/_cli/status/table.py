@@ -16,8 +16,9 @@ from openfit_token._cli.status.health import (
     problems_of,
     profiles_of,
 )
-from openfit_token._cli.terminal import duration, in_colour, on_terminal, painted, printable
+from openfit_token._cli.terminal import in_colour, on_terminal, painted, printable
 from openfit_token._client.calls import fields
+from openfit_token._shared.durations import duration
 
 _HEADINGS: Final = (
     *("PROFILE", "STATE", "TOKEN LEFT", "NEXT REFRESH", "LAST SUCCESS", "LAST LOGIN"),

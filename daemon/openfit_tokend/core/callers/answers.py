@@ -12,7 +12,6 @@ from openfit_token._shared.frozen import frozen
 from openfit_token.errors import (
     BudgetSpent,
     MinTtl,
-    SecretUnavailable,
     TimedOut,
     TokenError,
     Unavailable,
@@ -31,6 +30,7 @@ from openfit_tokend.core.session import (
     is_logged_out,
     last_error,
     live,
+    secret_missing,
     token_number,
 )
 
@@ -181,7 +181,7 @@ def _refusal(session: Session, deadline: float, now: float) -> TokenError | None
     match session.doing:
         case Stopped():
             return _known(session, now)
-        case Idle() if client_rejected(session) or _secret_missing(session):
+        case Idle() if client_rejected(session) or secret_missing(session):
             return _known(session, now)
         case Idle(due) if due > deadline:
             return _known(session, now)
@@ -189,11 +189,6 @@ def _refusal(session: Session, deadline: float, now: float) -> TokenError | None
             return _known(session, now) if now >= deadline else None
         case _:
             assert_never(session.doing)
-
-
-def _secret_missing(session: Session) -> bool:
-    error = session.error
-    return session.refresh is None and error is not None and error.raises is SecretUnavailable
 
 
 def _known(session: Session, now: float) -> TokenError:

@@ -28,11 +28,11 @@ from typing import Final
 
 from openfit_token._shared.frozen import frozen
 from openfit_tokend.core import budget, problems
-from openfit_tokend.core.budget import Attempt, Entry, Fingerprint, Ledger
+from openfit_tokend.core.budget import Attempt, Entry, Ledger
 from openfit_tokend.core.events import Kind
 from openfit_tokend.core.restart import restored
 from openfit_tokend.core.schedule import PAUSE, REQUEST_TIMEOUT
-from openfit_tokend.core.session import AccessToken, Idle, Requesting, Session, is_rejected
+from openfit_tokend.core.session import AccessToken, Idle, Requesting, Session
 
 SEND_BY: Final = 10.0
 """Seconds after the writing of a claim began, until which its request may be sent."""
@@ -154,17 +154,6 @@ def is_abandoned(shared: Shared, now: float, lifetime: float) -> bool:
         return False
     began = -inf if session.refresh is None else session.refresh.since
     return now >= max(session.doing.due, session.ended, began) + lifetime
-
-
-# What each host has of its own
-
-
-def has_another_secret(session: Session, ledger: Ledger, fingerprint: Fingerprint) -> bool:
-    """Return whether a login of this host may follow, though the fleet's last one was rejected.
-
-    `fingerprint`: that of this host's password.
-    """
-    return is_rejected(session) and fingerprint not in ledger.rejected
 
 
 # What is written of the ledger

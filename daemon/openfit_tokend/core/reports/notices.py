@@ -1,12 +1,12 @@
-"""When `notify_command` is run: a profile is locked, down, or has recovered.
+"""When `notify_command` is run: a profile is locked, down, ending, degraded, or has recovered.
 
                  ┌──────────── RECOVERED ────────────┐
                  ▼                                   │
     WELL ──DOWN──▶ DOWN ──LOCKED──▶ LOCKED ──DOWN──▶ DOWN …
 
 A profile that is down is `logging_in` at each retry and then `down` again; a locked one with a live
-token is `refreshing` now and then. So only settled states count, and they are compared with what
-was reported last, not with the state before: a retry is no news.
+token is `refreshing` now and then. So only what has settled counts, and it is compared with what
+was reported last, not with what was before: a retry is no news.
 
 A command that failed has told nobody: it is run again, after growing pauses, for about a day. It
 reports the state at that time, not what was missed.
@@ -19,7 +19,7 @@ from typing import Final, assert_never
 from openfit_token._shared.frozen import frozen
 from openfit_tokend.core.problems import Problem
 from openfit_tokend.core.reports.health import Condition, Health, health
-from openfit_tokend.core.schedule import doubled
+from openfit_tokend.core.schedule import Policy, doubled
 from openfit_tokend.core.session import (
     Idle,
     Requesting,
@@ -46,13 +46,19 @@ class Notice:
 
 def notice(health: Health) -> Notice | None:
     """Return what to report of a profile; None: its state hasn't settled, the last report holds."""
-    if health.state in {State.LOGGING_IN, State.REFRESHING}:
+    if not health.settled:
         return None
     problem = health.problems[0] if health.problems else None
     match health.condition:
         case Condition.WELL if problem is not None:
             return None
-        case Condition.WELL | Condition.DOWN | Condition.LOCKED:
+        case (
+            Condition.WELL
+            | Condition.DEGRADED
+            | Condition.ENDING
+            | Condition.DOWN
+            | Condition.LOCKED
+        ):
             return Notice(health.condition, health.state, problem)
         case Condition.PENDING | Condition.RETRYING | Condition.LOGGED_OUT:
             return None
@@ -97,7 +103,7 @@ def after_run(told: Told, condition: Condition, begun: float, *, failed: bool) -
     return Told(told.condition, Failures(condition, count), begun)
 
 
-def told_before(session: Session, now: float) -> Condition:
+def told_before(session: Session, now: float, policy: Policy) -> Condition:
     """Return what must have been reported last of a session that a restart interrupted.
 
     A request under way hides the settled state before it. A token that has ended since, without a
@@ -105,5 +111,5 @@ def told_before(session: Session, now: float) -> Condition:
     """
     between = isinstance(session.doing, Requesting)
     settled = replace(session, doing=Idle(now)) if between else session
-    found = notice(health(settled, now))
+    found = notice(health(settled, now, policy))
     return Condition.WELL if found is None or found.problem is None else found.condition

@@ -28,6 +28,7 @@ from openfit_tokend.host.signals import NO_TERMINAL, Terminal
 from openfit_tokend.keeping.endpoint import Endpoint
 from openfit_tokend.keeping.handout import Holders
 from openfit_tokend.keeping.keeper import Keeper, Tools
+from openfit_tokend.keeping.outages import Outages
 from openfit_tokend.keeping.queue import Queue
 from openfit_tokend.reporting.notices import Notices
 from openfit_tokend.reporting.service_status import ServiceStatus
@@ -164,6 +165,7 @@ class Daemon:
                     logins,
                     self._passwords,
                     Holders(),
+                    Outages(self._endpoint, requests, self._alarm),
                     self.fleet,
                 )
                 _warn_of_names(self._settings)

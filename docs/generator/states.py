@@ -32,6 +32,7 @@ from openfit_tokend.core.events import (
     NewTokenWanted,
     OverBudget,
     Reconfigured,
+    ServerReached,
     Woken,
 )
 from openfit_tokend.core.moment import Moment
@@ -84,6 +85,7 @@ class Edge:
 
 _WORDS: Final[Mapping[type[Event], Word]] = {
     Woken: Word.TIME,
+    ServerReached: Word.TIME,  # it makes due what is to be tried again
     NewTokenWanted: Word.WANTED,
     Granted: Word.GRANTED,
     LoginOrdered: Word.LOGIN,

@@ -34,6 +34,7 @@ from openfit_tokend.host.service_manager import NO_SERVICE, ServiceManager
 from openfit_tokend.keeping.endpoint import Endpoint
 from openfit_tokend.keeping.handout import Holders
 from openfit_tokend.keeping.keeper import Keeper, Tools
+from openfit_tokend.keeping.outages import Outages
 from openfit_tokend.keeping.queue import Queue
 from openfit_tokend.storage.accounts import Accounts
 from openfit_tokend.storage.ledger_file import LedgerFile
@@ -227,8 +228,9 @@ class RunningFleet:
         fleet = Fleet(name, store, keys, Resources(accounts, alarm, passwords))
         manager = ServiceManager(NO_SERVICE.notify_socket, alarm)
         sessions = StoredSessions(NO_SERVICE, manager, {}, shared=True)
+        endpoint = Endpoint()
         tools = Tools(
-            Endpoint(),
+            endpoint,
             accounts,
             alarm,
             sessions,
@@ -236,6 +238,7 @@ class RunningFleet:
             Queue(tasks, alarm),
             passwords,
             Holders(),
+            Outages(endpoint, tasks, alarm),
             fleet,
         )
         host = Host(name, store, fleet, accounts, tools, password, [], tasks.cancel_scope)

@@ -27,6 +27,7 @@ from openfit_tokend.core.events import (
     OverBudget,
     Reconfigured,
     Send,
+    ServerReached,
     Woken,
 )
 from openfit_tokend.core.fleet import published
@@ -130,6 +131,7 @@ def others(draw: st.DrawFn, session: Session, now: float) -> Event:
         NewTokenWanted(),
         NewTokenWanted(),
         NewTokenWanted(),
+        ServerReached(),
         LoginOrdered(),
         LogoutOrdered(),
         Reconfigured(),

@@ -105,6 +105,11 @@ class Reconfigured:
 
 
 @frozen
+class ServerReached:
+    """The token server can be reached again; the last request didn't get through to it."""
+
+
+@frozen
 class Adopted:
     """Another daemon of the fleet wrote this session. Its moments are this host's."""
 
@@ -119,6 +124,7 @@ Event = (
     | LoginOrdered
     | LogoutOrdered
     | Reconfigured
+    | ServerReached
     | Adopted
 )
 

@@ -66,6 +66,7 @@ from openfit_tokend.core.events import (
     OverBudget,
     Reconfigured,
     Revoke,
+    ServerReached,
     Woken,
 )
 from openfit_tokend.core.fleet.adoption import adopted
@@ -120,6 +121,8 @@ def step(session: Session, event: Event, moment: Moment, policy: Policy) -> Step
             return _with_new_identity(session, moment.now), ()
         case Reconfigured():
             return _reconfigured(session, event, moment, policy), ()
+        case ServerReached():
+            return _server_reached(session, moment, policy)
         case Adopted(shared):
             return adopted(session, shared, moment, policy)
         case _:
@@ -146,6 +149,13 @@ def _new_token_wanted(session: Session, moment: Moment, policy: Policy) -> Step:
     if isinstance(session.doing, Idle) and session.failures == 0:  # else the backoff stays
         due = min(session.doing.due, rest(session, moment.now).due)
         session = replace(session, doing=Idle(due))
+    return _woken(session, moment, policy)
+
+
+def _server_reached(session: Session, moment: Moment, policy: Policy) -> Step:
+    if isinstance(session.doing, Idle) and session.failures:
+        due = min(session.doing.due, max(moment.now, session.ended + PAUSE))
+        session = replace(session, doing=Idle(due), unsent_until=min(session.unsent_until, due))
     return _woken(session, moment, policy)
 
 

@@ -25,6 +25,7 @@ from openfit_tokend.core.settings import Profile
 from openfit_tokend.host import clock, log
 from openfit_tokend.keeping.connecting import NotSent, Route
 from openfit_tokend.keeping.http_exchange import NoResponse, ask
+from openfit_tokend.keeping.outages import Reach
 from openfit_tokend.keeping.trust import NoAuthorities, Trust
 from openfit_tokend.keeping.turns import Turns
 
@@ -76,6 +77,7 @@ class Endpoint:
     def __init__(self) -> None:
         self._trust = Trust()
         self._turns: dict[str, Turns] = {}
+        self._reach: dict[tuple[str, str | None], Reach] = {}
         self._under_way: dict[anyio.CancelScope, float] = {}  # until when, on the loop's clock
 
     async def request(self, order: Order) -> Reply:
@@ -92,14 +94,17 @@ class Endpoint:
         except NotSent as error:
             return Reply(clock.boot(), _not_sent(error.message, error.hint))
         turns = self._turns.setdefault(profile.identity.id_server, Turns())
-        async with turns.turn(order.deadline):
+        reach = self.reach(profile)
+        async with turns.turn(order.deadline), reach.trial() as failure:
+            if failure is not None:
+                return Reply(clock.boot(), _not_sent(failure.message, failure.hint))
             not_after = inf if order.claim is None else await order.claim()
             sent = clock.boot()
             if order.is_void():
                 return Reply(sent, _not_sent(not_needed(sent).message, None))
             reply = Reply(sent, _no_answer("the daemon ended before the answer came"))
             with self._shielded(REQUEST_TIMEOUT):
-                reply = await _exchange(route, order, not_after)
+                reply = await _exchange(route, order, not_after, reach)
             return reply  # noqa: RET504 -- `abandon` ends the block without it
 
     async def revoke(self, profile: Profile, token: Secret) -> None:
@@ -121,6 +126,31 @@ class Endpoint:
         except (NotSent, NoResponse, TimeoutError) as error:
             return _lost(error)
         return Probe(answer.status, answer.headers.get("date"))
+
+    def reach(self, profile: Profile) -> Reach:
+        """Return what is known of whether a profile's server can be reached."""
+        key = profile.identity.id_server, profile.ca_file
+        return self._reach.setdefault(key, Reach())
+
+    async def knock(self, profile: Profile) -> None:
+        """Find out whether a server can be reached again, by a GET that it refuses."""
+        reach = self.reach(profile)
+
+        def connected() -> bool:
+            reach.connected()
+            return True
+
+        async with reach.trial() as failure:
+            if failure is not None or reach.is_known:
+                return
+            try:
+                with anyio.move_on_after(REQUEST_TIMEOUT):
+                    route = await self._route(profile)
+                    await ask(route, "GET", oauth.TOKEN_PATH, b"", connected)
+            except NotSent as error:
+                reach.failed(error)
+            except NoResponse:
+                pass  # it was connected
 
     @property
     def under_way(self) -> int:
@@ -164,8 +194,13 @@ class Endpoint:
             raise NotSent(error.message, error.hint) from None
 
 
-async def _exchange(route: Route, order: Order, not_after: float) -> Reply:
+async def _exchange(route: Route, order: Order, not_after: float, reach: Reach) -> Reply:
+    connected = False
+
     def may_go() -> bool:
+        nonlocal connected
+        connected = True
+        reach.connected()
         return order.claim is None or not (clock.boot() > not_after or order.is_void())
 
     profile, request = order.profile, order.request
@@ -179,6 +214,8 @@ async def _exchange(route: Route, order: Order, not_after: float) -> Reply:
         with anyio.fail_after(REQUEST_TIMEOUT):
             answer = await ask(route, "POST", oauth.TOKEN_PATH, urlencode(form).encode(), may_go)
     except (NotSent, NoResponse, TimeoutError) as error:
+        if isinstance(error, NotSent) and not connected:
+            reach.failed(error)
         return Reply(sent, _lost(error))
     said = oauth.meaning(request, profile.identity.scope, answer.status, answer.body)
     return Reply(sent, said, oauth.retry_after(answer.headers.get("retry-after"), clock.wall()))

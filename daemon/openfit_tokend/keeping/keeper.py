@@ -24,6 +24,7 @@ from openfit_tokend.core.callers.answers import (
     answer,
     ended_login,
     is_news,
+    tried_by,
 )
 from openfit_tokend.core.callers.rights import Rights
 from openfit_tokend.core.events import (
@@ -35,6 +36,7 @@ from openfit_tokend.core.events import (
     Kind,
     LoginOrdered,
     LogoutOrdered,
+    NewTokenWanted,
     Reconfigured,
     Revoke,
     Send,
@@ -65,6 +67,7 @@ from openfit_tokend.host.alarm import Alarm
 from openfit_tokend.keeping.claims import Claims, Fleet
 from openfit_tokend.keeping.endpoint import Endpoint, Order
 from openfit_tokend.keeping.handout import NONE, Handout, Holders
+from openfit_tokend.keeping.outages import Outages
 from openfit_tokend.keeping.queue import Queue, Work
 from openfit_tokend.keeping.record import Counters, Record, token_id
 from openfit_tokend.keeping.stored_secret import StoredSecret
@@ -94,6 +97,7 @@ class Tools:
     logins: Queue
     passwords: Passwords
     prepared: Holders
+    outages: Outages
     fleet: Fleet | None = None
 
 
@@ -154,7 +158,8 @@ class Keeper:
         self, call: Call, deadline: float, now: float, ended: LoginEnded | None = None
     ) -> Answer:
         """Return the answer to a call, as `core.answers.answer` does."""
-        given = answer(self.session, call, deadline, now, ended)
+        session = tried_by(self.session, self._tools.outages.tried_by(self))
+        given = answer(session, call, deadline, now, ended)
         if isinstance(given, TokenError):
             given.hint = hint_for(self.profile.name, given.hint)
         return given
@@ -187,6 +192,8 @@ class Keeper:
 
     def _take(self, event: Event, sender: Profile) -> None:
         before = self.session
+        if isinstance(event, NewTokenWanted):
+            self._tools.outages.wanted(self)
         self.session, effects = step(before, event, clock.moment(), self.profile.policy)
         if not _login_to_come(self.session):
             self._password = None  # the login that it was given for was no longer needed
@@ -303,6 +310,7 @@ class Keeper:
         """Retire for good: the profile is no longer in the configuration."""
         self._removed = True
         self._tools.prepared.drop(self)
+        self._tools.outages.ended(self, self.profile, got_through=True)
         self.retire()
         if self.claims is not None:
             self.claims.leave()
@@ -371,6 +379,8 @@ class Keeper:
                 if isinstance(event, Granted):
                     self._faults, self.last_success_at = 0, clock.boot()
                 self._record.request_ended(request, event)
+                got_through = isinstance(event, Granted)
+                self._tools.outages.ended(self, sender, got_through=got_through)
             if claims is None or claims.ended(number, event):
                 self.feed(event, sender)
             await self._tools.accounts.write()

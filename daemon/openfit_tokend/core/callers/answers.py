@@ -99,6 +99,13 @@ def answer(
             assert_never(call)
 
 
+def tried_by(session: Session, moment: float) -> Session:
+    """Return the session as callers are to see it whose server is tried again at this moment."""
+    if not isinstance(session.doing, Idle):
+        return session
+    return replace(session, doing=Idle(min(session.doing.due, moment)))
+
+
 def token_for(
     session: Session, call: Get | Refuse | Renew, now: float
 ) -> AccessToken | MinTtl | None:

@@ -100,3 +100,19 @@ def test_a_secret_that_a_reload_mends_is_used_at_once(emulator: RunningEmulator)
         daemon.call("reload")
 
         assert daemon.call("get_token", wait=2)["api_url"]
+
+
+def test_a_refresh_never_prints_the_token_of_a_moment_ago_as_a_new_one(
+    emulator: RunningEmulator,
+) -> None:
+    with running_daemon(profile(emulator.url)) as daemon:
+        old = daemon.call("get_token")["access_token"]
+
+        soon = daemon.run("openfit-token", "refresh", "--wait", "2s")
+        assert (soon.returncode, soon.stdout) == (75, "")
+        assert "isn't replaced again so soon" in soon.stderr
+
+        waited = daemon.run("openfit-token", "refresh")
+        assert waited.returncode == 0
+        assert waited.stdout.strip() not in {"", old}
+        assert emulator.state().refreshes == 1

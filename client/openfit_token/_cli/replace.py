@@ -3,23 +3,40 @@
 import re
 import sys
 from hashlib import sha256
-from time import time  # noqa: TID251 -- the daemon tells moments: was the token there before?
+from time import sleep, time  # noqa: TID251 -- the daemon tells moments: was the token there before?
 
 from openfit_token._cli.get import profile_of, show
 from openfit_token._cli.terminal import WrongUsage, remark
 from openfit_token._client.blocking import TokenClient
+from openfit_token.errors import TimedOut
 
 _ID_DIGITS = 16
 """Hex digits of the SHA-256 of a token that are its id."""
 _ID = re.compile(f"[0-9a-f]{{{_ID_DIGITS}}}")
 _MAX_TOKEN = 64 * 1024
 """Bytes to read at most: more is a mistake, not a token."""
+_RECENT = 10.0
+"""Seconds in which the daemon takes a token for one that was just replaced."""
 
 
 def refresh(profile: str | None, socket: str | None, wait: float, form: str) -> int:
-    """Print a new token though nothing is wrong with the old one. Return the exit status."""
+    """Print a new token though nothing is wrong with the old one. Return the exit status.
+
+    Raises:
+        TimedOut: the token is replaced only after `wait`: it is new itself.
+    """
     with TokenClient(profile_of(profile), socket) as client:
-        show(client.refresh(wait=wait), form)
+        asked_at = time()
+        token = client.refresh(wait=wait)
+        age = asked_at - token.obtained_at
+        if 0 < age <= _RECENT:  # what it was asked for may be to replace just that
+            left = _RECENT - age
+            if left >= wait:
+                text = f"the token is {age:.0f} s old, and isn't replaced again so soon"
+                raise TimedOut(text, "wait longer", left)
+            sleep(left)
+            token = client.refresh(wait=wait - left)
+    show(token, form)
     return 0
 
 

@@ -65,7 +65,8 @@ exit status:
 
 _REFRESH: Final = f"""\
 The daemon replaces tokens in time by itself, so this is rarely needed. At most
-one request is made each 10 s.
+one request is made each 10 s: a token younger than that is replaced then, or
+the command ends with 75 if --wait is over before.
 
 example:
   openfit-token refresh --format header

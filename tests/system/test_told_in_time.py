@@ -116,3 +116,17 @@ def test_a_refresh_never_prints_the_token_of_a_moment_ago_as_a_new_one(
         assert waited.returncode == 0
         assert waited.stdout.strip() not in {"", old}
         assert emulator.state().refreshes == 1
+
+
+def test_a_password_that_an_operator_gave_is_used_for_that_login_alone(
+    emulator: RunningEmulator,
+) -> None:
+    with running_daemon(profile(emulator.url), password="wrong") as daemon:
+        daemon.await_state("locked")
+        token = daemon.call("login", password=PASSWORD)
+        emulator.revoke_refresh()
+
+        refused = outcome(lambda: daemon.call("refuse", id=token["id"], wait=15))
+
+        assert isinstance(refused, LoginRejected)
+        assert (emulator.state().logins, emulator.state().login_requests) == (1, 2)

@@ -1,11 +1,13 @@
 """Clocks that jump: the wall clock changes nothing, and a suspend is noticed."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import anyio
 import pytest
 
-from daemons import PATIENCE, Fields, profile
+from daemons import PATIENCE, Fields, needs_root, profile
 from emulators import client, running_emulator
 from failures import api
 from inside import DaemonInside, async_await_that, daemon_inside
@@ -136,3 +138,21 @@ async def test_a_wait_ends_by_the_clock_that_counts_a_suspend(
                 with anyio.fail_after(PATIENCE), pytest.raises(TimedOut):
                     await tokens.get_token(wait=300)
             emulator.stop()
+
+
+@needs_root
+def test_moments_count_the_time_that_the_host_was_suspended() -> None:
+    """A host can't be suspended here, but a time namespace tells the two clocks apart as it would."""
+    code = (
+        "import time; from openfit_tokend.host import clock;"
+        "print(clock.boot() - time.clock_gettime(time.CLOCK_MONOTONIC))"
+    )
+    apart = ("unshare", "--time", "--boottime", "100000", "--monotonic", "0")
+
+    done = subprocess.run(
+        [*apart, sys.executable, "-c", code], check=False, capture_output=True, text=True
+    )
+    if "unshare" in done.stderr:
+        pytest.skip(f"no time namespace: {done.stderr.strip()}")
+
+    assert float(done.stdout) > 90_000

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from made import access, fresh, how, logging_in, problem, refresh, refreshing
+from made import POLICY, access, fresh, how, logging_in, problem, refresh, refreshing
 from openfit_token.errors import LoginRejected, SecretUnavailable, Unavailable
 from openfit_tokend.core.problems import Problem
+from openfit_tokend.core.reports.health import health
 from openfit_tokend.core.reports.summary import in_words
 from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import (
@@ -54,14 +55,17 @@ def test_a_profile_is_told_by_its_state_its_next_request_and_its_trouble(
     assert words(session) == f"1 profile: {text}"
 
 
-def test_a_profile_for_which_nothing_can_be_requested_is_degraded_before_that_shows() -> None:
+def test_a_profile_for_which_nothing_can_be_requested_is_said_to_be_so_before_that_matters() -> (
+    None
+):
     away = Problem(Unavailable, "the fleet's store can't be reached: it is down", None, 0.0)
 
-    assert in_words([("p1", fresh(), away)], NOW, str) == (
-        "1 profile: p1 fresh, degraded, next refresh 3300.0:"
-        " the fleet's store can't be reached: it is down"
+    named = ("p1", fresh(), health(fresh(), NOW, POLICY, others=[away]))
+
+    assert in_words([named], str) == (
+        "1 profile: p1 fresh, next refresh 3300.0: the fleet's store can't be reached: it is down"
     )
-    assert in_words([("p1", fresh(), away)] * 4, NOW, str).count("it is down") == 3
+    assert in_words([named] * 4, str).count("it is down") == 3
 
 
 def test_a_few_profiles_are_all_named() -> None:

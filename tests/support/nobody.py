@@ -24,7 +24,7 @@ class Nobody:
 
     problem: Problem | None = None
 
-    def note_problem(self) -> None:
+    def tell(self) -> None:
         pass
 
     def stir(self) -> None:

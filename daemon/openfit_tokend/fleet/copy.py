@@ -174,7 +174,7 @@ class Copy:
         before, self.problem = self.problem, problem
         if (before is None) != (problem is None):
             for part in self.parts:
-                part.keeper.note_problem()
+                part.keeper.tell()
 
     # Reading and writing
 

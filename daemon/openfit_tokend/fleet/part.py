@@ -80,7 +80,7 @@ class Leaver:
         """Return whether nothing new is to be started."""
         return self._keeper.stopping
 
-    def note_problem(self) -> None:
+    def tell(self) -> None:
         """Tell nobody: the profile is gone."""
 
     def feed(self, event: Event) -> None:

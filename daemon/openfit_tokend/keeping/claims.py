@@ -121,8 +121,8 @@ class FleetKeeper(Protocol):
         """Let the core decide what an event means. Never raises."""
         ...
 
-    def note_problem(self) -> None:
-        """Take note that `Claims.problem` is another."""
+    def tell(self) -> None:
+        """Tell of a change in how the profile is: `Claims.problem` is another."""
         ...
 
 

@@ -426,10 +426,6 @@ class Keeper:
         """Return why nothing can be requested, if so: the fleet's row can't be used."""
         return None if self.claims is None else self.claims.problem
 
-    def note_problem(self) -> None:
-        """Take note that the fleet has a problem with this profile's row, or has it no more."""
-        self._changed(self, None)
-
     @property
     def ledger(self) -> budget.Ledger:
         """Return the ledger of the profile's account."""

@@ -73,8 +73,8 @@ def health(
 ) -> Health:
     """Return how a profile is.
 
-    `secret`: what is wrong with the stored password, if that is known; `others`: what else is wrong,
-    with what the profile keeps on disk.
+    `secret`: what is wrong with the stored password, if that is known; `others`: what else is wrong:
+    with a fleet's row or store, or with what the profile keeps on disk.
     """
     word, access, failure = state(session, now), live(session, now), _failure(session, now)
     ending = _ending(session, now, policy, secret)

@@ -13,6 +13,7 @@ from itertools import product
 from math import inf
 from typing import Final
 
+from openfit_token._shared.secret import Secret
 from openfit_token.errors import (
     BudgetSpent,
     ClientRejected,
@@ -38,7 +39,6 @@ from openfit_tokend.core.events import (
 from openfit_tokend.core.moment import Moment
 from openfit_tokend.core.problems import Problem
 from openfit_tokend.core.schedule import Policy
-from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import (
     MAX_UNCLEAR,
     Idle,

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from made import REFRESH
+from openfit_token._shared.secret import Secret
 from openfit_tokend.core.events import Grant, Kind
 from openfit_tokend.core.oauth import (
     Failure,
@@ -18,7 +19,6 @@ from openfit_tokend.core.oauth import (
     revocation_form,
     token_id,
 )
-from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import Login
 from openfit_tokend.core.settings import Identity
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 
 from made import access, fresh, grant, problem, refresh
+from openfit_token._shared.secret import Secret
 from openfit_tokend.core.budget import Attempt, Entry, Fingerprint, Ledger
 from openfit_tokend.core.callers.answers import Get, LoginEnded
 from openfit_tokend.core.events import Failed, Granted, Kind, NewTokenWanted, Revoke, Send
 from openfit_tokend.core.oauth import meaning
-from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import Bar, Login, Refresh, Requesting, Stopped
 from walks import Taken, walks
 

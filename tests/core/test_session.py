@@ -15,6 +15,7 @@ from made import (
     refreshing,
     relogging_in,
 )
+from openfit_token._shared.secret import Secret
 from openfit_token.errors import (
     ClientRejected,
     LoggedOut,
@@ -23,7 +24,6 @@ from openfit_token.errors import (
     TokenError,
     Unavailable,
 )
-from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import (
     Bar,
     Idle,

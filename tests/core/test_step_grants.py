@@ -19,10 +19,10 @@ from made import (
     refreshing,
     relogging_in,
 )
+from openfit_token._shared.secret import Secret
 from openfit_token.errors import LoginRejected, Unavailable
 from openfit_tokend.core.events import Failed, Granted, Kind, Revoke, Send
 from openfit_tokend.core.problems import Problem
-from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import (
     Bar,
     Idle,

@@ -17,6 +17,7 @@ from made import (
     refreshing,
     relogging_in,
 )
+from openfit_token._shared.secret import Secret
 from openfit_token.errors import (
     BudgetSpent,
     ClientRejected,
@@ -35,7 +36,6 @@ from openfit_tokend.core.events import (
 )
 from openfit_tokend.core.problems import Problem
 from openfit_tokend.core.schedule import Policy
-from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import (
     Bar,
     Idle,

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from made import POLICY, access, fresh, how, logging_in, problem, refresh, refreshing
+from openfit_token._shared.secret import Secret
 from openfit_token.errors import LoginRejected, SecretUnavailable, Unavailable
 from openfit_tokend.core.problems import Problem
 from openfit_tokend.core.reports.health import health
 from openfit_tokend.core.reports.summary import in_words
-from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import (
     Bar,
     Idle,

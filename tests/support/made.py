@@ -4,6 +4,7 @@ The usual session: a login at 0 s brought a token of an hour, which is due at 33
 3599 s; its refresh token is "r1".
 """
 
+from openfit_token._shared.secret import Secret
 from openfit_token.errors import TokenError, Unavailable
 from openfit_tokend.core import schedule
 from openfit_tokend.core.events import Failed, Grant, Granted, Kind, OverBudget
@@ -11,7 +12,6 @@ from openfit_tokend.core.moment import Moment
 from openfit_tokend.core.problems import Problem
 from openfit_tokend.core.reports.health import Health, health
 from openfit_tokend.core.schedule import Policy
-from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import (
     AccessToken,
     Idle,

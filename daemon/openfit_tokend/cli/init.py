@@ -14,11 +14,11 @@ import platformdirs
 from openfit_token._client import paths
 from openfit_token._shared import profile_name
 from openfit_token._shared.frozen import frozen
+from openfit_token._shared.secret import Secret
 from openfit_token.errors import ConfigRejected, TokenError
 from openfit_tokend.cli.check import check
 from openfit_tokend.cli.complaints import complain
 from openfit_tokend.config.passwords import MAX_SECRET_FILE, password_from
-from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.settings import fields
 from openfit_tokend.core.settings.parser import ENVIRONMENTS
 from openfit_tokend.core.settings.table import Wrong

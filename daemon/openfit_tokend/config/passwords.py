@@ -8,11 +8,11 @@ from typing import Final, assert_never, final
 from unicodedata import category
 
 from openfit_token._shared.protocol import MAX_PASSWORD
+from openfit_token._shared.secret import Secret
 from openfit_token.errors import SecretUnavailable
 from openfit_tokend.config import fleet_keys
 from openfit_tokend.config.password_command import TIME_LIMIT, output_of
 from openfit_tokend.config.password_keyring import from_keyring
-from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.settings import (
     PasswordCommand,
     PasswordCredential,

@@ -3,8 +3,8 @@
 from enum import Enum, auto, unique
 
 from openfit_token._shared.frozen import frozen
+from openfit_token._shared.secret import Secret
 from openfit_tokend.core.problems import Problem
-from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import Login, Refresh, Session
 
 

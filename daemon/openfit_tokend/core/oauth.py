@@ -13,10 +13,10 @@ from email.utils import parsedate_to_datetime
 from typing import Final, assert_never, cast
 
 from openfit_token._shared.frozen import frozen
+from openfit_token._shared.secret import Secret
 from openfit_token.errors import ClientRejected, LoginRejected, TokenError, Unavailable
 from openfit_tokend.core.events import Grant, Kind
 from openfit_tokend.core.problems import STORE_ANOTHER
-from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import Login, Refresh
 from openfit_tokend.core.settings import Identity
 

@@ -11,10 +11,10 @@ from math import inf
 from typing import Final, assert_never
 
 from openfit_token._shared.frozen import frozen
+from openfit_token._shared.secret import Secret
 from openfit_token.errors import ClientRejected, LoggedOut, LoginRejected, SecretUnavailable
 from openfit_tokend.core import problems, schedule
 from openfit_tokend.core.problems import Problem
-from openfit_tokend.core.secret import Secret
 
 MAX_LOST: Final = 2
 """Uses of a refresh token whose answers were lost, from which a login is preferred."""

@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Final
 
 from openfit_token._shared.frozen import frozen
-from openfit_tokend.core.secret import Secret
+from openfit_token._shared.secret import Secret
 from openfit_tokend.emulator.access_tokens import Claims, access_token, refresh_token
 
 DAY: Final = 86_400.0

@@ -16,8 +16,8 @@ from typing import Final, NamedTuple, Protocol, Self
 from anyio import fail_after
 
 from openfit_token._shared.frozen import frozen
+from openfit_token._shared.secret import Secret
 from openfit_token.errors import SecretUnavailable
-from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.settings.store import Host
 
 EXCHANGE: Final = 5.0

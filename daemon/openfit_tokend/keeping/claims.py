@@ -6,10 +6,10 @@ from typing import Protocol
 from anyio import Event
 
 from openfit_token._shared.frozen import frozen
+from openfit_token._shared.secret import Secret
 from openfit_tokend.core import events
 from openfit_tokend.core.events import Failed, Granted
 from openfit_tokend.core.problems import Problem
-from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import Login, Refresh, Session
 from openfit_tokend.core.settings import Profile
 

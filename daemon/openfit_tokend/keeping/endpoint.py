@@ -14,12 +14,12 @@ from urllib.parse import urlencode
 import anyio
 
 from openfit_token._shared.frozen import frozen
+from openfit_token._shared.secret import Secret
 from openfit_token.errors import Unavailable
 from openfit_tokend.core import oauth
 from openfit_tokend.core.events import Grant, Kind
 from openfit_tokend.core.problems import RETRIED, not_needed
 from openfit_tokend.core.schedule import REQUEST_TIMEOUT
-from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import Login, Refresh
 from openfit_tokend.core.settings import Profile
 from openfit_tokend.host import clock, log

@@ -14,6 +14,7 @@ from anyio import CancelScope, get_cancelled_exc_class
 from anyio.abc import TaskGroup
 
 from openfit_token._shared.frozen import frozen
+from openfit_token._shared.secret import Secret
 from openfit_token.errors import TokenError
 from openfit_tokend.config.passwords import Passwords
 from openfit_tokend.core import budget, problems
@@ -47,7 +48,6 @@ from openfit_tokend.core.reports.health import Condition, Health, health
 from openfit_tokend.core.reports.notices import told_before
 from openfit_tokend.core.restart import begun, forgotten, restored
 from openfit_tokend.core.schedule import MAX_BACKOFF, REQUEST_TIMEOUT, doubled
-from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import (
     AccessToken,
     Login,

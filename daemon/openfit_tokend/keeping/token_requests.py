@@ -3,13 +3,13 @@
 from dataclasses import replace
 from typing import final
 
+from openfit_token._shared.secret import Secret
 from openfit_token.errors import SecretUnavailable
 from openfit_tokend.config.passwords import Passwords
 from openfit_tokend.core import budget, problems
 from openfit_tokend.core.events import Failed, Grant, Granted, Kind, OverBudget
 from openfit_tokend.core.oauth import Failure
 from openfit_tokend.core.problems import Problem
-from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import Login
 from openfit_tokend.host import clock
 from openfit_tokend.keeping.claims import Claims, NotClaimed, Occupied

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import PurePosixPath
 from typing import Final
 
+from openfit_token._shared.secret import Secret
 from openfit_token._shared.trusted_path import (
     READ_OR_WRITE,
     Untrusted,
@@ -23,7 +24,6 @@ from openfit_token._shared.trusted_path import (
     user_name,
 )
 from openfit_tokend.core.oauth import MAX_BODY
-from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.settings import DirectorysGroup, TokenFile
 from openfit_tokend.host.regular_file import Unusable
 

@@ -13,6 +13,7 @@ from openfit_token._shared.protocol import (
     MAX_WAIT,
     PROTOCOL,
 )
+from openfit_token._shared.secret import Secret
 from openfit_token.errors import (
     BadRequest,
     Internal,
@@ -26,7 +27,6 @@ from openfit_tokend.config.passwords import fault_of
 from openfit_tokend.core.callers.answers import Call, Get, Refuse, Renew, login_call, token_for
 from openfit_tokend.core.callers.wishes import Wishes, brings_login_forward, wish
 from openfit_tokend.core.events import NewTokenWanted
-from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import (
     AccessToken,
 )

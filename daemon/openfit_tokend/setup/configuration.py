@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Final, cast
 
 from openfit_token._shared.frozen import frozen
+from openfit_token._shared.secret import Secret
 from openfit_tokend.config import config_file, passwords
-from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.settings import Settings, fields
 from openfit_tokend.core.settings.parser import parse
 from openfit_tokend.core.settings.table import Source, Wrong

@@ -13,11 +13,11 @@ from typing import Final, final
 import anyio
 import anyio.to_thread
 
+from openfit_token._shared.secret import Secret
 from openfit_tokend.core import budget
 from openfit_tokend.core.budget import Attempt, Fingerprint, Go, Ledger, Unwritten, Wait
 from openfit_tokend.core.events import Kind, OverBudget
 from openfit_tokend.core.problems import Problem, ledger_not_written
-from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.settings import Account
 from openfit_tokend.host import clock, log
 from openfit_tokend.host.blocking_calls import BlockingCalls

@@ -5,7 +5,7 @@ from typing import TypeAlias, cast
 
 import msgpack
 
-from openfit_tokend.core.secret import Secret
+from openfit_token._shared.secret import Secret
 
 Plain: TypeAlias = "bool | int | float | str | bytes | list[Plain] | None"
 """The values that MessagePack unpacks."""

@@ -13,10 +13,10 @@ import pytest
 
 from daemons import NOBODY, needs_root
 from hung_disk import hung_disk
+from openfit_token._shared.secret import Secret
 from openfit_token.errors import SecretUnavailable
 from openfit_tokend.config.password_command import output_of
 from openfit_tokend.config.passwords import Passwords, take_variables
-from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.settings import (
     PasswordCommand,
     PasswordCredential,

@@ -10,8 +10,8 @@ import pytest
 from emulators import PASSWORD, RunningEmulator
 from fleets import Host, fleet_of, refuse, stopped
 from inside import async_await_that
+from openfit_token._shared.secret import Secret
 from openfit_token.errors import LoginRejected
-from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import Requesting, is_logged_out, last_error
 from openfit_tokend.fleet.part import Leaver
 from openfit_tokend.fleet.row_form import Keys, Unreadable, opened

@@ -15,10 +15,10 @@ from anyio.lowlevel import checkpoint
 from daemons import profile, running_daemon
 from emulators import CLIENT_ID, PASSWORD, SCOPE, USERNAME
 from inside import async_await_that, daemon_inside
+from openfit_token._shared.secret import Secret
 from openfit_tokend.core.events import Kind
 from openfit_tokend.core.oauth import Failure
 from openfit_tokend.core.schedule import Policy
-from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import Login, Refresh
 from openfit_tokend.core.settings import Identity, Profile
 from openfit_tokend.host import clock

@@ -8,10 +8,10 @@ from daemons import PATIENCE, needs_root
 from emulators import CLIENT_ID, PASSWORD, SCOPE, USERNAME
 from listeners import listener_of
 from openfit_token._shared.origin import ANYBODY
+from openfit_token._shared.secret import Secret
 from openfit_tokend.core.events import Kind
 from openfit_tokend.core.oauth import Failure
 from openfit_tokend.core.schedule import Policy
-from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import Login
 from openfit_tokend.core.settings import Identity, Profile
 from openfit_tokend.host import clock

@@ -23,7 +23,7 @@ from emulators import running_emulator
 from hung_disk import hung_disk
 from inside import async_await_that, daemon_inside
 from made import PROFILE, access
-from openfit_tokend.core.secret import Secret
+from openfit_token._shared.secret import Secret
 from openfit_tokend.core.session import Idle, Session
 from openfit_tokend.core.settings import DirectorysGroup, Profile, TokenFile
 from openfit_tokend.emulator.identity import Rules

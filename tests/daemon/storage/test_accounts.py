@@ -13,9 +13,9 @@ from anyio.lowlevel import checkpoint
 from daemons import await_that
 from disks import FOR_EVERYBODY, FOR_ITSELF, MOUNTED, broken
 from hung_disk import hung_disk
+from openfit_token._shared.secret import Secret
 from openfit_tokend.core.budget import Attempt, Entry, Ledger, Unwritten, logins_left
 from openfit_tokend.core.events import Kind, OverBudget
-from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.settings import Account
 from openfit_tokend.host import clock
 from openfit_tokend.storage.accounts import Accounts

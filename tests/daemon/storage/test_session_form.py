@@ -11,10 +11,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from made import access, fresh, problem, refreshing
+from openfit_token._shared.secret import Secret
 from openfit_token.errors import BY_CODE
 from openfit_tokend.core.problems import Problem
 from openfit_tokend.core.schedule import Policy
-from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import (
     AccessToken,
     Bar,

@@ -5,6 +5,7 @@ from math import inf
 from random import Random
 from typing import TYPE_CHECKING, final
 
+from openfit_token._shared.secret import Secret
 from openfit_token.errors import TokenError
 from openfit_tokend.core.callers.answers import (
     Call,
@@ -32,7 +33,6 @@ from openfit_tokend.core.events import (
 from openfit_tokend.core.moment import Moment
 from openfit_tokend.core.restart import restored
 from openfit_tokend.core.schedule import Policy
-from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import (
     AccessToken,
     Idle,

@@ -9,6 +9,7 @@ from math import inf
 from typing import TYPE_CHECKING, Final, final
 from zlib import crc32
 
+from openfit_token._shared.secret import Secret
 from openfit_token.errors import BudgetSpent, LoginRejected, SecretUnavailable, Unavailable
 from openfit_tokend.core import budget, oauth
 from openfit_tokend.core.budget import Attempt, Fingerprint, Go, Wait
@@ -16,7 +17,6 @@ from openfit_tokend.core.events import Failed, Grant, Granted, Kind, OverBudget
 from openfit_tokend.core.oauth import Failure
 from openfit_tokend.core.problems import Problem
 from openfit_tokend.core.schedule import REQUEST_TIMEOUT
-from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import Login, Refresh, Requesting
 from openfit_tokend.core.settings import Account, Identity
 from simulation.clocks import Clock

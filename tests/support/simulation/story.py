@@ -4,10 +4,10 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Final, cast, final
 
+from openfit_token._shared.secret import Secret
 from openfit_token.errors import TokenError
 from openfit_tokend.core.events import Failed, Granted, Kind, Send
 from openfit_tokend.core.problems import Problem
-from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.session import (
     AccessToken,
     Idle,

@@ -13,7 +13,7 @@ from typing import Final
 import trustme
 
 from daemons import NOBODY, PATIENCE, await_that
-from openfit_tokend.core.secret import Secret
+from openfit_token._shared.secret import Secret
 from openfit_tokend.core.settings.store import Host
 from openfit_tokend.fleet.store import Password, Store
 from ports import LOOPBACK, free_port

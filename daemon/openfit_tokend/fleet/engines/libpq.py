@@ -20,8 +20,8 @@ from psycopg import OperationalError, pq
 from psycopg.conninfo import make_conninfo
 
 from openfit_token._shared.local_peer import Stranger, judging
+from openfit_token._shared.secret import Secret
 from openfit_tokend import __version__
-from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.settings.store import Host, PostgreSQLPlace
 from openfit_tokend.fleet.store import EXCHANGE, RowTrouble, Unreached
 

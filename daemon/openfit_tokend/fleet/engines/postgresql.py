@@ -10,8 +10,8 @@ from typing import Final, final
 from anyio import move_on_after
 from psycopg.pq.abc import PGresult
 
+from openfit_token._shared.secret import Secret
 from openfit_token._shared.trusted_path import Untrusted, judge_socket
-from openfit_tokend.core.secret import Secret
 from openfit_tokend.core.settings.store import Host, PostgreSQLPlace
 from openfit_tokend.fleet.engines.libpq import Connection, Trusted
 from openfit_tokend.fleet.store import (

@@ -20,7 +20,6 @@ from http import HTTPStatus
 from time import sleep
 from typing import Any, Final, final
 
-import anyio
 import httpcore
 import httpx
 
@@ -28,7 +27,7 @@ from openfit_token._client.aio import AsyncTokenClient
 from openfit_token._client.held import Get, Question
 from openfit_token._client.supply import Supply, caller, is_clear, not_direct, now
 from openfit_token._client.token import Token
-from openfit_token._shared.local_peer import Connected
+from openfit_token._shared.local_peer import Connected, in_threads
 from openfit_token._shared.origin import Origin, origin
 from openfit_token._shared.protocol import DEFAULT_WAIT
 from openfit_token.errors import TokenError
@@ -51,7 +50,8 @@ class OpenFitAuth(Supply, httpx.Auth):
     A token goes to the origin of its `api_url`, and to those in `origins`. A request to another one
     raises ForeignOrigin before anything is sent; one that is redirected to another one goes there
     without the token, as always in httpx. Over http it goes to no proxy, and only to a listener of root,
-    of the program's own user, or of `loopback_user`.
+    of the program's own user, or of `loopback_user`. That is judged where httpx itself connects: another
+    transport than its own can't be stopped.
 
     Requests raise a TokenError if there is no token.
     """
@@ -185,8 +185,7 @@ class _Blocking(_Guard):
 @final
 class _Waiting(_Guard):
     async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
-        for pause in self.judging(event, info):
-            await anyio.sleep(pause)
+        await in_threads(self.judging(event, info))
         if self.theirs is not None:
             await self.theirs(event, info)
 

@@ -5,15 +5,20 @@ import socket
 import subprocess
 import sys
 from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
+from threading import Event
 from time import sleep
 
+import anyio
 import pytest
 
 from daemons import needs_root
 from listeners import listener_of
 from namespaces import inside_namespace, needs_namespaces
-from openfit_token._shared.local_peer import Stranger, judging
+from openfit_token._shared import local_peer
+from openfit_token._shared.local_peer import Stranger, in_threads, judging
 from openfit_token._shared.origin import ANYBODY
 from others import EVE
 from processes import environment
@@ -74,10 +79,36 @@ def test_a_connection_that_nobody_has_accepted_is_nobodys(listener: socket.socke
     """Some kernels show it as root's, others as the listener's."""
     with connected(*listener.getsockname()) as own:
         looks = judging(own, ())
-        assert [next(looks) for _ in range(8)][:3] == [0.001, 0.002, 0.004]
+        assert [next(looks) for _ in range(8)][:4] == [0.0, 0.001, 0.002, 0.004]
         accepted, _ = listener.accept()
         with accepted:
             assert list(looks) == []
+
+
+async def test_a_table_that_takes_long_to_read_holds_up_no_other_task(
+    listener: socket.socket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any user may open so many connections that it does."""
+    table, others_ran = tmp_path / "tcp", Event()
+    os.mkfifo(table)
+
+    def deliver() -> bool:
+        with table.open("wb") as slow:  # once it is being read
+            ran = others_ran.wait(10)
+            slow.write(Path("/proc/self/net/tcp6").read_bytes())
+            return ran
+
+    with connected(*listener.getsockname()) as own, ThreadPoolExecutor(1) as disk:
+        listener.accept()[0].close()
+        monkeypatch.setattr(local_peer, "_TCP", str(table))
+        delivered = disk.submit(deliver)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(in_threads, judging(own, ()))
+            await anyio.wait_all_tasks_blocked()
+            others_ran.set()
+            tasks.cancel_scope.cancel()
+
+        assert delivered.result()
 
 
 def test_an_end_that_was_closed_receives_nothing_and_needs_no_judgement(

@@ -22,8 +22,9 @@ from openfit_token._shared.origin import ANYBODY
 from openfit_token._shared.trusted_path import user_name
 
 FIRST_PAUSE: Final = 0.001
-LAST_PAUSE: Final = 0.05
-"""Seconds between two looks at a connection that nobody has accepted: the pause doubles until then."""
+LAST_PAUSE: Final = 0.5
+"""Seconds between two looks at a connection that nobody has accepted: the pause doubles until then. A look
+takes as long as the machine has connections, and any user can make them many."""
 LOOKS: Final = 4
 """Times to look for an end that isn't shown: a table may change while it is read."""
 
@@ -69,13 +70,14 @@ class Connected(Protocol):
 def judging(own: Connected, believed: Collection[str | int | None]) -> Iterator[float]:
     """Judge who is at the other end: wait for the seconds that it yields, until it ends.
 
-    The caller limits the time, and sends nothing before the end. `believed`: the uids that may be there
-    besides root's and this process's, or ANYBODY.
+    The caller limits the time, and sends nothing before the end. Each step but the first may block: see
+    `in_threads`. `believed`: the uids that may be there besides root's and this process's, or ANYBODY.
 
     Raises:
         Stranger: somebody else is there, or it can't be known.
     """
     pause, unseen = FIRST_PAUSE, 0
+    yield 0.0
     while ANYBODY not in believed:
         try:
             uid = _uid(own)
@@ -91,6 +93,20 @@ def judging(own: Connected, believed: Collection[str | int | None]) -> Iterator[
             return
         yield pause
         pause = min(2 * pause, LAST_PAUSE)
+
+
+async def in_threads(steps: Iterator[float]) -> None:
+    """Wait as `judging` says, and have its looks done in threads, so that nobody else waits for them.
+
+    Raises:
+        Stranger: as `judging` does.
+    """
+    from anyio import sleep, to_thread  # noqa: PLC0415 -- the blocking adapter needs neither
+
+    pause = next(steps, None)  # here: an adapter finds its connection among its callers
+    while pause is not None:
+        await sleep(pause)
+        pause = await to_thread.run_sync(next, steps, None)
 
 
 def _judge(uid: int, believed: Collection[str | int | None]) -> None:

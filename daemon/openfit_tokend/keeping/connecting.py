@@ -18,7 +18,7 @@ from anyio.lowlevel import RunVar, checkpoint
 from anyio.streams.tls import TLSStream
 
 from openfit_token._shared.frozen import frozen
-from openfit_token._shared.local_peer import Connected, Stranger, judging
+from openfit_token._shared.local_peer import Connected, Stranger, in_threads, judging
 from openfit_tokend.keeping.trust import Trust
 
 PIECE: Final = 256
@@ -105,8 +105,7 @@ async def judge_peer(stream: ByteStream, user: str | int | None) -> None:
     """
     own: Connected = stream.extra(SocketAttribute.raw_socket)  # noqa: S610 -- anyio's, not Django's
     try:
-        for pause in judging(own, {user}):
-            await anyio.sleep(pause)
+        await in_threads(judging(own, {user}))
     except BaseException:
         with anyio.CancelScope(shield=True):
             await stream.aclose()

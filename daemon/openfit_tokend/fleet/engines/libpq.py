@@ -19,7 +19,7 @@ from anyio import wait_readable, wait_writable
 from psycopg import OperationalError, pq
 from psycopg.conninfo import make_conninfo
 
-from openfit_token._shared.local_peer import Stranger, judging
+from openfit_token._shared.local_peer import Stranger, in_threads, judging
 from openfit_token._shared.secret import Secret
 from openfit_tokend import __version__
 from openfit_tokend.core.settings.store import Host, PostgreSQLPlace
@@ -264,8 +264,7 @@ async def _judge(number: int, believed: Collection[str | int | None]) -> None:
     """
     with socket.socket(fileno=os.dup(number)) as own:
         try:
-            for pause in judging(own, believed):
-                await anyio.sleep(pause)
+            await in_threads(judging(own, believed))
         except Stranger as stranger:
             raise Unreached(stranger.message, stranger.hint) from None
 

@@ -215,7 +215,7 @@ PROFILE: Final[Mapping[str, Setting]] = {
         "A file that contains the access token while it is valid. It is replaced atomically. Before the first login, in a"
         " long outage and while the daemon is stopped or restarted there is none: try again later. Only the daemon's user"
         " can read it (mode 0600), or one group as well (0640). Without allow lists that is `socket_group`, else the group"
-        " of a setgid directory. With lists it is the group in `allow_groups`, if they name nothing else. The system"
+        " of a setgid directory, and none where `socket_mode` lets no group connect. With lists it is the group in `allow_groups`, if they name nothing else. The system"
         " service may not give files to groups, so its directory must be setgid to that group, by a line in"
         " `/etc/tmpfiles.d` such as `d /run/openfit-tokend-tokens/etl 2750 openfit-tokend etl -`. Two profiles can't share"
         " a file.",

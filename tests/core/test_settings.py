@@ -513,6 +513,18 @@ def test_a_token_file_is_for_the_sockets_group_or_the_one_that_the_lists_name(
     assert settings.profiles["main"].token_file == TokenFile("/run/token", group)
 
 
+def test_a_token_file_is_for_no_group_where_the_sockets_mode_keeps_it_out() -> None:
+    main = PROFILE | {"token_file": "/run/token"}
+    listed = main | {"token_file": "/run/other", "allow_groups": ["etl"]}
+    profiles = {"main": main, "listed": listed}
+
+    settings = parse(source(socket_group="openfit", socket_mode="0600", profiles=profiles))
+
+    assert isinstance(settings, Settings)
+    assert settings.profiles["main"].token_file == TokenFile("/run/token", None)
+    assert settings.profiles["listed"].token_file == TokenFile("/run/other", "etl")
+
+
 def test_an_empty_list_is_a_list() -> None:
     assert profile(allow_users=[]).allow_users == ()
     assert profile().allow_users is None

@@ -91,6 +91,9 @@ PROFILE_KEYS: Final = (
     "notify_command",
 )
 
+_GROUP_WRITES: Final = 0o020
+"""What it takes to connect to a socket."""
+_Readers = str | DirectorysGroup | None
 _KNOWN: Final = (
     "goes with an id_server that begins with http:// only: else its certificate says who it is"
 )
@@ -143,7 +146,10 @@ def parse(
         table.refuse(_REFUSED_IN_INCLUDED)
         table.refuse_unknown(("profiles",), _REFUSED_IN_INCLUDED)
 
-    defined, profiles = _profiles((main, *included), faults, socket_group)
+    may_connect: _Readers = socket_group or DirectorysGroup()
+    if socket_mode is not None and not socket_mode & _GROUP_WRITES:
+        may_connect = None
+    defined, profiles = _profiles((main, *included), faults, may_connect)
     if complete and not any(source.table.get("profiles") for source in (main, *included)):
         top.note("at least one [profiles.NAME] table is needed", "profiles")
     if complete and default is not None and defined and default not in defined:
@@ -169,7 +175,7 @@ def _fleet(main: Source, faults: list[Fault]) -> FleetSettings | None:
 
 
 def _profiles(
-    sources: Sequence[Source], faults: list[Fault], socket_group: str | None
+    sources: Sequence[Source], faults: list[Fault], may_connect: _Readers
 ) -> tuple[dict[str, str], dict[str, Profile]]:
     """Return the file in which each profile was first defined, and the profiles without a fault."""
     defined: dict[str, str] = {}
@@ -188,7 +194,7 @@ def _profiles(
             if values is None:
                 continue
             table = Table(source, ("profiles", name), values, faults)
-            profile = _profile(name, table, socket_group)
+            profile = _profile(name, table, may_connect)
             if profile is None:
                 continue
             profiles.setdefault(name, profile)
@@ -198,7 +204,7 @@ def _profiles(
     return defined, profiles
 
 
-def _profile(name: str, table: Table, socket_group: str | None) -> Profile | None:
+def _profile(name: str, table: Table, may_connect: _Readers) -> Profile | None:
     """Return one profile; None if it has a fault, which was noted."""
     environment = table.required("environment", _environment, '"production", "test" or "custom"')
     servers = _servers(table, environment)
@@ -233,21 +239,22 @@ def _profile(name: str, table: Table, socket_group: str | None) -> Profile | Non
         allow_groups=groups,
         token_file=None
         if token_file is None
-        else TokenFile(token_file, _readers(users, groups, socket_group)),
+        else TokenFile(token_file, _readers(users, groups, may_connect)),
         notify_command=notify_command,
         loopback_user=loopback_user,
     )
 
 
 def _readers(
-    users: Sequence[str] | None, groups: Sequence[str] | None, socket_group: str | None
-) -> str | DirectorysGroup | None:
+    users: Sequence[str] | None, groups: Sequence[str] | None, may_connect: _Readers
+) -> _Readers:
     """Return the group that may read a profile's token file: it holds nobody who may not use the profile.
 
     A file can have one group. So lists that name users, or several groups, leave it to nobody.
+    `may_connect`: the group that can open the socket.
     """
     if users is None and groups is None:
-        return socket_group or DirectorysGroup()
+        return may_connect
     named = set(groups or ())
     return named.pop() if len(named) == 1 and not users else None
 

@@ -25,6 +25,7 @@ from urllib3.util import parse_url
 from openfit_token._client.supply import Supply, caller, is_clear, not_direct
 from openfit_token._client.token import Token
 from openfit_token._shared.origin import Origin, origin
+from openfit_token.errors import ForeignOrigin
 
 
 @final
@@ -104,7 +105,10 @@ class OpenFitAuth(Supply, AuthBase):
         """
         connection = caller(HTTPConnection)
         if connection is None:
-            raise not_direct(asked)
+            raise ForeignOrigin(
+                f"a token for {asked} was about to be written by something else than an HTTP connection",
+                "copy the header as a text: str(request.headers['Authorization'])",
+            )
         scheme = "https" if isinstance(connection, HTTPSConnection) else "http"
         if not is_clear(asked, origin(scheme, connection.host, connection.port)):
             return

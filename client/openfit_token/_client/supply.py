@@ -102,7 +102,8 @@ class Supply:
             for pause in judging(own, {self._loopback_user}):
                 if limit is not None and waited > limit:
                     raise ForeignOrigin(
-                        f"nobody accepts the connection to {asked}, so it can't be known who would"
+                        f"nobody accepts the connection to {asked}, so it can't be known who would",
+                        "see whether that server hangs, or use https",
                     )
                 yield pause
                 waited += pause
@@ -129,9 +130,11 @@ def is_clear(asked: Origin, goes_to: Origin) -> bool:
     Raises:
         ForeignOrigin: it goes elsewhere, to a proxy.
     """
-    if goes_to not in {asked, Origin("https", asked.host, PORTS["https"])}:
+    if goes_to == asked:
+        return True
+    if asked.port != PORTS["http"] or goes_to != Origin("https", asked.host, PORTS["https"]):
         raise not_direct(asked)
-    return goes_to == asked
+    return False
 
 
 def not_direct(asked: Origin) -> ForeignOrigin:

@@ -58,6 +58,8 @@ class StoredSecret:
             found = self.problem
         finally:
             self._looking = False
+        if keeper.stopping:
+            return  # else the alarm would keep a profile that left, with its secrets
         if keeper.profile is not profile:
             self.look()
             return

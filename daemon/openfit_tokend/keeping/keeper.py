@@ -379,8 +379,8 @@ class Keeper:
                 if isinstance(event, Granted):
                     self._faults, self.last_success_at = 0, clock.boot()
                 self._record.request_ended(request, event)
-                got_through = isinstance(event, Granted)
-                self._tools.outages.ended(self, sender, got_through=got_through)
+                unsent = isinstance(event, Failed) and event.kind is Kind.UNSENT
+                self._tools.outages.ended(self, sender, got_through=not unsent)
             if claims is None or claims.ended(number, event):
                 self.feed(event, sender)
             await self._tools.accounts.write()

@@ -149,7 +149,9 @@ def _adapted(config: str, emulator: RunningEmulator) -> str:
     """Return an example's configuration with the emulator's values."""
     url = emulator.url
     values = {
-        '"production"': f'"custom"\nid_server = "{url}"\napi_url = "{url}/api"',
+        # In a user namespace the emulator's user may be anybody.
+        '"production"': f'"custom"\nid_server = "{url}"\napi_url = "{url}/api"'
+        '\nloopback_user = "anybody on this machine"',
         '"as given by support@openfit.care"': f'"{CLIENT_ID}"',
         '"service@example.org"': f'"{USERNAME}"',
     }

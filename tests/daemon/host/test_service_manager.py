@@ -460,13 +460,13 @@ async def test_a_name_server_that_hangs_during_a_reload_does_not_hold_up_the_end
 ) -> None:
     begun, answered = Event(), Event()
 
-    def hang(_path: Path) -> None:
+    def hang() -> None:
         begun.set()
         answered.wait(2 * PATIENCE)
 
     with running_emulator() as emulator:
         async with daemon_inside(tmp_path, profile(emulator.url)) as daemon:
-            monkeypatch.setattr(config_file, "load", hang)
+            monkeypatch.setattr(config_file, "read_subordinates", hang)
             signal.raise_signal(signal.SIGHUP)
             await async_await_that(begun.is_set)
             signal.raise_signal(signal.SIGTERM)

@@ -15,7 +15,7 @@ from failures import secrets_in
 from inside import DaemonInside, async_await_that, daemon_inside
 from openfit_token._shared.protocol import parse_request
 from openfit_token.errors import Internal
-from openfit_tokend.config import config_file
+from openfit_tokend.config import config_file, names
 from openfit_tokend.core import oauth
 from openfit_tokend.core.callers.answers import answer
 from openfit_tokend.core.choice import Step
@@ -237,7 +237,8 @@ async def test_a_fault_in_a_reload_is_told_and_the_old_configuration_stays(
             daemon.client() as tokens,
         ):
             token = await tokens.get_token()
-            monkeypatch.setattr(config_file, "load", raising(2, config_file.load))
+            settle = raising(2, names.read_subordinates)
+            monkeypatch.setattr(config_file, "read_subordinates", settle)
             signal.raise_signal(signal.SIGHUP)
             await async_await_that(lambda: len(faults(daemon)) == 1)
 

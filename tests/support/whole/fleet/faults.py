@@ -15,11 +15,11 @@ from openfit_tokend.fleet import draft
 from openfit_tokend.fleet import part as part_module
 from openfit_tokend.fleet.clocks import Stamps
 from openfit_tokend.fleet.copy import Copy
-from openfit_tokend.fleet.fleet import Fleet
 from openfit_tokend.fleet.part import Part
 from openfit_tokend.fleet.row_form import Keys
 from openfit_tokend.fleet.store import TAG_SIZE
 from openfit_tokend.keeping import endpoint
+from openfit_tokend.keeping.stored_secret import StoredSecret
 from whole.fleet.rows import row_of
 from whole.fleet.store import Link, Store
 from whole.seeds import Fault, Method, Patch, instead
@@ -191,7 +191,7 @@ def _outcomes_lost() -> Patch:
 
 
 def _bar_for_all() -> Patch:
-    return patch.object(Fleet, "look_at_secret", _nothing)
+    return patch.object(StoredSecret, "look", _nothing)
 
 
 def _settled_twice() -> Patch:

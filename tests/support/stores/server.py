@@ -6,6 +6,7 @@ import signal
 import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Final
@@ -119,7 +120,8 @@ class StoreServer(ABC):
     def go_on(self) -> None:
         """Let it go on."""
         for pid in self._pids():
-            os.kill(pid, signal.SIGCONT)
+            with suppress(ProcessLookupError):  # it has just ended
+                os.kill(pid, signal.SIGCONT)
 
     @abstractmethod
     def end_connections(self) -> None:

@@ -11,3 +11,12 @@ def free_port() -> int:
     with socket.socket() as free:
         free.bind((LOOPBACK, 0))
         return int(free.getsockname()[1])
+
+
+def listens(host: str, port: int) -> bool:
+    """Return whether somebody listens there."""
+    try:
+        with socket.create_connection((host, port)):
+            return True
+    except ConnectionRefusedError:
+        return False

@@ -2,6 +2,7 @@
 
 import grp
 import os
+import pwd
 import shlex
 import sys
 from collections.abc import Iterator
@@ -245,13 +246,18 @@ class TestFile:
         )
 
     @needs_user
-    async def test_what_root_owns_is_given_to_the_daemons_group(self) -> None:
+    async def test_what_root_owns_is_given_to_the_daemons_group_or_to_the_daemon(self) -> None:
+        """A group that others may be in, such as nogroup, doesn't get it."""
         path, group = "/etc/passwd", grp.getgrgid(os.getegid()).gr_name
+        user = pwd.getpwuid(os.geteuid()).pw_name
 
         message, hint = await refusal(PasswordFile(path))
 
         assert message.startswith(f"password_file {path}: everybody may read")
-        assert hint == f"chgrp {group} {path} && chmod 640 {path}"
+        if group == user:
+            assert hint == f"chgrp {group} {path} && chmod 640 {path}"
+        else:
+            assert hint == f"chown {user} {path} && chmod 600 {path}"
 
     @needs_root
     async def test_another_users_file_is_refused(self, secret: Path) -> None:

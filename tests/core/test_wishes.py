@@ -32,6 +32,7 @@ def test_who_wants_one_after_another_replaced_waits_ever_longer_since_its_last(
     before = Wishes(count, 1000.0)
 
     assert wish(before, holding(1001.0), 1005.0) == pause - 5.0
+    assert wish(before, holding(1001.0), 999.0 + pause) == 1.0
     assert wish(before, holding(1001.0), 1000.0 + pause) == Wishes(count + 1, 1000.0 + pause)
 
 

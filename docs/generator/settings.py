@@ -90,7 +90,7 @@ TOP: Final[Mapping[str, Setting]] = {
         _NONE,
         f"More files, with `[profiles.NAME]` tables only, at most {MAX_INCLUDED:,} of them, each of at most"
         f" {MAX_SIZE // 1024 // 1024} MiB. A profile that is defined twice is an error. The directory must"
-        " exist.",
+        " exist. `openfit-tokend init` writes a file for each profile there.",
         '"conf.d/*.toml"',
     ),
     "fleet": Setting(

@@ -261,7 +261,8 @@ def test_remove_keeps_what_is_the_administrators_and_purge_leaves_nothing(
     apt(box, REMOVE)
 
     kept = ours(box)
-    assert {f"/etc/openfit-tokend/{name}" for name in ("config.toml", "credentials/main")} < kept
+    written = ("config.toml", "conf.d/main.toml", "credentials/main")
+    assert {f"/etc/openfit-tokend/{name}" for name in written} < kept
     assert "/var/lib/openfit-tokend/ledger.json" in kept
     assert [path for path in kept if path.startswith(("/usr", "/run/openfit-tokend/"))] == []
     assert box.run("pgrep", "-u", "openfit-tokend", check=False).returncode == 1

@@ -64,14 +64,15 @@ def set_up(box: Box, emulator: RunningEmulator) -> None:
 def machine(box: Box, emulator: RunningEmulator, set_up: None) -> Generator[Machine]:  # noqa: ARG001 -- what it did
     """Return the machine with the service running; afterwards all is as it was."""
     running = Machine(box, emulator)
-    config = running.config.read_text()
+    files = {path: path.read_text() for path in (running.config, running.profile)}
     running.start()
     yield running
     emulator.clear_faults()
     running.remove_secrets_but("main")
     running.remove_drop_in()
-    if running.config.read_text() != config:
-        running.write_config(config)
+    if any(path.read_text() != text for path, text in files.items()):
+        for path, text in files.items():
+            path.write_text(text)
         running.systemctl("restart")
 
 

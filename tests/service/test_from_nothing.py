@@ -61,7 +61,10 @@ def test_a_user_of_the_group_gets_a_token_and_another_does_not(machine: Machine)
 def test_nobody_but_root_and_the_service_can_read_configuration_secret_and_state(
     machine: Machine,
 ) -> None:
-    places = ["", "/config.toml", "/config.toml.example", "/credentials", "/credentials/main"]
+    places = [
+        *("", "/config.toml", "/config.toml.example", "/conf.d", "/conf.d/main.toml"),
+        *("/credentials", "/credentials/main"),
+    ]
     paths = [f"/etc/openfit-tokend{place}" for place in places]
     paths += ["/var/lib/openfit-tokend", "/run/openfit-tokend", *SOCKETS]
 
@@ -71,6 +74,8 @@ def test_nobody_but_root_and_the_service_can_read_configuration_secret_and_state
         "/etc/openfit-tokend root:openfit-tokend 750",
         "/etc/openfit-tokend/config.toml root:openfit-tokend 640",
         "/etc/openfit-tokend/config.toml.example root:openfit-tokend 640",
+        "/etc/openfit-tokend/conf.d root:root 755",
+        "/etc/openfit-tokend/conf.d/main.toml root:openfit-tokend 640",
         "/etc/openfit-tokend/credentials root:root 700",
         "/etc/openfit-tokend/credentials/main root:root 600",
         "/var/lib/openfit-tokend openfit-tokend:openfit-tokend 700",

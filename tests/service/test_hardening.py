@@ -108,8 +108,8 @@ def test_what_the_daemon_can_write_it_cannot_run(machine: Machine) -> None:
 
 
 def test_a_token_file_is_for_the_group_of_those_who_may_ask(machine: Machine) -> None:
-    config, path = machine.config.read_text(), "/run/openfit-tokend-tokens/main"
-    machine.write_config(f'{config}\ntoken_file = "{path}"\n')
+    main, path = machine.profile.read_text(), "/run/openfit-tokend-tokens/main"
+    machine.write_profile(f'{main}\ntoken_file = "{path}"\n')
 
     machine.systemctl("reload")
 
@@ -121,17 +121,17 @@ def test_a_token_file_is_for_the_group_of_those_who_may_ask(machine: Machine) ->
 def test_with_allow_lists_it_is_for_the_group_that_they_name_in_a_directory_of_that_group(
     machine: Machine,
 ) -> None:
-    config, tokens = machine.config.read_text(), "/run/openfit-tokend-tokens"
+    main, tokens = machine.profile.read_text(), "/run/openfit-tokend-tokens"
     install = ("install", "-d", "-o", "openfit-tokend", "-g", "staff", "-m", "2750")
     machine.box.run(*install, f"{tokens}/staff")
     lists = 'allow_groups = ["staff"]'
 
-    machine.write_config(f'{config}\n{lists}\ntoken_file = "{tokens}/main"\n')
+    machine.write_profile(f'{main}\n{lists}\ntoken_file = "{tokens}/main"\n')
     checked = machine.box.run("openfit-tokend", "check", check=False)
     assert f"token_file     {tokens}/main: may not be given to the group staff" in checked.stdout
     assert f"{' '.join(install)} {tokens}/staff" in checked.stdout
 
-    machine.write_config(f'{config}\n{lists}\ntoken_file = "{tokens}/staff/main"\n')
+    machine.write_profile(f'{main}\n{lists}\ntoken_file = "{tokens}/staff/main"\n')
     assert machine.box.run("openfit-tokend", "check").returncode == 0
     machine.systemctl("reload")
     token = machine.box.outside(f"{tokens}/staff/main")

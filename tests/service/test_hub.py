@@ -137,14 +137,14 @@ def test_an_upgrade_of_a_package_there_leaves_the_socket_as_it_is(
 
 
 def test_the_lists_on_the_hub_are_about_the_relays_user(machine: Machine, other: Box) -> None:
-    config = machine.config.read_text()
+    main = machine.profile.read_text()
 
-    machine.write_config(f'{config}\nallow_users = ["alice"]\n')
+    machine.write_profile(f'{main}\nallow_users = ["alice"]\n')
     machine.systemctl("reload")
     assert get(other, check=False).returncode == NOT_ALLOWED
     assert f" uid={uid(machine.box, RELAY)} " in refused(machine)
 
-    machine.write_config(f'{config}\nallow_users = ["{RELAY}"]\n')
+    machine.write_profile(f'{main}\nallow_users = ["{RELAY}"]\n')
     machine.systemctl("reload")
     assert get(other).stdout == f"{machine.token()}\n"
 
@@ -277,8 +277,8 @@ def test_a_person_with_an_account_on_the_hub_is_known_there_by_name(
 ) -> None:
     key = of_alice(other)
     authorized(machine, key)
-    config = machine.config.read_text()
-    machine.write_config(f'{config}\nallow_users = ["alice"]\n')
+    main = machine.profile.read_text()
+    machine.write_profile(f'{main}\nallow_users = ["alice"]\n')
     machine.systemctl("reload")
     runtime = f"{other.home('alice')}/run"
 

@@ -72,9 +72,9 @@ def test_status_tells_in_words_how_things_stand(machine: Machine) -> None:
 
 
 def test_reload_returns_when_the_new_configuration_is_in_force(machine: Machine) -> None:
-    config, token = machine.config.read_text(), machine.token()
+    main, token = machine.profile.read_text(), machine.token()
     for number in range(RELOADS):
-        machine.write_config(config.replace("/api", f"/api{number}"))
+        machine.write_profile(main.replace("/api", f"/api{number}"))
 
         machine.systemctl("reload")
 
@@ -157,7 +157,7 @@ def test_three_restarts_send_a_rejected_password_once(machine: Machine) -> None:
     token, rejected = machine.token(), machine.emulator.state().logins_rejected
     main = machine.config.read_text()
     machine.write_secret("wrong", "no such password")
-    other = main[main.index("[profiles.main]") :].replace("main", "wrong")
+    other = machine.profile.read_text().replace("main", "wrong")
     machine.write_config(f'default_profile = "main"\n{main}\n{other}')
 
     for _ in range(3):

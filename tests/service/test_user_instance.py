@@ -60,6 +60,7 @@ def test_a_user_has_a_daemon_of_their_own(box: Box, emulator: RunningEmulator) -
     assert f"kept           {config}/openfit-tokend\n" in said
     left = carol.run("find", config, "-type", "f", "-o", "-type", "l").stdout
     assert sorted(left.splitlines()) == [
+        f"{config}/openfit-tokend/conf.d/main.password",
+        f"{config}/openfit-tokend/conf.d/main.toml",
         f"{config}/openfit-tokend/config.toml",
-        f"{config}/openfit-tokend/main.password",
     ]

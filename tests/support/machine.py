@@ -46,6 +46,7 @@ class Machine:
         self.emulator = emulator
         self.socket = box.outside(SOCKET)
         self.config = box.outside("/etc/openfit-tokend/config.toml")
+        self.profile = box.outside("/etc/openfit-tokend/conf.d/main.toml")
         self._secrets = box.outside("/etc/openfit-tokend/credentials")
 
     # What an operator does
@@ -60,8 +61,12 @@ class Machine:
         self.systemctl("start")
 
     def write_config(self, text: str) -> None:
-        """Write the configuration, as an editor does; owner and mode stay."""
+        """Write the main file, as an editor does; owner and mode stay."""
         self.config.write_text(text)
+
+    def write_profile(self, text: str) -> None:
+        """Write the file of the profile `main` in the same way."""
+        self.profile.write_text(text)
 
     def write_secret(self, name: str, password: str) -> None:
         """Write a credential's file."""

@@ -84,6 +84,11 @@ def at_terminal(place: Path, *options: str) -> Terminal:
     return Terminal(command(*options), environment(place))
 
 
+def own(place: Path, suffix: str = "toml") -> Path:
+    """Return the file of the profile `main`, or that of its password."""
+    return place.parent / "conf.d" / f"main.{suffix}"
+
+
 def mode(path: Path) -> int:
     return path.stat().st_mode & 0o777
 
@@ -107,8 +112,8 @@ def test_a_person_is_asked_for_what_is_needed_and_one_login_is_tried(
     assert PASSWORD not in terminal.shown
     assert "[\x1b[32m OK \x1b[0m] main: login" in terminal.shown
     assert emulator.state().login_requests == logins + 1
-    assert (place.parent / "main.password").read_text() == f"{PASSWORD}\n"
-    assert {mode(place), mode(place.parent / "main.password")} == {0o600}
+    assert own(place, "password").read_text() == f"{PASSWORD}\n"
+    assert {mode(each) for each in (place, own(place), own(place, "password"))} == {0o600}
 
 
 def test_a_person_who_leaves_leaves_nothing(emulator: RunningEmulator, place: Path) -> None:
@@ -124,11 +129,11 @@ def test_an_existing_profile_is_replaced_for_a_person_who_says_yes_alone(
     emulator: RunningEmulator, place: Path
 ) -> None:
     init(place, "--no-login", *answers(emulator))
-    before = place.read_bytes()
+    before = own(place).read_bytes()
     terminal = at_terminal(place, *answers(emulator), "--no-login")
     terminal.answer("Replace it? [y/N] ", "\n")
     assert terminal.end() == USAGE
-    assert place.read_bytes() == before
+    assert own(place).read_bytes() == before
 
     terminal = at_terminal(place, *answers(emulator), "--username", "another", "--no-login")
     terminal.answer("Replace it? [y/N] ", "y\n")
@@ -136,7 +141,7 @@ def test_an_existing_profile_is_replaced_for_a_person_who_says_yes_alone(
 
     assert terminal.end() == 0
     assert config_file.load(place).profiles["main"].identity.username == "another"
-    assert (place.parent / "main.password").read_text() == "another\n"
+    assert own(place, "password").read_text() == "another\n"
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o777])
@@ -146,12 +151,10 @@ def test_a_script_gives_all_and_the_umask_changes_nothing(
     done = init(place, "--yes", *answers(emulator), umask=umask)
 
     assert (done.returncode, done.stderr) == (0, "")
-    assert mode(place.parent) == 0o700
-    assert {mode(place), mode(place.parent / "main.password")} == {0o600}
-    assert done.stdout.splitlines()[:2] == [
-        f"created        {place.parent / 'main.password'}",
-        f"created        {place}",
-    ]
+    assert {mode(place.parent), mode(own(place).parent)} == {0o700}
+    files = (own(place, "password"), own(place), place)
+    assert {mode(each) for each in files} == {0o600}
+    assert done.stdout.splitlines()[:3] == [f"created        {each}" for each in files]
 
 
 def test_what_a_script_leaves_out_is_named_and_nothing_is_written(place: Path) -> None:
@@ -258,11 +261,10 @@ def test_who_replaces_a_profile_is_offered_its_values_and_keeps_what_is_not_aske
     emulator: RunningEmulator, place: Path
 ) -> None:
     init(place, "--no-login", *answers(emulator))
-    place.write_text(
-        place.read_text().replace(
-            f'username = "{USERNAME}"',
-            'username = "another"\nallow_users = [  # not everybody\n  "root",\n]',
-        )
+    own(place).write_text(
+        own(place)
+        .read_text()
+        .replace(f'username = "{USERNAME}"', 'username = "another"\nallow_users = [\n  "root",\n]')
     )
     terminal = at_terminal(place, "--replace", "--no-login")
 
@@ -277,20 +279,20 @@ def test_who_replaces_a_profile_is_offered_its_values_and_keeps_what_is_not_aske
     found = config_file.load(place).profiles["main"]
     assert found.identity.username == USERNAME
     assert found.allow_users == ("root",)
-    assert 'allow_users = [  # not everybody\n  "root",\n]' in place.read_text()
 
 
 def test_a_script_that_replaces_a_profile_gives_what_changes_alone(
     emulator: RunningEmulator, place: Path
 ) -> None:
     init(place, "--no-login", *answers(emulator), stdin="an old one")
-    before = place.read_bytes()
+    by_hand = f"{own(place).read_text()}# by hand\n"
+    own(place).write_text(by_hand)
 
     done = init(place, "--replace", "--yes", "--no-login", stdin="a new one")
 
     assert (done.returncode, done.stderr) == (0, "")
-    assert place.read_bytes() == before
-    assert (place.parent / "main.password").read_text() == "a new one\n"
+    assert own(place).read_text() == by_hand
+    assert own(place, "password").read_text() == "a new one\n"
 
 
 def test_another_profile_is_added_and_only_its_login_is_tried(
@@ -307,9 +309,9 @@ def test_another_profile_is_added_and_only_its_login_is_tried(
     assert done.returncode == 0
     assert "default_profile = main" in done.stdout, "it says what else it wrote"
     assert by_hand.strip() in place.read_text()
-    assert mode(place) == 0o640
+    assert {mode(place), mode(place.parent / "conf.d/etl.x.toml")} == {0o640}
     found = config_file.load(place)
-    assert (list(found.profiles), found.default_profile) == (["main", "etl.x"], "main")
+    assert (set(found.profiles), found.default_profile) == ({"main", "etl.x"}, "main")
     assert emulator.state().token_requests == requests + 1
 
 
@@ -429,8 +431,12 @@ def test_beside_a_running_daemon_no_login_is_spent(emulator: RunningEmulator) ->
 def test_a_configuration_has_one_ledger_however_its_path_is_spelled() -> None:
     with (
         running_emulator() as emulator,
-        prepared_daemon(profile(emulator.url), password="wrong") as daemon,
+        prepared_daemon(
+            profile(emulator.url, api_url=f'"{emulator.url}"', password_file='"main.password"')
+        ) as daemon,
     ):
+        daemon.password = daemon.directory / "main.password"
+        daemon.write_password("wrong")
         plain, link = daemon.config, daemon.directory / "link"
         link.symlink_to(daemon.directory)
         daemon.launcher = ("env", "STATE_DIRECTORY=")  # so each configuration has its own
@@ -481,4 +487,5 @@ def test_a_stop_in_the_middle_of_the_login_leaves_both_files_whole(
     assert terminal.end() == INTERRUPTED
     emulator.clear_faults()
     assert config_file.load(place).profiles["main"].identity.username == USERNAME
-    assert sorted(each.name for each in place.parent.iterdir()) == ["config.toml", "main.password"]
+    found = {each for each in place.parent.rglob("*") if each.is_file()}
+    assert found == {place, own(place), own(place, "password")}

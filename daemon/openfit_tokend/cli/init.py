@@ -41,7 +41,7 @@ class _Unusable(TokenError):
 
 @frozen
 class Given:
-    """The options of the command line; None: ask for the value."""
+    """The options of the command line; None: ask for the value. Named as the keys of a profile are."""
 
     _: KW_ONLY
     environment: str | None = None
@@ -61,15 +61,17 @@ def init(given: Given) -> int:
     os.umask(UMASK)
     try:
         where = configuration.locate()
-        now = configuration.present(where)
+        if not profile_name.is_profile_name(given.profile):
+            raise _Unusable(f"--profile: {profile_name.RULE}")
+        now = configuration.present(where, given.profile)
         _refuse_taken(given, now, where)
         now = _with_socket(now, where)
-        asked = _values(given, configuration.values_of(now, given.profile))
+        asked = _values(given, now.profile)
         password = _password(given, asked["username"])
         values = asked | dict([where.source(given.profile)])
         default = configuration.new_default(now, given.profile)
-        text = configuration.with_profile(now, where, given.profile, values)
-        for path, done in configuration.store(where, given.profile, text, password).items():
+        texts = configuration.with_profile(now, where, given.profile, values)
+        for path, done in configuration.store(now, where, given.profile, texts, password).items():
             print(f"{done:<14} {path}", flush=True)
         if default is not None:
             print(
@@ -97,8 +99,6 @@ def init(given: Given) -> int:
 
 def _refuse_taken(given: Given, now: Present, where: Location) -> None:
     """Refuse to replace an existing profile unless --replace or an answer allows it."""
-    if not profile_name.is_profile_name(given.profile):
-        raise _Unusable(f"--profile: {profile_name.RULE}")
     if given.profile not in now.settings.profiles or given.replace:
         return
     question = f"{where.config} already has a profile {given.profile}. Replace it? [y/N] "
@@ -109,72 +109,57 @@ def _refuse_taken(given: Given, now: Present, where: Location) -> None:
         )
 
 
-@frozen
-class _Question:
-    """A value of the profile: its key, how to ask for it, and how to parse it."""
-
-    key: str
-    what: str
-    parse: Callable[[object], str]
-    default: str | None = None
-
-    @property
-    def option(self) -> str:
-        return f"--{self.key.replace('_', '-')}"
-
-
-def _values(given: Given, before: Mapping[str, str]) -> dict[str, str]:
-    """Return the profile's values except for the password; those in `before` are the defaults."""
-    environment = _Question(
-        "environment",
-        "production, test or custom",
-        _environment,
-        before.get("environment", "production"),
-    )
-    values = {"environment": _value(given, environment, given.environment)}
-    if values["environment"] == CUSTOM:
-        id_server = _Question(
-            "id_server", "https://..., the token server", fields.url, before.get("id_server")
-        )
-        api_url = _Question("api_url", "https://..., the API", fields.url, before.get("api_url"))
-        values["id_server"] = _value(given, id_server, given.id_server)
-        values["api_url"] = _value(given, api_url, given.api_url)
-    elif given.id_server or given.api_url:
-        raise _Unusable("--id-server and --api-url need --environment custom")
-    client_id = _Question(
-        "client_id", "from OpenFIT's support", fields.name, before.get("client_id")
-    )
-    username = _Question("username", "for the login", fields.name, before.get("username"))
-    values["client_id"] = _value(given, client_id, given.client_id)
-    values["username"] = _value(given, username, given.username)
-    return values
-
-
-def _value(given: Given, question: _Question, value: str | None) -> str:
-    """Return a value from the command line, or else from a prompt that repeats until it is valid."""
-    if value is None and not _may_ask(given):
-        value = question.default
-        if value is None:
-            raise _Unusable(f"{question.option} is missing", "openfit-tokend init --help")
-    if value is not None:
-        try:
-            return question.parse(value)
-        except Wrong as wrong:
-            raise _Unusable(f"{question.option}: {wrong}") from None
-    default = question.default or ""
-    suffix = f" [{default}]" if default else ""
-    while True:
-        try:
-            return question.parse(_line(f"{question.key} ({question.what}){suffix}: ") or default)
-        except Wrong as wrong:
-            print(f"  it {wrong}", file=sys.stderr)
-
-
 def _environment(value: object) -> str:
     given = fields.text(value)
     if given != CUSTOM and given not in ENVIRONMENTS:
         raise Wrong("must be production, test or custom")
     return given
+
+
+_QUESTIONS: Final[Mapping[str, tuple[str, Callable[[object], str]]]] = {
+    "environment": ("production, test or custom", _environment),
+    "id_server": ("https://..., the token server", fields.url),
+    "api_url": ("https://..., the API", fields.url),
+    "client_id": ("from OpenFIT's support", fields.name),
+    "username": ("for the login", fields.name),
+}
+"""The values of a profile, except for the password: how to ask for each, and how to parse it."""
+_CUSTOM_ONLY: Final = ("id_server", "api_url")
+
+
+def _values(given: Given, before: Mapping[str, object]) -> dict[str, str]:
+    """Return the profile's values except for the password; those in `before` are the defaults."""
+    values: dict[str, str] = {}
+    for key in _QUESTIONS:
+        if key in _CUSTOM_ONLY and values["environment"] != CUSTOM:
+            if getattr(given, key):
+                raise _Unusable("--id-server and --api-url need --environment custom")
+            continue
+        default = before.get(key, "production" if key == "environment" else None)
+        values[key] = _value(given, key, None if default is None else str(default))
+    return values
+
+
+def _value(given: Given, key: str, default: str | None) -> str:
+    """Return a value from the command line, or else from a prompt that repeats until it is valid."""
+    what, parse = _QUESTIONS[key]
+    option = f"--{key.replace('_', '-')}"
+    value: str | None = getattr(given, key)
+    if value is None and not _may_ask(given):
+        value = default
+        if value is None:
+            raise _Unusable(f"{option} is missing", "openfit-tokend init --help")
+    if value is not None:
+        try:
+            return parse(value)
+        except Wrong as wrong:
+            raise _Unusable(f"{option}: {wrong}") from None
+    suffix = f" [{default}]" if default else ""
+    while True:
+        try:
+            return parse(_line(f"{key} ({what}){suffix}: ") or default or "")
+        except Wrong as wrong:
+            print(f"  it {wrong}", file=sys.stderr)
 
 
 def _password(given: Given, username: str) -> Secret:

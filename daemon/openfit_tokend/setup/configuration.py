@@ -1,12 +1,15 @@
-"""Writes a profile to the configuration, and its password to a file that nobody else can read."""
+"""Writes a profile to a file of its own, and its password to another that nobody else can read."""
 
+import json
 import os
+import re
 import signal
 import stat
 import tomllib
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final, cast
 
@@ -14,35 +17,40 @@ from openfit_token._shared.frozen import frozen
 from openfit_token._shared.secret import Secret
 from openfit_tokend.config import config_file, passwords
 from openfit_tokend.core.settings import Settings, fields
-from openfit_tokend.core.settings.parser import parse
-from openfit_tokend.core.settings.table import Source, Wrong
+from openfit_tokend.core.settings.table import Wrong
 from openfit_tokend.host.regular_file import named_once
-from openfit_tokend.setup import config_text, service
+from openfit_tokend.setup import service
 from openfit_tokend.setup.failure import SetupFailed
 from openfit_tokend.setup.tree import Done, Owner, Tree
 from openfit_tokend.setup.units import CREDENTIALS
 
 ASKED: Final = ("environment", "id_server", "api_url", "client_id", "username")
 """The keys that `init` asks for, besides the password."""
+HEAD: Final = """\
+# openfit-tokend's configuration. All keys: docs/configuration.md or openfit-tokend.toml(5). `openfit-tokend check` checks it.
+"""
+OWN_HEAD: Final = """\
+# Written by `openfit-tokend init`. `init --replace` keeps the keys that it doesn't ask for, but no comments.
+"""
+INCLUDE: Final = "conf.d/*.toml"
+"""What the main file includes if it says nothing else."""
+_BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 
 @frozen
 class Location:
-    """Where the configuration and secrets are. `owner` None: the user who writes them."""
+    """Where the configuration is. `owner` None: the user who writes it.
+
+    `mode` and `owner` are those of new files.
+    """
 
     config: Path
     mode: int
     owner: Owner | None
     for_service: bool
 
-    def secret(self, profile: str) -> Path:
-        """Return the file of a profile's password."""
-        if self.for_service:
-            return CREDENTIALS / profile
-        return self.config.parent / f"{profile}.password"
-
     def source(self, profile: str) -> tuple[str, str]:
-        """Return the key and the value with which the configuration names that file."""
+        """Return the key and the value with which the configuration names a profile's password."""
         if self.for_service:
             return "password_credential", f"{passwords.CREDENTIAL}{profile}"
         return "password_file", f"{profile}.password"
@@ -69,22 +77,32 @@ def locate() -> Location:
 
 @frozen
 class Present:
-    """The existing configuration; without a file it has no profiles."""
+    """The existing configuration; without a file it has no profiles.
 
-    text: str
+    `main` is the text of the main file. `file` has the profile that is to be written, or will have it;
+    `profile` is what it says of it.
+    """
+
+    main: str
     settings: Settings
+    file: Path
+    profile: Mapping[str, object]
 
 
-def present(where: Location) -> Present:
-    """Read the configuration.
+def present(where: Location, name: str) -> Present:
+    """Read the configuration, for a profile of this name.
 
     Raises:
         ConfigRejected: it has faults, which must be fixed first.
     """
-    if not os.path.lexists(where.config):
-        return Present("", Settings(profiles={}))
-    settings = config_file.load(where.config)
-    return Present((Tree().read(where.config) or b"").decode("utf-8-sig"), settings)
+    main, settings = "", Settings(profiles={})
+    if os.path.lexists(where.config):
+        settings = config_file.load(where.config)
+        main = _text(where.config)
+    own = named_once(where.config.parent / _included(main)).with_name(f"{name}.toml")
+    file = where.config if name in _profiles(main) else own
+    known = _profiles(_text(file)) if name in settings.profiles else {}
+    return Present(main, settings, file, known.get(name, {}))
 
 
 def with_socket(now: Present, where: Location) -> Present:
@@ -93,26 +111,17 @@ def with_socket(now: Present, where: Location) -> Present:
     Raises:
         SetupFailed: the path is not possible for a socket.
     """
-    path = where.config.parent / "run" / "socket"
+    path = str(where.config.parent / "run" / "socket")
     try:
-        fields.socket_path(str(path))
+        fields.socket_path(path)
     except Wrong as wrong:
         raise SetupFailed(
             f"XDG_RUNTIME_DIR is not set, and the socket can't be next to {where.config}: its path"
             f" {wrong}",
             "set XDG_RUNTIME_DIR to a directory of your own, with a short path",
         ) from None
-    text = config_text.with_socket(now.text, str(path))
-    return Present(text, replace(now.settings, socket=str(path)))
-
-
-def values_of(now: Present, name: str) -> Mapping[str, str]:
-    """Return those values of a profile in the main file that `init` asks for."""
-    return {
-        key: value
-        for key, value in _table(now.text, name).items()
-        if key in ASKED and isinstance(value, str)
-    }
+    main = _with_keys(now.main, {"socket": path})
+    return replace(now, main=main, settings=replace(now.settings, socket=path))
 
 
 def new_default(now: Present, name: str) -> str | None:
@@ -125,86 +134,115 @@ def new_default(now: Present, name: str) -> str | None:
     return next(iter(profiles)) if alone else None
 
 
-def with_profile(now: Present, where: Location, name: str, values: Mapping[str, str]) -> str:
-    """Return the text with a profile added, or with these values in the existing one.
+def with_profile(
+    now: Present, where: Location, name: str, values: Mapping[str, str]
+) -> dict[Path, str]:
+    """Return the files to write, in this order, so that the profile has these values.
 
     An existing profile keeps the keys that `init` doesn't ask for, so that nobody's rights change.
 
     Raises:
-        SetupFailed: that isn't possible without changing more.
+        SetupFailed: `init` would have to edit what somebody else has written.
     """
-    before = _main_settings(now.text, where)
-    profiles, default = now.settings.profiles, now.settings.default_profile
-    kept: dict[str, object] = {}
-    if name in before.profiles:
-        kept = {k: v for k, v in _table(now.text, name).items() if not _is_asked(k)}
-        text = config_text.replaced(now.text, name, values, kept)
-    elif name in profiles:
-        raise SetupFailed(f"profile {name} is in an included file", "change it there")
+    wanted = {**values, **{k: v for k, v in now.profile.items() if not _is_asked(k)}}
+    if wanted == now.profile:
+        return {where.config: now.main}
+    section = f"[profiles.{name if _BARE.fullmatch(name) else _quoted(name)}]\n{_lines(wanted)}"
+    keys = {}
+    if name in now.settings.profiles:
+        if now.file == where.config or list(_profiles(_text(now.file))) != [name]:
+            raise SetupFailed(
+                f"profile {name} has no file of its own, and init edits no other",
+                f"change it where it is, to:\n{section}",
+            )
     else:
-        new = new_default(now, name)
-        default = default or new
-        text = config_text.added(now.text, name, values, new)
-    section = config_text.section(name, values)
-    told = _parsed({"profiles": {name: {**kept, **values}}}, where)
-    wanted = {**before.profiles, **told.profiles}
-    if not _says(text, where, replace(before, default_profile=default, profiles=wanted)):
+        keys = _inclusion(now, where, section)
+        if (default := new_default(now, name)) is not None:
+            keys["default_profile"] = default
+    return {now.file: f"{OWN_HEAD}{section}", where.config: _with_keys(now.main, keys)}
+
+
+def _inclusion(now: Present, where: Location, section: str) -> dict[str, str]:
+    """Return the key that the main file needs in order to read a new profile's file, and no other one."""
+    keys = {} if "include" in tomllib.loads(now.main) else {"include": INCLUDE}
+    pattern = Path(_included(now.main))
+    if not fnmatchcase(now.file.name, pattern.name):
         raise SetupFailed(
-            f"{where.config} is written in a way that can't be edited automatically",
-            f"add this to it yourself:\n{section}",
+            f"{where.config} includes {pattern}, so it would not read a new {now.file.name}",
+            f"write this into a file that it reads:\n{section}",
         )
-    return text
+    for taken in now.file.parent.glob(pattern.name if keys else now.file.name):
+        raise SetupFailed(
+            f"{taken} is there, but {where.config} doesn't read this profile from it",
+            f"move it away, or write this into a file that is read:\n{section}",
+        )
+    return keys
 
 
-def store(where: Location, name: str, text: str, password: Secret | None) -> dict[Path, Done]:
-    """Write both configuration and secret, even on Ctrl-C, and return what was done to each.
+def store(
+    now: Present, where: Location, name: str, texts: Mapping[Path, str], password: Secret
+) -> dict[Path, Done]:
+    """Write the files and the secret, even on Ctrl-C, and return what was done to each.
 
     Raises:
         SetupFailed: they can't be written.
     """
-    tree, secret = Tree(), where.secret(name)
+    tree = Tree()
     mode, owner = where.mode, where.owner
     if where.config.exists():
-        there = where.config.stat()
-        mode, owner = stat.S_IMODE(there.st_mode), Owner(there.st_uid, there.st_gid)
-    done: dict[Path, Done] = {}
+        mode, owner = _mode_and_owner(where.config)
+    secret = CREDENTIALS / name if where.for_service else now.file.parent / f"{name}.password"
     with _undisturbed():
         tree.make(where.config.parent, 0o700)
-        if password is not None:
-            # The reader strips one newline, so this one is not part of the password.
-            content = f"{password.reveal}\n".encode()
-            done[secret] = tree.put(secret, content, 0o600)
-        done[where.config] = tree.put(where.config, text.encode(), mode, owner)
+        tree.make(now.file.parent, 0o755 if mode & 0o077 else 0o700)
+        # The reader strips one newline, so this one is not part of the password.
+        done = {secret: tree.put(secret, f"{password.reveal}\n".encode(), 0o600)}
+        for path, text in texts.items():
+            as_before = _mode_and_owner(path) if path.exists() else (mode, owner)
+            done[path] = tree.put(path, text.encode(), *as_before)
     return done
 
 
-def _main_settings(text: str, where: Location) -> Settings:
-    """Return the settings of a text on its own; an empty one lacks nothing."""
-    return _parsed(tomllib.loads(text), where)
+def _mode_and_owner(path: Path) -> tuple[int, Owner]:
+    found = path.stat()
+    return stat.S_IMODE(found.st_mode), Owner(found.st_uid, found.st_gid)
 
 
-def _parsed(table: Mapping[str, object], where: Location) -> Settings:
-    parsed = parse(Source(str(where.config), table), complete=False)
-    return Settings(profiles={}) if isinstance(parsed, tuple) else parsed
+def _text(path: Path) -> str:
+    return (Tree().read(path) or b"").decode("utf-8-sig")
 
 
-def _table(text: str, name: str) -> Mapping[str, object]:
-    """Return a profile's table in the main file; empty if there is none."""
-    # The text was parsed and checked before: `profiles` is a table of tables.
-    profiles = cast("Mapping[str, Mapping[str, object]]", tomllib.loads(text).get("profiles", {}))
-    return profiles.get(name, {})
+# The files were loaded before, so their keys have the right types.
+def _included(main: str) -> str:
+    return cast("str", tomllib.loads(main).get("include", INCLUDE))
+
+
+def _profiles(text: str) -> Mapping[str, Mapping[str, object]]:
+    return cast("Mapping[str, Mapping[str, object]]", tomllib.loads(text).get("profiles", {}))
+
+
+def _with_keys(main: str, values: Mapping[str, str]) -> str:
+    """Return the main file's text with keys that it hasn't, above all others."""
+    if not values:
+        return main
+    new = _lines(values)
+    if not main.strip() or main.startswith(HEAD):
+        return f"{HEAD}{new}{main.removeprefix(HEAD)}"
+    return f"{new}\n{main}"
+
+
+def _lines(values: Mapping[str, object]) -> str:
+    return "".join(f"{key} = {_quoted(value)}\n" for key, value in values.items())
+
+
+def _quoted(value: object) -> str:
+    """Return a value in TOML: printable text, a number or a list of texts has the form of JSON."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _is_asked(key: str) -> bool:
     """Return whether `init` asks for a key: it does for every source of the password."""
     return key in ASKED or key.startswith("password")
-
-
-def _says(text: str, where: Location, wanted: Settings) -> bool:
-    try:
-        return _main_settings(text, where) == wanted
-    except tomllib.TOMLDecodeError:
-        return False
 
 
 @contextmanager

@@ -1,16 +1,16 @@
-"""A profile is written into a configuration, and all else stays as its author left it."""
+"""A profile is written into a file of its own, and all else stays as its author left it."""
 
-import tomllib
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from openfit_token._shared.secret import Secret
 from openfit_tokend.config import config_file
 from openfit_tokend.core.settings import Settings
-from openfit_tokend.setup import config_text, configuration
-from openfit_tokend.setup.configuration import Location, Present
+from openfit_tokend.setup import configuration
+from openfit_tokend.setup.configuration import HEAD, OWN_HEAD, Location, Present
 from openfit_tokend.setup.failure import SetupFailed
 
 VALUES = {"environment": "test", "client_id": "new", "username": "new"}
@@ -35,37 +35,61 @@ username = "u"
 """
 
 
-def present(directory: Path, text: str) -> tuple[Present, Location]:
+OWN = """\
+[profiles.etl]
+environment = "test"
+client_id = "old"
+username = "old"
+refresh_before = 120  # ours
+allow_users = [
+  "root",
+]
+"""
+
+
+def present(directory: Path, text: str, name: str = "main") -> tuple[Present, Location]:
     """Return a configuration as it is found on disk, and where."""
     path = directory / "config.toml"
     if text:
         path.write_text(text)
     where = Location(path, 0o600, None, for_service=False)
-    return configuration.present(where), where
+    return configuration.present(where, name), where
 
 
-def with_profile(directory: Path, text: str, name: str) -> str:
-    now, where = present(directory, text)
-    return configuration.with_profile(now, where, name, VALUES)
+def write(directory: Path, text: str, name: str) -> Settings:
+    """Write a profile, and return the whole configuration as a daemon reads it then."""
+    now, where = present(directory, text, name)
+    texts = configuration.with_profile(now, where, name, VALUES)
+    configuration.store(now, where, name, texts, Secret("p"))
+    return config_file.load(where.config)
 
 
-def settings(directory: Path, text: str) -> Settings:
-    (directory / "config.toml").write_text(text)
-    return config_file.load(directory / "config.toml")
+def files(directory: Path) -> dict[str, str]:
+    found = sorted(directory.rglob("*.*"))
+    return {str(each.relative_to(directory)): each.read_text() for each in found if each.is_file()}
 
 
-def test_the_first_profile_makes_a_configuration(tmp_path: Path) -> None:
-    text = with_profile(tmp_path, "", "main")
+def test_the_first_profile_makes_a_configuration_that_includes_it(tmp_path: Path) -> None:
+    found = write(tmp_path, "", "main")
 
-    assert text.startswith("# openfit-tokend's configuration.")
-    assert list(settings(tmp_path, text).profiles) == ["main"]
+    assert list(found.profiles) == ["main"]
+    assert files(tmp_path) == {
+        "conf.d/main.password": "p\n",
+        "conf.d/main.toml": (
+            f'{OWN_HEAD}[profiles.main]\nenvironment = "test"\nclient_id = "new"\nusername = "new"\n'
+        ),
+        "config.toml": f'{HEAD}include = "conf.d/*.toml"\n',
+    }
+    write(tmp_path, "", "etl.x")
+    assert list(config_file.load(tmp_path / "config.toml").profiles) == ["etl.x", "main"]
 
 
-def test_a_further_profile_comes_last_and_every_line_by_hand_is_still_there(tmp_path: Path) -> None:
-    text = with_profile(tmp_path, BY_HAND, "third")
+def test_a_configuration_by_hand_gets_an_include_above_it_and_keeps_every_line(
+    tmp_path: Path,
+) -> None:
+    found = write(tmp_path, BY_HAND, "third")
 
-    assert text.startswith(BY_HAND)
-    found = settings(tmp_path, text)
+    assert (tmp_path / "config.toml").read_text() == f'include = "conf.d/*.toml"\n\n{BY_HAND}'
     assert list(found.profiles) == ["main", "etl.x", "third"]
     assert found.default_profile is None, "there was none before"
 
@@ -73,23 +97,35 @@ def test_a_further_profile_comes_last_and_every_line_by_hand_is_still_there(tmp_
 def test_the_only_profile_stays_the_default_when_another_one_comes(tmp_path: Path) -> None:
     one = BY_HAND[: BY_HAND.index("# the other one")]
 
-    text = with_profile(tmp_path, one, "second")
+    found = write(tmp_path, one, "second")
 
-    assert text.startswith('default_profile = "main"\n')
-    assert one.strip() in text
-    assert settings(tmp_path, text).default_profile == "main"
+    assert (tmp_path / "config.toml").read_text().endswith(f"\n{one}")
+    assert found.default_profile == "main"
 
 
-@pytest.mark.parametrize("text", ["", f"{config_text.HEAD}\n{BY_HAND}", BY_HAND])
+def test_what_the_main_file_includes_already_says_where_the_file_goes(tmp_path: Path) -> None:
+    (tmp_path / "ours").mkdir()
+    main = f'include = "ours/*.toml"\n{BY_HAND}'
+
+    found = write(tmp_path, main, "third")
+
+    assert set(files(tmp_path)) == {"config.toml", "ours/third.password", "ours/third.toml"}
+    assert (tmp_path / "config.toml").read_text() == main
+    assert "third" in found.profiles
+
+
+@pytest.mark.parametrize("text", ["", f"{HEAD}\n{BY_HAND}", BY_HAND])
 def test_a_place_for_the_socket_comes_first_and_all_else_is_left(tmp_path: Path, text: str) -> None:
-    now, where = present(tmp_path, text)
+    now, where = present(tmp_path, text, "third")
 
     now = configuration.with_socket(now, where)
-    made = configuration.with_profile(now, where, "third", VALUES)
+    texts = configuration.with_profile(now, where, "third", VALUES)
+    configuration.store(now, where, "third", texts, Secret("p"))
 
-    assert BY_HAND in made or not text
-    assert made.startswith(config_text.HEAD) == (text != BY_HAND)
-    found = settings(tmp_path, made)
+    made = where.config.read_text()
+    assert made.endswith(text.removeprefix(HEAD))
+    assert made.startswith(HEAD) == (text != BY_HAND)
+    found = config_file.load(where.config)
     assert found.socket == now.settings.socket == f"{tmp_path}/run/socket"
     assert "third" in found.profiles
 
@@ -108,76 +144,69 @@ def test_a_socket_that_could_not_be_made_there_is_refused_with_the_reason(tmp_pa
     assert "98 bytes" in caught.value.message
 
 
-def test_a_replaced_profile_keeps_what_is_not_asked_for_and_all_comments_above_others(
-    tmp_path: Path,
-) -> None:
-    text = with_profile(tmp_path, BY_HAND, "main")
-
-    kept = BY_HAND.splitlines()
-    assert text.splitlines() == [
-        *kept[:3],
-        "[profiles.main]",
-        'environment = "test"',
-        'client_id = "new"',
-        'username = "new"',
-        *kept[7:],
-    ]
-
-
-def test_the_last_profile_can_be_replaced_too(tmp_path: Path) -> None:
-    text = with_profile(tmp_path, BY_HAND, "etl.x")
-
-    assert text.startswith(BY_HAND[: BY_HAND.index('[profiles."etl.x"]')])
-    assert text.endswith("\n\n# the end\n")
-    assert settings(tmp_path, text).profiles["etl.x"].identity.client_id == "new"
-
-
-DOTTED = """\
-profiles.main.environment = "test"
-profiles.main.client_id = "c"
-profiles.main.username = "u"
-default_profile = "main"
-"""
-INLINE = 'profiles = { main = { environment = "test", client_id = "c", username = "u" } }\n'
-
-
-@pytest.mark.parametrize(("text", "name"), [(DOTTED, "main"), (INLINE, "main"), (INLINE, "other")])
-def test_what_cannot_be_changed_here_is_left_and_what_to_write_is_shown(
-    tmp_path: Path, text: str, name: str
-) -> None:
-    with pytest.raises(SetupFailed) as caught:
-        with_profile(tmp_path, text, name)
-
-    assert f"[profiles.{name}]" in str(caught.value.hint)
-    assert (tmp_path / "config.toml").read_text() == text
-
-
-def test_a_profile_of_an_included_file_is_changed_there(tmp_path: Path) -> None:
+def test_a_replaced_profile_keeps_the_keys_that_are_not_asked_for(tmp_path: Path) -> None:
     (tmp_path / "conf.d").mkdir()
-    (tmp_path / "conf.d/a.toml").write_text(config_text.section("etl", VALUES))
-    main = f'include = "conf.d/*.toml"\n{config_text.section("main", VALUES)}'
+    (tmp_path / "conf.d/etl.toml").write_text(OWN)
+    (tmp_path / "conf.d/etl.toml").chmod(0o640)
+    main = f'include = "conf.d/*.toml"\n{BY_HAND}'
+
+    found = write(tmp_path, main, "etl").profiles["etl"]
+
+    assert (found.identity.username, found.policy.refresh_before) == ("new", 120)
+    assert found.allow_users == ("root",)
+    assert (tmp_path / "config.toml").read_text() == main
+    assert (tmp_path / "conf.d/etl.toml").stat().st_mode & 0o777 == 0o640
+
+
+def test_of_a_profile_in_the_main_file_the_password_alone_is_replaced(tmp_path: Path) -> None:
+    same = BY_HAND.replace("old", "new")
+
+    write(tmp_path, same, "main")
+
+    assert files(tmp_path) == {"config.toml": same, "main.password": "p\n"}
+
+
+SHARED = f"{OWN}[profiles.more]\n{OWN.partition(chr(10))[2]}"
+
+
+@pytest.mark.parametrize(
+    ("name", "include", "others", "said"),
+    [
+        ("main", "", {}, "has no file of its own"),
+        ("etl", "conf.d/*.toml", {"conf.d/a.toml": OWN}, "has no file of its own"),
+        ("etl", "conf.d/*.toml", {"conf.d/etl.toml": SHARED}, "has no file of its own"),
+        ("etl", "conf.d/a.toml", {"conf.d/a.toml": OWN.replace("etl", "a")}, "includes conf.d/a"),
+        ("b", "conf.d/*.toml", {"conf.d/b.toml": OWN}, "conf.d/b.toml is there"),
+        ("b", "", {"conf.d/stray.toml": OWN}, "conf.d/stray.toml is there"),
+        ("b", "", {"conf.d/b.toml": "no TOML"}, "conf.d/b.toml is there"),
+    ],
+)
+def test_what_somebody_else_has_written_is_left_and_what_to_write_is_shown(
+    tmp_path: Path, name: str, include: str, others: dict[str, str], said: str
+) -> None:
+    (tmp_path / "conf.d").mkdir()
+    for other, text in others.items():
+        (tmp_path / other).write_text(text)
+    main = f'include = "{include}"\n{BY_HAND}' if include else BY_HAND
 
     with pytest.raises(SetupFailed) as caught:
-        with_profile(tmp_path, main, "etl")
+        write(tmp_path, main, name)
 
-    assert "included" in caught.value.message
+    assert said in caught.value.message
+    assert f'[profiles.{name}]\nenvironment = "test"' in str(caught.value.hint)
+    assert files(tmp_path) == {"config.toml": main, **others}
 
 
 @given(
-    st.lists(
-        st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,8}", fullmatch=True), min_size=1, max_size=4
-    ),
-    st.text(st.characters(categories=["L", "N", "P", "S"]), min_size=1),
+    st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,8}", fullmatch=True),
+    st.text(st.characters(categories=["L", "N", "P", "S"]), min_size=1, max_size=50),
 )
-def test_whatever_names_and_values_the_text_says_them(names: list[str], value: str) -> None:
-    text, expected = "", {}
-    for name in names:
-        values = {"client_id": value, "username": f"{value} {name}"}
-        known = name in expected
-        expected[name] = values
-        if known:
-            text = config_text.replaced(text, name, values)
-        else:
-            text = config_text.added(text, name, values, None)
+def test_whatever_name_and_values_the_file_says_them(
+    tmp_path_factory: pytest.TempPathFactory, name: str, value: str
+) -> None:
+    directory = tmp_path_factory.mktemp("any")
+    now, where = present(directory, "", name)
+    texts = configuration.with_profile(now, where, name, {**VALUES, "client_id": value})
+    configuration.store(now, where, name, texts, Secret("p"))
 
-    assert tomllib.loads(text)["profiles"] == expected
+    assert config_file.load(where.config).profiles[name].identity.client_id == value

@@ -15,12 +15,13 @@ import pytest
 from fake_daemon import FakeDaemon, always, silent
 from openfit_token._cli import completion
 from openfit_token._cli import run as run_words
-from openfit_token._cli.shells import SHELLS
+from openfit_token._cli.completion import SHELLS
 from processes import environment
 
 pytestmark = pytest.mark.system
 
 PATIENCE = 10.0
+HELP = "show this help message and exit"
 HELLO = {"profiles": ["main", "etl"]}
 TERMINAL = {
     "bash": (("--norc", "-i"), "source script.bash"),
@@ -55,9 +56,9 @@ Complete = Callable[[str], set[str]]
 
 def bash(scripts: Path) -> Complete:
     ask = """
-        source script.bash; read -ra COMP_WORDS <<<"$1"
+        source script.bash; read -ra COMP_WORDS <<<"${1//=/ = }"
         [[ $1 == *' ' ]] && COMP_WORDS+=('')
-        COMP_WORDS=("${COMP_WORDS[@]//=/}"); COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+        COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
         complete -p openfit-token >/dev/null && _openfit_token; printf '%s\\n' "${COMPREPLY[@]}"
     """
     return lambda line: lines_of(scripts, "bash", "--norc", "-c", ask, "bash", line)
@@ -166,8 +167,11 @@ def test_zsh_completes_too(scripts: Path) -> None:
         assert zsh.types("openfit-token sta\t", "openfit-token status")
         assert zsh.types("openfit-token insp\t", "openfit-token inspect")
         assert zsh.types("openfit-token get --format hea\t", "--format header")
+        assert zsh.types("openfit-token get --format=hea\t", "--format=header")
         assert zsh.types("openfit-token login --profile mai\t", "--profile mainly")
         assert zsh.types("openfit-token exec -- whoa\t", "exec -- whoami")
+        assert zsh.types("openfit-token exec -- cat script.z\t", "cat script.zsh")
+        assert zsh.types("openfit-token get --socket script.z\t", "--socket script.zsh")
 
 
 class Terminal:
@@ -222,12 +226,45 @@ def test_profiles_prints_names_alone_and_nothing_where_there_is_no_answer(
     assert (told, capsys.readouterr()) == ([0, 0, 0], ("a\nb\n", ""))
 
 
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (["exec", "--", "./run", "--profile", ""], {":run": "2"}),
+        (["exec", "--min-ttl", "=", "9", "--", ""], {":run": "0"}),
+        (["watch", "--", ""], {":run": "0"}),
+        (["get", "--socket", ""], {":files": ""}),
+        (["get", "--socket="], {":files": ""}),
+        (["get", "--wait", ""], {}),
+        (["get", "--nonsense=x"], {}),
+        (["nonsense", ""], {}),
+        (["completion", "--"], {**dict.fromkeys(SHELLS, ""), "--help": HELP}),
+    ],
+)
+def test_complete_says_what_may_stand_in_place_of_the_last_word(
+    capsys: pytest.CaptureFixture[str], words: list[str], offered: dict[str, str]
+) -> None:
+    assert run_words(["complete", "--", *words]) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert dict(line.split("\t") for line in lines) == offered
+
+
+def test_a_value_after_an_equals_sign_is_completed(complete: Complete, scripts: Path) -> None:
+    with FakeDaemon(scripts / "s", always(HELLO)):
+        assert {line.rpartition("=")[2] for line in complete("openfit-token get --format=h")} == {
+            "header"
+        }
+
+
 @pytest.mark.parametrize("shell", SHELLS)
 def test_the_daemons_command_has_completions_of_its_own(shell: str) -> None:
-    command = [sys.executable, "-m", "openfit_tokend", "completion", shell]
-    script = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    def printed(*words: str) -> str:
+        command = [sys.executable, "-m", "openfit_tokend", *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
-    assert "openfit-tokend" in script
-    assert all(word in script for word in ("run", "check", "network", "log-level", "warning"))
+    script, offered = printed("completion", shell), printed("complete", "--", "")
+    assert "openfit-tokend complete -- " in script
+    assert {line.split("\t")[0] for line in offered.splitlines()} > {"run", "check", "--version"}
+    assert "warning\t\n" in printed("complete", "--", "run", "--log-level", "w")
     if shutil.which(shell) is not None:
         subprocess.run([shell, "-n"], input=script, text=True, check=True)

@@ -1,17 +1,12 @@
-"""`openfit-token completion`: scripts for bash, zsh and fish, made from the parser itself.
-
-So what is completed is what is parsed. The scripts ask the daemon for the names of profiles, by
-`openfit-token profiles`.
-"""
+"""Completions: the scripts of the shells ask `complete`, which knows the parser and the profiles."""
 
 from argparse import REMAINDER, Action, ArgumentParser
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Final, cast
 
 from openfit_token._cli.get import FORMATS
 from openfit_token._cli.output import put
-from openfit_token._cli.shells import SHELLS, Command, Option
 from openfit_token._client import calls
 from openfit_token._client.blocking import ask
 from openfit_token._client.connection import Connection
@@ -23,79 +18,179 @@ _PATIENCE: Final = 1.0
 """Seconds. Somebody has pressed a key and waits."""
 _PATHS: Final = ("PATH", "FILE", "DIR")
 """The metavars of options that name a file."""
+_FILES: Final = ":files"
+_RUN: Final = ":run"
+
+SHELLS: Final[Mapping[str, str]] = {
+    "bash": r"""# bash completion for PROG
+_IDENT() {
+    local current=${COMP_WORDS[COMP_CWORD]} word about
+    COMPREPLY=()
+    [[ $current == = ]] && current=  # to bash, the = of --option=value is a word
+    while IFS=$'\t' read -r word about; do
+        case $word in
+            :run) ((about == 0)) && mapfile -t COMPREPLY < <(compgen -c -- "$current") ;;
+            :files) ;;  # bash's own
+            "$current"*) COMPREPLY+=("$word") ;;
+        esac
+    done < <(PROG complete -- "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
+}
+complete -o bashdefault -o default -F _IDENT PROG
+""",
+    "zsh": r"""#compdef PROG
+_IDENT() {
+    local line
+    local -a offered
+    for line in "${(@f)$(PROG complete -- "${(@)words[2,CURRENT]}" 2>/dev/null)}"; do
+        case $line in
+            :run*)
+                line=${line#*$'\t'}
+                shift $((CURRENT - line - 1)) words
+                CURRENT=$((line + 1))
+                if ((line)); then _normal; else _command_names -e; fi
+                return ;;
+            :files*) compset -P '--*='; _files; return ;;
+            ?*) offered+=("${line%%$'\t'*}:${line#*$'\t'}") ;;
+        esac
+    done
+    compset -P '--*='
+    _describe PROG offered
+}
+if [[ $funcstack[1] == _IDENT ]]; then _IDENT "$@"; else compdef _IDENT PROG; fi
+""",
+    "fish": r"""# fish completion for PROG
+function __IDENT
+    set -l words (commandline -opc) (commandline -ct)
+    set -l option (string match -r -- '^--[^=]+=' $words[-1])
+    for line in (PROG complete -- $words[2..] 2>/dev/null)
+        switch $line
+            case ':run*'
+                __fish_complete_command
+                __fish_complete_path $words[-1]
+            case ':files*'
+                __fish_complete_path (string replace -- "$option" '' $words[-1])
+            case '*'
+                printf '%s\n' "$option$line"
+        end
+    end
+end
+complete -c PROG -f -a '(__IDENT)'
+""",
+}
+"""The script of each shell. IDENT is a name that it can give to a function."""
 
 
-def completion(parser: ArgumentParser, shell: str) -> int:
-    """Print the completions of a shell. Return the exit status."""
-    put(script(parser, shell))
+def script(prog: str, shell: str) -> int:
+    """Print the completions of a command for a shell. Return the exit status."""
+    put(SHELLS[shell].replace("PROG", prog).replace("IDENT", prog.replace("-", "_")))
+    return 0
+
+
+def complete(parser: ArgumentParser, words: list[str], default: str | None = "get") -> int:
+    """Print what may stand in place of the last word, a line each. Return the exit status.
+
+    A line is a word, a tab, and what it is about. Two lines are orders: `:files` to complete the names of
+    files, and `:run N` to complete a command to run, whose name is N words before the last one.
+
+    Args:
+        parser: the command's, with its subcommands.
+        words: those of the command line without the first, up to the cursor.
+        default: the command whose options are also valid without a command.
+    """
+    offered = dict(_offered(parser, words, default))
+    put("".join(f"{word}\t{about}\n" for word, about in offered.items()))
     return 0
 
 
 def profiles(socket: str | None) -> int:
-    """Print the names of the profiles, one a line; none if the daemon can't be asked now.
+    """Print the names of the profiles, one a line; none if the daemon can't be asked now."""
+    put("".join(f"{name}\n" for name in _profiles(socket)))
+    return 0
 
-    Only valid names: a shell puts them into a command line, and would run anything else.
-    """
+
+def _profiles(socket: str | None = None) -> list[str]:
+    """Return only valid names: a shell puts them into a command line, and would run anything else."""
     with suppress(TokenError, OSError):
         connection = Connection(connect(socket))
         try:
             hello = calls.fields(ask(connection, calls.hello(), _PATIENCE))
         finally:
             connection.close()
-        put("".join(f"{name}\n" for name in _list(hello.get("profiles")) if is_profile_name(name)))
-    return 0
+        found = hello.get("profiles")
+        return (
+            [str(name) for name in found if is_profile_name(name)]
+            if isinstance(found, list)
+            else []
+        )
+    return []
 
 
-def _list(value: object) -> list[object]:
-    return cast("list[object]", value) if isinstance(value, list) else []
-
-
-def script(parser: ArgumentParser, shell: str, default: str | None = "get") -> str:
-    """Return the completions of a command for one of the shells.
-
-    Args:
-        parser: the command's, with its subcommands.
-        shell: bash, zsh or fish.
-        default: the command whose options are also valid without a command.
-    """
+def _offered(
+    parser: ArgumentParser, words: list[str], default: str | None
+) -> Iterator[tuple[str, object]]:
     commands = _commands(parser)
-    lone = next((each.options for each in commands if each.name == default), ())
-    lone = [*lone, Option("--version", "print the version")]
-    return "".join(f"{line}\n" for line in SHELLS[shell](parser.prog, commands, lone))
+    options = {
+        flag: action
+        for each in commands.values()
+        for action in _actions(each)
+        for flag in action.option_strings
+        if action.nargs != 0
+    }
+    before = [word for word in words if word != "="]  # to bash, the = of --option=value is a word
+    current = before.pop() if words[-1:] != ["="] else ""
+    command, at = "", 0
+    while at < len(before):
+        word, at = before[at], at + 1
+        if word in options:
+            if at == len(before):
+                yield from _values(options[word])
+                return
+            at += 1
+        elif word == "--" and command in commands and _runs(commands[command]):
+            yield _RUN, len(before) - at
+            return
+        elif not command and not word.startswith("-"):
+            command = word
+    flag, equals, _ = current.partition("=")
+    if equals:
+        yield from _values(options[flag]) if flag in options else ()
+    elif not command:
+        (subparsers,) = (each for each in _actions(parser) if isinstance(each.choices, dict))
+        shown = cast("Iterable[Action]", subparsers._get_subactions())  # type: ignore[attr-defined] # noqa: SLF001 -- argparse has no public way to look into a parser
+        yield from ((each.dest, each.help) for each in shown)
+        yield from _flags(parser)
+        yield from _flags(commands[default]) if default else ()
+    elif command in commands:
+        for action in _actions(commands[command]):
+            yield from _values(action) if not action.option_strings else ()
+        yield from _flags(commands[command])
 
 
-def _commands(parser: ArgumentParser) -> list[Command]:
-    """Return the commands that the help shows."""
-    (subparsers,) = (each for each in _actions(parser) if isinstance(each.choices, dict))
-    parsers = cast("Mapping[str, ArgumentParser]", subparsers.choices)
-    shown = cast("Iterable[Action]", subparsers._get_subactions())  # type: ignore[attr-defined] # noqa: SLF001 -- argparse has no public way to look into a parser
-    return [_command(each.dest, each.help or "", parsers[each.dest]) for each in shown]
-
-
-def _command(name: str, about: str, parser: ArgumentParser) -> Command:
-    actions = _actions(parser)
-    positional = [each for each in actions if not each.option_strings]
-    return Command(
-        name,
-        about,
-        [_option(each) for each in actions if each.option_strings],
-        [str(word) for each in positional for word in each.choices or ()],
-        any(each.nargs == REMAINDER for each in positional),
-    )
+def _commands(parser: ArgumentParser) -> Mapping[str, ArgumentParser]:
+    (found,) = (each.choices for each in _actions(parser) if isinstance(each.choices, dict))
+    return cast("Mapping[str, ArgumentParser]", found)
 
 
 def _actions(parser: ArgumentParser) -> list[Action]:
     return parser._actions  # noqa: SLF001 -- argparse has no public way to look into a parser
 
 
-def _option(action: Action) -> Option:
-    flag, about = action.option_strings[-1], action.help or ""
-    if action.nargs == 0:
-        return Option(flag, about)
-    if action.choices is not None:
-        return Option(flag, about, "words", [str(word) for word in action.choices])
-    if action.dest == "format":
-        return Option(flag, about, "words", FORMATS)
+def _runs(command: ArgumentParser) -> bool:
+    """Return whether a command takes another one to run."""
+    return any(each.nargs == REMAINDER for each in _actions(command))
+
+
+def _flags(parser: ArgumentParser) -> Iterator[tuple[str, object]]:
+    for each in _actions(parser):
+        if each.option_strings:
+            yield each.option_strings[-1], each.help
+
+
+def _values(action: Action) -> Iterator[tuple[str, object]]:
     if action.dest == "profile":
-        return Option(flag, about, "profile")
-    return Option(flag, about, "file" if action.metavar in _PATHS else "other")
+        words: Iterable[object] = _profiles()
+    elif action.metavar in _PATHS:
+        words = (_FILES,)
+    else:
+        words = FORMATS if action.dest == "format" else action.choices or ()
+    yield from ((str(word), "") for word in words)

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Final, NoReturn
 
 from openfit_token._cli.command_line.parser import Parser, checked
+from openfit_token._cli.completion import SHELLS
 from openfit_token._cli.get import valid_path
-from openfit_token._cli.shells import SHELLS
 from openfit_token._cli.terminal import WrongUsage
 from openfit_tokend import __version__
 from openfit_tokend.cli.complaints import ended
@@ -72,6 +72,10 @@ def _run(arguments: list[str]) -> int:  # noqa: C901, PLR0911 -- one for each co
             f"{arguments[0]} is a command of the client, openfit-token",
             f"openfit-token {arguments[0]}",
         )
+    if arguments[:2] == ["complete", "--"]:
+        from openfit_token._cli.completion import complete
+
+        return complete(parser(), arguments[2:], None)
     options = parser().parse_args(arguments)
     match options.command:
         case "run":
@@ -102,8 +106,7 @@ def _run(arguments: list[str]) -> int:  # noqa: C901, PLR0911 -- one for each co
         case "completion":
             from openfit_token._cli.completion import script
 
-            print(script(parser(), options.shell, None), end="")
-            return 0
+            return script("openfit-tokend", options.shell)
         case "init":
             from openfit_tokend.cli.init import Given, init
 

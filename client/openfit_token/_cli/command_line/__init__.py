@@ -25,6 +25,10 @@ def parse(words: list[str]) -> Command:
     Raises:
         WrongUsage: it isn't valid.
     """
+    if words[:2] == ["complete", "--"]:  # the shells' own: whatever words follow are no arguments
+        from openfit_token._cli.completion import complete
+
+        return partial(complete, parser(), words[2:])
     command, *rest = _command_first(words)
     if command in _DAEMONS_WORDS:
         raise WrongUsage(
@@ -133,9 +137,9 @@ def _doctor(given: Namespace) -> Command:
 
 
 def _completion(given: Namespace) -> Command:
-    from openfit_token._cli.completion import completion
+    from openfit_token._cli.completion import script
 
-    return partial(completion, parser(), given.shell)
+    return partial(script, "openfit-token", given.shell)
 
 
 def _profiles(given: Namespace) -> Command:

@@ -13,6 +13,7 @@ from typing import NoReturn, TypeAlias, TypeVar
 
 from openfit_token import __version__
 from openfit_token._cli.command_line import texts
+from openfit_token._cli.completion import SHELLS
 from openfit_token._cli.get import (
     FORMATS,
     seconds,
@@ -22,7 +23,6 @@ from openfit_token._cli.get import (
     wait_seconds,
 )
 from openfit_token._cli.output import put
-from openfit_token._cli.shells import SHELLS
 from openfit_token._cli.terminal import WrongUsage
 from openfit_token._shared.protocol import DEFAULT_WAIT
 

@@ -4,18 +4,17 @@ import os
 import select
 import subprocess
 import sys
-from _socket import socket
-from contextlib import closing
+from collections import deque
 from datetime import UTC, datetime
-from typing import NoReturn, final
+from threading import Event, Thread
+from typing import NoReturn
 
 from openfit_token._cli.exec import not_found, unusable
 from openfit_token._cli.get import profile_of
 from openfit_token._cli.output import ReaderLeft, put
 from openfit_token._cli.terminal import complain, printable, remark
-from openfit_token._client.changes import Change, Feed
-from openfit_token._client.connection import READ, SEND_FLAGS
-from openfit_token._client.paths import connect, find
+from openfit_token._client.blocking import TokenClient
+from openfit_token._client.changes import Change
 from openfit_token.errors import ProtocolViolation, TokenError
 
 _CLEAN_UP = 90.0
@@ -34,64 +33,42 @@ def watch(profile: str | None, path: str | None, words: list[str]) -> NoReturn:
     Raises:
         TokenError: the daemon has never answered, or refuses.
     """
-    feed = Feed(profile_of(profile))
-    watcher = _Watcher(feed, words)
-    while True:
+    client = TokenClient(profile_of(profile), path)
+    news: deque[Change | TokenError] = deque(
+        maxlen=1
+    )  # of several the last: it replaces the others
+    arrived = Event()
+
+    def follow() -> None:
         try:
-            place = find(path)
-            channel = connect(place)
-            path = place  # from now on: another daemon would be another login
-            watcher.follow(channel)
-        except ReaderLeft:
-            raise
-        except (OSError, TokenError) as error:
-            watcher.wait(feed.after(error))
+            for change in client.changes():
+                if change.id is not None:
+                    news.append(change)
+                    arrived.set()
+        except TokenError as error:
+            news.append(error)
+            arrived.set()
 
-
-@final
-class _Watcher:
-    """What was reported so far, and whether it is still read: the reader may leave at any time."""
-
-    def __init__(self, feed: Feed, words: list[str]) -> None:
-        self._feed = feed
-        self._words = words
-        self._known: str | None = None
-        self._output = -1 if words or sys.stdout is None else sys.stdout.fileno()
-
-    def follow(self, channel: socket) -> NoReturn:
-        """Report each new token over this connection, until it is lost.
-
-        Raises:
-            OSError, TokenError: it was lost.
-            ReaderLeft: nobody reads what is printed.
-        """
-        with closing(channel):
-            request = self._feed.begin()
-            channel.settimeout(self._feed.patience)
-            channel.sendall(request, SEND_FLAGS)
-            while True:
-                new = [each for each in self._feed.take(channel.recv(READ)) if each.id is not None]
-                channel.settimeout(self._feed.patience)
-                if (
-                    new and new[-1].id != self._known
-                ):  # of several the last: the others are replaced
-                    self._known = new[-1].id
-                    _tell(new[-1], self._words)
-                if self._feed.patience is None:
-                    self._poll(channel, None)
-
-    def wait(self, seconds: float) -> None:
-        """Wait that long, or until the reader leaves, which raises ReaderLeft."""
-        self._poll(None, seconds * 1000)
-
-    def _poll(self, channel: socket | None, milliseconds: float | None) -> None:
+    def await_leaving() -> None:
         poll = select.poll()
-        if self._output >= 0:
-            poll.register(self._output, 0)  # errors alone
-        if channel is not None:
-            poll.register(channel, select.POLLIN)
-        if any(fd == self._output for fd, _ in poll.poll(milliseconds)):
-            raise ReaderLeft("the reader of the output left")
+        poll.register(sys.stdout, 0)  # errors alone
+        poll.poll()
+        news.append(ReaderLeft("the reader of the output left"))
+        arrived.set()
+
+    Thread(target=follow, daemon=True).start()
+    if not words and sys.stdout is not None:
+        Thread(target=await_leaving, daemon=True).start()
+    known = None
+    while True:
+        arrived.wait()
+        arrived.clear()
+        new = news[0]
+        if isinstance(new, TokenError):
+            raise new
+        if new.id != known:
+            known = new.id
+            _tell(new, words)
 
 
 def _tell(change: Change, words: list[str]) -> None:

@@ -12,8 +12,8 @@ from prometheus_client.openmetrics import parser as openmetrics
 
 from fake_daemon import FakeDaemon, always
 from openfit_token._cli import run as run_words
-from openfit_token._cli.status.health import CONDITIONS
-from openfit_token._cli.status.open_metrics import STATES, exposition
+from openfit_token._client.health import CONDITIONS
+from openfit_token._client.open_metrics import STATES, exposition
 from openfit_token._shared.one_line import one_line
 
 NOW = 1893456000.0

@@ -7,8 +7,8 @@ import pytest
 
 from fake_daemon import FakeDaemon, always
 from openfit_token._cli import run as run_words
-from openfit_token._cli.status.health import judge
 from openfit_token._cli.status.table import described
+from openfit_token._client.health import judge
 from openfit_token.errors import ProtocolViolation
 
 NOW = 1893456000.0

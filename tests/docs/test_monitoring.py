@@ -4,8 +4,8 @@ import re
 
 from daemons import RunningDaemon
 from monitoring import alerts, dashboard, metrics, offered, panels, shown
-from openfit_token._cli.status.health import CONDITIONS
-from openfit_token._cli.status.open_metrics import STATES, exposition
+from openfit_token._client.health import CONDITIONS
+from openfit_token._client.open_metrics import STATES, exposition
 from openfit_tokend.core.reports.health import Condition
 from openfit_tokend.core.session import State
 

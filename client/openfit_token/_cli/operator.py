@@ -6,9 +6,9 @@ from getpass import getpass
 
 from openfit_token._cli.get import profile_of
 from openfit_token._cli.output import put
-from openfit_token._cli.status.health import number, profiles_of
 from openfit_token._cli.terminal import WrongUsage, printable
 from openfit_token._client.blocking import TokenClient
+from openfit_token._client.health import number, profiles_of
 from openfit_token._shared.durations import duration
 from openfit_token._shared.protocol import MAX_PASSWORD
 from openfit_token.errors import BudgetSpent, ClientRejected, LoginRejected, TokenError

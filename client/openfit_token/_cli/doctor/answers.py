@@ -10,11 +10,11 @@ from openfit_token import __version__
 from openfit_token._cli.doctor.http import is_alive
 from openfit_token._cli.get import profile_of
 from openfit_token._cli.report import Verdict, fail, ok, warn
-from openfit_token._cli.status.health import Answer, config_fault, number, profiles_of
 from openfit_token._cli.terminal import printable
 from openfit_token._client import calls
 from openfit_token._client.blocking import ask
 from openfit_token._client.connection import Connection
+from openfit_token._client.health import Answer, config_fault, number, profiles_of
 from openfit_token._shared.durations import duration
 from openfit_token._shared.frozen import frozen
 from openfit_token._shared.protocol import PROTOCOL

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from openfit_token._cli.report import Verdict, fail, ok, warn
-from openfit_token._cli.status.health import WELL, Answer, judge_profile, number, problems_of
+from openfit_token._client.health import WELL, Answer, judge_profile, number, problems_of
 from openfit_token._shared.durations import duration
 from openfit_token.errors import BY_CODE
 

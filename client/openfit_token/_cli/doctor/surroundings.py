@@ -11,8 +11,8 @@ from openfit_token._cli.doctor.answers import Found
 from openfit_token._cli.doctor.places import Place
 from openfit_token._cli.doctor.profiles import WRONG_URL
 from openfit_token._cli.report import Verdict, fail, ok, warn
-from openfit_token._cli.status.health import Answer, number
 from openfit_token._client import paths
+from openfit_token._client.health import Answer, number
 from openfit_token._shared.durations import duration
 from openfit_token.errors import DaemonUnreachable
 

@@ -6,8 +6,8 @@ from time import time  # noqa: TID251 -- the daemon tells moments; people want "
 from openfit_token._cli.formats import as_json
 from openfit_token._cli.get import profile_of
 from openfit_token._cli.output import put
-from openfit_token._cli.status.health import Answer, judge
 from openfit_token._client.blocking import TokenClient
+from openfit_token._client.health import Answer, judge
 
 
 def status(profile: str | None, socket: str | None, form: str, *, watch: bool) -> int:
@@ -39,7 +39,7 @@ def _shown(found: Answer, form: str) -> str:
         case "json":
             return as_json(found)
         case "openmetrics":
-            from openfit_token._cli.status.open_metrics import exposition
+            from openfit_token._client.open_metrics import exposition
 
             return exposition(found)
         case _:

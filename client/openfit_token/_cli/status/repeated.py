@@ -11,8 +11,8 @@ from time import sleep
 from typing import Final, NoReturn
 
 from openfit_token._cli.output import put
-from openfit_token._cli.status.health import Answer
 from openfit_token._cli.terminal import complain, complaint, on_terminal
+from openfit_token._client.health import Answer
 from openfit_token.errors import DaemonUnreachable, Overloaded, Stopping
 
 _EACH: Final = 1.0

@@ -5,7 +5,9 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from openfit_token._cli.status.health import (
+from openfit_token._cli.terminal import in_colour, on_terminal, painted, printable
+from openfit_token._client.calls import fields
+from openfit_token._client.health import (
     NOT_NOW,
     OPERATOR_NEEDED,
     WELL,
@@ -16,8 +18,6 @@ from openfit_token._cli.status.health import (
     problems_of,
     profiles_of,
 )
-from openfit_token._cli.terminal import in_colour, on_terminal, painted, printable
-from openfit_token._client.calls import fields
 from openfit_token._shared.durations import duration
 
 _HEADINGS: Final = (

@@ -319,7 +319,7 @@ def _metrics(status: object) -> object:
     """Return a status as monitoring reads it; an error as it is."""
     if not isinstance(status, dict):
         return status
-    from openfit_token._cli.status.open_metrics import exposition  # noqa: PLC0415 -- for who scrapes
+    from openfit_token._client.open_metrics import exposition  # noqa: PLC0415 -- for who scrapes
 
     found = cast("dict[str, object]", status)
     return answer(HTTPStatus.OK, exposition(found).encode(), OPENMETRICS)

@@ -7,14 +7,14 @@ format, which knows no stateset and no info, and refuses a file that has one.
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from openfit_token._cli.status.health import (
+from openfit_token._client.calls import fields
+from openfit_token._client.health import (
     CONDITIONS,
     Answer,
     condition_of,
     number,
     profiles_of,
 )
-from openfit_token._client.calls import fields
 from openfit_token._shared.one_line import one_line
 
 STATES: Final = (

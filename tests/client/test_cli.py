@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from fake_daemon import FakeDaemon, Request, always, failing, silent, token_fields
 from openfit_token import __version__
 from openfit_token._cli import run as run_words
-from openfit_token._cli.command_line import parse
+from openfit_token._cli.command_line.orders import parse
 from openfit_token._cli.get import FORMATS, Get, quick
 from openfit_token._cli.terminal import WrongUsage, printable
 from openfit_token._shared.durations import duration

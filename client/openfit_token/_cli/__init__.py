@@ -69,6 +69,6 @@ def _carry_out(words: list[str]) -> int:
     if command is not None:
         return command()
     gc.enable()
-    from openfit_token._cli.command_line import parse  # noqa: PLC0415 -- argparse takes 7 ms
+    from openfit_token._cli.command_line.orders import parse  # noqa: PLC0415 -- argparse takes 7 ms
 
     return parse(words)()

@@ -1,7 +1,7 @@
 """`openfit-token get`, and a look at the command line that knows only its common forms.
 
 argparse, which knows them all, takes more time to load than everything else here. `quick` reads
-its part exactly as `openfit_token._cli.command_line` does, and leaves the rest to it.
+its part exactly as `openfit_token._cli.command_line.orders` does, and leaves the rest to it.
 """
 
 import os

@@ -213,7 +213,7 @@ class Daemon:
         """
         if settings is None:
             return None
-        from openfit_tokend.fleet import refuse_lacking  # noqa: PLC0415 -- few daemons have one
+        from openfit_tokend.fleet.lacking import refuse_lacking  # noqa: PLC0415 -- few daemons have one
 
         refuse_lacking(settings.store)
         from openfit_tokend.fleet.made import fleet  # noqa: PLC0415 -- few daemons have one

@@ -8,7 +8,7 @@ from openfit_token._shared.origin import ANYBODY
 from openfit_token._shared.protocol import MAX_PASSWORD
 from openfit_tokend.config.config_file import MAX_INCLUDED, MAX_SIZE
 from openfit_tokend.config.passwords import MAX_SECRET_FILE
-from openfit_tokend.core.settings import fields, fleet, parser
+from openfit_tokend.core.settings import fields, fleet, parser, store
 from openfit_tokend.host.child_process import ENVIRONMENT
 
 
@@ -248,7 +248,7 @@ PROFILE: Final[Mapping[str, Setting]] = {
 
 FLEET: Final[Mapping[str, Setting]] = {
     "store": Setting(
-        f"the URL of a database, without a password, of at most {fleet.MAX_HOSTS} hosts",
+        f"the URL of a database, without a password, of at most {store.MAX_HOSTS} hosts",
         "needed",
         "PostgreSQL: `postgresql://USER@HOST[:PORT][,HOST…]/DATABASE`, where a host `%2Fpath` is the directory"
         " of a Unix socket. etcd: `etcd://[USER@]HOST[:PORT][,HOST…]`. `?sslrootcert=/FILE` at the end names the"

@@ -8,8 +8,11 @@ from openfit_tokend.core.settings import (
     PasswordFile,
     Settings,
 )
+from openfit_tokend.core.settings.engines import StorePlace
+from openfit_tokend.core.settings.etcd import EtcdPlace
 from openfit_tokend.core.settings.parser import parse
-from openfit_tokend.core.settings.store import EtcdPlace, Host, PostgreSQLPlace, StorePlace
+from openfit_tokend.core.settings.postgresql import PostgreSQLPlace
+from openfit_tokend.core.settings.store import Host
 from openfit_tokend.core.settings.table import Source
 
 MAIN = "/etc/openfit-tokend/config.toml"

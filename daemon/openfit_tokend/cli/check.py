@@ -251,7 +251,7 @@ def _failed(profile: Profile, what: str, of: SecretUnavailable | Failure, status
 
 async def _check_fleet(passwords: Passwords, fleet: FleetSettings, report: Report) -> bool:
     """Report on a fleet's packages and secrets; return whether its store may be asked."""
-    from openfit_tokend.fleet import refuse_lacking  # noqa: PLC0415 -- few have a fleet
+    from openfit_tokend.fleet.lacking import refuse_lacking  # noqa: PLC0415 -- few have a fleet
 
     try:
         refuse_lacking(fleet.store)

@@ -9,7 +9,7 @@ from typing import Final
 from openfit_token._cli.report import Report, Verdict, fail, ok, warn
 from openfit_tokend.config.passwords import Passwords
 from openfit_tokend.core.settings import Account, FleetSettings, Profile
-from openfit_tokend.core.settings.store import EtcdPlace, StorePlace
+from openfit_tokend.core.settings.engines import StorePlace
 from openfit_tokend.fleet import made
 from openfit_tokend.fleet.judging import judge
 from openfit_tokend.fleet.row_form import Keys, Unreadable
@@ -29,19 +29,12 @@ async def check_store(
     accounts = {profile.account for profile in profiles}
     verdicts = [
         await _verdict(place, made.store(place, password), keys, accounts)
-        for place in _each(fleet.store)
+        for place in fleet.store.checked()
     ]
     some_serve = any(each.kind != "FAIL" for each in verdicts)
     for each in verdicts:
         spared = each.kind == "FAIL" and each.status == os.EX_TEMPFAIL and some_serve
         report.say(replace(each, kind="WARN", status=0) if spared else each)
-
-
-def _each(place: StorePlace) -> list[StorePlace]:
-    """Return a place for each connection that is to be tried."""
-    if isinstance(place, EtcdPlace):
-        return [replace(place, hosts=(host,)) for host in place.hosts]
-    return [place]  # of its hosts, one alone takes writes
 
 
 async def _verdict(

@@ -87,7 +87,7 @@ def _refuse_unstartable(
     """
     judge_sockets(option, listener, http, settings)
     if settings.fleet is not None:
-        from openfit_tokend.fleet import refuse_lacking  # noqa: PLC0415 -- few daemons have one
+        from openfit_tokend.fleet.lacking import refuse_lacking  # noqa: PLC0415 -- few daemons have one
 
         refuse_lacking(settings.fleet.store)
 

@@ -12,8 +12,9 @@ from typing import Final, NamedTuple
 
 from openfit_token.testing._processes import NotStarted, not_started
 from openfit_tokend.config.fleet_keys import new_key
+from openfit_tokend.core.settings.etcd import EtcdPlace
+from openfit_tokend.core.settings.postgresql import PostgreSQLPlace
 from openfit_tokend.demo.stage import Stage, write
-from openfit_tokend.fleet import WITH_ETCD, WITH_POSTGRESQL
 
 _LOOPBACK: Final = "127.0.0.1"
 _USER: Final = "openfit"
@@ -41,7 +42,7 @@ def find_store() -> Store:
     """
     etcd, initdb = shutil.which("etcd"), _initdb()
     if etcd is not None:
-        return Store("etcd", partial(_start_etcd, etcd), WITH_ETCD, ("cryptography",))
+        return Store("etcd", partial(_start_etcd, etcd), EtcdPlace.extra, ("cryptography",))
     if initdb is None:
         raise NotStarted("it needs an etcd or a PostgreSQL: apt-get install etcd-server")
     if os.geteuid() == 0:
@@ -49,7 +50,7 @@ def find_store() -> Store:
             "PostgreSQL doesn't run as root: apt-get install etcd-server, or be another user"
         )
     packages = ("cryptography", "psycopg")
-    return Store("PostgreSQL", partial(_start_postgresql, initdb), WITH_POSTGRESQL, packages)
+    return Store("PostgreSQL", partial(_start_postgresql, initdb), PostgreSQLPlace.extra, packages)
 
 
 def start_store(store: Store, stage: Stage) -> str:

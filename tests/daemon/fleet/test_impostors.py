@@ -9,7 +9,9 @@ import pytest
 
 from daemons import needs_root
 from listeners import listener_of
-from openfit_tokend.core.settings.store import EtcdPlace, Host, PostgreSQLPlace
+from openfit_tokend.core.settings.etcd import EtcdPlace
+from openfit_tokend.core.settings.postgresql import PostgreSQLPlace
+from openfit_tokend.core.settings.store import Host
 from openfit_tokend.fleet.engines.etcd import Etcd
 from openfit_tokend.fleet.engines.postgresql import PostgreSQL
 from openfit_tokend.fleet.store import Unreached

@@ -7,7 +7,8 @@ from typing import Final, Self
 import httpx
 import pytest
 
-from openfit_tokend.core.settings.store import EtcdPlace, Host
+from openfit_tokend.core.settings.etcd import EtcdPlace
+from openfit_tokend.core.settings.store import Host
 from openfit_tokend.fleet.engines.etcd import Etcd
 from openfit_tokend.fleet.store import Password, Store
 from ports import LOOPBACK, free_port

@@ -10,7 +10,8 @@ import psycopg
 import pytest
 
 from daemons import PATIENCE
-from openfit_tokend.core.settings.store import Host, PostgreSQLPlace
+from openfit_tokend.core.settings.postgresql import PostgreSQLPlace
+from openfit_tokend.core.settings.store import Host
 from openfit_tokend.fleet.engines.postgresql import PostgreSQL
 from openfit_tokend.fleet.store import Password, Store
 from ports import LOOPBACK

@@ -11,7 +11,7 @@ from openfit_token._shared.frozen import frozen
 from openfit_tokend.core.callers.rights import Rights
 from openfit_tokend.core.callers.subordinate_ids import SubordinateIds
 from openfit_tokend.core.schedule import Policy
-from openfit_tokend.core.settings.store import StorePlace
+from openfit_tokend.core.settings.engines import StorePlace
 
 
 @frozen

@@ -11,7 +11,7 @@ from typing import Final, cast, final
 
 from anyio import move_on_after
 
-from openfit_tokend.core.settings.store import EtcdPlace
+from openfit_tokend.core.settings.etcd import EtcdPlace
 from openfit_tokend.fleet.engines.gateway import Answer, Fields, Gateway, parsed, understood
 from openfit_tokend.fleet.engines.streamed_http import Response
 from openfit_tokend.fleet.store import EXCHANGE, Password, Said, Tagged, Unreached, within

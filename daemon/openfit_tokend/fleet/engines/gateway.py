@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Final, cast, final
 
 from openfit_token._shared.frozen import frozen
-from openfit_tokend.core.settings.store import EtcdPlace
+from openfit_tokend.core.settings.etcd import EtcdPlace
 from openfit_tokend.fleet.engines.streamed_http import Response, Trusted, ask
 from openfit_tokend.fleet.store import Password, RowTrouble, Unreached, password_of
 from openfit_tokend.host import clock

@@ -22,7 +22,8 @@ from psycopg.conninfo import make_conninfo
 from openfit_token._shared.local_peer import Stranger, in_threads, judging
 from openfit_token._shared.secret import Secret
 from openfit_tokend import __version__
-from openfit_tokend.core.settings.store import Host, PostgreSQLPlace
+from openfit_tokend.core.settings.postgresql import PostgreSQLPlace
+from openfit_tokend.core.settings.store import Host
 from openfit_tokend.fleet.store import EXCHANGE, RowTrouble, Unreached
 
 _STATEMENT: Final = 4.0

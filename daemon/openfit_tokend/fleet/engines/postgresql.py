@@ -12,7 +12,8 @@ from psycopg.pq.abc import PGresult
 
 from openfit_token._shared.secret import Secret
 from openfit_token._shared.trusted_path import Untrusted, judge_socket
-from openfit_tokend.core.settings.store import Host, PostgreSQLPlace
+from openfit_tokend.core.settings.postgresql import PostgreSQLPlace
+from openfit_tokend.core.settings.store import Host
 from openfit_tokend.fleet.engines.libpq import Connection, Trusted
 from openfit_tokend.fleet.store import (
     EXCHANGE,

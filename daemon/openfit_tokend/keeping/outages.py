@@ -69,8 +69,7 @@ class Reach:
         try:
             yield None
         finally:
-            self._trial = None
-            mine.set()
+            self._end(mine)
 
     def connected(self) -> None:
         """Note that it can be reached: whoever waits for that goes on."""
@@ -78,7 +77,7 @@ class Reach:
             return
         self.is_known = True
         if self._trial is not None:
-            self._trial.set()
+            self._end(self._trial)
         lost, self.lost = self.lost, {}
         for keeper in lost:
             keeper.feed(ServerReached())
@@ -86,6 +85,12 @@ class Reach:
     def failed(self, failure: NotSent) -> None:
         """Note that it can't be reached."""
         self.is_known, self._failure, self._failed_at = False, failure, clock.boot()
+
+    def _end(self, trial: anyio.Event) -> None:
+        """Let others go on; the next trial may have begun already."""
+        trial.set()
+        if self._trial is trial:
+            self._trial = None
 
 
 @final

@@ -17,6 +17,7 @@ from openfit_token.errors import Unavailable
 from openfit_tokend.core import schedule
 from openfit_tokend.host import clock
 from openfit_tokend.keeping import outages
+from openfit_tokend.keeping.connecting import NotSent
 
 PROFILES = 20
 
@@ -139,3 +140,18 @@ async def test_one_that_gets_through_has_all_others_tried_at_once(
             await wait_for_token(daemon, "p0", {})
 
             await async_await_that(lambda: all(each.health(clock.boot()).ready for each in keepers))
+
+
+async def test_nobody_is_held_up_by_an_attempt_that_connected_before_the_server_was_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It may wait for its answer for a minute."""
+    monkeypatch.setattr(outages, "PACE", 0.05)
+    reach = outages.Reach()
+
+    async with reach.trial():
+        reach.connected()
+        reach.failed(NotSent("Connection refused", "check the network"))
+        with anyio.fail_after(5):
+            async with reach.trial() as failure:
+                assert failure is None

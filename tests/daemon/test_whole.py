@@ -4,49 +4,39 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Final
 
 import pytest
 
 import whole
-from whole.fleet.plan import fair_plan
-from whole.fleet.simulation import FLEET
-from whole.fleet.world import World
-from whole.seeds import Simulation
-from whole.simulation import DAEMON
+from whole.faults import FAULTS
+from whole.plans import PLANS, fair_plan
+from whole.seeds import failure_of, seeds_to_find, told
+from whole.world import World
 
 pytestmark = pytest.mark.slow
 
-SIMULATIONS: Final[dict[str, Simulation[Any, Any]]] = {"whole": DAEMON, "whole.fleet": FLEET}
 RUNS = (
-    *(("whole", "hard", seed) for seed in range(8)),
-    ("whole", "week", 0),
-    *(("whole.fleet", "hard", seed) for seed in (0, 1, 3)),
-    *(("whole.fleet", kind, 0) for kind in ("weather", "asleep", "before", "after", "brisk")),
-    *(("whole.fleet", kind, 0) for kind in ("stale", "crowd", "stepped", "set_back")),
-    *(("whole.fleet", kind, 0) for kind in ("restored", "reboots", "keys")),
-    *(("whole.fleet", kind, 1) for kind in ("lossy", "passwords", "leaving")),
-    ("whole.fleet", "refused", 0),
-    *(("whole.fleet", "cut_off", seed) for seed in (0, 1)),  # on PostgreSQL, and on etcd
+    *(("hard", seed) for seed in range(8)),
+    ("week", 0),
+    *(("fleet", seed) for seed in (0, 1, 3)),
+    *((kind, 0) for kind in ("weather", "asleep", "before", "after", "brisk", "stale", "crowd")),
+    *((kind, 0) for kind in ("stepped", "set_back", "restored", "reboots", "keys", "refused")),
+    *((kind, 1) for kind in ("lossy", "passwords", "leaving")),
+    *(("cut_off", seed) for seed in (0, 1)),  # on PostgreSQL, and on etcd
 )
 QUICKLY_FOUND = (
-    *(("whole", name) for name in ("refresh_kept", "not_stored", "dead_token", "secret")),
-    ("whole", "late_answer"),
-    *(("whole.fleet", name) for name in ("no_compare", "sent_late", "bar_for_all", "unbounded")),
-    *(("whole.fleet", name) for name in ("entries_by_clock", "notices_forgotten", "outcomes_lost")),
-    *(("whole.fleet", name) for name in ("unsent_claims_written", "refusals_unnoticed")),
-    *(("whole.fleet", name) for name in ("all_forgotten", "to_come_is_now", "never_resealed")),
+    *("refresh_kept", "not_stored", "dead_token", "secret", "late_answer"),
+    *("no_compare", "sent_late", "bar_for_all", "unbounded", "entries_by_clock"),
+    *("notices_forgotten", "outcomes_lost", "unsent_claims_written", "refusals_unnoticed"),
+    *("all_forgotten", "to_come_is_now", "never_resealed"),
 )
-ALL_FAULTS = [(which, name) for which, each in SIMULATIONS.items() for name in each.faults]
 
 
-@pytest.mark.parametrize(("which", "kind", "seed"), RUNS)
-def test_all_promises_hold_whatever_happens(which: str, kind: str, seed: int) -> None:
-    simulation = SIMULATIONS[which]
+@pytest.mark.parametrize(("kind", "seed"), RUNS)
+def test_all_promises_hold_whatever_happens(kind: str, seed: int) -> None:
+    failure = failure_of(PLANS[kind](seed))
 
-    failure = simulation.failure_of(simulation.plans[kind](seed))
-
-    assert failure is None, simulation.told(failure)
+    assert failure is None, told(failure)
 
 
 def test_twenty_daemons_cost_one_login_and_one_refresh_for_each_token() -> None:
@@ -57,24 +47,22 @@ def test_twenty_daemons_cost_one_login_and_one_refresh_for_each_token() -> None:
     assert (world.witness.logins, world.witness.refreshes) == (1, 2)
 
 
-@pytest.mark.parametrize(("which", "name"), QUICKLY_FOUND)
-def test_a_known_fault_is_found(which: str, name: str) -> None:
-    simulation = SIMULATIONS[which]
-
-    assert simulation.seeds_to_find(name, range(30)) is not None, simulation.faults[name].words
+@pytest.mark.parametrize("name", QUICKLY_FOUND)
+def test_a_known_fault_is_found(name: str) -> None:
+    assert seeds_to_find(name, range(30)) is not None, FAULTS[name].words
 
 
-@pytest.mark.parametrize(("which", "name"), ALL_FAULTS)
-def test_each_known_fault_can_be_put_in(which: str, name: str) -> None:
-    with SIMULATIONS[which].faults[name].patch():
+@pytest.mark.parametrize("name", FAULTS)
+def test_each_known_fault_can_be_put_in(name: str) -> None:
+    with FAULTS[name].patch():
         pass
 
 
-@pytest.mark.parametrize(("which", "seed"), [("whole", 3), ("whole", 8), ("whole.fleet", 3)])
-def test_a_seed_tells_the_same_story_in_every_process(which: str, seed: int) -> None:
+@pytest.mark.parametrize(("kind", "seed"), [("hard", 3), ("fleet", 3)])
+def test_a_seed_tells_the_same_story_in_every_process(kind: str, seed: int) -> None:
     code = (
-        f"from {which}.world import World; from {which}.plan import hard_plan\n"
-        f"story = []; World(hard_plan({seed}), story).run(); print('\\n'.join(story))"
+        "from whole.world import World; from whole.plans import PLANS\n"
+        f"story = []; World(PLANS['{kind}']({seed}), story).run(); print('\\n'.join(story))"
     )
     support = Path(whole.__path__[0]).parent
     stories = [
@@ -98,7 +86,7 @@ def test_a_seed_tells_the_same_story_whatever_ran_before() -> None:
     stories: list[list[str]] = [[], []]
 
     for story in stories:
-        DAEMON.failure_of(DAEMON.plans["hard"](11), story)
+        failure_of(PLANS["hard"](11), story)
 
     assert len(stories[0]) > 100
     assert stories[0] == stories[1]

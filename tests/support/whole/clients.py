@@ -34,8 +34,8 @@ class Call:
     told: Told = field(repr=False)
     """Is given the error and the result; neither where the connection was closed."""
     life: int
-    configurations: tuple[Configuration, ...] = field(default=(), repr=False)
-    """Those in force when it was made, where they change."""
+    configurations: tuple[Configuration, ...] = field(repr=False)
+    """Those in force when it was made."""
     sock: socket.socket = field(init=False, repr=False)
 
 

@@ -17,6 +17,7 @@ class Entry:
     account: int
     users: frozenset[int] | None = None
     refresh_before: int = 300
+    client: str = "client"
 
     def allows(self, uid: int) -> bool:
         """Return whether a user may use it."""
@@ -29,6 +30,8 @@ class Configuration:
 
     entries: dict[str, Entry] = field(default_factory=dict[str, Entry])
     default: str | None = None
+    fleet: str = ""
+    """The table of that name."""
 
     def named(self, name: str | None) -> str | None:
         """Return the profile that a call means which names this one, or none."""
@@ -36,16 +39,22 @@ class Configuration:
             return self.default or next(iter(self.entries))
         return (self.default if name is None else name) or None
 
+    def without(self, name: str) -> "Configuration":
+        """Return it without a profile."""
+        left = {each: entry for each, entry in self.entries.items() if each != name}
+        return replace(self, entries=left)
+
     def text(self, directory: Path) -> str:
         """Return it as a file has it."""
         lines = [] if self.default is None else [f'default_profile = "{self.default}"']
+        lines.append(self.fleet)
         for name, entry in self.entries.items():
             lines += [
                 f"[profiles.{name}]",
                 'environment = "custom"',
                 f'id_server = "{SERVER}"',
                 'api_url = "http://127.0.0.1:2"',
-                'client_id = "client"',
+                f'client_id = "{entry.client}"',
                 f'username = "user-{entry.account}"',
                 f'password_file = "{directory}/password-{entry.account}"',
                 f'refresh_before = "{entry.refresh_before}s"',
@@ -56,9 +65,18 @@ class Configuration:
         return "\n".join(lines) + "\n"
 
 
+def shared(profiles: int, refresh_before: int, fleet: str) -> Configuration:
+    """Return the configuration of a fleet's host: its profiles differ in their client."""
+    entries = {
+        f"p{number}": Entry(0, None, refresh_before, f"client-{number}")
+        for number in range(profiles)
+    }
+    return Configuration(entries, None, fleet)
+
+
 @final
 class Administrator:
-    """Changes the configuration by chance."""
+    """Changes the configuration of a daemon that is alone by chance."""
 
     def __init__(self, rng: Random, accounts: int, users: int) -> None:
         self._rng = rng

@@ -18,7 +18,8 @@ from openfit_tokend.keeping.keeper import Keeper
 from openfit_tokend.serving.profiles import Profiles
 from openfit_tokend.serving.waiting import Waiting
 from openfit_tokend.storage.accounts import Accounts
-from whole.seeds import Fault, Method, Patch, instead
+from whole.fleet_faults import FLEET_FAULTS
+from whole.planted import Fault, Method, Patch, instead
 
 
 def _only_the_new_rights() -> Patch:
@@ -181,4 +182,5 @@ FAULTS: Final[Mapping[str, Fault]] = {
     "twice": Fault("each request is sent twice", _sent_twice),
     "secret": Fault("a token is logged", _secret_in_log),
     "hung_key": Fault("a file that hung once is never read again", _hung_key_for_ever),
+    **FLEET_FAULTS,
 }

@@ -68,27 +68,3 @@ class Stream(ByteStream):
             return
         self._answer, self._ended = data, True
         self._news.set()
-
-
-@final
-class Network:
-    """Connects to what the world has."""
-
-    def __init__(
-        self,
-        time: Time,
-        connects: Callable[[], float | None],
-        received: Callable[[Stream, str, Form], None],
-    ) -> None:
-        """`connects` returns the seconds until a connection stands; None: it is refused."""
-        self._time = time
-        self._connects = connects
-        self._received = received
-
-    async def connect_tcp(self, *_host_and_port: object, **_more: object) -> Stream:
-        """Connect, in the place of `anyio.connect_tcp`."""
-        takes = self._connects()
-        if takes is None:
-            raise ConnectionRefusedError(111, "Connection refused")
-        await anyio.sleep(takes)
-        return Stream(self._time, self._received)

@@ -3,12 +3,15 @@
 from dataclasses import dataclass
 from math import inf
 from random import Random
-from typing import Final, final
+from typing import TYPE_CHECKING, Final, final
 
 from simulation.faults import Fault, fate
 from simulation.idserver import IdServer
 from whole.network import Form, Stream
-from whole.surroundings import Machine, Surroundings
+
+if TYPE_CHECKING:  # the world is made of this module
+    from whole.host import Host
+    from whole.world import World
 
 WALL: Final = 1.7e9
 """Unix seconds at the world's beginning."""
@@ -27,14 +30,14 @@ class Sent:
     stream: Stream
     life: int
     """The number of the daemon's life that sent it."""
-    machine: Machine
+    host: "Host"
     said: tuple[int, bytes] | None = None
     """The server's own answer, once it acted."""
 
     @property
     def open(self) -> bool:
         """Return whether its sender still waits."""
-        return not self.stream.closed and self.life == self.machine.life
+        return not self.stream.closed and self.life == self.host.life
 
     @property
     def rejected(self) -> bool:
@@ -46,7 +49,7 @@ class Sent:
 class Servers:
     """One token server, and what becomes of each request to it."""
 
-    def __init__(self, world: Surroundings, passwords: dict[int, str]) -> None:
+    def __init__(self, world: "World", passwords: dict[int, str]) -> None:
         self._world = world
         self._rng = Random(world.plan.seed * 3 + 1)  # noqa: S311 -- a seed is to decide it
         self.model = IdServer(world.plan.traits, passwords)
@@ -60,6 +63,8 @@ class Servers:
     def mend(self) -> None:
         """Answer well from now on."""
         self.quiet = True
+        for user in self.model.users.values():
+            user.failures, user.locked_until = 0, 0.0
         self.outage_until = self.slow_until = 0.0
         self.kill_on_act = False
 
@@ -81,8 +86,8 @@ class Servers:
         login = form["grant_type"] == "password"
         secret = form["password"] if login else form["refresh_token"]
         account = int(form["username"][5:]) if login else self.model.account_of(secret)
-        machine = world.machine
-        sent = Sent(now, login, account, form["client_id"], secret, stream, machine.life, machine)
+        host = world.host
+        sent = Sent(now, login, account, form["client_id"], secret, stream, host.life, host)
         stream.given_up = lambda: world.witness.given_up(sent)
         world.witness.sent(sent)
         took = self._rng.uniform(*world.plan.latency)
@@ -111,7 +116,7 @@ class Servers:
         world.tell("server", f"acts on {_named(sent)}: {sent.said[0]}")
         if self.kill_on_act:
             self.kill_on_act = False
-            sent.machine.kill()
+            sent.host.kill()
 
     def _answer(self, sent: Sent, fault: Fault | None, retry_after: str | None) -> None:
         said: tuple[int, bytes | None] | None = sent.said

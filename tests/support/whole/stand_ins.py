@@ -1,30 +1,50 @@
-"""What the daemon finds in the place of its host, while a world runs."""
+"""What the daemons find in the place of their hosts, while a world runs."""
 
 import logging
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from random import Random
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from unittest.mock import patch
+
+import anyio
 
 from openfit_tokend.core.callers.log_limits import Window
 from openfit_tokend.core.settings.names import Name
 from openfit_tokend.host import clock, log
 from whole.clients import peer_of
+from whole.network import Stream
 from whole.servers import WALL
-from whole.surroundings import Surroundings
+from whole.store import Link
 from whole.threads import Threads
+
+if TYPE_CHECKING:  # the world is made of this module
+    from whole.world import World
 
 T = TypeVar("T")
 
 
 @contextmanager
-def in_place_of_the_host(world: Surroundings) -> Generator[None]:
-    """Let the daemon's modules find this world's clock, chance, threads, network, peers and users."""
+def in_place_of_the_hosts(world: "World") -> Generator[None]:
+    """Let each daemon find what the host has whose turn it is: clock, chance, network, boot, store..."""
     chances = Random(world.plan.seed * 7 + 5)  # noqa: S311 -- a seed is to decide it
     threads = Threads(world)
+
+    def boot() -> float:
+        return world.host.clock.boot()
+
+    async def connect_tcp(*_host_and_port: object, **_more: object) -> Stream:
+        takes = world.connects(world.host)
+        if takes is None:
+            raise ConnectionRefusedError(111, "Connection refused")
+        await anyio.sleep(takes)
+        return Stream(world.time, world.received)
+
+    def store(_place: object, _password: object) -> Link:
+        return world.host.link
+
     with (
-        patch.object(clock, "boot", world.boot),
+        patch.object(clock, "boot", boot),
         patch.object(clock, "wall", lambda: WALL + world.time.now),
         patch.object(clock, "_RANDOM", chances),
         patch.object(log, "_limits", dict[str, Window]()),
@@ -34,8 +54,11 @@ def in_place_of_the_host(world: Surroundings) -> Generator[None]:
         patch("openfit_tokend.config.config_file.look_up", _id),
         patch("openfit_tokend.app.SLICE", 1),  # clients come between any two profiles of a reload
         patch("anyio.to_thread.run_sync", _at_once),
-        patch("anyio.connect_tcp", world.connect_tcp),
+        patch("anyio.connect_tcp", connect_tcp),
         patch("openfit_tokend.keeping.connecting.judge_peer", _believe),
+        patch("openfit_tokend.fleet.made.store", store),
+        patch("openfit_tokend.storage.ledger_file.boot_id", lambda: world.host.boot_id),
+        patch("openfit_tokend.storage.stored_sessions.boot_id", lambda: world.host.boot_id),
         _listened_to(world),
     ):
         yield
@@ -55,7 +78,7 @@ def _id(name: Name) -> int:
 
 
 @contextmanager
-def _listened_to(world: Surroundings) -> Generator[None]:
+def _listened_to(world: "World") -> Generator[None]:
     """Read the daemon's log, every other time with what only who debugs wants to know."""
 
     class Reader(logging.Handler):

@@ -1,17 +1,18 @@
-"""Sees what the daemon does to the world, and holds it against the promises."""
+"""Sees what the daemons do to the world, and holds it against the promises."""
 
 from collections import defaultdict
 from collections.abc import Iterable
 from math import inf
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Any, Final
 
 from simulation.promises.promise import Broken
 from whole.clients import Answer, Call
-from whole.configuration import Configuration, Entry
+from whole.configuration import Entry
+from whole.plan import Act
 from whole.servers import Sent
 
 if TYPE_CHECKING:  # the world is made of this module
-    from openfit_tokend.app import Daemon
+    from whole.host import Host
     from whole.world import World
 
 WINDOW: Final = 900.0
@@ -19,61 +20,68 @@ REQUEST_TIMEOUT: Final = 60.0
 """Seconds that a request is waited for."""
 SLACK: Final = 1.0
 """Seconds by which an answer may be late: clocks differ by as much as a request takes."""
-AT_ONCE: Final = 0.01
-"""Seconds within which the daemon takes note of an answer, and has written it down."""
 WATCH: Final = 60.0
-"""Seconds within which the daemon notices that its host was suspended."""
+"""Seconds within which a daemon notices that its host was suspended."""
 TOKEN_CALLS: Final = ("get_token", "refresh", "refuse", "login")
 
 
-@final
 class Witness:
-    """All that was seen, and what it promises."""
+    """All that was seen, and what it promises: of a daemon that is alone."""
+
+    waited: float = REQUEST_TIMEOUT - SLACK
+    """Seconds that an answer is waited for at least."""
+    fails: frozenset[str] = frozenset()
+    """Methods that may end with an internal error."""
 
     def __init__(self, world: "World") -> None:
         self._world = world
-        self.requests = 0
-        self.answers = 0
-        self.tokens = 0
+        # Counted
+        self.logins = self.refreshes = self.calls = self.tokens = self.rows = 0
+        self.leaks = 0
+        """Requests without a claim that nothing can prevent: see what the plan is `after`."""
+        self.worst = 0
+        """Rejected logins of an account in one window, at most."""
+        self.failovers: list[float] = []
+        """Seconds from the end of a daemon that had a claim to the fleet's next request."""
+        # Seen
         self._under_way: list[Sent] = []
         self._spent: dict[str, float] = {}
-        self._rejections: dict[int, list[float]] = defaultdict(list)
+        self._rejected_at: dict[int, list[float]] = defaultdict(list)
         self._known: dict[tuple[int, str], float] = {}
         """Passwords that the daemon knows to be rejected, since when."""
-        self.ordered: dict[int, float] = {}
+        self._ordered: dict[int, float] = {}
         """When an operator last ordered a login of an account."""
         self._live: dict[str, tuple[str, float, int]] = {}
         """The token that each profile was last seen to hold: id, end, account."""
-        self.logged_out: set[str] = set()
-        """Profiles whose logout was answered, and that nobody ordered to log in since."""
+        self.logged_out: dict[str, float] = {}
+        """Profiles whose logout was answered, and when; nobody ordered a login since."""
         self._disk_trouble_until = -inf
-        self.groggy_until = -inf
+
+    @property
+    def patience(self) -> float:
+        """Return the seconds after which all hold the same token, once all is mended."""
+        return 0.0
 
     def broken(self, promise: int, rule: str, complaint: str) -> None:
-        """Say that a promise is broken: the run ends in the loop's next waiting.
+        """Say that a promise is broken: the run ends before anything else happens.
 
-        Not here: the daemon may be at work, and would take the exception for one of its own.
+        Not here: a daemon may be at work, and would take the exception for one of its own.
         """
         complaint = f"{self._world.time.now:.3f}: {complaint}"
         broken = Broken(promise, rule.replace(" ", "_"), rule, complaint)
         self._world.time.broken = self._world.time.broken or broken
 
-    # The daemon's life
+    # What happens
 
-    def started(self) -> None:
+    def disturbed(self, act: Act) -> None:
+        """Take note of a disturbance: what follows may be its doing."""
+
+    def started(self, host: "Host") -> None:
         """Take note of a start: requests of before are nobody's any more."""
-        self._under_way.clear()
+        self._under_way = [each for each in self._under_way if each.host is not host]
 
-    def ended(self, daemon: "Daemon", tasks: set[Any], descriptors: set[int]) -> None:
-        """Look at what an orderly stop has left behind."""
-        if descriptors:
-            self.broken(8, "after a stop no descriptor is left", f"{descriptors}")
-        left = [each for each in tasks if not each.done()]
-        if left:
-            self.broken(8, "after a stop no task is left", f"{left}")
-        for name, keeper in daemon.profiles.keepers.items():
-            if keeper.waiting:
-                self.broken(8, "after a stop nobody waits", f"{keeper.waiting} at {name}")
+    def gone(self, host: "Host") -> None:
+        """Take note that a daemon is killed, or stands still."""
 
     def disk_trouble(self, until: float) -> None:
         """Take note that the ledger can't be written for a while."""
@@ -84,37 +92,50 @@ class Witness:
         for name in list(self._live) if names is None else names:
             self._live.pop(name, None)
 
+    def ordered(self, profile: str, accounts: Iterable[int]) -> None:
+        """Take note that a login is ordered; the profile is of one of these accounts."""
+        self._ordered.update(dict.fromkeys(accounts, self._world.time.now))
+        self.logged_out.pop(profile, None)
+
+    def has_logged_out(self, profile: str) -> None:
+        """Take note that a logout was answered."""
+        self.logged_out[profile] = self._world.time.now
+
+    def looked(self) -> None:
+        """Look at what all daemons hold together."""
+
+    def differing(self) -> str:
+        """Return which tokens are held where not all hold the same; "": all do."""
+        return ""
+
     # Requests
 
     def sent(self, sent: Sent) -> None:
         """Judge a request as the server receives it."""
-        self.requests += 1
+        self.logins += sent.login
+        self.refreshes += not sent.login
         now = sent.at
         self._under_way = [each for each in self._under_way if each.open]
         if sent.login:
             self._judge_login(sent)
         else:
             spent = self._spent.get(sent.secret, inf)
-            if now > spent and not self._killed_at(spent):
+            if now > spent and not sent.host.missed(spent):
                 self.broken(
                     6,
                     "a refresh token isn't sent again after its use was answered",
                     f"{sent.secret}, answered at {spent:.3f}",
                 )
             for other in self._under_way:
-                if not other.login and other.secret == sent.secret and other.life == sent.life:
+                if not other.login and other.secret == sent.secret:
                     self.broken(1, "one request at a time", f"{sent.secret} is under way twice")
         self._under_way.append(sent)
 
-    def _killed_at(self, moment: float) -> bool:
-        """Return whether the daemon was killed just then: before it could take note of an answer."""
-        return abs(self._world.machine.killed_at - moment) < AT_ONCE
-
     def given_up(self, sent: Sent) -> None:
-        """Judge that the daemon closed a connection before the answer came."""
-        if self._world.machine.stops > 1:
+        """Judge that a daemon closed a connection before the answer came."""
+        if sent.host.stops > 1:
             return  # by its operator's wish
-        if self._world.time.now - sent.at < REQUEST_TIMEOUT - SLACK:
+        if self._world.time.now - sent.at < self.waited:
             self.broken(6, "a request that was sent is waited for", f"sent at {sent.at:.3f}")
 
     def _judge_login(self, sent: Sent) -> None:
@@ -124,8 +145,8 @@ class Witness:
                 13, "a password is sent for its own account", f"{sent.secret}: {sent.account}"
             )
         known = self._known.get((sent.account, sent.secret), inf)
-        by_itself = sent.at > known and self.ordered.get(sent.account, -inf) < known
-        if by_itself and not self._killed_at(known):
+        by_itself = sent.at > known and self._ordered.get(sent.account, -inf) < known
+        if by_itself and not sent.host.missed(known):
             self.broken(
                 5,
                 "a rejected password isn't sent again by itself",
@@ -133,7 +154,7 @@ class Witness:
             )
         if sent.at > self._disk_trouble_until:
             logins = sum(each.login and each.account == sent.account for each in self._under_way)
-            noted = self._world.noted_logins(sent.account)
+            noted = sent.host.noted_logins(sent.account)
             if noted < logins + 1:
                 self.broken(
                     5,
@@ -144,16 +165,18 @@ class Witness:
     def acted(self, sent: Sent) -> None:
         """Count what the server made of a login."""
         if sent.login and sent.rejected:
-            times = self._rejections[sent.account]
+            times = self._rejected_at[sent.account]
             now = self._world.time.now
             times.append(now)
-            if sum(now - each < WINDOW for each in times) > 4:
+            young = sum(now - each < WINDOW for each in times)
+            self.worst = max(self.worst, young)
+            if young > 4:
                 self.broken(5, "few rejected logins in a quarter of an hour", f"{times[-5:]}")
         if self._world.servers.model.lockouts:
             self.broken(5, "no account is locked", f"user-{sent.account}")
 
     def answered(self, sent: Sent, *, clear: bool) -> None:
-        """Take note of an answer that reached the daemon; `clear`: in the server's own words."""
+        """Take note of an answer that reached a daemon; `clear`: in the server's own words."""
         now = self._world.time.now
         if sent.login and clear:
             if sent.rejected:
@@ -167,75 +190,85 @@ class Witness:
 
     # Callers
 
-    def logged(self, event: str, fields: str) -> None:
-        """Judge a line of the log."""
+    def logged(self, host: "Host", event: str, fields: str) -> None:
+        """Judge a line of a daemon's log."""
         if "hush" in fields:
             self.broken(9, "no secret is in the log", f"{event} {fields}")
         if event == "internal_fault":
-            self.broken(0, "no internal error", fields)
+            self.broken(0, "no internal error", f"{host.name}: {fields}")
 
-    def told(self, call: Call, error: Answer, result: Answer) -> None:
+    def told(self, host: "Host", call: Call, error: Answer, result: Answer) -> None:
         """Judge an answer."""
-        self.answers += 1
-        said = str(error) if error else "" if call.method in TOKEN_CALLS else str(result)
-        if error is None and result is None and call.life != self._world.machine.life:
+        self.calls += 1
+        now = self._world.time.now
+        if error is None and result is None and call.life != host.life:
             return  # its daemon is gone
+        said = str(error) if error else "" if call.method in TOKEN_CALLS else str(result)
         if "hush" in said:
             self.broken(9, "no secret is in an error or a status", f"{call}: {said}")
-        configurations = self._world.in_force
-        name = call.params.get("profile")
-        if call.method in TOKEN_CALLS:
-            if result is not None:
-                self._judge_token(call, result, configurations)
-            elif error is not None:
-                self._judge_error(call, error, configurations)
-        if result is not None and call.method == "status" and name is None:
-            self._judge_status(call, result, configurations)
-        late = self._world.time.now - call.deadline
-        if late > SLACK and self._world.time.now > self.groggy_until:
-            self.broken(8, "every call is answered by its wait", f"{call}: {late:.1f} s late")
+        if error is not None and error["code"] == "INTERNAL" and call.method not in self.fails:
+            self.broken(0, "no internal error", f"{host.name}: {call}: {error}")
+        late = now - call.deadline
+        made = call.deadline - float(call.params.get("wait", 0.0))
+        if late > SLACK and host.stood_still < made - WATCH - 5.0:
+            rule = "every call is answered by its wait"
+            self.broken(8, rule, f"{host.name}: {call}: {late:.1f} s late")
+        if call.method in TOKEN_CALLS and result is not None:
+            self._judge_token(host, call, result)
+        elif call.method in TOKEN_CALLS and error is not None:
+            self._judge_error(host, call, error)
+        if result is not None and call.method == "status" and "profile" not in call.params:
+            self._judge_status(host, call, result)
 
-    def _judge_token(
-        self, call: Call, result: dict[str, Any], configurations: tuple[Configuration, ...]
-    ) -> None:
-        world, now = self._world, self._world.time.now
+    def _judge_token(self, host: "Host", call: Call, result: dict[str, Any]) -> None:
+        now = self._world.time.now
         self.tokens += 1
         token, name = str(result["access_token"]), str(result["profile"])
         account = int(token.split("-")[2])
-        ends, killed = world.servers.model.ends(token), world.servers.model.killed(token)
-        if now >= ends and not killed:
-            self.broken(2, "no dead token is served", f"{token} to {call}")
-        if not killed and result["expires_in"] > ends - now + SLACK:
-            self.broken(2, "a token's end is told right", f"{result['expires_in']} of {ends - now}")
+        model = self._world.servers.model
+        ends, killed = model.ends(token), model.killed(token)
         least = call.params.get("min_ttl")
         if least is not None and result["expires_in"] < least:
             self.broken(
                 2, "a token lives as long as was asked", f"{result['expires_in']} of {least}"
             )
-        entries = [each.entries.get(name) for each in configurations]
+        entries = [each.entries.get(name) for each in host.in_force]
         if not any(_fits(entry, account, call.uid) for entry in entries):
             self.broken(
                 10,
                 "nobody is handed a token that neither the old nor the new configuration allows",
                 f"uid {call.uid} got {token} of {name}; {entries}",
             )
-        if name in self.logged_out and call.method != "login":
-            self.broken(14, "a logout holds until a login is ordered", f"{token} to {call}")
         if call.method == "refuse" and result["id"] == call.params["id"]:
             self.broken(2, "a refused token isn't handed out again", token)
-        self._live[name] = (str(result["id"]), now + result["expires_in"], account)
+        if now >= ends and not killed and self._tells_time(host):
+            self.broken(2, "no dead token is served", f"{token} at {host.name} to {call}")
+        self._judge_holder(host, call, token, ends=inf if killed else ends, told=result)
 
-    def _judge_error(
-        self, call: Call, error: dict[str, Any], configurations: tuple[Configuration, ...]
+    def _tells_time(self, host: "Host") -> bool:
+        """Return whether a host's daemon can know when its tokens end."""
+        return not host.frozen
+
+    def _judge_holder(
+        self, host: "Host", call: Call, token: str, *, ends: float, told: dict[str, Any]
     ) -> None:
+        """Judge what a token's call says of its profile."""
+        now, name, left = self._world.time.now, str(told["profile"]), float(told["expires_in"])
+        if left > ends - now + SLACK:
+            self.broken(2, "a token's end is told right", f"{left} of {ends - now}")
+        if name in self.logged_out and call.method != "login":
+            self.broken(14, "a logout holds until a login is ordered", f"{token} to {call}")
+        if host.runs:
+            self._live[name] = (str(told["id"]), now + left, int(token.split("-")[2]))
+
+    def _judge_error(self, host: "Host", call: Call, error: dict[str, Any]) -> None:
+        configurations = host.in_force
         code, wanted = error["code"], call.params.get("profile")
         # A call without a name means the default profile of when it was made.
         names = {each.named(wanted) for each in (*call.configurations, *configurations)}
         there = None not in names and all(
             name in each.entries for name in names for each in configurations
         )
-        if code == "INTERNAL":
-            self.broken(0, "no internal error", f"{call}: {error}")
         allowed = there and all(
             each.entries[name].allows(call.uid) for name in names if name for each in configurations
         )
@@ -244,18 +277,21 @@ class Witness:
         costs_login = "takes a login" in str(error["message"])  # early, which is for operators
         if code == "NOT_ALLOWED" and allowed and not costs_login:
             self.broken(10, "whom both configurations allow isn't refused", f"{call}: {error}")
-        name = next(iter(names))
-        if call.method == "get_token" and "min_ttl" not in call.params and name in self._live:
-            identifier, ends, account = self._live[name]
-            entries = [each.entries.get(name) for each in configurations]
-            same = all(_fits(entry, account, call.uid) for entry in entries)
-            if same and len(names) == 1 and self._world.time.now < ends:
-                self.broken(3, "a live token is served at once", f"{identifier} to {call}: {error}")
+        if len(names) == 1 and call.method == "get_token" and "min_ttl" not in call.params:
+            self._judge_gap(host, call, error, names.pop())
 
-    def _judge_status(
-        self, call: Call, result: dict[str, Any], configurations: tuple[Configuration, ...]
-    ) -> None:
-        newest, *others = configurations
+    def _judge_gap(self, host: "Host", call: Call, error: dict[str, Any], name: str | None) -> None:
+        """Judge that there is no token."""
+        if name not in self._live:
+            return
+        identifier, ends, account = self._live[name]
+        entries = [each.entries.get(name) for each in host.in_force]
+        same = all(_fits(entry, account, call.uid) for entry in entries)
+        if same and self._world.time.now < ends:
+            self.broken(3, "a live token is served at once", f"{identifier} to {call}: {error}")
+
+    def _judge_status(self, host: "Host", call: Call, result: dict[str, Any]) -> None:
+        newest, *others = host.in_force
         if call.uid != 0 or others:
             return
         there, wanted = set(result["profiles"]), set(newest.entries)

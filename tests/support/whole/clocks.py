@@ -20,7 +20,7 @@ class Pause(Enum):
 
 @final
 class HostClock:
-    """CLOCK_BOOTTIME and the event loop's clock of one host. To its loop it is the time."""
+    """CLOCK_BOOTTIME and the event loop's clock of one host."""
 
     def __init__(self, time: Time, start: float, rate: float) -> None:
         self._time = time
@@ -31,7 +31,7 @@ class HostClock:
 
     def boot(self) -> float:
         """Return what CLOCK_BOOTTIME shows. It moves on for who does nothing but look at it."""
-        return self._shown(self._boot, stands=self.paused is Pause.FROZEN, now=self._time.boot())
+        return self._shown(self._boot, stands=self.paused is Pause.FROZEN, now=self._time.look())
 
     def loop_time(self) -> float:
         """Return what the event loop's clock shows."""
@@ -55,39 +55,6 @@ class HostClock:
 
     def _shown(self, value: float, *, stands: bool, now: float) -> float:
         return value if stands else value + (now - self._since) * self._rate
-
-    # What a loop does with its time
-
-    @property
-    def now(self) -> float:
-        """Return the world's time."""
-        return self._time.now
-
-    @now.setter
-    def now(self, moment: float) -> None:
-        self._time.now = moment
-
-    @property
-    def looks(self) -> int:
-        """Return how often a clock was looked at in this pass of the loop."""
-        return self._time.looks
-
-    @looks.setter
-    def looks(self, count: int) -> None:
-        self._time.looks = count
-
-    @property
-    def next(self) -> float:
-        """Return the moment of the world's next event."""
-        return self._time.next
-
-    def judge(self) -> None:
-        """Raise what has gone wrong, if anything."""
-        self._time.judge()
-
-    def advance(self, until: float) -> None:
-        """Let time pass. The world does, when all of its hosts wait."""
-        self._time.advance(until)
 
 
 @final

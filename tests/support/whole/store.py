@@ -14,11 +14,12 @@ import anyio
 
 from openfit_tokend.fleet.store import EXCHANGE, Said, Tagged, Unreached
 from openfit_tokend.host import clock
-from whole.fleet.clocks import StoreClock
+from whole.clocks import StoreClock
 
 if TYPE_CHECKING:  # the world is made of this module
-    from whole.fleet.host import Host
-    from whole.fleet.world import World
+    from whole.fleet_witness import FleetWitness
+    from whole.host import Host
+    from whole.world import World
 
 T = TypeVar("T")
 
@@ -44,8 +45,9 @@ class Writer:
 class Store:
     """Linearizable rows, and a clock."""
 
-    def __init__(self, world: "World") -> None:
+    def __init__(self, world: "World", witness: "FleetWitness") -> None:
         self._world = world
+        self._witness = witness
         rng = world.rng
         self.clock = StoreClock(
             1.7e9 + rng.uniform(-5e3, 5e3), 1 + rng.uniform(-1, 1) * world.plan.drift
@@ -60,14 +62,14 @@ class Store:
         """Replace a row if it has this tag; return whether it was."""
         there = self.rows.get(key)
         if self._world.time.now < self.refuses_until:
-            self._world.witness.refused(writer)
+            self._witness.refused(writer)
             return False
         if (None if there is None else there[0]) != old_tag:
             return False
         self._before = [*self._before[-MEMORY + 1 :], dict(self.rows)]
         self.rows[key] = value
         self.writes += 1
-        self._world.witness.written(writer, key, value)
+        self._witness.written(writer, key, value)
         for each in self._world.hosts:
             each.link.notice(Tagged(key, value[0]), self._delay())
         return True
@@ -76,6 +78,11 @@ class Store:
         """Be as it was some writes ago: an asynchronous replica took over, or a backup was restored."""
         for _ in range(min(writes, len(self._before))):
             self.rows = self._before.pop()
+        self._witness.store_lost()
+
+    def mend(self) -> None:
+        """Be there for everybody from now on."""
+        self.down_until = self.slow_until = self.refuses_until = -inf
 
     def reaches(self, host: "Host") -> bool:
         """Return whether a message to or from a host gets through now."""

@@ -1,133 +1,101 @@
-"""What is to happen in a run of a fleet: plain values, so that a failing plan can be shrunk."""
+"""The kinds of runs: what a seed makes of each."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from enum import Enum, auto, unique
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from random import Random
 from typing import Final
 
-from shrinking import Course
-from simulation.faults import OUTAGES, Fault
+from simulation.faults import OUTAGES
 from simulation.plan import DAY, Traits
-from whole.fleet.clocks import Pause
+from whole.clocks import Pause
+from whole.plan import Act, Deed, Plan
 
-
-@unique
-class Deed(Enum):
-    """One disturbance. `value` is a number of seconds, or of times."""
-
-    PAUSE = auto()
-    """A daemon stands still."""
-    PAUSE_IN_CLAIM = auto()
-    """The next daemon whose claim is taken stands still before it knows."""
-    KILL = auto()
-    """A daemon is killed at some pass of its loop, and started again `value` seconds later."""
-    KILL_IN_CLAIM = auto()
-    """The next daemon whose claim is taken is killed before it knows."""
-    KILL_IN_REQUEST = auto()
-    """A daemon is killed as soon as the token server has acted upon a request of it."""
-    RESTART = auto()
-    """An orderly stop, and the next daemon `value` seconds after its end."""
-    REBOOT = auto()
-    """A host begins anew: its clock too."""
-    CUT_STORE = auto()
-    """One host doesn't reach the store."""
-    CUT_SERVER = auto()
-    """One host doesn't reach the token server."""
-    STORE_DOWN = auto()
-    """Nobody reaches the store."""
-    STORE_SLOW = auto()
-    STORE_STEP = auto()
-    """The store's clock is set."""
-    STORE_LOST = auto()
-    """The store forgets its last `value` writes."""
-    ROW_REFUSED = auto()
-    """The store takes no write, though nobody changes what is there: a trigger, a stale replica."""
-    DEAF = auto()
-    """No notice of the store reaches one host."""
-    OUTAGE = auto()
-    """Every token request meets the act's fault."""
-    REVOKED = auto()
-    """The token server forgets the account's sessions."""
-    PASSWORD = auto()
-    """A new password at the server; the hosts get it one by one within `value` seconds, and reload."""
-    PASSWORD_RESET = auto()
-    """The same, and the token server forgets the sessions."""
-    TYPO = auto()
-    """One host's file gets a wrong password, and it is reloaded."""
-    TYPO_ALL = auto()
-    """The same wrong password at all hosts within `value` seconds, with reloads; mended later."""
-    SECRET_GONE = auto()
-    """One host's password file isn't there."""
-    FILES_HANG = auto()
-    """Reading any file of one host takes longer."""
-    RELOAD = auto()
-    """All hosts are reloaded within `value` seconds; nothing has changed."""
-    LOGIN = auto()
-    LOGIN_RIGHT = auto()
-    """With the right password given."""
-    LOGIN_WRONG = auto()
-    """With a wrong password given, `value` times, at any hosts, each time another."""
-    LOGOUT = auto()
-    """A logout at one host and, `value` seconds later, a login at another."""
-    KEYS = auto()
-    """All hosts are given the `value`th of the key files by which a key takes another's place."""
-    REMOVED_IN_CLAIM = auto()
-    """The next host whose claim is taken loses a profile by a reload, for `value` seconds."""
-    REFUSALS = auto()
-    """Clients at all hosts say that the API refused the current token."""
-
-
-@dataclass(frozen=True, slots=True)
-class Act:
-    """When, what, at which host."""
-
-    at: float
-    deed: Deed
-    host: int
-    value: float
-    fault: Fault = Fault.REFUSED
-    pause: Pause = Pause.STOPPED
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan(Course):
-    """All that decides a run."""
-
-    acts: tuple[Act, ...] = ()
-    hosts: int
-    profiles: int
-    """Profiles of the account at each host: they differ in their client_id."""
-    traits: Traits
-    margins: tuple[int, ...] = (300,)
-    """`refresh_before` of the hosts in turn, in seconds."""
-    fault_rate: float = 0.0
-    pause: float = 20.0
-    """Seconds between the calls of a host's clients, on average."""
-    latency: tuple[float, float] = (0.05, 0.9)
-    """Seconds that a good answer of the token server takes, least and most."""
-    store_latency: tuple[float, float] = (0.0005, 0.01)
-    """Seconds that a message from or to the store takes."""
-    store_loss: float = 0.0
-    """The part of these messages that gets lost."""
-    store_late: float = 0.0
-    """The part of the exchanges that happen when nobody waits for them any more."""
-    slow_connect: float = 0.0
-    """The part of the requests that take up to 14 s to connect."""
-    engine: str = "postgresql"
-    """`etcd` tells the time in whole seconds, and each of its members its own."""
-    drift: float = 2e-4
-    """Seconds by which a clock may be off in a second."""
-    gentle: bool = False
-    """Clients only ask for tokens: none is refused, none is to be newer."""
-    cut_off: int = 0
-    """The last so many hosts never reach the token server."""
-    needle: str = ""
-    """A daemon may stand still right `before` or `after` the last look before it sends."""
+FLEETS_OWN: Final = frozenset(
+    (
+        *(Deed.PAUSE_IN_CLAIM, Deed.KILL_IN_CLAIM, Deed.REMOVED_IN_CLAIM, Deed.CUT_STORE),
+        *(Deed.CUT_SERVER, Deed.STORE_DOWN, Deed.STORE_SLOW, Deed.STORE_STEP, Deed.STORE_LOST),
+        *(Deed.ROW_REFUSED, Deed.DEAF, Deed.KEYS),
+    )
+)
+"""What happens to fleets only."""
+ALONE: Final = tuple(deed for deed in Deed if deed not in FLEETS_OWN)
+"""What happens to a daemon that is alone."""
+RECONFIGURED: Final = frozenset((Deed.CHANGES, Deed.FAULTY_RELOAD, Deed.MOVE, Deed.HANG_UP))
+"""What changes a configuration, which in a fleet has to be the same everywhere."""
+RARE: Final = frozenset((Deed.STORE_LOST, Deed.REMOVED_IN_CLAIM, Deed.ROW_REFUSED, Deed.KEYS))
+"""What has kinds of runs of its own."""
+SHARED: Final = tuple(deed for deed in Deed if deed not in RECONFIGURED | RARE)
+"""What happens in any fleet."""
+DRIFT: Final = 2e-4
+TIMES: Final = (1.0, 1.0, 3.0, 6.0)
+"""What a deed's value may be, mostly a number of times."""
+VALUES: Final = (
+    ({Deed.PAUSE, Deed.PAUSE_IN_CLAIM}, (2.0, 12.0, 40.0, 90.0, 400.0, 1100.0)),
+    ({Deed.KILL, Deed.KILL_IN_CLAIM, Deed.KILL_IN_REQUEST}, (0.0, 0.5, 5.0, 60.0, 500.0)),
+    ({Deed.RESTART, Deed.BLANK_RESTART, Deed.REBOOT}, (0.0, 0.5, 5.0, 60.0, 500.0)),
+    ({Deed.CUT_STORE, Deed.STORE_DOWN, Deed.CUT_SERVER}, (3.0, 20.0, 100.0, 400.0)),
+    ({Deed.DEAF, Deed.ROW_REFUSED}, (3.0, 20.0, 100.0, 400.0)),
+    ({Deed.OUTAGE, Deed.SLOW, Deed.STORE_SLOW}, (3.0, 15.0, 60.0, 200.0)),
+    ({Deed.SECRET_GONE, Deed.DISK_FULL}, (3.0, 15.0, 60.0, 200.0)),
+    ({Deed.FILES_HANG, Deed.DISK_HANGS}, (0.5, 5.0, 20.0, 100.0)),
+    ({Deed.STORE_LOST}, (1.0, 1.0, 2.0, 5.0)),
+    ({Deed.STORE_STEP}, (-3600.0, -30.0, -2.0, 2.0, 30.0, 3600.0)),
+    ({Deed.PASSWORD, Deed.PASSWORD_RESET, Deed.TYPO_ALL}, (0.0, 1.0, 5.0, 60.0, 400.0)),
+    ({Deed.RELOAD}, (0.0, 1.0, 5.0, 60.0, 400.0)),
+    ({Deed.STORM}, (3.0, 20.0, 100.0)),
+    ({Deed.REFUSALS}, (1.0, 3.0, 20.0)),
+    ({Deed.LOGOUT}, (1.0, 10.0, 60.0, 200.0)),
+)
+"""What other values are drawn from: seconds, mostly."""
 
 
 def hard_plan(seed: int) -> Plan:
-    """Return a quarter of an hour and more in which everything happens."""
+    """Return fifteen minutes and more of a daemon that is alone, in which everything happens."""
+    rng = _chance(seed)
+    lifetime = rng.choice((20, 30, 60, 120))
+    profiles = rng.choice((1, 1, 2, 3, 5, 8, 12, 30))
+    duration = 840.0 + rng.uniform(0.0, 300.0)
+    traits = Traits(
+        lifetime=lifetime,
+        life=rng.choice((30 * DAY, 600.0)),
+        rotates=rng.random() < 0.9,
+        reuse_revokes=rng.random() < 0.3,
+        old_access_dies=rng.random() < 0.3,
+        phase=rng.random(),
+    )
+    return Plan(
+        seed=seed,
+        duration=duration,
+        traits=traits,
+        profiles=profiles,
+        accounts=rng.randint(1, min(5, profiles)),
+        users=rng.choice((1, 2, 3)),
+        pause=rng.choice((4.0, 10.0, 40.0)),
+        latency=rng.choice(((0.01, 0.2), (0.05, 2.0), (0.0, 0.0))),
+        fault_rate=rng.choice((0.0, 0.0, 0.05, 0.3)),
+        acts=_acts(rng, _chosen(rng, ALONE, 16), duration, 1),
+    )
+
+
+def week_plan(seed: int) -> Plan:
+    """Return a week of tokens that live an hour, with what happens in a bad one."""
+    rng = _chance(seed)
+    duration = 7 * DAY
+    return Plan(
+        seed=seed,
+        duration=duration,
+        traits=Traits(lifetime=3600, old_access_dies=rng.random() < 0.5, phase=rng.random()),
+        profiles=5,
+        accounts=2,
+        users=2,
+        pause=600.0,
+        fault_rate=0.02,
+        acts=_acts(rng, [rng.choice(ALONE) for _ in range(60)], duration, 1),
+    )
+
+
+def fleet_plan(seed: int) -> Plan:
+    """Return a quarter of an hour and more of a fleet, in which everything happens."""
     rng = _chance(seed)
     hosts = rng.choice((2, 2, 3, 3, 4, 5, 8))
     duration = rng.choice((600.0, 900.0, 1500.0))
@@ -141,12 +109,6 @@ def hard_plan(seed: int) -> Plan:
         phase=rng.random(),
     )
     margin = rng.choice((300, 300, 8))
-    apart = {Deed.STORE_LOST, Deed.REMOVED_IN_CLAIM, Deed.ROW_REFUSED, Deed.KEYS}
-    deeds: list[Deed] = [deed for deed in Deed if deed not in apart]
-    often = rng.choices(deeds, k=rng.randint(1, 5))  # each run has its favourites
-    chosen: list[Deed] = [
-        rng.choice(often if rng.random() < 0.6 else deeds) for _ in range(rng.randint(0, 14))
-    ]
     return Plan(
         seed=seed,
         hosts=hosts,
@@ -163,34 +125,34 @@ def hard_plan(seed: int) -> Plan:
         slow_connect=rng.choice((0.0, 0.0, 0.1)),
         engine=rng.choice(("postgresql", "postgresql", "etcd")),
         drift=rng.choice((2e-5, 2e-4)),
-        acts=_acts(rng, chosen, duration, hosts),
+        acts=_acts(rng, _chosen(rng, SHARED, 14), duration, hosts),
     )
 
 
 def lossy_plan(seed: int) -> Plan:
     """Return a hard plan in which the store forgets writes, too."""
-    rng, plan = _chance(seed * 31), hard_plan(seed)
+    rng, plan = _chance(seed * 31), fleet_plan(seed)
     lost = _acts(rng, [Deed.STORE_LOST] * rng.randint(1, 4), plan.duration, plan.hosts)
     return replace(plan, acts=_in_order((*plan.acts, *lost)))
 
 
 def refused_plan(seed: int) -> Plan:
     """Return a hard plan in which the store now and then takes no write."""
-    rng, plan = _chance(seed * 43), hard_plan(seed)
+    rng, plan = _chance(seed * 43), fleet_plan(seed)
     refused = _acts(rng, [Deed.ROW_REFUSED] * rng.randint(1, 4), plan.duration, plan.hosts)
     return replace(plan, acts=_in_order((*plan.acts, *refused)))
 
 
 def leaving_plan(seed: int) -> Plan:
     """Return a hard plan in which reloads remove profiles whose requests are under way, too."""
-    rng, plan = _chance(seed * 37), hard_plan(seed)
+    rng, plan = _chance(seed * 37), fleet_plan(seed)
     removed = _acts(rng, [Deed.REMOVED_IN_CLAIM] * 20, plan.duration, plan.hosts)
     return replace(plan, profiles=2, acts=_in_order((*plan.acts, *removed)))
 
 
 def passwords_plan(seed: int) -> Plan:
     """Return a run full of wrong passwords, and of daemons that end or stand still with them."""
-    rng, plan = _chance(seed * 17), hard_plan(seed)
+    rng, plan = _chance(seed * 17), fleet_plan(seed)
     deeds = (
         *(Deed.TYPO, Deed.TYPO_ALL, Deed.PASSWORD_RESET, Deed.REVOKED, Deed.LOGIN_WRONG),
         *(Deed.KILL, Deed.REBOOT, Deed.PAUSE, Deed.CUT_STORE, Deed.OUTAGE, Deed.STORE_STEP),
@@ -262,12 +224,12 @@ def restored_plan(seed: int) -> Plan:
 
 def before_plan(seed: int) -> Plan:
     """Return a hard plan in which daemons stand still before their last look at the clock."""
-    return replace(hard_plan(seed), needle="before")
+    return replace(fleet_plan(seed), needle="before")
 
 
 def after_plan(seed: int) -> Plan:
     """Return one in which they do so after it, which no clock of ours can see."""
-    return replace(hard_plan(seed), needle="after")
+    return replace(fleet_plan(seed), needle="after")
 
 
 def weather_plan(seed: int) -> Plan:
@@ -290,6 +252,8 @@ def weather_plan(seed: int) -> Plan:
         hosts=hosts,
         profiles=1,
         duration=duration,
+        engine="postgresql",
+        drift=DRIFT,
         traits=Traits(
             lifetime=rng.choice((900, 1200)),
             phase=rng.random(),
@@ -332,6 +296,8 @@ def fair_plan(seed: int, hosts: int = 20, lifetime: int = 3600, periods: int = 6
     return Plan(
         seed=seed,
         hosts=hosts,
+        engine="postgresql",
+        drift=DRIFT,
         profiles=1,
         duration=lifetime * float(periods),
         traits=Traits(lifetime=lifetime, phase=_chance(seed).random()),
@@ -373,8 +339,10 @@ def stale_plan(seed: int) -> Plan:
     return replace(plan, acts=tuple(acts), pause=30.0)
 
 
-PLANS: Final = {
+PLANS: Final[Mapping[str, Callable[[int], Plan]]] = {
     "hard": hard_plan,
+    "week": week_plan,
+    "fleet": fleet_plan,
     "weather": weather_plan,
     "asleep": asleep_plan,
     "before": before_plan,
@@ -400,6 +368,14 @@ def _chance(seed: int) -> Random:
     return Random(seed)  # noqa: S311 -- a seed is to decide it
 
 
+def _chosen(rng: Random, deeds: Sequence[Deed], most: int) -> list[Deed]:
+    """Return some deeds; each run has its favourites: storms."""
+    often = rng.choices(deeds, k=rng.randint(1, 5))
+    return [
+        rng.choice(often if rng.random() < 0.65 else deeds) for _ in range(rng.randint(0, most))
+    ]
+
+
 def _acts(rng: Random, deeds: Sequence[Deed], duration: float, hosts: int) -> tuple[Act, ...]:
     return _in_order(tuple(_act(rng, deed, duration, hosts) for deed in deeds))
 
@@ -409,25 +385,14 @@ def _in_order(acts: tuple[Act, ...]) -> tuple[Act, ...]:
 
 
 def _act(rng: Random, deed: Deed, duration: float, hosts: int) -> Act:
-    value: float
-    match deed:
-        case Deed.PAUSE | Deed.PAUSE_IN_CLAIM:
-            value = rng.choice((2.0, 12.0, 40.0, 90.0, 400.0, 1100.0))
-        case Deed.KILL | Deed.KILL_IN_CLAIM | Deed.KILL_IN_REQUEST | Deed.RESTART | Deed.REBOOT:
-            value = rng.choice((0.5, 5.0, 60.0, 500.0))
-        case Deed.CUT_STORE | Deed.STORE_DOWN | Deed.CUT_SERVER | Deed.DEAF | Deed.ROW_REFUSED:
-            value = rng.choice((3.0, 20.0, 100.0, 400.0))
-        case Deed.STORE_SLOW | Deed.OUTAGE | Deed.SECRET_GONE | Deed.FILES_HANG:
-            value = rng.choice((5.0, 30.0, 200.0))
-        case Deed.STORE_LOST:
-            value = float(rng.choice((1, 1, 2, 5)))
-        case Deed.STORE_STEP:
-            value = rng.choice((-3600.0, -30.0, -2.0, 2.0, 30.0, 3600.0))
-        case Deed.PASSWORD | Deed.PASSWORD_RESET | Deed.TYPO_ALL | Deed.TYPO | Deed.RELOAD:
-            value = rng.choice((0.0, 5.0, 60.0, 400.0))
-        case Deed.LOGIN_WRONG:
-            value = float(rng.choice((1, 2, 6)))
-        case _:
-            value = rng.choice((1.0, 10.0, 60.0))
-    fault, pause = rng.choice(OUTAGES), rng.choice(tuple(Pause))
-    return Act(rng.uniform(0.0, duration), deed, rng.randrange(hosts), value, fault, pause)
+    values = next((values for deeds, values in VALUES if deed in deeds), TIMES)
+    pauses = tuple(Pause) if hosts > 1 else (Pause.STOPPED, Pause.SUSPENDED)
+    return Act(
+        at=rng.uniform(0.0, duration),
+        deed=deed,
+        host=rng.randrange(hosts),
+        value=rng.choice(values),
+        fault=rng.choice(OUTAGES),
+        pause=rng.choice(pauses),
+        account=rng.randrange(60),
+    )

@@ -20,9 +20,9 @@ from openfit_tokend.fleet.row_form import Keys
 from openfit_tokend.fleet.store import TAG_SIZE
 from openfit_tokend.keeping import endpoint
 from openfit_tokend.keeping.stored_secret import StoredSecret
-from whole.fleet.rows import row_of
-from whole.fleet.store import Link, Store
-from whole.seeds import Fault, Method, Patch, instead
+from whole.planted import Fault, Method, Patch, instead
+from whole.rows import row_of
+from whole.store import Link, Store
 
 
 def _nothing(*_args: object) -> None:
@@ -148,8 +148,8 @@ def _waits_for_ended_claim() -> Patch:
 
 def _sent_late() -> Patch:
     def make(exchanged: Method) -> Method:
-        async def exchange(route: object, order: object, _not_after: float) -> Any:  # noqa: ANN401 -- the same
-            return await exchanged(route, order, inf)
+        async def exchange(route: object, order: object, _not_after: float, reach: object) -> Any:  # noqa: ANN401 -- the same
+            return await exchanged(route, order, inf, reach)
 
         return exchange
 
@@ -289,18 +289,18 @@ def _claims_never_end() -> Patch:
     return patch.object(Copy, "_has_ended", has_ended)
 
 
-FAULTS: Final[Mapping[str, Fault]] = {
+FLEET_FAULTS: Final[Mapping[str, Fault]] = {
     "tags_count": Fault("tags count, rather than being random", _tags_count, "lossy"),
-    "no_compare": Fault("rows are written over whatever is there", _written_over),
-    "unclaimed": Fault("a request that has no claim is written", _unclaimed),
+    "no_compare": Fault("rows are written over whatever is there", _written_over, "fleet"),
+    "unclaimed": Fault("a request that has no claim is written", _unclaimed, "fleet"),
     "entries_by_clock": Fault(
         "the ledger's moments are read by the store's clock each time",
         _entries_by_the_clock,
         "stepped",
     ),
     "store_clock": Fault("claims end by the store's clock", _ends_by_the_stores_clock, "passwords"),
-    "short_lease": Fault("a claim stands for 15 s", _short_lease),
-    "claims_for_ever": Fault("a claim never ends by itself", _claims_never_end),
+    "short_lease": Fault("a claim stands for 15 s", _short_lease, "fleet"),
+    "claims_for_ever": Fault("a claim never ends by itself", _claims_never_end, "fleet"),
     "lost_uncounted": Fault(
         "a login whose claim ended isn't counted", _lost_uncounted, "passwords"
     ),
@@ -318,7 +318,7 @@ FAULTS: Final[Mapping[str, Fault]] = {
         "how a login ended is forgotten if its write isn't taken", _outcomes_lost, "crowd"
     ),
     "bar_for_all": Fault("one host's rejected password bars all", _bar_for_all, "stale"),
-    "unsent_written": Fault("what wasn't sent is written", _unsent_written),
+    "unsent_written": Fault("what wasn't sent is written", _unsent_written, "fleet"),
     "unsent_claims_written": Fault(
         "a request that one host couldn't send is written as failed",
         _unsent_claims_written,

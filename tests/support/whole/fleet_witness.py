@@ -1,23 +1,23 @@
-"""Sees what the daemons of a fleet do to the world, and holds it against what a fleet promises."""
+"""Sees what the daemons of a fleet do to their store, and holds it against what a fleet promises."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, final
 
 from openfit_tokend.core.fleet import Claim, Row, Shared
 from openfit_tokend.core.session import Login, Refresh, Requesting, is_logged_out, is_rejected
-from simulation.promises.promise import Broken
-from whole.clients import Answer, Call
-from whole.fleet.plan import Act, Deed
-from whole.fleet.rows import row_of
-from whole.fleet.store import Value, Writer
+from whole.clients import Call
+from whole.plan import Act, Deed
+from whole.rows import row_of
 from whole.servers import Sent
-from whole.witness import SLACK, TOKEN_CALLS, WATCH, WINDOW
+from whole.store import Value, Writer
+from whole.witness import SLACK, WATCH, WINDOW, Witness
 
 if TYPE_CHECKING:  # the world is made of this module
-    from whole.fleet.host import Host
-    from whole.fleet.world import World
+    from whole.host import Host
+    from whole.world import World
 
 LIMIT: Final = 3
 """Logins that may be rejected in a window."""
@@ -31,8 +31,6 @@ AWAITED: Final = 130.0
 """Seconds that a request may wait for its claim: a suspend is noticed late, a turn may be taken."""
 INSISTED: Final = 240.0
 """Seconds within which an operator's order is carried out: requests and claims may be before it."""
-WAITED: Final = 40.0
-"""Seconds that an answer is waited for at least: what is left of a minute after a slow connection."""
 WRITTEN: Final = 40.0
 """Seconds within which the answer to a refresh is in the row."""
 PACED: Final = 10.0
@@ -66,25 +64,17 @@ class Made:
 
 
 @final
-class Witness:
-    """All that was seen, and what it promises."""
+class FleetWitness(Witness):
+    """What the daemons of a fleet promise in place of what one does that is alone."""
+
+    waited: float = 40.0  # what is left of a minute after a slow connection
+    fails: frozenset[str] = frozenset(("logout",))  # where the store doesn't have it
 
     def __init__(self, world: "World") -> None:
-        self._world = world
-        # Counted
-        self.logins = self.refreshes = self.calls = self.tokens = self.rows = 0
-        self.leaks = 0
-        """Requests without a claim that nothing can prevent: see what the plan is `after`."""
-        self.worst = 0
-        """Rejected logins in one window, at most."""
-        self.failovers: list[float] = []
-        """Seconds from the end of a daemon that had a claim to the fleet's next request."""
-        # Seen
+        super().__init__(world)
         self.row: Row | None = None
         """What the store has."""
-        self.logged_out: dict[str, float] = {}
-        """Profiles whose logout was answered, and when; nobody ordered a login since."""
-        self._ordered: dict[str, float] = {}
+        self._logins_ordered: dict[str, float] = {}
         self._claims: dict[bytes, Made] = {}
         self._waits: dict[tuple[int, str], tuple[int, float]] = {}
         """Requests without a claim, by host and profile: their numbers, and since when."""
@@ -98,7 +88,7 @@ class Witness:
         """Clear answers to a refresh that reached a daemon, by claim: the token, the client, when."""
         self._refused: dict[bytes, tuple[str, str]] = {}
         """Clear rejections of a login that reached a daemon, by claim: the password, the client."""
-        self._known: dict[str, float] = {}
+        self._known_since: dict[str, float] = {}
         """Passwords whose rejection is in the row, since when."""
         self._settled: set[str] = set()
         """Refresh tokens of which a clear answer is in the row."""
@@ -118,12 +108,6 @@ class Witness:
         self._ends: list[float] = []
         """When a daemon ended, or stood still, that had a claim."""
         self._ended_at: float | None = None
-
-    def broken(self, promise: int, rule: str, complaint: str) -> None:
-        """Say that a promise is broken: the run ends before anything else happens."""
-        complaint = f"{self._world.time.now:.3f}: {complaint}"
-        broken = Broken(promise, rule.replace(" ", "_"), rule, complaint)
-        self._world.time.broken = self._world.time.broken or broken
 
     @property
     def patience(self) -> float:
@@ -158,7 +142,7 @@ class Witness:
         """Take note that the store forgot: answers that were in it, and claims."""
         self._settled.clear()
         self._answers.clear()
-        self._known.clear()
+        self._known_since.clear()
         self._refused.clear()
         self._losses += 1
         self._lost_at = self._world.time.now
@@ -173,22 +157,22 @@ class Witness:
             self._ends.append(self._world.time.now)
             self._ended_at = self._world.time.now
 
-    def ordered(self, profile: str) -> None:
-        """Take note that a login is ordered."""
-        self._ordered[profile] = self._world.time.now
-        self.logged_out.pop(profile, None)
+    def ordered(self, profile: str, accounts: Iterable[int]) -> None:
+        """Take note that a login is ordered; the profile is of one of these accounts."""
+        super().ordered(profile, accounts)
+        self._logins_ordered[profile] = self._world.time.now
 
     def has_logged_out(self, profile: str) -> None:
         """Take note that a logout was answered. What was ordered just before may still come."""
         now = self._world.time.now
-        if now - self._ordered.get(profile, -inf) > SETTLED:
+        if now - self._logins_ordered.get(profile, -inf) > SETTLED:
             self.logged_out[profile] = now
 
     # Requests
 
     def sent(self, sent: Sent) -> None:
         """Judge a request as the token server receives it."""
-        host = self._world.machine
+        host = sent.host
         now = self._world.time.now
         if self._ended_at is not None:
             self.failovers.append(now - self._ended_at)
@@ -220,8 +204,8 @@ class Witness:
 
     def _judge_password(self, sent: Sent, claimed: float) -> None:
         """See that a password whose rejection is in the row is claimed only where somebody insists."""
-        known = self._known.get(sent.secret, inf)
-        insisted = any(at > known - INSISTED for at in self._ordered.values())
+        known = self._known_since.get(sent.secret, inf)
+        insisted = any(at > known - INSISTED for at in self._logins_ordered.values())
         if claimed > known and not insisted:
             rule = "a rejected password isn't sent again by itself"
             self.broken(2, rule, f"{sent.secret}, known since {known:.3f}")
@@ -251,11 +235,6 @@ class Witness:
 
     def _shared(self, client: str) -> Shared | None:
         return None if self.row is None else self.row.sessions.get(self._world.identities[client])
-
-    def given_up(self, sent: Sent) -> None:
-        """Judge that a daemon closed a connection before the answer came."""
-        if self._world.time.now - sent.at < WAITED:
-            self.broken(7, "a request that was sent is waited for", f"{_named(sent)}, at {sent.at}")
 
     def acted(self, sent: Sent) -> None:
         """Count what the server made of a login."""
@@ -291,10 +270,10 @@ class Witness:
         if sent.login:
             if sent.rejected:
                 self._told.add(sent)
-                if (claim := self._claim_for(sent, self._host_of(sent))) is not None:
+                if (claim := self._claim_for(sent, sent.host)) is not None:
                     self._refused[claim.id] = sent.secret, sent.client
             elif sent.said[0] == 200:  # it forgives what was lost (decision 8)
-                self._known.pop(sent.secret, None)
+                self._known_since.pop(sent.secret, None)
                 self._rejections = [
                     (at, each)
                     for at, each in self._rejections
@@ -305,9 +284,6 @@ class Witness:
         use = next(each for each in self._uses[sent.secret] if each.sent is sent)
         if (sent.rejected or replaced) and self._stands(use.claim, sent.client):
             self._answers[use.claim] = sent.secret, sent.client, self._world.time.now
-
-    def _host_of(self, sent: Sent) -> "Host":
-        return next(host for host in self._world.hosts if host is sent.machine)
 
     def _stands(self, claim: bytes, client: str) -> bool:
         shared = self._shared(client)
@@ -328,7 +304,7 @@ class Witness:
         _tag, data = value
         host, before, row = writer.host, self.row, row_of(key, value)
         self.rows += 1
-        if b"hush" in data:
+        if b"hush-" in data:  # four bytes alone may come by chance
             self.broken(8, "no secret is in the row", f"{host.name} wrote one")
         self.row, self._written_at = row, self._world.time.now
         self._judge_row(host, row)
@@ -416,7 +392,7 @@ class Witness:
                 continue
             del self._refused[claim]
             if self._claims[claim].by.host is host:
-                self._known.setdefault(secret, self._written_at)
+                self._known_since.setdefault(secret, self._written_at)
 
     def _mind_steps(self, host: "Host") -> None:
         """Take note that a daemon wrote which may not know by itself of what it read."""
@@ -429,54 +405,31 @@ class Witness:
 
     def logged(self, host: "Host", event: str, fields: str) -> None:
         """Judge a line of a daemon's log."""
-        if "hush" in fields:
-            self.broken(8, "no secret is in the log", f"{event} {fields}")
-        if event == "internal_fault":
-            self.broken(0, "no internal error", f"{host.name}: {fields}")
+        super().logged(host, event, fields)
         if event == "fleet_row_unreadable":
             self.broken(0, "all rows can be read", f"{host.name}: {fields}")
 
-    def told(self, host: "Host", call: Call, error: Answer, result: Answer) -> None:
-        """Judge an answer."""
-        self.calls += 1
-        now = self._world.time.now
-        if error is None and result is None and call.life != host.life:
-            return  # its daemon is gone
-        said = str(error) if error else "" if call.method in TOKEN_CALLS else str(result)
-        if "hush" in said:
-            self.broken(8, "no secret is in an error or a status", f"{call}: {said}")
-        if error is not None and error["code"] == "INTERNAL" and call.method != "logout":
-            self.broken(0, "no internal error", f"{host.name}: {call}: {error}")
-        late = now - call.deadline
-        made = call.deadline - float(call.params.get("wait", 0.0))
-        if late > SLACK and host.stood_still < made - WATCH - 5.0:
-            self.broken(
-                7, "every call is answered by its wait", f"{host.name}: {call}: {late:.1f} s"
-            )
-        if call.method in TOKEN_CALLS and result is not None:
-            self._judge_token(host, call, result)
-        elif call.method == "get_token" and error is not None:
-            self._judge_gap(host, call, error)
+    def _tells_time(self, host: "Host") -> bool:
+        # A step that is shorter may make a token look younger, and nobody can know.
+        plan = self._world.plan
+        steps = (act.value for act in plan.acts if act.deed is Deed.STORE_STEP)
+        back = any(-plan.traits.lifetime - SLACK < step < 0 for step in steps)
+        return super()._tells_time(host) and not back
 
-    def _judge_token(self, host: "Host", call: Call, result: dict[str, Any]) -> None:
-        world, now = self._world, self._world.time.now
-        self.tokens += 1
-        token, name = str(result["access_token"]), str(result["profile"])
-        model = world.servers.model
-        if not model.killed(token) and now >= model.ends(token):
-            # A step that is shorter may make a token look younger, and nobody can know.
-            steps = (act.value for act in world.plan.acts if act.deed is Deed.STORE_STEP)
-            back = any(-model.traits.lifetime - SLACK < step < 0 for step in steps)
-            if not host.frozen and not back:
-                self.broken(6, "no dead token is served", f"{token} at {host.name}")
-        out = self.logged_out.get(name)
+    def _judge_holder(
+        self, host: "Host", call: Call, token: str, *, ends: float, told: dict[str, Any]
+    ) -> None:
+        del ends  # it may be told by the store's clock
+        now, plan = self._world.time.now, self._world.plan
+        out = self.logged_out.get(str(told["profile"]))
         if out is not None and call.method != "login" and now > out + POLL + SLACK + 10.0:
-            quiet = now > self._store_trouble_until and not world.plan.store_loss
+            quiet = now > self._store_trouble_until and not plan.store_loss
             if quiet and now - host.stood_still > WATCH + POLL:
                 self.broken(10, "a logout holds at all hosts", f"{token} at {host.name}")
 
-    def _judge_gap(self, host: "Host", call: Call, error: dict[str, Any]) -> None:
+    def _judge_gap(self, host: "Host", call: Call, error: dict[str, Any], name: str | None) -> None:
         """See that there is a token where nothing but crashes and stand-stills happened."""
+        del name
         world, now = self._world, self._world.time.now
         plan = world.plan
         if plan.fault_rate or plan.store_loss or plan.slow_connect or plan.needle or world.calm:
@@ -515,15 +468,29 @@ class Witness:
         able = len(row.ledger.entries) < LIMIT and row.ledger.clear < LIMIT
         able = able and any(
             host.runs
-            and host.password == world.deeds.right
+            and host.stored == world.deeds.right
             and now > host.stood_still + 2 * SETTLED
-            and host.password_file.exists()
+            and host.password_file(0).exists()
             for host in world.hosts
         )
         if not (barred and quiet and able):
             self._barred_since = now
         elif now > self._barred_since + 250.0:
             self.broken(10, "one host's password bars no other's", "all wait for an operator")
+
+    def differing(self) -> str:
+        """Return which tokens are held where not all hold the same; "": all do."""
+        for name in self._world.profiles:
+            held = [
+                keeper.session.access
+                for host in self._world.hosts
+                if host.daemon is not None
+                and (keeper := host.daemon.profiles.keepers.get(name)) is not None
+            ]
+            ids = {None if access is None else access.id for access in held}
+            if len(ids) > 1:
+                return f"{name}: {ids}"
+        return ""
 
     def _judge_answers(self) -> None:
         """See that others are told what came of a refresh."""
@@ -543,7 +510,7 @@ class Witness:
         world, now = self._world, self._world.time.now
         if now < self._store_trouble_until or world.plan.store_loss:
             return
-        for number, name in enumerate(world.deeds.profiles):
+        for number, name in enumerate(world.profiles):
             identity = world.identities[f"client-{number}"]
             shared, since = row.sessions.get(identity), self._unclaimed.get(identity, inf)
             if shared is None or shared.claim is not None or now < since + AWAITED:
@@ -568,7 +535,7 @@ class Witness:
 
     def _judge_news(self, row: Row) -> None:
         """See that all know in fine weather what one wrote."""
-        for number, name in enumerate(self._world.deeds.profiles):
+        for number, name in enumerate(self._world.profiles):
             shared = row.sessions.get(self._world.identities[f"client-{number}"])
             if shared is None or shared.session.access is None:
                 continue

@@ -16,7 +16,17 @@ version = release = __version__
 copyright = ""  # noqa: A001 -- Sphinx's name; LICENSE says it
 root_doc = "README"
 include_patterns = ["*.md", "docs/*.md", "docs/decisions/*.md"]
-exclude_patterns = ["[.]*", "benchmarks", "build", "client", "daemon", "dist", "systemd", "tests"]
+exclude_patterns = [
+    "[.]*",
+    "benchmarks",
+    "build",
+    "client",
+    "daemon",
+    "dist",
+    "emulator",
+    "systemd",
+    "tests",
+]
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
 
 myst_heading_anchors = 4

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 CORE = sorted((ROOT / "daemon/openfit_tokend/core").rglob("*.py"))
 SOURCES = sorted(
     path
-    for part in ("client", "daemon", "docs", "tests", "benchmarks")
+    for part in ("client", "daemon", "emulator", "docs", "tests", "benchmarks")
     for path in (ROOT / part).rglob("*.py")
 )
 OURS = re.compile(
@@ -151,7 +151,7 @@ def test_a_reason_is_told_from_none(text: str, explained: bool, tmp_path: Path) 
 
 def tracked() -> list[Path]:
     """Return the project's own texts."""
-    parts = ("client", "daemon", "tests", "benchmarks", "docs", "systemd", ".ci")
+    parts = ("client", "daemon", "emulator", "tests", "benchmarks", "docs", "systemd", ".ci")
     found = [path for part in parts for path in (ROOT / part).rglob("*")]
     found += [path for path in ROOT.iterdir() if path.suffix in {".md", ".toml"}]
     return [

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SHIPPED = sorted(path for part in ("client", "daemon") for path in (ROOT / part).rglob("*.py"))
+SHIPPED = sorted(
+    path for part in ("client", "daemon", "emulator") for path in (ROOT / part).rglob("*.py")
+)
 KEYWORDS = {
     "verify": (False,),
     "check_hostname": (False,),

@@ -20,6 +20,7 @@ PIN = re.compile(
 SOURCES = (
     "client",
     "daemon",
+    "emulator",
     "docs",
     "systemd",
     "hatch_build.py",

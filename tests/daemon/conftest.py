@@ -2,10 +2,9 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
-from emulators import RunningEmulator, client, one_emulator
+from emulators import one_emulator
 from openfit_tokend.serving.driver import ServingLoop
 from openfit_tokend.storage.ledger_file import LedgerFile
 
@@ -17,13 +16,6 @@ def anyio_backend() -> tuple[str, dict[str, object]]:
 
 
 emulator = pytest.fixture(one_emulator)
-
-
-@pytest.fixture
-def web(emulator: RunningEmulator) -> Iterator[httpx.Client]:
-    """A client of the emulator."""
-    with client(emulator) as web:
-        yield web
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ SHOWN = (
     ROOT / "README.md",
     *sorted((ROOT / "client/openfit_token/_cli").rglob("*.py")),
     *sorted((ROOT / "daemon/openfit_tokend/cli").rglob("*.*")),
-    *sorted((ROOT / "daemon/openfit_tokend/demo").glob("*.*")),
+    *sorted((ROOT / "emulator/openfit_emulator/demo").glob("*.*")),
     *sorted((ROOT / "docs/man").iterdir()),
     *sorted((ROOT / "docs").glob("*.md")),
 )

@@ -19,7 +19,7 @@ INFO = f"{STEM}.dist-info"
 BESIDE_CODE = {
     "openfit_token/py.typed",
     "openfit_tokend/py.typed",
-    "openfit_tokend/demo/script.sh",
+    "openfit_emulator/demo/script.sh",
     "openfit_tokend/systemd/config.toml.example",
     "openfit_tokend/systemd/system/openfit-tokend-credential.socket",
     "openfit_tokend/systemd/system/openfit-tokend-http.socket",
@@ -70,15 +70,24 @@ def sources(*parts: str) -> Iterator[Path]:
 
 def test_the_wheel_has_all_our_modules_and_just_these_files_beside_them(built: Built) -> None:
     """No test of ours either: `openfit_token.testing` is what other people's tests use."""
-    modules = {str(p.relative_to("client")) for p in sources("client") if p.suffix == ".py"}
-    modules |= {str(p.relative_to("daemon")) for p in sources("daemon") if p.suffix == ".py"}
+    packages = {
+        "client": "openfit_token",
+        "daemon": "openfit_tokend",
+        "emulator": "openfit_emulator",
+    }
+    modules = {
+        str(path.relative_to(part))
+        for part in packages
+        for path in sources(part)
+        if path.suffix == ".py"
+    }
 
-    assert {name.partition("/")[0] for name in modules} == {"openfit_token", "openfit_tokend"}
+    assert {name.partition("/")[0] for name in modules} == {*packages.values()}
     assert in_wheel(built) == modules | BESIDE_CODE
 
 
 def test_the_sdist_has_all_it_takes_to_build_test_and_read_it(built: Built) -> None:
-    parts = (".ci", "benchmarks", "client", "daemon", "debian", "docs", "tests")
+    parts = (".ci", "benchmarks", "client", "daemon", "debian", "docs", "emulator", "tests")
     wanted = {str(path) for path in sources(*parts)}
     wanted |= {p.name for p in ROOT.iterdir() if p.suffix in {".md", ".py", ".toml"}} | {"LICENSE"}
 

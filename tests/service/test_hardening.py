@@ -10,7 +10,7 @@ import trustme
 from daemons import await_that, profile
 from emulators import PASSWORD, RunningEmulator, running_emulator
 from machine import Machine
-from openfit_tokend.emulator.server import Address
+from openfit_emulator.server import Address
 
 pytestmark = [pytest.mark.service, pytest.mark.slow]
 

@@ -15,10 +15,10 @@ import httpx
 from anyio.abc import TaskStatus
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from openfit_tokend.emulator.emulated import Emulator
-from openfit_tokend.emulator.identity import Rules
-from openfit_tokend.emulator.journal import State
-from openfit_tokend.emulator.server import Address, serve
+from openfit_emulator.emulated import Emulator
+from openfit_emulator.identity import Rules
+from openfit_emulator.journal import State
+from openfit_emulator.server import Address, serve
 
 USERNAME: Final = "demo@example.org"
 PASSWORD: Final = "right horse"

@@ -18,9 +18,9 @@ import httpx
 
 from daemons import PATIENCE, RunningDaemon, profile, running_daemon
 from emulators import PASSWORD, RunningEmulator, client, running_emulator
+from openfit_emulator.identity import Rules
+from openfit_emulator.journal import TokenRequest
 from openfit_token import Token, TokenClient, TokenError
-from openfit_tokend.emulator.identity import Rules
-from openfit_tokend.emulator.journal import TokenRequest
 from openfit_tokend.host import clock
 
 SLACK = 1.0

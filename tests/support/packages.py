@@ -12,7 +12,7 @@ IMPORT_ALL: Final = """\
 import importlib, pkgutil
 
 missing = set()
-for package in ("openfit_token", "openfit_tokend"):
+for package in ("openfit_token", "openfit_tokend", "openfit_emulator"):
     for module in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
         if not module.name.endswith((".__main__", ".demo.script")):  # they are run
             try:

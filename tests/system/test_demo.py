@@ -243,7 +243,7 @@ def _ended_late(process: Text) -> tuple[int, str, str]:
 
 def test_a_fleet_without_a_database_says_which_one_it_needs(tmp_path: Path) -> None:
     code = (
-        "from pathlib import Path; from openfit_tokend.demo import store;"
+        "from pathlib import Path; from openfit_emulator.demo import store;"
         " store._SERVERS = Path('/nowhere');"
         " from openfit_tokend.cli import main; main(['demo', '--fleet'])"
     )

@@ -13,10 +13,10 @@ import pytest
 
 from daemons import PATIENCE, RunningDaemon, await_that
 from emulators import CLIENT_ID, PASSWORD, USERNAME, RunningEmulator, running_emulator
+from openfit_emulator.identity import Rules
 from openfit_token import TokenError
 from openfit_token.errors import Unavailable
 from openfit_tokend.core.fleet import TERM
-from openfit_tokend.emulator.identity import Rules
 from openfit_tokend.fleet.store import Said, Store
 from openfit_tokend.host import clock
 from openfit_tokend.serving.driver import ServingLoop

@@ -8,8 +8,8 @@ import pytest
 from daemons import Fields, RunningDaemon, await_that, prepared_daemon, profile, running_daemon
 from emulators import PASSWORD, USERNAME, RunningEmulator, running_emulator
 from failures import outcome, secrets_in
+from openfit_emulator.identity import Rules
 from openfit_token.errors import BudgetSpent, LoginRejected, TokenError
-from openfit_tokend.emulator.identity import Rules
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 

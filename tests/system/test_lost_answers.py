@@ -12,8 +12,8 @@ import pytest
 from daemons import await_that
 from emulators import USERNAME
 from failures import SLACK, Scene, Staged, api, outcome, pauses, scenes, told
+from openfit_emulator.identity import Rules
 from openfit_token.errors import Unavailable
-from openfit_tokend.emulator.identity import Rules
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 

@@ -19,9 +19,9 @@ from daemons import (
     running_daemon,
 )
 from emulators import PASSWORD, USERNAME, RunningEmulator, running_emulator
+from openfit_emulator.identity import Rules
 from openfit_token import Token, TokenClient
 from openfit_tokend.core.oauth import token_id
-from openfit_tokend.emulator.identity import Rules
 from openfit_tokend.host import clock
 
 pytestmark = pytest.mark.system

@@ -5,8 +5,8 @@ import pytest
 from daemons import await_that, prepared_daemon, profile, running_daemon
 from emulators import PASSWORD, running_emulator
 from failures import outcome
+from openfit_emulator.identity import Rules
 from openfit_token.errors import LoggedOut, SecretUnavailable
-from openfit_tokend.emulator.identity import Rules
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 

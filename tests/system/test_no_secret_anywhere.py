@@ -11,9 +11,9 @@ import pytest
 
 from daemons import await_that, needs_root, profile
 from emulators import RunningEmulator, running_emulator
+from openfit_emulator.faults import KINDS, RUBBISH
+from openfit_emulator.identity import IdentityServer, Issued, Rules, Session
 from openfit_token import TokenError
-from openfit_tokend.emulator.faults import KINDS, RUBBISH
-from openfit_tokend.emulator.identity import IdentityServer, Issued, Rules, Session
 from service_managers import ManagedDaemon, Manager, managed_daemon
 
 pytestmark = [pytest.mark.system, pytest.mark.slow, needs_root]

@@ -7,8 +7,8 @@ import pytest
 
 from daemons import PATIENCE, await_that, profile, running_daemon
 from failures import SLACK, Scene, Staged, scenes, told
+from openfit_emulator.identity import Rules
 from openfit_tokend.core.oauth import DEFAULT_LIFETIME, MAX_LIFETIME
-from openfit_tokend.emulator.identity import Rules
 from raw_server import raw_server, response
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]

@@ -9,9 +9,9 @@ import pytest
 
 from daemons import PATIENCE, RunningDaemon, await_that
 from failures import SLACK, Scene, Staged, outcome, pauses, scenes
+from openfit_emulator.identity import Rules
 from openfit_token import TokenClient, TokenError
 from openfit_token.errors import Unavailable
-from openfit_tokend.emulator.identity import Rules
 from openfit_tokend.keeping.outages import PACE
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]

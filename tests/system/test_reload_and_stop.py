@@ -12,8 +12,8 @@ import pytest
 from daemons import RunningDaemon, await_that, profile, running_daemon
 from emulators import PASSWORD, RunningEmulator, running_emulator
 from failures import outcome
+from openfit_emulator.identity import Rules
 from openfit_token.errors import ConfigRejected, LoggedOut, NoSuchProfile, SecretUnavailable
-from openfit_tokend.emulator.identity import Rules
 from openfit_tokend.host import clock
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]

@@ -22,7 +22,7 @@ from daemons import RunningDaemon, await_that, prepared_daemon, profile
 from disks import broken, slow
 from emulators import PASSWORD, running_emulator
 from name_server import silent_name_server
-from openfit_tokend.emulator.identity import Rules
+from openfit_emulator.identity import Rules
 from openfit_tokend.host import clock
 from raw_server import Behaviour, endlessly, raw_server, server_that_hangs_up
 

@@ -64,7 +64,7 @@ def _run(arguments: list[str]) -> int:  # noqa: C901, PLR0911 -- one for each co
     # ruff: noqa: PLC0415
     terminal = hold_back_hangups() if arguments[:1] == ["run"] else NO_TERMINAL
     if arguments[:1] == ["emulator"]:  # it parses its many options itself
-        from openfit_tokend.emulator.command import main as emulator
+        from openfit_emulator.command import main as emulator
 
         return emulator(arguments[1:])
     if arguments[:1] and arguments[0] in CLIENT_COMMANDS:
@@ -133,7 +133,7 @@ def _run(arguments: list[str]) -> int:  # noqa: C901, PLR0911 -- one for each co
 
             return uninstall(user=options.user, root=options.root)
         case _:
-            from openfit_tokend.demo import demo
+            from openfit_emulator.demo import demo
 
             return demo(forever=options.forever, fleet=options.fleet)
 

@@ -11,8 +11,8 @@ from daemons import PATIENCE, Fields, needs_root, profile
 from emulators import client, running_emulator
 from failures import api
 from inside import DaemonInside, async_await_that, daemon_inside
+from openfit_emulator.identity import Rules
 from openfit_token.errors import TimedOut
-from openfit_tokend.emulator.identity import Rules
 from openfit_tokend.host import alarm
 
 DAY = 86_400.0

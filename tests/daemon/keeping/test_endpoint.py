@@ -14,6 +14,7 @@ from anyio.lowlevel import checkpoint
 
 from daemons import await_that
 from emulators import CLIENT_ID, PASSWORD, SCOPE, USERNAME, RunningEmulator, running_emulator
+from openfit_emulator.server import Address
 from openfit_token._shared.secret import Secret
 from openfit_tokend.core.events import Failed, Grant, Kind
 from openfit_tokend.core.oauth import Failure
@@ -21,7 +22,6 @@ from openfit_tokend.core.problems import not_needed
 from openfit_tokend.core.schedule import Policy
 from openfit_tokend.core.session import Login, Refresh
 from openfit_tokend.core.settings import Identity, Profile
-from openfit_tokend.emulator.server import Address
 from openfit_tokend.host import clock
 from openfit_tokend.keeping import endpoint as endpoint_module
 from openfit_tokend.keeping.claims import NotClaimed

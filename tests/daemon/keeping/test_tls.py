@@ -17,7 +17,7 @@ import trustme
 from daemons import RunningDaemon, profile, running_daemon
 from emulators import RunningEmulator, running_emulator
 from inside import async_await_that, daemon_inside
-from openfit_tokend.emulator.server import Address
+from openfit_emulator.server import Address
 from openfit_tokend.keeping import http_exchange
 from raw_server import Behaviour, raw_server, response, sending, server_that_hangs_up
 

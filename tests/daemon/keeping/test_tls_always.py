@@ -7,12 +7,12 @@ import pytest
 import trustme
 
 from emulators import CLIENT_ID, PASSWORD, SCOPE, USERNAME, RunningEmulator, running_emulator
+from openfit_emulator.server import Address
 from openfit_token._shared.secret import Secret
 from openfit_tokend.core.events import Grant
 from openfit_tokend.core.schedule import Policy
 from openfit_tokend.core.session import Login
 from openfit_tokend.core.settings import Identity, Profile
-from openfit_tokend.emulator.server import Address
 from openfit_tokend.keeping.endpoint import Endpoint, Order, Reply
 
 SWITCHES = {

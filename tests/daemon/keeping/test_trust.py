@@ -9,7 +9,7 @@ import trustme
 from daemons import await_that, profile, running_daemon
 from emulators import RunningEmulator, running_emulator
 from inside import async_await_that, daemon_inside
-from openfit_tokend.emulator.server import Address
+from openfit_emulator.server import Address
 from openfit_tokend.keeping import trust
 from openfit_tokend.keeping.trust import MAX_CACHED, NoAuthorities, Trust
 from openfit_tokend.keeping.turns import MAX_REQUESTS

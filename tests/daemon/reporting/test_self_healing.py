@@ -13,6 +13,7 @@ from daemons import Wire, profile
 from emulators import USERNAME, running_emulator
 from failures import secrets_in
 from inside import DaemonInside, async_await_that, daemon_inside
+from openfit_emulator.identity import Rules
 from openfit_token._shared.protocol import parse_request
 from openfit_token.errors import Internal
 from openfit_tokend.config import config_file, names
@@ -24,7 +25,6 @@ from openfit_tokend.core.moment import Moment
 from openfit_tokend.core.schedule import Policy
 from openfit_tokend.core.session import Session, last_error
 from openfit_tokend.core.step import step
-from openfit_tokend.emulator.identity import Rules
 from openfit_tokend.host import alarm
 from openfit_tokend.keeping import keeper
 from openfit_tokend.serving import rpc

@@ -23,10 +23,10 @@ from emulators import running_emulator
 from hung_disk import hung_disk
 from inside import async_await_that, daemon_inside
 from made import PROFILE, access
+from openfit_emulator.identity import Rules
 from openfit_token._shared.secret import Secret
 from openfit_tokend.core.session import Idle, Session
 from openfit_tokend.core.settings import DirectorysGroup, Profile, TokenFile
-from openfit_tokend.emulator.identity import Rules
 from openfit_tokend.host import blocking_calls, clock
 from openfit_tokend.host.alarm import Alarm
 from openfit_tokend.host.blocking_calls import AT_ONCE

@@ -7,9 +7,9 @@ import pytest
 from daemons import profile
 from emulators import PASSWORD, running_emulator
 from inside import async_await_that, daemon_inside
+from openfit_emulator.identity import Rules
 from openfit_token._client.health import judge
 from openfit_tokend.core import schedule
-from openfit_tokend.emulator.identity import Rules
 from openfit_tokend.host import clock
 from openfit_tokend.keeping import stored_secret
 

@@ -15,9 +15,9 @@ from daemons import await_that, needs_root_to_look, profile
 from disks import FOR_EVERYBODY, broken
 from emulators import PASSWORD, RunningEmulator, running_emulator
 from failures import outcome
+from openfit_emulator.identity import Rules
 from openfit_token.errors import BudgetSpent, LoggedOut, LoginRejected
 from openfit_tokend.core.session import Idle, Refresh, Requesting, Session
-from openfit_tokend.emulator.identity import Rules
 from openfit_tokend.keeping.turns import MAX_REQUESTS
 from openfit_tokend.storage.session_form import VERSION, StoredSession, decoded, encoded
 from service_managers import Manager, managed_daemon, seals

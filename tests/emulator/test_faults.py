@@ -2,7 +2,7 @@
 
 import pytest
 
-from openfit_tokend.emulator.faults import KINDS, Arrival, Script, parse
+from openfit_emulator.faults import KINDS, Arrival, Script, parse
 
 
 def script(*texts: str) -> Script:

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Final
 
+from openfit_emulator.faults import Arrival
 from openfit_token._shared.frozen import frozen
-from openfit_tokend.emulator.faults import Arrival
 
 LOG_LENGTH: Final = 20_000
 """Token requests that are kept: a demo that runs for days must not use ever more memory."""

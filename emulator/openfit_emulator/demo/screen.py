@@ -4,9 +4,9 @@ import sys
 from textwrap import wrap
 from typing import Final
 
+from openfit_emulator.demo.promises import Promise
 from openfit_token._cli.output import put
 from openfit_token._cli.terminal import in_colour, painted
-from openfit_tokend.demo.promises import Promise
 from openfit_tokend.host import clock
 
 COLUMNS: Final = 80

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import KW_ONLY
 
+from openfit_emulator.demo.observed import Counters
 from openfit_token._shared.frozen import frozen
-from openfit_tokend.demo.observed import Counters
 
 
 @frozen

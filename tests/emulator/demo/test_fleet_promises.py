@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from openfit_tokend.demo.fleet import Seen, judge
-from openfit_tokend.demo.observed import Counters
-from openfit_tokend.demo.promises import kept
+from openfit_emulator.demo.fleet import Seen, judge
+from openfit_emulator.demo.observed import Counters
+from openfit_emulator.demo.promises import kept
 
 SERVER = Counters(token_requests=4, login_requests=1, logins=1)
 SEEN = Seen(

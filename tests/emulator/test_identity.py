@@ -6,7 +6,7 @@ import json
 import pytest
 
 from emulators import CLIENT_ID, PASSWORD, USERNAME, login_form, refresh_form
-from openfit_tokend.emulator.identity import (
+from openfit_emulator.identity import (
     DAY,
     FORBIDDEN_CLIENT,
     IdentityServer,

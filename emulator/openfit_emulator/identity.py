@@ -14,9 +14,9 @@ from dataclasses import KW_ONLY, dataclass, field
 from itertools import islice
 from typing import Final
 
+from openfit_emulator.access_tokens import Claims, access_token, refresh_token
 from openfit_token._shared.frozen import frozen
 from openfit_token._shared.secret import Secret
-from openfit_tokend.emulator.access_tokens import Claims, access_token, refresh_token
 
 DAY: Final = 86_400.0
 """Seconds."""

@@ -20,7 +20,7 @@ from emulators import (
     post,
     refresh_form,
 )
-from openfit_tokend.emulator.wire import HUGE
+from openfit_emulator.wire import HUGE
 from openfit_tokend.host import clock
 
 

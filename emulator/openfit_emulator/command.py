@@ -13,11 +13,11 @@ from typing import Final
 
 import anyio
 
+from openfit_emulator.emulated import Emulator
+from openfit_emulator.faults import KINDS, WORDS
+from openfit_emulator.identity import FORBIDDEN_CLIENT, Rules
 from openfit_token._cli.command_line.parser import Parser, checked
 from openfit_token._cli.get import valid_path
-from openfit_tokend.emulator.emulated import Emulator
-from openfit_tokend.emulator.faults import KINDS, WORDS
-from openfit_tokend.emulator.identity import FORBIDDEN_CLIENT, Rules
 from openfit_tokend.host import package
 
 DEFAULT_PORT: Final = 8901
@@ -82,7 +82,7 @@ def main(argv: Sequence[str]) -> int:
     parser = _parser()
     options = parser.parse_args(argv, _Options())
     try:
-        from openfit_tokend.emulator.server import (  # noqa: PLC0415 -- the extra may be missing
+        from openfit_emulator.server import (  # noqa: PLC0415 -- the extra may be missing
             Address,
             loopback,
             serve,

@@ -10,8 +10,8 @@ from typing import Final, cast
 
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
-from openfit_tokend.emulator.faults import WORDS, Fault, expires_in
-from openfit_tokend.emulator.wire import BrokenOff, Flood, Halved, Stalled
+from openfit_emulator.faults import WORDS, Fault, expires_in
+from openfit_emulator.wire import BrokenOff, Flood, Halved, Stalled
 
 OK: Final = 200
 NO_STORE: Final = {"Cache-Control": "no-store, no-cache, max-age=0", "Pragma": "no-cache"}

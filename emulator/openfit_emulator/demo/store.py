@@ -10,11 +10,11 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from openfit_emulator.demo.stage import Stage, write
 from openfit_token.testing._processes import NotStarted, not_started
 from openfit_tokend.config.fleet_keys import new_key
 from openfit_tokend.core.settings.etcd import EtcdPlace
 from openfit_tokend.core.settings.postgresql import PostgreSQLPlace
-from openfit_tokend.demo.stage import Stage, write
 
 _LOOPBACK: Final = "127.0.0.1"
 _USER: Final = "openfit"

@@ -12,8 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from openfit_token import TokenClient, TokenError
-from openfit_tokend.demo.observed import (
+from openfit_emulator.command import DEFAULT_USER
+from openfit_emulator.demo.observed import (
     Counters,
     HeldToken,
     NoAnswer,
@@ -21,10 +21,10 @@ from openfit_tokend.demo.observed import (
     TokenServer,
     profile_status,
 )
-from openfit_tokend.demo.promises import Facts, Outage, Promise, Replacement, judge, kept
-from openfit_tokend.demo.screen import Screen
-from openfit_tokend.demo.stage import SCRIPTS, Stage
-from openfit_tokend.emulator.command import DEFAULT_USER
+from openfit_emulator.demo.promises import Facts, Outage, Promise, Replacement, judge, kept
+from openfit_emulator.demo.screen import Screen
+from openfit_emulator.demo.stage import SCRIPTS, Stage
+from openfit_token import TokenClient, TokenError
 from openfit_tokend.host import clock
 
 TOKEND: Final = "openfit-tokend"

@@ -27,9 +27,9 @@ from emulators import (
     refresh_form,
     running_emulator,
 )
-from openfit_tokend.emulator.identity import Rules
-from openfit_tokend.emulator.journal import Account
-from openfit_tokend.emulator.server import Address, loopback
+from openfit_emulator.identity import Rules
+from openfit_emulator.journal import Account
+from openfit_emulator.server import Address, loopback
 from openfit_tokend.host import clock
 
 OPENSSL = shutil.which("openssl")

@@ -21,8 +21,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from openfit_tokend.emulator.emulated import Emulator
-from openfit_tokend.emulator.endpoints import Endpoint, dated, read_body
+from openfit_emulator.emulated import Emulator
+from openfit_emulator.endpoints import Endpoint, dated, read_body
 
 LONGEST_LIFETIME: Final = 30 * 86_400
 """Seconds. No token server issues tokens that live longer."""

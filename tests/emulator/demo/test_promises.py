@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from openfit_tokend.demo.observed import Counters
-from openfit_tokend.demo.promises import Facts, Outage, Replacement, judge, kept
+from openfit_emulator.demo.observed import Counters
+from openfit_emulator.demo.promises import Facts, Outage, Replacement, judge, kept
 
 SERVER = Counters(token_requests=4, login_requests=1, logins=1, faulted=1, most_at_once=1)
 ON_SCHEDULE = Replacement(2.4, by_schedule=True, after_password_change=True)

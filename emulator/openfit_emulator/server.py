@@ -18,9 +18,9 @@ from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from openfit_emulator import admin, endpoints
+from openfit_emulator.emulated import Emulator
 from openfit_token._shared.frozen import frozen
-from openfit_tokend.emulator import admin, endpoints
-from openfit_tokend.emulator.emulated import Emulator
 
 
 @frozen

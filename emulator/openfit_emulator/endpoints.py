@@ -10,12 +10,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from openfit_tokend.emulator.answers import NO_STORE, instead, oauth_error, spoiled
-from openfit_tokend.emulator.emulated import Emulator
-from openfit_tokend.emulator.faults import Fault
-from openfit_tokend.emulator.identity import GRANTS, Issued
-from openfit_tokend.emulator.journal import TokenRequest
-from openfit_tokend.emulator.wire import pause
+from openfit_emulator.answers import NO_STORE, instead, oauth_error, spoiled
+from openfit_emulator.emulated import Emulator
+from openfit_emulator.faults import Fault
+from openfit_emulator.identity import GRANTS, Issued
+from openfit_emulator.journal import TokenRequest
+from openfit_emulator.wire import pause
 
 MAX_BODY: Final = 64 * 1024
 """Bytes. Many times the largest form that a client has reason to send."""

@@ -20,6 +20,8 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Final, Self
 
+from openfit_emulator.command import DEFAULT_PASSWORD, DEFAULT_USER
+from openfit_emulator.identity import Rules
 from openfit_token import TokenClient, TokenError
 from openfit_token.testing._processes import (
     PATIENCE,
@@ -31,8 +33,6 @@ from openfit_token.testing._processes import (
     not_started,
     temporary_parent,
 )
-from openfit_tokend.emulator.command import DEFAULT_PASSWORD, DEFAULT_USER
-from openfit_tokend.emulator.identity import Rules
 from openfit_tokend.host import clock
 
 _NAMES: Final = ("report", "import", "alerts", "backup")

@@ -18,14 +18,14 @@ from importlib.util import find_spec
 from types import FrameType
 from typing import Final, NoReturn
 
+from openfit_emulator.demo.fleet import FleetPlay
+from openfit_emulator.demo.play import Play
+from openfit_emulator.demo.promises import kept
+from openfit_emulator.demo.screen import Screen
+from openfit_emulator.demo.stage import Stage
+from openfit_emulator.demo.store import Store, find_store
 from openfit_token._cli.output import OutputFailed, ReaderLeft
 from openfit_token.testing._processes import NotStarted
-from openfit_tokend.demo.fleet import FleetPlay
-from openfit_tokend.demo.play import Play
-from openfit_tokend.demo.promises import kept
-from openfit_tokend.demo.screen import Screen
-from openfit_tokend.demo.stage import Stage
-from openfit_tokend.demo.store import Store, find_store
 from openfit_tokend.host import package
 
 BROKEN: Final = 1

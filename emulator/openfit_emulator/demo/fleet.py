@@ -5,14 +5,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
+from openfit_emulator.demo.observed import Counters, NoAnswer, TokenServer, profile_status
+from openfit_emulator.demo.promises import Promise, kept
+from openfit_emulator.demo.screen import Screen
+from openfit_emulator.demo.stage import Stage
+from openfit_emulator.demo.store import Store, start_store
 from openfit_token import TokenClient, TokenError
 from openfit_tokend.core.fleet import TERM
 from openfit_tokend.core.schedule import RECENT
-from openfit_tokend.demo.observed import Counters, NoAnswer, TokenServer, profile_status
-from openfit_tokend.demo.promises import Promise, kept
-from openfit_tokend.demo.screen import Screen
-from openfit_tokend.demo.stage import Stage
-from openfit_tokend.demo.store import Store, start_store
 from openfit_tokend.host import clock
 
 LIFETIME: Final = 600

@@ -1,1 +1,0 @@
-"""An imitation of IdentityServer on loopback, with scripted faults (extra `demo`)."""

@@ -1,7 +1,6 @@
 """A real daemon as a process, with a directory of its own."""
 
 import json
-import subprocess
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -12,54 +11,50 @@ from typing import Final, Self, cast
 from openfit_token._client.blocking import TokenClient
 from openfit_token.errors import TokenError
 from openfit_token.testing._emulator import Emulator
-from openfit_token.testing._processes import (
-    PATIENCE,
-    PYTHON,
-    end,
-    environment,
-    not_started,
-    temporary_parent,
-)
+from openfit_token.testing._processes import PATIENCE, Program, not_started, temporary_parent
 
 _LOOK: Final = 0.01
 """Seconds between two looks whether it answers."""
 _LONGEST_LOGIN: Final = 10.0
 """Seconds to wait for the first login: it may be meant to hang."""
-_HURRIED: Final = """\
-from openfit_tokend.core import schedule
-assert (schedule.PAUSE, schedule.RECENT) == (1, 10), "the pauses have moved"
-schedule.PAUSE, schedule.RECENT = {floor}, {pause}
-from openfit_tokend.cli import main
-main()
-"""
-"""The daemon with shorter pauses. It is a text, since the client never imports the daemon."""
-
 
 Setting = str | float | list[str] | None
 """The value of a key of the configuration."""
 
 
-class Daemon:
+class Daemon(Program):
     """A context manager: a running daemon with one profile, `main`, of an emulator's account.
-
-    Its directory is deleted at the end.
 
     Args:
         emulator: where it logs in.
         pause: seconds from one token to the next that a client may cause, by `refuse` or `refresh`.
             In production it is 10, which no test wants to wait for.
+        directory: where all its files are. Without it, they are in a temporary one, which is deleted at
+            the end.
+        process_group: of its process, as in `subprocess.Popen`.
         settings: more keys of the profile, as in `config.toml`; None leaves out a default one.
     """
 
-    def __init__(self, emulator: Emulator, *, pause: float = 0.0, **settings: Setting) -> None:
-        self._directory = TemporaryDirectory(prefix="openfit-", dir=temporary_parent())
-        self.directory: Path = Path(self._directory.name)
+    def __init__(
+        self,
+        emulator: Emulator,
+        *,
+        pause: float = 0.0,
+        directory: Path | None = None,
+        process_group: int | None = None,
+        **settings: Setting,
+    ) -> None:
+        super().__init__(process_group)
+        self._temporary: TemporaryDirectory[str] | None = None
+        if directory is None:
+            self._temporary = TemporaryDirectory(prefix="openfit-", dir=temporary_parent())
+            directory = Path(self._temporary.name)
+        self.directory: Path = directory
         self.socket: Path = self.directory / "socket"
         self.config: Path = self.directory / "config.toml"
         self.password_file: Path = self.directory / "password"
         self._log = self.directory / "log"
-        self._program = _HURRIED.format(pause=pause, floor=min(1.0, max(_LOOK, pause)))
-        self._process: subprocess.Popen[bytes] | None = None
+        self._pause = pause
         self.password_file.touch(mode=0o600)
         self.password_file.write_text(emulator.password)
         profile: dict[str, Setting] = {
@@ -92,14 +87,10 @@ class Daemon:
             NotStarted: it ended instead.
         """
         options = ("run", f"--config={self.config}", f"--socket={self.socket}")
+        words = ("-m", "openfit_emulator.hurried", str(self._pause), *options)
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603 -- our own program
-                [*PYTHON, "-c", self._program, *options],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environment() | {"STATE_DIRECTORY": str(self.directory / "state")},
-            )
+            out = log.fileno()
+            self._begin(words, out, out, STATE_DIRECTORY=str(self.directory / "state"))
         if not self._await(PATIENCE, self._answers):
             self.stop()
             raise not_started("daemon", self.log())
@@ -108,7 +99,7 @@ class Daemon:
     def _await(self, seconds: float, holds: Callable[[], bool]) -> bool:
         """Return whether it holds within that many seconds; False too if the process ends."""
         for _ in range(round(seconds / _LOOK)):
-            if self._process is None or self._process.poll() is not None:
+            if not self.is_running:
                 return False
             with suppress(TokenError):
                 if holds():
@@ -127,19 +118,6 @@ class Daemon:
         main = profiles["main"]
         return main["last_error"] is not None or main["state"] not in {"empty", "logging_in"}
 
-    def stop(self) -> None:
-        """Stop it in an orderly way, as systemd does. It may be started again."""
-        if self._process is not None:
-            end(self._process)
-            self._process = None
-
-    def kill(self) -> None:
-        """Kill it, as a crash does. It may be started again."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
     def restart(self) -> None:
         """Stop it and start it again."""
         self.stop()
@@ -152,7 +130,7 @@ class Daemon:
         """
         said, now = None, self._said()
         while said != now:
-            if self._process is not None and self._process.poll() is None:
+            if self.is_running:
                 sleep(2 * _LOOK)
             said, now = now, self._said()
         return now
@@ -162,12 +140,15 @@ class Daemon:
 
     def __enter__(self) -> Self:
         try:
-            self.start()
+            return super().__enter__()
         except BaseException:
-            self._directory.cleanup()
+            self._remove()
             raise
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-        self._directory.cleanup()
+        self._remove()
+
+    def _remove(self) -> None:
+        if self._temporary is not None:
+            self._temporary.cleanup()

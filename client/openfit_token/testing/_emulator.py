@@ -2,23 +2,18 @@
 
 import json
 import subprocess
-from collections.abc import Generator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from http import HTTPStatus
 from select import select
 from tempfile import TemporaryFile
-from typing import Final, Self
+from typing import Final
 from urllib.parse import urlsplit
 
 from openfit_token._shared.frozen import frozen
-from openfit_token.testing._processes import (
-    PATIENCE,
-    PYTHON,
-    end,
-    environment,
-    not_started,
-)
+from openfit_token.testing._processes import PATIENCE, Program, not_started
 
 USERNAME: Final = "demo@example.org"
 PASSWORD: Final = "emulated"  # noqa: S105 -- it protects nothing
@@ -38,56 +33,23 @@ class State:
     api_refused: int
     faults: Sequence[str]
     """Those still to come."""
+    login_requests: int
+    faulted: int
+    """Token requests that a fault affected."""
+    max_concurrent: Mapping[str, int]
+    """The most token requests of each user that were under way at once."""
 
 
-class Emulator:
-    """A context manager: a running emulator.
+class Orders(ABC):
+    """What an emulator can be told, however it is told."""
 
-    It knows one account, `username` with `password`. Its API answers each path below `api_url` with
-    200 if the request bears a live token, with 401 otherwise.
+    @abstractmethod
+    def _order(self, name: str, **fields: object) -> None:
+        """Post to the admin endpoint. Raises: ValueError: the order is wrong."""
 
-    Args:
-        token_lifetime: seconds an access token lives.
-        faults: what goes wrong, and when: see `fault`.
-        options: more options, as in `openfit-tokend emulator --help`.
-    """
-
-    username = USERNAME
-    password = PASSWORD
-    client_id = CLIENT_ID
-
-    def __init__(
-        self, *, token_lifetime: int = 3600, faults: Sequence[str] = (), options: Sequence[str] = ()
-    ) -> None:
-        self.url: str = ""
-        """Where the token server is."""
-        self._options = [
-            f"--token-lifetime={token_lifetime}",
-            *(f"--fault={fault}" for fault in faults),
-            *options,
-        ]
-        self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def api_url(self) -> str:
-        """Where the API is."""
-        return f"{self.url}/api"
-
-    @property
-    def logins(self) -> int:
-        """How many logins were granted."""
-        return self.state().logins
-
-    @property
-    def refreshes(self) -> int:
-        """How many refreshes were granted."""
-        return self.state().refreshes
-
-    def state(self) -> State:
-        """Return all that was counted."""
-        told = json.loads(self._ask("GET", "state"))
-        # Our own emulator tells a class with these very fields, and more.
-        return State(**{each.name: told[each.name] for each in fields(State)})
+    @abstractmethod
+    def clear_faults(self) -> None:
+        """Forget all faults."""
 
     def fault(self, text: str) -> None:
         """Add a fault, NAME[=ARGUMENT][@WHEN]; without WHEN it affects the next token request.
@@ -99,24 +61,6 @@ class Emulator:
             ValueError: there is no such fault.
         """
         self._order("faults", fault=text)
-
-    def clear_faults(self) -> None:
-        """Forget all faults."""
-        self._ask("DELETE", "faults")
-
-    @contextmanager
-    def outage(self, kind: str = "error-503") -> Generator[None]:
-        """Let the token server fail for a while: error-503, reset, hang ... The API goes on."""
-        fault = f"{kind}@*"
-        self.fault(fault)
-        try:
-            yield
-        finally:
-            others = list(self.state().faults)
-            others.remove(fault)
-            self.clear_faults()
-            for other in others:
-                self.fault(other)
 
     def reject_next(self) -> None:
         """Reject the next token request: a password as wrong, a refresh token as used."""
@@ -146,37 +90,91 @@ class Emulator:
         """End the sessions: each takes a new login. Access tokens live on."""
         self._order("revoke", kind="refresh")
 
+
+class Emulator(Program, Orders):
+    """A context manager: a running emulator.
+
+    It knows one account, `username` with `password`. Its API answers each path below `api_url` with
+    200 if the request bears a live token, with 401 otherwise.
+
+    Args:
+        token_lifetime: seconds an access token lives.
+        faults: what goes wrong, and when: see `fault`.
+        options: more options, as in `openfit-tokend emulator --help`.
+        process_group: of its process, as in `subprocess.Popen`.
+    """
+
+    username = USERNAME
+    password = PASSWORD
+    client_id = CLIENT_ID
+
+    def __init__(
+        self,
+        *,
+        token_lifetime: int = 3600,
+        faults: Sequence[str] = (),
+        options: Sequence[str] = (),
+        process_group: int | None = None,
+    ) -> None:
+        super().__init__(process_group)
+        self.url: str = ""
+        """Where the token server is."""
+        self._options = [
+            f"--token-lifetime={token_lifetime}",
+            *(f"--fault={fault}" for fault in faults),
+            *options,
+        ]
+
+    @property
+    def api_url(self) -> str:
+        """Where the API is."""
+        return f"{self.url}/api"
+
+    @property
+    def logins(self) -> int:
+        """How many logins were granted."""
+        return self.state().logins
+
+    @property
+    def refreshes(self) -> int:
+        """How many refreshes were granted."""
+        return self.state().refreshes
+
+    def state(self) -> State:
+        """Return all that was counted."""
+        told = json.loads(self._ask("GET", "state"))
+        # Our own emulator tells a class with these very fields, and more.
+        return State(**{each.name: told[each.name] for each in fields(State)})
+
+    def clear_faults(self) -> None:
+        """Forget all faults."""
+        self._ask("DELETE", "faults")
+
+    @contextmanager
+    def outage(self, kind: str = "error-503") -> Generator[None]:
+        """Let the token server fail for a while: error-503, reset, hang ... The API goes on."""
+        fault = f"{kind}@*"
+        self.fault(fault)
+        try:
+            yield
+        finally:
+            others = list(self.state().faults)
+            others.remove(fault)
+            self.clear_faults()
+            for other in others:
+                self.fault(other)
+
     def start(self) -> None:
         """Start it and wait until it listens. Raises: NotStarted."""
+        command = ("-m", "openfit_tokend", "emulator", "--port=0", *self._options)
         with TemporaryFile() as log:
-            self._process = subprocess.Popen(  # noqa: S603 -- our own program
-                [*PYTHON, "-m", "openfit_tokend", "emulator", "--port=0", *self._options],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env=environment(),
-            )
-            found = _greeting(self._process).split("listens at ")
+            process = self._begin(command, out=subprocess.PIPE, err=log.fileno())
+            found = _greeting(process).split("listens at ")
             if len(found) == 1:
                 self.stop()
                 log.seek(0)
                 raise not_started("emulator", log.read().decode(errors="replace"))
         self.url = found[1].split()[0].rstrip(".")
-
-    def stop(self) -> None:
-        """Stop it. It forgets everything."""
-        if self._process is not None:
-            end(self._process)
-            if self._process.stdout is not None:
-                self._process.stdout.close()
-            self._process = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     def _order(self, name: str, **fields: object) -> None:
         self._ask("POST", name, json.dumps(fields))
@@ -200,6 +198,6 @@ class Emulator:
 def _greeting(process: "subprocess.Popen[bytes]") -> str:
     """Return the first line that a process prints; "" if it ends instead, or prints nothing."""
     out = process.stdout
-    if out is None or not select([out], [], [], PATIENCE)[0]:
-        return ""
-    return out.readline().decode()
+    assert out is not None, "it was asked for"  # noqa: S101 -- can't happen
+    with out:
+        return out.readline().decode() if select([out], [], [], PATIENCE)[0] else ""

@@ -4,8 +4,9 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from tempfile import gettempdir
-from typing import Final
+from typing import Final, Self
 
 PATIENCE: Final = 30.0
 """Seconds in which a process must start or end, on a very busy machine."""
@@ -37,6 +38,56 @@ def end(process: "subprocess.Popen[bytes]", patience: float = PATIENCE) -> int:
     except subprocess.TimeoutExpired:
         process.kill()
         return process.wait()
+
+
+class Program:
+    """A context manager: one of our programs, as a process that may be started again."""
+
+    def __init__(self, process_group: int | None) -> None:
+        self._process_group = process_group
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its process runs."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Start it, and wait until it can be used. Raises: NotStarted."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """Stop it in an orderly way, as systemd does; kill it if it doesn't end."""
+        if self._process is not None:
+            end(self._process)
+            self._process = None
+
+    def kill(self) -> None:
+        """Kill it, as a crash does."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def _begin(
+        self, words: Sequence[str], out: int, err: int, **more: str
+    ) -> "subprocess.Popen[bytes]":
+        self._process = subprocess.Popen(  # noqa: S603 -- our own program
+            [*PYTHON, *words],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            env=environment() | more,
+            process_group=self._process_group,
+        )
+        return self._process
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
 
 def temporary_parent() -> str:

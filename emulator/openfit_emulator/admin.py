@@ -13,61 +13,77 @@ JSON content type, which a web page can't send to another server without permiss
 """
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from typing import Final, cast
 
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
-
+from openfit_emulator.answers import json_answer
 from openfit_emulator.emulated import Emulator
-from openfit_emulator.endpoints import Endpoint, dated, read_body
+from openfit_emulator.wire import Answer, Request
 
 LONGEST_LIFETIME: Final = 30 * 86_400
 """Seconds. No token server issues tokens that live longer."""
 
 Fields = Mapping[str, object]
-Order = Callable[[Emulator, Fields], None]
 
 
-def routes(emulator: Emulator) -> list[Route]:
-    """Return the routes of the admin endpoint."""
-
-    async def state(_: Request) -> Response:
-        return dated(emulator, JSONResponse(asdict(emulator.state())))
-
-    async def clear(_: Request) -> Response:
-        emulator.clear_faults()
-        return dated(emulator, Response(status_code=204))
-
-    return [
-        Route("/admin/state", state),
-        Route("/admin/faults", clear, methods=["DELETE"]),
-        *(Route(f"/admin/{name}", _post(emulator, o), methods=["POST"]) for name, o in _ORDERS),
-    ]
-
-
-def _post(emulator: Emulator, order: Order) -> Endpoint:
-    async def endpoint(request: Request) -> Response:
-        try:
-            order(emulator, await _fields(request))
-        except (ValueError, LookupError) as error:
-            answer: Response = JSONResponse({"error": str(error.args[0])}, 400)
-        else:
-            answer = Response(status_code=204)
-        return dated(emulator, answer)
-
-    return endpoint
+def answer(emulator: Emulator, request: Request) -> Answer:
+    """Answer a request to the admin endpoint."""
+    name = request.path.removeprefix("/admin/")
+    match request.method, name:
+        case "GET" | "HEAD", "state":
+            return json_answer(asdict(emulator.state()))
+        case "DELETE", "faults":
+            emulator.script.clear()
+            return Answer(204)
+        case "POST", _:
+            try:
+                obey(emulator, name, _fields(request))
+            except (ValueError, LookupError) as error:
+                return json_answer({"error": str(error.args[0])}, 400)
+            return Answer(204)
+        case _:
+            return Answer(404)
 
 
-async def _fields(request: Request) -> Fields:
+def obey(emulator: Emulator, name: str, fields: Fields) -> None:
+    """Carry out an order.
+
+    Raises:
+        ValueError: it is none, or something in it is wrong.
+        LookupError: no such user.
+    """
+    identity = emulator.identity
+    match name:
+        case "faults":
+            emulator.fault(_text(fields, "fault"))
+        case "password":
+            identity.set_password(_text(fields, "username"), _text(fields, "password"))
+        case "lock":
+            identity.lock(_user(fields), emulator.now())
+        case "unlock":
+            identity.unlock(_user(fields))
+        case "revoke":
+            match fields.get("kind", "refresh"):
+                case "refresh":
+                    identity.revoke_refresh(_user(fields))
+                case "access":
+                    identity.revoke_access(_user(fields))
+                case _:
+                    raise ValueError("kind: refresh or access")
+        case "lifetime":
+            identity.rules = replace(identity.rules, token_lifetime=_lifetime(fields))
+        case _:
+            raise ValueError(f"there is no order {name!r}")
+
+
+def _fields(request: Request) -> Fields:
     """Return the JSON object of a request. Raises: ValueError: there is none."""
-    body = await read_body(request)
-    if not request.headers.get("Content-Type", "").startswith("application/json") or body is None:
+    kind = request.headers.get("content-type", "")
+    if not kind.startswith("application/json") or request.body is None:
         raise ValueError("send a short JSON object as application/json")
     try:
-        value: object = json.loads(body or b"{}")
+        value: object = json.loads(request.body or b"{}")
     except (ValueError, RecursionError):
         raise ValueError("this isn't JSON") from None
     if not isinstance(value, dict):
@@ -87,44 +103,8 @@ def _user(fields: Fields) -> str | None:
     return _text(fields, "username") if "username" in fields else None
 
 
-def _fault(emulator: Emulator, fields: Fields) -> None:
-    emulator.fault(_text(fields, "fault"))
-
-
-def _password(emulator: Emulator, fields: Fields) -> None:
-    emulator.set_password(_text(fields, "username"), _text(fields, "password"))
-
-
-def _lock(emulator: Emulator, fields: Fields) -> None:
-    emulator.lock(_user(fields))
-
-
-def _unlock(emulator: Emulator, fields: Fields) -> None:
-    emulator.unlock(_user(fields))
-
-
-def _revoke(emulator: Emulator, fields: Fields) -> None:
-    match fields.get("kind", "refresh"):
-        case "refresh":
-            emulator.revoke_refresh(_user(fields))
-        case "access":
-            emulator.revoke_access(_user(fields))
-        case _:
-            raise ValueError("kind: refresh or access")
-
-
-def _lifetime(emulator: Emulator, fields: Fields) -> None:
+def _lifetime(fields: Fields) -> int:
     seconds = fields.get("seconds")
     if type(seconds) is not int or not 1 <= seconds <= LONGEST_LIFETIME:
         raise ValueError(f"seconds: a whole number from 1 to {LONGEST_LIFETIME}")
-    emulator.set_lifetime(seconds)
-
-
-_ORDERS: Final[tuple[tuple[str, Order], ...]] = (
-    ("faults", _fault),
-    ("password", _password),
-    ("lock", _lock),
-    ("unlock", _unlock),
-    ("revoke", _revoke),
-    ("lifetime", _lifetime),
-)
+    return seconds

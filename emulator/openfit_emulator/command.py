@@ -16,9 +16,9 @@ import anyio
 from openfit_emulator.emulated import Emulator
 from openfit_emulator.faults import KINDS, WORDS
 from openfit_emulator.identity import FORBIDDEN_CLIENT, Rules
+from openfit_emulator.server import Address, loopback, serve
 from openfit_token._cli.command_line.parser import Parser, checked
 from openfit_token._cli.get import valid_path
-from openfit_tokend.host import package
 
 DEFAULT_PORT: Final = 8901
 DEFAULT_USER: Final = "demo@example.org"
@@ -81,15 +81,6 @@ def main(argv: Sequence[str]) -> int:
     """
     parser = _parser()
     options = parser.parse_args(argv, _Options())
-    try:
-        from openfit_emulator.server import (  # noqa: PLC0415 -- the extra may be missing
-            Address,
-            loopback,
-            serve,
-        )
-    except ModuleNotFoundError as error:
-        what = (error.name or "a package").partition(".")[0]
-        return _say(parser, os.EX_OSERR, f"{what} is missing: run {package.again('demo')}")
     try:
         loopback(options.host)
         emulator = Emulator(

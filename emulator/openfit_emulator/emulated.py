@@ -12,7 +12,7 @@ from openfit_tokend.host import clock
 class Emulator:
     """Owns everything about one emulated server. It can be served, stopped and served again.
 
-    Call all methods from the event loop that serves it. Its clock starts at the wall clock's time and
+    It belongs to the event loop that serves it. Its clock starts at the wall clock's time and
     then runs with CLOCK_BOOTTIME, so that it never jumps.
     """
 
@@ -39,34 +39,6 @@ class Emulator:
     def fault(self, text: str) -> None:
         """Add a fault. Raises: ValueError: it is invalid."""
         self.script.add(parse(text))
-
-    def clear_faults(self) -> None:
-        """Forget all faults."""
-        self.script.clear()
-
-    def set_password(self, username: str, password: str) -> None:
-        """Change a password, or add a user. Sessions go on."""
-        self.identity.set_password(username, password)
-
-    def lock(self, username: str | None = None) -> None:
-        """Lock a user, or all. Raises: LookupError: no such user."""
-        self.identity.lock(username, self.now())
-
-    def unlock(self, username: str | None = None) -> None:
-        """Unlock a user, or all. Raises: LookupError: no such user."""
-        self.identity.unlock(username)
-
-    def revoke_refresh(self, username: str | None = None) -> None:
-        """Revoke the refresh tokens of a user, or of all. Raises: LookupError: no such user."""
-        self.identity.revoke_refresh(username)
-
-    def revoke_access(self, username: str | None = None) -> None:
-        """Revoke the access tokens of a user, or of all. Raises: LookupError: no such user."""
-        self.identity.revoke_access(username)
-
-    def set_lifetime(self, seconds: int) -> None:
-        """Set the lifetime of access tokens issued from now on."""
-        self.identity.rules = replace(self.identity.rules, token_lifetime=seconds)
 
     def state(self) -> State:
         """Return the current counters and log."""

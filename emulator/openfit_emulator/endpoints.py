@@ -1,212 +1,163 @@
 """The server's HTTP endpoints: tokens, revocation, discovery, the protected API."""
 
-from collections.abc import Awaitable, Callable, Mapping
-from email.utils import formatdate
+from collections.abc import Callable, Mapping
 from typing import Final
 from urllib.parse import parse_qsl
 
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
-
-from openfit_emulator.answers import NO_STORE, instead, oauth_error, spoiled
+from openfit_emulator import admin
+from openfit_emulator.answers import NO_STORE, instead, json_answer, oauth_error, spoiled
 from openfit_emulator.emulated import Emulator
 from openfit_emulator.faults import Fault
 from openfit_emulator.identity import GRANTS, Issued
 from openfit_emulator.journal import TokenRequest
-from openfit_emulator.wire import pause
+from openfit_emulator.wire import Answer, Connection, Request
 
-MAX_BODY: Final = 64 * 1024
-"""Bytes. Many times the largest form that a client has reason to send."""
 FORM: Final = "application/x-www-form-urlencoded"
+_TOKEN: Final = "/connect/token"  # noqa: S105 -- a path
 _GRANT_NAMES: Final = {"password": "login", "refresh_token": "refresh"}
-_ANY: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 
 Form = Mapping[str, str]
-Act = Callable[[], Response]
-Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def routes(emulator: Emulator) -> list[Route]:
-    """Return all routes but those of the admin endpoint."""
-    return [
-        Route("/connect/token", _TokenEndpoint(emulator)),
-        Route("/connect/revocation", _revocation(emulator), methods=_ANY),
-        Route("/.well-known/openid-configuration", _discovery(emulator)),
-        Route("/api/{path:path}", _api(emulator), methods=_ANY),
-    ]
+async def respond(emulator: Emulator, request: Request, connection: Connection) -> None:
+    """Answer one request. Raises: Ended: the connection is over."""
+    form = _form(request)
+    act = _OTHERS.get(request.path)
+    if request.path == _TOKEN and form is not None and form.get("grant_type") in GRANTS:
+        await _exchange(emulator, form, connection)
+    elif act is not None:
+        # Only faults with `@*` or a time window affect what is no token request.
+        faults = emulator.script.take(None, emulator.elapsed())
+        await _play(connection, faults, lambda: act(emulator, form), lambda: None)
+    elif request.path.startswith("/api/"):
+        await connection.answer(_api(emulator, request))
+    elif request.path.startswith("/admin/"):
+        await connection.answer(admin.answer(emulator, request))
+    else:
+        await connection.answer(Answer(404))
 
 
-async def read_body(request: Request) -> bytes | None:
-    """Read a request's body to its end, and return it; None if it is larger than MAX_BODY."""
-    body = bytearray()
-    async for chunk in request.stream():
-        if len(body) <= MAX_BODY:
-            body += chunk
-    return bytes(body) if len(body) <= MAX_BODY else None
-
-
-def dated(emulator: Emulator, answer: Response, skew: int = 0) -> Response:
-    """Return the response with the server's Date, off by `skew` seconds."""
-    answer.headers["Date"] = formatdate(emulator.now() + skew, usegmt=True)
-    return answer
-
-
-class _TokenEndpoint:
-    """`/connect/token`: as in IdentityServer, anything but a POST with a form is invalid_request."""
-
-    def __init__(self, emulator: Emulator) -> None:
-        self.emulator = emulator
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request (ASGI)."""
-        request = Request(scope, receive)
-        form = await _form(request)
-        if form is not None and form.get("grant_type") in GRANTS:
-            await self._exchange(request, form, send)
-            return
-        answer = await _outside_script(
-            self.emulator,
-            request,
-            lambda: oauth_error("invalid_request" if form is None else self._refuse(form)),
+async def _exchange(emulator: Emulator, form: Form, connection: Connection) -> None:
+    journal = emulator.journal
+    arrival = journal.arrive(_GRANT_NAMES[form["grant_type"]])
+    at, user = emulator.elapsed(), emulator.identity.user_of(form)
+    faults = emulator.script.take(arrival, at)
+    texts = tuple(fault.text for fault in faults)
+    entry = TokenRequest(arrival.number, at, arrival.grant, user, texts)
+    journal.begin(entry)
+    try:
+        await _play(
+            connection,
+            faults,
+            lambda: _act(emulator, form, faults, entry),
+            lambda: journal.leave(entry, emulator.elapsed()),
         )
-        await answer(scope, receive, send)
-
-    def _refuse(self, form: Form) -> str:
-        outcome = self.emulator.identity.token(form, self.emulator.now())
-        assert not isinstance(outcome, Issued), "no tokens without a grant"  # noqa: S101 -- can't happen
-        return outcome.error
-
-    async def _exchange(self, request: Request, form: Form, send: Send) -> None:
-        emulator, journal = self.emulator, self.emulator.journal
-        arrival = journal.arrive(_GRANT_NAMES[form["grant_type"]])
-        at, user = emulator.elapsed(), emulator.identity.user_of(form)
-        faults = emulator.script.take(arrival, at)
-        texts = tuple(fault.text for fault in faults)
-        entry = TokenRequest(arrival.number, at, arrival.grant, user, texts)
-        journal.begin(entry)
-        try:
-            answer = await _respond(
-                emulator,
-                request,
-                faults,
-                lambda: self._act(form, faults, entry),
-                lambda: journal.leave(entry, emulator.elapsed()),
-            )
-            await answer(request.scope, request.receive, send)
-        finally:
-            journal.end(entry, emulator.elapsed())
-
-    def _act(self, form: Form, faults: tuple[Fault, ...], entry: TokenRequest) -> Response:
-        emulator, names = self.emulator, {fault.name for fault in faults}
-        if "lockout" in names:
-            emulator.lock(entry.user or None)
-        if "revoked" in names:
-            emulator.revoke_refresh()
-        outcome = emulator.identity.token(form, emulator.now())
-        if not isinstance(outcome, Issued):
-            emulator.journal.judge(entry, outcome.error, outcome.cause)
-            return oauth_error(outcome.error, outcome.description)
-        emulator.journal.judge(entry, "issued", "")
-        fields: dict[str, object] = {
-            "access_token": outcome.access_token,
-            "expires_in": outcome.expires_in,
-            "token_type": "Bearer",
-            "scope": outcome.scope,
-        }
-        if outcome.refresh_token is not None:
-            fields["refresh_token"] = outcome.refresh_token
-        return JSONResponse(fields, headers=NO_STORE)
+    finally:
+        journal.end(entry, emulator.elapsed())
 
 
-def _revocation(emulator: Emulator) -> Endpoint:
-    def act(form: Form | None) -> Response:
-        if form is None or not form.get("token"):
-            return oauth_error("invalid_request")
-        if form.get("client_id") != emulator.identity.rules.client_id:
-            return oauth_error("invalid_client")
-        emulator.journal.revocations += 1
-        emulator.identity.revoke_token(form["token"], emulator.now())
-        return Response()
-
-    async def endpoint(request: Request) -> Response:
-        form = await _form(request)
-        return await _outside_script(emulator, request, lambda: act(form))
-
-    return endpoint
-
-
-def _discovery(emulator: Emulator) -> Endpoint:
-    def act() -> Response:
-        issuer = emulator.identity.issuer
-        return JSONResponse(
-            {
-                "issuer": issuer,
-                "token_endpoint": f"{issuer}/connect/token",
-                "revocation_endpoint": f"{issuer}/connect/revocation",
-                "grant_types_supported": list(GRANTS),
-                "scopes_supported": sorted(emulator.identity.rules.scopes),
-                "token_endpoint_auth_methods_supported": ["client_secret_post"],
-            }
-        )
-
-    async def endpoint(request: Request) -> Response:
-        return await _outside_script(emulator, request, act)
-
-    return endpoint
-
-
-def _api(emulator: Emulator) -> Endpoint:
-    async def endpoint(request: Request) -> Response:
-        await read_body(request)
-        scheme, _, value = request.headers.get("Authorization", "").partition(" ")
-        bearer = value.strip() if scheme.lower() == "bearer" else ""
-        user = emulator.identity.bearer(bearer, emulator.now())
-        if user is None:
-            emulator.journal.api_refused += 1
-            challenge = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
-            return dated(emulator, Response(status_code=401, headers=challenge))
-        emulator.journal.api_ok += 1
-        return dated(emulator, JSONResponse({"user": user, "path": request.url.path}))
-
-    return endpoint
-
-
-async def _outside_script(emulator: Emulator, request: Request, act: Act) -> Response:
-    """Answer what is no token request: only faults with `@*` or a time window affect it."""
-    faults = emulator.script.take(None, emulator.elapsed())
-    return await _respond(emulator, request, faults, act, lambda: None)
-
-
-async def _respond(
-    emulator: Emulator,
-    request: Request,
+async def _play(
+    connection: Connection,
     faults: tuple[Fault, ...],
-    act: Act,
+    act: Callable[[], Answer],
     left: Callable[[], None],
-) -> Response:
-    """Apply the faults, act, and return the response. Calls `left` if the client disconnects."""
-    skew = 0
+) -> None:
+    """Apply the faults, act, and send the response. Calls `left` if the client leaves before that."""
     for fault in faults:
         if fault.name == "slow":
-            await pause(request.scope, request.receive, float(fault.argument), left)
+            await connection.pause(float(fault.argument), left)
         if fault.name == "clock-skew":
-            skew = int(fault.argument)
-    answer = next(filter(None, map(instead, faults)), None)
-    if answer is None:
-        answer = spoiled(faults, act())
-    return dated(emulator, answer, skew)
+            connection.skew = int(fault.argument)
+    unacted = [answer for fault in faults if (answer := instead(fault)) is not None]
+    answer = unacted[0] if unacted else spoiled(faults, act())
+    if isinstance(answer, Answer):
+        await connection.answer(answer)
+    else:
+        await answer(connection)
 
 
-async def _form(request: Request) -> Form | None:
+def _act(emulator: Emulator, form: Form, faults: tuple[Fault, ...], entry: TokenRequest) -> Answer:
+    identity, now = emulator.identity, emulator.now()
+    names = {fault.name for fault in faults}
+    if "lockout" in names:
+        identity.lock(entry.user or None, now)
+    if "revoked" in names:
+        identity.revoke_refresh()
+    outcome = identity.token(form, now)
+    if not isinstance(outcome, Issued):
+        emulator.journal.judge(entry, outcome.error, outcome.cause)
+        return oauth_error(outcome.error, outcome.description)
+    emulator.journal.judge(entry, "issued", "")
+    fields: dict[str, object] = {
+        "access_token": outcome.access_token,
+        "expires_in": outcome.expires_in,
+        "token_type": "Bearer",
+        "scope": outcome.scope,
+    }
+    if outcome.refresh_token is not None:
+        fields["refresh_token"] = outcome.refresh_token
+    return json_answer(fields, headers=NO_STORE)
+
+
+def _refused(emulator: Emulator, form: Form | None) -> Answer:
+    """Answer what asks for no token: as in IdentityServer, invalid_request if it is no posted form."""
+    if form is None:
+        return oauth_error("invalid_request")
+    outcome = emulator.identity.token(form, emulator.now())
+    assert not isinstance(outcome, Issued), "no tokens without a grant"  # noqa: S101 -- can't happen
+    return oauth_error(outcome.error)
+
+
+def _revocation(emulator: Emulator, form: Form | None) -> Answer:
+    if form is None or not form.get("token"):
+        return oauth_error("invalid_request")
+    if form.get("client_id") != emulator.identity.rules.client_id:
+        return oauth_error("invalid_client")
+    emulator.journal.revocations += 1
+    emulator.identity.revoke_token(form["token"], emulator.now())
+    return Answer()
+
+
+def _discovery(emulator: Emulator, _: Form | None) -> Answer:
+    issuer = emulator.identity.issuer
+    return json_answer(
+        {
+            "issuer": issuer,
+            "token_endpoint": f"{issuer}{_TOKEN}",
+            "revocation_endpoint": f"{issuer}/connect/revocation",
+            "grant_types_supported": list(GRANTS),
+            "scopes_supported": sorted(emulator.identity.rules.scopes),
+            "token_endpoint_auth_methods_supported": ["client_secret_post"],
+        }
+    )
+
+
+_OTHERS: Final[Mapping[str, Callable[[Emulator, Form | None], Answer]]] = {
+    _TOKEN: _refused,
+    "/connect/revocation": _revocation,
+    "/.well-known/openid-configuration": _discovery,
+}
+"""What is no token request, but asks the identity server too."""
+
+
+def _api(emulator: Emulator, request: Request) -> Answer:
+    scheme, _, value = request.headers.get("authorization", "").partition(" ")
+    bearer = value.strip() if scheme.lower() == "bearer" else ""
+    user = emulator.identity.bearer(bearer, emulator.now())
+    if user is None:
+        emulator.journal.api_refused += 1
+        return Answer(401, headers={"WWW-Authenticate": 'Bearer error="invalid_token"'})
+    emulator.journal.api_ok += 1
+    return json_answer({"user": user, "path": request.path})
+
+
+def _form(request: Request) -> Form | None:
     """Return a form; None if it isn't one, is too long, or repeats a name (RFC 6749, section 3.2)."""
-    body = await read_body(request)
-    kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    if request.method != "POST" or kind != FORM or body is None:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if request.method != "POST" or kind != FORM or request.body is None:
         return None
     try:
-        pairs = parse_qsl(body.decode(), keep_blank_values=True)
+        pairs = parse_qsl(request.body.decode(), keep_blank_values=True)
     except ValueError:
         return None
     form = dict(pairs)

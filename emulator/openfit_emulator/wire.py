@@ -1,124 +1,211 @@
-"""Responses that go wrong on the wire: some end the connection, some never end.
+"""One client's connection: HTTP/1.1 by h11, and by the socket itself what HTTP forbids.
 
-The connection's transport is in the request's state (see `server.Connection`), since what HTTP
-forbids can't be sent through ASGI. After closing a transport, a response waits until uvicorn has
-noticed that the client is gone: until then it would complete the response with a 500.
+The socket is ours, not an event loop's stream: a fault ends it in the middle of a response, or by RST.
 """
 
-import asyncio  # noqa: TID251 -- uvicorn's transport is asyncio's
 import socket
+import ssl
 import struct
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import field
+from email.utils import formatdate
+from functools import partial
 from itertools import repeat
-from typing import Final, cast
+from typing import Final, TypeVar, final
+from urllib.parse import unquote
 
-import anyio
-import anyio.lowlevel
-from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+import h11
+from anyio import move_on_after, sleep_forever, wait_readable, wait_writable
+from anyio.lowlevel import checkpoint
 
+from openfit_token._shared.frozen import frozen
+
+MAX_HEADER: Final = 64 * 1024
+"""Bytes of a request before its body."""
+MAX_BODY: Final = 64 * 1024
+"""Bytes. Many times the largest form that a client has reason to send."""
 HUGE: Final = 256 * 1024 * 1024
 """Bytes of a body meant to fill a client's memory."""
-_CHUNK: Final = b"a" * 65_536
+_PIECE: Final = 64 * 1024
+"""Bytes that are read, or sent of a huge body, at a time."""
 _NO_LINGER: Final = struct.pack("ii", 1, 0)
 """SO_LINGER with 0 s: closing sends RST instead of FIN."""
 
-
-async def gone(receive: Receive) -> None:
-    """Wait until the connection is closed. The request's body must have been read."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
+Result = TypeVar("Result")
 
 
-async def pause(scope: Scope, receive: Receive, seconds: float, left: Callable[[], None]) -> None:
-    """Wait so many seconds, or until the server stops. Calls `left` when the client disconnects."""
-    stopping = cast("anyio.Event", scope["state"]["stopping"])
-    with anyio.move_on_after(seconds):
-        await gone(receive)
-        left()
-        await stopping.wait()
+class Ended(Exception):
+    """The connection is over: the client has left, or a fault ends it."""
 
 
-class BrokenOff(Response):
-    """No response: the connection is closed, or reset."""
+@frozen
+class Request:
+    """A request that was read to its end. Names of headers are in lower case."""
 
-    def __init__(self, *, reset: bool) -> None:
-        super().__init__()
-        self.reset = reset
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 -- ASGI's signature
-        """Close the connection, and wait until that is done."""
-        transport = _transport(scope)
-        if self.reset:
-            # asyncio's view of the socket: options may be set, but it can't be closed.
-            raw = cast("socket.socket", transport.get_extra_info("socket"))
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-        transport.abort()
-        await gone(receive)
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes | None
+    """None: it is larger than MAX_BODY."""
 
 
-class Stalled(Response):
-    """A response that stops after its first part. It disconnects after `seconds`; "" is never.
+@frozen
+class Answer:
+    """A response."""
 
-    `part` is nothing at all (`hang`), a piece of the header (`header`) or of the body (`body`).
-    """
-
-    def __init__(self, part: str, seconds: str, answer: Response | None = None) -> None:
-        super().__init__()
-        self.part = part
-        self.seconds = float(seconds) if seconds else None
-        self.answer = answer
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the part, and wait until the client disconnects or the time is over."""
-        transport = _transport(scope)
-        if self.part == "header":
-            transport.write(b"HTTP/1.1 200 OK\r\nContent-Type: applicat")
-        if self.answer is not None and self.part == "body":
-            await _send_half(self.answer, send)
-        with anyio.move_on_after(self.seconds):
-            await gone(receive)
-        transport.abort()
-        await gone(receive)
+    status: int = 200
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
-class Halved(Response):
-    """Half of a response's body, while its Content-Length announces all of it, and the end."""
+@final
+class Connection:
+    """A connection. All methods that send raise Ended once the client has left."""
 
-    def __init__(self, answer: Response) -> None:
-        super().__init__()
-        self.answer = answer
+    def __init__(
+        self, sock: socket.socket, tls: ssl.SSLContext | None, now: Callable[[], float]
+    ) -> None:
+        sock.settimeout(0)
+        self._socket = sock
+        self._tls = tls
+        self._now = now
+        self._http = h11.Connection(h11.SERVER, MAX_HEADER)
+        self._has_body = True
+        self.skew = 0
+        """Seconds by which the Date of the next response is off."""
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the half, and close once it has been sent."""
-        await _send_half(self.answer, send)
-        _transport(scope).close()
-        await gone(receive)
+    async def begin(self) -> None:
+        """Do TLS's handshake, if there is TLS. Raises: Ended."""
+        if self._tls is not None:
+            wrap = partial(self._tls.wrap_socket, server_side=True, do_handshake_on_connect=False)
+            encrypted = await self._do(partial(wrap, self._socket), wait_readable)
+            self._socket = encrypted
+            await self._do(encrypted.do_handshake, wait_readable)
 
+    async def request(self) -> Request | None:
+        """Wait for the next request; None: the client has closed the connection, or it isn't HTTP."""
+        if self._http.our_state is h11.DONE:
+            self._http.start_next_cycle()
+        if self._http.our_state is not h11.IDLE:  # the client wanted no other
+            return None
+        head, body = None, bytearray()
+        try:
+            while True:
+                event = await self._event()
+                if isinstance(event, h11.Request):
+                    head = event
+                elif isinstance(event, h11.Data) and len(body) <= MAX_BODY:
+                    body += event.data
+                elif isinstance(event, h11.EndOfMessage) and head is not None:
+                    break
+                elif not isinstance(event, h11.Data):
+                    return None
+        except h11.RemoteProtocolError as error:
+            if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+                await self.answer(Answer(error.error_status_hint))
+            return None
+        self.skew, self._has_body = 0, head.method != b"HEAD"
+        return Request(
+            head.method.decode(),
+            unquote(head.target.partition(b"?")[0].decode()),
+            {name.decode(): value.decode("latin-1") for name, value in head.headers},
+            bytes(body) if len(body) <= MAX_BODY else None,
+        )
 
-class Flood(Response):
-    """HUGE bytes that begin like a good response."""
+    async def answer(self, answer: Answer) -> None:
+        """Send a response."""
+        await self._send(*self._begun(answer, answer.body), h11.EndOfMessage())
 
-    media_type = "application/json"
+    async def half(self, answer: Answer) -> None:
+        """Send half of a response's body, while its Content-Length announces all of it."""
+        await self._send(*self._begun(answer, answer.body[: len(answer.body) // 2]))
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 -- ASGI's signature
-        """Send them as fast as the client reads; once it has left, uvicorn sends nothing."""
-        headers = [(n, value) for n, value in self.raw_headers if n != b"content-length"]
-        await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
-        for chunk in (b'{"access_token": "', *repeat(_CHUNK, HUGE // len(_CHUNK))):
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            # `send` alone may never yield, and the loop wouldn't notice the client leave.
-            await anyio.lowlevel.checkpoint()
-        await send({"type": "http.response.body", "body": b'"}'})
+    async def flood(self) -> None:
+        """Send HUGE bytes that begin like a good response, as fast as the client reads."""
+        kind = [("Content-Type", "application/json")]
+        await self._send(h11.Response(status_code=200, headers=kind))
+        pieces = (b'{"access_token": "', *repeat(b"a" * _PIECE, HUGE // _PIECE), b'"}')
+        for piece in pieces if self._has_body else ():
+            await self._send(h11.Data(data=piece))
+        await self._send(h11.EndOfMessage())
 
+    async def write(self, data: bytes) -> None:
+        """Send bytes as they are."""
+        left = memoryview(data)
+        while left:
+            sent = await self._do(partial(self._socket.send, left), wait_writable)
+            left = left[sent:]
 
-async def _send_half(answer: Response, send: Send) -> None:
-    half = bytes(answer.body)[: len(answer.body) // 2]
-    start = {"status": answer.status_code, "headers": answer.raw_headers}
-    await send({"type": "http.response.start", **start})
-    await send({"type": "http.response.body", "body": half, "more_body": True})
+    async def gone(self) -> None:
+        """Wait until the client closes the connection. What it sends meanwhile waits for its turn."""
+        while len(self._http.trailing_data[0]) <= MAX_HEADER:
+            data = await self._receive()
+            if not data:
+                return
+            self._http.receive_data(data)
+        await sleep_forever()
 
+    async def pause(self, seconds: float, left: Callable[[], None]) -> None:
+        """Wait so many seconds. Calls `left` when the client leaves."""
+        with move_on_after(seconds):
+            await self.gone()
+            left()
+            await sleep_forever()
 
-def _transport(scope: Scope) -> asyncio.Transport:
-    # Put there by `server.Connection`.
-    return cast("asyncio.Transport", scope["state"]["transport"])
+    def reset(self) -> None:
+        """Let `close` reset the connection."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+
+    def finish(self) -> None:
+        """Say that all was sent, as TLS does before the end."""
+        if isinstance(self._socket, ssl.SSLSocket):
+            with suppress(OSError):  # it would wait for the client to say so, too
+                self._socket.unwrap()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._socket.close()
+
+    def _begun(self, answer: Answer, body: bytes) -> list[h11.Event]:
+        headers = {**answer.headers, "Date": formatdate(self._now() + self.skew, usegmt=True)}
+        if answer.status != 204:  # noqa: PLR2004 -- no content
+            headers["Content-Length"] = str(len(answer.body))
+        head = h11.Response(status_code=answer.status, headers=list(headers.items()))
+        return [head, h11.Data(data=body)] if body and self._has_body else [head]
+
+    async def _event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        while (event := self._http.next_event()) is h11.NEED_DATA:
+            if self._http.they_are_waiting_for_100_continue:
+                await self._send(h11.InformationalResponse(status_code=100, headers=[]))
+            self._http.receive_data(await self._receive())
+        return event
+
+    async def _send(self, *events: h11.Event) -> None:
+        await self.write(b"".join(self._http.send(each) or b"" for each in events))
+
+    async def _receive(self) -> bytes:
+        """Wait for bytes; b"": the client has left."""
+        try:
+            return await self._do(partial(self._socket.recv, _PIECE), wait_readable)
+        except Ended:
+            return b""
+
+    async def _do(
+        self,
+        act: Callable[[], Result],
+        ready: Callable[[socket.socket], Awaitable[None]],
+    ) -> Result:
+        """Do something with the socket, once it is ready for that. Raises: Ended."""
+        await checkpoint()
+        while True:
+            try:
+                return act()
+            except BlockingIOError:
+                await ready(self._socket)
+            except ssl.SSLWantReadError:
+                await wait_readable(self._socket)
+            except ssl.SSLWantWriteError:
+                await wait_writable(self._socket)
+            except OSError:
+                raise Ended from None

@@ -24,16 +24,21 @@ from openfit_emulator.wire import HUGE
 from openfit_tokend.host import clock
 
 
-def raw_login(emulator: RunningEmulator) -> socket.socket:
-    """Send a login over a socket of one's own, to see what really comes back."""
+def raw(emulator: RunningEmulator, request: bytes) -> socket.socket:
+    """Send bytes over a socket of one's own, to see what really comes back."""
     place = urlsplit(emulator.url)
-    body = urlencode(login_form())
     connection = socket.create_connection((place.hostname or "", place.port or 0), timeout=20)
-    connection.sendall(
-        f"POST /connect/token HTTP/1.1\r\nHost: {place.netloc}\r\nContent-Length: {len(body)}\r\n"
-        f"Content-Type: application/x-www-form-urlencoded\r\n\r\n{body}".encode()
-    )
+    connection.sendall(request)
     return connection
+
+
+def raw_login(emulator: RunningEmulator) -> socket.socket:
+    body = urlencode(login_form())
+    return raw(
+        emulator,
+        f"POST /connect/token HTTP/1.1\r\nHost: emulator\r\nContent-Length: {len(body)}\r\n"
+        f"Content-Type: application/x-www-form-urlencoded\r\n\r\n{body}".encode(),
+    )
 
 
 def read_all(connection: socket.socket) -> bytes:
@@ -302,3 +307,61 @@ def test_of_two_faults_that_spoil_an_answer_the_first_is_played(
 
     assert body.startswith(b'{"access_token"')
     login(web)
+
+
+GET = b"GET /.well-known/openid-configuration HTTP/1.1\r\nHost: emulator\r\n"
+LAST = b"Connection: close\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "statuses"),
+    [
+        pytest.param(GET + b"\r\n" + GET + LAST, [b"200", b"200"], id="pipelined"),
+        pytest.param(GET.replace(b"/1.1", b"/1.0") + b"\r\n", [b"200"], id="1.0"),
+        pytest.param(
+            b"POST /nowhere HTTP/1.1\r\nHost: emulator\r\n" + LAST, [b"404"], id="unknown"
+        ),
+        pytest.param(b"nonsense\r\n\r\n", [b"400"], id="nonsense"),
+        pytest.param(GET + b"X: " + b"x" * 70_000, [b"431"], id="endless"),
+    ],
+)
+def test_each_request_is_answered_and_what_is_none_ends_the_connection(
+    emulator: RunningEmulator, sent: bytes, statuses: list[bytes]
+) -> None:
+    with raw(emulator, sent) as connection:
+        answers = read_all(connection).split(b"HTTP/1.1 ")
+
+    assert [each[:3] for each in answers[1:]] == statuses
+
+
+def test_to_head_nothing_but_the_header_is_sent(emulator: RunningEmulator) -> None:
+    with raw(emulator, b"HEAD" + GET[3:] + LAST) as connection:
+        header, _, body = read_all(connection).partition(b"\r\n\r\n")
+
+    assert int(header.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]) > 0
+    assert body == b""
+
+
+def test_a_client_that_asks_first_is_told_to_send_its_body(emulator: RunningEmulator) -> None:
+    body = urlencode(login_form()).encode()
+    header = b"POST /connect/token HTTP/1.1\r\nHost: emulator\r\nContent-Length: %d\r\n" % len(body)
+    kind = b"Content-Type: application/x-www-form-urlencoded\r\nExpect: 100-continue\r\n"
+    with raw(emulator, header + kind + LAST) as connection:
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 100 ")
+        connection.sendall(body)
+
+        assert read_all(connection).startswith(b"HTTP/1.1 200 ")
+
+
+def test_what_a_client_sends_while_it_is_kept_waiting_is_bounded(
+    emulator: RunningEmulator,
+) -> None:
+    emulator.fault("hang")
+
+    with raw_login(emulator) as connection:
+        connection.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            connection.sendall(bytes(32 * 2**20))
+        waiting = emulator.state().log[0]
+
+    assert waiting.ended is None

@@ -1,5 +1,6 @@
 """The wheel in an environment with nothing else, on each Python that is supported."""
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -36,21 +37,30 @@ def test_what_cannot_be_imported_wants_an_extra_and_nothing_warns(commands: Path
         "psycopg",
         "pytest",
         "requests",
-        "starlette",
-        "uvicorn",
     ]
 
 
-@pytest.mark.parametrize("command", ["demo", "emulator"])
 def test_a_command_that_wants_an_extra_says_how_to_get_it_from_where_it_came(
-    built: Built, commands: Path, command: str
+    built: Built, commands: Path, tmp_path: Path
 ) -> None:
-    ended = run(commands / "openfit-tokend", command)
+    etcd = tmp_path / "etcd"
+    etcd.touch(mode=0o755)
+
+    ended = run(commands / "openfit-tokend", "demo", "--fleet", PATH=str(tmp_path))
 
     assert (ended.returncode, ended.stdout) == (OS_ERROR, "")
     assert ended.stderr.endswith(
-        f"missing: run pip install 'openfit-tokend[demo] @ {built.wheel.as_uri()}'\n"
+        f"missing: run pip install 'openfit-tokend[fleet] @ {built.wheel.as_uri()}'\n"
     )
+
+
+def test_the_emulator_needs_no_extra(commands: Path) -> None:
+    taken = socket.create_server(("127.0.0.1", 0))
+    with taken:
+        ended = run(commands / "openfit-tokend", "emulator", f"--port={taken.getsockname()[1]}")
+
+    assert ended.returncode == OS_ERROR
+    assert "can't serve at 127.0.0.1" in ended.stderr
 
 
 def test_man_pages_are_where_man_looks_beside_a_directory_of_the_path(commands: Path) -> None:

@@ -15,10 +15,12 @@ import httpx
 from anyio.abc import TaskStatus
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
+from openfit_emulator.admin import obey
 from openfit_emulator.emulated import Emulator
 from openfit_emulator.identity import Rules
 from openfit_emulator.journal import State
 from openfit_emulator.server import Address, serve
+from openfit_token.testing._emulator import Orders
 
 USERNAME: Final = "demo@example.org"
 PASSWORD: Final = "right horse"
@@ -68,7 +70,7 @@ def api(web: httpx.Client, token: str) -> int:
     return web.get("/api/me", headers={"Authorization": f"Bearer {token}"}).status_code
 
 
-class RunningEmulator:
+class RunningEmulator(Orders):
     """An emulator and its thread. All methods may be called from any thread but its own."""
 
     def __init__(self, portal: BlockingPortal, emulator: Emulator, address: Address) -> None:
@@ -101,29 +103,14 @@ class RunningEmulator:
     def state(self) -> State:
         return self._portal.call(self._emulator.state)
 
-    def fault(self, text: str) -> None:
-        self._portal.call(self._emulator.fault, text)
-
     def clear_faults(self) -> None:
-        self._portal.call(self._emulator.clear_faults)
+        self._portal.call(self._emulator.script.clear)
 
-    def set_password(self, password: str, username: str = USERNAME) -> None:
-        self._portal.call(self._emulator.set_password, username, password)
+    revoke_refresh = Orders.revoke_refresh_tokens
+    set_lifetime = Orders.set_token_lifetime
 
-    def lock(self, username: str | None = None) -> None:
-        self._portal.call(self._emulator.lock, username)
-
-    def unlock(self, username: str | None = None) -> None:
-        self._portal.call(self._emulator.unlock, username)
-
-    def revoke_refresh(self, username: str | None = None) -> None:
-        self._portal.call(self._emulator.revoke_refresh, username)
-
-    def revoke_access(self, username: str | None = None) -> None:
-        self._portal.call(self._emulator.revoke_access, username)
-
-    def set_lifetime(self, seconds: int) -> None:
-        self._portal.call(self._emulator.set_lifetime, seconds)
+    def _order(self, name: str, **fields: object) -> None:
+        self._portal.call(obey, self._emulator, name, fields)
 
 
 @contextmanager

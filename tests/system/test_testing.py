@@ -48,13 +48,9 @@ def test_a_run_that_uses_nothing_of_it_starts_nothing(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_what_is_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "uvicorn.py").write_text("raise ModuleNotFoundError(name='uvicorn')")
-    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
-    monkeypatch.setenv("PYTHONPATH", path)
-
-    with pytest.raises(NotStarted, match=r"uvicorn is missing: run \S*pip install"), Emulator():
-        pass
+def test_an_emulator_that_does_not_start_says_why() -> None:
+    with pytest.raises(NotStarted, match="'rest' is not a whole number"):
+        Emulator(options=["--port=rest"]).start()
 
 
 def test_a_daemon_that_does_not_start_says_why(emulator: Emulator) -> None:

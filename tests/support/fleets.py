@@ -82,7 +82,8 @@ class MemoryStore:
         """Its exchanges wait for it."""
         self.gate.set()
 
-    async def connect(self) -> None:
+    async def connect(self, tasks: TaskGroup | None = None) -> None:
+        del tasks
         await self._exchange()
         if self not in self._database.stores:
             self._database.stores.append(self)

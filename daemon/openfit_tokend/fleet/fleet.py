@@ -146,7 +146,7 @@ class Fleet:
 
     async def _begin(self) -> None:
         await self._need_keys()
-        await self.store.connect()
+        await self.store.connect(self._tasks)
         self._polled_at = clock.boot()
         for copy in self._copies.values():
             copy.doubt()  # nobody told what came to pass meanwhile

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Final, NamedTuple, Protocol, Self
 
 from anyio import fail_after
+from anyio.abc import TaskGroup
 
 from openfit_token._shared.frozen import frozen
 from openfit_token._shared.secret import Secret
@@ -24,6 +25,7 @@ EXCHANGE: Final = 5.0
 """Seconds that an exchange may take, whatever the network does; a write may have been taken."""
 TAG_SIZE: Final = 16
 """Bytes of a tag."""
+ENTRY_HINT: Final = "check store, and store_password_file or store_password_credential"
 
 Password = Callable[[], Awaitable[Secret]]
 """Reads the store's password anew. Raises SecretUnavailable."""
@@ -44,13 +46,6 @@ class Unreached(Exception):
         """Return this error with the host where it occurred."""
         return type(self)(f"{host}: {self.message}", self.hint)
 
-    @classmethod
-    def everywhere(cls, failures: Sequence["Unreached"]) -> Self:
-        """Return the error for hosts that each failed in its own way; there is one at least."""
-        hints = [each.hint for each in failures if each.hint is not None]
-        message = "; ".join(each.message for each in failures)
-        return cls(message, hints[0] if hints else None)
-
 
 class RowTrouble(Unreached):
     """The store answers, but not so that this row can be used. Others can be."""
@@ -68,6 +63,26 @@ def within(seconds: float) -> Generator[None]:
             yield
     except TimeoutError:
         raise Unreached(f"no answer within {seconds:.1f} s") from None
+
+
+async def first_of(hosts: Sequence[Host], connect: Callable[[Host], Awaitable[None]]) -> None:
+    """Connect to the first host that can be reached. Each has its part of EXCHANGE.
+
+    Raises:
+        Unreached: none of them can.
+    """
+    failures: list[Unreached] = []
+    for host in hosts:
+        try:
+            with within(EXCHANGE / len(hosts)):
+                await connect(host)
+        except Unreached as failure:
+            failures.append(failure.at(host))
+        else:
+            return
+    hints = [each.hint for each in failures if each.hint is not None]
+    message = "; ".join(each.message for each in failures)
+    raise Unreached(message, hints[0] if hints else None)
 
 
 async def password_of(source: Password | None) -> Secret | None:
@@ -112,8 +127,11 @@ class Store(Protocol):
     After a RowTrouble it is as it was; after any other, connect anew.
     """
 
-    async def connect(self) -> None:
-        """Connect, or connect anew, and listen. What was missed in between isn't told: read all rows."""
+    async def connect(self, tasks: TaskGroup | None = None) -> None:
+        """Connect, or connect anew, and listen. What was missed in between isn't told: read all rows.
+
+        `tasks`: where to listen until `close`; None: who connects wants no news.
+        """
         ...
 
     async def read(self, key: str) -> Said:

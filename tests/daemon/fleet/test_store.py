@@ -13,7 +13,7 @@ from openfit_tokend.fleet.store import EXCHANGE, RowTrouble, Store, Tagged, Unre
 from openfit_tokend.host import clock
 from openfit_tokend.serving.driver import running_loop
 from ports import LOOPBACK
-from stores.connected import connected, heard
+from stores.connected import connected, heard, listening
 from stores.server import PASSWORD, StoreServer
 
 KEY = "ab" * 32
@@ -285,11 +285,10 @@ async def test_a_server_that_ended_is_reached_again_with_all_it_was_told(
         await given_up(store.connect())
         await given_up(store.news(10))
         own.start()
-        await store.connect()
-
-        assert await row(store) == (A, DATA)
-        await store.write(KEY, A, B, DATA)
-        assert await heard(store, Tagged(KEY, B))
+        async with listening(store):
+            assert await row(store) == (A, DATA)
+            await store.write(KEY, A, B, DATA)
+            assert await heard(store, Tagged(KEY, B))
 
 
 async def test_a_store_that_an_administrator_disconnected_is_used_again(

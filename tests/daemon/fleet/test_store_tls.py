@@ -7,6 +7,7 @@ import trustme
 
 from openfit_tokend.core.settings.store import Host
 from openfit_tokend.fleet.store import Unreached
+from stores.connected import listening
 from stores.server import StoreServer
 
 KEY = "ab" * 32
@@ -39,12 +40,10 @@ async def test_a_store_whose_certificate_is_right_is_used(
     hosts = [Host("localhost", server.host.port)]
     store = server.store(table, hosts=hosts, ca_file=file_of(authority, tmp_path))
 
-    await store.connect()
-
-    assert await store.write(KEY, None, TAG, b"data") is not None
-    assert (await store.read(KEY)).data == b"data"
-    assert await store.news(10) == [(KEY, TAG)]
-    await store.close()
+    async with listening(store):
+        assert await store.write(KEY, None, TAG, b"data") is not None
+        assert (await store.read(KEY)).data == b"data"
+        assert await store.news(10) == [(KEY, TAG)]
 
 
 async def test_a_certificate_of_another_authority_is_refused(

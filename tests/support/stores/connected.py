@@ -16,11 +16,19 @@ async def connected(
 ) -> AsyncGenerator[Store]:
     """Connect to a table there."""
     store = server.store(table, hosts=hosts)
-    await store.connect()
-    try:
+    async with listening(store):
         yield store
-    finally:
-        await store.close()
+
+
+@asynccontextmanager
+async def listening(store: Store) -> AsyncGenerator[None]:
+    """Connect a store that tells its news."""
+    async with anyio.create_task_group() as tasks:
+        await store.connect(tasks)
+        try:
+            yield
+        finally:
+            await store.close()
 
 
 async def heard(store: Store, *expected: Tagged) -> list[Tagged]:

@@ -11,6 +11,7 @@ from math import floor, inf
 from typing import TYPE_CHECKING, Final, TypeVar, final
 
 import anyio
+from anyio.abc import TaskGroup
 
 from openfit_tokend.fleet.store import EXCHANGE, Said, Tagged, Unreached
 from openfit_tokend.host import clock
@@ -187,8 +188,9 @@ class Link:
 
     # What the daemon asks
 
-    async def connect(self) -> None:
+    async def connect(self, tasks: TaskGroup | None = None) -> None:
         """Connect, or connect anew."""
+        del tasks  # it needs none
         self.cut()
         await self._world.store.exchange(self._host, bool)
         self._connected = True

@@ -7,17 +7,41 @@ who watch and poll are sent tags alone.
 
 from base64 import b64decode, b64encode
 from collections.abc import Iterable
-from typing import Final, cast, final
+from typing import Final, NamedTuple, cast, final
 
-from anyio import move_on_after
+from anyio import (
+    CancelScope,
+    WouldBlock,
+    create_memory_object_stream,
+    move_on_after,
+)
+from anyio.abc import TaskGroup, TaskStatus
+from anyio.streams.memory import MemoryObjectReceiveStream
 
 from openfit_tokend.core.settings.etcd import EtcdPlace
-from openfit_tokend.fleet.engines.gateway import Answer, Fields, Gateway, parsed, understood
-from openfit_tokend.fleet.engines.streamed_http import Response
-from openfit_tokend.fleet.store import EXCHANGE, Password, Said, Tagged, Unreached, within
+from openfit_tokend.core.settings.store import Host
+from openfit_tokend.fleet.engines.gateway import Fields, Gateway, Reading, parsed, understood
+from openfit_tokend.fleet.store import (
+    EXCHANGE,
+    Password,
+    Said,
+    Tagged,
+    Unreached,
+    first_of,
+    within,
+)
 
 MAX_MESSAGE: Final = 256 * 1024
 """Bytes of one message of a watch: the tags of a thousand rows that changed at once."""
+_UNREAD: Final = 64
+"""Messages of a watch that wait to be read; then the member waits."""
+
+
+class _Watch(NamedTuple):
+    """What the task that watches has heard, and how to end it."""
+
+    news: MemoryObjectReceiveStream[list[Tagged] | Exception]
+    scope: CancelScope
 
 
 @final
@@ -31,31 +55,27 @@ class Etcd:
         self._tags = f"{place.table}/tag/"
         self._prefixes = (self._tags, f"{place.table}/data/")
 
-    async def connect(self) -> None:
+    async def connect(self, tasks: TaskGroup | None = None) -> None:
         """Find a member that answers, and watch there."""
         await self.close()
-        failures: list[Unreached] = []
-        for host in self._hosts:
+
+        async def connect(host: Host) -> None:
             self._gateway.host = host
-            try:
-                with within(EXCHANGE / len(self._hosts)):
-                    await self._all_tags()  # a watch that it refuses would end without a reason
-                    self._watch = await self._watching()
-            except Unreached as failure:
-                failures.append(failure.at(host))
-            else:
-                return
-        raise Unreached.everywhere(failures)
+            await self._all_tags()  # a watch that it refuses would end without a reason
+            if tasks is not None:
+                self._watch = await tasks.start(self._watching)
+
+        await first_of(self._hosts, connect)
 
     async def read(self, key: str) -> Said:
         """Read tag and data in one transaction, which is linearizable."""
         wanted = [{"request_range": {"key": _coded(each + key)}} for each in self._prefixes]
-        answer = await self._ask("kv/txn", {"success": wanted})
+        answer, reading = await self._ask("kv/txn", {"success": wanted})
         with understood():
-            responses = cast("list[dict[str, Fields]]", answer.fields["responses"])
+            responses = cast("list[dict[str, Fields]]", answer["responses"])
             found = dict(pair for each in responses for pair in _pairs(each["response_range"]))
         tag, data = (found.get(each + key) for each in self._prefixes)
-        return Said(tag, data, answer.clock, answer.before, answer.after)
+        return Said(tag, data, *reading)
 
     async def write(self, key: str, old_tag: bytes | None, tag: bytes, data: bytes) -> Said | None:
         """Put tag and data in one transaction, if the tag is still the old one."""
@@ -69,11 +89,8 @@ class Etcd:
             {"request_put": {"key": _coded(each + key), "value": _coded(value)}}
             for each, value in values
         ]
-        message = {"compare": [compare], "success": puts}
-        answer = await self._ask("kv/txn", message)
-        if not answer.fields.get("succeeded"):
-            return None
-        return Said(tag, data, answer.clock, answer.before, answer.after)
+        answer, reading = await self._ask("kv/txn", {"compare": [compare], "success": puts})
+        return Said(tag, data, *reading) if answer.get("succeeded") else None
 
     async def tags(self, keys: Iterable[str]) -> list[Tagged]:
         """Ask for the tags of all rows at once."""
@@ -82,75 +99,75 @@ class Etcd:
 
     async def news(self, seconds: float) -> list[Tagged]:
         """Wait for what the watch tells."""
-        found: list[Tagged] = []
-        with move_on_after(seconds):
-            while not found:
-                found = await self._watched().told()
-        return found
+        if self._watch is None:
+            raise Unreached("there is no connection")
+        told: list[Tagged] | Exception = []
+        try:
+            told = self._watch.news.receive_nowait()
+        except WouldBlock:
+            with move_on_after(seconds):
+                told = await self._watch.news.receive()
+        if isinstance(told, Exception):
+            await self.close()
+            raise told
+        return told
 
     async def close(self) -> None:
         """End the watch: there is no other connection."""
         if self._watch is not None:
             watch, self._watch = self._watch, None
-            await watch.close()
+            watch.scope.cancel()
+            watch.news.close()
 
-    async def _watching(self) -> "_Watch":
+    async def _watching(self, *, task_status: TaskStatus[_Watch]) -> None:
+        """Put what a member tells of tags into a stream, and last why it tells no more."""
+        sent, news = create_memory_object_stream[list[Tagged] | Exception](_UNREAD)
+        watch: _Watch | None = None
+        received = b""
         created = {"create_request": _below(self._tags)}
-        watch = _Watch(await self._gateway.post("watch", created), self._tags)
-        try:
-            await watch.told()  # that it was created: it will tell all that is written from now on
-        except BaseException:
-            await watch.close()
-            raise
-        return watch
+        with sent, CancelScope() as scope:
+            ended: Exception = Unreached("it ended the watch")
+            try:
+                async with self._gateway.response("watch", created) as response:
+                    async for part in response.aiter_stream():
+                        *lines, received = (received + part).split(b"\n")
+                        for told in map(self._told, lines):
+                            if watch is None:  # created: all that is written from now on is told
+                                watch = _Watch(news, scope)
+                                task_status.started(watch)
+                            elif told:
+                                await sent.send(told)
+                        if len(received) > MAX_MESSAGE:
+                            break
+            except Exception as error:  # noqa: BLE001 -- who waits for news is told
+                ended = error
+            finally:
+                if watch is None:
+                    news.close()
+            if watch is None:
+                raise ended
+            await sent.send(ended)
 
-    def _watched(self) -> "_Watch":
-        if self._watch is None:
-            raise Unreached("there is no connection")
-        return self._watch
-
-    async def _ask(self, path: str, message: object) -> Answer:
-        with within(EXCHANGE):
-            return await self._gateway.ask(path, message)
-
-    async def _all_tags(self) -> list[Tagged]:
-        answer = await self._ask("kv/range", _below(self._tags))
-        with understood():
-            return [Tagged(name[len(self._tags) :], tag) for name, tag in _pairs(answer.fields)]
-
-
-@final
-class _Watch:
-    """What a member tells of keys below a prefix: messages, a line each, until it or we end."""
-
-    def __init__(self, response: Response, prefix: str) -> None:
-        self._response = response
-        self._prefix = prefix
-        self._received = b""
-
-    async def told(self) -> list[Tagged]:
-        """Wait for a message, and return the tags in it. It may be cancelled: nothing is lost.
-
-        Raises:
-            Unreached: the watch has ended.
-        """
-        while b"\n" not in self._received:
-            part = await self._response.part()
-            self._received += part
-            if not part or len(self._received) > MAX_MESSAGE:
-                raise Unreached("it ended the watch")
-        line, _, self._received = self._received.partition(b"\n")
+    def _told(self, line: bytes) -> list[Tagged]:
+        """Return the tags in a message of a watch."""
         with understood():
             told = cast("Fields", parsed(line)["result"])  # or "error"
             if told.get("canceled"):
                 raise Unreached("it ended the watch")
             events = cast("list[dict[str, dict[str, str]]]", told.get("events", []))
-            pairs = _pairs({"kvs": [each["kv"] for each in events]})
-            return [Tagged(name[len(self._prefix) :], tag) for name, tag in pairs]
+            return self._tagged({"kvs": [each["kv"] for each in events]})
 
-    async def close(self) -> None:
-        """End it."""
-        await self._response.close()
+    def _tagged(self, found: Fields) -> list[Tagged]:
+        return [Tagged(name[len(self._tags) :], tag) for name, tag in _pairs(found)]
+
+    async def _ask(self, path: str, message: object) -> tuple[Fields, Reading]:
+        with within(EXCHANGE):
+            return await self._gateway.ask(path, message)
+
+    async def _all_tags(self) -> list[Tagged]:
+        answer, _ = await self._ask("kv/range", _below(self._tags))
+        with understood():
+            return self._tagged(answer)
 
 
 def _coded(text: str | bytes) -> str:

@@ -24,7 +24,7 @@ from openfit_token._shared.secret import Secret
 from openfit_tokend import __version__
 from openfit_tokend.core.settings.postgresql import PostgreSQLPlace
 from openfit_tokend.core.settings.store import Host
-from openfit_tokend.fleet.store import EXCHANGE, RowTrouble, Unreached
+from openfit_tokend.fleet.store import ENTRY_HINT, EXCHANGE, RowTrouble, Unreached
 
 _STATEMENT: Final = 4.0
 """Seconds after which the server gives a statement up: before EXCHANGE, so that it can say so."""
@@ -45,7 +45,6 @@ Trusted = str | Collection[str | int | None]
 """How a server is known: by its certificate, which the authorities of this file signed; or without TLS, by
 being root's, the daemon's user's, or one of these users'."""
 
-_ENTRY_HINT: Final = "check store, and store_password_file or store_password_credential"
 _CONNECTING: Final = (
     (
         "authentication method requirement",
@@ -55,7 +54,7 @@ _CONNECTING: Final = (
     (
         "password|authentication failed|role .* does not exist",
         "it refuses the user or the password",
-        _ENTRY_HINT,
+        ENTRY_HINT,
     ),
     (
         r"pg_hba\.conf",

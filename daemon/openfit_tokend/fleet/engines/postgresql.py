@@ -8,6 +8,7 @@ from struct import unpack
 from typing import Final, final
 
 from anyio import move_on_after
+from anyio.abc import TaskGroup
 from psycopg.pq.abc import PGresult
 
 from openfit_token._shared.secret import Secret
@@ -21,6 +22,7 @@ from openfit_tokend.fleet.store import (
     Said,
     Tagged,
     Unreached,
+    first_of,
     password_of,
     within,
 )
@@ -78,7 +80,7 @@ class PostgreSQL:
         self._connection: Connection | None = None
         self._statements = _Statements(place.table)
 
-    async def connect(self) -> None:
+    async def connect(self, tasks: TaskGroup | None = None) -> None:  # noqa: ARG002 -- the connection itself hears
         """Connect to the first host that takes writes."""
         await self.close()
         with within(EXCHANGE):
@@ -87,16 +89,11 @@ class PostgreSQL:
             if self._place.tls:
                 find = partial(_find_ca_file, self._place.ca_file)
                 ca_file = await self._files.share("", find, EXCHANGE)
-        failures: list[Unreached] = []
-        for host in self._place.hosts:
-            try:
-                with within(EXCHANGE / len(self._place.hosts)):
-                    self._connection = await self._listening(host, password, ca_file)
-            except Unreached as failure:
-                failures.append(failure.at(host))
-            else:
-                return
-        raise Unreached.everywhere(failures)
+
+        async def connect(host: Host) -> None:
+            self._connection = await self._listening(host, password, ca_file)
+
+        await first_of(self._place.hosts, connect)
 
     async def _listening(self, host: Host, password: Secret | None, ca_file: str) -> Connection:
         trusted: Trusted = ca_file if self._place.tls else {self._place.loopback_user}

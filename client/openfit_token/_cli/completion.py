@@ -116,12 +116,9 @@ def _profiles(socket: str | None = None) -> list[str]:
             hello = calls.fields(ask(connection, calls.hello(), _PATIENCE))
         finally:
             connection.close()
-        found = hello.get("profiles")
-        return (
-            [str(name) for name in found if is_profile_name(name)]
-            if isinstance(found, list)
-            else []
-        )
+        if isinstance(found := hello.get("profiles"), list):
+            names = cast("list[object]", found)
+            return [str(name) for name in names if is_profile_name(name)]
     return []
 
 
@@ -155,8 +152,7 @@ def _offered(
     if equals:
         yield from _values(options[flag]) if flag in options else ()
     elif not command:
-        (subparsers,) = (each for each in _actions(parser) if isinstance(each.choices, dict))
-        shown = cast("Iterable[Action]", subparsers._get_subactions())  # type: ignore[attr-defined] # noqa: SLF001 -- argparse has no public way to look into a parser
+        shown = cast("Iterable[Action]", _subparsers(parser)._get_subactions())  # type: ignore[attr-defined] # noqa: SLF001 -- argparse has no public way to look into a parser
         yield from ((each.dest, each.help) for each in shown)
         yield from _flags(parser)
         yield from _flags(commands[default]) if default else ()
@@ -167,8 +163,12 @@ def _offered(
 
 
 def _commands(parser: ArgumentParser) -> Mapping[str, ArgumentParser]:
-    (found,) = (each.choices for each in _actions(parser) if isinstance(each.choices, dict))
-    return cast("Mapping[str, ArgumentParser]", found)
+    return cast("Mapping[str, ArgumentParser]", _subparsers(parser).choices)
+
+
+def _subparsers(parser: ArgumentParser) -> Action:
+    (found,) = (each for each in _actions(parser) if isinstance(each.choices, dict))
+    return found
 
 
 def _actions(parser: ArgumentParser) -> list[Action]:

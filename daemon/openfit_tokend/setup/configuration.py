@@ -101,8 +101,8 @@ def present(where: Location, name: str) -> Present:
         main = _text(where.config)
     own = named_once(where.config.parent / _included(main)).with_name(f"{name}.toml")
     file = where.config if name in _profiles(main) else own
-    known = _profiles(_text(file)) if name in settings.profiles else {}
-    return Present(main, settings, file, known.get(name, {}))
+    known = _text(file) if name in settings.profiles else ""
+    return Present(main, settings, file, _profiles(known).get(name, {}))
 
 
 def with_socket(now: Present, where: Location) -> Present:

@@ -5,13 +5,13 @@ import os
 import re
 import sys
 import tomllib
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import partial
 from math import inf
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeVar, cast
+from typing import Final, NamedTuple, Protocol, TypeVar, cast
 
 from anyio import CancelScope, current_time
 
@@ -20,7 +20,7 @@ from openfit_token.errors import ConfigRejected
 from openfit_tokend.config.names import look_up, read_subordinates
 from openfit_tokend.config.toml_lines import lines
 from openfit_tokend.core.settings import Settings
-from openfit_tokend.core.settings.names import Mention, Name, mentions, settled, unknown
+from openfit_tokend.core.settings.names import Name, mentions, settled, unknown
 from openfit_tokend.core.settings.parser import include_pattern, parse, socket_path
 from openfit_tokend.core.settings.table import MAX_SHOWN, Fault, Source
 from openfit_tokend.host.blocking_calls import BlockingCalls
@@ -81,19 +81,13 @@ def load(path: Path) -> Settings:
         ConfigRejected: its message has every fault, one per line: `path:line: key: what is
             expected`.
     """
-    steps = _steps(path)
+    loading = _loaded(path, _at_once)
     try:
-        step = next(steps)
-        while True:
-            try:
-                result = step.call()
-            except Exception as error:  # noqa: BLE001 -- who asked for it knows what it means
-                step = steps.throw(error)
-            else:
-                step = steps.send(result)
+        loading.send(None)
     except StopIteration as ended:
         settings: Settings = ended.value
         return settings
+    raise AssertionError("nothing was waited for")
 
 
 async def load_in_time(
@@ -109,21 +103,16 @@ async def load_in_time(
     Raises:
         ConfigRejected: as `load` and `judge` do, or it took too long.
     """
-    steps, began, on = _steps(path, judge), current_time(), str(path)
+    began, on = current_time(), str(path)
+
+    async def in_thread(key: str, call: Callable[[], T]) -> T:
+        nonlocal on
+        on = key
+        return await calls.run(key, call, inf)
+
     try:
         with patience:
-            step = next(steps)
-            while True:
-                on = step.on
-                try:
-                    result = await calls.run(on, step.call, inf)
-                except Exception as error:  # noqa: BLE001 -- who asked for it knows what it means
-                    step = steps.throw(error)
-                else:
-                    step = steps.send(result)
-    except StopIteration as ended:
-        settings: Settings = ended.value
-        return settings
+            return await _loaded(path, in_thread, judge)
     except OSError as error:
         raise ConfigRejected(f"{path}: can't be read: {error.strerror}") from None
     raise ConfigRejected(
@@ -133,25 +122,29 @@ async def load_in_time(
     )
 
 
-class _Step(NamedTuple):
-    """What may block, on a path or a name. So each is waited for only by who needs it."""
+class _Do(Protocol):
+    async def __call__(self, on: str, call: Callable[[], T], /) -> T:
+        """Return what a call returns that may block, on a path or a name.
 
-    on: str
-    call: Callable[[], object]
-
-
-_Steps = Generator[_Step, Any, T]
-"""What a result takes. Each step is given what its call returns or raises."""
+        Calls on different things are waited for apart: one that hangs holds up only its own.
+        """
+        ...
 
 
-def _steps(path: Path, judge: Callable[[Settings], None] = lambda _: None) -> _Steps[Settings]:
-    main: _File = yield _Step(str(path), lambda: _read_main(path))
-    files, unread = yield from _read_included(main)
+async def _at_once(_on: str, call: Callable[[], T]) -> T:
+    return call()
+
+
+async def _loaded(
+    path: Path, do: _Do, judge: Callable[[Settings], None] = lambda _: None
+) -> Settings:
+    main = await do(str(path), lambda: _read_main(path))
+    files, unread = await _read_included(main, do)
     included = [file.source for file in files]
-    named: list[Mention] = yield _Step(str(path), lambda: list(mentions(main.source, included)))
+    named = await do(str(path), lambda: list(mentions(main.source, included)))
     ids: dict[Name, int] = {}
     for name in dict.fromkeys(mention.name for mention in named):
-        found: int | None = yield _Step(f"{name.kind} {name.name}", partial(look_up, name))
+        found = await do(f"{name.kind} {name.name}", partial(look_up, name))
         if found is not None:
             ids[name] = found
 
@@ -165,8 +158,8 @@ def _steps(path: Path, judge: Callable[[Settings], None] = lambda _: None) -> _S
             raise ConfigRejected("\n".join(lines))
         return replace(settled(parsed, ids), unknown_names=lines, subordinates=read_subordinates())
 
-    settings: Settings = yield _Step("/etc/subuid", settle)
-    yield _Step(f"what {path} names", lambda: judge(settings))
+    settings = await do("/etc/subuid", settle)
+    await do(f"what {path} names", lambda: judge(settings))
     return settings
 
 
@@ -249,7 +242,7 @@ def _syntax_fault(path: str, message: str) -> str:
     return f"{path}: is not valid TOML: {message}"
 
 
-def _read_included(main: _File) -> _Steps[tuple[list[_File], list[str]]]:
+async def _read_included(main: _File, do: _Do) -> tuple[list[_File], list[str]]:
     """Read what the main file includes, sorted; return also the lines about what can't be read."""
     named = include_pattern(main.source)
     if named is None:
@@ -258,15 +251,13 @@ def _read_included(main: _File) -> _Steps[tuple[list[_File], list[str]]]:
     unread: list[str] = []
     pattern = Path(main.source.directory, named)
     try:
-        paths: list[Path] = yield _Step(
-            str(pattern), lambda: _matching(pattern, Path(main.source.path))
-        )
+        paths = await do(str(pattern), lambda: _matching(pattern, Path(main.source.path)))
     except Unusable as unusable:
         fault = Fault(main.source.path, ("include",), f"{unusable.reason}: {unusable.remedy}")
         return [], _report([main], [fault])
     for path in map(str, paths):
         try:
-            files.append((yield _Step(path, partial(_read, path))))
+            files.append(await do(path, partial(_read, path)))
         except _Broken as broken:
             unread.append(str(broken))
     return files, unread

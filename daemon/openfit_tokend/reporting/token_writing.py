@@ -11,6 +11,7 @@ import shlex
 import stat
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -26,6 +27,7 @@ from openfit_token._shared.trusted_path import (
 from openfit_tokend.core.oauth import MAX_BODY
 from openfit_tokend.core.settings import DirectorysGroup, TokenFile
 from openfit_tokend.host.regular_file import Unusable
+from openfit_tokend.host.replaced_file import new_file, replace
 
 Inode = tuple[int, int]
 """Device and number of a file: its identity, wherever it is moved to."""
@@ -35,7 +37,6 @@ _WITH_GROUP: Final = 0o640
 _TOKEN: Final = re.compile(rb"[!-~]{32,}")
 """What a daemon that was killed left in its file. Nearly all other files have a newline or a blank."""
 _DIRECTORY: Final = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _PRESENT: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -54,11 +55,10 @@ def write(file: TokenFile, token: Secret, known: Inode | None = None) -> Inode:
     with _directory(file.path) as directory:
         name = PurePosixPath(file.path).name
         _judge_present(file.path, directory, known)
-        with _made(file, f".{name}.new", directory) as descriptor:
-            with os.fdopen(descriptor, "wb", closefd=False) as content:
-                content.write(token.reveal.encode())
-            status = os.fstat(descriptor)
-            os.rename(f".{name}.new", name, src_dir_fd=directory, dst_dir_fd=directory)
+        content = token.reveal.encode()
+        open_up = partial(_open_up, file, directory)
+        beside = f".{name}.new"
+        status = replace(directory, name, content, beside=beside, prepare=open_up, durable=False)
     return status.st_dev, status.st_ino
 
 
@@ -75,7 +75,8 @@ def judge_place(file: TokenFile, *, chown: bool = True) -> None:
     with _directory(file.path) as directory:
         name = f".{PurePosixPath(file.path).name}.check"
         _judge_present(file.path, directory, None)
-        with _made(file, name, directory, chown=chown):
+        with new_file(directory, name) as descriptor:
+            _open_up(file, directory, descriptor, chown=chown)
             os.unlink(name, dir_fd=directory)
 
 
@@ -138,24 +139,7 @@ def _open_directory(path: str) -> int:
         raise Unusable(f"{path} is no directory", "name a file in a directory") from None
 
 
-@contextmanager
-def _made(file: TokenFile, name: str, directory: int, *, chown: bool = True) -> Generator[int]:
-    """Make an empty file that only those can read who may; remove it if the block fails."""
-    with suppress(FileNotFoundError):
-        os.unlink(name, dir_fd=directory)  # of a process that was killed
-    descriptor = os.open(name, _NEW, _ALONE, dir_fd=directory)
-    try:
-        _open_up(file, descriptor, directory, chown=chown)
-        yield descriptor
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(name, dir_fd=directory)
-        raise
-    finally:
-        os.close(descriptor)
-
-
-def _open_up(file: TokenFile, descriptor: int, directory: int, *, chown: bool) -> None:
+def _open_up(file: TokenFile, directory: int, descriptor: int, *, chown: bool = True) -> None:
     """Let the group that may read a new file do so, and make sure that nobody else can."""
     gid = _readers(file, directory)
     if gid is not None and os.fstat(descriptor).st_gid != gid:

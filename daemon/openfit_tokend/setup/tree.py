@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, final
 
 from openfit_token._shared.trusted_path import Untrusted, judge_directory, judge_step, user_name
+from openfit_tokend.host.replaced_file import replace
 from openfit_tokend.setup.failure import SetupFailed
 
 MAX_FILE: Final = 1024 * 1024
@@ -222,20 +223,10 @@ def _content(parent: int, name: str) -> bytes:
 
 
 def _replace(parent: int, name: str, content: bytes, mode: int, owner: Owner | None) -> None:
+    def prepare(new: int) -> None:
+        if owner is not None:
+            os.fchown(new, *owner)
+        os.fchmod(new, mode)
+
     beside = f".{name}.{secrets.token_hex(4)}"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    new = os.open(beside, flags, 0o600, dir_fd=parent)
-    try:
-        with os.fdopen(new, "wb") as file:
-            file.write(content)
-            file.flush()
-            if owner is not None:
-                os.fchown(new, *owner)
-            os.fchmod(new, mode)
-            os.fsync(new)
-        os.rename(beside, name, src_dir_fd=parent, dst_dir_fd=parent)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(beside, dir_fd=parent)
-        raise
-    os.fsync(parent)
+    replace(parent, name, content, beside=beside, prepare=prepare, durable=True)

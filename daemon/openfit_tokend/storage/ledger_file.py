@@ -24,6 +24,7 @@ from openfit_tokend.core.budget import LATE, WINDOW, Entry, Fingerprint, Ledger
 from openfit_tokend.core.settings import Account
 from openfit_tokend.host import clock, lock_file, log
 from openfit_tokend.host.regular_file import Unusable, named_once, read, refuse_writable
+from openfit_tokend.host.replaced_file import replace
 
 VERSION: Final = 2
 """The version of the file's form."""
@@ -119,17 +120,11 @@ class LedgerFile:
         except Untrusted as untrusted:
             raise PermissionError(EPERM, f"{untrusted}: {untrusted.remedy}") from None
         self._lock_at_last()
-        new = self.path.with_suffix(".new")
-        new.unlink(missing_ok=True)  # left by a daemon that was killed
-        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(fd, "w") as file:
-            file.write(json.dumps(formed(ledgers)))  # `dump` would do it in Python
-            file.flush()
-            os.fsync(fd)
-        new.replace(self.path)
         directory = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            os.fsync(directory)  # else a power cut could bring back the old file
+            content = json.dumps(formed(ledgers)).encode()  # `dump` would do it in Python
+            beside = self.path.with_suffix(".new").name
+            replace(directory, self.path.name, content, beside=beside, durable=True)
         finally:
             os.close(directory)
 

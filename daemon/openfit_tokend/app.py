@@ -26,7 +26,6 @@ from openfit_tokend.host.blocking_calls import BlockingCalls
 from openfit_tokend.host.service_manager import NO_SERVICE, Service, ServiceManager
 from openfit_tokend.host.signals import NO_TERMINAL, Terminal
 from openfit_tokend.keeping.endpoint import Endpoint
-from openfit_tokend.keeping.handout import Holders
 from openfit_tokend.keeping.keeper import Keeper, Tools
 from openfit_tokend.keeping.outages import Outages
 from openfit_tokend.keeping.queue import Queue
@@ -164,7 +163,6 @@ class Daemon:
                     requests,
                     logins,
                     self._passwords,
-                    Holders(),
                     Outages(self._endpoint, requests, self._alarm),
                     self.fleet,
                 )

@@ -32,7 +32,6 @@ from openfit_tokend.host import clock
 from openfit_tokend.host.alarm import Alarm
 from openfit_tokend.host.service_manager import NO_SERVICE, ServiceManager
 from openfit_tokend.keeping.endpoint import Endpoint
-from openfit_tokend.keeping.handout import Holders
 from openfit_tokend.keeping.keeper import Keeper, Tools
 from openfit_tokend.keeping.outages import Outages
 from openfit_tokend.keeping.queue import Queue
@@ -238,7 +237,6 @@ class RunningFleet:
             tasks,
             Queue(tasks, alarm),
             passwords,
-            Holders(),
             Outages(endpoint, tasks, alarm),
             fleet,
         )

@@ -49,7 +49,6 @@ from openfit_tokend.core.reports.notices import told_before
 from openfit_tokend.core.restart import begun, forgotten, restored
 from openfit_tokend.core.schedule import MAX_BACKOFF, REQUEST_TIMEOUT, doubled
 from openfit_tokend.core.session import (
-    AccessToken,
     Login,
     Refresh,
     Requesting,
@@ -66,7 +65,6 @@ from openfit_tokend.host import clock, log
 from openfit_tokend.host.alarm import Alarm
 from openfit_tokend.keeping.claims import Claims, Fleet
 from openfit_tokend.keeping.endpoint import Endpoint, Order
-from openfit_tokend.keeping.handout import NONE, Handout, Holders
 from openfit_tokend.keeping.outages import Outages
 from openfit_tokend.keeping.queue import Queue, Work
 from openfit_tokend.keeping.record import Counters, Record, token_id
@@ -96,7 +94,6 @@ class Tools:
     tasks: TaskGroup
     logins: Queue
     passwords: Passwords
-    prepared: Holders
     outages: Outages
     fleet: Fleet | None = None
 
@@ -110,7 +107,6 @@ class Keeper:
         self.rights = rights
         """Those of the configuration that `profile` comes from. `Profiles` asks them."""
         self.counters = Counters()
-        self.handout: Handout = NONE
         self.waiting = 0
         """Calls parked for this profile; the server counts them."""
         self.answered = False
@@ -149,11 +145,6 @@ class Keeper:
             self.session.doing, Stopped
         )
 
-    def hand_out(self, access: AccessToken, now: float) -> bytes:
-        """Return the encoded result that hands out the session's live token."""
-        self.counters.served += 1
-        return self._tools.prepared.answer(self, access, now)
-
     def answer(
         self, call: Call, deadline: float, now: float, ended: LoginEnded | None = None
     ) -> Answer:
@@ -172,7 +163,6 @@ class Keeper:
 
     def tell(self) -> None:
         """Tell of a change in how the profile is, though its session is the same."""
-        self.handout = NONE
         self._changed(self, None)
 
     # Events
@@ -199,7 +189,6 @@ class Keeper:
             self._password = None  # the login that it was given for was no longer needed
         if self.session != before:
             self._set_timer(wake_at(self.session))
-            self.handout = NONE
             self._mark()
             self._record.session_changed(before, self.session)
             if isinstance(event, Adopted):
@@ -258,7 +247,7 @@ class Keeper:
         """Continue after an internal error as after a restart, more slowly each time."""
         now = clock.boot()
         self._faults += 1
-        self.session, self.handout = restored(self.session, now), NONE
+        self.session = restored(self.session, now)
         self._set_timer(max(wake_at(self.session), now + doubled(1.0, self._faults, MAX_BACKOFF)))
 
     def _set_timer(self, moment: float) -> None:
@@ -290,7 +279,7 @@ class Keeper:
         old, moves = self.profile, profile.identity != self.profile.identity
         if moves and self.claims is not None:
             self.claims.leave()
-        self.profile, self.rights, self.handout = profile, rights, NONE
+        self.profile, self.rights = profile, rights
         if moves:
             self._password = None  # it was another user's, or for another server
             self.claims = None if self._tools.fleet is None else self._tools.fleet.join(self)
@@ -309,7 +298,6 @@ class Keeper:
     def remove(self) -> None:
         """Retire for good: the profile is no longer in the configuration."""
         self._removed = True
-        self._tools.prepared.drop(self)
         self._tools.outages.ended(self, self.profile, got_through=True)
         self.retire()
         if self.claims is not None:

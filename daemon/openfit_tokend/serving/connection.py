@@ -22,6 +22,8 @@ MAX_DISCARDED: Final = 1024 * 1024
 """Bytes read for nothing behind rubbish: more than a socket holds."""
 BATCH: Final = 32 * 1024
 """Bytes of answers that are gathered before they are sent."""
+FAREWELL: Final = 0.5
+"""Seconds in which the last answers are sent; a client that doesn't read them gets none."""
 
 _AT_ONCE: Final = MSG_DONTWAIT
 """The flag that makes one call not wait: cheaper than to make the socket so."""
@@ -63,12 +65,11 @@ class Dialect(Protocol):
         """Return the whole answer to these bytes if it is known, whoever sent them."""
         ...
 
-    def answer(self, connection: "Connection", data: bytes | None, /) -> None:
-        """Answer what was sent. What can't be answered yet stays in `rest`.
+    def answer(self, connection: "Connection", data: bytes | None, /) -> bool:
+        """Answer the first request in `rest` and `data`; return whether there was one.
 
-        Behind each request, stop if the connection isn't free or the server has no time, and set
-        `held` if more may be in `rest`. `data` None: go on with `rest`; or answer a client that isn't
-        heard.
+        What is left of them stays in `rest`; None: nothing is. `data` None: go on with `rest`; or
+        answer a client that isn't heard.
         """
         ...
 

@@ -94,15 +94,16 @@ class Credentials:
     def prepared(self, _data: bytes) -> None:
         """Return None: nobody is read."""
 
-    def answer(self, connection: Connection, _data: bytes | None) -> None:
-        """Send a unit that has come its token, or let it wait for one."""
+    def answer(self, connection: Connection, _data: bytes | None) -> bool:
+        """Send a unit that has come its token, or let it wait for one. It asks for nothing more."""
         unit = self._meet(connection)
         if unit is None:
-            return
+            return False
         try:
             self._begin(connection, unit, self._keeper_for(unit.credential))
         except NoSuchProfile as error:
             self.refuse(connection, error)
+        return False
 
     def more(self, connection: Connection) -> bytes:
         """Return the next piece of a refusal."""

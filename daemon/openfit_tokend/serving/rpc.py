@@ -6,7 +6,10 @@ whose bytes differ only in the msgid ask for the same. So the bytes behind the m
 Whatever isn't plainly answerable goes the usual way.
 """
 
+import struct
 from typing import TYPE_CHECKING, Final, final
+
+from msgpack import packb
 
 from openfit_token._shared.protocol import (
     MAX_REQUEST,
@@ -26,7 +29,8 @@ from openfit_tokend.host import clock
 from openfit_tokend.host.alarm import Alarm
 from openfit_tokend.keeping.keeper import Keeper
 from openfit_tokend.serving.calls import Backend, Calls
-from openfit_tokend.serving.connection import BATCH, Connection, Owed, Park
+from openfit_tokend.serving.connection import FAREWELL, Connection, Owed, Park
+from openfit_tokend.serving.prepared import MAX_KNOWN, Answers, Prepared, described
 from openfit_tokend.serving.profiles import Profiles
 from openfit_tokend.serving.server import Server
 from openfit_tokend.serving.waiting import Follow, Following, Later, Waiting
@@ -40,19 +44,34 @@ MAX_PARKED: Final = 64
 """Calls of one connection that may wait; it isn't read while they do."""
 MAX_UNREAD: Final = 256 * 1024
 """Bytes of answers that a parked caller may leave unread before it is closed."""
-FAREWELL: Final = 0.5
-"""Seconds in which the last answers are sent; a client that doesn't read them gets none."""
 
 _Known = tuple[bytes, Keeper]
 """What stands before the result, and whose token is the result."""
-MAX_KNOWN: Final = 1024
-"""Requests remembered. Clients of one kind send the same bytes: one or two for each profile."""
 _REQUEST: Final = b"\x94\x00"
 """An array of four that begins with 0."""
 _SHORT: Final = 3
 """Where a msgid below 128 ends."""
 _MSGID_ENDS: Final = {0xCC: 4, 0xCD: 5, 0xCE: 7}
 """Where a msgid ends, by its first byte, if it is no number below 128."""
+_LEFT: Final = struct.Struct(">Bd")
+_FLOAT64: Final = 0xCB
+"""MessagePack's sign for the eight bytes of a float."""
+
+
+@final
+class TokenResult(Prepared):
+    """The result that hands out a token, encoded."""
+
+    __slots__ = ("_before",)
+
+    def __init__(self, keeper: Keeper, access: AccessToken, now: float) -> None:
+        super().__init__(keeper, access, now)
+        whole: bytes = packb(described(keeper, access, now))
+        self._before = whole[: -_LEFT.size]
+
+    def at(self, now: float) -> bytes:
+        """Return its bytes at a moment before `until`."""
+        return self._before + _LEFT.pack(_FLOAT64, self.expires - now)
 
 
 @final
@@ -65,7 +84,8 @@ class Rpc:
         self.farewell = FAREWELL
         self.read_size = READ_SIZE
         self._server = server
-        self._calls = Calls(backend, profiles, _handed_out)
+        self._answers = Answers(TokenResult)
+        self._calls = Calls(backend, profiles, self._hand_out)
         self.refusal = profiles.refusal  # these two are what `Waiting` asks a dialect for
         self.token = self._calls.token
         self._waiting = Waiting(server, self, alarm)
@@ -78,11 +98,13 @@ class Rpc:
 
     def changed(self, keeper: Keeper, ended: LoginEnded | None) -> None:
         """Answer who waits for a keeper and can be answered, and tell who follows it."""
+        self._answers.forget(keeper)
         self._waiting.changed(keeper, ended)
         self._following.changed(keeper)
 
     def removed(self, keeper: Keeper, error: TokenError) -> None:
         """Answer who waits for a keeper that is no more, and close who follows it."""
+        self._answers.forget(keeper)
         self._waiting.removed(keeper, error)
         self._following.removed(keeper)
 
@@ -103,11 +125,11 @@ class Rpc:
         if known is None:
             return None
         head, keeper = known
-        now, handout = clock.boot(), keeper.handout
-        if now >= handout.until:
+        now, answer = clock.boot(), self._answers.get(keeper)
+        if answer is None or answer.session is not keeper.session or now >= answer.until:
             return None
         keeper.counters.served += 1
-        return head + handout.at(now)
+        return head + answer.at(now)
 
     def _remember(self, request: bytes, keeper: Keeper) -> None:
         """Note whose token answers a whole request that asked for nothing but that."""
@@ -135,28 +157,26 @@ class Rpc:
 
     # The usual way
 
-    def answer(self, connection: Connection, data: bytes | None) -> None:
-        """Answer the requests in `data`, or those that were held, as long as they can be."""
-        rest = connection.rest
-        decoder = rest if isinstance(rest, Decoder) else Decoder(MAX_REQUEST)
+    def answer(self, connection: Connection, data: bytes | None) -> bool:
+        """Answer the first request in `data` and what was left; return whether there was one."""
+        decoder = connection.rest
+        if not isinstance(decoder, Decoder):
+            if data is None:
+                return False
+            decoder = Decoder(MAX_REQUEST)
+        whole = data if decoder.is_empty else None
         try:
-            begun = not decoder.is_empty  # then `data` isn't the whole message
             message = decoder.next() if data is None else decoder.feed(data)
-            whole = None if begun or not decoder.is_empty else data
-            while not isinstance(message, Incomplete):
-                self._request(connection, message, whole)
-                if len(connection.outgoing) > BATCH:
-                    self._server.flush(connection)
-                if connection.closed:
-                    return
-                if not connection.is_free or not (decoder.is_empty or self._server.has_time):
-                    connection.held = True
-                    break
-                message = decoder.next()
+            is_empty = decoder.is_empty
+            connection.rest = None if is_empty else decoder
+            if isinstance(message, Incomplete):
+                return False
+            self._request(connection, message, whole if is_empty else None)
         except Malformed as error:
             last = encode_error(error.msgid, BadRequest(str(error)))
             self._server.end(connection, last)
-        connection.rest = None if decoder.is_empty else decoder
+            return False
+        return True
 
     def more(self, connection: Connection) -> bytes:
         """Return the news that it couldn't be told while it didn't read."""
@@ -179,6 +199,9 @@ class Rpc:
         self._server.put(connection, _encoded(owed.msgid, result))
         if owed.park is not None and len(connection.outgoing) > MAX_UNREAD:
             self._server.drop(connection)
+
+    def _hand_out(self, keeper: Keeper, access: AccessToken, now: float) -> Encoded:
+        return Encoded(self._answers.hand_out(keeper, access, now).at(now))
 
     def _request(self, connection: Connection, message: "Value", whole: bytes | None) -> None:
         """Answer a request, now or later. `whole`: all the bytes it consists of, if they are known."""
@@ -208,10 +231,6 @@ class Rpc:
             self._following.add(connection, result.keeper)
         else:
             connection.outgoing += _encoded(msgid, result)
-
-
-def _handed_out(keeper: Keeper, access: AccessToken, now: float) -> Encoded:
-    return Encoded(keeper.hand_out(access, now))
 
 
 def _encoded(msgid: int, result: object) -> bytes:

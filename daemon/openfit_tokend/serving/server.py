@@ -25,7 +25,7 @@ from openfit_token.errors import Overloaded
 from openfit_tokend.core.callers.fair_queue import FairQueue
 from openfit_tokend.host import clock, log
 from openfit_tokend.host.alarm import Alarm
-from openfit_tokend.serving.connection import Connection, Dialect, Door, accept
+from openfit_tokend.serving.connection import BATCH, Connection, Dialect, Door, accept
 from openfit_tokend.serving.peers import RESERVE_OWN, Peer, User, Users, peer_of, program_of
 
 TURN_TIME: Final = 0.005
@@ -181,11 +181,6 @@ class Server:
         self._epoll.close()
 
     # What a dialect calls
-
-    @property
-    def has_time(self) -> bool:
-        """Return whether another request may be answered in this pass."""
-        return clock.boot() < self._pass_ends
 
     def put(self, connection: Connection, data: bytes) -> bool:
         """Send an answer that comes later, or unasked; False: nobody is there to read it."""
@@ -392,12 +387,25 @@ class Server:
         elif began >= self._pass_ends:
             self._enqueue(connection, data or b"")
             return
-        connection.dialect.answer(connection, data)
+        self._answer_all(connection, data)
         cost = clock.boot() - began
         connection.share = self._queue.charge(connection.user.share, connection.share, cost)
         if connection.held and connection.is_free:  # it stopped for want of time
             self._enqueue(connection, b"")
         self.flush(connection)
+
+    def _answer_all(self, connection: Connection, data: bytes | None) -> None:
+        """Let the dialect answer requests while the connection is free and this pass has time."""
+        while connection.dialect.answer(connection, data):
+            data = None
+            if len(connection.outgoing) > BATCH:
+                self.flush(connection)
+            if connection.closed:
+                return
+            has_time = connection.rest is None or clock.boot() < self._pass_ends
+            if not (connection.is_free and has_time):
+                connection.held = True
+                return
 
     def _enqueue(self, connection: Connection, data: bytes) -> None:
         """Queue a connection, with what was read of it and not looked at."""

@@ -22,7 +22,7 @@ from daemons import (
 )
 from emulators import RunningEmulator, one_emulator, running_emulator
 from inside import daemon_inside
-from openfit_tokend.keeping import handout
+from openfit_tokend.serving import prepared
 from openfit_tokend.serving.audit import BURST
 from openfit_tokend.serving.peers import unit_in
 from users import being
@@ -182,7 +182,7 @@ def test_bytes_that_were_answered_for_one_user_are_judged_anew_for_another(
 async def test_only_profiles_without_lists_are_answered_the_short_way(
     emulator: RunningEmulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(handout, "FRESH", 60.0)
+    monkeypatch.setattr(prepared, "FRESH", 60.0)
     config = tables(emulator, open="", roots='allow_users = ["root"]')
     async with daemon_inside(tmp_path, *config) as daemon:
         rpc = daemon.daemon._clients[0][1]  # pyright: ignore[reportPrivateUsage] -- no other way tells

@@ -49,24 +49,23 @@ class Lines:
     def prepared(self, data: bytes) -> bytes | None:
         return self.prepared_answers.get(data)
 
-    def answer(self, connection: Connection, data: bytes | None) -> None:
+    def answer(self, connection: Connection, data: bytes | None) -> bool:
         rest = connection.rest if isinstance(connection.rest, bytes) else b""
-        *lines, rest = (rest + (data or b"")).split(b"\n")
-        while lines:
-            line = lines.pop(0)
-            self.heard.append(line)
-            self._clocks.suspend(self.cost)
-            if line == b"wait":
-                connection.owed = {Owed(connection, 0, None)}
-                self._waiting.append(connection)
-            else:
-                connection.outgoing += line.upper() + b"\n"
-            if not connection.is_free or not self._server.has_time:
-                break
-        connection.held = bool(lines)
-        connection.rest = b"\n".join([*lines, rest]) or None
-        if len(rest) > MAX_LINE:
-            self._server.end(connection, b"TOO LONG\n")
+        line, ends, rest = (rest + (data or b"")).partition(b"\n")
+        if not ends:
+            connection.rest = line or None
+            if len(line) > MAX_LINE:
+                self._server.end(connection, b"TOO LONG\n")
+            return False
+        connection.rest = rest or None
+        self.heard.append(line)
+        self._clocks.suspend(self.cost)
+        if line == b"wait":
+            connection.owed = {Owed(connection, 0, None)}
+            self._waiting.append(connection)
+        else:
+            connection.outgoing += line.upper() + b"\n"
+        return True
 
     def more(self, _connection: Connection) -> bytes:
         raise AssertionError("it never has more")
@@ -178,6 +177,7 @@ def test_a_client_that_has_closed_its_side_still_gets_what_it_is_owed_and_then_t
     client.shutdown(SHUT_WR)
     place.turn()
     place.dialects[0].answer_wait()
+    place.turn()
 
     assert client.recv(99) == b"WAITED\n"
     assert client.recv(99) == b""

@@ -16,8 +16,7 @@ from emulators import RunningEmulator, one_emulator
 from fuzz.http import HttpAttack
 from http_wire import HttpAnswer, HttpWire, http_daemon, http_request, wire_of
 from inside import daemon_inside
-from openfit_tokend.keeping import handout
-from openfit_tokend.serving.http import answer
+from openfit_tokend.serving import prepared
 from openfit_tokend.serving.http.request import (
     MAX_BODY,
     MAX_FIELDS,
@@ -267,8 +266,7 @@ async def test_only_requests_without_fields_of_others_are_remembered(
     emulator: RunningEmulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A proxy may pass on what its caller sent: passwords, cookies."""
-    monkeypatch.setattr(handout, "FRESH", 60.0)
-    monkeypatch.setattr(answer, "FRESH", 60.0)
+    monkeypatch.setattr(prepared, "FRESH", 60.0)
     async with daemon_inside(tmp_path, profile(emulator.url), http=True) as daemon:
         http = daemon.daemon._clients[1][1]  # pyright: ignore[reportPrivateUsage] -- no other way tells
         async with daemon.client() as tokens:

@@ -18,8 +18,8 @@ from openfit_token.errors import (
 )
 from openfit_tokend.core.session import AccessToken
 from openfit_tokend.host import clock
-from openfit_tokend.keeping.handout import FRESH, described
 from openfit_tokend.keeping.keeper import Keeper
+from openfit_tokend.serving.prepared import Prepared, described
 
 JSON: Final = "application/json"
 TEXT: Final = "text/plain; charset=utf-8"
@@ -95,29 +95,25 @@ def as_json(value: object) -> bytes:
 
 
 @final
-class Shown:
-    """The two answers that hand out a keeper's live token, prepared for many requests."""
+class TokenAnswers(Prepared):
+    """The two answers that hand out a token."""
 
-    __slots__ = ("_before", "_expires", "authorization", "until")
+    __slots__ = ("_before", "authorization")
 
     def __init__(self, keeper: Keeper, access: AccessToken, now: float) -> None:
-        self.until = min(access.due, access.expires, now + FRESH)
-        """The moment from which they must be prepared again."""
+        super().__init__(keeper, access, now)
         fields = {
             "Authorization": f"Bearer {access.value.reveal}",
             "X-OpenFit-Token-Id": access.id,
         }
         self.authorization = answer(HTTPStatus.OK, b"", None, fields)
         """With the token in a field, and no body."""
-        self._expires = access.expires
-        whole = described(keeper.profile, access, keeper.health(now).degraded, now)
-        before, _, _ = json.dumps(whole).rpartition(
-            " "
-        )  # without the seconds left, which come last
+        # Without the seconds left, which come last.
+        before, _, _ = json.dumps(described(keeper, access, now)).rpartition(" ")
         body = f"{before}{_LEFT % 0.0}\n".encode("ascii")
         whole_answer = answer(HTTPStatus.OK, body, JSON)
         self._before = whole_answer[: -len(_LEFT % 0.0) - 1]
 
     def token(self, now: float) -> bytes:
         """Return the answer with the token as JSON, at a moment before `until`."""
-        return self._before + f"{_LEFT % (self._expires - now)}\n".encode("ascii")
+        return self._before + f"{_LEFT % (self.expires - now)}\n".encode("ascii")

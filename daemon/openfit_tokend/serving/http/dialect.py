@@ -16,15 +16,14 @@ from openfit_tokend.core.callers.answers import LoginEnded
 from openfit_tokend.core.session import AccessToken
 from openfit_tokend.host import clock
 from openfit_tokend.host.alarm import Alarm, Entry
-from openfit_tokend.keeping.handout import MAX_PREPARED
 from openfit_tokend.keeping.keeper import Keeper
 from openfit_tokend.serving.calls import Backend, Calls
-from openfit_tokend.serving.connection import BATCH, Connection, Owed, Park
+from openfit_tokend.serving.connection import FAREWELL, Connection, Owed, Park
 from openfit_tokend.serving.http.answer import (
     JSON,
     OPENMETRICS,
     TEXT,
-    Shown,
+    TokenAnswers,
     answer,
     as_json,
     last,
@@ -33,6 +32,7 @@ from openfit_tokend.serving.http.answer import (
 )
 from openfit_tokend.serving.http.request import Malformed, Reader, Request
 from openfit_tokend.serving.http.routes import AUTH, PLAIN, ROUTES, parameters
+from openfit_tokend.serving.prepared import MAX_KNOWN, Answers
 from openfit_tokend.serving.profiles import Profiles, shown
 from openfit_tokend.serving.server import Server
 from openfit_tokend.serving.waiting import Waiting
@@ -41,10 +41,6 @@ READ_SIZE: Final = 2048
 """Bytes read of a connection in one pass: the head of most requests, so that it comes whole."""
 REQUEST_TIME: Final = 10.0
 """Seconds from the first byte of a request to its last."""
-FAREWELL: Final = 0.5
-"""Seconds in which the last answers are sent; a client that doesn't read them gets none."""
-MAX_KNOWN: Final = 1024
-"""Requests remembered. Clients of one kind send the same bytes: one or two for each profile."""
 MAX_KNOWN_SIZE: Final = 512
 """Bytes of one that is."""
 
@@ -75,7 +71,7 @@ class Http:
         self._waiting = Waiting(server, self, alarm)
         self._asked: dict[Connection, Request] = {}
         self._late: dict[Connection, Entry] = {}
-        self._shown: dict[Keeper, Shown] = {}
+        self._answers = Answers(TokenAnswers)
         self._known: dict[bytes, tuple[Keeper, bool]] = {}  # True: the answer is forward-auth's
         profiles.forget_answers.append(self._known.clear)
 
@@ -83,12 +79,12 @@ class Http:
 
     def changed(self, keeper: Keeper, ended: LoginEnded | None) -> None:
         """Answer who waits for a keeper and can be answered."""
-        self._shown.pop(keeper, None)
+        self._answers.forget(keeper)
         self._waiting.changed(keeper, ended)
 
     def removed(self, keeper: Keeper, error: TokenError) -> None:
         """Answer who waits for a keeper that is no more."""
-        self._shown.pop(keeper, None)
+        self._answers.forget(keeper)
         self._waiting.removed(keeper, error)
 
     def answer_waiting(self, error: TokenError) -> None:
@@ -108,11 +104,11 @@ class Http:
         if known is None:
             return None
         keeper, authorizes = known
-        now, shown = clock.boot(), self._shown.get(keeper)
-        if shown is None or now >= shown.until:
+        now, answers = clock.boot(), self._answers.get(keeper)
+        if answers is None or answers.session is not keeper.session or now >= answers.until:
             return None
         keeper.counters.served += 1
-        return shown.authorization if authorizes else shown.token(now)
+        return answers.authorization if authorizes else answers.token(now)
 
     def _remember(self, head: bytes, request: Request, keeper: Keeper) -> None:
         """Note whose token answers a request that asked for nothing but that, and has no body."""
@@ -131,33 +127,30 @@ class Http:
 
     # The usual way
 
-    def answer(self, connection: Connection, data: bytes | None) -> None:
-        """Answer the requests in `data`, or those that were held, as long as they can be."""
-        rest = connection.rest
-        reader = rest if isinstance(rest, Reader) else Reader()
+    def answer(self, connection: Connection, data: bytes | None) -> bool:
+        """Answer the first request in `data` and what was left; return whether there was one."""
+        reader = connection.rest
+        if not isinstance(reader, Reader):
+            if data is None:
+                return False
+            reader = Reader()
         if data is not None:
             reader.feed(data)
         try:
-            while self._answer_next(connection, reader):
-                self._in_time(connection)
-                if len(connection.outgoing) > BATCH:
-                    self._server.flush(connection)
-                if connection.closed:
-                    return
-                if not connection.is_free or not (reader.is_empty or self._server.has_time):
-                    connection.held = True
-                    break
+            answered = self._answer_next(connection, reader)
         except Malformed as error:
             refused = BadRequest(f"this is no request that can be answered: {error}")
             self._server.end(connection, last(problem(refused, error.status)))
-        if connection.held:
-            connection.rest = None if reader.is_empty else reader
-        elif connection.ended or reader.is_empty:
+            answered = False
+        connection.rest = None if reader.is_empty else reader
+        if answered:
+            self._in_time(connection)
+        elif connection.ended:
             connection.rest = None
-        else:
-            connection.rest = reader
+        elif connection.rest is not None:
             connection.outgoing += reader.go_on()
             self._hurry(connection)
+        return answered
 
     def _answer_next(self, connection: Connection, reader: Reader) -> bool:
         """Answer a request, now or later; False: none is whole, or the connection ends."""
@@ -267,9 +260,8 @@ class Http:
     def _said(self, request: Request, result: object) -> bytes:
         """Return the whole answer."""
         if isinstance(result, _Token):
-            prepared = self._prepare(result)
-            authorizes = request.path == AUTH
-            whole = prepared.authorization if authorizes else prepared.token(result.now)
+            answers = self._answers.hand_out(*result)
+            whole = answers.authorization if request.path == AUTH else answers.token(result.now)
         elif isinstance(result, TokenError):
             whole = problem(result)
         elif isinstance(result, bytes):
@@ -279,18 +271,6 @@ class Http:
         if request.method == "HEAD":
             whole = without_body(whole)
         return whole if self._stays(request) else last(whole)
-
-    def _prepare(self, token: _Token) -> Shown:
-        """Count a token that is handed out, and return the answers that do it."""
-        keeper, access, now = token
-        keeper.counters.served += 1
-        prepared = self._shown.get(keeper)
-        if prepared is None or now >= prepared.until:
-            self._shown.pop(keeper, None)
-            prepared = self._shown[keeper] = Shown(keeper, access, now)
-            if len(self._shown) > MAX_PREPARED:
-                del self._shown[next(iter(self._shown))]
-        return prepared
 
     def _stays(self, request: Request) -> bool:
         """Return whether the connection stays open behind an answer."""

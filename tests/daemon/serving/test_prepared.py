@@ -11,9 +11,10 @@ from daemons import Wire, profile, request
 from emulators import PASSWORD, running_emulator
 from http_wire import HttpWire
 from inside import daemon_inside
-from made import PROFILE, access
-from openfit_tokend.keeping.handout import MAX_PREPARED, NONE, Handout, prepared
-from openfit_tokend.serving.http.answer import Shown
+from made import access
+from openfit_tokend.serving.http.answer import TokenAnswers
+from openfit_tokend.serving.prepared import MAX_PREPARED, fresh_until
+from openfit_tokend.serving.rpc import TokenResult
 
 LONG = 100.0
 NOW = 3000.0
@@ -34,23 +35,17 @@ def test_an_answer_stays_prepared_only_while_nothing_in_it_can_change(
     token = access(sent=ends - 3599.0, due=due)
     assert token.expires == pytest.approx(ends)
 
-    assert prepared(PROFILE, token, None, NOW).until == pytest.approx(until)
+    assert fresh_until(token, NOW) == pytest.approx(until)
 
 
 def test_an_answer_stays_prepared_for_a_moment_since_the_wall_clock_may_be_set() -> None:
-    handout = prepared(PROFILE, access(due=NOW + LONG), None, NOW)
-
-    assert NOW < handout.until <= NOW + 0.1
-    assert handout.at(NOW + 0.05) != handout.at(NOW)
-
-
-def test_what_was_never_prepared_is_never_prepared() -> None:
-    assert NONE.until <= 0
+    assert NOW < fresh_until(access(due=NOW + LONG), NOW) <= NOW + 0.1
 
 
 async def test_only_those_asked_for_last_stay_prepared_and_all_are_answered(tmp_path: Path) -> None:
     names = [f"p{each}" for each in range(MAX_PREPARED + 8)]
-    handouts, shown = alive(Handout), alive(Shown)  # NONE, and those of daemons not yet forgotten
+    kinds = (TokenResult, TokenAnswers)
+    before = [alive(kind) for kind in kinds]  # those of daemons not yet forgotten
     with running_emulator(users=dict.fromkeys(names, PASSWORD)) as emulator, ExitStack() as stack:
         profiles = [profile(emulator.url, each, username=f'"{each}"') for each in names]
         async with daemon_inside(tmp_path, *profiles, http=True) as daemon:
@@ -68,7 +63,7 @@ async def test_only_those_asked_for_last_stay_prepared_and_all_are_answered(tmp_
 
             await to_thread.run_sync(ask_over_http, tmp_path / "run" / "http", names)
 
-            assert (alive(Handout), alive(Shown)) == (handouts + MAX_PREPARED, shown + MAX_PREPARED)
+            assert [alive(kind) for kind in kinds] == [each + MAX_PREPARED for each in before]
 
 
 def alive(kind: type[object]) -> int:

@@ -4,7 +4,6 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from socket import socket
 from typing import TYPE_CHECKING, Final, final
 
 import anyio
@@ -34,13 +33,10 @@ from openfit_tokend.reporting.service_status import ServiceStatus
 from openfit_tokend.reporting.token_files import TokenFiles
 from openfit_tokend.reporting.watchdog import Watchdog
 from openfit_tokend.serving.calls import stopping
-from openfit_tokend.serving.credentials import Credentials
-from openfit_tokend.serving.driver import running_loop
-from openfit_tokend.serving.listener import AdoptedListener, Listener
+from openfit_tokend.serving.faces import Faces
+from openfit_tokend.serving.listener import AdoptedListener, Listener, Sockets
 from openfit_tokend.serving.peers import Users
 from openfit_tokend.serving.profiles import Profiles
-from openfit_tokend.serving.rpc import Rpc
-from openfit_tokend.serving.server import Server
 from openfit_tokend.serving.waiting import Respond
 from openfit_tokend.storage.accounts import Accounts
 from openfit_tokend.storage.ledger_file import LedgerFile
@@ -48,7 +44,6 @@ from openfit_tokend.storage.stored_sessions import StoredSessions
 
 if TYPE_CHECKING:
     from openfit_tokend.fleet.fleet import Fleet
-    from openfit_tokend.serving.http.dialect import Http
 
 RESTART_NEEDED: Final = "socket, http_socket, socket_mode, socket_group or fleet changed"
 """What a reload doesn't change."""
@@ -58,8 +53,6 @@ SLICE: Final = 25
 """Profiles that a reload changes at once, which takes about a millisecond."""
 STOP_TIME: Final = REQUEST_TIMEOUT
 """Seconds that requests under way may still take when the daemon stops: as long as any request may."""
-LAST_CALL: Final = 0.1
-"""Seconds in which a client that was accepted before the next daemon's turn can send a request."""
 
 
 @final
@@ -70,10 +63,8 @@ class Daemon:
         self,
         config_path: Path,
         settings: Settings,
-        listener: Listener | AdoptedListener,
+        sockets: Sockets,
         ledger: LedgerFile,
-        credential: socket | None = None,
-        http: Listener | AdoptedListener | None = None,
         service: Service = NO_SERVICE,
         terminal: Terminal = NO_TERMINAL,
         judge: Callable[[Settings], None] = lambda _: None,
@@ -83,18 +74,15 @@ class Daemon:
         Args:
             config_path: the file that `settings` were loaded from.
             settings: the configuration.
-            listener: the socket to serve; closed when `run` ends.
+            sockets: closed when `run` ends.
             ledger: the caller keeps it locked.
-            credential: the listening socket at which systemd requests units' credentials; closed when
-                `run` ends.
-            http: the socket that speaks HTTP; closed when `run` ends.
             service: what the service manager passed; its sockets are those above.
             terminal: the daemon ends when it closes.
             judge: raises ConfigRejected for settings with which a start would end; it may block.
         """
         self.profiles = Profiles(settings.rights)
-        self.socket_path = _shown(listener)
-        self.http_socket_path = None if http is None else _shown(http)
+        self.socket_path = _shown(sockets.rpc)
+        self.http_socket_path = None if sockets.http is None else _shown(sockets.http)
         self.started_at = clock.boot()
         self._terminal = terminal
         self._judge = judge
@@ -102,20 +90,11 @@ class Daemon:
         self._loading = BlockingCalls("configuration", at_once=1)
         self._settings = settings
         self._in_force = _place(settings)
-        self._listener = listener
         self._alarm = Alarm()
         self._endpoint = Endpoint()
         self._accounts = Accounts(ledger, self._tell_of_all)
-        self._server = Server(self._alarm)
+        self._faces = Faces(sockets, self, self.profiles, self._alarm)
         self.users.subordinates = settings.subordinates
-        self._clients: list[tuple[Listener | AdoptedListener, Rpc | Http]] = [
-            (listener, Rpc(self._server, self, self.profiles, self._alarm))
-        ]
-        if http is not None:
-            self._clients.append((http, self._speak_http()))
-        self._credential = credential
-        self._credentials = Credentials(self._server, self.profiles, self._alarm)
-        self._dialects = [*(dialect for _, dialect in self._clients), self._credentials]
         self._manager = ServiceManager(service.notify_socket, self._alarm)
         self._sessions = StoredSessions(
             service, self._manager, settings.profiles, shared=settings.fleet is not None
@@ -123,7 +102,7 @@ class Daemon:
         self._service_status = ServiceStatus(
             self.profiles, self._endpoint, self._manager, self._alarm
         )
-        self._watchdog = Watchdog(self.profiles, self._endpoint, self._server, listener)
+        self._watchdog = Watchdog(self.profiles, self._endpoint, self._faces.server, sockets.rpc)
         self._watchdog_limit = service.watchdog
         self._passwords = Passwords()
         self.fleet = self._membership(settings.fleet)
@@ -137,7 +116,7 @@ class Daemon:
     @property
     def users(self) -> Users:
         """Return what each user has in use."""
-        return self._server.users
+        return self._faces.server.users
 
     def reload(self, reply: Respond) -> None:
         """Reread the configuration and call `reply` with the result. Many calls may share one reading."""
@@ -168,7 +147,7 @@ class Daemon:
                 )
                 _warn_of_names(self._settings)
                 services.start_soon(self._reload_when_wanted, tools)
-                self._serve()
+                self._faces.serve()
                 services.start_soon(self._notices.run)
                 services.start_soon(self._token_files.run)
                 if self.fleet is not None:
@@ -196,9 +175,8 @@ class Daemon:
             await self._accounts.write()
             await self._token_files.stop()
             await self._manager.drain()
-            if any(isinstance(listener, AdoptedListener) for listener, _ in self._clients):
-                await anyio.sleep(LAST_CALL)
-            self._end_serving()
+            await anyio.sleep(self._faces.last_call)
+            self._faces.end()
             self._manager.close()
             services.cancel_scope.cancel()
         log.info("stopped")
@@ -218,33 +196,7 @@ class Daemon:
 
         return fleet(settings, self._accounts, self._alarm, self._passwords)
 
-    # Serving
-
-    def _speak_http(self) -> "Http":
-        from openfit_tokend.serving.http.dialect import Http  # noqa: PLC0415 -- nobody else needs it
-
-        return Http(self._server, self, self.profiles, self._alarm)
-
-    def _serve(self) -> None:
-        for listener, dialect in self._clients:
-            self._server.listen(listener.socket, dialect)
-        if self._credential is not None:
-            self._credential.settimeout(0)
-            self._server.listen(self._credential, self._credentials, self._credentials.guests)
-        running_loop().serve(self._server)
-
-    def _end_serving(self) -> None:
-        running_loop().leave(self._server)
-        for _, dialect in self._clients:
-            self._server.stop_accepting(dialect)
-        for each in self._dialects:
-            each.dismiss(stopping())
-            self._server.hear_out(each)
-        self._server.close()
-        for listener, _ in self._clients:
-            listener.close()
-        if self._credential is not None:
-            self._credential.close()
+    # What keepers come to
 
     def _add(self, profile: Profile, rights: Rights, tools: Tools) -> None:
         keeper = Keeper(profile, rights, tools, self._changed)
@@ -253,8 +205,7 @@ class Daemon:
         self._follow(keeper)
 
     def _changed(self, keeper: Keeper, ended: LoginEnded | None) -> None:
-        for dialect in self._dialects:
-            dialect.changed(keeper, ended)
+        self._faces.changed(keeper, ended)
         self._service_status.changed()
         self._follow(keeper)
 
@@ -281,8 +232,7 @@ class Daemon:
         keeper.remove()
         self._sessions.forget(name)
         gone = NoSuchProfile(f"profile {name} was removed from the configuration")
-        for dialect in self._dialects:
-            dialect.removed(keeper, gone)
+        self._faces.removed(keeper, gone)
         self._token_files.removed(name)
         self._notices.removed(name)
 
@@ -308,14 +258,9 @@ class Daemon:
     def _begin_to_stop(self) -> None:
         """Start nothing new. Live tokens are served to the end."""
         self.profiles.stopping = True
-        for listener, dialect in self._clients:
-            if isinstance(listener, AdoptedListener):
-                self._server.stop_accepting(dialect)
-        self._server.stop_accepting(self._credentials)
         for keeper in self.profiles.keepers.values():
             keeper.retire()
-        for _, dialect in self._clients:
-            dialect.answer_waiting(stopping())
+        self._faces.begin_to_stop()
         for reply in self._reload_replies:
             reply(stopping())
         self._service_status.stopping(STOP_TIME)
@@ -380,8 +325,7 @@ class Daemon:
                 self._add(profile, settings.rights, tools)
             else:
                 profiles.change(keeper, profile)
-                for _, dialect in self._clients:
-                    dialect.changed(keeper, None)  # callers that lost the right to it are told
+                self._faces.changed(keeper, None)  # callers that lost the right to it are told
                 self._follow(keeper)
         profiles.show(settings)
         for count, name in enumerate(profiles.keepers.keys() - settings.profiles.keys(), 1):

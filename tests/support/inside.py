@@ -23,7 +23,7 @@ from openfit_tokend.app import Daemon
 from openfit_tokend.config import config_file
 from openfit_tokend.host import clock, log
 from openfit_tokend.host.service_manager import NO_SERVICE, Service
-from openfit_tokend.serving.listener import Listener
+from openfit_tokend.serving.listener import AdoptedListener, Listener, Sockets
 from openfit_tokend.storage.ledger_file import LedgerFile, ledger_path
 
 
@@ -106,7 +106,9 @@ async def daemon_inside(
         face = Listener(directory / "run" / "http", 0o600, None) if http else None
         ledger = LedgerFile(ledger_path(config))
         settings = config_file.load(config)
-        daemon = Daemon(config, settings, listener, ledger, credential, face, service)
+        units = None if credential is None else AdoptedListener(credential.detach())
+        sockets = Sockets(listener, face, units)
+        daemon = Daemon(config, settings, sockets, ledger, service)
         inside = DaemonInside(daemon, directory, Clocks(patch))
         ended = anyio.Event()
 

@@ -5,6 +5,7 @@ import os
 import resource
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -22,7 +23,7 @@ from openfit_tokend.host import log
 from openfit_tokend.host.service_manager import Passed, Service, take_over
 from openfit_tokend.host.signals import Terminal
 from openfit_tokend.serving.driver import ServingLoop
-from openfit_tokend.serving.listener import AdoptedListener, Listener, SocketUnusable
+from openfit_tokend.serving.listener import AdoptedListener, Listener, Sockets, SocketUnusable
 from openfit_tokend.serving.peers import ambiguous
 from openfit_tokend.serving.places import http_socket_path, judge_sockets, socket_path
 from openfit_tokend.storage.ledger_file import LedgerFile, ledger_path
@@ -52,18 +53,15 @@ def run(config: str | None, socket: str | None, form: str, terminal: Terminal) -
         take_variables(profile.password for profile in settings.profiles.values())
         _raise_descriptor_limit()
         sys.setswitchinterval(SWITCH_INTERVAL)
-        listener = _listener(socket, settings, service)
-        try:
+        with ExitStack() as stack:
+            rpc = stack.enter_context(closing(_listener(socket, settings, service)))
             credential = _adopted(service.credentials)
-            http = _http_listener(settings, service, listener.path)
-            try:
-                judge = partial(_refuse_unstartable, socket, listener, http)
-                return _serve(path, settings, listener, credential, http, service, terminal, judge)
-            finally:
-                if http is not None:
-                    http.close()
-        finally:
-            listener.close()
+            http = _http_listener(settings, service, rpc.path)
+            if http is not None:
+                stack.enter_context(closing(http))
+            sockets = Sockets(rpc, http, credential)
+            judge = partial(_refuse_unstartable, socket, sockets)
+            return _serve(path, settings, sockets, service, terminal, judge)
     except ConfigRejected as error:
         if form == "text":
             return complain(error)
@@ -74,18 +72,13 @@ def run(config: str | None, socket: str | None, form: str, terminal: Terminal) -
         return os.EX_CANTCREAT
 
 
-def _refuse_unstartable(
-    option: str | None,
-    listener: Listener | AdoptedListener,
-    http: Listener | AdoptedListener | None,
-    settings: Settings,
-) -> None:
+def _refuse_unstartable(option: str | None, sockets: Sockets, settings: Settings) -> None:
     """Refuse, at a reload, a configuration with which the next start would end.
 
     Raises:
         ConfigRejected: it would.
     """
-    judge_sockets(option, listener, http, settings)
+    judge_sockets(option, sockets, settings)
     if settings.fleet is not None:
         from openfit_tokend.fleet.lacking import refuse_lacking  # noqa: PLC0415 -- few daemons have one
 
@@ -158,9 +151,7 @@ def _adopted(passed: Sequence[Passed]) -> AdoptedListener | None:
 def _serve(  # noqa: PLR0913, PLR0917 -- the parts that `run` has made
     path: Path,
     settings: Settings,
-    listener: Listener | AdoptedListener,
-    credential: AdoptedListener | None,
-    http: Listener | AdoptedListener | None,
+    sockets: Sockets,
     service: Service,
     terminal: Terminal,
     judge: Callable[[Settings], None],
@@ -186,8 +177,7 @@ def _serve(  # noqa: PLR0913, PLR0917 -- the parts that `run` has made
         )
         return os.EX_TEMPFAIL  # it may be a `check --login` that ends soon
     try:
-        asked = None if credential is None else credential.socket
-        daemon = Daemon(path, settings, listener, ledger, asked, http, service, terminal, judge)
+        daemon = Daemon(path, settings, sockets, ledger, service, terminal, judge)
         anyio.run(
             _run_and_leave,
             daemon,

@@ -60,6 +60,9 @@ class Dialect(Protocol):
     """Bytes read of one connection in one pass: less than a millisecond's work."""
     farewell: float
     """Seconds in which its clients can take their last answers when the daemon ends."""
+    guests: User | None
+    """Whom all its connections are counted to; who comes beyond its `most` waits in the listen queue.
+    None: each is counted to its peer's user, and who comes beyond is refused."""
 
     def prepared(self, data: bytes, /) -> bytes | None:
         """Return the whole answer to these bytes if it is known, whoever sent them."""
@@ -92,9 +95,6 @@ class Door:
 
     listener: socket
     dialect: Dialect
-    guests: User | None
-    """Whom all its connections are counted to; who comes beyond its `most` waits in the listen queue.
-    None: each is counted to its peer's user, and who comes beyond is refused."""
 
 
 @frozen

@@ -68,8 +68,9 @@ class Credentials:
         self.most_owed = 1
         self.read_size = PIECE  # though nobody is read
         self.farewell = FAREWELL
-        self.guests = User(uid=0, most=room, kept=room)
-        """All units: root's own connections are counted apart."""
+        self.guests: User | None = User(
+            uid=0, most=room, kept=room
+        )  # root's own connections are counted apart
         self._server = server
         self._profiles = profiles
         self._waiting = Waiting(server, self, alarm)
@@ -84,6 +85,9 @@ class Credentials:
     def removed(self, keeper: Keeper, error: TokenError) -> None:
         """Refuse the units that wait for a keeper that is no more."""
         self._waiting.removed(keeper, error)
+
+    def answer_waiting(self, _error: TokenError) -> None:
+        """Let units wait: there may be a token before the daemon ends."""
 
     def dismiss(self, error: TokenError) -> None:
         """Refuse all units that still wait."""

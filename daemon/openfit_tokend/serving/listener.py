@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, final
 
+from openfit_token._shared.frozen import frozen
 from openfit_token._shared.trusted_path import Untrusted, group_name, judge_directory
 from openfit_tokend.core.settings.fields import MAX_SOCKET_PATH
 from openfit_tokend.host import lock_file
@@ -134,6 +135,16 @@ class AdoptedListener:
             "socket_group": group is not None and group != group_name(status.st_gid),
         }
         return [name for name, differs in given.items() if differs]
+
+
+@frozen
+class Sockets:
+    """What a daemon listens at."""
+
+    rpc: Listener | AdoptedListener
+    http: Listener | AdoptedListener | None = None
+    credential: AdoptedListener | None = None
+    """Where systemd requests units' credentials."""
 
 
 def judge_place(path: Path, group: str | None) -> bool:

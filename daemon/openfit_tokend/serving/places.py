@@ -8,7 +8,7 @@ from openfit_token.errors import ConfigRejected
 from openfit_tokend.core.settings import Settings
 from openfit_tokend.serving.listener import (
     AdoptedListener,
-    Listener,
+    Sockets,
     SocketUnusable,
     judge_place,
     lock_path,
@@ -57,26 +57,21 @@ def _files(path: Path) -> set[Path]:
     return {real, lock_path(real)}
 
 
-def judge_sockets(
-    option: str | None,
-    listener: Listener | AdoptedListener,
-    http: Listener | AdoptedListener | None,
-    settings: Settings,
-) -> None:
+def judge_sockets(option: str | None, sockets: Sockets, settings: Settings) -> None:
     """Refuse a configuration whose sockets the next start couldn't make. May block on the disk.
 
-    `option`, `listener`, `http`: of this start. What a unit passed isn't made.
+    `option`, `sockets`: of this start. What a unit passed isn't made.
 
     Raises:
         ConfigRejected: says which socket, why, and what to do.
     """
     try:
-        if isinstance(listener, AdoptedListener):
-            place = listener.path
+        if isinstance(sockets.rpc, AdoptedListener):
+            place = sockets.rpc.path
         else:
             place = socket_path(option, settings)
             judge_place(place, settings.socket_group)
-        if settings.http_socket is not None and not isinstance(http, AdoptedListener):
+        if settings.http_socket is not None and not isinstance(sockets.http, AdoptedListener):
             judge_place(http_socket_path(settings.http_socket, place), settings.socket_group)
     except SocketUnusable as error:
         raise ConfigRejected(error.message, error.hint) from None

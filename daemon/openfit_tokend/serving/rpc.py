@@ -30,6 +30,7 @@ from openfit_tokend.host.alarm import Alarm
 from openfit_tokend.keeping.keeper import Keeper
 from openfit_tokend.serving.calls import Backend, Calls
 from openfit_tokend.serving.connection import FAREWELL, Connection, Owed, Park
+from openfit_tokend.serving.peers import User
 from openfit_tokend.serving.prepared import MAX_KNOWN, Answers, Prepared, described
 from openfit_tokend.serving.profiles import Profiles
 from openfit_tokend.serving.server import Server
@@ -82,6 +83,7 @@ class Rpc:
         self.hears = True
         self.most_owed = MAX_PARKED
         self.farewell = FAREWELL
+        self.guests: User | None = None
         self.read_size = READ_SIZE
         self._server = server
         self._answers = Answers(TokenResult)

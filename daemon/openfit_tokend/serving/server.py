@@ -93,12 +93,9 @@ class Server:
         if fd >= 0:
             self._epoll.register(fd, EPOLLIN)
 
-    def listen(self, listener: socket, dialect: Dialect, guests: User | None = None) -> None:
-        """Accept clients of a listening socket that doesn't block. It stays the caller's.
-
-        `guests`: whom they are all counted to; None: each to its own user.
-        """
-        self._doors[listener.fileno()] = Door(listener, dialect, guests)
+    def listen(self, listener: socket, dialect: Dialect) -> None:
+        """Accept clients of a listening socket that doesn't block. It stays the caller's."""
+        self._doors[listener.fileno()] = Door(listener, dialect)
         self._epoll.register(listener, EPOLLIN)
 
     @property
@@ -234,7 +231,8 @@ class Server:
         until, left = clock.boot() + ACCEPT_TIME, MIN_ACCEPTED
         while left > 0 or clock.boot() < until:
             left -= 1
-            if door.guests is not None and door.guests.connections >= door.guests.most:
+            guests = door.dialect.guests
+            if guests is not None and guests.connections >= guests.most:
                 self._full_doors.append(door)
                 self._look_at(door, 0)
                 return
@@ -256,7 +254,7 @@ class Server:
         self._alarm.at(clock.boot() + ACCEPT_PAUSE, lambda: self._look_at(door, EPOLLIN))
 
     def _reopen(self, guests: User) -> None:
-        for door in [each for each in self._full_doors if each.guests is guests]:
+        for door in [each for each in self._full_doors if each.dialect.guests is guests]:
             self._full_doors.remove(door)
             self._look_at(door, EPOLLIN)
 
@@ -267,7 +265,7 @@ class Server:
 
     def _welcome(self, sock: socket, door: Door) -> None:
         peer, dialect = peer_of(sock), door.dialect
-        user = door.guests or self.users.of(peer.uid)
+        user = dialect.guests or self.users.of(peer.uid)
         connection = Connection(sock, peer, user, dialect)
         self._connections[sock.fileno()] = connection
         user.connections += 1

@@ -185,7 +185,7 @@ async def test_only_profiles_without_lists_are_answered_the_short_way(
     monkeypatch.setattr(prepared, "FRESH", 60.0)
     config = tables(emulator, open="", roots='allow_users = ["root"]')
     async with daemon_inside(tmp_path, *config) as daemon:
-        rpc = daemon.daemon._clients[0][1]  # pyright: ignore[reportPrivateUsage] -- no other way tells
+        rpc = next(iter(daemon.daemon._faces._by_dialect))  # pyright: ignore[reportPrivateUsage] -- no other way tells
         for name, known in (("open", True), ("roots", False)):
             async with daemon.client(name) as tokens:
                 await tokens.get_token()

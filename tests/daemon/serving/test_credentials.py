@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from secrets import token_hex
 from socket import AF_UNIX, SHUT_WR, socket
+from tempfile import TemporaryDirectory
 from typing import Self, cast
 
 import anyio
@@ -77,8 +78,11 @@ class Unit:
 @pytest.fixture
 def listener() -> Iterator[socket]:
     """The listening socket, as systemd would have passed it; systemd keeps its own descriptor."""
-    with socket(AF_UNIX) as listener:
-        listener.bind(f"\0oft-{token_hex(8)}")
+    with TemporaryDirectory() as directory, socket(AF_UNIX) as listener:
+        path = Path(directory, "credential")
+        path.parent.chmod(0o755)
+        listener.bind(str(path))
+        path.chmod(0o666)
         listener.listen()
         yield listener
 
@@ -93,7 +97,7 @@ def limits(monkeypatch: pytest.MonkeyPatch) -> dict[str, Window]:
 
 @pytest.fixture
 def place(listener: socket) -> str:
-    return f"\0{listener.getsockname()[1:].decode()}"
+    return str(listener.getsockname())
 
 
 async def token_of(daemon: DaemonInside, name: str | None = None) -> bytes:

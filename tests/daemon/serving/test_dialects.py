@@ -35,6 +35,7 @@ class Lines:
     most_owed = 1
     read_size = 256
     farewell = 0.2
+    guests: User | None = None
 
     def __init__(self, server: Server, clocks: Clocks) -> None:
         """A line takes `cost` seconds."""
@@ -93,12 +94,13 @@ class Place:
         self.dialects = [Lines(self.server, clocks), Lines(self.server, clocks)]
         self._stack = stack
         self._paths = [directory / name for name in ("one", "two")]
-        for path, dialect, whose in zip(self._paths, self.dialects, (None, guests), strict=True):
+        self.dialects[1].guests = guests
+        for path, dialect in zip(self._paths, self.dialects, strict=True):
             listener = stack.enter_context(socket(AF_UNIX))
             listener.bind(str(path))
             listener.listen()
             listener.settimeout(0)
-            self.server.listen(listener, dialect, whose)
+            self.server.listen(listener, dialect)
 
     def client(self, number: int = 0) -> socket:
         """Connect."""

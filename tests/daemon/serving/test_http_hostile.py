@@ -268,7 +268,7 @@ async def test_only_requests_without_fields_of_others_are_remembered(
     """A proxy may pass on what its caller sent: passwords, cookies."""
     monkeypatch.setattr(prepared, "FRESH", 60.0)
     async with daemon_inside(tmp_path, profile(emulator.url), http=True) as daemon:
-        http = daemon.daemon._clients[1][1]  # pyright: ignore[reportPrivateUsage] -- no other way tells
+        _, http = daemon.daemon._faces._by_dialect  # pyright: ignore[reportPrivateUsage] -- no other way tells
         async with daemon.client() as tokens:
             await tokens.get_token()
         for field, known in (("Accept: */*", True), ("Cookie: id=1", False)):

@@ -17,7 +17,7 @@ from openfit_token.errors import ConfigRejected
 from openfit_tokend.app import Daemon
 from openfit_tokend.config import config_file
 from openfit_tokend.host.service_manager import Service
-from openfit_tokend.serving.listener import Listener
+from openfit_tokend.serving.listener import Listener, Sockets
 from openfit_tokend.storage.ledger_file import LedgerFile, Ledgers
 from whole.clients import Clients
 from whole.clocks import HostClock, Pause
@@ -141,7 +141,7 @@ class Host:
             )
             listener = Listener(self.directory / "run" / "socket", SOCKET_MODE, None)
             self.daemon = Daemon(
-                self.configuration, settings, listener, self.ledger, service=service
+                self.configuration, settings, Sockets(listener), self.ledger, service
             )
             self._main = loop.create_task(self.daemon.run())
         world.tell(self.name, f"starts, life {self.life}")

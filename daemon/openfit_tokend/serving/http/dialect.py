@@ -32,6 +32,7 @@ from openfit_tokend.serving.http.answer import (
 )
 from openfit_tokend.serving.http.request import Malformed, Reader, Request
 from openfit_tokend.serving.http.routes import AUTH, PLAIN, ROUTES, parameters
+from openfit_tokend.serving.peers import User
 from openfit_tokend.serving.prepared import MAX_KNOWN, Answers
 from openfit_tokend.serving.profiles import Profiles, shown
 from openfit_tokend.serving.server import Server
@@ -61,6 +62,7 @@ class Http:
         self.hears = True
         self.most_owed = 1
         self.farewell = FAREWELL
+        self.guests: User | None = None
         self.read_size = READ_SIZE
         self._server = server
         self._calls = Calls(backend, profiles, _Token)

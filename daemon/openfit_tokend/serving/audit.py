@@ -5,7 +5,8 @@ from typing import Final
 
 from openfit_tokend.core.session import AccessToken
 from openfit_tokend.host import log
-from openfit_tokend.serving.peers import Caller, Peer, program_of, unit_of
+from openfit_tokend.serving.connection import Connection
+from openfit_tokend.serving.peers import Peer, program_of, unit_of
 
 BURST: Final = 20
 """Lines of one kind about one user in log_limits.PERIOD seconds."""
@@ -16,7 +17,7 @@ def operator_call(peer: Peer, method: str, profile: str | None = None) -> None:
     log.info("operator_call", method=method, profile=profile, **_who(peer))
 
 
-def call_refused(caller: Caller, method: str, profile: str | None = None) -> None:
+def call_refused(caller: Connection, method: str, profile: str | None = None) -> None:
     """Log who wanted what it may not. `profile`: as it was asked for; None: the method, or any."""
     missing = log.admit("call_refused", caller.user.uid, BURST)
     if missing is not None:
@@ -26,7 +27,7 @@ def call_refused(caller: Caller, method: str, profile: str | None = None) -> Non
         )
 
 
-def token_refused(caller: Caller, profile: str, token: str) -> None:
+def token_refused(caller: Connection, profile: str, token: str) -> None:
     """Log who says that the API refused the current token."""
     missing = log.admit("token_refused", caller.user.uid, BURST)
     if missing is not None:
@@ -34,7 +35,7 @@ def token_refused(caller: Caller, profile: str, token: str) -> None:
         log.info("token_refused", profile=profile, id=token, **who, suppressed=missing or None)
 
 
-def token_wanted(caller: Caller, method: str, profile: str) -> None:
+def token_wanted(caller: Connection, method: str, profile: str) -> None:
     """Log for whom a live token is replaced before its time, or soon will be."""
     missing = log.admit("token_wanted", caller.user.uid, BURST)
     if missing is not None:
@@ -42,7 +43,7 @@ def token_wanted(caller: Caller, method: str, profile: str) -> None:
         log.info("token_wanted", method=method, profile=profile, **who, suppressed=missing or None)
 
 
-def wanted_too_often(caller: Caller, method: str, profile: str) -> None:
+def wanted_too_often(caller: Connection, method: str, profile: str) -> None:
     """Log who wants live tokens replaced again and again."""
     missing = log.admit("tokens_wanted_too_often", caller.user.uid)
     if missing is not None:
@@ -60,7 +61,7 @@ def is_detailed() -> bool:
     return log.shows(logging.DEBUG)
 
 
-def token_handed_out(caller: Caller, profile: str, access: AccessToken, now: float) -> None:
+def token_handed_out(caller: Connection, profile: str, access: AccessToken, now: float) -> None:
     """Log who got a token."""
     peer = caller.peer
     missing = log.admit("token_handed_out", caller.user.uid, BURST)

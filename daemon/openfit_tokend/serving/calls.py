@@ -34,8 +34,8 @@ from openfit_tokend.host import clock, log
 from openfit_tokend.keeping.claims import Fleet
 from openfit_tokend.keeping.keeper import Keeper
 from openfit_tokend.serving import audit
-from openfit_tokend.serving.connection import Park
-from openfit_tokend.serving.peers import Caller, Users
+from openfit_tokend.serving.connection import Connection, Park
+from openfit_tokend.serving.peers import Users
 from openfit_tokend.serving.profiles import Profiles, shown
 from openfit_tokend.serving.status import of_fleet, status_of
 from openfit_tokend.serving.waiting import Follow, Later, Respond
@@ -87,7 +87,7 @@ class Calls:
         self._profiles = profiles
         self._hand_out = hand_out
         self._audited = audit.is_detailed()  # then each token goes the long way, and is logged
-        self._methods: dict[str, tuple[Callable[[Caller, Params], object], frozenset[str]]] = {
+        self._methods: dict[str, tuple[Callable[[Connection, Params], object], frozenset[str]]] = {
             "get_token": (self._get_token, frozenset({"profile", "min_ttl", "wait"})),
             "hello": (self._hello, frozenset()),
             "login": (self._login, frozenset({"profile", "wait", "password"})),
@@ -99,7 +99,7 @@ class Calls:
             "subscribe": (self._subscribe, frozenset({"profile"})),
         }
 
-    def call(self, caller: Caller, method: str, params: Params) -> object:
+    def call(self, caller: Connection, method: str, params: Params) -> object:
         """Return a method's result, a Park, a Later or a Follow; or the error that is answered instead.
 
         None: nobody is there to read the result.
@@ -112,7 +112,7 @@ class Calls:
             log.exception("internal_fault", method=method[:64])
             return Internal("internal error in the daemon", "its log has the details")
 
-    def _call(self, caller: Caller, method: str, params: Params) -> object:
+    def _call(self, caller: Connection, method: str, params: Params) -> object:
         known = self._methods.get(method)
         if known is None:
             raise NoSuchMethod(
@@ -138,7 +138,7 @@ class Calls:
             return None
         return self._profiles.find_for_all(_text(params, "profile"))
 
-    def token(self, caller: Caller, keeper: Keeper, access: AccessToken, now: float) -> object:
+    def token(self, caller: Connection, keeper: Keeper, access: AccessToken, now: float) -> object:
         """Return the result that hands out a token."""
         if self._audited:
             audit.token_handed_out(caller, keeper.profile.name, access, now)
@@ -146,7 +146,7 @@ class Calls:
 
     # The methods
 
-    def _hello(self, caller: Caller, _params: Params) -> object:
+    def _hello(self, caller: Connection, _params: Params) -> object:
         return {
             "name": "openfit-tokend",
             "version": __version__,
@@ -156,7 +156,7 @@ class Calls:
             "profiles": list(self._profiles.usable(caller)),
         }
 
-    def _get_token(self, caller: Caller, params: Params) -> object:
+    def _get_token(self, caller: Connection, params: Params) -> object:
         keeper = self._keeper(caller, "get_token", params)
         if not params:  # the most common call is answered by what is held, where that will do
             now = clock.boot()
@@ -166,11 +166,11 @@ class Calls:
         call = Get(_number(params, "min_ttl", inf))
         return self._await(caller, keeper, call, _wait(params))
 
-    def _refresh(self, caller: Caller, params: Params) -> object:
+    def _refresh(self, caller: Connection, params: Params) -> object:
         keeper = self._keeper(caller, "refresh", params)
         return self._await(caller, keeper, Renew(clock.boot()), _wait(params))
 
-    def _refuse(self, caller: Caller, params: Params) -> object:
+    def _refuse(self, caller: Connection, params: Params) -> object:
         refused = _text(params, "id")
         if refused is None:
             raise BadRequest("refuse needs the id of the token", "id: as the token's answer had it")
@@ -181,7 +181,7 @@ class Calls:
             audit.token_refused(caller, keeper.profile.name, refused)
         return self._await(caller, keeper, Refuse(refused), wait)
 
-    def _login(self, caller: Caller, params: Params) -> object:
+    def _login(self, caller: Connection, params: Params) -> object:
         password = _text(params, "password")
         if password is not None and (fault := fault_of(password)) is not None:
             raise BadRequest(f"the password {fault[0]}", "nothing was sent")
@@ -191,7 +191,7 @@ class Calls:
         keeper.order_login(None if password is None else Secret(password))
         return Park(keeper, login_call(keeper.session), clock.boot() + wait)
 
-    def _logout(self, caller: Caller, params: Params) -> object:
+    def _logout(self, caller: Connection, params: Params) -> object:
         keeper = self._operated(caller, "logout", params)
         unkept = Internal(
             f"{keeper.profile.name} is logged out, but that can't be written down:"
@@ -200,13 +200,13 @@ class Calls:
         )
         return Later(lambda reply: keeper.order_logout(lambda kept: reply({} if kept else unkept)))
 
-    def _reload(self, caller: Caller, _params: Params) -> object:
+    def _reload(self, caller: Connection, _params: Params) -> object:
         self._judge_time()
         self._profiles.judge_operator(caller, "reload")
         audit.operator_call(caller.peer, "reload")
         return Later(self._backend.reload)
 
-    def _status(self, caller: Caller, params: Params) -> object:
+    def _status(self, caller: Connection, params: Params) -> object:
         backend, profiles, now = self._backend, self._profiles, clock.boot()
         one, operator = _text(params, "profile"), profiles.is_operator(caller)
         keepers = (
@@ -231,7 +231,7 @@ class Calls:
             **of_fleet(backend.fleet, clock.wall() - now),
         }
 
-    def _subscribe(self, caller: Caller, params: Params) -> object:
+    def _subscribe(self, caller: Connection, params: Params) -> object:
         keeper = self._keeper(caller, "subscribe", params)
         _judge_room(caller)
         operator = self._profiles.is_operator(caller)
@@ -240,11 +240,11 @@ class Calls:
 
     # What they share
 
-    def _keeper(self, caller: Caller, method: str, params: Params) -> Keeper:
+    def _keeper(self, caller: Connection, method: str, params: Params) -> Keeper:
         return self._profiles.find(caller, method, _text(params, "profile") if params else None)
 
     def _await(
-        self, caller: Caller, keeper: Keeper, call: Get | Refuse | Renew, wait: float
+        self, caller: Connection, keeper: Keeper, call: Get | Refuse | Renew, wait: float
     ) -> object:
         """Return the token that fulfils a call; or let one be got, and the call wait for it."""
         now = clock.boot()
@@ -260,7 +260,7 @@ class Calls:
         return self.token(caller, keeper, access, now)
 
     def _want(
-        self, caller: Caller, keeper: Keeper, call: Get | Refuse | Renew, now: float
+        self, caller: Connection, keeper: Keeper, call: Get | Refuse | Renew, now: float
     ) -> TokenError | None:
         """Have another token got for a caller; or return why it isn't.
 
@@ -288,7 +288,7 @@ class Calls:
 
     def _told(
         self,
-        caller: Caller,
+        caller: Connection,
         keeper: Keeper,
         call: Call,
         deadline: float,
@@ -305,7 +305,7 @@ class Calls:
             case error:
                 raise refused or error
 
-    def _operated(self, caller: Caller, method: str, params: Params) -> Keeper:
+    def _operated(self, caller: Connection, method: str, params: Params) -> Keeper:
         self._judge_time()
         self._profiles.judge_operator(caller, method)
         keeper = self._keeper(caller, method, params)
@@ -317,7 +317,7 @@ class Calls:
             raise stopping()
 
 
-def _judge_room(caller: Caller) -> None:
+def _judge_room(caller: Connection) -> None:
     """Return if another call of a user may wait, or subscribe.
 
     Raises:

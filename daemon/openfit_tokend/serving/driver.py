@@ -10,26 +10,17 @@ import asyncio  # noqa: TID251 -- the one thing that anyio has no name for: the 
 import socket
 from functools import partial
 from selectors import EpollSelector, SelectorKey
-from typing import Any, Final, Protocol, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from openfit_tokend.host.blocking_calls import BlockingCalls
+
+if TYPE_CHECKING:
+    from openfit_tokend.serving.server import Server
 
 LOOK_UP_TIME: Final = 30.0
 """Seconds that a name is waited for, unless whoever asks has less patience."""
 LOOK_UPS: Final = 32
 """Names that are looked up side by side: more than hang on a host where most do."""
-
-
-class Server(Protocol):
-    """Who has clients to answer."""
-
-    def watch(self, fd: int) -> None:
-        """End the turns early from now on when this descriptor is readable; -1: never more."""
-        ...
-
-    def turn(self, timeout: float | None) -> None:
-        """Answer clients for so many seconds (None: for ever), or until the loop is needed."""
-        ...
 
 
 @final
@@ -41,7 +32,7 @@ class ServingLoop(asyncio.SelectorEventLoop):
         self._names = BlockingCalls("names", LOOK_UPS)
         super().__init__(self._waiting)
 
-    def serve(self, server: Server) -> None:
+    def serve(self, server: "Server") -> None:
         """Drive a server from now on."""
         server.watch(self._waiting.fileno())
         self._waiting.server = server
@@ -65,7 +56,7 @@ class ServingLoop(asyncio.SelectorEventLoop):
             repr(asked), partial(socket.getaddrinfo, *asked), LOOK_UP_TIME
         )
 
-    def leave(self, server: Server) -> None:
+    def leave(self, server: "Server") -> None:
         """Drive it no more."""
         self._waiting.server = None
         server.watch(-1)
@@ -79,7 +70,7 @@ def running_loop() -> ServingLoop:
 
 
 class _Waiting(EpollSelector):
-    server: Server | None = None
+    server: "Server | None" = None
 
     def select(self, timeout: float | None = None) -> list[tuple[SelectorKey, int]]:
         if self.server is None:

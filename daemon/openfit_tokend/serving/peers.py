@@ -13,7 +13,7 @@ from math import inf
 from pathlib import Path
 from select import epoll
 from socket import SO_PEERCRED, SOL_SOCKET
-from typing import Final, NamedTuple, Protocol, final
+from typing import Final, NamedTuple, final
 
 from openfit_token._shared.identity import ambiguous_ids
 from openfit_tokend.core.callers.fair_queue import UserShare
@@ -139,30 +139,6 @@ class User:
     def weight(self) -> int:
         """Return how many connections it has that others may need more."""
         return self.connections - self.kept
-
-
-class Caller(Protocol):
-    """Who made a request, over which connection."""
-
-    @property
-    def peer(self) -> Peer:
-        """Return the process that connected."""
-        ...
-
-    @property
-    def who(self) -> Who:
-        """Return who that is, as rights are judged."""
-        ...
-
-    @property
-    def is_gone(self) -> bool:
-        """Return whether nobody is there any more to read an answer."""
-        ...
-
-    @property
-    def user(self) -> User:
-        """Return whom the connection is counted to."""
-        ...
 
 
 @final

@@ -25,7 +25,7 @@ from openfit_tokend.core.callers.rights import (
 from openfit_tokend.core.settings import Profile, Settings
 from openfit_tokend.keeping.keeper import Keeper
 from openfit_tokend.serving import audit
-from openfit_tokend.serving.peers import Caller
+from openfit_tokend.serving.connection import Connection
 
 MAX_SHOWN: Final = 64
 """Characters of a caller's own words that an error or the log repeats."""
@@ -82,7 +82,7 @@ class Profiles:
 
     # Whose answer a caller gets
 
-    def find(self, caller: Caller, method: str, name: str | None) -> Keeper:
+    def find(self, caller: Connection, method: str, name: str | None) -> Keeper:
         """Return the keeper of the profile that a call is for.
 
         Without a name it is the default one; or the only one that the caller may use.
@@ -121,7 +121,7 @@ class Profiles:
         keeper = self._default if name is None else self._shown.get(name)
         return keeper if keeper is not None and self._is_open(keeper) else None
 
-    def usable(self, caller: Caller, without: Keeper | None = None) -> Mapping[str, Keeper]:
+    def usable(self, caller: Connection, without: Keeper | None = None) -> Mapping[str, Keeper]:
         """Return the profiles that a caller may use. `without`: one that it may not, as is known."""
         return {
             name: keeper
@@ -129,7 +129,7 @@ class Profiles:
             if keeper is not without and self._may_use(caller, keeper)
         }
 
-    def refusal(self, caller: Caller, keeper: Keeper) -> TokenError | None:
+    def refusal(self, caller: Connection, keeper: Keeper) -> TokenError | None:
         """Return the error of a caller who waits for a profile that it may not use any more.
 
         This is logged, and counted.
@@ -138,7 +138,7 @@ class Profiles:
             return None
         return self._refusal(caller, "wait", keeper.profile.name, self.usable(caller, keeper))
 
-    def _may_use(self, caller: Caller, keeper: Keeper) -> bool:
+    def _may_use(self, caller: Connection, keeper: Keeper) -> bool:
         return self._is_open(keeper) or self._lists(keeper, caller.who)
 
     def _is_open(self, keeper: Keeper) -> bool:
@@ -151,7 +151,7 @@ class Profiles:
         return may_use(keeper.rights, name, asking) and may_use(self._newest, name, asking)
 
     def _refusal(
-        self, caller: Caller, method: str, name: str | None, usable: Mapping[str, Keeper]
+        self, caller: Connection, method: str, name: str | None, usable: Mapping[str, Keeper]
     ) -> TokenError:
         """Note that a caller may not use a profile (None: any), and return what it is told.
 
@@ -165,12 +165,12 @@ class Profiles:
 
     # Operators
 
-    def is_operator(self, caller: Caller) -> bool:
+    def is_operator(self, caller: Connection) -> bool:
         """Return whether a caller is an operator."""
         asking = caller.who
         return is_operator(self._rights, asking) and is_operator(self._newest, asking)
 
-    def judge_operator(self, caller: Caller, method: str, what: str | None = None) -> None:
+    def judge_operator(self, caller: Connection, method: str, what: str | None = None) -> None:
         """Return if a caller is an operator. `what`: is only for operators, if the method is for others too.
 
         Raises:

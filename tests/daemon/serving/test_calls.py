@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from types import FrameType
+from types import FrameType, SimpleNamespace
 from typing import Never, cast
 
 import pytest
@@ -19,6 +19,7 @@ from openfit_tokend.core.session import AccessToken
 from openfit_tokend.keeping.keeper import Keeper
 from openfit_tokend.serving.audit import BURST
 from openfit_tokend.serving.calls import Calls
+from openfit_tokend.serving.connection import Connection
 from openfit_tokend.serving.peers import Peer, User, Users
 from openfit_tokend.serving.profiles import Profiles
 from openfit_tokend.serving.waiting import Later, Respond
@@ -28,14 +29,10 @@ ANYBODY = Who(STRANGER, frozenset(), owns=False)
 OPERATOR = Who(0, frozenset(), owns=True)
 
 
-@dataclass
-class Somebody:
-    """A caller."""
-
-    who: Who
-    peer: Peer = field(default=Peer(1, STRANGER, STRANGER))
-    user: User = field(default_factory=lambda: User(STRANGER, most=9, kept=0))
-    is_gone: bool = False
+def somebody(who: Who, *, is_gone: bool = False) -> Connection:
+    """Return what a method asks of a caller's connection."""
+    user, peer = User(STRANGER, most=9, kept=0), Peer(1, STRANGER, STRANGER)
+    return cast("Connection", SimpleNamespace(who=who, peer=peer, user=user, is_gone=is_gone))
 
 
 @dataclass
@@ -74,7 +71,7 @@ def calls(backend: Backend) -> Calls:
 
 def told(calls: Calls, who: Who, method: str) -> Fields:
     """Return a method's answer."""
-    return cast("Fields", calls.call(Somebody(who), method, {}))
+    return cast("Fields", calls.call(somebody(who), method, {}))
 
 
 def test_the_users_are_listed_for_operators_and_for_nobody_else_at_all(
@@ -89,7 +86,7 @@ def test_the_users_are_listed_for_operators_and_for_nobody_else_at_all(
 
 
 def test_who_is_gone_is_told_nothing_and_what_it_ordered_is_done(calls: Calls) -> None:
-    gone = Somebody(OPERATOR, is_gone=True)
+    gone = somebody(OPERATOR, is_gone=True)
 
     assert [calls.call(gone, method, {}) for method in ("hello", "status", "subscribe")] == [
         None
@@ -120,7 +117,7 @@ async def test_as_much_is_done_for_a_guessed_name_whether_there_is_such_a_profil
     server = "http://127.0.0.1:9"
     config = profile(server), profile(server, "secret", allow_users='["root"]')
     async with daemon_inside(tmp_path, *config) as daemon:
-        profiles, stranger = daemon.daemon.profiles, Somebody(ANYBODY)
+        profiles, stranger = daemon.daemon.profiles, somebody(ANYBODY)
 
         def guess(name: str) -> None:
             with pytest.raises(NoSuchProfile):

@@ -10,7 +10,8 @@ from math import inf
 from selectors import EpollSelector, SelectorKey
 from typing import Any, Final, Protocol, final
 
-from openfit_tokend.serving.driver import Server, ServingLoop
+from openfit_tokend.serving.driver import ServingLoop
+from openfit_tokend.serving.server import Server
 
 A_PASS: Final = 1e-6
 """Seconds that a pass of a loop takes: rounded moments are never waited for in vain."""

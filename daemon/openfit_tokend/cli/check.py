@@ -20,15 +20,16 @@ from openfit_tokend.cli.check_files import check_files
 from openfit_tokend.cli.complaints import complain, ended
 from openfit_tokend.config import config_file
 from openfit_tokend.config.passwords import Passwords
-from openfit_tokend.core.budget import Unwritten
-from openfit_tokend.core.events import Kind, OverBudget
+from openfit_tokend.core.events import Failed, Granted, Kind, OverBudget
 from openfit_tokend.core.oauth import TOKEN_PATH, Failure
-from openfit_tokend.core.problems import hint_for
+from openfit_tokend.core.problems import Problem, hint_for, ledger_not_written
 from openfit_tokend.core.schedule import REQUEST_TIMEOUT
 from openfit_tokend.core.session import Login
 from openfit_tokend.core.settings import FleetSettings, Profile, Settings
 from openfit_tokend.host import clock
 from openfit_tokend.keeping.endpoint import Endpoint, Order, Probe
+from openfit_tokend.keeping.record import Counters
+from openfit_tokend.keeping.token_requests import TokenRequests
 from openfit_tokend.serving.driver import ServingLoop
 from openfit_tokend.serving.listener import SocketUnusable, judge_place, who_is_kept_out
 from openfit_tokend.serving.places import http_socket_path, socket_path
@@ -244,7 +245,9 @@ async def _check_secret(
     report.say(ok(what, "can be read, but not by others"))
 
 
-def _failed(profile: Profile, what: str, of: SecretUnavailable | Failure, status: int) -> Verdict:
+def _failed(
+    profile: Profile, what: str, of: SecretUnavailable | Failure | Problem, status: int
+) -> Verdict:
     """Return the verdict on what failed for a profile, whose name its hint may want."""
     return fail(what, of.message, hint_for(profile.name, of.hint), status)
 
@@ -306,45 +309,32 @@ async def _check_login(  # noqa: PLR0913 -- the parts of a daemon that a login t
     stored: bool,
 ) -> None:
     what = f"{profile.name}: login"
-    try:
-        password = await passwords.read(profile.password)
-    except SecretUnavailable:
-        return  # reported already
-    attempt = await accounts.admit(profile.account, password, insisted=False)
-    assert attempt is not None  # noqa: S101 -- nobody announces another secret here
-    if isinstance(attempt, Unwritten):
-        fix = "see state above; the password would be sent again after a restart if it is rejected"
-        report.say(fail(what, "not sent: the ledger can't be written", fix, os.EX_OSERR))
-        return
-    if isinstance(attempt, OverBudget):
-        await accounts.write()
-        if not attempt.known:  # else it is reported already
-            _report_unsent(attempt, report, stored=stored, what=what)
-        return
-    kind: Kind | None = Kind.UNCERTAIN
-    try:
-        reply = await endpoint.request(
-            Order(
-                profile=profile,
-                request=Login(),
-                password=password,
-                deadline=clock.boot() + REQUEST_TIMEOUT,
-                is_void=lambda: False,
-            )
-        )
-        kind = reply.meaning.kind if isinstance(reply.meaning, Failure) else None
-    finally:
-        accounts.settle(profile.account, attempt, kind)
-        await accounts.write()
-    if isinstance(reply.meaning, Failure):
-        failure = reply.meaning
-        report.say(_failed(profile, what, failure, failure.raises.exit_status))
-        return
-    report.say(ok(what, f"returned a token that lives {reply.meaning.lifetime:.0f} s"))
-    if reply.meaning.refresh_token is not None:
-        await endpoint.revoke(profile, reply.meaning.refresh_token)
-    else:
-        report.say(warn(what, "returned no refresh token", "scope needs offline_access"))
+    order = Order(
+        profile=profile,
+        request=Login(),
+        password=None,
+        deadline=clock.boot() + REQUEST_TIMEOUT,
+        is_void=lambda: False,
+    )
+    requests = TokenRequests(endpoint, accounts, passwords, Counters())
+    ended = await requests.log_in(1, order, None, None, insisted=False)
+    await accounts.write()
+    match ended:
+        case Granted(grant=grant):
+            report.say(ok(what, f"returned a token that lives {grant.lifetime:.0f} s"))
+            if grant.refresh_token is not None:
+                await endpoint.revoke(profile, grant.refresh_token)
+            else:
+                report.say(warn(what, "returned no refresh token", "scope needs offline_access"))
+        case Failed(kind=Kind.SECRET_UNAVAILABLE | OverBudget(known=True)):
+            pass  # reported already
+        case Failed(kind=OverBudget() as refused):
+            _report_unsent(refused, report, stored=stored, what=what)
+        case Failed(error=error) if error == ledger_not_written(error.at):
+            fix = "see state above; the password would be sent again after a restart if it is rejected"
+            report.say(fail(what, "not sent: the ledger can't be written", fix, os.EX_OSERR))
+        case Failed(error=error):
+            report.say(_failed(profile, what, error, error.raises.exit_status))
 
 
 def _report_unsent(refused: OverBudget, report: Report, *, stored: bool, what: str) -> None:

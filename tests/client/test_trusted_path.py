@@ -248,7 +248,7 @@ def test_the_error_names_the_component_the_reason_and_what_mends_it(
         judge_directory(f"{place}/a")
 
     assert str(caught.value) == f"{place}/{wrong} {said}"
-    assert caught.value.remedy.startswith(remedy.format(place=place, me=ME))
+    assert str(caught.value.hint).startswith(remedy.format(place=place, me=ME))
 
 
 @needs_root
@@ -259,7 +259,7 @@ def test_what_the_error_says_mends_it(place: Path) -> None:
     for _ in range(3):
         with pytest.raises(Untrusted) as caught:
             judge_directory(f"{place}/a/b")
-        subprocess.run(caught.value.remedy.partition(", or ")[0], shell=True, check=True)  # noqa: S602 -- as a person would
+        subprocess.run(str(caught.value.hint).partition(", or ")[0], shell=True, check=True)  # noqa: S602 -- as a person would
 
     judge_directory(f"{place}/a/b")
 

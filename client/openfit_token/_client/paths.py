@@ -163,7 +163,7 @@ def _hold(path: str) -> tuple[int | None, set[int]]:
     try:
         return hold_socket(path, service=not own)
     except Untrusted as error:
-        hint = error.remedy
+        hint = error.hint
         if own and "XDG_RUNTIME_DIR" in os.environ:
             hint = (
                 "if XDG_RUNTIME_DIR is another user's (`su` keeps it): unset it, or use `su -`;"

@@ -19,6 +19,7 @@ from typing import Any, Final, Protocol
 
 from openfit_token._shared.identity import may_be_anybody
 from openfit_token._shared.origin import ANYBODY
+from openfit_token._shared.trouble import Trouble
 from openfit_token._shared.trusted_path import user_name
 
 FIRST_PAUSE: Final = 0.001
@@ -39,13 +40,8 @@ _GONE: Final = -1
 """Instead of a uid: the connection has ended, so nobody receives what is sent."""
 
 
-class Stranger(Exception):
-    """The other end isn't one that may be sent a secret. Message and hint are for people."""
-
-    def __init__(self, message: str, hint: str) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+class Stranger(Trouble):
+    """The other end isn't one that may be sent a secret."""
 
 
 class Connected(Protocol):

@@ -18,6 +18,8 @@ import os
 from errno import ELOOP, ENODATA, EOPNOTSUPP
 from stat import S_ISLNK, S_ISSOCK, S_ISVTX
 
+from openfit_token._shared.trouble import Trouble
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not loaded at run time: it would double the client's start
     from typing import Final
@@ -39,23 +41,19 @@ _ACL: "Final" = "system.posix_acl_access"
 _ACCOUNTS: "Final" = "/etc/passwd"
 
 
-class Untrusted(Exception):
+class Untrusted(Trouble):
     """Somebody else can decide what a path leads to.
 
     Attributes:
-        place: the component that is wrong.
-        reason: what is wrong with it, as the end of a sentence that begins with the place.
-        remedy: what to do.
+        place: the component that is wrong. The message is the end of a sentence that begins with it.
     """
 
-    def __init__(self, place: str, reason: str, remedy: str) -> None:
-        super().__init__(place, reason, remedy)
+    def __init__(self, place: str, message: str, hint: str) -> None:
+        super().__init__(message, hint)
         self.place = place
-        self.reason = reason
-        self.remedy = remedy
 
     def __str__(self) -> str:
-        return f"{self.place} {self.reason}"
+        return f"{self.place} {self.message}"
 
 
 def judge_socket(path: str, *, service: bool) -> set[int]:
@@ -124,8 +122,8 @@ def judge_file(path: str, status: os.stat_result) -> None:
 def judge_status(place: str, status: os.stat_result) -> None:
     """Raise Untrusted unless a file or directory is root's or the caller's, and theirs to write."""
     if judge_step(place, status):
-        remedy = "use a path in a directory of your own"  # never advise to change /tmp
-        raise Untrusted(place, _open_to(others(place, status, WRITE), status), remedy)
+        hint = "use a path in a directory of your own"  # never advise to change /tmp
+        raise Untrusted(place, _open_to(others(place, status, WRITE), status), hint)
 
 
 def judge_step(place: str, status: os.stat_result, service: int = 0) -> bool:

@@ -156,7 +156,7 @@ def _check_state(directory: Path, report: Report) -> bool:
             judge_directory(str(directory))
     except Untrusted as untrusted:
         text = f"others could replace the ledger: {untrusted}"
-        report.say(fail("state", text, untrusted.remedy, os.EX_CONFIG))
+        report.say(fail("state", text, untrusted.hint, os.EX_CONFIG))
         return False
     except OSError:
         pass  # nor can it be written

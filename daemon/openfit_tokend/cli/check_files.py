@@ -47,6 +47,6 @@ def _judge(
         try:
             judge()
         except Unusable as error:
-            report.say(fail(what, f"{name}: {error.reason}", error.remedy, status))
+            report.say(fail(what, f"{name}: {error.message}", error.hint, status))
         else:
             report.say(ok(what, name))

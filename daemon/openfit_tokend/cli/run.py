@@ -165,7 +165,7 @@ def _serve(  # noqa: PLR0913, PLR0917 -- the parts that `run` has made
     try:
         mine = ledger.lock()
     except Untrusted as untrusted:
-        log.error("state_untrusted", path=ledger.path, reason=untrusted, hint=untrusted.remedy)
+        log.error("state_untrusted", path=ledger.path, reason=untrusted, hint=untrusted.hint)
         return os.EX_CONFIG
     if not mine:
         log.error(

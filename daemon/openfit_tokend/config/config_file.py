@@ -206,7 +206,7 @@ def _read(path: str) -> _File:
             )
         return _File(Source(path, table), text)
     except Unusable as unusable:
-        raise _Broken(f"{path}: {unusable.reason}: {unusable.remedy}") from None
+        raise _Broken(f"{path}: {unusable.message}: {unusable.hint}") from None
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise _Broken(f"{path}:{line}: is not UTF-8: save it with this encoding") from None
@@ -253,7 +253,7 @@ async def _read_included(main: _File, do: _Do) -> tuple[list[_File], list[str]]:
     try:
         paths = await do(str(pattern), lambda: _matching(pattern, Path(main.source.path)))
     except Unusable as unusable:
-        fault = Fault(main.source.path, ("include",), f"{unusable.reason}: {unusable.remedy}")
+        fault = Fault(main.source.path, ("include",), f"{unusable.message}: {unusable.hint}")
         return [], _report([main], [fault])
     for path in map(str, paths):
         try:

@@ -44,7 +44,7 @@ async def output_of(
             with anyio.move_on_after(time_limit):
                 status = await running.finish(take)
     except Unusable as refused:
-        raise SecretUnavailable(f"{what}: {refused.reason}", refused.remedy) from None
+        raise SecretUnavailable(f"{what}: {refused.message}", refused.hint) from None
     if len(output) > MAX_OUTPUT:
         raise SecretUnavailable(
             f"{what}: printed more than {MAX_OUTPUT} bytes and {running.fate()}",
@@ -56,11 +56,11 @@ async def output_of(
             "run it by hand as the daemon's user; it must not ask for anything",
         )
     if status != 0:
-        raise SecretUnavailable(f"{what}: {ending(status)}", _remedy(command.environment))
+        raise SecretUnavailable(f"{what}: {ending(status)}", _hint(command.environment))
     return bytes(output)
 
 
-def _remedy(environment: tuple[str, ...]) -> str:
+def _hint(environment: tuple[str, ...]) -> str:
     by_hand = "run it by hand as the daemon's user"
     unset = [name for name in environment if name not in os.environ]
     if not unset:

@@ -123,7 +123,7 @@ class Passwords:
         except OSError as error:
             raise SecretUnavailable(f"{what}: can't be read: {error.strerror}") from None
         except Unusable as unusable:
-            raise SecretUnavailable(f"{what}: {unusable.reason}", unusable.remedy) from None
+            raise SecretUnavailable(f"{what}: {unusable.message}", unusable.hint) from None
 
 
 def take_variables(sources: Iterable[PasswordSource | None]) -> None:

@@ -103,7 +103,7 @@ def secret_unread(message: str, hint: str | None, now: float) -> Problem:
     return Problem(SecretUnavailable, message, hint, now)
 
 
-def file_not_written(path: str, reason: str, hint: str, now: float) -> Problem:
+def file_not_written(path: str, reason: str, hint: str | None, now: float) -> Problem:
     """Return the problem of a `token_file` that can't be kept current."""
     return Problem(Unavailable, f"token_file {path}: {reason}", hint, now)
 

@@ -18,6 +18,7 @@ from anyio.abc import TaskGroup
 
 from openfit_token._shared.frozen import frozen
 from openfit_token._shared.secret import Secret
+from openfit_token._shared.trouble import Trouble
 from openfit_token.errors import SecretUnavailable
 from openfit_tokend.core.settings.store import Host
 
@@ -31,16 +32,8 @@ Password = Callable[[], Awaitable[Secret]]
 """Reads the store's password anew. Raises SecretUnavailable."""
 
 
-class Unreached(Exception):
-    """The store gave no answer that counts: whether a write was taken isn't known.
-
-    Message and hint are for people. They hold no secret, and no words that the store chose.
-    """
-
-    def __init__(self, message: str, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+class Unreached(Trouble):
+    """The store gave no answer that counts: whether a write was taken isn't known."""
 
     def at(self, host: Host) -> Self:
         """Return this error with the host where it occurred."""

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from openfit_token._shared.trouble import Trouble
 from openfit_token._shared.trusted_path import (
     READ_OR_WRITE,
     Untrusted,
@@ -30,18 +31,11 @@ Check = Callable[[str, os.stat_result], None]
 """Checks the path, owner and mode of an opened file before it is read; raises Unusable to refuse it."""
 
 
-class Unusable(Exception):
+class Unusable(Trouble):
     """A file can't be used. Never holds the file's content.
 
-    Attributes:
-        reason: why, as the rest of a sentence that begins with the file's name.
-        remedy: what to do.
+    The message is the rest of a sentence that begins with the file's name.
     """
-
-    def __init__(self, reason: str, remedy: str) -> None:
-        super().__init__(reason, remedy)
-        self.reason = reason
-        self.remedy = remedy
 
 
 def read(path: str, limit: int, check: Check, *, through_link: bool = True) -> bytes:
@@ -67,8 +61,8 @@ def explained() -> Generator[None]:
     except FileNotFoundError:
         raise Unusable("does not exist", "create it, or correct the path") from None
     except PermissionError:
-        remedy = f"let the user {user_name(os.geteuid())} read it, and search its directories"
-        raise Unusable("can't be read by the daemon", remedy) from None
+        hint = f"let the user {user_name(os.geteuid())} read it, and search its directories"
+        raise Unusable("can't be read by the daemon", hint) from None
     except OSError as error:
         raise Unusable(f"can't be read: {error.strerror}", "look at the path") from None
 
@@ -107,10 +101,10 @@ def refuse_writable(path: str, status: os.stat_result) -> None:
     try:
         judge_file(path, status)
     except Untrusted as untrusted:
-        reason = untrusted.reason
+        message = untrusted.message
         if untrusted.place != path:
-            reason = f"is reached through {untrusted.place}, which {reason}"
-        raise Unusable(reason, untrusted.remedy) from None
+            message = f"is reached through {untrusted.place}, which {message}"
+        raise Unusable(message, untrusted.hint) from None
 
 
 def refuse_readable(path: str, status: os.stat_result) -> None:

@@ -19,6 +19,7 @@ from anyio.streams.tls import TLSStream
 
 from openfit_token._shared.frozen import frozen
 from openfit_token._shared.local_peer import Connected, Stranger, in_threads, judging
+from openfit_token._shared.trouble import Trouble
 from openfit_tokend.keeping.trust import Trust
 
 PIECE: Final = 256
@@ -64,13 +65,8 @@ _CERTIFICATE_FAULTS: Final[Mapping[int, tuple[str, str]]] = {
 """What OpenSSL's X509_V_ERR numbers mean, and what to do. Its own words may hold the certificate's."""
 
 
-class NotSent(Exception):
-    """Nothing was sent: the token server can't have acted. Message and hint are for people."""
-
-    def __init__(self, message: str, hint: str) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+class NotSent(Trouble):
+    """Nothing was sent: the token server can't have acted."""
 
 
 class TooMuch(Exception):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final, final
 
 from openfit_token._shared.frozen import frozen
+from openfit_token._shared.trouble import Trouble
 from openfit_tokend.host import log
 from openfit_tokend.host.blocking_calls import BlockingCalls
 from openfit_tokend.host.regular_file import Unusable, explained, refuse_writable
@@ -17,13 +18,8 @@ MAX_CACHED: Final = 32
 """TLS contexts that are cached: one takes 2 MB, and 50 ms to make."""
 
 
-class NoAuthorities(Exception):
-    """There are no certificate authorities to trust. Message and hint are for people."""
-
-    def __init__(self, message: str, hint: str) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+class NoAuthorities(Trouble):
+    """There are no certificate authorities to trust."""
 
 
 @frozen
@@ -71,10 +67,10 @@ class Trust:
 
     def _refused(self, ca_file: str | None, unusable: Unusable) -> NoAuthorities:
         """Log what is wrong, unless that was said, and return it: a person has to mend it."""
-        what, hint = f"{self._setting} {ca_file}", unusable.remedy
+        what, hint = f"{self._setting} {ca_file}", unusable.hint
         if ca_file is None:
             what, hint = "the system's CA certificates", "check SSL_CERT_FILE and SSL_CERT_DIR"
-        message = f"{what}: {unusable.reason}"
+        message = f"{what}: {unusable.message}"
         if self._said.get(ca_file) != message:
             self._said[ca_file] = message
             log.error("ca_file_unusable", message=message, hint=hint)

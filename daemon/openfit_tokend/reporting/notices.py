@@ -142,7 +142,7 @@ class Notices:
                 with anyio.move_on_after(TIME_LIMIT):
                     status = await running.finish(take)
         except Unusable as refused:
-            _log_failure(argv, profile, notice, refused.reason, refused.remedy)
+            _log_failure(argv, profile, notice, refused.message, refused.hint)
             return False
         if status == 0:
             log.info("notified", profile=profile, told=event(notice), command=argv[0])
@@ -188,7 +188,7 @@ def _shown(complaint: bytearray) -> str:
 
 
 def _log_failure(
-    argv: tuple[str, ...], profile: str, notice: Notice, reason: str, hint: str
+    argv: tuple[str, ...], profile: str, notice: Notice, reason: str, hint: str | None
 ) -> None:
     log.error(
         "notify_command_failed",

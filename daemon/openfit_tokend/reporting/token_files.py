@@ -156,14 +156,14 @@ class TokenFiles:
 
     def _note(self, managed: _ManagedFile, trouble: Unusable | None) -> None:
         """Log what is wrong with a file, once, and let it be tried again."""
-        reason = None if trouble is None else trouble.reason
+        reason = None if trouble is None else trouble.message
         if trouble is not None and reason != managed.trouble:
             log.error(
                 "token_file_not_written",
                 profile=managed.owner,
                 path=managed.path,
                 reason=reason,
-                hint=trouble.remedy,
+                hint=trouble.hint,
             )
         changed, managed.trouble = reason != managed.trouble, reason
         if changed:
@@ -176,7 +176,7 @@ class TokenFiles:
 def _problem(path: str, trouble: Unusable | None) -> Problem | None:
     if trouble is None:
         return None
-    return file_not_written(path, trouble.reason, trouble.remedy, clock.boot())
+    return file_not_written(path, trouble.message, trouble.hint, clock.boot())
 
 
 def _hung(seconds: float) -> Unusable:

@@ -121,8 +121,8 @@ def _directory(path: str) -> Generator[int]:
         finally:
             os.close(descriptor)
     except OSError as error:
-        remedy = "look at the directory's rights, and at the space left"
-        raise Unusable(f"can't be written: {error.strerror}", remedy) from None
+        hint = "look at the directory's rights, and at the space left"
+        raise Unusable(f"can't be written: {error.strerror}", hint) from None
 
 
 def _open_directory(path: str) -> int:
@@ -130,11 +130,11 @@ def _open_directory(path: str) -> int:
         judge_directory(path)
         return os.open(path, _DIRECTORY)
     except Untrusted as untrusted:
-        raise Unusable(f"its directory isn't safe: {untrusted}", untrusted.remedy) from None
+        raise Unusable(f"its directory isn't safe: {untrusted}", untrusted.hint) from None
     except FileNotFoundError:
         owner, quoted = user_name(os.geteuid()), shlex.quote(path)
-        remedy = f"make it: install -d -o {owner} -m 0750 {quoted}"
-        raise Unusable(f"there is no directory {path}", remedy) from None
+        hint = f"make it: install -d -o {owner} -m 0750 {quoted}"
+        raise Unusable(f"there is no directory {path}", hint) from None
     except NotADirectoryError:
         raise Unusable(f"{path} is no directory", "name a file in a directory") from None
 
@@ -147,8 +147,8 @@ def _open_up(file: TokenFile, directory: int, descriptor: int, *, chown: bool = 
     os.fchmod(descriptor, _ALONE if gid is None else _WITH_GROUP)
     who = others(descriptor, os.fstat(descriptor), READ_OR_WRITE, readers=gid)
     if who is not None:
-        remedy = "use a directory without a default ACL (setfacl -k), where chmod has an effect"
-        raise Unusable(f"{who} could read it", remedy)
+        hint = "use a directory without a default ACL (setfacl -k), where chmod has an effect"
+        raise Unusable(f"{who} could read it", hint)
 
 
 def _readers(file: TokenFile, directory: int) -> int | None:
@@ -198,10 +198,10 @@ def _judge_present(path: str, directory: int, known: Inode | None) -> bool:
     if not looks_so or not (
         (status.st_dev, status.st_ino) == known or _TOKEN.fullmatch(_content(name, directory))
     ):
-        remedy = f"rm {shlex.quote(path)} if nobody needs it, or name another file"
+        hint = f"rm {shlex.quote(path)} if nobody needs it, or name another file"
         raise Unusable(
             "another file is there (a token's is the daemon's own, mode 0600 or 0640, with a token in it)",
-            remedy,
+            hint,
         )
     return True
 

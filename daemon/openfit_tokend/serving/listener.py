@@ -11,11 +11,11 @@ import os
 import socket
 import stat
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, final
 
 from openfit_token._shared.frozen import frozen
+from openfit_token._shared.trouble import Trouble
 from openfit_token._shared.trusted_path import Untrusted, group_name, judge_directory
 from openfit_tokend.core.settings.fields import MAX_SOCKET_PATH
 from openfit_tokend.host import lock_file
@@ -27,15 +27,8 @@ DEFAULT_MODE: Final = 0o600
 """Of the socket: it is the daemon's user's alone."""
 
 
-@dataclass
-class SocketUnusable(Exception):
-    """The socket can't be made. Says why and what to do."""
-
-    message: str
-    hint: str
-
-    def __str__(self) -> str:
-        return f"{self.message} ({self.hint})"
+class SocketUnusable(Trouble):
+    """The socket can't be made."""
 
 
 class SocketTaken(SocketUnusable):
@@ -245,7 +238,7 @@ def _judge_directory(directory: Path) -> None:
         judge_directory(os.fspath(directory))
     except Untrusted as untrusted:
         raise SocketUnusable(
-            f"others could answer at a socket in {directory}: {untrusted}", untrusted.remedy
+            f"others could answer at a socket in {directory}: {untrusted}", untrusted.hint
         ) from None
 
 

@@ -176,7 +176,7 @@ class Tree:
             yield
         except Untrusted as untrusted:
             raise SetupFailed(
-                f"won't {what} {self.outside(path)}: {untrusted}", untrusted.remedy
+                f"won't {what} {self.outside(path)}: {untrusted}", untrusted.hint
             ) from None
         except OSError as error:
             hint = "its directories must belong to you or root, and be no symlinks"

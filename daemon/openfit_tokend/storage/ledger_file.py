@@ -94,7 +94,7 @@ class LedgerFile:
         except Untrusted as untrusted:
             reason = str(untrusted)
         except Unusable as unusable:
-            reason = unusable.reason
+            reason = unusable.message
         except OSError as error:
             reason = error.strerror or "can't be read"
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
@@ -118,7 +118,7 @@ class LedgerFile:
         try:
             self._make_directory()
         except Untrusted as untrusted:
-            raise PermissionError(EPERM, f"{untrusted}: {untrusted.remedy}") from None
+            raise PermissionError(EPERM, f"{untrusted}: {untrusted.hint}") from None
         self._lock_at_last()
         directory = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:

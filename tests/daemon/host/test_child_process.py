@@ -87,7 +87,7 @@ async def test_what_others_can_exchange_is_not_started_whatever_it_was_before(
     for name in (str(program), "program"):
         with pytest.raises(Unusable) as caught:
             await output_of(name)
-        assert (caught.value.reason, bool(caught.value.remedy)) == (reason, True)
+        assert (caught.value.message, bool(caught.value.hint)) == (reason, True)
 
 
 def test_one_that_others_can_exchange_is_not_passed_over_for_another_of_its_name(

@@ -60,8 +60,8 @@ def beside(place: Path) -> list[str]:
 def refusal(do: Callable[[], object]) -> str:
     with pytest.raises(Unusable) as caught:
         do()
-    assert caught.value.remedy
-    return caught.value.reason
+    assert caught.value.hint
+    return caught.value.message
 
 
 class TestFile:
@@ -129,10 +129,10 @@ class TestFile:
             file = TokenFile(f"{name}/main", "daemon")
             with being(NOBODY), pytest.raises(Unusable) as caught:
                 do(file)
-            assert caught.value.reason == "may not be given to the group daemon"
+            assert caught.value.message == "may not be given to the group daemon"
             assert list(Path(name).iterdir()) == []
 
-            _, _, install = caught.value.remedy.partition(": ")
+            _, _, install = str(caught.value.hint).partition(": ")
             subprocess.run(shlex.split(install), check=True)
             with being(NOBODY):
                 do(TokenFile(f"{name}/daemon/main", "daemon"))

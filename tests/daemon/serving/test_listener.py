@@ -384,7 +384,7 @@ def test_a_directory_that_others_can_write_to_is_refused(mode: int, hint: str, p
     with pytest.raises(SocketUnusable, match=f"{place}/run can be written by") as caught:
         Listener(place / "run" / "socket", 0o600, None)
 
-    assert hint in caught.value.hint
+    assert hint in str(caught.value.hint)
 
 
 @needs_root
@@ -397,7 +397,7 @@ def test_a_directory_below_a_strangers_is_refused_and_none_is_made_there(place: 
             Listener(path, 0o600, None)
         with pytest.raises(SocketUnusable, match=f"{place}/eve belongs to {EVE}"):
             judge_place(path, None)
-        assert "your own" in caught.value.hint
+        assert "your own" in str(caught.value.hint)
 
     assert os.listdir(place / "eve") == ["run"]  # noqa: PTH208 -- names
 

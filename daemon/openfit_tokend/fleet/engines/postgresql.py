@@ -195,7 +195,7 @@ def _find_ca_file(named: str | None) -> str:
     try:
         regular_file.read(path, MAX_CA_FILE, check)
     except regular_file.Unusable as error:
-        raise Unreached(f"{path} {error.reason}", error.remedy) from None
+        raise Unreached(f"{path} {error.message}", error.hint) from None
     return path
 
 

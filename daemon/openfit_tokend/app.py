@@ -81,8 +81,8 @@ class Daemon:
             judge: raises ConfigRejected for settings with which a start would end; it may block.
         """
         self.profiles = Profiles(settings.rights)
-        self.socket_path = _shown(sockets.rpc)
-        self.http_socket_path = None if sockets.http is None else _shown(sockets.http)
+        self.socket_path = _path_of(sockets.rpc)
+        self.http_socket_path = None if sockets.http is None else _path_of(sockets.http)
         self.started_at = clock.boot()
         self._terminal = terminal
         self._judge = judge
@@ -154,7 +154,7 @@ class Daemon:
                     services.start_soon(self.fleet.run)
                 for profile in self._settings.profiles.values():
                     self._add(profile, self._settings.rights, tools)
-                self.profiles.show(self._settings)
+                self.profiles.serve(self._settings)
                 self._service_status.begin()
                 services.start_soon(
                     self._watchdog.run, self._manager, self._alarm, self._watchdog_limit
@@ -327,7 +327,7 @@ class Daemon:
                 profiles.change(keeper, profile)
                 self._faces.changed(keeper, None)  # callers that lost the right to it are told
                 self._follow(keeper)
-        profiles.show(settings)
+        profiles.serve(settings)
         for count, name in enumerate(profiles.keepers.keys() - settings.profiles.keys(), 1):
             if count % SLICE == 0 and not profiles.stopping:
                 await checkpoint()
@@ -360,5 +360,5 @@ def _place(settings: Settings) -> tuple[object, ...]:
     )
 
 
-def _shown(listener: Listener | AdoptedListener) -> str:
+def _path_of(listener: Listener | AdoptedListener) -> str:
     return os.fsencode(listener.path).decode(errors="replace")

@@ -22,7 +22,7 @@ from openfit_tokend.config.toml_lines import lines
 from openfit_tokend.core.settings import Settings
 from openfit_tokend.core.settings.names import Name, mentions, settled, unknown
 from openfit_tokend.core.settings.parser import include_pattern, parse, socket_path
-from openfit_tokend.core.settings.table import MAX_SHOWN, Fault, Source
+from openfit_tokend.core.settings.table import MAX_QUOTED, Fault, Source
 from openfit_tokend.host.blocking_calls import BlockingCalls
 from openfit_tokend.host.regular_file import Unusable, read, refuse_writable
 
@@ -306,5 +306,5 @@ def _line(places: Mapping[tuple[str, ...], int], key: tuple[str, ...]) -> int:
 
 def _dotted(key: tuple[str, ...]) -> str:
     """Return a key as TOML writes it, with parts quoted where necessary, and very long ones cut."""
-    shown = (part[:MAX_SHOWN] for part in key)
-    return ".".join(part if _BARE.fullmatch(part) else json.dumps(part) for part in shown)
+    parts = (part[:MAX_QUOTED] for part in key)
+    return ".".join(part if _BARE.fullmatch(part) else json.dumps(part) for part in parts)

@@ -152,7 +152,7 @@ class Notices:
             hint = "let it do the rest in the background"
         else:
             reason, hint = ending(status), "run it by hand as the daemon's user"
-        _log_failure(argv, profile, notice, f"{reason}{_shown(complaint)}", hint)
+        _log_failure(argv, profile, notice, f"{reason}{_end_of(complaint)}", hint)
         return False
 
 
@@ -179,7 +179,7 @@ def environment(profile: str, notice: Notice) -> Mapping[str, str]:
     }
 
 
-def _shown(complaint: bytearray) -> str:
+def _end_of(complaint: bytearray) -> str:
     """Return the end of an error output as one line after a colon; "" if there is none."""
     text = one_line(" ".join(complaint.decode(errors="replace").split()))
     if len(text) > MAX_COMPLAINT:

@@ -94,11 +94,11 @@ class ServiceStatus:
             are = "request is" if left == 1 else "requests are"
             return f"stopping: {left} {are} being finished" if left else "stopping"
         named = [(name, each.session, each.health(now)) for name, each in profiles.keepers.items()]
-        text = in_words(named, lambda moment: _shown(moment, now))
+        text = in_words(named, lambda moment: _local_time(moment, now))
         return f"{text}; the last reload was refused" if profiles.config_error else text
 
 
-def _shown(moment: float, now: float) -> str:
+def _local_time(moment: float, now: float) -> str:
     """Return a moment as local time, with the date if it is more than a day away."""
     local = datetime.fromtimestamp(clock.wall() + moment - now, UTC).astimezone()
     return local.strftime("%H:%M" if moment - now < _DAY else "%Y-%m-%d %H:%M")

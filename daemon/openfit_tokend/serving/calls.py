@@ -36,7 +36,7 @@ from openfit_tokend.keeping.keeper import Keeper
 from openfit_tokend.serving import audit
 from openfit_tokend.serving.connection import Connection, Park
 from openfit_tokend.serving.peers import Users
-from openfit_tokend.serving.profiles import Profiles, shown
+from openfit_tokend.serving.profiles import Profiles, quoted
 from openfit_tokend.serving.status import of_fleet, status_of
 from openfit_tokend.serving.waiting import Follow, Later, Respond
 
@@ -116,11 +116,11 @@ class Calls:
         known = self._methods.get(method)
         if known is None:
             raise NoSuchMethod(
-                f"there is no method {shown(method)}", f"there are {', '.join(self._methods)}"
+                f"there is no method {quoted(method)}", f"there are {', '.join(self._methods)}"
             )
         do, names = known
         if not names.issuperset(params):
-            unknown = ", ".join(shown(name) for name in params if name not in names)
+            unknown = ", ".join(quoted(name) for name in params if name not in names)
             raise BadRequest(
                 f"{method} has no parameter {unknown}",
                 f"it takes {', '.join(sorted(names)) or 'none'}",

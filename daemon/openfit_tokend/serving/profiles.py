@@ -6,7 +6,7 @@ A reload takes a while, and clients are served meanwhile. These rules hold at ea
 - Whoever uses a profile needs the rights that this profile has now, and those of the newest
   configuration. So nobody gets a token that one of them forbids.
 - Which profiles there are, which is the default and who is an operator change at once, when every
-  profile has changed (`show`). So whatever both configurations have is there all the time.
+  profile has changed (`serve`). So whatever both configurations have is there all the time.
 - A reload that ends half way, since the daemon stops, leaves all this as it is.
 """
 
@@ -27,7 +27,7 @@ from openfit_tokend.keeping.keeper import Keeper
 from openfit_tokend.serving import audit
 from openfit_tokend.serving.connection import Connection
 
-MAX_SHOWN: Final = 64
+MAX_QUOTED: Final = 64
 """Characters of a caller's own words that an error or the log repeats."""
 
 
@@ -36,15 +36,15 @@ class Profiles:
     """All keepers, and what decides who is answered from which."""
 
     def __init__(self, rights: Rights) -> None:
-        """Begin without profiles; `rights` are those of the configuration that is to be shown."""
+        """Begin without profiles; `rights` are those of the configuration that is to be served."""
         self.keepers: dict[str, Keeper] = {}
-        """All that live, also those that a reload has yet to show or to remove."""
+        """All that live, also those that a reload has yet to serve or to remove."""
         self.config_error: str | None = None
         """Why the newest configuration was refused."""
         self.stopping = False
         self.forget_answers: list[Callable[[], None]] = []
         """Called before anybody may be answered otherwise than until now: what is prepared is void."""
-        self._shown: Mapping[str, Keeper] = {}
+        self._served: Mapping[str, Keeper] = {}
         self._default: Keeper | None = None
         self._rights = rights
         self._newest = rights
@@ -57,7 +57,7 @@ class Profiles:
         self._newest = rights
 
     def add(self, keeper: Keeper) -> None:
-        """Take a keeper in. Nobody may ask for it yet: see `show`."""
+        """Take a keeper in. Nobody may ask for it yet: see `serve`."""
         self.keepers[keeper.profile.name] = keeper
 
     def change(self, keeper: Keeper, profile: Profile) -> None:
@@ -65,14 +65,14 @@ class Profiles:
         self._forget_answers()
         keeper.reconfigure(profile, self._newest)
 
-    def show(self, settings: Settings) -> None:
+    def serve(self, settings: Settings) -> None:
         """Serve the profiles of a configuration, and no others. All of them are there."""
         self._forget_answers()
-        self._shown = {name: self.keepers[name] for name in settings.profiles}
+        self._served = {name: self.keepers[name] for name in settings.profiles}
         name = settings.default_profile
-        if name is None and len(self._shown) == 1:
-            (name,) = self._shown
-        self._default = None if name is None else self._shown[name]
+        if name is None and len(self._served) == 1:
+            (name,) = self._served
+        self._default = None if name is None else self._served[name]
         self._rights = self._newest
         self.config_error = None
 
@@ -91,7 +91,7 @@ class Profiles:
             NoSuchProfile: there is none, as far as the caller may know.
             NotAllowed: the caller may use no profile at all.
         """
-        keeper = self._default if name is None else self._shown.get(name)
+        keeper = self._default if name is None else self._served.get(name)
         if keeper is not None and self._may_use(caller, keeper):
             return keeper
         usable = self.usable(
@@ -111,21 +111,21 @@ class Profiles:
         Raises:
             NoSuchProfile: there is none.
         """
-        keeper = self._default if name is None else self._shown.get(name)
+        keeper = self._default if name is None else self._served.get(name)
         if keeper is None:
-            raise no_such_profile(_fit(name), self._shown)
+            raise no_such_profile(_fit(name), self._served)
         return keeper
 
     def find_for_all(self, name: str | None) -> Keeper | None:
         """Return the keeper that answers this name, or none, whoever asks; None: that depends."""
-        keeper = self._default if name is None else self._shown.get(name)
+        keeper = self._default if name is None else self._served.get(name)
         return keeper if keeper is not None and self._is_open(keeper) else None
 
     def usable(self, caller: Connection, without: Keeper | None = None) -> Mapping[str, Keeper]:
         """Return the profiles that a caller may use. `without`: one that it may not, as is known."""
         return {
             name: keeper
-            for name, keeper in self._shown.items()
+            for name, keeper in self._served.items()
             if keeper is not without and self._may_use(caller, keeper)
         }
 
@@ -160,7 +160,7 @@ class Profiles:
         guessed. The log says what was asked for.
         """
         caller.user.refused += 1
-        audit.call_refused(caller, method, None if name is None else name[:MAX_SHOWN])
+        audit.call_refused(caller, method, None if name is None else name[:MAX_QUOTED])
         return not_yours(caller.peer.uid, _fit(name), usable)
 
     # Operators
@@ -187,9 +187,9 @@ class Profiles:
 
 
 def _fit(name: str | None) -> str | None:
-    return None if name is None else shown(name)
+    return None if name is None else quoted(name)
 
 
-def shown(words: str) -> str:
+def quoted(words: str) -> str:
     """Return a caller's own words as an error repeats them."""
-    return repr(words if len(words) <= MAX_SHOWN else f"{words[:MAX_SHOWN]}...")
+    return repr(words if len(words) <= MAX_QUOTED else f"{words[:MAX_QUOTED]}...")

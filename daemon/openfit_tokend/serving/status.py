@@ -68,7 +68,7 @@ def of_fleet(fleet: Fleet | None, epoch: float) -> Params:
     if fleet is None:
         return {}
     problem = fleet.problem
-    store = None if problem is None else _shown(problem, problem.hint, epoch)
+    store = None if problem is None else _as_params(problem, problem.hint, epoch)
     return {"fleet": {"member": fleet.member, "store": store}}
 
 
@@ -97,10 +97,10 @@ def _health(profile: Profile, health: Health, epoch: float) -> Params:
 def _problem(profile: Profile, problem: Problem | None, epoch: float) -> Params | None:
     if problem is None:
         return None
-    return _shown(problem, hint_for(profile.name, problem.hint), epoch)
+    return _as_params(problem, hint_for(profile.name, problem.hint), epoch)
 
 
-def _shown(problem: Problem, hint: str | None, epoch: float) -> Params:
+def _as_params(problem: Problem, hint: str | None, epoch: float) -> Params:
     return {
         "code": problem.raises.code,
         "message": problem.message,

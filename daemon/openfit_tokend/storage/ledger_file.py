@@ -230,8 +230,8 @@ def formed(ledgers: Ledgers) -> Json:
                 "clear": ledger.clear,
                 "under_way": len(ledger.under_way),
                 "rejected": ledger.rejected,
-                "announced": _shown(ledger.announced),
-                "refused_sent": _shown(ledger.refused_sent),
+                "announced": _or_null(ledger.announced),
+                "refused_sent": _or_null(ledger.refused_sent),
                 **({"salt": ledgers.salts[account].hex()} if account in ledgers.salts else {}),
             }
             for account, ledger in ledgers.by_account.items()
@@ -312,8 +312,8 @@ def _ledger(each: Json, restart: _Restart) -> Ledger:
         rejected=tuple(
             Fingerprint(int(_number(one))) for one in cast("Sequence[object]", each["rejected"])
         ),
-        announced=restart.moment(_hidden(each["announced"])),
-        refused_sent=restart.moment(_hidden(each["refused_sent"])),
+        announced=restart.moment(_or_never(each["announced"])),
+        refused_sent=restart.moment(_or_never(each["refused_sent"])),
     )
     ledger = budget.lost(ledger, None, restart.now, logins=int(_number(each["under_way"])))
     account = _account(each)
@@ -335,11 +335,11 @@ def _names(value: object) -> frozenset[str]:
     return frozenset(cast("Sequence[str]", names))
 
 
-def _shown(moment: float) -> float | None:
+def _or_null(moment: float) -> float | None:
     return None if moment == -inf else moment
 
 
-def _hidden(moment: object) -> float:
+def _or_never(moment: object) -> float:
     return -inf if moment is None else _number(moment)
 
 

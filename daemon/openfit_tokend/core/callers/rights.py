@@ -73,34 +73,34 @@ def may_use(rights: Rights, profile: str, who: Who) -> bool:
     )
 
 
-def no_such_profile(shown: str | None, names: Iterable[str]) -> NoSuchProfile:
+def no_such_profile(quoted: str | None, names: Iterable[str]) -> NoSuchProfile:
     """Return the error for an unknown profile name, or for no name if there are several profiles.
 
     Args:
-        shown: the name, fit to be shown; None: none was given.
+        quoted: the name, fit to be shown; None: none was given.
         names: the profiles that the caller may use.
     """
-    if shown is None:
+    if quoted is None:
         return NoSuchProfile("there are several profiles, and none is the default", _list(names))
-    return NoSuchProfile(f"there is no profile {shown}", _list(names))
+    return NoSuchProfile(f"there is no profile {quoted}", _list(names))
 
 
-def not_yours(uid: int, shown: str | None, usable: Iterable[str]) -> TokenError:
+def not_yours(uid: int, quoted: str | None, usable: Iterable[str]) -> TokenError:
     """Return the error for a profile that a caller may not use, whether there is one or not.
 
     It depends only on what the caller may use, so a guess confirms no name.
 
     Args:
         uid: the caller's.
-        shown: the name, fit to be shown; None: none was given.
+        quoted: the name, fit to be shown; None: none was given.
         usable: the profiles that the caller may use.
     """
     names = list(usable)
     ask = "the administrator can name you in its allow_users or allow_groups"
-    if shown is None or not names:
+    if quoted is None or not names:
         return NotAllowed(f"you (uid {uid}) may not use any profile", ask)
     return NoSuchProfile(
-        f"there is no profile {shown} that you (uid {uid}) may use",
+        f"there is no profile {quoted} that you (uid {uid}) may use",
         f"{_list(names)}; for another, {ask}",
     )
 

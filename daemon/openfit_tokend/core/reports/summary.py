@@ -16,9 +16,9 @@ from openfit_tokend.core.session import Idle, Session, State
 NAMED: Final = 3
 """Profiles that are named: all of them up to this number, else those in trouble."""
 MAX_NAME: Final = 40
-"""Characters of a profile's name that are shown."""
+"""Characters of a profile's name that are local_time."""
 MAX_REASON: Final = 120
-"""Characters of a reason that are shown."""
+"""Characters of a reason that are local_time."""
 
 _WORDS: Final = {State.LOGGING_IN: "logging in", State.LOGGED_OUT: "logged out"}
 
@@ -26,25 +26,25 @@ Named = tuple[str, Session, Health]
 """A profile's name, its session, and how it is."""
 
 
-def in_words(profiles: Sequence[Named], shown: Callable[[float], str]) -> str:
-    """Return the line; `shown` formats a moment for people."""
+def in_words(profiles: Sequence[Named], local_time: Callable[[float], str]) -> str:
+    """Return the line; `local_time` formats a moment for people."""
     if len(profiles) <= NAMED:
-        parts = [_standing(each, shown) for each in profiles]
+        parts = [_standing(each, local_time) for each in profiles]
     else:
         parts = [_counted(profiles), *_troubled(profiles)]
         if (due := _next_refresh(profiles)) < inf:
-            parts.insert(1, f"next refresh {shown(due)}")
+            parts.insert(1, f"next refresh {local_time(due)}")
     count = "1 profile" if len(profiles) == 1 else f"{len(profiles)} profiles"
     return f"{count}: {'; '.join(parts)}" if parts else "no profiles"
 
 
-def _standing(named: Named, shown: Callable[[float], str]) -> str:
+def _standing(named: Named, local_time: Callable[[float], str]) -> str:
     _, session, health = named
     text = ""
     if isinstance(session.doing, Idle) and health.ready:
-        text = f", next refresh {shown(session.doing.due)}"
+        text = f", next refresh {local_time(session.doing.due)}"
     elif isinstance(session.doing, Idle) and session.failures:
-        text = f", next try {shown(session.doing.due)}"
+        text = f", next try {local_time(session.doing.due)}"
     return f"{_named(named)}{text}{_reason(health)}"
 
 

@@ -167,7 +167,7 @@ def duration(value: object, least: float, most: float) -> float:
         seconds = seconds_of(value) or 0.0
     if not least <= seconds <= most:
         raise Wrong(
-            f"must be from {_shown(least)} to {_shown(most)}:"
+            f"must be from {_spelled(least)} to {_spelled(most)}:"
             ' seconds as a number, or text such as "90s", "5m", "1h", "30d"'
         )
     return seconds
@@ -261,7 +261,7 @@ def _item(parse: Callable[[object], str], number: int, item: object) -> str:
         raise Wrong(f"item {number} {wrong}") from None
 
 
-def _shown(seconds: float) -> str:
+def _spelled(seconds: float) -> str:
     """Return whole seconds in the largest unit that needs no fraction."""
     unit, size = next((unit, size) for unit, size in reversed(UNITS.items()) if seconds % size == 0)
     return f"{seconds / size:g} {unit}"

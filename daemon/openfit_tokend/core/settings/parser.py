@@ -315,5 +315,5 @@ def _policy(table: Table) -> Policy:
 
 def _some(names: Mapping[str, object], most: int = 10) -> str:
     """Return the names of the profiles, or only the first of very many."""
-    shown = list(names)[:most]
-    return ", ".join(shown) + (", …" if len(names) > most else "")
+    first = list(names)[:most]
+    return ", ".join(first) + (", …" if len(names) > most else "")

@@ -11,7 +11,7 @@ from openfit_token._shared.frozen import frozen
 
 T = TypeVar("T")
 
-MAX_SHOWN: Final = 80
+MAX_QUOTED: Final = 80
 """Characters of an unknown key that a message shows: enough to find it."""
 
 
@@ -97,7 +97,7 @@ class Table:
 def _unknown(key: str, value: object, known: Collection[str]) -> str:
     from difflib import get_close_matches  # noqa: PLC0415 -- 0.25 MB, for a faulty file alone
 
-    near = get_close_matches(key[:MAX_SHOWN], known, n=1)
+    near = get_close_matches(key[:MAX_QUOTED], known, n=1)
     if near:
         return f'unknown key; did you mean "{near[0]}"?'
     if isinstance(value, dict):

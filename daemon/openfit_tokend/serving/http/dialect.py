@@ -34,7 +34,7 @@ from openfit_tokend.serving.http.request import Malformed, Reader, Request
 from openfit_tokend.serving.http.routes import AUTH, PLAIN, ROUTES, parameters
 from openfit_tokend.serving.peers import User
 from openfit_tokend.serving.prepared import MAX_KNOWN, Answers
-from openfit_tokend.serving.profiles import Profiles, shown
+from openfit_tokend.serving.profiles import Profiles, quoted
 from openfit_tokend.serving.server import Server
 from openfit_tokend.serving.waiting import Waiting
 
@@ -215,12 +215,12 @@ class Http:
         route = ROUTES.get(request.path)
         if route is None:
             return NoSuchMethod(
-                f"there is no {shown(request.path)}", f"there are {', '.join(ROUTES)}"
+                f"there is no {quoted(request.path)}", f"there are {', '.join(ROUTES)}"
             )
         if route.methods and request.method not in route.methods:
             methods = ", ".join(route.methods)
             wrong = BadRequest(
-                f"{shown(request.method)} isn't for {request.path}", f"use {methods}"
+                f"{quoted(request.method)} isn't for {request.path}", f"use {methods}"
             )
             allowed = {"Allow": methods}
             return problem(wrong, HTTPStatus.METHOD_NOT_ALLOWED, allowed)

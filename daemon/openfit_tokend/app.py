@@ -201,7 +201,7 @@ class Daemon:
     def _add(self, profile: Profile, rights: Rights, tools: Tools) -> None:
         keeper = Keeper(profile, rights, tools, self._changed)
         self.profiles.add(keeper)
-        self._notices.recall(profile, keeper.told)
+        self._notices.recall(profile, keeper.reported)
         self._follow(keeper)
 
     def _changed(self, keeper: Keeper, ended: LoginEnded | None) -> None:

@@ -114,7 +114,7 @@ class Keeper:
         self.last_success_at: float | None = None
         self.stopping = False
         """The daemon, or this profile, is ending: nothing new is started."""
-        self.told = Condition.WELL
+        self.reported = Condition.WELL
         """What `notify_command` reported last before a restart."""
         self.file_problem: Problem | None = None
         """Why `token_file` can't be kept current."""
@@ -204,7 +204,7 @@ class Keeper:
     def _go_on(self, stored: StoredSession, now: float) -> None:
         """Continue with what was stored before a restart, as after a reload."""
         accounts = self._tools.accounts
-        self.told = told_before(stored.session, now, stored.policy)
+        self.reported = told_before(stored.session, now, stored.policy)
         self.last_success_at = stored.last_success_at
         if self.claims is None and forgotten(  # a fleet remembers what was rejected
             stored.session, stored.at, unwritten=stored.unwritten, noted_at=accounts.saved_at

@@ -367,5 +367,5 @@ def _clients(users: Users) -> Params:
             "requests": user.requests,
             "refused": user.refused,
         }
-        for uid, user in users.known.items()
+        for uid, user in users.by_uid.items()
     }

@@ -36,7 +36,7 @@ MAX_CONNECTIONS_ROOT: Final = 16384
 """Connections of root."""
 RESERVE_OWN: Final = 16
 """Connections kept for root and the daemon's own user, whatever other users do."""
-MAX_KNOWN: Final = 1024
+MAX_REMEMBERED: Final = 1024
 """Users who are remembered while they have no connection."""
 
 
@@ -58,7 +58,7 @@ def who(sock: socket, peer: Peer) -> Who:
     return _identified(peer.uid, groups_of(sock, peer), os.geteuid())
 
 
-@lru_cache(MAX_KNOWN)
+@lru_cache(MAX_REMEMBERED)
 def _identified(uid: int, groups: frozenset[int], own: int) -> Who:
     """Return the one value for all connections of those who are the same."""
     return identify(uid, groups, own, ambiguous())
@@ -149,7 +149,7 @@ class Users:
         """Let one user have half of the connections that there may be."""
         self._most = max(1, capacity // 2)
         self._own = frozenset({0, os.geteuid()})
-        self.known: dict[int, User] = {}
+        self.by_uid: dict[int, User] = {}
         """By uid."""
         self.subordinates = SubordinateIds()
         """Whose uid another uid is: decided once for each connection."""
@@ -158,29 +158,29 @@ class Users:
     @property
     def connections(self) -> int:
         """Return the number of connections now, of whomever."""
-        return sum(user.connections for user in self.known.values())
+        return sum(user.connections for user in self.by_uid.values())
 
     @property
     def requests(self) -> int:
         """Return the number of requests since the start, of whomever."""
-        return self._forgotten_requests + sum(user.requests for user in self.known.values())
+        return self._forgotten_requests + sum(user.requests for user in self.by_uid.values())
 
     def of(self, uid: int) -> User:
         """Return whom a connection of this uid is counted to."""
         owner = uid if uid in self._own else self.subordinates.owner(uid)
-        return self.known.get(owner) or self._meet(owner)
+        return self.by_uid.get(owner) or self._meet(owner)
 
     def heaviest(self, newcomer: User) -> User:
         """Return who of those connected has the most connections, those kept for it left aside."""
-        connected = [user for user in self.known.values() if user.connections]
+        connected = [user for user in self.by_uid.values() if user.connections]
         return max((*connected, newcomer), key=lambda user: user.weight)
 
     def _meet(self, uid: int) -> User:
-        if len(self.known) >= MAX_KNOWN:
-            for user in [each for each in self.known.values() if not each.connections]:
+        if len(self.by_uid) >= MAX_REMEMBERED:
+            for user in [each for each in self.by_uid.values() if not each.connections]:
                 self._forgotten_requests += user.requests
-                del self.known[user.uid]
+                del self.by_uid[user.uid]
         most = MAX_CONNECTIONS if uid else MAX_CONNECTIONS_ROOT
         kept = RESERVE_OWN if uid in self._own else 0
-        user = self.known[uid] = User(uid, min(most, self._most), kept)
+        user = self.by_uid[uid] = User(uid, min(most, self._most), kept)
         return user

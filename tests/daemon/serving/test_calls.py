@@ -81,7 +81,7 @@ def test_the_users_are_listed_for_operators_and_for_nobody_else_at_all(
 
     assert told(calls, OPERATOR, "status")["clients"].keys() == {str(STRANGER)}
 
-    backend.users.known = Unlisted(backend.users.known)
+    backend.users.by_uid = Unlisted(backend.users.by_uid)
     assert "clients" not in told(calls, ANYBODY, "status")
 
 

@@ -199,7 +199,7 @@ def test_the_dialect_says_the_last_word_to_one_that_sends_too_much(place: Place)
 def test_a_limit_is_one_for_all_sockets_and_told_in_the_dialect_of_each(place: Place) -> None:
     place.client(0)
     place.turn()
-    (user,) = place.server.users.known.values()
+    (user,) = place.server.users.by_uid.values()
     user.most = 1
     second = place.client(1)
     place.turn()

@@ -196,7 +196,7 @@ class Daemon:
 
         return fleet(settings, self._accounts, self._alarm, self._passwords)
 
-    # What keepers come to
+    # Changes of keepers
 
     def _add(self, profile: Profile, rights: Rights, tools: Tools) -> None:
         keeper = Keeper(profile, rights, tools, self._changed)

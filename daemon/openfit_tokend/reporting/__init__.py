@@ -1,1 +1,1 @@
-"""What the daemon tells others unasked: systemd, token files, notices."""
+"""What the daemon reports unasked: to systemd, in token files, by notices."""

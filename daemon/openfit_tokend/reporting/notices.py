@@ -1,8 +1,8 @@
 """Runs a profile's `notify_command` when the profile is locked, down, or well again.
 
 The keeper only reports changes here. For each profile one command runs at a time, and at most one
-starts in SPACING seconds. It is told only the newest state, and nothing if that was also the last
-one told. So even if a server flaps, the last notice is right. A command that fails is run again:
+starts in SPACING seconds. It gets only the newest state, and isn't run if that was the last one
+reported. So even if a server flaps, the last notice is right. A command that fails is run again:
 `core.notices` decides when.
 """
 
@@ -72,7 +72,7 @@ class Notices:
                     commands.start_soon(self._tell, notifier)
 
     def changed(self, profile: Profile, health: Health) -> None:
-        """Schedule a notice if how a profile is now calls for one. Never waits, never raises."""
+        """Schedule a notice if a profile's health calls for one. Never waits, never raises."""
         if profile.notify_command is None:
             self.removed(profile.name)
             return
@@ -84,12 +84,12 @@ class Notices:
         self._schedule(notifier)
 
     def recall(self, profile: Profile, told: Condition) -> None:
-        """Take what was told of a profile before a restart: only a change from that is news."""
+        """Take over what was reported of a profile before a restart: only a change from that is reported."""
         if profile.notify_command is not None:
             self._notifier(profile.name).told = Told(told)
 
     def removed(self, name: str) -> None:
-        """Forget a profile: send no more notices about it."""
+        """Send no more notices about a profile."""
         notifier = self._notifiers.pop(name, None)
         if notifier is not None:
             notifier.newest = None
@@ -157,7 +157,7 @@ class Notices:
 
 
 def event(notice: Notice) -> str:
-    """Return the word for what happened."""
+    """Return the name of an event."""
     return "recovered" if notice.condition is Condition.WELL else notice.condition
 
 

@@ -23,7 +23,7 @@ _DAY: Final = 86400.0
 
 @final
 class ServiceStatus:
-    """What the service manager was told last."""
+    """Keeps the service manager informed."""
 
     def __init__(
         self, profiles: Profiles, endpoint: Endpoint, manager: ServiceManager, alarm: Alarm
@@ -34,7 +34,7 @@ class ServiceStatus:
         self._alarm = alarm
         self._begun = False
         self._ready = False
-        self._text: str = ""  # as it was told last
+        self._text: str = ""  # the last one sent
         self._told_at = -inf
         self._scheduled = False
 

@@ -25,7 +25,7 @@ from openfit_tokend.host.regular_file import Unusable
 from openfit_tokend.reporting.token_writing import Inode, empty, remove, write
 
 WRITE_TIME: Final = 10.0
-"""Seconds that a write is waited for; then it is said, and tried again like one that failed."""
+"""Seconds to wait for a write; then it is reported, and tried again like one that failed."""
 RETRY: Final = 60.0
 """Seconds until a file that couldn't be kept is tried again: its token may live for another hour."""
 _LATER: Final = "it is tried again each minute"
@@ -34,12 +34,12 @@ STOP_TIME: Final = 5.0
 
 
 _Wanted = tuple[TokenFile, AccessToken | None]
-"""What a file should be like."""
+"""What a file should hold."""
 
 
 @final
 class _ManagedFile:
-    """One path: what it should hold, what it does, and what was wrong with it."""
+    """One path: what it should hold, what it holds, and what was wrong with it."""
 
     __slots__ = ("again", "busy", "done", "inode", "owner", "path", "trouble", "wanted")
 
@@ -90,7 +90,7 @@ class TokenFiles:
                     writes.start_soon(self._update, managed)
 
     def changed(self, profile: Profile, session: Session) -> None:
-        """Look at a profile that may have changed, or has come. Never waits, never raises."""
+        """Update the file of a new or changed profile. Never waits, never raises."""
         file, name = profile.token_file, profile.name
         if self._paths.get(name) != (None if file is None else file.path):
             self.removed(name)
@@ -102,7 +102,7 @@ class TokenFiles:
             self._schedule(managed)
 
     def removed(self, name: str) -> None:
-        """Let a profile leave no file where it had one, unless that is another's by now."""
+        """Remove a profile's file, unless it is another profile's by now."""
         path = self._paths.pop(name, None)
         if path is not None and (managed := self._files[path]).owner == name:
             managed.clear()
@@ -110,9 +110,9 @@ class TokenFiles:
         self._tell(name, None)
 
     async def stop(self) -> None:
-        """Have all files removed for good: nobody would replace their tokens.
+        """Remove all files for good, since their tokens would no longer be replaced.
 
-        That is waited for, but not long.
+        Waits for that, for a limited time.
         """
         self._stopped = True
         for managed in self._files.values():
@@ -127,7 +127,7 @@ class TokenFiles:
                 self._note(managed, _hung(STOP_TIME))
 
     def _schedule(self, managed: _ManagedFile) -> None:
-        """Have a file brought to what is wanted; where that failed, tried again."""
+        """Schedule a file's update, or another try of one that failed."""
         if not managed.busy and (managed.wanted != managed.done or managed.trouble is not None):
             managed.busy = True
             self._due.append(managed)
@@ -155,7 +155,7 @@ class TokenFiles:
             self._still.set()
 
     def _note(self, managed: _ManagedFile, trouble: Unusable | None) -> None:
-        """Log what is wrong with a file, once, and let it be tried again."""
+        """Log what is wrong with a file, once, and schedule another try."""
         reason = None if trouble is None else trouble.message
         if trouble is not None and reason != managed.trouble:
             log.error(
@@ -184,9 +184,9 @@ def _hung(seconds: float) -> Unusable:
 
 
 def _catch_up(managed: _ManagedFile) -> tuple[_Wanted, Unusable | None]:
-    """Bring a file to what is wanted by now; return what that was, and what is wrong if anything.
+    """Write or remove a file as wanted; return what was wanted, and what failed if anything did.
 
-    A disk may have taken its time: then something else is wanted, and not only a moment later.
+    A slow disk may take so long that something else is wanted by then: so it repeats.
     """
     while True:
         wanted = managed.wanted
@@ -208,7 +208,7 @@ def _apply(managed: _ManagedFile, file: TokenFile, token: AccessToken | None) ->
 
 
 def _give_up(managed: _ManagedFile) -> None:
-    """Remove what can't be replaced; or empty it, if even that is impossible."""
+    """Remove a file that can't be replaced; empty it if it can't be removed."""
     with suppress(Unusable, OSError):  # the reason was given
         try:
             remove(managed.path, managed.inode)

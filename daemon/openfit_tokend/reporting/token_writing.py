@@ -1,7 +1,7 @@
-"""One file with an access token in it: replaced as a whole, readable by one group at most, gone in time.
+"""Writes and removes one token file: always whole, and readable by one group at most.
 
-Nobody but root and the daemon's user may be able to exchange it: so its directory is judged each
-time, and held open while its names are used.
+Only root and the daemon's user may be able to replace it. So its directory is judged each time, and kept
+open while names in it are used.
 """
 
 import grp
@@ -35,15 +35,15 @@ Inode = tuple[int, int]
 _ALONE: Final = 0o600
 _WITH_GROUP: Final = 0o640
 _TOKEN: Final = re.compile(rb"[!-~]{32,}")
-"""What a daemon that was killed left in its file. Nearly all other files have a newline or a blank."""
+"""The content of a token file. Nearly all other files have a newline or a space."""
 _DIRECTORY: Final = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _PRESENT: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def write(file: TokenFile, token: Secret, known: Inode | None = None) -> Inode:
-    """Let the file hold this token and nothing else, not even a newline; return which it is.
+    """Write this token to the file, and nothing else, not even a newline; return the file's identity.
 
-    May block. `known`: the one that was written before, which may be replaced whatever it holds.
+    May block. `known`: the file written before; it may be replaced whatever it contains.
 
     A reader finds the old token or the new one, whole. The file isn't synced: it doesn't matter
     after a crash.
@@ -63,7 +63,7 @@ def write(file: TokenFile, token: Secret, known: Inode | None = None) -> Inode:
 
 
 def judge_place(file: TokenFile, *, chown: bool = True) -> None:
-    """Check whether the file could be written, by an empty one beside it. May block.
+    """Check that the file could be written, by creating an empty one beside it. May block.
 
     Args:
         file: what would be written.
@@ -81,9 +81,9 @@ def judge_place(file: TokenFile, *, chown: bool = True) -> None:
 
 
 def empty(path: str, inode: Inode) -> None:
-    """Let the file hold nothing, if it is this one: for what can't even be removed. May block.
+    """Empty the file, if it is this one: for a file that can't even be removed. May block.
 
-    Its directory may have become anybody's: so what is judged is the opened file alone.
+    Its directory may no longer be safe, so only the opened file is judged.
 
     Raises:
         OSError: it can't be written either.
@@ -98,7 +98,7 @@ def empty(path: str, inode: Inode) -> None:
 
 
 def remove(path: str, known: Inode | None = None) -> None:
-    """Let there be no such file, nor what a daemon that was killed has left beside it. May block.
+    """Remove the file, and what a killed daemon may have left beside it. May block.
 
     Raises:
         Unusable: as for `write`.
@@ -140,7 +140,7 @@ def _open_directory(path: str) -> int:
 
 
 def _open_up(file: TokenFile, directory: int, descriptor: int, *, chown: bool = True) -> None:
-    """Let the group that may read a new file do so, and make sure that nobody else can."""
+    """Make a new file readable by its group, if it has one, and make sure that nobody else can read it."""
     gid = _readers(file, directory)
     if gid is not None and os.fstat(descriptor).st_gid != gid:
         _give(file, descriptor, gid, chown=chown)
@@ -169,7 +169,7 @@ def _readers(file: TokenFile, directory: int) -> int | None:
 
 
 def _give(file: TokenFile, descriptor: int, gid: int, *, chown: bool) -> None:
-    """Give a new file to a group that its directory doesn't give it."""
+    """Change a new file's group, where its directory doesn't set it."""
     with suppress(PermissionError):
         if chown:
             os.fchown(descriptor, -1, gid)
@@ -184,7 +184,7 @@ def _give(file: TokenFile, descriptor: int, gid: int, *, chown: bool) -> None:
 
 
 def _judge_present(path: str, directory: int, known: Inode | None) -> bool:
-    """Return whether there is a file already; refuse one that was hardly made by a daemon."""
+    """Return whether the file exists; refuse one that doesn't look like a daemon's token file."""
     name = PurePosixPath(path).name
     try:
         status = os.stat(name, dir_fd=directory, follow_symlinks=False)

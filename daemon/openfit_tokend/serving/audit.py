@@ -18,7 +18,7 @@ def operator_call(peer: Peer, method: str, profile: str | None = None) -> None:
 
 
 def call_refused(caller: Connection, method: str, profile: str | None = None) -> None:
-    """Log who wanted what it may not. `profile`: as it was asked for; None: the method, or any."""
+    """Log a call that its caller may not make. `profile`: as it was asked for; None: the method, or any."""
     missing = log.admit("call_refused", caller.user.uid, BURST)
     if missing is not None:
         who = _who(caller.peer)
@@ -28,7 +28,7 @@ def call_refused(caller: Connection, method: str, profile: str | None = None) ->
 
 
 def token_refused(caller: Connection, profile: str, token: str) -> None:
-    """Log who says that the API refused the current token."""
+    """Log that a caller reports the current token as refused by the API."""
     missing = log.admit("token_refused", caller.user.uid, BURST)
     if missing is not None:
         who = _who(caller.peer)
@@ -36,7 +36,7 @@ def token_refused(caller: Connection, profile: str, token: str) -> None:
 
 
 def token_wanted(caller: Connection, method: str, profile: str) -> None:
-    """Log for whom a live token is replaced before its time, or soon will be."""
+    """Log for which caller a live token is replaced before its time, or soon will be."""
     missing = log.admit("token_wanted", caller.user.uid, BURST)
     if missing is not None:
         who = _who(caller.peer)
@@ -44,7 +44,7 @@ def token_wanted(caller: Connection, method: str, profile: str) -> None:
 
 
 def wanted_too_often(caller: Connection, method: str, profile: str) -> None:
-    """Log who wants live tokens replaced again and again."""
+    """Log a caller that wants live tokens replaced again and again."""
     missing = log.admit("tokens_wanted_too_often", caller.user.uid)
     if missing is not None:
         log.warning(
@@ -62,7 +62,7 @@ def is_detailed() -> bool:
 
 
 def token_handed_out(caller: Connection, profile: str, access: AccessToken, now: float) -> None:
-    """Log who got a token."""
+    """Log which caller got a token."""
     peer = caller.peer
     missing = log.admit("token_handed_out", caller.user.uid, BURST)
     if missing is not None:

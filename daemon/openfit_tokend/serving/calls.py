@@ -1,4 +1,4 @@
-"""What each method does. Parameters are judged here, once; answers are made here.
+"""The methods of the protocol: they check parameters and make answers.
 
 Their names are the protocol's. No secret is among the values but the token itself.
 """
@@ -46,7 +46,7 @@ REFUSED: Final = "the last reload was refused: operators are told why"
 _METHODS: Final = {Get: "get_token", Refuse: "refuse", Renew: "refresh"}
 """By the call that each makes."""
 _ONLY_TELL: Final = frozenset({"hello", "status", "subscribe"})
-"""Methods that do nothing, so that they needn't be carried out for who is gone."""
+"""Methods that only report, so they aren't carried out for a client that has left."""
 
 Params = Mapping[str, object]
 
@@ -102,7 +102,7 @@ class Calls:
     def call(self, caller: Connection, method: str, params: Params) -> object:
         """Return a method's result, a Park, a Later or a Follow; or the error that is answered instead.
 
-        None: nobody is there to read the result.
+        None: the client has left, so there is no result.
         """
         try:
             return self._call(caller, method, params)
@@ -130,9 +130,9 @@ class Calls:
         return do(caller, params)
 
     def plain(self, method: str, params: Params) -> Keeper | None:
-        """Return the keeper whose token answers a call that was taken, whoever makes it.
+        """Return the keeper whose token answers a call, if it is the same for every caller.
 
-        None: what was asked, or who asks, decides; or each token handed out is to be logged.
+        None: the answer depends on the caller or on more parameters, or each token handed out is logged.
         """
         if method != "get_token" or self._audited or not params.keys() <= {"profile", "wait"}:
             return None
@@ -187,7 +187,7 @@ class Calls:
             raise BadRequest(f"the password {fault[0]}", "nothing was sent")
         wait = _wait(params)
         keeper = self._operated(caller, "login", params)
-        _judge_room(caller)  # before it is ordered: who is refused mustn't have spent a login
+        _judge_room(caller)  # before it is ordered: a refused call must not cost a login
         keeper.order_login(None if password is None else Secret(password))
         return Park(keeper, login_call(keeper.session), clock.boot() + wait)
 
@@ -221,7 +221,7 @@ class Calls:
             "http_socket": backend.http_socket_path,
             "connections": backend.users.connections,
             "requests": backend.users.requests,
-            # It names profiles and users: of others, too.
+            # It may name profiles and users of others.
             "config_error": profiles.config_error
             and (profiles.config_error if operator else REFUSED),
             "profiles": {
@@ -238,7 +238,7 @@ class Calls:
         status = status_of(keeper, clock.boot(), operator=operator)
         return Follow(keeper, {"profile": keeper.profile.name, **status})
 
-    # What they share
+    # Shared by several methods
 
     def _keeper(self, caller: Connection, method: str, params: Params) -> Keeper:
         return self._profiles.find(caller, method, _text(params, "profile") if params else None)
@@ -246,7 +246,7 @@ class Calls:
     def _await(
         self, caller: Connection, keeper: Keeper, call: Get | Refuse | Renew, wait: float
     ) -> object:
-        """Return the token that fulfils a call; or let one be got, and the call wait for it."""
+        """Return the token that fulfils a call, or request one and let the call wait."""
         now = clock.boot()
         access = token_for(keeper.session, call, now)
         if access is None:
@@ -262,7 +262,7 @@ class Calls:
     def _want(
         self, caller: Connection, keeper: Keeper, call: Get | Refuse | Renew, now: float
     ) -> TokenError | None:
-        """Have another token got for a caller; or return why it isn't.
+        """Request a new token for a caller, or return why not.
 
         Raises:
             NotAllowed: it would take a login, early, and the caller is no operator.
@@ -294,7 +294,7 @@ class Calls:
         deadline: float,
         refused: TokenError | None,
     ) -> object:
-        """Return what a call is answered now, or a Park. `refused`: why nothing is done for it, if so."""
+        """Return the answer to a call, or a Park. `refused`: why no token is requested for it, if so."""
         now = clock.boot()
         match keeper.answer(call, deadline, now):
             case None:
@@ -318,10 +318,10 @@ class Calls:
 
 
 def _judge_room(caller: Connection) -> None:
-    """Return if another call of a user may wait, or subscribe.
+    """Check that one more call of a user may wait, or subscribe.
 
     Raises:
-        Overloaded: so many did already.
+        Overloaded: too many do already.
     """
     user = caller.user
     if user.entries >= user.most:
@@ -332,7 +332,7 @@ def _judge_room(caller: Connection) -> None:
 
 
 def stopping() -> Stopping:
-    """Return what a caller is told who would have to wait while the daemon ends."""
+    """Return the error for a caller that would have to wait while the daemon stops."""
     return Stopping("the daemon is shutting down", "ask again: it may be restarting", 1.0)
 
 

@@ -1,6 +1,6 @@
-"""One client: its socket, what it is owed and hasn't read yet; and what gives its bytes a meaning.
+"""One client: its socket, the answers it still awaits, and the dialect that gives its bytes a meaning.
 
-The loop (`Server`) moves bytes. What they mean is the dialect's: each listening socket has one.
+The loop (`Server`) moves bytes. What they mean is up to the dialect of the listening socket.
 """
 
 from _socket import AF_UNIX, MSG_DONTWAIT, SOCK_STREAM, socket
@@ -19,14 +19,14 @@ from openfit_tokend.keeping.keeper import Keeper
 from openfit_tokend.serving.peers import Peer, User, who
 
 MAX_DISCARDED: Final = 1024 * 1024
-"""Bytes read for nothing behind rubbish: more than a socket holds."""
+"""Bytes that are read and dropped after an invalid request: more than a socket holds."""
 BATCH: Final = 32 * 1024
 """Bytes of answers that are gathered before they are sent."""
 FAREWELL: Final = 0.5
 """Seconds in which the last answers are sent; a client that doesn't read them gets none."""
 
 _AT_ONCE: Final = MSG_DONTWAIT
-"""The flag that makes one call not wait: cheaper than to make the socket so."""
+"""The flag that makes one call not wait: cheaper than making the socket non-blocking."""
 
 
 _accept: Final = cast(
@@ -53,7 +53,7 @@ class Dialect(Protocol):
     """
 
     hears: bool
-    """Clients are read. Otherwise each is answered when it has come, and then closed."""
+    """Whether clients are read. If not, each is answered when it connects, and then closed."""
     most_owed: int
     """Answers that one connection may be owed; nothing more of it is answered while it is."""
     read_size: int
@@ -61,11 +61,11 @@ class Dialect(Protocol):
     farewell: float
     """Seconds in which its clients can take their last answers when the daemon ends."""
     guests: User | None
-    """Whom all its connections are counted to; who comes beyond its `most` waits in the listen queue.
-    None: each is counted to its peer's user, and who comes beyond is refused."""
+    """The user that all its connections are counted to. Clients beyond its `most` wait in the listen queue.
+    None: each connection is counted to its peer's user, and clients beyond that user's `most` are refused."""
 
     def prepared(self, data: bytes, /) -> bytes | None:
-        """Return the whole answer to these bytes if it is known, whoever sent them."""
+        """Return the whole answer to these bytes if it is prepared and the same for every caller."""
         ...
 
     def answer(self, connection: "Connection", data: bytes | None, /) -> bool:
@@ -147,25 +147,25 @@ class Connection:
         self.closed = False
         self.watched = -1  # what `watcher` looks for; -1: nothing does
         self.watcher: epoll
-        self._who: Who | None = None  # None: nobody has asked yet
+        self._who: Who | None = None  # None: not looked up yet
 
     @property
     def who(self) -> Who:
-        """Return who is at the other end, as rights are judged. The kernel is asked once."""
+        """Return the identity that rights are checked against. The kernel is asked once."""
         if self._who is None:
             self._who = who(self.sock, self.peer)
         return self._who
 
     @property
     def is_gone(self) -> bool:
-        """Return whether nobody is there to read an answer; who only sends no more still is."""
+        """Return whether the client has left; one that only ended its own side hasn't."""
         hung_up = poll()
         hung_up.register(self.sock, 0)
         return bool(hung_up.poll(0))
 
     @property
     def is_idle(self) -> bool:
-        """Return whether nothing is under way: its client can connect anew whenever it likes."""
+        """Return whether nothing is under way, so that its client can simply connect again."""
         return self.queued is None and not (self.owed or self.follows or self.outgoing or self.rest)
 
     @property
@@ -183,7 +183,7 @@ class Connection:
             return None
 
     def send(self, data: bytes) -> bytes:
-        """Send what the client's buffer takes; give the rest."""
+        """Send what the client's buffer takes; return the rest."""
         try:
             sent = self.sock.send(data, _AT_ONCE)
         except BlockingIOError:
@@ -191,13 +191,13 @@ class Connection:
         return data[sent:]
 
     def discard(self) -> None:
-        """Read what nobody wants: closing over it would reset the connection under the last answer."""
+        """Read and drop what was sent: closing over unread data would lose the last answer."""
         for _ in range(MAX_DISCARDED // self.read_size):
             if not self.receive():
                 return
 
     def count_unread(self) -> None:
-        """Let the user's sum say what this connection leaves unread."""
+        """Update the user's total of unread bytes."""
         unread = 0 if self.closed else len(self.outgoing)
         self.user.unread += unread - self.unread
         self.unread = unread

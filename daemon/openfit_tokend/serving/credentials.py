@@ -9,7 +9,7 @@ its profile's live token, as long as the unit's own time-out lets it. One that c
 refused: it is sent more than a credential may hold, and the unit fails (243/CREDENTIALS). Only a
 daemon that is killed leaves an empty one behind.
 
-That there is nothing more to read is no sign that somebody left: only EPOLLHUP is one.
+The end of what systemd sends doesn't mean that it has left: only EPOLLHUP does.
 """
 
 import re
@@ -34,7 +34,7 @@ from openfit_tokend.serving.waiting import Waiting
 NAME: Final = "openfit"
 """The credential of the default profile; NAME.PROFILE is another's."""
 MAX_UNITS: Final = 512
-"""Connections at once; who comes later waits in the listen queue."""
+"""Connections at once; further ones wait in the listen queue."""
 SHARE: Final = 32
 """These connections take at most one in so many of the descriptors."""
 REFUSAL: Final = 1024 * 1024 + 128 * 1024
@@ -42,7 +42,7 @@ REFUSAL: Final = 1024 * 1024 + 128 * 1024
 PIECE: Final = 16 * 1024
 """Bytes of a refusal that are sent at once: all units together never leave too much unread."""
 FAREWELL: Final = 5.0
-"""Seconds in which those who still wait when the daemon ends can take their refusal."""
+"""Seconds for units that still wait when the daemon ends to read their refusal."""
 
 _ADDRESS: Final = re.compile(rb"\0[0-9a-f]+/unit/([^/]+)/([^/]+)")
 
@@ -66,7 +66,7 @@ class Credentials:
         room = min(MAX_UNITS, max(1, descriptors // SHARE))
         self.hears = False
         self.most_owed = 1
-        self.read_size = PIECE  # though nobody is read
+        self.read_size = PIECE  # though units aren't read
         self.farewell = FAREWELL
         self.guests: User | None = User(
             uid=0, most=room, kept=room
@@ -76,7 +76,7 @@ class Credentials:
         self._waiting = Waiting(server, self, alarm)
         self._units: dict[Connection, _Unit] = {}
 
-    # What a keeper, or the daemon, comes to
+    # Changes of keepers and of the daemon
 
     def changed(self, keeper: Keeper, ended: LoginEnded | None) -> None:
         """Answer the units that wait for this keeper, if they can be answered now."""
@@ -93,10 +93,10 @@ class Credentials:
         """Refuse all units that still wait."""
         self._waiting.answer_all(error)
 
-    # What the server asks
+    # For the server
 
     def prepared(self, _data: bytes) -> None:
-        """Return None: nobody is read."""
+        """Return None: units send no requests."""
 
     def answer(self, connection: Connection, _data: bytes | None) -> bool:
         """Send a unit that has come its token, or let it wait for one. It asks for nothing more."""
@@ -141,7 +141,7 @@ class Credentials:
             log.debug("credential_abandoned", unit=unit.name, credential=unit.credential)
         self._waiting.forget(connection)
 
-    # What those who wait are told
+    # What waiting units are told
 
     def refusal(self, _connection: Connection, _keeper: Keeper) -> None:
         """Return None: root may use every profile."""
@@ -162,7 +162,7 @@ class Credentials:
     # Units
 
     def _meet(self, connection: Connection) -> _Unit | None:
-        """Return the unit for which systemd has connected; None: it is somebody else, and closed."""
+        """Return the unit for which systemd has connected. None: it isn't systemd, and is disconnected."""
         peer, unit = connection.peer, _unit_of(connection)
         if peer.uid == 0 and unit is not None:
             self._units[connection] = unit

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from openfit_tokend.serving.server import Server
 
 LOOK_UP_TIME: Final = 30.0
-"""Seconds that a name is waited for, unless whoever asks has less patience."""
+"""Seconds for looking up a name, unless the caller waits less."""
 LOOK_UPS: Final = 32
-"""Names that are looked up side by side: more than hang on a host where most do."""
+"""Names that are looked up at the same time: more than would hang even where most do."""
 
 
 @final
@@ -47,7 +47,7 @@ class ServingLoop(asyncio.SelectorEventLoop):
         proto: int = 0,
         flags: int = 0,
     ) -> list[Any]:
-        """Look a name up; who asks for the same one meanwhile shares the answer.
+        """Look a name up. Concurrent lookups of the same name share the answer.
 
         asyncio's own way is an executor of a few threads, which as many names that hang take up.
         """
@@ -57,7 +57,7 @@ class ServingLoop(asyncio.SelectorEventLoop):
         )
 
     def leave(self, server: "Server") -> None:
-        """Drive it no more."""
+        """Stop driving it."""
         self._waiting.server = None
         server.watch(-1)
 
@@ -65,7 +65,7 @@ class ServingLoop(asyncio.SelectorEventLoop):
 def running_loop() -> ServingLoop:
     """Return the loop that runs: a daemon runs in no other."""
     loop = asyncio.get_running_loop()
-    assert isinstance(loop, ServingLoop)  # noqa: S101 -- whoever runs a daemon takes it
+    assert isinstance(loop, ServingLoop)  # noqa: S101 -- the daemon runs in no other
     return loop
 
 

@@ -50,17 +50,17 @@ class Faces:
         running_loop().serve(self.server)
 
     def changed(self, keeper: Keeper, ended: LoginEnded | None) -> None:
-        """Tell those who wait for a keeper, or follow it, of a change."""
+        """Report a keeper's change to waiting calls and subscribers."""
         for dialect in self._by_dialect:
             dialect.changed(keeper, ended)
 
     def removed(self, keeper: Keeper, error: TokenError) -> None:
-        """Tell those who wait for a keeper, or follow it, that it is no more."""
+        """Report that a keeper was removed to waiting calls and subscribers."""
         for dialect in self._by_dialect:
             dialect.removed(keeper, error)
 
     def begin_to_stop(self) -> None:
-        """Leave new clients to the next daemon, where it gets the same socket, and let nobody wait."""
+        """Leave new clients to the next daemon where it gets the same socket, and answer waiting calls."""
         for dialect, listener in self._by_dialect.items():
             if isinstance(listener, AdoptedListener):
                 self.server.stop_accepting(dialect)

@@ -1,9 +1,9 @@
-"""Makes the socket, and takes it away.
+"""Creates the listening sockets, and removes them.
 
-At no moment can somebody connect whom the mode doesn't let: the socket is made with no rights, then
-given to its group, then its mode, then listened to, and only then does it get its name. A lock
-file beside it says that a daemon lives, so that a live one's socket is never taken, not even in a
-race, and a dead one's always is.
+Nobody whom the mode excludes can ever connect: the socket is created without any permissions, gets its
+group and its mode, starts to listen, and only then gets its name. A lock file beside it is held while a
+daemon lives. So the socket of a live daemon is never replaced, not even in a race, and that of a dead
+one always is.
 """
 
 import grp
@@ -22,9 +22,9 @@ from openfit_tokend.host import lock_file
 from openfit_tokend.serving.peers import peer_of
 
 BACKLOG: Final = 128
-"""Connections that may wait to be accepted: some milliseconds' work. A client that can wait waits beyond."""
+"""Connections that may wait to be accepted: some milliseconds' work. Beyond them `connect` blocks."""
 DEFAULT_MODE: Final = 0o600
-"""Of the socket: it is the daemon's user's alone."""
+"""The socket's mode by default: for the daemon's user only."""
 
 
 class SocketUnusable(Trouble):
@@ -32,18 +32,18 @@ class SocketUnusable(Trouble):
 
 
 class SocketTaken(SocketUnusable):
-    """Somebody listens there already."""
+    """Another process already listens there."""
 
 
 @final
 class Listener:
-    """A listening socket in the file system, and the lock that says it is ours."""
+    """A listening socket that this daemon created, and its lock."""
 
     def __init__(self, path: Path, mode: int | None, group: str | None) -> None:
-        """Make the directory if it is missing, and the socket.
+        """Create the socket, and its directory if that is missing.
 
         Raises:
-            SocketUnusable: another daemon lives there, or the place isn't safe, or not writable.
+            SocketUnusable: another daemon listens there, or the place isn't safe or not writable.
         """
         self.path = path
         mode = DEFAULT_MODE if mode is None else mode
@@ -68,9 +68,9 @@ class Listener:
         self._made = _inode(path)
 
     def close(self) -> None:
-        """Stop listening, and remove the socket if it is still the one that was made.
+        """Stop listening, and remove the socket if it is still ours.
 
-        A second time it does nothing.
+        Calling it again does nothing.
         """
         if self.socket.fileno() < 0:
             return
@@ -83,10 +83,10 @@ class Listener:
 
 @final
 class AdoptedListener:
-    """A listening socket of the service manager's: its unit decides where it is, and for whom.
+    """A listening socket that the service manager passed: its unit decides on path, mode and group.
 
-    It is never removed, nor changed: it stays in the service manager's hands, and whoever connects
-    while no daemon runs is the next one's.
+    It is never removed or changed: the service manager keeps it, and clients that connect while no daemon
+    runs are served by the next one.
     """
 
     def __init__(self, fd: int) -> None:
@@ -108,13 +108,13 @@ class AdoptedListener:
         self.socket.settimeout(0)
 
     def close(self) -> None:
-        """Stop listening here. A second time it does nothing."""
+        """Stop listening. Calling it again does nothing."""
         self.socket.close()
 
     def differences(
         self, key: str, path: Path | None, mode: int | None, group: str | None
     ) -> list[str]:
-        """Name the settings that say something else of the socket than its unit; None: none is.
+        """Return the settings that differ from what the socket's unit says; None: the setting is absent.
 
         `key`: the one that says its path.
         """
@@ -141,7 +141,7 @@ class Sockets:
 
 
 def judge_place(path: Path, group: str | None) -> bool:
-    """Look whether a socket could be made; True: a daemon lives there already.
+    """Check whether a socket could be created; return whether a daemon already listens there.
 
     Raises:
         SocketUnusable: it couldn't.
@@ -162,11 +162,11 @@ def judge_place(path: Path, group: str | None) -> bool:
 
 
 def who_is_kept_out(directory: Path, mode: int | None, group: str | None) -> str | None:
-    """Say whom a directory that is there already keeps from a socket that its mode opens to them."""
+    """Return whom an existing directory excludes, although the socket's mode lets them in; None: nobody."""
     mode, gid = DEFAULT_MODE if mode is None else mode, _gid(group)
     try:
         status = directory.stat()
-    except OSError:  # it will be made as it should be
+    except OSError:  # it will be created with the right mode
         return None
     of_group = status.st_mode & 0o010 and (gid is None or gid == status.st_gid)
     if mode & 0o006 and not status.st_mode & 0o001:
@@ -213,7 +213,7 @@ def _unfit(what: str) -> SocketUnusable:
 
 
 def _make_directory(directory: Path, mode: int, gid: int | None) -> None:
-    """Have the last directory of the path, judged; make it for those who may use the socket."""
+    """Judge the socket's directory; create it, if it is missing, for those who may use the socket."""
     with suppress(FileNotFoundError):
         _judge_directory(directory)
         return
@@ -254,14 +254,14 @@ def _lock(path: Path) -> int:
         if not lock_file.acquire(lock):
             pid = lock_file.holder(lock_path(path))
             raise _taken(path, pid) if path.exists() else _unlisted(path, pid)
-        # Whoever held it before may have removed it after we opened it: then it locks nothing.
+        # Its last holder may have removed the file after we opened it: then our lock protects nothing.
         if _inode(lock_path(path)) == (os.fstat(lock).st_dev, os.fstat(lock).st_ino):
             return lock
         os.close(lock)
 
 
 def _judge_place(path: Path) -> None:
-    """Let only nothing, or a dead socket of root or ours, be replaced."""
+    """Refuse to replace anything but a dead socket of root's or our own."""
     try:
         status = path.lstat()
     except FileNotFoundError:
@@ -279,7 +279,7 @@ def _judge_place(path: Path) -> None:
 
 
 def _holder(path: Path) -> int | None:
-    """Return the process that began to listen there; 0: it can't be known, None: nobody listens."""
+    """Return the pid of the process that listens there; 0: unknown, None: none does."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(0)
         try:
@@ -327,7 +327,7 @@ def _held(path: Path) -> SocketTaken:
 
 
 def _listen(path: Path, mode: int, gid: int | None) -> socket.socket:
-    path.unlink(missing_ok=True)  # ours, from a crash: the lock says nobody else is here
+    path.unlink(missing_ok=True)  # left by a crash: the lock rules out another daemon
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         umask = os.umask(0o777)

@@ -1,6 +1,6 @@
-"""Who is asking: the kernel's word, never the caller's; and how much of the daemon each user takes.
+"""Who is connected, according to the kernel, and how much of the daemon each user takes.
 
-A user's subordinate uids (subuid(5)) count to the user, who can be each of them.
+A user's subordinate uids (subuid(5)) count as the user, who can become each of them.
 """
 
 import os
@@ -24,9 +24,9 @@ from openfit_tokend.core.callers.wishes import Wishes
 _CRED: Final = struct.Struct("iII")  # struct ucred: pid, uid, gid (unix(7))
 _SO_PEERGROUPS: Final = 59
 _GROUPS_BYTES: Final = 1024
-"""Python's getsockopt takes no more, which are 256 groups. The kernel then gives none of them: of a
-caller in more groups only the main one counts. /proc/PID/status would name all, but of whoever has
-that number by now; so nothing is decided by it."""
+"""Python's getsockopt takes no more, which are 256 groups. The kernel then gives none of them, so
+only the main group counts. /proc/PID/status would list all, but the pid may be another process's by
+now, so nothing is decided by it."""
 MAX_CGROUP: Final = 4096
 """Bytes read of a cgroup's path: as long as paths can be."""
 _UNITS: Final = (".service", ".scope")
@@ -35,9 +35,9 @@ MAX_CONNECTIONS: Final = 4096
 MAX_CONNECTIONS_ROOT: Final = 16384
 """Connections of root."""
 RESERVE_OWN: Final = 16
-"""Connections kept for root and the daemon's own user, whatever other users do."""
+"""Connections reserved for root and for the daemon's own user."""
 MAX_REMEMBERED: Final = 1024
-"""Users who are remembered while they have no connection."""
+"""Users that are remembered while they have no connection."""
 
 
 class Peer(NamedTuple):
@@ -49,29 +49,29 @@ class Peer(NamedTuple):
 
 
 def peer_of(sock: socket) -> Peer:
-    """Return who connected."""
+    """Return the process that connected."""
     return Peer(*_CRED.unpack(sock.getsockopt(SOL_SOCKET, SO_PEERCRED, _CRED.size)))
 
 
 def who(sock: socket, peer: Peer) -> Who:
-    """Return who connected, as rights are judged: with the groups it had then."""
+    """Return the identity that rights are checked against, with the groups it had when it connected."""
     return _identified(peer.uid, groups_of(sock, peer), os.geteuid())
 
 
 @lru_cache(MAX_REMEMBERED)
 def _identified(uid: int, groups: frozenset[int], own: int) -> Who:
-    """Return the one value for all connections of those who are the same."""
+    """Return one shared value for all connections of the same identity."""
     return identify(uid, groups, own, ambiguous())
 
 
 @cache
 def ambiguous() -> Ambiguous:
-    """Return the ids that may be anybody's here. The daemon never leaves its user namespace."""
+    """Return the ids that may be any user's here. The daemon never leaves its user namespace."""
     return Ambiguous(ambiguous_ids("uid"), ambiguous_ids("gid"))
 
 
 def groups_of(sock: socket, peer: Peer) -> frozenset[int]:
-    """Return the groups of who connected, supplementary ones included: see _GROUPS_BYTES."""
+    """Return the peer's groups, supplementary ones included: see _GROUPS_BYTES."""
     try:
         raw = sock.getsockopt(SOL_SOCKET, _SO_PEERGROUPS, _GROUPS_BYTES)
     except OSError:  # more groups than fit, or an older kernel: the main one is known
@@ -116,14 +116,14 @@ class User:
     most: int
     """Connections it may have."""
     kept: int
-    """Connections that it can have whatever others do."""
+    """Connections that are reserved for it."""
     connections: int = 0
     connects: int = 0
     """How often it has connected since `counted_at`."""
     counted_at: float = -inf
     requests: int = 0
     refused: int = 0
-    """Calls that it might not make."""
+    """Calls that were refused for lack of rights."""
     entries: int = 0
     """Calls that wait, and subscriptions: together as many as it may have connections."""
     unread: int = 0
@@ -143,7 +143,7 @@ class User:
 
 @final
 class Users:
-    """All who have been connected lately."""
+    """All users that have connected lately."""
 
     def __init__(self, capacity: int) -> None:
         """Let one user have half of the connections that there may be."""
@@ -152,26 +152,26 @@ class Users:
         self.by_uid: dict[int, User] = {}
         """By uid."""
         self.subordinates = SubordinateIds()
-        """Whose uid another uid is: decided once for each connection."""
+        """Which user each subordinate uid belongs to: looked up once for each connection."""
         self._forgotten_requests = 0
 
     @property
     def connections(self) -> int:
-        """Return the number of connections now, of whomever."""
+        """Return the number of connections of all users."""
         return sum(user.connections for user in self.by_uid.values())
 
     @property
     def requests(self) -> int:
-        """Return the number of requests since the start, of whomever."""
+        """Return the number of requests of all users since the start."""
         return self._forgotten_requests + sum(user.requests for user in self.by_uid.values())
 
     def of(self, uid: int) -> User:
-        """Return whom a connection of this uid is counted to."""
+        """Return the user that a connection of this uid is counted to."""
         owner = uid if uid in self._own else self.subordinates.owner(uid)
         return self.by_uid.get(owner) or self._meet(owner)
 
     def heaviest(self, newcomer: User) -> User:
-        """Return who of those connected has the most connections, those kept for it left aside."""
+        """Return the connected user with the most connections, not counting those reserved for it."""
         connected = [user for user in self.by_uid.values() if user.connections]
         return max((*connected, newcomer), key=lambda user: user.weight)
 

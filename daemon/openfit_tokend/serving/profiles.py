@@ -1,10 +1,10 @@
-"""The profiles that are served, and who may use them: the one thing that every answer asks.
+"""The profiles that are served, and who may use them. Every answer depends on it.
 
 A reload takes a while, and clients are served meanwhile. These rules hold at each moment of it:
 
 - A profile changes together with its rights, as one (`change`).
-- Whoever uses a profile needs the rights that this profile has now, and those of the newest
-  configuration. So nobody gets a token that one of them forbids.
+- To use a profile takes the rights that it has now, and those of the newest configuration. So nobody
+  gets a token that one of the two forbids.
 - Which profiles there are, which is the default and who is an operator change at once, when every
   profile has changed (`serve`). So whatever both configurations have is there all the time.
 - A reload that ends half way, since the daemon stops, leaves all this as it is.
@@ -33,17 +33,17 @@ MAX_QUOTED: Final = 64
 
 @final
 class Profiles:
-    """All keepers, and what decides who is answered from which."""
+    """All keepers, and which of them answers a caller."""
 
     def __init__(self, rights: Rights) -> None:
         """Begin without profiles; `rights` are those of the configuration that is to be served."""
         self.keepers: dict[str, Keeper] = {}
-        """All that live, also those that a reload has yet to serve or to remove."""
+        """All of them, including those that a reload hasn't served yet or will remove."""
         self.config_error: str | None = None
         """Why the newest configuration was refused."""
         self.stopping = False
         self.forget_answers: list[Callable[[], None]] = []
-        """Called before anybody may be answered otherwise than until now: what is prepared is void."""
+        """Called before answers may change: what is prepared is no longer valid."""
         self._served: Mapping[str, Keeper] = {}
         self._default: Keeper | None = None
         self._rights = rights
@@ -52,12 +52,12 @@ class Profiles:
     # What changes them
 
     def expect(self, rights: Rights) -> None:
-        """Ask for these rights too from now on: a newer configuration is about to come."""
+        """Require these rights too from now on: a newer configuration is being applied."""
         self._forget_answers()
         self._newest = rights
 
     def add(self, keeper: Keeper) -> None:
-        """Take a keeper in. Nobody may ask for it yet: see `serve`."""
+        """Add a keeper. No caller can use it yet: see `serve`."""
         self.keepers[keeper.profile.name] = keeper
 
     def change(self, keeper: Keeper, profile: Profile) -> None:
@@ -80,7 +80,7 @@ class Profiles:
         for forget in self.forget_answers:
             forget()
 
-    # Whose answer a caller gets
+    # Which keeper answers a caller
 
     def find(self, caller: Connection, method: str, name: str | None) -> Keeper:
         """Return the keeper of the profile that a call is for.
@@ -106,7 +106,7 @@ class Profiles:
         raise self._refusal(caller, method, name, usable)
 
     def find_for_root(self, name: str | None) -> Keeper:
-        """Return the keeper of a profile, or of the default one, for who may use all.
+        """Return the keeper of a profile, or of the default one, for a caller that may use all.
 
         Raises:
             NoSuchProfile: there is none.
@@ -117,7 +117,7 @@ class Profiles:
         return keeper
 
     def find_for_all(self, name: str | None) -> Keeper | None:
-        """Return the keeper that answers this name, or none, whoever asks; None: that depends."""
+        """Return the keeper that this name means for every caller; None: that depends on the caller."""
         keeper = self._default if name is None else self._served.get(name)
         return keeper if keeper is not None and self._is_open(keeper) else None
 
@@ -130,7 +130,7 @@ class Profiles:
         }
 
     def refusal(self, caller: Connection, keeper: Keeper) -> TokenError | None:
-        """Return the error of a caller who waits for a profile that it may not use any more.
+        """Return the error for a caller that waits for a profile it may no longer use; None: it still may.
 
         This is logged, and counted.
         """
@@ -142,7 +142,7 @@ class Profiles:
         return self._is_open(keeper) or self._lists(keeper, caller.who)
 
     def _is_open(self, keeper: Keeper) -> bool:
-        """Return whether the profile has no lists, so that nobody is asked who it is."""
+        """Return whether the profile has no allow lists, so that every caller may use it."""
         name = keeper.profile.name
         return name not in keeper.rights.allowed and name not in self._newest.allowed
 
@@ -155,9 +155,9 @@ class Profiles:
     ) -> TokenError:
         """Note that a caller may not use a profile (None: any), and return what it is told.
 
-        That, and what is done for it, depends on what the caller may use, and on nothing else: so
-        nobody learns, by the time it takes either, whether there is a profile of a name that was
-        guessed. The log says what was asked for.
+        The answer, and the work done for it, depend only on what the caller may use. So a guess
+        doesn't reveal whether there is such a profile, not even by the time it takes. The log says
+        what was asked for.
         """
         caller.user.refused += 1
         audit.call_refused(caller, method, None if name is None else name[:MAX_QUOTED])

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 READ_SIZE: Final = 256
 """Bytes read of one connection in one pass: some twenty requests, less than a millisecond's work."""
 MAX_PARKED: Final = 64
-"""Calls of one connection that may wait; it isn't read while they do."""
+"""Calls of one connection that may wait. It isn't read while so many do."""
 MAX_UNREAD: Final = 256 * 1024
 """Bytes of answers that a parked caller may leave unread before it is closed."""
 
@@ -88,7 +88,7 @@ class Rpc:
         self._server = server
         self._answers = Answers(TokenResult)
         self._calls = Calls(backend, profiles, self._hand_out)
-        self.refusal = profiles.refusal  # these two are what `Waiting` asks a dialect for
+        self.refusal = profiles.refusal  # these two are for `Waiting`
         self.token = self._calls.token
         self._waiting = Waiting(server, self, alarm)
         self._following = Following(server, profiles.refusal)
@@ -96,26 +96,26 @@ class Rpc:
         self._known: dict[bytes, _Known] = {}  # by all bytes: one look is enough
         profiles.forget_answers.append(self._forget_answers)
 
-    # What a keeper, or the daemon, comes to
+    # Changes of keepers and of the daemon
 
     def changed(self, keeper: Keeper, ended: LoginEnded | None) -> None:
-        """Answer who waits for a keeper and can be answered, and tell who follows it."""
+        """Answer the calls that waited for this change, and notify subscribers."""
         self._answers.forget(keeper)
         self._waiting.changed(keeper, ended)
         self._following.changed(keeper)
 
     def removed(self, keeper: Keeper, error: TokenError) -> None:
-        """Answer who waits for a keeper that is no more, and close who follows it."""
+        """Answer the calls that wait for a removed keeper, and close its subscribers' connections."""
         self._answers.forget(keeper)
         self._waiting.removed(keeper, error)
         self._following.removed(keeper)
 
     def answer_waiting(self, error: TokenError) -> None:
-        """Answer everybody who waits."""
+        """Answer all waiting calls."""
         self._waiting.answer_all(error)
 
     def dismiss(self, error: TokenError) -> None:
-        """Answer who still waits, and tell nobody anything more that it doesn't ask for."""
+        """Answer the calls that still wait, and send no more notifications."""
         self._waiting.answer_all(error)
         self._following.end()
 
@@ -134,7 +134,7 @@ class Rpc:
         return head + answer.at(now)
 
     def _remember(self, request: bytes, keeper: Keeper) -> None:
-        """Note whose token answers a whole request that asked for nothing but that."""
+        """Remember which keeper's token answers a request for a token and nothing else."""
         if len(self._keepers) >= MAX_KNOWN:
             self._forget_answers()
         end = _end_of_msgid(request)
@@ -181,22 +181,22 @@ class Rpc:
         return True
 
     def more(self, connection: Connection) -> bytes:
-        """Return the news that it couldn't be told while it didn't read."""
+        """Return the notifications that were held back while it didn't read."""
         return self._following.news(connection)
 
     def refuse(self, connection: Connection, error: TokenError) -> None:
-        """Tell a client why it isn't served."""
+        """Refuse a client with an error."""
         self._server.end(connection, encode_error(0, error))
 
     def forget(self, connection: Connection) -> None:
-        """Drop what a connection is owed, and what it follows."""
+        """Drop a connection's waiting calls and subscriptions."""
         if connection.owed:
             self._waiting.forget(connection)
         if connection.follows:
             self._following.forget(connection)
 
     def respond(self, owed: Owed, result: object) -> None:
-        """Answer a call that has waited. Who was parked may not leave much unread."""
+        """Answer a call that has waited. Its client may not leave much unread."""
         connection = owed.connection
         self._server.put(connection, _encoded(owed.msgid, result))
         if owed.park is not None and len(connection.outgoing) > MAX_UNREAD:

@@ -1,11 +1,11 @@
 """Serves the sockets: a readiness loop that answers in the pass that read the request.
 
-`turn` is a plain function: it waits at the server's own epoll and handles what is ready there. Whoever
-drives it calls it instead of waiting itself; nothing here knows which event loop that is. A
-request touches nothing but memory: recv, decode, one call, encode, send, and no await in between.
+`turn` is a plain function: it waits at the server's own epoll and handles what is ready there. An event
+loop calls it instead of waiting itself; nothing here knows which loop that is. A request touches
+nothing but memory: recv, decode, one call, encode, send, and no await in between.
 A *turn* is one call of `turn`; a *pass* is one poll of the epoll, and what that brought.
 
-What the bytes mean is the dialect's of the listening socket. Limits are the same for all dialects.
+What the bytes mean is up to the dialect of the listening socket. All dialects have the same limits.
 
 A client hurts only itself. It is not read while an answer to it can't be sent whole, or while it is
 owed as many answers as it may be; one pass reads no more than the dialect's `read_size` of it, and
@@ -29,16 +29,16 @@ from openfit_tokend.serving.connection import BATCH, Connection, Dialect, Door, 
 from openfit_tokend.serving.peers import RESERVE_OWN, Peer, User, Users, peer_of, program_of
 
 TURN_TIME: Final = 0.005
-"""Seconds after which a turn takes no more events, so that the keepers live beside any crowd."""
+"""Seconds after which a turn takes no more events, so that keepers get their time beside any crowd."""
 MAX_WAIT: Final = 60.0
 """Seconds that a turn without an end of its own waits."""
 MAX_EVENTS: Final = 16
 """Events taken from the kernel at once: all that are taken are handled, or queued."""
 CROWD: Final = 64
-"""Connections of a user that are watched each for itself. Those beyond are watched as one, of which
-MAX_EVENTS are handled at a time: what one user's many send doesn't go before all others."""
+"""Connections of a user that are watched one by one. Those beyond are watched together, and MAX_EVENTS
+of them are handled at a time, so that one user's crowd doesn't go before all others."""
 MAX_CROWDS: Final = 16
-"""Users who may have so many at a time: each costs a descriptor of RESERVE."""
+"""Users that may have so many at the same time: each costs a descriptor of RESERVE."""
 PASS_TIME: Final = 0.001
 """Seconds after which requests of one pass are queued, but for those that go the short way."""
 MIN_ACCEPTED: Final = 32
@@ -79,7 +79,7 @@ class Server:
         self._pass_ends = 0.0  # 0: no request of this pass has gone the usual way yet
         self._connections: dict[int, Connection] = {}
 
-    # What the owner calls
+    # For the owner
 
     def fileno(self) -> int:
         """Return the descriptor that is readable while there is something for a turn to do."""
@@ -100,11 +100,11 @@ class Server:
 
     @property
     def is_full(self) -> bool:
-        """Return whether nobody more can be accepted until somebody leaves."""
+        """Return whether no client can be accepted until another one leaves."""
         return len(self._connections) >= self._capacity
 
     def stop_accepting(self, dialect: Dialect) -> None:
-        """Accept nobody any more: who waits in the listen queue is for whoever listens next."""
+        """Accept no more clients: those in the listen queue are left to the next daemon."""
         for fd, door in list(self._doors.items()):
             if door.dialect is dialect:
                 self._epoll.unregister(fd)
@@ -177,17 +177,17 @@ class Server:
         self._doors.clear()
         self._epoll.close()
 
-    # What a dialect calls
+    # For dialects
 
     def put(self, connection: Connection, data: bytes) -> bool:
-        """Send an answer that comes later, or unasked; False: nobody is there to read it."""
+        """Send a late answer or a notification; False: the client has left."""
         connection.outgoing += data
         taken = self.flush(connection)
         self._settle(connection)
         return taken
 
     def flush(self, connection: Connection) -> bool:
-        """Send what the client's buffer takes; False: nobody is there to read it."""
+        """Send what the client's buffer takes; False: the client has left."""
         if connection.closed:
             return False
         if connection.outgoing:
@@ -199,7 +199,7 @@ class Server:
         return True
 
     def end(self, connection: Connection, last: bytes) -> None:
-        """Say one last thing and close, as soon as it could be sent."""
+        """Send a last answer, and close once it is sent."""
         connection.dialect.forget(connection)
         connection.ended, connection.held = True, False
         connection.outgoing += last
@@ -209,7 +209,7 @@ class Server:
         self._settle(connection)
 
     def drop(self, connection: Connection) -> None:
-        """Close a connection, and forget what it is owed."""
+        """Close a connection and drop its waiting calls."""
         if connection.closed:
             return
         connection.closed = True
@@ -225,7 +225,7 @@ class Server:
         if self._full_doors:
             self._reopen(connection.user)
 
-    # Who comes
+    # New clients
 
     def _accept(self, door: Door) -> None:
         until, left = clock.boot() + ACCEPT_TIME, MIN_ACCEPTED
@@ -284,7 +284,7 @@ class Server:
         self._handle(connection, EPOLLIN if dialect.hears else EPOLLOUT)
 
     def _judge_pace(self, user: User, peer: Peer) -> None:
-        """Log who connects so often that others have to wait, and count anew."""
+        """Log a user that connects so often that others have to wait, and start counting again."""
         now = clock.boot()
         if now < user.counted_at + 1.0:
             log.limited(
@@ -299,7 +299,7 @@ class Server:
         user.connects, user.counted_at = 0, now
 
     def _make_room(self, newcomer: Connection) -> None:
-        """Close a connection of the user who has the most, or refuse the newcomer if that is it."""
+        """Close a connection of the user with the most of them, or refuse the newcomer if it is that user's."""
         if newcomer.user.kept and len(self._connections) <= self._capacity:
             return
         heaviest = self.users.heaviest(newcomer.user)
@@ -348,7 +348,7 @@ class Server:
             elif events & EPOLLOUT:
                 self._go_on(connection)
             if events & (EPOLLHUP | EPOLLERR) and (connection.ended or not events & EPOLLIN):
-                self.drop(connection)  # nobody is there to read an answer
+                self.drop(connection)  # the client has left
             self._settle(connection)
         except OSError:
             self.drop(connection)
@@ -357,7 +357,7 @@ class Server:
             self.drop(connection)
 
     def _handle_queued(self) -> None:
-        """Go on with whoever is next in the queue."""
+        """Continue with the next connection in the queue."""
         self._pass_ends = 0.0
         connection, began = self._queue.pop(), clock.boot()
         if not connection.closed:
@@ -365,13 +365,13 @@ class Server:
             self._queue.end_turn(connection.user.share, clock.boot() - began)
 
     def _go_on(self, connection: Connection) -> None:
-        """Send what found no room, and then what had to wait for that, or for its turn."""
+        """Send what is left, then answer what had to wait for that or for its turn."""
         self.flush(connection)
         if connection.has_more and not connection.outgoing:
             connection.outgoing = connection.dialect.more(connection)
             self.flush(connection)
         if connection.closed:
-            return  # nobody is there whose requests could be answered
+            return  # the client has left
         if connection.queued is not None or (connection.held and connection.is_free):
             data, connection.queued, connection.held = connection.queued, None, False
             self._answer(connection, data or None)

@@ -16,7 +16,7 @@ Params = Mapping[str, object]
 
 
 def status_of(keeper: Keeper, now: float, *, operator: bool) -> Params:
-    """Return what a caller is told of a profile; an operator also who logs in."""
+    """Return a profile's status as a caller sees it; an operator also sees the user name."""
     session, profile, counters = keeper.session, keeper.profile, keeper.counters
     health = keeper.health(now)
     access, epoch = live(session, now), clock.wall() - now

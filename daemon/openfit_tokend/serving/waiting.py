@@ -1,9 +1,8 @@
-"""Clients that are told something later: an entry each, no task.
+"""Answers that come later, and notifications: an entry for each, no task.
 
-A parked call is answered when its keeper's session changes, or at its deadline; one that comes
-Later is answered by what it began. A follower is told of each new token and each change of state;
-one that doesn't read is told the newest once it does, not all. A closed connection drops its
-entries.
+A parked call is answered when its keeper's session changes, or at its deadline; a `Later` one by what it
+began. A subscriber is notified of each new token and each change of state; one that doesn't read gets
+only the newest notification once it does. A closed connection drops its entries.
 """
 
 from collections.abc import Callable
@@ -23,29 +22,29 @@ from openfit_tokend.serving.server import Server
 Respond = Callable[[object], None]
 """Answers a call later: with its result, or with a TokenError."""
 Judge = Callable[[Connection, Keeper], TokenError | None]
-"""Returns the error of a connection's peer that may not use a keeper's profile any more, if so."""
+"""Returns the error for a caller that may no longer use a keeper's profile; None: it still may."""
 
 
 @frozen
 class Later:
-    """A method's answer that its own doing will bring: `begin` is given the way to answer."""
+    """A method's answer that comes once something is done. `begin` is given the function to answer with."""
 
     begin: Callable[[Respond], None]
 
 
 @frozen
 class Follow:
-    """A method's answer, after which the connection is told what becomes of a profile."""
+    """A method's answer, after which the connection is notified of a profile's changes."""
 
     keeper: Keeper
     result: object
 
 
 class Answering(Protocol):
-    """How a dialect answers those who wait."""
+    """How a dialect answers waiting calls."""
 
     def refusal(self, connection: Connection, keeper: Keeper, /) -> TokenError | None:
-        """Return the error of who may not use a keeper's profile any more, if so."""
+        """Return the error for a caller that may no longer use a keeper's profile; None: it still may."""
         ...
 
     def token(
@@ -71,7 +70,7 @@ class Waiting:
         self._later: set[Owed] = set()
 
     def park(self, connection: Connection, msgid: int, park: Park) -> None:
-        """Let a call wait for its keeper."""
+        """Let a call wait for a change of its keeper."""
         owed = self._owe(connection, msgid, park)
         self._parked.setdefault(park.keeper, {})[owed] = None
         park.keeper.waiting += 1
@@ -79,13 +78,13 @@ class Waiting:
         owed.entry = self._alarm.at(park.deadline, lambda: self._try(owed, clock.boot(), None))
 
     def begin(self, connection: Connection, msgid: int, later: Later) -> None:
-        """Begin what will bring a call's answer."""
+        """Begin what the answer waits for."""
         owed = self._owe(connection, msgid, None)
         self._later.add(owed)
         later.begin(lambda result: self._deliver(owed, result))
 
     def changed(self, keeper: Keeper, ended: LoginEnded | None) -> None:
-        """Answer whoever waits for this keeper and can be answered now, or may not use it any more."""
+        """Answer the calls for this keeper that can be answered now, or whose callers may no longer use it."""
         now = clock.boot()
         for owed in list(self._parked.get(keeper, ())):
             try:
@@ -95,12 +94,12 @@ class Waiting:
                 self._server.drop(owed.connection)
 
     def removed(self, keeper: Keeper, error: TokenError) -> None:
-        """Answer whoever waits for a keeper that is no more."""
+        """Answer all calls that wait for a removed keeper."""
         for owed in list(self._parked.get(keeper, ())):
             self._deliver(owed, error)
 
     def answer_all(self, error: TokenError) -> None:
-        """Answer everybody who waits."""
+        """Answer all waiting calls."""
         for keeper in list(self._parked):
             self.removed(keeper, error)
         for owed in list(self._later):
@@ -129,7 +128,7 @@ class Waiting:
             self._deliver(owed, result)
 
     def _deliver(self, owed: Owed, result: object) -> None:
-        """Send an answer that was owed; to a connection that is gone, none."""
+        """Send an answer that was owed, unless the connection has been closed."""
         connection = owed.connection
         if connection.owed is None or owed not in connection.owed:
             return
@@ -157,7 +156,7 @@ class Waiting:
 
 @final
 class Following:
-    """Who follows which profile."""
+    """All subscriptions."""
 
     def __init__(self, server: Server, judge: Judge) -> None:
         self._server = server
@@ -167,7 +166,7 @@ class Following:
         self._news: dict[Connection, dict[Keeper, bool]] = {}  # True: it wasn't told yet
 
     def add(self, connection: Connection, keeper: Keeper) -> None:
-        """Tell a connection of a profile's changes from now on."""
+        """Notify a connection of a profile's changes from now on."""
         connection.follows = True
         news = self._news.setdefault(connection, {})
         if keeper in news:
@@ -178,9 +177,9 @@ class Following:
         self._told.setdefault(keeper, _standing(keeper))
 
     def changed(self, keeper: Keeper) -> None:
-        """Tell whoever follows a profile, if what it is told of changed.
+        """Notify a profile's subscribers if its token or its state changed.
 
-        Close who may not use it any more.
+        Close the connections of those that may no longer use it.
         """
         followers = list(self._followers.get(keeper, ()))
         if not followers:
@@ -196,9 +195,9 @@ class Following:
                 self._server.drop(connection)
 
     def news(self, connection: Connection) -> bytes:
-        """Return what a connection couldn't be told while it didn't read.
+        """Return the notifications that were held back while the connection didn't read.
 
-        Of what it may not use any more it is told nothing; it is closed when that changes.
+        Those of profiles that it may no longer use are left out; it is closed when they change.
         """
         connection.has_more = False
         news = self._news[connection]
@@ -209,7 +208,7 @@ class Following:
         )
 
     def _tell(self, connection: Connection, keeper: Keeper, news: bytes | None) -> None:
-        """Tell a follower the news, if there are any, or close it if it may not use the profile."""
+        """Send a subscriber the news, if there are any; close it if it may no longer use the profile."""
         if self._judge(connection, keeper) is not None:
             self._server.drop(connection)
         elif news is None:
@@ -220,17 +219,17 @@ class Following:
             self._server.put(connection, news)
 
     def removed(self, keeper: Keeper) -> None:
-        """Close who follows a profile that is no more: asking again tells them why."""
+        """Close the subscribers' connections of a removed profile: when they ask again they learn why."""
         for connection in list(self._followers.get(keeper, ())):
             self._server.drop(connection)
 
     def end(self) -> None:
-        """Tell nobody anything more."""
+        """End all subscriptions."""
         for connection in list(self._news):
             self.forget(connection)
 
     def forget(self, connection: Connection) -> None:
-        """Tell a connection nothing more."""
+        """End a connection's subscriptions."""
         for keeper in self._news.pop(connection, ()):
             connection.user.entries -= 1
             followers = self._followers[keeper]
@@ -241,7 +240,7 @@ class Following:
 
 
 def _standing(keeper: Keeper) -> tuple[str, int]:
-    """Return what a follower is told of: a change of either is news."""
+    """Return what subscribers are notified of: state and token."""
     session = keeper.session
     number = -1 if session.access is None else session.access.number
     return state(session, clock.boot()), number

@@ -1,1 +1,1 @@
-"""The HTTP face: the second dialect, for whoever has an HTTP client and no client of ours."""
+"""The HTTP socket's dialect, for HTTP clients and proxies."""

@@ -90,7 +90,7 @@ def problem(
 
 
 def as_json(value: object) -> bytes:
-    """Return JSON, and a line's end for whoever reads it in a terminal."""
+    """Return JSON that ends with a newline, for reading in a terminal."""
     return json.dumps(value).encode("ascii") + b"\n"
 
 

@@ -1,7 +1,7 @@
 """HTTP/1.1 at a Unix socket: a token for any HTTP client, and forward-auth for proxies.
 
-What a request means is the protocol's, as at the other socket: `Calls` judges and answers it. Here
-stand only HTTP's forms. One request of a connection is answered at a time, so answers come in order.
+A request means what it means at the other socket: `Calls` checks and answers it. Here are only HTTP's
+forms. One request of a connection is answered at a time, so answers come in order.
 
 The short way is that of `rpc`: a client, or a proxy that sends us fields of its own alone, repeats
 its bytes. Those of each plain request for a token are remembered with the keeper that answers;
@@ -66,7 +66,7 @@ class Http:
         self.read_size = READ_SIZE
         self._server = server
         self._calls = Calls(backend, profiles, _Token)
-        self.refusal = profiles.refusal  # these two are what `Waiting` asks a dialect for
+        self.refusal = profiles.refusal  # these two are for `Waiting`
         self.token = self._calls.token
         self._profiles = profiles
         self._alarm = alarm
@@ -77,25 +77,25 @@ class Http:
         self._known: dict[bytes, tuple[Keeper, bool]] = {}  # True: the answer is forward-auth's
         profiles.forget_answers.append(self._known.clear)
 
-    # What a keeper, or the daemon, comes to
+    # Changes of keepers and of the daemon
 
     def changed(self, keeper: Keeper, ended: LoginEnded | None) -> None:
-        """Answer who waits for a keeper and can be answered."""
+        """Answer the calls that waited for this change."""
         self._answers.forget(keeper)
         self._waiting.changed(keeper, ended)
 
     def removed(self, keeper: Keeper, error: TokenError) -> None:
-        """Answer who waits for a keeper that is no more."""
+        """Answer the calls that wait for a removed keeper."""
         self._answers.forget(keeper)
         self._waiting.removed(keeper, error)
 
     def answer_waiting(self, error: TokenError) -> None:
-        """Answer everybody who waits. From now on each answer is its connection's last."""
+        """Answer all waiting calls. From now on each answer is its connection's last."""
         self._known.clear()
         self._waiting.answer_all(error)
 
     def dismiss(self, error: TokenError) -> None:
-        """Answer who still waits."""
+        """Answer the calls that still wait."""
         self._waiting.answer_all(error)
 
     # The short way
@@ -113,7 +113,7 @@ class Http:
         return answers.authorization if authorizes else answers.token(now)
 
     def _remember(self, head: bytes, request: Request, keeper: Keeper) -> None:
-        """Note whose token answers a request that asked for nothing but that, and has no body."""
+        """Remember which keeper's token answers a request for a token and nothing else, without a body."""
         if (
             len(head) > MAX_KNOWN_SIZE
             or request.method == "HEAD"
@@ -169,15 +169,15 @@ class Http:
         return self._request(connection, request, head)
 
     def more(self, _connection: Connection) -> bytes:
-        """Return nothing: nobody is told what it doesn't ask for."""
+        """Return nothing: HTTP has no notifications here."""
         return b""
 
     def refuse(self, connection: Connection, error: TokenError) -> None:
-        """Tell a client why it isn't served."""
+        """Refuse a client with an error."""
         self._server.end(connection, last(problem(error)))
 
     def forget(self, connection: Connection) -> None:
-        """Drop what a connection is owed."""
+        """Drop a connection's waiting call."""
         self._in_time(connection)
         self._asked.pop(connection, None)
         if connection.owed:
@@ -248,7 +248,7 @@ class Http:
                 return self._calls.call(caller, method, params)
 
     def _readiness(self, caller: Connection) -> object:
-        """Return the answer that says whether each profile that the caller may use has a live token."""
+        """Return whether each profile that the caller may use has a live token, as an answer."""
         usable, now = self._profiles.usable(caller), clock.boot()
         if not usable:
             return self._calls.call(caller, "get_token", {})  # the error says why
@@ -278,10 +278,10 @@ class Http:
         """Return whether the connection stays open behind an answer."""
         return request.keeps and not self._profiles.stopping
 
-    # Requests that don't come whole
+    # Requests that arrive in parts
 
     def _hurry(self, connection: Connection) -> None:
-        """Give a request that has begun its time."""
+        """Limit the time for the rest of a request."""
         if connection not in self._late:
             until = clock.boot() + REQUEST_TIME
             self._late[connection] = self._alarm.at(until, lambda: self._too_late(connection))

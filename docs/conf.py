@@ -102,7 +102,7 @@ CONTRIBUTING
 
 ```{toctree}
 :glob:
-:maxdepth: 1
+:hidden:
 
 0*
 ```

@@ -57,3 +57,11 @@ def test_a_broken_link_and_a_broken_anchor_are_found(tmp_path: Path) -> None:
     document.write_text("[a](b.md#some-head-x) [b](b.md#other) [c](c.md) [d](https://e.org/#f)\n")
 
     assert broken(document) == ["b.md#other", "c.md"]
+
+
+def test_the_index_of_decisions_has_each_once() -> None:
+    decisions = ROOT / "docs" / "decisions"
+
+    listed = LINK.findall((decisions / "README.md").read_text())
+
+    assert sorted(listed) == sorted(each.name for each in decisions.glob("0*.md"))

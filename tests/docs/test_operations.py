@@ -16,7 +16,7 @@ LEVEL_OF = {
     "error": "error",
     "exception": "error",
 }
-"""The level of each function of `host/log/__init__.py`."""
+"""The level of each function of `host/log.py`."""
 EVENT = re.compile(r"^\| `(\w+)` \| ((?:debug|info|warning|error)(?:, \w+)*) \|", re.MULTILINE)
 
 

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openfit_tokend.host import log
-from openfit_tokend.host.log import journal
+from openfit_tokend.host import log_journal as journal
 
 LARGE = "x" * 1_000_000
 """More than a datagram can carry."""

@@ -13,7 +13,7 @@ import pytest
 
 from daemons import RunningDaemon, await_that, prepared_daemon, profile, request
 from emulators import running_emulator
-from openfit_tokend.host.log.output import MAX_BACKLOG, LineWriter
+from openfit_tokend.host.log_output import MAX_BACKLOG, LineWriter
 
 pytestmark = pytest.mark.system
 

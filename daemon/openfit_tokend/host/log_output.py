@@ -15,7 +15,7 @@ from queue import SimpleQueue
 from threading import Event, Thread
 from typing import Final, final
 
-from openfit_tokend.host.log import journal
+from openfit_tokend.host import log_journal
 
 MAX_BACKLOG: Final = 256 * 1024
 """Bytes of lines that may wait to be written: some thousand lines."""
@@ -209,7 +209,7 @@ class _Journal(_Bounded):
         event = record.getMessage()
         priority, text = _PRIORITIES[record.levelno], _text(event, fields)
         plain = {name: _plain(value) for name, value in fields.items()}
-        sent = journal.send(journal.entry(priority, event, text, plain), self._path)
+        sent = log_journal.send(log_journal.entry(priority, event, text, plain), self._path)
         return sent or self._send(f"<{priority}>{text[:_MAX_LINE]}\n")
 
     def _send(self, line: str) -> bool:

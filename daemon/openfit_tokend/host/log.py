@@ -14,9 +14,7 @@ from typing import Final
 
 from openfit_tokend.core.callers import log_limits
 from openfit_tokend.core.callers.log_limits import Window
-from openfit_tokend.host import clock
-from openfit_tokend.host.log import journal
-from openfit_tokend.host.log import output as log_output
+from openfit_tokend.host import clock, log_journal, log_output
 
 LEVELS: Final = ("debug", "info", "warning", "error")
 FORMATS: Final = ("text", "json")
@@ -27,7 +25,7 @@ _limits: dict[str, Window] = {}
 """By event."""
 
 
-def set_up(level: str, form: str, journal_socket: str = journal.SOCKET) -> None:
+def set_up(level: str, form: str, journal_socket: str = log_journal.SOCKET) -> None:
     """Log events of this level and above. Call it once, before anything is logged."""
     logging.raiseExceptions = False  # a full disk behind stderr must not end a daemon
     _LOGGER.handlers[:] = [log_output.handler(form, sys.stderr.fileno(), journal_socket)]

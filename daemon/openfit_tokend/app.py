@@ -22,6 +22,7 @@ from openfit_tokend.core.settings import FleetSettings, Profile, Settings
 from openfit_tokend.host import clock, log, signals
 from openfit_tokend.host.alarm import Alarm
 from openfit_tokend.host.blocking_calls import BlockingCalls
+from openfit_tokend.host.listener import AdoptedListener, Listener, Sockets
 from openfit_tokend.host.service_manager import NO_SERVICE, Service, ServiceManager
 from openfit_tokend.host.signals import NO_TERMINAL, Terminal
 from openfit_tokend.keeping.endpoint import Endpoint
@@ -34,9 +35,8 @@ from openfit_tokend.reporting.token_files import TokenFiles
 from openfit_tokend.reporting.watchdog import Watchdog
 from openfit_tokend.serving.calls import stopping
 from openfit_tokend.serving.faces import Faces
-from openfit_tokend.serving.listener import AdoptedListener, Listener, Sockets
-from openfit_tokend.serving.peers import Users
 from openfit_tokend.serving.profiles import Profiles
+from openfit_tokend.serving.users import Users
 from openfit_tokend.serving.waiting import Respond
 from openfit_tokend.storage.accounts import Accounts
 from openfit_tokend.storage.ledger_file import LedgerFile

@@ -6,7 +6,8 @@ from openfit_token import errors
 from openfit_token._shared import protocol
 from openfit_token.errors import TokenError
 from openfit_tokend.core.schedule import MAX_SPACING, RECENT
-from openfit_tokend.serving import listener, peers, rpc, server
+from openfit_tokend.host import listener
+from openfit_tokend.serving import rpc, server, users
 
 _LIMITS: Final = (
     ("a request", f"{protocol.MAX_REQUEST // 1024} KiB"),
@@ -32,7 +33,7 @@ _LIMITS: Final = (
     ),
     (
         "connections of a user, subordinate uids included",
-        f"{peers.MAX_CONNECTIONS:,}, root {peers.MAX_CONNECTIONS_ROOT:,}; at most half of the descriptors",
+        f"{users.MAX_CONNECTIONS:,}, root {users.MAX_CONNECTIONS_ROOT:,}; at most half of the descriptors",
     ),
     ("connections that wait to be accepted", f"{listener.BACKLOG:,}, as far as the system allows"),
     (

@@ -22,8 +22,8 @@ from openfit_token import AsyncTokenClient
 from openfit_tokend.app import Daemon
 from openfit_tokend.config import config_file
 from openfit_tokend.host import clock, log
+from openfit_tokend.host.listener import AdoptedListener, Listener, Sockets
 from openfit_tokend.host.service_manager import NO_SERVICE, Service
-from openfit_tokend.serving.listener import AdoptedListener, Listener, Sockets
 from openfit_tokend.storage.ledger_file import LedgerFile, ledger_path
 
 

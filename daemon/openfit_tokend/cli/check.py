@@ -27,11 +27,11 @@ from openfit_tokend.core.schedule import REQUEST_TIMEOUT
 from openfit_tokend.core.session import Login
 from openfit_tokend.core.settings import FleetSettings, Profile, Settings
 from openfit_tokend.host import clock
+from openfit_tokend.host.listener import SocketUnusable, judge_place, who_is_kept_out
 from openfit_tokend.keeping.endpoint import Endpoint, Order, Probe
 from openfit_tokend.keeping.record import Counters
 from openfit_tokend.keeping.token_requests import TokenRequests
 from openfit_tokend.serving.driver import ServingLoop
-from openfit_tokend.serving.listener import SocketUnusable, judge_place, who_is_kept_out
 from openfit_tokend.serving.places import http_socket_path, socket_path
 from openfit_tokend.setup import service
 from openfit_tokend.storage.accounts import Accounts

@@ -22,7 +22,7 @@ from openfit_tokend.config.passwords import MAX_SECRET_FILE, password_from
 from openfit_tokend.core.settings import fields
 from openfit_tokend.core.settings.parser import ENVIRONMENTS
 from openfit_tokend.core.settings.table import Wrong
-from openfit_tokend.serving.listener import SocketUnusable
+from openfit_tokend.host.listener import SocketUnusable
 from openfit_tokend.serving.places import socket_path
 from openfit_tokend.setup import configuration, service, units
 from openfit_tokend.setup.configuration import Location, Present

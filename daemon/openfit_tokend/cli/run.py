@@ -20,11 +20,11 @@ from openfit_tokend.config import config_file
 from openfit_tokend.config.passwords import take_variables
 from openfit_tokend.core.settings import Settings
 from openfit_tokend.host import log
+from openfit_tokend.host.listener import AdoptedListener, Listener, Sockets, SocketUnusable
+from openfit_tokend.host.peers import ambiguous
 from openfit_tokend.host.service_manager import Passed, Service, take_over
 from openfit_tokend.host.signals import Terminal
 from openfit_tokend.serving.driver import ServingLoop
-from openfit_tokend.serving.listener import AdoptedListener, Listener, Sockets, SocketUnusable
-from openfit_tokend.serving.peers import ambiguous
 from openfit_tokend.serving.places import http_socket_path, judge_sockets, socket_path
 from openfit_tokend.storage.ledger_file import LedgerFile, ledger_path
 

@@ -23,9 +23,9 @@ from openfit_token.errors import ProtocolViolation
 from openfit_tokend.core.reports.liveness import late_keepers, late_requests
 from openfit_tokend.host import clock, log
 from openfit_tokend.host.alarm import Alarm
+from openfit_tokend.host.listener import AdoptedListener, Listener
 from openfit_tokend.host.service_manager import ServiceManager
 from openfit_tokend.keeping.endpoint import Endpoint
-from openfit_tokend.serving.listener import AdoptedListener, Listener
 from openfit_tokend.serving.profiles import Profiles
 from openfit_tokend.serving.server import EXHAUSTED, Server
 

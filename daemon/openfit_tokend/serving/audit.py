@@ -5,8 +5,8 @@ from typing import Final
 
 from openfit_tokend.core.session import AccessToken
 from openfit_tokend.host import log
+from openfit_tokend.host.peers import Peer, program_of, unit_of
 from openfit_tokend.serving.connection import Connection
-from openfit_tokend.serving.peers import Peer, program_of, unit_of
 
 BURST: Final = 20
 """Lines of one kind about one user in log_limits.PERIOD seconds."""

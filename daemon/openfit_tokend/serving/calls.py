@@ -35,9 +35,9 @@ from openfit_tokend.keeping.claims import Fleet
 from openfit_tokend.keeping.keeper import Keeper
 from openfit_tokend.serving import audit
 from openfit_tokend.serving.connection import Connection, Park
-from openfit_tokend.serving.peers import Users
 from openfit_tokend.serving.profiles import Profiles, quoted
 from openfit_tokend.serving.status import of_fleet, status_of
+from openfit_tokend.serving.users import Users
 from openfit_tokend.serving.waiting import Follow, Later, Respond
 
 REFUSED: Final = "the last reload was refused: operators are told why"

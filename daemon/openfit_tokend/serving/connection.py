@@ -15,8 +15,9 @@ from openfit_tokend.core.callers.answers import Call
 from openfit_tokend.core.callers.fair_queue import NO_SHARE
 from openfit_tokend.core.callers.rights import Who
 from openfit_tokend.host.alarm import Entry
+from openfit_tokend.host.peers import Peer, who
 from openfit_tokend.keeping.keeper import Keeper
-from openfit_tokend.serving.peers import Peer, User, who
+from openfit_tokend.serving.users import User
 
 MAX_DISCARDED: Final = 1024 * 1024
 """Bytes that are read and dropped after an invalid request: more than a socket holds."""

@@ -24,11 +24,12 @@ from openfit_tokend.core.events import NewTokenWanted
 from openfit_tokend.core.session import AccessToken, live, state
 from openfit_tokend.host import clock, log
 from openfit_tokend.host.alarm import Alarm
+from openfit_tokend.host.peers import program_of
 from openfit_tokend.keeping.keeper import Keeper
 from openfit_tokend.serving.connection import Connection, Owed, Park
-from openfit_tokend.serving.peers import User, program_of
 from openfit_tokend.serving.profiles import Profiles
 from openfit_tokend.serving.server import Server
+from openfit_tokend.serving.users import User
 from openfit_tokend.serving.waiting import Waiting
 
 NAME: Final = "openfit"

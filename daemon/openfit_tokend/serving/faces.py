@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Final, final
 from openfit_token.errors import TokenError
 from openfit_tokend.core.callers.answers import LoginEnded
 from openfit_tokend.host.alarm import Alarm
+from openfit_tokend.host.listener import AdoptedListener, Listener, Sockets
 from openfit_tokend.keeping.keeper import Keeper
 from openfit_tokend.serving.calls import Backend, stopping
 from openfit_tokend.serving.credentials import Credentials
 from openfit_tokend.serving.driver import running_loop
-from openfit_tokend.serving.listener import AdoptedListener, Listener, Sockets
 from openfit_tokend.serving.profiles import Profiles
 from openfit_tokend.serving.rpc import Rpc
 from openfit_tokend.serving.server import Server

@@ -30,10 +30,10 @@ from openfit_tokend.host.alarm import Alarm
 from openfit_tokend.keeping.keeper import Keeper
 from openfit_tokend.serving.calls import Backend, Calls
 from openfit_tokend.serving.connection import FAREWELL, Connection, Owed, Park
-from openfit_tokend.serving.peers import User
 from openfit_tokend.serving.prepared import MAX_KNOWN, Answers, Prepared, described
 from openfit_tokend.serving.profiles import Profiles
 from openfit_tokend.serving.server import Server
+from openfit_tokend.serving.users import User
 from openfit_tokend.serving.waiting import Follow, Following, Later, Waiting
 
 if TYPE_CHECKING:

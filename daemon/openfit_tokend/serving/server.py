@@ -25,8 +25,9 @@ from openfit_token.errors import Overloaded
 from openfit_tokend.core.callers.fair_queue import FairQueue
 from openfit_tokend.host import clock, log
 from openfit_tokend.host.alarm import Alarm
+from openfit_tokend.host.peers import Peer, peer_of, program_of
 from openfit_tokend.serving.connection import BATCH, Connection, Dialect, Door, accept
-from openfit_tokend.serving.peers import RESERVE_OWN, Peer, User, Users, peer_of, program_of
+from openfit_tokend.serving.users import RESERVE_OWN, User, Users
 
 TURN_TIME: Final = 0.005
 """Seconds after which a turn takes no more events, so that keepers get their time beside any crowd."""

@@ -25,11 +25,11 @@ from emulators import running_emulator
 from inside import async_await_that, daemon_inside
 from openfit_tokend.config import config_file
 from openfit_tokend.host.alarm import Alarm
+from openfit_tokend.host.listener import Listener
 from openfit_tokend.host.service_manager import NO_SERVICE, Service, ServiceManager, take_over
 from openfit_tokend.keeping.endpoint import Endpoint
 from openfit_tokend.reporting import service_status, watchdog
 from openfit_tokend.reporting.watchdog import Watchdog
-from openfit_tokend.serving.listener import Listener
 from openfit_tokend.serving.profiles import Profiles
 from openfit_tokend.serving.server import Server
 from service_managers import LAUNCHER, Manager, managed_daemon

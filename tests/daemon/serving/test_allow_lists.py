@@ -22,9 +22,9 @@ from daemons import (
 )
 from emulators import RunningEmulator, one_emulator, running_emulator
 from inside import daemon_inside
+from openfit_tokend.host.peers import unit_in
 from openfit_tokend.serving import prepared
 from openfit_tokend.serving.audit import BURST
-from openfit_tokend.serving.peers import unit_in
 from users import being
 
 pytestmark = needs_root

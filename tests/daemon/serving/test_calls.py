@@ -16,12 +16,13 @@ from inside import daemon_inside
 from openfit_token.errors import NoSuchProfile
 from openfit_tokend.core.callers.rights import Rights, Who
 from openfit_tokend.core.session import AccessToken
+from openfit_tokend.host.peers import Peer
 from openfit_tokend.keeping.keeper import Keeper
 from openfit_tokend.serving.audit import BURST
 from openfit_tokend.serving.calls import Calls
 from openfit_tokend.serving.connection import Connection
-from openfit_tokend.serving.peers import Peer, User, Users
 from openfit_tokend.serving.profiles import Profiles
+from openfit_tokend.serving.users import User, Users
 from openfit_tokend.serving.waiting import Later, Respond
 
 STRANGER = 50_003

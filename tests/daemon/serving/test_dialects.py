@@ -17,8 +17,8 @@ from openfit_token.errors import TokenError
 from openfit_tokend.host.alarm import Alarm
 from openfit_tokend.serving import server
 from openfit_tokend.serving.connection import Connection, Owed
-from openfit_tokend.serving.peers import User
 from openfit_tokend.serving.server import Server
+from openfit_tokend.serving.users import User
 
 MAX_LINE = 20
 CROWD = 20

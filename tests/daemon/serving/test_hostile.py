@@ -29,8 +29,8 @@ from daemons import (
 from emulators import RunningEmulator, one_emulator
 from fuzz.attack import RpcAttack
 from openfit_token.errors import BY_CODE
-from openfit_tokend.serving.peers import MAX_CONNECTIONS, RESERVE_OWN
 from openfit_tokend.serving.server import RESERVE
+from openfit_tokend.serving.users import MAX_CONNECTIONS, RESERVE_OWN
 from users import being
 
 pytestmark = pytest.mark.system

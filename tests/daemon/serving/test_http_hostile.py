@@ -286,7 +286,7 @@ def _asked(path: Path, request: bytes) -> HttpAnswer:
 
 
 def test_who_has_too_many_connections_is_told_503(emulator: RunningEmulator) -> None:
-    few = "import openfit_tokend.serving.peers as peers; peers.MAX_CONNECTIONS_ROOT = peers.MAX_CONNECTIONS = 4"
+    few = "import openfit_tokend.serving.users as users; users.MAX_CONNECTIONS_ROOT = users.MAX_CONNECTIONS = 4"
     with http_daemon(profile(emulator.url), first=few) as daemon, ExitStack() as stack:
         for _ in range(4):
             assert stack.enter_context(wire_of(daemon)).ask("GET", "/healthz").status == 200

@@ -13,7 +13,7 @@ from typing import Any, Final, final
 import msgpack
 
 from openfit_token._shared.protocol import encode_request
-from openfit_tokend.serving.peers import Peer
+from openfit_tokend.host.peers import Peer
 from whole.configuration import Configuration
 
 _numbers: Final = count()

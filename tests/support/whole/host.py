@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Final, final
 from openfit_token.errors import ConfigRejected
 from openfit_tokend.app import Daemon
 from openfit_tokend.config import config_file
+from openfit_tokend.host.listener import Listener, Sockets
 from openfit_tokend.host.service_manager import Service
-from openfit_tokend.serving.listener import Listener, Sockets
 from openfit_tokend.storage.ledger_file import LedgerFile, Ledgers
 from whole.clients import Clients
 from whole.clocks import HostClock, Pause

@@ -32,10 +32,10 @@ from openfit_tokend.serving.http.answer import (
 )
 from openfit_tokend.serving.http.request import Malformed, Reader, Request
 from openfit_tokend.serving.http.routes import AUTH, PLAIN, ROUTES, parameters
-from openfit_tokend.serving.peers import User
 from openfit_tokend.serving.prepared import MAX_KNOWN, Answers
 from openfit_tokend.serving.profiles import Profiles, quoted
 from openfit_tokend.serving.server import Server
+from openfit_tokend.serving.users import User
 from openfit_tokend.serving.waiting import Waiting
 
 READ_SIZE: Final = 2048

@@ -17,14 +17,14 @@ import pytest
 
 from daemons import NOBODY, needs_root
 from openfit_tokend.core.settings.fields import MAX_SOCKET_PATH
-from openfit_tokend.serving.listener import Listener, SocketUnusable, judge_place
+from openfit_tokend.host.listener import Listener, SocketUnusable, judge_place
 from others import EVE, group_of_others, theirs
 
 STARTS = """
 import sys, signal
 from pathlib import Path
 from openfit_tokend.core.settings.fields import MAX_SOCKET_PATH
-from openfit_tokend.serving.listener import Listener, SocketUnusable
+from openfit_tokend.host.listener import Listener, SocketUnusable
 sys.stdin.read(1)
 try:
     listener = Listener(Path(sys.argv[1]), 0o600, None)

@@ -19,7 +19,7 @@ from openfit_token._shared.trouble import Trouble
 from openfit_token._shared.trusted_path import Untrusted, group_name, judge_directory
 from openfit_tokend.core.settings.fields import MAX_SOCKET_PATH
 from openfit_tokend.host import lock_file
-from openfit_tokend.serving.peers import peer_of
+from openfit_tokend.host.peers import peer_of
 
 BACKLOG: Final = 128
 """Connections that may wait to be accepted: some milliseconds' work. Beyond them `connect` blocks."""

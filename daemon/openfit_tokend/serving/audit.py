@@ -19,41 +19,26 @@ def operator_call(peer: Peer, method: str, profile: str | None = None) -> None:
 
 def call_refused(caller: Connection, method: str, profile: str | None = None) -> None:
     """Log a call that its caller may not make. `profile`: as it was asked for; None: the method, or any."""
-    missing = log.admit("call_refused", caller.user.uid, BURST)
-    if missing is not None:
-        who = _who(caller.peer)
-        log.warning(
-            "call_refused", method=method, profile=profile, **who, suppressed=missing or None
-        )
+    if (who := _admitted("call_refused", caller)) is not None:
+        log.warning("call_refused", method=method, profile=profile, **who)
 
 
 def token_refused(caller: Connection, profile: str, token: str) -> None:
     """Log that a caller reports the current token as refused by the API."""
-    missing = log.admit("token_refused", caller.user.uid, BURST)
-    if missing is not None:
-        who = _who(caller.peer)
-        log.info("token_refused", profile=profile, id=token, **who, suppressed=missing or None)
+    if (who := _admitted("token_refused", caller)) is not None:
+        log.info("token_refused", profile=profile, id=token, **who)
 
 
 def token_wanted(caller: Connection, method: str, profile: str) -> None:
     """Log for which caller a live token is replaced before its time, or soon will be."""
-    missing = log.admit("token_wanted", caller.user.uid, BURST)
-    if missing is not None:
-        who = _who(caller.peer)
-        log.info("token_wanted", method=method, profile=profile, **who, suppressed=missing or None)
+    if (who := _admitted("token_wanted", caller)) is not None:
+        log.info("token_wanted", method=method, profile=profile, **who)
 
 
 def wanted_too_often(caller: Connection, method: str, profile: str) -> None:
     """Log a caller that wants live tokens replaced again and again."""
-    missing = log.admit("tokens_wanted_too_often", caller.user.uid)
-    if missing is not None:
-        log.warning(
-            "tokens_wanted_too_often",
-            method=method,
-            profile=profile,
-            **_who(caller.peer),
-            suppressed=missing or None,
-        )
+    if (who := _admitted("tokens_wanted_too_often", caller, burst=1)) is not None:
+        log.warning("tokens_wanted_too_often", method=method, profile=profile, **who)
 
 
 def is_detailed() -> bool:
@@ -80,3 +65,9 @@ def token_handed_out(caller: Connection, profile: str, access: AccessToken, now:
 
 def _who(peer: Peer) -> dict[str, object]:
     return {"uid": peer.uid, "pid": peer.pid, "program": program_of(peer)}
+
+
+def _admitted(event: str, caller: Connection, burst: int = BURST) -> dict[str, object] | None:
+    """Return the fields that name a caller in a line; None: its user's lines are too many."""
+    missing = log.admit(event, caller.user.uid, burst)
+    return None if missing is None else {**_who(caller.peer), "suppressed": missing or None}

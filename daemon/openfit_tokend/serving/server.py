@@ -183,11 +183,11 @@ class Server:
     def put(self, connection: Connection, data: bytes) -> bool:
         """Send a late answer or a notification; False: the client has left."""
         connection.outgoing += data
-        taken = self.flush(connection)
+        taken = self._flush(connection)
         self._settle(connection)
         return taken
 
-    def flush(self, connection: Connection) -> bool:
+    def _flush(self, connection: Connection) -> bool:
         """Send what the client's buffer takes; False: the client has left."""
         if connection.closed:
             return False
@@ -204,7 +204,7 @@ class Server:
         connection.dialect.forget(connection)
         connection.ended, connection.held = True, False
         connection.outgoing += last
-        if self.flush(connection):
+        if self._flush(connection):
             with suppress(OSError):
                 connection.discard()
         self._settle(connection)
@@ -326,7 +326,7 @@ class Server:
     #    short way. Nothing is decoded.
     # 4. If not, the dialect makes requests of the bytes, does what they ask, and adds the answers to
     #    `outgoing`. What it can't answer yet it owes; half a request it keeps in `rest`.
-    # 5. `flush` sends as much of `outgoing` as the client's socket takes.
+    # 5. `_flush` sends as much of `outgoing` as the client's socket takes.
     # 6. `_settle` says what is waited for next: the client's reading, if something is left to be sent,
     #    else its next request. It closes a connection of which nothing more can come.
     # 7. An answer that was owed comes by `put`: when a keeper has changed, or at the call's deadline.
@@ -367,10 +367,10 @@ class Server:
 
     def _go_on(self, connection: Connection) -> None:
         """Send what is left, then answer what had to wait for that or for its turn."""
-        self.flush(connection)
+        self._flush(connection)
         if connection.has_more and not connection.outgoing:
             connection.outgoing = connection.dialect.more(connection)
-            self.flush(connection)
+            self._flush(connection)
         if connection.closed:
             return  # the client has left
         if connection.queued is not None or (connection.held and connection.is_free):
@@ -391,14 +391,14 @@ class Server:
         connection.share = self._queue.charge(connection.user.share, connection.share, cost)
         if connection.held and connection.is_free:  # it stopped for want of time
             self._enqueue(connection, b"")
-        self.flush(connection)
+        self._flush(connection)
 
     def _answer_all(self, connection: Connection, data: bytes | None) -> None:
         """Let the dialect answer requests while the connection is free and this pass has time."""
         while connection.dialect.answer(connection, data):
             data = None
             if len(connection.outgoing) > BATCH:
-                self.flush(connection)
+                self._flush(connection)
             if connection.closed:
                 return
             has_time = connection.rest is None or clock.boot() < self._pass_ends

@@ -44,13 +44,8 @@ def replace(  # noqa: PLR0913 -- a file, its content, and how
 ) -> os.stat_result:
     """Let a file hold this content; return its status.
 
-    Args:
-        directory: where it is.
-        name: its name there.
-        content: what it is to hold.
-        beside: the name that it has until it takes its place.
-        prepare: gives the new file, still empty, its owner and mode; what it raises, this does.
-        durable: whether the file is on disk when this returns, whatever happens then.
+    `beside`: the name that the new file has until it takes its place. `prepare` gives it its owner and
+    mode while it is empty; what it raises, this does. `durable`: it is on disk when this returns.
 
     Raises:
         OSError: it can't be written. What was there is still there.

@@ -5,6 +5,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from struct import pack
 from typing import cast
@@ -53,6 +54,11 @@ def client(request: pytest.FixtureRequest, place: Path) -> Iterator[TokenClient]
             client = cast("TokenClient", Waited(portal, AsyncTokenClient("main", path)))
             yield client
             client.close()
+
+
+def send_instead(answer: bytes, request: Request) -> None:
+    """Send these bytes as they are."""
+    request.peer.send(answer)
 
 
 def test_get_token_gives_the_daemons_token(daemon: FakeDaemon) -> None:
@@ -292,7 +298,7 @@ def test_a_large_status_is_read_whole(daemon: FakeDaemon, client: TokenClient) -
 def test_what_isnt_the_protocol_is_a_violation(
     daemon: FakeDaemon, client: TokenClient, answer: bytes, complaint: str
 ) -> None:
-    daemon.behaviour = lambda request: request.peer.send(answer)
+    daemon.behaviour = partial(send_instead, answer)
     with pytest.raises(ProtocolViolation, match=complaint):
         client.get_token()
 

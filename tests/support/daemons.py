@@ -20,7 +20,9 @@ from typing import Any, NamedTuple, Self, cast
 import msgpack
 import pytest
 
+import forked
 from emulators import CLIENT_ID, PASSWORD, USERNAME
+from forked import Forked
 from openfit_token import TokenClient, TokenError
 from openfit_token.errors import BY_CODE
 from openfit_tokend.host import clock
@@ -196,8 +198,10 @@ class RunningDaemon:
         """A command that executes the daemon: it is put before the interpreter."""
         self.python = Path(sys.executable)
         """The interpreter. The commands are in the same directory."""
+        self.is_forked = forked.is_wanted()
+        """It starts quickly; but what a process has from its start, as a command line, it hasn't."""
         self._log = directory / "log"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | Forked | None = None
 
     @property
     def environment(self) -> dict[str, str]:
@@ -235,15 +239,20 @@ class RunningDaemon:
 
     def begin(self, *options: str, without: tuple[str, ...] = (), first: str = "") -> None:
         """Start the daemon, as `start` does, but don't wait."""
+        own = ["run", "--config", str(self.config), "--socket", str(self.socket), *options]
+        elsewhere = self.launcher or without or str(self.python) != sys.executable
+        if self.is_forked and not elsewhere:
+            with self._log.open("ab") as log:
+                self._process = forked.start(own, self.environment, log, first=first)
+            return
         program = ["-m", "openfit_tokend"]
         if without:
             first = f"import sys; sys.modules.update(dict.fromkeys({without!r}))"
         if first:
             program = ["-c", f"{first}\nfrom openfit_tokend.cli import main; main()"]
-        own = ["--config", str(self.config), "--socket", str(self.socket)]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*self.launcher, self.python, *program, "run", *own, *options],
+                [*self.launcher, self.python, *program, *own],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -354,7 +363,7 @@ class RunningDaemon:
         pages = Path(f"/proc/{self.pid}/statm").read_text().split()[1]
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
-    def _running(self) -> subprocess.Popen[bytes]:
+    def _running(self) -> subprocess.Popen[bytes] | Forked:
         assert self._process is not None, "it isn't started"
         return self._process
 

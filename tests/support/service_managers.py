@@ -16,6 +16,7 @@ from select import select
 from tempfile import TemporaryDirectory
 from threading import Event, Lock, Thread
 
+import forked
 from daemons import RunningDaemon, await_that
 from emulators import PASSWORD
 from openfit_tokend.storage.session_form import StoredSession, decoded
@@ -246,17 +247,21 @@ class ManagedDaemon(RunningDaemon):
             "LISTEN_FDS": str(len(passed)),
             "LISTEN_FDNAMES": ":".join(name for name, _ in passed),
         }
-        own = ["--config", str(self.config)]
+        own = ["run", "--config", str(self.config), *options]
         if not manager.sockets:
             own += ["--socket", str(self.socket)]
+        environment = self.environment | environment | manager.variables
         launcher = [sys.executable, "-c", LAUNCHER, str(len(fds)), *map(str, fds)]
         with self._log.open("ab") as log:
+            if self.is_forked and len(fds) <= forked.MAX_PASSED:
+                self._process = forked.start(own, environment, log, fds)
+                return
             self._process = subprocess.Popen(
-                [*launcher, "-m", "openfit_tokend", "run", *own, *options],
+                [*launcher, "-m", "openfit_tokend", *own],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=self.environment | environment | manager.variables,
+                env=environment,
                 pass_fds=fds,
             )
 

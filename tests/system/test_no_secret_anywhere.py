@@ -140,6 +140,7 @@ def test_no_secret_is_seen_anywhere_whatever_the_token_server_does(
         running_emulator(*FAULTS, rules=Rules(token_lifetime=LIFETIME), users=users) as emulator,
         managed_daemon(*tables(emulator, tmp_path, passwords)) as (manager, daemon),
     ):
+        daemon.is_forked = False  # its arguments are looked into
         daemon.start("--log-level", "debug")
         await_that(lambda: all_met(emulator), emulator.state)  # each by a login
         for name in passwords:

@@ -48,6 +48,7 @@ def daemon() -> Iterator[ManagedDaemon]:
             manager.pass_socket(daemon.socket, mode=0o666)
             manager.pass_socket(daemon.socket.with_name("credential"), "credential", 0o666)
             daemon.socket.parent.chmod(0o755)
+            daemon.is_forked = False  # its environment is asked for
             daemon.start()
             for name in LISTS:
                 daemon.await_state("fresh", name=name)

@@ -67,6 +67,7 @@ def test_no_program_of_its_own_user_can_look_into_it_or_trace_it(daemon: Running
 def test_it_is_closed_before_what_serves_is_loaded(emulator: RunningEmulator) -> None:
     """What another program opened before that, it can read to the end: see decision 43."""
     with prepared_daemon(profile(emulator.url)) as daemon:
+        daemon.is_forked = False
         daemon.start(first=SAY_WHETHER_IT_IS_OPEN)
 
         assert "at the import of anyio dumpable=0" in daemon.log()
@@ -104,6 +105,7 @@ def test_a_password_in_a_variable_is_out_of_the_environment_but_used_again(
     monkeypatch.setenv("GNUPGHOME", PASSWORD)
     variable = profile(emulator.url, password_file="", password_env='"GNUPGHOME"')
     with prepared_daemon() as daemon:
+        daemon.is_forked = False
         tell = f'["/bin/sh", "-c", "env > {daemon.directory}/env; cat {daemon.password}"]'
         command = profile(emulator.url, "command", password_file="", password_command=tell)
         daemon.write_config('default_profile = "main"', variable, command)

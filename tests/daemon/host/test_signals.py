@@ -23,6 +23,7 @@ CANTCREAT, NOT_NOW = 73, 75
 def daemon() -> Iterator[RunningDaemon]:
     """A daemon that isn't started."""
     with prepared_daemon(NOWHERE) as daemon:
+        daemon.is_forked = False
         yield daemon
 
 

@@ -11,9 +11,11 @@ from hypothesis import settings
 from xdist.remote import Producer  # pyright: ignore[reportMissingTypeStubs] -- it has none
 from xdist.scheduler import LoadScopeScheduling  # pyright: ignore[reportMissingTypeStubs] -- same
 
-settings.register_profile("ci", derandomize=True, deadline=None, max_examples=200)
-settings.register_profile("dev", deadline=None)
-settings.load_profile("ci" if os.environ.get("CI") else "dev")
+LONG_FORMS = bool(os.environ.get("OPENFIT_LONG_FORMS"))
+"""Whether to run what an ordinary run leaves out, or does in a short form: .ci/run wants it."""
+settings.register_profile("long", derandomize=True, deadline=None, max_examples=200)
+settings.register_profile("short", deadline=None, max_examples=30)
+settings.load_profile("long" if LONG_FORMS else "short")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts a job in the background so, and each program would inherit it: Ctrl-C is tested.
@@ -58,6 +60,14 @@ def pytest_xdist_auto_num_workers() -> int:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
     return _Apart(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is marked `long`, unless the long forms are wanted."""
+    long = [] if LONG_FORMS else [each for each in items if each.get_closest_marker("long")]
+    if long:
+        config.hook.pytest_deselected(items=long)
+        items[:] = [each for each in items if each not in set(long)]
 
 
 _skipped: dict[str, str] = {}

@@ -1,5 +1,6 @@
 """What failed in CI runs once more if it was little: `.ci/once-more`."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -20,8 +21,14 @@ FAILING = "def test_{}(): assert False\n"
 
 
 def run(directory: Path, *words: str | Path) -> int:
-    own = ("-o", "addopts=", "-p", "no:openfit_token")
-    done = subprocess.run([*words, *own], cwd=directory, check=False, capture_output=True)
+    own = ("-o", "addopts=", "-p", "xdist")  # no other plugin: they start slowly
+    done = subprocess.run(
+        [*words, *own],
+        cwd=directory,
+        check=False,
+        capture_output=True,
+        env=os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+    )
     return done.returncode
 
 

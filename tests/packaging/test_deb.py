@@ -47,7 +47,7 @@ def newer(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return debian.newer(package, tmp_path_factory.mktemp("newer"))
 
 
-@pytest.fixture(scope="module", params=debian.SUITES)
+@pytest.fixture(scope="module", params=["bookworm", pytest.param("trixie", marks=pytest.mark.long)])
 def box(
     request: pytest.FixtureRequest,
     package: Path,

@@ -1,6 +1,7 @@
 """The wheel in an environment with nothing else, on each Python that is supported."""
 
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,15 @@ from packages import IMPORT_ALL, Built, done, environment, python, run
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 
 OS_ERROR = 71
+THIS = f"3.{sys.version_info.minor}"
+OTHERS = [
+    pytest.param(each, marks=pytest.mark.long)
+    for each in ("3.11", "3.12", "3.13", "3.14")
+    if each != THIS
+]
 
 
-@pytest.fixture(scope="module", params=["3.11", "3.12", "3.13", "3.14"])
+@pytest.fixture(scope="module", params=[THIS, *OTHERS])
 def commands(
     request: pytest.FixtureRequest, built: Built, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:

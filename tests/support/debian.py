@@ -11,7 +11,6 @@ from box import Box
 from fenced import ROOT
 from packages import done
 
-SUITES: Final = ("bookworm", "trixie")
 NEWER: Final = "99.0"
 """The version of the package for an upgrade."""
 IN_ROOT: Final = ("systemd", "systemd-sysv", "dbus", "python3", "libpq5", "procps")

@@ -17,7 +17,7 @@ LIMIT = 4 * 2**30
 )
 def test_secrets_are_let_go_of_as_soon_as_they_were_used() -> None:
     done = subprocess.run(
-        ["prlimit", f"--as={LIMIT}", sys.executable, "-m", "pytest", "-q", str(ALONE)],  # noqa: S607 -- util-linux's, wherever it is
+        ["prlimit", f"--as={LIMIT}", sys.executable, "-m", "pytest", "-q", "-n", "0", str(ALONE)],  # noqa: S607 -- util-linux's, wherever it is
         capture_output=True,
         text=True,
         check=False,

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator
 
 import pytest
@@ -17,18 +18,24 @@ settings.register_profile("long", derandomize=True, deadline=None, max_examples=
 settings.register_profile("short", deadline=None, max_examples=30)
 settings.load_profile("long" if LONG_FORMS else "short")
 
+if len(tempfile.gettempdir()) > 20:
+    # Sockets are made below it, and a socket's path has at most 107 bytes.
+    os.environ["TMPDIR"] = tempfile.tempdir = "/tmp"  # noqa: S108 -- each file there is made by tempfile or pytest
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts a job in the background so, and each program would inherit it: Ctrl-C is tested.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _usual_terminal() -> Iterator[None]:
-    """What is shown on a test's terminal doesn't depend on the terminal of whoever runs the tests."""
+def _usual_surroundings() -> Iterator[None]:
+    """What is shown and made doesn't depend on the terminal and the umask of whoever runs the tests."""
+    umask = os.umask(0o022)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TERM", "xterm")
         patch.delenv("NO_COLOR", raising=False)
         yield
+    os.umask(umask)
 
 
 MAY_BE_SKIPPED = ("root may read everything", "needs root", "needs Python 3.")

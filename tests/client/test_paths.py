@@ -18,7 +18,8 @@ from fake_daemon import FakeDaemon, always, token_fields
 from openfit_token import AsyncTokenClient, TokenClient
 from openfit_token._client import paths
 from openfit_token.errors import DaemonUnreachable, DaemonUntrusted
-from others import EVE, being, theirs
+from others import EVE, theirs
+from users import being
 
 NOBODY = 65534
 TRIES = 2000

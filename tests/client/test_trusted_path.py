@@ -13,8 +13,8 @@ import pytest
 
 from daemons import needs_root
 from openfit_token._shared.trusted_path import Untrusted, judge_directory, judge_file, judge_socket
-from others import EVE, being
-from users import account, give_acl
+from others import EVE
+from users import account, being, give_acl
 
 ME, SERVICE = 50_001, 50_003
 """Users without accounts, as in a container; the group of the same number is a private one."""

@@ -1,24 +1,12 @@
-"""Other users of the machine: acting as one, and their files."""
+"""Another user of the machine, and their files."""
 
 import os
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 EVE = 50_002
 """A uid and gid without an account."""
-
-
-@contextmanager
-def being(uid: int) -> Generator[None]:
-    """Act as another user until the end of the block. Only root can."""
-    os.seteuid(uid)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 def group_of_others() -> int:

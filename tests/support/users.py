@@ -5,12 +5,17 @@ import struct
 import subprocess
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import cache
+from importlib import import_module
 from itertools import count
 from pathlib import Path
+from pkgutil import walk_packages
 from pwd import getpwnam, struct_passwd
 from typing import Final
 
 import pytest
+
+import openfit_token
 
 _NUMBERS: Final = count()
 
@@ -18,6 +23,7 @@ _NUMBERS: Final = count()
 @contextmanager
 def being(uid: int, *groups: int, gid: int | None = None) -> Generator[None]:
     """Act as another user, whose group is `gid` or of the same number, and with these. Only root can."""
+    _load_client()
     before = os.getgroups()
     os.setgroups(groups)
     os.setegid(uid if gid is None else gid)
@@ -28,6 +34,14 @@ def being(uid: int, *groups: int, gid: int | None = None) -> Generator[None]:
         os.seteuid(0)
         os.setegid(0)
         os.setgroups(before)
+
+
+@cache
+def _load_client() -> None:
+    """Import all of the client: another user may be unable to read the files of this tree."""
+    for module in walk_packages(openfit_token.__path__, "openfit_token."):
+        if not module.name.endswith(".__main__"):
+            import_module(module.name)
 
 
 def give_acl(path: Path, uid: int, may: int, *, default: bool = False) -> None:

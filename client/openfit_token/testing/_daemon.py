@@ -11,7 +11,13 @@ from typing import Final, Self, cast
 from openfit_token._client.blocking import TokenClient
 from openfit_token.errors import TokenError
 from openfit_token.testing._emulator import Emulator
-from openfit_token.testing._processes import PATIENCE, Program, not_started, temporary_parent
+from openfit_token.testing._processes import (
+    PATIENCE,
+    PYTHON,
+    Program,
+    not_started,
+    temporary_parent,
+)
 
 _LOOK: Final = 0.01
 """Seconds between two looks whether it answers."""
@@ -87,7 +93,7 @@ class Daemon(Program):
             NotStarted: it ended instead.
         """
         options = ("run", f"--config={self.config}", f"--socket={self.socket}")
-        words = ("-m", "openfit_emulator.hurried", str(self._pause), *options)
+        words = (*PYTHON, "-m", "openfit_emulator.hurried", str(self._pause), *options)
         with self._log.open("ab") as log:
             out = log.fileno()
             self._begin(words, out, out, STATE_DIRECTORY=str(self.directory / "state"))

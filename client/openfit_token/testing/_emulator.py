@@ -1,6 +1,7 @@
 """An emulated OpenFIT as a process: token server and API on loopback, with injected faults."""
 
 import json
+import os
 import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping, Sequence
@@ -9,11 +10,11 @@ from dataclasses import fields
 from http import HTTPStatus
 from select import select
 from tempfile import TemporaryFile
-from typing import Final
+from typing import IO, Final
 from urllib.parse import urlsplit
 
 from openfit_token._shared.frozen import frozen
-from openfit_token.testing._processes import PATIENCE, Program, not_started
+from openfit_token.testing._processes import PATIENCE, PYTHON, Program, not_started
 
 USERNAME: Final = "demo@example.org"
 PASSWORD: Final = "emulated"  # noqa: S105 -- it protects nothing
@@ -124,6 +125,7 @@ class Emulator(Program, Orders):
             *(f"--fault={fault}" for fault in faults),
             *options,
         ]
+        self._log: IO[bytes] | None = None
 
     @property
     def api_url(self) -> str:
@@ -166,15 +168,30 @@ class Emulator(Program, Orders):
 
     def start(self) -> None:
         """Start it and wait until it listens. Raises: NotStarted."""
-        command = ("-m", "openfit_tokend", "emulator", "--port=0", *self._options)
-        with TemporaryFile() as log:
-            process = self._begin(command, out=subprocess.PIPE, err=log.fileno())
-            found = _greeting(process).split("listens at ")
-            if len(found) == 1:
-                self.stop()
-                log.seek(0)
-                raise not_started("emulator", log.read().decode(errors="replace"))
+        command = (*PYTHON, "-m", "openfit_tokend", "emulator", "--port=0", *self._options)
+        self._log = TemporaryFile()  # noqa: SIM115 -- until it is stopped
+        process = self._begin(command, out=subprocess.PIPE, err=self._log.fileno())
+        found = _greeting(process).split("listens at ")
+        if len(found) == 1:
+            said = self.log()
+            self.stop()
+            raise not_started("emulator", said)
         self.url = found[1].split()[0].rstrip(".")
+
+    def stop(self) -> None:
+        """Stop it. It forgets everything."""
+        super().stop()
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+    def log(self) -> str:
+        """Return what it has logged: nothing, as long as all is well."""
+        if self._log is None:
+            return ""
+        # At an offset: the emulator shares the file's position.
+        size = os.fstat(self._log.fileno()).st_size
+        return os.pread(self._log.fileno(), size, 0).decode(errors="replace")
 
     def _order(self, name: str, **fields: object) -> None:
         self._ask("POST", name, json.dumps(fields))

@@ -4,7 +4,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from tempfile import gettempdir
 from typing import Final, Self
 
@@ -30,14 +30,21 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not _NOT_OURS.fullmatch(name)}
 
 
-def end(process: "subprocess.Popen[bytes]", patience: float = PATIENCE) -> int:
-    """Terminate a process, kill it if it hasn't ended after `patience` seconds; return its exit status."""
-    process.terminate()
+def started(
+    command: Sequence[str], out: int, err: int, group: int | None, env: Mapping[str, str]
+) -> "subprocess.Popen[bytes]":
+    """Start a process. Raises: NotStarted."""
     try:
-        return process.wait(patience)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        return process.wait()
+        return subprocess.Popen(  # noqa: S603 -- our own programs, and the store of a demo
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            env=env,
+            process_group=group,
+        )
+    except OSError as error:
+        raise NotStarted(f"can't start {command[0]}: {error.strerror}") from error
 
 
 class Program:
@@ -59,27 +66,29 @@ class Program:
     def stop(self) -> None:
         """Stop it in an orderly way, as systemd does; kill it if it doesn't end."""
         if self._process is not None:
-            end(self._process)
+            self._process.terminate()
+            try:
+                self._process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
             self._process = None
 
     def kill(self) -> None:
         """Kill it, as a crash does."""
         if self._process is not None:
             self._process.kill()
-            self._process.wait()
-            self._process = None
+            self.stop()
+
+    def log(self) -> str:
+        """Return what it has logged."""
+        raise NotImplementedError
 
     def _begin(
-        self, words: Sequence[str], out: int, err: int, **more: str
+        self, command: Sequence[str], out: int, err: int, **more: str
     ) -> "subprocess.Popen[bytes]":
-        self._process = subprocess.Popen(  # noqa: S603 -- our own program
-            [*PYTHON, *words],
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=err,
-            env=environment() | more,
-            process_group=self._process_group,
-        )
+        variables = environment() | more
+        self._process = started(command, out, err, self._process_group, variables)
         return self._process
 
     def __enter__(self) -> Self:

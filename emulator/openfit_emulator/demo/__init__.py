@@ -1,10 +1,11 @@
 """`openfit-tokend demo`: a token server, the daemon and several scripts, with nothing to configure.
 
 stage.py     the processes and their directory; all are removed at the end
-observed.py  what the daemon's status and the server's counters say
+observed.py  what a daemon's status says
 store.py     the store of a fleet
-play.py, fleet.py   what happens: acts that wait for an observation, never for a fixed time
-promises.py  what must have held, judged from the recorded facts
+play.py      acts that wait for an observation, never for a fixed time
+solo.py, fleet.py   what happens, with one daemon and with three
+promises.py  what must have held
 screen.py    output for people
 script.py, script.sh   the scripts, as a user would write them
 """
@@ -18,14 +19,14 @@ from importlib.util import find_spec
 from types import FrameType
 from typing import Final, NoReturn
 
-from openfit_emulator.demo.fleet import FleetPlay
+from openfit_emulator.demo.fleet import Fleet
 from openfit_emulator.demo.play import Play
-from openfit_emulator.demo.promises import kept
 from openfit_emulator.demo.screen import Screen
+from openfit_emulator.demo.solo import Solo
 from openfit_emulator.demo.stage import Stage
 from openfit_emulator.demo.store import Store, find_store
 from openfit_token._cli.output import OutputFailed, ReaderLeft
-from openfit_token.testing._processes import NotStarted
+from openfit_token.testing import NotStarted
 from openfit_tokend.host import package
 
 BROKEN: Final = 1
@@ -42,14 +43,13 @@ def demo(*, forever: bool, fleet: bool = False) -> int:
         SystemExit: the same for SIGTERM or SIGHUP.
     """
     try:
-        _need("demo", "starlette", "uvicorn")
         store = _store() if fleet else None
         with _ended_by_signals(), Stage() as stage:
             if store is None:
-                promises = Play(stage, Screen()).run(forever=forever)
+                play: Play = Solo(stage, Screen(), forever=forever)
             else:
-                promises = FleetPlay(stage, Screen(), store).run()
-            return 0 if kept(promises) else BROKEN
+                play = Fleet(stage, Screen(), store)
+            return 0 if play.run() else BROKEN
     except NotStarted as error:
         return _say(os.EX_OSERR, str(error))
     except OutputFailed as error:
@@ -60,17 +60,13 @@ def demo(*, forever: bool, fleet: bool = False) -> int:
         return error.exit_status if left else _say(error.exit_status, error.message)
 
 
-def _need(extra: str, *packages: str) -> None:
-    """Raise NotStarted, with the command that installs an extra, unless its packages are there."""
-    missing = [name for name in packages if find_spec(name) is None]
+def _store() -> Store:
+    """Return the store. Raises: NotStarted: there is none, or its extra is missing."""
+    store = find_store()
+    missing = [name for name in store.packages if find_spec(name) is None]
     if missing:
         what = f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
-        raise NotStarted(f"{what}: run {package.again(extra)}")
-
-
-def _store() -> Store:
-    store = find_store()
-    _need(store.extra, *store.packages)
+        raise NotStarted(f"{what}: run {package.again(store.extra)}")
     return store
 
 

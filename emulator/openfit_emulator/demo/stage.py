@@ -6,7 +6,6 @@ its process group, so that Ctrl-C reaches only this process.
 """
 
 import os
-import re
 import selectors
 import shutil
 import signal
@@ -20,27 +19,25 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Final, Self
 
-from openfit_emulator.command import DEFAULT_PASSWORD, DEFAULT_USER
-from openfit_emulator.identity import Rules
-from openfit_token import TokenClient, TokenError
+from openfit_token import TokenClient
+from openfit_token.testing import Daemon, Emulator, NotStarted
 from openfit_token.testing._processes import (
     PATIENCE,
     PYTHON,
-    NotStarted,
-    end,
+    Program,
     environment,
     last_lines,
     not_started,
+    started,
     temporary_parent,
 )
+from openfit_tokend.core.schedule import RECENT
 from openfit_tokend.host import clock
 
 _NAMES: Final = ("report", "import", "alerts", "backup")
 _SHELL: Final = "backup"
 """The one that is a shell script, if curl and openfit-token are found."""
 SCRIPTS: Final = len(_NAMES)
-STOP_TIME: Final = 5.0
-"""Seconds that each of the two servers may take to end."""
 _CLEANER: Final = """\
 trap '' INT TERM HUP
 while read -r _; do :; done
@@ -75,6 +72,24 @@ class Script:
         return bool(data)
 
 
+class Server(Program):
+    """A server that isn't ours. `attempts` waits for it."""
+
+    def __init__(self, command: Sequence[str], directory: Path, process_group: int) -> None:
+        super().__init__(process_group)
+        self._command = command
+        self._log = directory / "store.log"
+
+    def start(self) -> None:
+        """Start it, and don't wait. Raises: NotStarted."""
+        with self._log.open("wb") as log:
+            self._begin(self._command, log.fileno(), log.fileno())
+
+    def log(self) -> str:
+        """Return what it has logged so far."""
+        return self._log.read_text(errors="replace")
+
+
 class Stage:
     """A context that owns the processes. Call `start_server`, `start_daemon`, `start_scripts` in order."""
 
@@ -85,11 +100,13 @@ class Stage:
             self.directory = Path(mkdtemp(prefix="openfit-demo-", dir=parent))
         except OSError as error:
             raise NotStarted(f"can't make a temporary directory: {error.strerror}") from error
+        self.emulator = Emulator()
+        self.daemons: dict[str, Daemon] = {}
+        self.clients: dict[str, TokenClient] = {}
         self.scripts: list[Script] = []
         self.failures: list[str] = []
         """The failed API calls: the script's name, and the error."""
-        self._servers: dict[str, subprocess.Popen[bytes]] = {}
-        self._environment = _environment(self.directory)
+        self._running: dict[str, Program] = {}
         self._output = selectors.DefaultSelector()
         try:
             self._cleaner = subprocess.Popen(  # noqa: S603 -- a fixed command
@@ -104,66 +121,41 @@ class Stage:
             self._remove_directory()
             raise NotStarted(f"can't run /bin/sh: {error.strerror}") from error
 
-    def start_server(self, token_lifetime: int) -> str:
-        """Start the token server and return its URL. Raises: NotStarted."""
-        lifetime = f"--token-lifetime={token_lifetime}"
-        server = self._serve("token server", "emulator", "--port=0", lifetime)
-        out = self.directory / "token server.out"
-        for _ in self.attempts(server):
-            found = re.search(r"listens at (http://\S+)\. ", out.read_text())
-            if found is not None:
-                return found[1]
-        raise not_started("token server", self.log("token server"))
+    def start_server(self, token_lifetime: int) -> None:
+        """Start the token server, `emulator`. Raises: NotStarted."""
+        group = self._cleaner.pid
+        self.emulator = Emulator(token_lifetime=token_lifetime, process_group=group)
+        self._running["token server"] = self.emulator
+        self.emulator.start()
 
-    @property
-    def socket(self) -> Path:
-        """Return the socket of the only daemon."""
-        return self.socket_of("daemon")
-
-    def socket_of(self, daemon: str) -> Path:
-        """Return the socket of a daemon."""
-        return self.directory / daemon / "socket"
-
-    def start_daemon(self, url: str, name: str = "daemon", more: str = "") -> None:
-        """Start a daemon for the token server at `url`, and wait until it answers.
+    def start_daemon(self, name: str, more: str = "") -> None:
+        """Start a daemon for the token server, or start it again, and wait until it has a token.
 
         `more`: what its configuration has besides the profile.
 
         Raises:
-            NotStarted: it doesn't.
+            NotStarted: it doesn't start.
         """
         place = self.directory / name
         place.mkdir(mode=0o700, exist_ok=True)
-        password, config = place / "password", place / "config.toml"
-        write(password, DEFAULT_PASSWORD)
-        write(
-            config,
-            f"""\
-{more}
-[profiles.demo]
-environment = "custom"
-id_server = "{url}"
-api_url = "{url}/api"
-client_id = "{Rules().client_id}"
-username = "{DEFAULT_USER}"
-password_file = "{password}"
-""",
+        daemon = Daemon(
+            self.emulator, pause=RECENT, directory=place, process_group=self._cleaner.pid
         )
-        self._environment["OPENFIT_DEMO_API"] = f"{url}/api"
-        socket = self.socket_of(name)
-        words = ("run", f"--config={config}", f"--socket={socket}")
-        daemon = self._serve(name, *words, STATE_DIRECTORY=str(place / "state"))
-        for _ in self.attempts(daemon):
-            with suppress(TokenError), TokenClient(socket=str(socket)) as client:
-                client.hello()
-                return
-        raise not_started(name, self.log(name))
+        daemon.config.write_text(f"{more}\n{daemon.config.read_text()}")
+        self.daemons[name] = self._running[name] = daemon
+        self.clients.setdefault(name, daemon.client())
+        daemon.start()
+
+    def start_store(self, command: Sequence[str]) -> Server:
+        """Start a fleet's store, and don't wait. Raises: NotStarted."""
+        server = Server(command, self.directory, self._cleaner.pid)
+        self._running["store"] = server
+        server.start()
+        return server
 
     def kill(self, name: str) -> None:
-        """Kill a process as `kill -9` does."""
-        process = self._servers.pop(name)
-        process.kill()
-        process.wait()
+        """Kill a daemon as `kill -9` does."""
+        self._running.pop(name).kill()
 
     def run(self, name: str, command: Sequence[str], given: str = "") -> None:
         """Run a command to its end. Raises: NotStarted: it fails."""
@@ -173,7 +165,7 @@ password_file = "{password}"
                 input=given.encode(),
                 capture_output=True,
                 cwd=self.directory,
-                env=self._environment,
+                env=_environment(),
                 timeout=PATIENCE,
                 check=False,
             )
@@ -182,14 +174,10 @@ password_file = "{password}"
         if ran.returncode:
             raise not_started(name, ran.stderr.decode(errors="replace"))
 
-    def start(self, name: str, command: Sequence[str]) -> "subprocess.Popen[bytes]":
-        """Start a server that isn't ours. Raises: NotStarted."""
-        return self._run_server(name, command)
-
-    def start_scripts(self, daemons: Sequence[str] = ("daemon",)) -> Iterator[Script]:
+    def start_scripts(self, daemons: Sequence[str]) -> Iterator[Script]:
         """Yield each script after starting it, for these daemons in turn. Raises: NotStarted."""
         home = Path(__file__).parent
-        path = self._environment["PATH"]
+        path = _environment()["PATH"]
         in_python, in_shell = (
             [*PYTHON, str(home / "script.py")],
             ["/bin/sh", str(home / "script.sh")],
@@ -211,9 +199,9 @@ password_file = "{password}"
 
     def ended(self) -> str | None:
         """Return which process ended too early, and why; None: all are running."""
-        for name, process in self._servers.items():
-            if process.poll() is not None:
-                return f"the {name} ended{last_lines(self.log(name))}"
+        for name, program in self._running.items():
+            if not program.is_running:
+                return f"the {name} ended{last_lines(program.log())}"
         for script in self.scripts:
             if script.process.poll() is not None:
                 return f"the script {script.name} ended"
@@ -226,8 +214,10 @@ password_file = "{password}"
         try:
             for script in self.scripts:
                 script.process.kill()
-            for server in reversed(self._servers.values()):  # the daemon before the token server
-                end(server, STOP_TIME)
+            for client in self.clients.values():
+                client.close()
+            for program in reversed(self._running.values()):  # the daemon before the token server
+                program.stop()
             with suppress(ProcessLookupError):
                 os.killpg(self._cleaner.pid, signal.SIGKILL)  # including what a script has started
             for process in (self._cleaner, *(script.process for script in self.scripts)):
@@ -247,23 +237,17 @@ password_file = "{password}"
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _serve(self, name: str, *words: str, **more: str) -> "subprocess.Popen[bytes]":
-        return self._run_server(name, [*PYTHON, "-m", "openfit_tokend", *words], **more)
-
-    def _run_server(
-        self, name: str, command: Sequence[str], **more: str
-    ) -> "subprocess.Popen[bytes]":
-        with (
-            (self.directory / f"{name}.out").open("wb") as out,
-            (self.directory / f"{name}.log").open("wb") as log,
-        ):
-            self._servers[name] = self._start(command, out.fileno(), log.fileno(), **more)
-        return self._servers[name]
-
     def _run_script(self, name: str, command: list[str], daemon: str) -> Script:
-        socket = str(self.socket_of(daemon))
-        process = self._start(
-            command, subprocess.PIPE, subprocess.DEVNULL, OPENFIT_TOKEN_SOCKET=socket
+        more = {
+            "OPENFIT_DEMO_API": self.emulator.api_url,
+            "OPENFIT_TOKEN_SOCKET": str(self.daemons[daemon].socket),
+        }
+        process = started(
+            command,
+            subprocess.PIPE,
+            subprocess.DEVNULL,
+            self._cleaner.pid,
+            _environment() | more,
         )
         script = Script(name, process, self.failures)
         self.scripts.append(script)
@@ -271,44 +255,21 @@ password_file = "{password}"
         self._output.register(process.stdout, selectors.EVENT_READ, script)
         return script
 
-    def _start(
-        self, command: Sequence[str], out: int, err: int, **more: str
-    ) -> "subprocess.Popen[bytes]":
-        try:
-            return subprocess.Popen(  # noqa: S603 -- our own programs, and the store of a fleet
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                cwd=self.directory,
-                env=self._environment | more,
-                process_group=self._cleaner.pid,
-            )
-        except OSError as error:
-            raise NotStarted(f"can't start {command[0]}: {error.strerror}") from error
-
-    def attempts(self, server: "subprocess.Popen[bytes]") -> Iterator[None]:
+    def attempts(self, server: Server) -> Iterator[None]:
         """Yield now and then, until a server has ended or took too long to start."""
         until = clock.boot() + PATIENCE
-        while server.poll() is None and clock.boot() < until:
+        while server.is_running and clock.boot() < until:
             self.listen(0.05)
             yield
-
-    def log(self, name: str) -> str:
-        """Return what a process has logged so far."""
-        return (self.directory / f"{name}.log").read_text(errors="replace")
 
     def _remove_directory(self) -> None:
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
-def _environment(directory: Path) -> dict[str, str]:
-    """Return the processes' environment. This environment's commands come first in its $PATH."""
+def _environment() -> dict[str, str]:
+    """Return the scripts' environment. This environment's commands come first in its $PATH."""
     commands = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
-    return environment() | {
-        "PATH": os.pathsep.join(commands),
-        "STATE_DIRECTORY": str(directory / "state"),
-    }
+    return environment() | {"PATH": os.pathsep.join(commands)}
 
 
 def write(path: Path, text: str) -> None:

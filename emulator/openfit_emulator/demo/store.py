@@ -75,12 +75,12 @@ def _start_etcd(program: str, stage: Stage) -> str:
         "initial-advertise-peer-urls": peers,
         "initial-cluster": f"demo={peers}",
     }
-    server = stage.start("etcd", [program, *(f"--{key}={value}" for key, value in options.items())])
+    server = stage.start_store([program, *(f"--{key}={value}" for key, value in options.items())])
     address = clients.removeprefix("http://")
     for _ in stage.attempts(server):
         if _is_well(address):
             return f"etcd+http://{address}"
-    raise not_started("etcd", stage.log("etcd"))
+    raise not_started("etcd", server.log())
 
 
 def _is_well(address: str) -> bool:
@@ -92,17 +92,17 @@ def _is_well(address: str) -> bool:
 
 
 def _start_postgresql(initdb: Path, stage: Stage) -> str:
-    data, server = str(stage.directory / "postgresql"), str(initdb.with_name("postgres"))
+    data, postgres = str(stage.directory / "postgresql"), str(initdb.with_name("postgres"))
     options = ("--username", _USER, "--auth=trust", "--no-sync", "--encoding=UTF8")
     stage.run("PostgreSQL", [str(initdb), "--pgdata", data, *options])
-    stage.run("PostgreSQL", [server, "--single", "-D", data, "postgres"], _TABLE)
+    stage.run("PostgreSQL", [postgres, "--single", "-D", data, "postgres"], _TABLE)
     place = str(stage.directory)
     words: Sequence[str] = ("-k", place, "-c", "listen_addresses=", "-c", "fsync=off")
-    process = stage.start("PostgreSQL", [server, "-D", data, *words])
-    for _ in stage.attempts(process):
-        if "ready to accept connections" in stage.log("PostgreSQL"):
+    server = stage.start_store([postgres, "-D", data, *words])
+    for _ in stage.attempts(server):
+        if "ready to accept connections" in server.log():
             return f"postgresql://{_USER}@{place.replace('/', '%2F')}/postgres"
-    raise not_started("PostgreSQL", stage.log("PostgreSQL"))
+    raise not_started("PostgreSQL", server.log())
 
 
 def _initdb() -> Path | None:

@@ -14,6 +14,9 @@ from openfit_emulator.faults import WORDS, Fault, expires_in
 from openfit_emulator.wire import Answer, Connection, Ended
 
 NO_STORE: Final = {"Cache-Control": "no-store, no-cache, max-age=0", "Pragma": "no-cache"}
+PAGES: Final = (400, 500, 502, 503, 504)
+"""The statuses of the faults `error-STATUS`."""
+_BEGUN: Final = b"HTTP/1.1 200 OK\r\nContent-Type: applicat"
 NESTED: Final = 60_000
 """Brackets: far beyond the recursion limit of any parser that recurses."""
 _PAGE: Final = b"<!DOCTYPE html><html><body><h1>Not what you asked for</h1></body></html>\n"
@@ -82,25 +85,19 @@ async def _lost(_: Connection) -> None:
     raise Ended
 
 
-def _stalled(seconds: str, begin: Send | None = None) -> Send:
-    """Send the beginning, then nothing until the client leaves, or the seconds are over."""
+def _stalled(seconds: str, begun: bytes | Answer = b"") -> Send:
+    """Send bytes or half of a body, then nothing until the client leaves, or the seconds are over."""
 
     async def send(connection: Connection) -> None:
-        if begin is not None:
-            await begin(connection)
+        if isinstance(begun, Answer):
+            await connection.half(begun)
+        else:
+            await connection.write(begun)
         with move_on_after(float(seconds) if seconds else None):
             await connection.gone()
         raise Ended
 
     return send
-
-
-async def _cut_header(connection: Connection) -> None:
-    await connection.write(b"HTTP/1.1 200 OK\r\nContent-Type: applicat")
-
-
-def _half(answer: Answer) -> Send:
-    return lambda connection: connection.half(answer)
 
 
 def _halved(answer: Answer) -> Send:
@@ -115,11 +112,7 @@ def _halved(answer: Answer) -> Send:
 _INSTEAD: Final[Mapping[str, Callable[[str], Answer | Send]]] = {
     "reset": lambda _: _reset,
     "hang": _stalled,
-    "error-400": _page(400),
-    "error-500": _page(500),
-    "error-502": _page(502),
-    "error-503": _page(503),
-    "error-504": _page(504),
+    **{f"error-{status}": _page(status) for status in PAGES},
     "404": _page(404),
     "html": _page(200),
     "429": _later(429),
@@ -146,13 +139,9 @@ def _expires_in(argument: str, answer: Answer) -> Answer:
 _AFTER: Final[Mapping[str, Callable[[str, Answer], Answer | Send]]] = {
     "lost-answer": lambda _, __: _lost,
     "half-answer": lambda _, answer: _halved(answer),
-    "stall-header": lambda seconds, _: _stalled(seconds, _cut_header),
-    "stall-body": lambda seconds, answer: _stalled(seconds, _half(answer)),
-    "error-400": _acted_page(400),
-    "error-500": _acted_page(500),
-    "error-502": _acted_page(502),
-    "error-503": _acted_page(503),
-    "error-504": _acted_page(504),
+    "stall-header": lambda seconds, _: _stalled(seconds, _BEGUN),
+    "stall-body": _stalled,
+    **{f"error-{status}": _acted_page(status) for status in PAGES},
     "rubbish": lambda kind, answer: _RUBBISH[kind](_fields(answer)),
 }
 

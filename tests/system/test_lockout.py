@@ -90,6 +90,10 @@ def test_a_wrong_password_costs_one_rejection_whoever_asks_and_over_restarts() -
         assert emulator.state().token_requests == 1
         assert failed_logins(emulator) == 1
 
+        daemon.write_password(PASSWORD)
+        daemon.start()
+        assert daemon.call("get_token", profile="p0")["profile"] == "p0"
+
 
 def test_a_rejection_behind_a_page_counts_as_what_it_may_be() -> None:
     with (

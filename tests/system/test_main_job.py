@@ -5,7 +5,6 @@ import json
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
 from itertools import pairwise
 from urllib.parse import urlsplit
 
@@ -282,39 +281,6 @@ def test_a_wrong_password_is_named(emulator: RunningEmulator) -> None:
         assert daemon.profile_status()["logins_left"] == 2
 
 
-def test_a_wrong_password_is_sent_once_whoever_asks_and_over_restarts(
-    emulator: RunningEmulator,
-) -> None:
-    with prepared_daemon(profile(emulator.url), password="wrong") as daemon:
-        for _ in range(3):
-            daemon.start()
-            with ExitStack() as stack:
-                wires = [stack.enter_context(daemon.wire()) for _ in range(CLIENTS)]
-                for wire in wires:
-                    wire.ask("get_token")
-                assert {wire.answer().code for wire in wires} == {"LOGIN_REJECTED"}
-            assert daemon.run("openfit-tokend", "reload").returncode == 0
-            assert daemon.stop() == 0
-        assert emulator.state().login_requests == 1
-
-        daemon.write_password(PASSWORD)
-        daemon.start()
-
-        assert daemon.run("openfit-token", "get").returncode == 0
-        assert emulator.state().login_requests == 2
-
-
-def test_a_rejection_that_was_told_outlasts_a_crash(emulator: RunningEmulator) -> None:
-    with running_daemon(profile(emulator.url), password="wrong") as daemon:
-        assert daemon.run("openfit-token", "get").returncode == 77
-        daemon.kill()
-
-        daemon.start()
-
-        assert daemon.run("openfit-token", "get").returncode == 77
-        assert emulator.state().login_requests == 1
-
-
 def test_an_operator_spends_no_more_than_three_wrong_passwords(emulator: RunningEmulator) -> None:
     with prepared_daemon(profile(emulator.url), password="wrong 1") as daemon:
         for number in range(1, 6):
@@ -368,68 +334,6 @@ def test_a_second_daemon_on_the_same_socket_ends_with_exit_73(daemon: RunningDae
 
 
 # Reload
-
-
-def test_a_reload_takes_over_what_changed_and_keeps_the_session(
-    daemon: RunningDaemon, emulator: RunningEmulator
-) -> None:
-    token = daemon.call("get_token")["id"]
-    daemon.write_config(profile(emulator.url, refresh_before='"1m"'), profile(emulator.url, "two"))
-
-    found = daemon.run("openfit-tokend", "reload")
-
-    assert (found.returncode, found.stdout, found.stderr) == (0, "", "")
-    assert daemon.call("get_token", profile="main")["id"] == token
-    assert daemon.call("get_token", profile="two")["id"] != token
-    status = daemon.profile_status()
-    assert 60 <= status["expires_at"] + 1 - status["refresh_at"] <= 67
-
-
-def test_a_hangup_reloads_too(daemon: RunningDaemon, emulator: RunningEmulator) -> None:
-    daemon.write_config(profile(emulator.url), profile(emulator.url, "two"))
-
-    daemon.signal(signal.SIGHUP)
-
-    daemon.await_log("event=reloaded", "profiles=2")
-    assert daemon.call("get_token", profile="two")["profile"] == "two"
-
-
-def test_a_faulty_configuration_is_refused_whole_and_the_old_one_stays(
-    daemon: RunningDaemon, emulator: RunningEmulator
-) -> None:
-    token = daemon.call("get_token")["id"]
-    daemon.write_config(profile(emulator.url, client_id="7", scope="8"))
-
-    found = daemon.run("openfit-tokend", "reload")
-
-    assert found.returncode == 78
-    assert "client_id" in found.stderr
-    assert "scope" in found.stderr
-    assert daemon.call("get_token")["id"] == token
-    assert "client_id" in daemon.call("status")["config_error"]
-    assert "the last reload was refused" in daemon.run("openfit-token", "status").stdout
-
-    daemon.write_config(profile(emulator.url))
-    assert daemon.run("openfit-tokend", "reload").returncode == 0
-    assert daemon.call("status")["config_error"] is None
-
-
-def test_a_hangup_with_a_faulty_configuration_is_logged(daemon: RunningDaemon) -> None:
-    daemon.config.write_text("profiles = 7\n")
-
-    daemon.signal(signal.SIGHUP)
-
-    assert "profiles" in daemon.await_log("event=reload_refused", "level=error")
-    assert daemon.run("openfit-token").returncode == 0
-
-
-def test_a_configuration_that_vanished_is_refused(daemon: RunningDaemon) -> None:
-    daemon.config.unlink()
-
-    found = daemon.run("openfit-tokend", "reload")
-
-    assert found.returncode == 78
-    assert str(daemon.config) in found.stderr
 
 
 def test_another_user_name_ends_the_session(
@@ -509,17 +413,6 @@ def test_a_second_signal_ends_at_once_and_the_login_counts_as_lost(
 
         daemon.start()
         assert daemon.await_state("fresh")["logins_left"] == 2
-
-
-def test_a_login_that_a_crash_cut_off_counts_as_lost(emulator: RunningEmulator) -> None:
-    emulator.fault("hang@login:1-2")
-    with running_daemon(profile(emulator.url)) as daemon:
-        await_that(lambda: emulator.state().login_requests == 1)
-        daemon.kill()
-
-        daemon.start()
-
-        assert daemon.profile_status()["logins_left"] == 2
 
 
 def test_a_logged_out_profile_stays_so_over_restarts_and_reloads(

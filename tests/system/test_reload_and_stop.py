@@ -147,7 +147,8 @@ def test_a_faulty_file_is_refused_whole_and_named_in_the_log_and_the_status() ->
         assert isinstance(outcome(lambda: daemon.call("get_token", profile="other")), NoSuchProfile)
 
         daemon.write_config(profile(emulator.url))
-        assert daemon.run("openfit-tokend", "reload").returncode == 0
+        done = daemon.run("openfit-tokend", "reload")
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
         assert daemon.call("status")["config_error"] is None
         assert emulator.state().token_requests == 1
 
@@ -170,6 +171,7 @@ def test_a_file_that_cannot_be_used_at_all_changes_nothing() -> None:
         hang_up(daemon)
 
         assert str(daemon.config) in daemon.call("status")["config_error"]
+        assert str(daemon.config) in daemon.run("openfit-tokend", "reload").stderr
         assert daemon.call("get_token")["id"] == token["id"]
         assert emulator.state().token_requests == 1
 

@@ -3,6 +3,7 @@
 In tests/support, or with that directory in PYTHONPATH:
 
     python -m whole hard --seeds 3000      # one daemon: a quarter of an hour each, with short tokens
+    python -m whole short --seeds 1000     # a few minutes each, with very short tokens
     python -m whole week --seeds 10        # as many weeks, with tokens of an hour
     python -m whole fleet --seeds 1000     # a fleet: everything happens
     python -m whole weather --seeds 100    # crashes and stand-stills alone: never a gap

@@ -18,6 +18,8 @@ class Entry:
     users: frozenset[int] | None = None
     refresh_before: int = 300
     client: str = "client"
+    life: float = 0.0
+    """`refresh_token_lifetime`, if it is said."""
 
     def allows(self, uid: int) -> bool:
         """Return whether a user may use it."""
@@ -59,6 +61,8 @@ class Configuration:
                 f'password_file = "{directory}/password-{entry.account}"',
                 f'refresh_before = "{entry.refresh_before}s"',
             ]
+            if entry.life:
+                lines.append(f'refresh_token_lifetime = "{entry.life:.0f}s"')
             if entry.users is not None:
                 users = ", ".join(f'"u{uid}"' for uid in sorted(entry.users))
                 lines.append(f"allow_users = [{users}]")
@@ -78,9 +82,10 @@ def shared(profiles: int, refresh_before: int, fleet: str) -> Configuration:
 class Administrator:
     """Changes the configuration of a daemon that is alone by chance."""
 
-    def __init__(self, rng: Random, accounts: int, users: int) -> None:
+    def __init__(self, rng: Random, accounts: int, users: int, life: float) -> None:
         self._rng = rng
         self._accounts = accounts
+        self._life = life
         self._users = range(FIRST_USER, FIRST_USER + users)
 
     def first(self, profiles: int) -> Configuration:
@@ -93,7 +98,7 @@ class Administrator:
         account = rng.randrange(self._accounts) if number is None else number % self._accounts
         listed = rng.random() < 0.5
         users = frozenset(uid for uid in self._users if rng.random() < 0.5) if listed else None
-        return Entry(account, users, rng.choice((300, 300, 4)))
+        return Entry(account, users, rng.choice((300, 300, 4)), life=self._life)
 
     def moved(self, before: Configuration, name: str) -> Configuration:
         """Return the configuration in which a profile that is there is of another account."""

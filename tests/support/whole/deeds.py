@@ -45,10 +45,13 @@ class Deeds:
         self._by_deed: dict[Deed, Callable[[Act], object]] = {
             Deed.OUTAGE: self._outage,
             Deed.SLOW: self._slow,
+            Deed.BAD_DEPLOY: self._bad_deploy,
             Deed.REVOKED: lambda act: world.servers.model.revoke_all(self._account(act)),
             Deed.PASSWORD: self._new_password,
             Deed.PASSWORD_RESET: self._new_password,
+            Deed.SECRET_FIRST: self._secret_first,
             Deed.TYPO: self._typo,
+            Deed.SILENT_TYPO: self._silent_typo,
             Deed.TYPO_ALL: self._typo_everywhere,
             Deed.SECRET_GONE: self._secret_gone,
             Deed.FILES_HANG: self._files_hang,
@@ -62,6 +65,7 @@ class Deeds:
             Deed.LOGIN: lambda act: self.log_in(self._host(act), self._profile(act)),
             Deed.LOGIN_RIGHT: self._login_right,
             Deed.LOGIN_WRONG: self._login_wrong,
+            Deed.LOGIN_SAME_WRONG: self._login_wrong,
             Deed.LOGOUT: self._log_out,
             Deed.PAUSE: lambda act: self._pause(act, self._host(act)),
             Deed.KILL: self._kill,
@@ -179,6 +183,9 @@ class Deeds:
     def _slow(self, act: Act) -> None:
         self._world.servers.slow_until = self._until(act)
 
+    def _bad_deploy(self, act: Act) -> None:
+        self._world.servers.model.client_refused_until = self._until(act)
+
     def _cut_server(self, act: Act) -> None:
         self._host(act).no_server_until = self._until(act)
 
@@ -207,10 +214,23 @@ class Deeds:
             model.revoke_all(account)
         self._roll_out(account, password, act.value)
 
+    def _secret_first(self, act: Act) -> None:
+        user, account = self._world.servers.model.users, self._account(act)
+        password = self._word("right", account)
+
+        def at_server() -> None:
+            self.right[account] = user[account].password = password
+
+        self._roll_out(account, password, 0.0)
+        self._later_unless_calm(act.value, at_server)
+
+    def _silent_typo(self, act: Act) -> None:
+        account = self._account(act)
+        self._store(self._host(act), account, self._word("typo", account))
+
     def _typo(self, act: Act) -> None:
-        host, account = self._host(act), self._account(act)
-        self._store(host, account, self._word("typo", account))
-        self.reload(host)
+        self._silent_typo(act)
+        self.reload(self._host(act))
 
     def _typo_everywhere(self, act: Act) -> None:
         account = self._account(act)
@@ -353,9 +373,12 @@ class Deeds:
 
     def _login_wrong(self, act: Act) -> None:
         profile, account = self._profile(act), self._account(act)
+        same = self._word("wrong", account)
 
         def log_in() -> None:
-            self.log_in(self._any_host(), profile, self._word("wrong", account))
+            another = act.deed is Deed.LOGIN_WRONG
+            word = self._word("wrong", account) if another else same
+            self.log_in(self._any_host(), profile, word)
 
         for number in range(int(act.value)):
             self._later_unless_calm(3.0 * number, log_in)

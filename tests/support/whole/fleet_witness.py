@@ -68,7 +68,6 @@ class FleetWitness(Witness):
     """What the daemons of a fleet promise in place of what one does that is alone."""
 
     waited: float = 40.0  # what is left of a minute after a slow connection
-    fails: frozenset[str] = frozenset(("logout",))  # where the store doesn't have it
 
     def __init__(self, world: "World") -> None:
         super().__init__(world)

@@ -48,6 +48,8 @@ class Stream(ByteStream):
         """Await what the server says."""
         if not self._answer and not self._ended:
             await self._news.wait()
+        if self.closed:
+            raise anyio.ClosedResourceError
         if not self._answer:
             raise anyio.EndOfStream
         data, self._answer = self._answer[:max_bytes], self._answer[max_bytes:]

@@ -18,6 +18,8 @@ class Deed(Enum):
     """Every token request meets the act's fault."""
     SLOW = auto()
     """It takes longer: up to twice a token's margin."""
+    BAD_DEPLOY = auto()
+    """It rejects the client."""
     REVOKED = auto()
     """It forgets the sessions of an account."""
 
@@ -26,8 +28,12 @@ class Deed(Enum):
     """A new password at the server; the hosts get it one by one within `value` seconds, and reload."""
     PASSWORD_RESET = auto()
     """The same, and the token server forgets the sessions."""
+    SECRET_FIRST = auto()
+    """A new password at all hosts, with reloads, and `value` seconds later at the server."""
     TYPO = auto()
     """One host's file gets a wrong password, and it is reloaded."""
+    SILENT_TYPO = auto()
+    """One host's file gets a wrong password, and nobody reloads."""
     TYPO_ALL = auto()
     """The same wrong password at all hosts within `value` seconds, with reloads; mended later."""
     SECRET_GONE = auto()
@@ -58,6 +64,8 @@ class Deed(Enum):
     """With the right password given."""
     LOGIN_WRONG = auto()
     """With a wrong password given, `value` times, at any hosts, each time another."""
+    LOGIN_SAME_WRONG = auto()
+    """With the same wrong password given, `value` times."""
     LOGOUT = auto()
     """A logout at one host and, `value` seconds later, a login at another."""
 
@@ -137,6 +145,8 @@ class Plan(Course):
     traits: Traits
     margins: tuple[int, ...] = (300,)
     """`refresh_before` of the hosts in turn, in seconds."""
+    life_is_known: bool = False
+    """The configuration says how long a login's refresh tokens live."""
     fault_rate: float = 0.0
     pause: float = 20.0
     """Seconds between the calls of a user, on average."""
@@ -152,6 +162,8 @@ class Plan(Course):
     """The part of the requests that take up to 14 s to connect."""
     drift: float = 0.0
     """Seconds by which a clock may be off in a second."""
+    collisions: bool = False
+    """Fingerprints of passwords have two bits instead of sixteen."""
     gentle: bool = False
     """Clients only ask for tokens: none is refused, none is to be newer."""
     cut_off: int = 0

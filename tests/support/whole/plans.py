@@ -35,13 +35,13 @@ VALUES: Final = (
     ({Deed.RESTART, Deed.BLANK_RESTART, Deed.REBOOT}, (0.0, 0.5, 5.0, 60.0, 500.0)),
     ({Deed.CUT_STORE, Deed.STORE_DOWN, Deed.CUT_SERVER}, (3.0, 20.0, 100.0, 400.0)),
     ({Deed.DEAF, Deed.ROW_REFUSED}, (3.0, 20.0, 100.0, 400.0)),
-    ({Deed.OUTAGE, Deed.SLOW, Deed.STORE_SLOW}, (3.0, 15.0, 60.0, 200.0)),
+    ({Deed.OUTAGE, Deed.SLOW, Deed.BAD_DEPLOY, Deed.STORE_SLOW}, (3.0, 15.0, 60.0, 200.0)),
     ({Deed.SECRET_GONE, Deed.DISK_FULL}, (3.0, 15.0, 60.0, 200.0)),
     ({Deed.FILES_HANG, Deed.DISK_HANGS}, (0.5, 5.0, 20.0, 100.0)),
     ({Deed.STORE_LOST}, (1.0, 1.0, 2.0, 5.0)),
     ({Deed.STORE_STEP}, (-3600.0, -30.0, -2.0, 2.0, 30.0, 3600.0)),
     ({Deed.PASSWORD, Deed.PASSWORD_RESET, Deed.TYPO_ALL}, (0.0, 1.0, 5.0, 60.0, 400.0)),
-    ({Deed.RELOAD}, (0.0, 1.0, 5.0, 60.0, 400.0)),
+    ({Deed.RELOAD, Deed.SECRET_FIRST}, (0.0, 1.0, 5.0, 60.0, 400.0)),
     ({Deed.STORM}, (3.0, 20.0, 100.0)),
     ({Deed.REFUSALS}, (1.0, 3.0, 20.0)),
     ({Deed.LOGOUT}, (1.0, 10.0, 60.0, 200.0)),
@@ -74,6 +74,36 @@ def hard_plan(seed: int) -> Plan:
         latency=rng.choice(((0.01, 0.2), (0.05, 2.0), (0.0, 0.0))),
         fault_rate=rng.choice((0.0, 0.0, 0.05, 0.3)),
         acts=_acts(rng, _chosen(rng, ALONE, 16), duration, 1),
+    )
+
+
+def short_plan(seed: int) -> Plan:
+    """Return a few minutes of a few profiles and very short tokens, in which much happens at once."""
+    rng = _chance(seed)
+    lifetime, duration = rng.choice((8, 8, 16, 20, 30, 60)), rng.choice((100.0, 200.0, 300.0))
+    profiles = rng.choice((1, 1, 2, 3))
+    traits = Traits(
+        lifetime=lifetime,
+        life=rng.choice((30 * DAY, 300.0, 120.0)),
+        rotates=rng.random() < 0.9,
+        reuse_revokes=rng.random() < 0.3,
+        old_access_dies=rng.random() < 0.3,
+        gives_refresh_tokens=rng.random() < 0.93,
+        phase=rng.random(),
+    )
+    margin = min(lifetime / 4, 25.0)
+    return Plan(
+        seed=seed,
+        duration=duration,
+        traits=traits,
+        profiles=profiles,
+        accounts=rng.randint(1, min(2, profiles)),
+        pause=rng.choice((2.0, 5.0, 20.0)),
+        latency=rng.choice(((0.01, 0.2), (0.05, 0.9), (0.0, 0.0), (margin, 2.0 * margin))),
+        fault_rate=rng.choice((0.0, 0.05, 0.2, 0.5)),
+        collisions=rng.random() < 0.05,
+        life_is_known=True,
+        acts=_acts(rng, _chosen(rng, ALONE, 14), duration, 1),
     )
 
 
@@ -341,6 +371,7 @@ def stale_plan(seed: int) -> Plan:
 
 PLANS: Final[Mapping[str, Callable[[int], Plan]]] = {
     "hard": hard_plan,
+    "short": short_plan,
     "week": week_plan,
     "fleet": fleet_plan,
     "weather": weather_plan,

@@ -5,7 +5,7 @@ from math import inf
 from random import Random
 from typing import TYPE_CHECKING, Final, final
 
-from simulation.faults import Fault, fate
+from simulation.faults import Fate, Fault, fate
 from simulation.idserver import IdServer
 from whole.network import Form, Stream
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # the world is made of this module
 
 WALL: Final = 1.7e9
 """Unix seconds at the world's beginning."""
+GOOD: Final = Fate(None, inf, None)
 _HUGE: Final = b"x" * 1024 * 1024
 
 
@@ -31,6 +32,7 @@ class Sent:
     life: int
     """The number of the daemon's life that sent it."""
     host: "Host"
+    fate: Fate = GOOD
     said: tuple[int, bytes] | None = None
     """The server's own answer, once it acted."""
 
@@ -63,6 +65,7 @@ class Servers:
     def mend(self) -> None:
         """Answer well from now on."""
         self.quiet = True
+        self.model.client_refused_until = 0.0
         for user in self.model.users.values():
             user.failures, user.locked_until = 0, 0.0
         self.outage_until = self.slow_until = 0.0
@@ -93,7 +96,8 @@ class Servers:
         took = self._rng.uniform(*world.plan.latency)
         if now < self.slow_until:
             took = self._rng.uniform(1.0, min(60.0, world.plan.traits.lifetime / 2))
-        becomes = fate(self._rng, self._fault(), took, WALL + now)
+        becomes = sent.fate = fate(self._rng, self._fault(), took, WALL + now)
+        world.inside.sent(sent)
         if becomes.acts is not None:
             world.time.at(now + becomes.acts, lambda: self._act(sent, form))
         if becomes.ends < inf:

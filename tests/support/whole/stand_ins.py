@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, TypeVar
 from unittest.mock import patch
@@ -10,10 +11,14 @@ from unittest.mock import patch
 import anyio
 
 from openfit_tokend.core.callers.log_limits import Window
+from openfit_tokend.core.settings import parser
 from openfit_tokend.core.settings.names import Name
 from openfit_tokend.host import clock, log
+from openfit_tokend.storage import accounts
+from openfit_tokend.storage.accounts import Accounts
 from whole.clients import peer_of
 from whole.network import Stream
+from whole.planted import Method, instead
 from whole.servers import WALL
 from whole.store import Link
 from whole.threads import Threads
@@ -47,6 +52,9 @@ def in_place_of_the_hosts(world: "World") -> Generator[None]:
         patch.object(clock, "boot", boot),
         patch.object(clock, "wall", lambda: WALL + world.time.now),
         patch.object(clock, "_RANDOM", chances),
+        patch.object(parser, "MIN_REFRESH_TOKEN_LIFETIME", 1.0),  # a run is shorter than an hour
+        patch.object(accounts, "_SCRYPT_COST", 2),  # the protection isn't tried here
+        instead(Accounts, "_fingerprint", partial(_colliding, world)),
         patch.object(log, "_limits", dict[str, Window]()),
         patch("openfit_tokend.host.blocking_calls.Thread", threads.thread),
         patch("openfit_tokend.host.blocking_calls.from_thread", threads),
@@ -62,6 +70,16 @@ def in_place_of_the_hosts(world: "World") -> Generator[None]:
         _listened_to(world),
     ):
         yield
+
+
+def _colliding(world: "World", hashed: Method) -> Method:
+    """Let passwords look alike where the plan wants it."""
+
+    def fingerprint(*given: object) -> int:
+        found: int = hashed(*given)
+        return found & 3 if world.plan.collisions else found
+
+    return fingerprint
 
 
 async def _at_once(call: Callable[..., T], *args: object, **_more: object) -> T:

@@ -21,8 +21,9 @@ from whole.deeds import Deeds
 from whole.fleet_witness import FleetWitness
 from whole.graves import Graves
 from whole.host import Host
+from whole.inside import Inside
 from whole.network import Form, Stream
-from whole.plan import Plan
+from whole.plan import Deed, Plan
 from whole.servers import Servers
 from whole.stand_ins import in_place_of_the_hosts
 from whole.store import Store
@@ -32,6 +33,8 @@ from whole.witness import Witness
 CALM: Final = 900.0 + 2 * 75.0 + 60.0 + 2 * 90.0
 """Seconds in which all must be well again, once all is mended: the ledger's window, requests or
 claims one after the other, and a suspend that is noticed late."""
+REJECTED: Final = 3600.0
+"""Seconds more where the client was rejected: that is looked at once an hour."""
 LOOK: Final = 10.0
 """Seconds between two looks whether all is well."""
 ROUNDS: Final = 20.0
@@ -81,7 +84,9 @@ class World:
         self.stopping = False
         """Nothing is started any more."""
         self.over = False
-        self.administrator = Administrator(self.rng, plan.accounts, plan.users)
+        life = plan.traits.life if plan.life_is_known else 0.0
+        self.administrator = Administrator(self.rng, plan.accounts, plan.users, life)
+        self.inside = Inside(self)
         self.witness = Witness(self)
         if plan.engine:
             self.witness = witness = FleetWitness(self)
@@ -123,7 +128,7 @@ class World:
         """
         library = sniffio.current_async_library_cvar.set("asyncio")  # as anyio.run does
         try:
-            with in_place_of_the_hosts(self):
+            with in_place_of_the_hosts(self), self.inside.watching():
                 try:
                     self._live()
                 finally:
@@ -245,7 +250,8 @@ class World:
             self.time.at(act.at, partial(self.deeds.do, act))
         self._look_round()
         self.run_until(plan.duration)
-        self._become_calm()
+        if not plan.collisions:  # a new password may look like a wrong one
+            self._become_calm()
         self._stop()
         self.time.judge()
 
@@ -327,7 +333,8 @@ class World:
         self.calm = True
         self.servers.mend()
         self.deeds.mend()
-        ends = self.time.now + CALM
+        rejects = any(act.deed is Deed.BAD_DEPLOY for act in self.plan.acts)
+        ends = self.time.now + CALM + (REJECTED if rejects or self.plan.fault_rate else 0.0)
         while unwell := self._unwell():
             if self.time.now > ends:
                 self.witness.broken(4, "once all is mended all is well", "; ".join(unwell))

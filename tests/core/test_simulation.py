@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import pytest
 
-from long_runs import LONG
 from openfit_tokend.core.events import Kind
 from openfit_tokend.core.schedule import Policy
 from shrinking import Failure
@@ -18,8 +17,16 @@ from simulation.story import Story
 from simulation.world import World
 from whole.promises.promise import Broken
 
-HARD = 1000 if LONG else 200
-YEARS = 10 if LONG else 2
+HARD = range(0, 1000, 100)
+YEARS = range(10)
+MANY = 2
+"""Of these, in the short form."""
+
+
+def long_beyond(many: range) -> list[object]:
+    """Return all of these, and have those beyond the first few run in the long form only."""
+    rest = [pytest.param(each, marks=pytest.mark.long) for each in many[MANY:]]
+    return [*many[:MANY], *rest]
 
 
 def told_if_failed(plan: Plan) -> str:
@@ -29,14 +36,14 @@ def told_if_failed(plan: Plan) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("first", range(0, HARD, 100))
+@pytest.mark.parametrize("first", long_beyond(HARD))
 def test_all_promises_hold_in_short_hard_runs(first: int) -> None:
     for seed in range(first, first + 100):
         assert told_if_failed(hard_plan(seed)) == ""
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("year", range(YEARS))
+@pytest.mark.parametrize("year", long_beyond(YEARS))
 def test_all_promises_hold_for_a_year_of_tokens_that_live_an_hour(year: int) -> None:
     assert told_if_failed(long_plan(year)) == ""
 
@@ -168,7 +175,7 @@ def test_typos_of_long_ago_and_a_reset_password_do_not_lock_the_account() -> Non
         calm=False,
     )
 
-    for seed in range(20 if LONG else 5):
+    for seed in range(5):
         world = World(replace(plan, seed=seed))
         world.run()
 

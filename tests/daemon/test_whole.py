@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 import whole
-from long_runs import LONG
 from whole.faults import FAULTS
 from whole.plans import PLANS, fair_plan
 from whole.seeds import failure_of, seeds_to_find, told
@@ -31,22 +30,24 @@ LONG_RUNS = (
     *((kind, 1) for kind in ("lossy", "passwords", "leaving")),
     *(("cut_off", seed) for seed in (0, 1)),  # on PostgreSQL, and on etcd
 )
+ALL_RUNS = (*RUNS, *(pytest.param(*each, marks=pytest.mark.long) for each in LONG_RUNS))
 QUICKLY_FOUND = (
     *("refresh_kept", "not_stored", "dead_token", "secret", "late_answer"),
     *("no_compare", "sent_late", "bar_for_all", "unbounded", "entries_by_clock"),
     *("notices_forgotten", "all_forgotten", "to_come_is_now", "never_resealed"),
     *("refusals_unnoticed", "outcomes_lost"),
+    pytest.param("unsent_claims_written", marks=pytest.mark.long),
 )
 
 
-@pytest.mark.parametrize(("kind", "seed"), (*RUNS, *LONG_RUNS) if LONG else RUNS)
+@pytest.mark.parametrize(("kind", "seed"), ALL_RUNS)
 def test_all_promises_hold_whatever_happens(kind: str, seed: int) -> None:
     failure = failure_of(PLANS[kind](seed))
 
     assert failure is None, told(failure)
 
 
-@pytest.mark.skipif(not LONG, reason="a long run: see tests/support/long_runs.py")
+@pytest.mark.long
 def test_twenty_daemons_cost_one_login_and_one_refresh_for_each_token() -> None:
     world = World(fair_plan(0, hosts=20, periods=2))
 
@@ -55,9 +56,7 @@ def test_twenty_daemons_cost_one_login_and_one_refresh_for_each_token() -> None:
     assert (world.witness.logins, world.witness.refreshes) == (1, 2)
 
 
-@pytest.mark.parametrize(
-    "name", (*QUICKLY_FOUND, "unsent_claims_written") if LONG else QUICKLY_FOUND
-)
+@pytest.mark.parametrize("name", QUICKLY_FOUND)
 def test_a_known_fault_is_found(name: str) -> None:
     assert seeds_to_find(name, range(150)) is not None, FAULTS[name].words
 

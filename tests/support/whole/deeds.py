@@ -458,7 +458,10 @@ class Deeds:
         self.at_claimant = partial(self._pause, act)
 
     def _kill_in_claim(self, act: Act) -> None:
-        self.gone_for, self.at_claimant = act.value, lambda host: host.kill()
+        def kill(host: "Host") -> None:
+            host.kill()
+
+        self.gone_for, self.at_claimant = act.value, kill
 
     def _remove_in_claim(self, act: Act) -> None:
         self.at_claimant = partial(self._remove, act)

@@ -5,7 +5,7 @@ step by itself is judged.
 """
 
 from math import inf
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from openfit_tokend.core.callers.answers import Get
 from openfit_tokend.core.events import (
@@ -101,7 +101,8 @@ class Steps:
         waiting.somebody_is_at_work(session, list(seen.under_way))
         waiting.one_request([each for each in seen.under_way if each not in seen.voided])
         if parked := self.parked.get(keeper, ()):
-            tried_at = keeper._tools.outages.tried_by(keeper)
+            inner: Any = keeper
+            tried_at = inner._tools.outages.tried_by(keeper)
             waiting.answered_in_that_step(session, parked, tried_at, now)
             waiting.nobody_waits_in_vain(session, parked, tried_at)
             waiting.wishes_are_kept(session, parked, seen, now)

@@ -22,7 +22,7 @@ from made import (
 )
 from openfit_token.errors import LoginRejected
 from openfit_tokend.core.events import Adopted, Kind, Send
-from openfit_tokend.core.fleet import taken_back
+from openfit_tokend.core.fleet.row import taken_back
 from openfit_tokend.core.moment import Moment
 from openfit_tokend.core.schedule import Policy
 from openfit_tokend.core.session import (

@@ -12,7 +12,7 @@ from openfit_token.errors import LoginRejected, Unavailable
 from openfit_tokend.core import budget
 from openfit_tokend.core.budget import LIMIT, WINDOW, Attempt, Entry, Fingerprint, Go, Ledger, lost
 from openfit_tokend.core.events import Kind, OverBudget
-from openfit_tokend.core.fleet import (
+from openfit_tokend.core.fleet.row import (
     TERM,
     claiming,
     given_up,

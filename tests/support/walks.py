@@ -30,7 +30,7 @@ from openfit_tokend.core.events import (
     ServerReached,
     Woken,
 )
-from openfit_tokend.core.fleet import published
+from openfit_tokend.core.fleet.row import published
 from openfit_tokend.core.moment import Moment
 from openfit_tokend.core.schedule import Policy
 from openfit_tokend.core.session import (

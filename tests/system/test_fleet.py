@@ -16,7 +16,7 @@ from emulators import CLIENT_ID, PASSWORD, USERNAME, RunningEmulator, running_em
 from openfit_emulator.identity import Rules
 from openfit_token import TokenError
 from openfit_token.errors import Unavailable
-from openfit_tokend.core.fleet import TERM
+from openfit_tokend.core.fleet.row import TERM
 from openfit_tokend.fleet.store import Said, Store
 from openfit_tokend.host import clock
 from openfit_tokend.serving.driver import ServingLoop

@@ -17,7 +17,7 @@ from anyio import Event
 
 from openfit_tokend.core.budget import Attempt, Ledger
 from openfit_tokend.core.events import Adopted, Kind
-from openfit_tokend.core.fleet import SEND_BY, Claim, Row, Shared, given_up
+from openfit_tokend.core.fleet.row import SEND_BY, Claim, Row, Shared, given_up
 from openfit_tokend.core.problems import Problem, superseded
 from openfit_tokend.core.session import Login, Requesting, Session, new_session
 from openfit_tokend.core.settings import Account

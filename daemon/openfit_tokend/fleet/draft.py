@@ -17,7 +17,7 @@ from openfit_token._shared.frozen import frozen
 from openfit_tokend.core import budget, problems
 from openfit_tokend.core.budget import Attempt, Go, Ledger, Wait, lost
 from openfit_tokend.core.events import Failed, Kind, OverBudget
-from openfit_tokend.core.fleet import (
+from openfit_tokend.core.fleet.row import (
     REMEMBERED,
     Claim,
     Row,

@@ -9,7 +9,7 @@ import anyio
 from openfit_token._shared.secret import Secret
 from openfit_tokend.core.budget import Attempt, Fingerprint
 from openfit_tokend.core.events import Event, Failed, Granted, Kind, LogoutOrdered
-from openfit_tokend.core.fleet import Claim, Shared
+from openfit_tokend.core.fleet.row import Claim, Shared
 from openfit_tokend.core.problems import Problem, not_needed
 from openfit_tokend.core.session import Login, Refresh, Requesting, is_logged_out
 from openfit_tokend.core.step import step

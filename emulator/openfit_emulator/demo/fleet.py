@@ -12,7 +12,7 @@ from openfit_emulator.demo.stage import Stage
 from openfit_emulator.demo.store import Store, start_store
 from openfit_token import TokenError
 from openfit_token.testing import State
-from openfit_tokend.core.fleet import TERM
+from openfit_tokend.core.fleet.row import TERM
 from openfit_tokend.core.schedule import RECENT
 from openfit_tokend.host import clock
 

@@ -9,7 +9,7 @@ from made import fresh, logging_in
 from nobody import Nobody
 from openfit_tokend.core.budget import LATE, Attempt, Entry, Fingerprint, Ledger
 from openfit_tokend.core.events import Kind
-from openfit_tokend.core.fleet import Claim, Row, Shared
+from openfit_tokend.core.fleet.row import Claim, Row, Shared
 from openfit_tokend.core.schedule import Policy
 from openfit_tokend.core.session import Idle, Login, Requesting, Session, logged_out_session
 from openfit_tokend.fleet.clocks import Offset, Stamps, moved

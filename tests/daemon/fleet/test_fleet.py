@@ -11,7 +11,7 @@ import pytest
 from emulators import PASSWORD, USERNAME, RunningEmulator
 from fleets import Host, fleet_of, refuse, stopped
 from inside import async_await_that
-from openfit_tokend.core.fleet import Claim
+from openfit_tokend.core.fleet.row import Claim
 from openfit_tokend.core.session import Requesting, last_error, live
 from openfit_tokend.core.settings import Account
 from openfit_tokend.fleet.row_form import row_key

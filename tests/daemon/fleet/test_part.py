@@ -7,7 +7,7 @@ import pytest
 from made import REFRESH, fresh, grant, logging_in, problem, refreshing
 from nobody import Nobody
 from openfit_tokend.core.events import Granted
-from openfit_tokend.core.fleet import Claim
+from openfit_tokend.core.fleet.row import Claim
 from openfit_tokend.core.session import Login, Refresh, Session, logged_out_session
 from openfit_tokend.fleet.part import Flight, Part
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from made import access, fresh, refresh, refreshing
 from openfit_tokend.core.budget import Attempt, Entry, Fingerprint, Ledger
-from openfit_tokend.core.fleet import Claim, Row, Shared, published
+from openfit_tokend.core.fleet.row import Claim, Row, Shared, published
 from openfit_tokend.core.session import Login, Requesting
 from openfit_tokend.core.settings import Account
 from openfit_tokend.fleet.row_form import FORM, Keys, Unreadable, opened, row_key, sealed

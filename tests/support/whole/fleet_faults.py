@@ -9,7 +9,8 @@ from typing import Any, Final
 from unittest.mock import patch
 
 from openfit_tokend.core.budget import Ledger
-from openfit_tokend.core.fleet import Claim, adoption
+from openfit_tokend.core.fleet import adoption
+from openfit_tokend.core.fleet.row import Claim
 from openfit_tokend.core.session import Session
 from openfit_tokend.fleet import draft
 from openfit_tokend.fleet import part as part_module

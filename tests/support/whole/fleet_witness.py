@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, final
 
-from openfit_tokend.core.fleet import Claim, Row, Shared
+from openfit_tokend.core.fleet.row import Claim, Row, Shared
 from openfit_tokend.core.session import Login, Refresh, Requesting, is_logged_out, is_rejected
 from whole.clients import Call
 from whole.plan import Act, Deed

@@ -162,16 +162,17 @@ def test_a_token_that_neither_the_row_nor_the_last_claim_brought_is_nobody_elses
 
 @pytest.mark.parametrize("kind", [None, *Kind])
 def test_what_is_settled_late_was_not_lost(kind: Kind | None) -> None:
+    """Its claim gave way, so it isn't under way any more."""
     attempt = Attempt(50.0, ONE)
-    intime = settled(Ledger(), attempt, kind, NOW, late=False)
+    intime = settled(Ledger(under_way=(attempt,)), attempt, kind, NOW)
 
-    assert settled(lost(Ledger(), ONE, 90.0), attempt, kind, NOW, late=True) == intime
+    assert settled(lost(Ledger(), ONE, 90.0), attempt, kind, NOW) == intime
 
 
 def test_what_is_settled_late_takes_back_only_one_lost_login_of_its_own_password() -> None:
     ledger = Ledger(entries=(Entry(80.0, lost=OTHER), Entry(85.0, lost=ONE), Entry(90.0, lost=ONE)))
 
-    after = settled(ledger, Attempt(50.0, ONE), Kind.TRANSIENT, NOW, late=True)
+    after = settled(ledger, Attempt(50.0, ONE), Kind.TRANSIENT, NOW)
 
     assert after.entries == (Entry(80.0, lost=OTHER), Entry(90.0, lost=ONE))
 
@@ -179,15 +180,15 @@ def test_what_is_settled_late_takes_back_only_one_lost_login_of_its_own_password
 def test_what_is_settled_late_though_nothing_was_counted_takes_nothing_back() -> None:
     ledger = Ledger(entries=(Entry(80.0, lost=OTHER),))
 
-    assert settled(ledger, Attempt(50.0, ONE), Kind.TRANSIENT, NOW, late=True) == ledger
+    assert settled(ledger, Attempt(50.0, ONE), Kind.TRANSIENT, NOW) == ledger
 
 
-def test_a_settled_login_is_no_longer_under_way() -> None:
-    """Nor are the others of the row, whose claims say it, changed by it."""
-    other = Attempt(60.0, OTHER)
-    ledger = Ledger(under_way=(other,))
+def test_a_settled_login_is_no_longer_under_way_and_others_are() -> None:
+    attempt, other = Attempt(50.0, ONE), Attempt(60.0, OTHER)
 
-    assert settled(ledger, Attempt(50.0, ONE), Kind.TRANSIENT, NOW, late=False) == ledger
+    after = settled(Ledger(under_way=(other, attempt)), attempt, Kind.TRANSIENT, NOW)
+
+    assert after == Ledger(under_way=(other,))
 
 
 KNOWN = Ledger(

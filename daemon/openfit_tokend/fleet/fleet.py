@@ -1,4 +1,4 @@
-"""This daemon's membership of its fleet: one connection to the store, one task, all copies of rows."""
+"""This daemon's membership of its fleet: one connection to the store, one task, a replica of each account's row."""
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
@@ -10,10 +10,11 @@ from anyio.abc import TaskGroup
 from openfit_token._shared.frozen import frozen
 from openfit_token.errors import SecretUnavailable, Unavailable
 from openfit_tokend.config.passwords import Passwords
+from openfit_tokend.core.fleet.clocks import Offset
+from openfit_tokend.core.fleet.messages import Doubted
 from openfit_tokend.core.problems import Problem, internal_error, store_not_reached
 from openfit_tokend.core.settings import Account
-from openfit_tokend.fleet.clocks import Offset
-from openfit_tokend.fleet.copy import Copy
+from openfit_tokend.fleet.replication import Replication
 from openfit_tokend.fleet.row_form import Keys, Unreadable
 from openfit_tokend.fleet.store import RowTrouble, Said, Store, Tagged, Unreached
 from openfit_tokend.host import clock, log
@@ -57,9 +58,9 @@ class Fleet:
         self._read_keys = read_keys
         self._keys: Keys | None = None
         self._has_news_of_keys = True
-        self._copies: dict[Account, Copy] = {}
-        self._stirred: dict[Copy, None] = {}
-        self._troubled: dict[Copy, str] = {}  # why, as it was last logged
+        self._replications: dict[Account, Replication] = {}
+        self._turns: dict[Replication, None] = {}
+        self._troubled: dict[Replication, str] = {}  # why, as it was last logged
         self._waiting: anyio.CancelScope | None = None
         self._polled_at = 0.0
         self._reached = False
@@ -69,12 +70,12 @@ class Fleet:
     # What keepers and the daemon call
 
     def join(self, keeper: FleetKeeper) -> Claims:
-        """Return a new part for a keeper."""
+        """Return the claims of a keeper."""
         account = keeper.profile.account
-        copy = self._copies.get(account)
-        if copy is None:
-            copy = self._copies[account] = Copy(self, account)
-        return copy.join(keeper)
+        replication = self._replications.get(account)
+        if replication is None:
+            replication = self._replications[account] = Replication(self, account)
+        return replication.join(keeper)
 
     def reload(self) -> None:
         """Read the keys anew, and what couldn't be read without them."""
@@ -84,11 +85,11 @@ class Fleet:
     async def drain(self) -> None:
         """Wait until others are told of what came to pass here, for a limited time."""
         with anyio.move_on_after(DRAIN_TIME):
-            while any(copy.owes for copy in self._copies.values()):
+            while any(replication.owes for replication in self._replications.values()):
                 self._still = anyio.Event()
                 await self._still.wait()
 
-    # What copies call
+    # What replications call
 
     @property
     def keys(self) -> Keys:
@@ -96,27 +97,28 @@ class Fleet:
         assert self._keys is not None  # noqa: S101 -- nothing is read or written before
         return self._keys
 
-    def stir(self, copy: Copy) -> None:
-        """Sync a copy soon."""
-        self._stirred[copy] = None
+    def give_turn(self, replication: Replication) -> None:
+        """Sync a replica soon."""
+        self._turns[replication] = None
         self._wake()
 
     def _wake(self) -> None:
         if self._waiting is not None:
             self._waiting.cancel()
 
-    def gone(self, copy: Copy) -> None:
-        """Forget a copy that no keeper is part of."""
-        self._copies.pop(copy.account, None)
-        self._troubled.pop(copy, None)
-        self._stirred.pop(copy, None)
+    def gone(self, replication: Replication) -> None:
+        """Forget a row that no keeper takes part in."""
+        self._replications.pop(replication.account, None)
+        self._troubled.pop(replication, None)
+        self._turns.pop(replication, None)
 
     def learn(self, said: Said) -> None:
         """Take note of the store's clock."""
-        if self.offset.learn(said.before, said.clock, said.after):
+        self.offset, jumped = self.offset.learned(said.before, said.clock, said.after)
+        if jumped:
             log.warning("fleet_clock_jumped", hint="this host's clock, or the store's, was set")
-            for copy in self._copies.values():
-                copy.jumped()
+            for replication in self._replications.values():
+                replication.tell(Doubted(resync=True))
 
     def mirrored(self) -> None:
         """Write the ledgers soon."""
@@ -126,7 +128,7 @@ class Fleet:
     # Its task
 
     async def run(self) -> None:
-        """Keep the copies in step with the store. Never returns."""
+        """Keep the replicas in step with the store. Never returns."""
         async with anyio.create_task_group() as self._tasks:
             while True:
                 try:
@@ -148,8 +150,8 @@ class Fleet:
         await self._need_keys()
         await self.store.connect(self._tasks)
         self._polled_at = clock.boot()
-        for copy in self._copies.values():
-            copy.doubt()  # nobody told what came to pass meanwhile
+        for replication in self._replications.values():
+            replication.tell(Doubted())  # nobody told what came to pass meanwhile
 
     async def _need_keys(self) -> None:
         if not self._has_news_of_keys:
@@ -161,8 +163,8 @@ class Fleet:
                 raise Unreached(error.message, error.hint) from None
             log.error("fleet_keys_kept", reason=error.message, hint=error.hint)
         self._has_news_of_keys = False
-        for copy in self._copies.values():
-            copy.keys_changed()
+        for replication in self._replications.values():
+            replication.keys_changed()
 
     def _lose(self, failure: Unreached) -> None:
         now = clock.boot()
@@ -171,8 +173,8 @@ class Fleet:
             log.warning("fleet_not_reached", reason=failure.message, hint=failure.hint)
         since = problem if self.problem is None else self.problem
         self.problem, self._reached = replace(problem, at=since.at), False
-        for copy in self._copies.values():
-            copy.unreached(problem)
+        for replication in self._replications.values():
+            replication.unreached(problem)
 
     def _reach(self) -> None:
         if not self._reached:
@@ -182,56 +184,58 @@ class Fleet:
     async def _pass(self) -> None:
         """Do what is to be done, then wait for news once."""
         await self._need_keys()
-        for copy in tuple(self._stirred):
-            self._stirred.pop(copy, None)
-            await self._sync(copy)
+        for replication in tuple(self._turns):
+            self._turns.pop(replication, None)
+            await self._sync(replication)
         self._reach()
         self._still.set()
         left = self._polled_at + POLL - clock.boot()
         if left > 0:
-            self._notice(await self._news(0.0 if self._stirred else left))
+            self._notice(await self._news(0.0 if self._turns else left))
             return
         self._polled_at = clock.boot()
         self._try_again()
-        self._notice(await self.store.tags([copy.key for copy in self._copies.values()]))
+        self._notice(
+            await self.store.tags([replication.key for replication in self._replications.values()])
+        )
 
     async def _news(self, seconds: float) -> list[Tagged]:
-        """Wait for news, or until a copy is stirred."""
+        """Wait for news, or until a row is to have its turn."""
         with anyio.CancelScope() as self._waiting:
             return await self.store.news(seconds)
         return []
 
     def _notice(self, news: Iterable[Tagged]) -> None:
         self._waiting = None
-        copies = {copy.key: copy for copy in self._copies.values()}
+        replications = {replication.key: replication for replication in self._replications.values()}
         for key, tag in news:
-            if key in copies:
-                copies[key].noticed(tag)
+            if key in replications:
+                replications[key].noticed(tag)
 
     def _try_again(self) -> None:
         """Read what couldn't be read or written, which nobody's write may change."""
-        for copy in self._troubled:
-            copy.doubt()
+        for replication in self._troubled:
+            replication.tell(Doubted())
 
-    async def _sync(self, copy: Copy) -> None:
+    async def _sync(self, replication: Replication) -> None:
         try:
-            await copy.sync()
+            await replication.sync()
         except RowTrouble as error:
-            if self._troubled.get(copy) != error.message:
-                self._troubled[copy] = error.message
+            if self._troubled.get(replication) != error.message:
+                self._troubled[replication] = error.message
                 unreadable = isinstance(error, Unreadable)
                 log.error(
                     "fleet_row_unreadable" if unreadable else "fleet_row_refused",
-                    username=copy.account.username,
+                    username=replication.account.username,
                     reason=error.message,
                     hint=error.hint,
                 )
-            copy.unreached(Problem(Unavailable, error.message, error.hint, clock.boot()))
+            replication.unreached(Problem(Unavailable, error.message, error.hint, clock.boot()))
         except Unreached:
             raise
         except Exception:  # noqa: BLE001 -- an internal error: other accounts go on
-            log.exception("internal_fault", username=copy.account.username)
-            self._troubled[copy] = ""
-            copy.unreached(internal_error(clock.boot()))
+            log.exception("internal_fault", username=replication.account.username)
+            self._troubled[replication] = ""
+            replication.unreached(internal_error(clock.boot()))
         else:
-            self._troubled.pop(copy, None)
+            self._troubled.pop(replication, None)

@@ -40,7 +40,7 @@ class Claimed:
 
 
 @frozen
-class Word:
+class LastWriter:
     """Who wrote last of a session, for people. Times are CLOCK_BOOTTIME, as this host saw it."""
 
     by: str
@@ -49,7 +49,7 @@ class Word:
 
 
 class Claims(Protocol):
-    """One keeper's part in its fleet. Requests are named by their numbers."""
+    """One profile's part in its fleet. Requests are named by their numbers."""
 
     @property
     def problem(self) -> Problem | None:
@@ -87,12 +87,12 @@ class Claims(Protocol):
         """Revoke a token once the fleet knows of the logout that it is for; False: do it yourself."""
         ...
 
-    def word(self) -> Word | None:
+    def last_writer(self) -> LastWriter | None:
         """Return who wrote last of this session; None: nobody has."""
         ...
 
     def leave(self) -> None:
-        """End this part: the profile is removed, or has another identity.
+        """End it: the profile is removed, or has another identity.
 
         What comes of a request under way is still the fleet's.
         """
@@ -127,7 +127,7 @@ class FleetKeeper(Protocol):
 
 
 class Fleet(Protocol):
-    """Where keepers get their parts."""
+    """Where keepers get their claims."""
 
     member: str
     """This daemon's name."""
@@ -135,5 +135,5 @@ class Fleet(Protocol):
     """Why the store can't be reached."""
 
     def join(self, keeper: FleetKeeper) -> Claims:
-        """Return a new part for a keeper with the identity that its profile has now."""
+        """Return the claims of a keeper, with the identity that its profile has now."""
         ...

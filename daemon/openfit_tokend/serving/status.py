@@ -59,7 +59,7 @@ def status_of(keeper: Keeper, now: float, *, operator: bool) -> Params:
             "waiting": keeper.waiting,
         },
         **({"username": profile.identity.username} if operator else {}),
-        **_word(keeper, epoch),
+        **_last_writer(keeper, epoch),
     }
 
 
@@ -72,18 +72,18 @@ def of_fleet(fleet: Fleet | None, epoch: float) -> Params:
     return {"fleet": {"member": fleet.member, "store": store}}
 
 
-def _word(keeper: Keeper, epoch: float) -> Params:
+def _last_writer(keeper: Keeper, epoch: float) -> Params:
     """Return what a profile's status says of the fleet, if there is one."""
     if keeper.claims is None:
         return {}
-    word = keeper.claims.word()
-    if word is None:
+    writer = keeper.claims.last_writer()
+    if writer is None:
         return {"fleet": None}
-    claim = word.claim
+    claim = writer.claim
     claimed = None
     if claim is not None:
         claimed = {"by": claim.by, "since": claim.since + epoch, "ends_at": claim.ends_at + epoch}
-    return {"fleet": {"by": word.by, "at": word.at + epoch, "claim": claimed}}
+    return {"fleet": {"by": writer.by, "at": writer.at + epoch, "claim": claimed}}
 
 
 def _health(profile: Profile, health: Health, epoch: float) -> Params:

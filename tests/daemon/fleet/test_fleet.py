@@ -134,7 +134,7 @@ async def test_logins_that_wait_for_another_take_no_turn_from_a_refresh(
 @pytest.fixture
 def short_term(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let claims end after a second, and lost logins count at once."""
-    monkeypatch.setattr("openfit_tokend.fleet.draft.Claim", partial(Claim, term=1.0))
+    monkeypatch.setattr("openfit_tokend.core.fleet.writing.Claim", partial(Claim, term=1.0))
     monkeypatch.setattr("openfit_tokend.core.budget.LATE", 0.0)
 
 

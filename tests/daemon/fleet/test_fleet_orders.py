@@ -13,7 +13,6 @@ from inside import async_await_that
 from openfit_token._shared.secret import Secret
 from openfit_token.errors import LoginRejected
 from openfit_tokend.core.session import Requesting, is_logged_out, last_error
-from openfit_tokend.fleet.part import Leaver
 from openfit_tokend.fleet.row_form import Keys, Unreadable, opened
 from openfit_tokend.keeping.keeper import Keeper
 
@@ -62,7 +61,7 @@ async def test_a_host_that_comes_later_stays_logged_out(
 async def test_a_logout_that_the_store_does_not_hear_of_is_told_to_the_operator(
     tmp_path: Path, emulator: RunningEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("openfit_tokend.fleet.part.LOGOUT_TIME", 0.1)
+    monkeypatch.setattr("openfit_tokend.fleet.replication.LOGOUT_TIME", 0.1)
     told: list[bool] = []
     async with fleet_of(2, tmp_path, emulator.url) as fleet:
         await fleet.agreed()
@@ -192,7 +191,7 @@ async def test_nothing_of_a_profile_that_left_in_a_login_is_kept_with_its_accoun
 
         def kept() -> list[object]:
             gc.collect()
-            return [each for each in gc.get_objects() if isinstance(each, Keeper | Leaver)]
+            return [each for each in gc.get_objects() if isinstance(each, Keeper)]
 
         await async_await_that(lambda: kept() == [stays], lambda: repr(kept()))
 

@@ -9,14 +9,22 @@ from typing import Any, Final
 from unittest.mock import patch
 
 from openfit_tokend.core.budget import Ledger
-from openfit_tokend.core.fleet import adoption
+from openfit_tokend.core.events import Failed, Kind
+from openfit_tokend.core.fleet import adoption, exchange, writing
+from openfit_tokend.core.fleet.clocks import Stamps
+from openfit_tokend.core.fleet.messages import RowRead, WriteRow, Written
+from openfit_tokend.core.fleet.replica import (
+    Answered,
+    InFlight,
+    Outcome,
+    claim_of,
+    requests_of,
+    with_participant,
+    without_requests,
+)
 from openfit_tokend.core.fleet.row import Claim
 from openfit_tokend.core.session import Session
-from openfit_tokend.fleet import draft
-from openfit_tokend.fleet import part as part_module
-from openfit_tokend.fleet.clocks import Stamps
-from openfit_tokend.fleet.copy import Copy
-from openfit_tokend.fleet.part import Part
+from openfit_tokend.fleet.replication import Participation, Replication
 from openfit_tokend.fleet.row_form import Keys
 from openfit_tokend.fleet.store import TAG_SIZE
 from openfit_tokend.keeping import endpoint
@@ -30,32 +38,35 @@ def _nothing(*_args: object) -> None:
     """Do nothing."""
 
 
-def _redrawn(change: Callable[[Any, Any], None]) -> Patch:
-    """Change every draft of a row, given what it is made from."""
+def _rewritten(change: Callable[[Any, Any], Any]) -> Patch:
+    """Change every row that is to be written, given the replica."""
 
-    def make(drawn: Method) -> Method:
-        def draw(known: Any, *rest: object) -> Any:  # noqa: ANN401 -- as all here: what is patched is private
-            made = drawn(known, *rest)
-            if made is not None:
-                change(known, made)
-            return made
+    def make(write_row: Method) -> Method:
+        def write(replica: Any, *rest: object) -> Any:  # noqa: ANN401 -- as all here: what is patched is private
+            after, effects = write_row(replica, *rest)
+            return after, tuple(
+                replace(effect, row=change(replica, effect.row))
+                if isinstance(effect, WriteRow)
+                else effect
+                for effect in effects
+            )
 
-        return draw
+        return write
 
-    return instead(draft, "draft", make)
+    return instead(exchange, "write_row", make)
 
 
 def _tags_count() -> Patch:
-    def count(known: Any, made: Any) -> None:  # noqa: ANN401 -- the same
-        drawn = made.row.tag
-        tag = (int.from_bytes(known.row.tag) + 1).to_bytes(TAG_SIZE)
+    def count(replica: Any, row: Any) -> Any:  # noqa: ANN401 -- the same
+        before = b"" if replica.row is None else replica.row.tag
+        tag = (int.from_bytes(before) + 1).to_bytes(TAG_SIZE)
         sessions = {
-            key: replace(shared, stamp=tag) if shared.stamp == drawn else shared
-            for key, shared in made.row.sessions.items()
+            key: replace(shared, stamp=tag) if shared.stamp == row.tag else shared
+            for key, shared in row.sessions.items()
         }
-        made.row = replace(made.row, tag=tag, sessions=sessions)
+        return replace(row, tag=tag, sessions=sessions)
 
-    return _redrawn(count)
+    return _rewritten(count)
 
 
 def _written_over() -> Patch:
@@ -73,28 +84,29 @@ def _unclaimed() -> Patch:
     def published(session: Session, _now: float) -> Session:
         return session
 
-    return patch.object(draft, "published", published)
+    return patch.object(writing, "published", published)
 
 
 @contextmanager
 def _entries_by_the_clock() -> Generator[None]:
     def make(read: Method) -> Method:
-        def to_host(stamps: Any, *args: object) -> Any:  # noqa: ANN401 -- the same
-            stamps.__init__()
-            return read(stamps, *args)
+        def knowing(_stamps: object, *args: object) -> Any:  # noqa: ANN401 -- the same
+            return read(Stamps(), *args)
 
-        return to_host
+        return knowing
 
-    with instead(Stamps, "to_host", make), _all_forgotten():  # else they would be recalled
+    with instead(Stamps, "knowing", make), _all_forgotten():  # else they would be recalled
         yield
 
 
 @contextmanager
 def _ends_by_the_stores_clock() -> Generator[None]:
     written: dict[bytes, float] = {}
+    stores: list[Any] = []
 
     def make_write(wrote: Method) -> Method:
         def write(store: Any, writer: object, key: str, old: object, value: Any) -> Any:  # noqa: ANN401 -- the same
+            stores[:] = [store]
             for shared in row_of(key, value).sessions.values():
                 if shared.claim is not None:
                     shown = store.clock.at(store._world.time.now)
@@ -103,26 +115,36 @@ def _ends_by_the_stores_clock() -> Generator[None]:
 
         return write
 
-    def has_ended(self: Any, now: float, claim: Claim) -> bool:  # noqa: ANN401 -- the same
-        shown = now + self._fleet.offset.middle
-        return claim.id not in self._mine and shown >= written.get(claim.id, inf) + claim.term
+    def has_ended(replica: Any, claim: Claim, _now: float) -> bool:  # noqa: ANN401 -- the same
+        if claim.id in replica.own or claim.id not in written:
+            return False
+        (store,) = stores
+        shown: float = store.clock.at(store._world.time.now)
+        return shown >= written[claim.id] + claim.term
 
+    with instead(Store, "write", make_write), _ending(has_ended):
+        yield
+
+
+@contextmanager
+def _ending(has_ended: Callable[..., bool]) -> Generator[None]:
+    """Say otherwise whether a claim has ended."""
     with (
-        instead(Store, "write", make_write),
-        patch.object(Copy, "_has_ended", has_ended),
+        patch.object(exchange, "has_ended", has_ended),
+        patch.object(writing, "has_ended", has_ended),
     ):
         yield
 
 
 def _short_lease() -> Patch:
-    return patch.object(draft, "Claim", partial(Claim, term=15.0))
+    return patch.object(writing, "Claim", partial(Claim, term=15.0))
 
 
 def _lost_uncounted() -> Patch:
     def lost(ledger: Ledger, _fingerprint: object, _now: float) -> Ledger:
         return ledger
 
-    return patch.object(draft, "lost", lost)
+    return patch.object(writing, "lost", lost)
 
 
 def _notices_forgotten() -> Patch:
@@ -137,14 +159,17 @@ def _notices_forgotten() -> Patch:
 
 
 def _waits_for_ended_claim() -> Patch:
+    def adopt(replica: object, *_args: object) -> Any:  # noqa: ANN401 -- the same
+        return replica, ()
+
     def make(went: Method) -> Method:
-        def go_on(self: Any, *args: object) -> None:  # noqa: ANN401 -- the same
-            with patch.object(Copy, "_adopt", _nothing):
-                went(self, *args)
+        def written(*args: object) -> Any:  # noqa: ANN401 -- the same
+            with patch.object(exchange, "_adopt", adopt):
+                return went(*args)
 
-        return go_on
+        return written
 
-    return instead(Copy, "_go_on", make)
+    return instead(exchange, "_written", make)
 
 
 def _sent_late() -> Patch:
@@ -157,38 +182,35 @@ def _sent_late() -> Patch:
     return instead(endpoint, "_exchange", make)
 
 
-@contextmanager
-def _own_ledgers() -> Generator[None]:
+def _own_ledgers() -> Patch:
     own: dict[object, Any] = {}
 
-    def make_known(known: Method) -> Method:
-        def know(self: Any) -> Any:  # noqa: ANN401 -- the same
-            found = known(self)
-            ledger = own.get(self, found.row.ledger)
-            return replace(found, row=replace(found.row, ledger=ledger))
+    def make(took: Method) -> Method:
+        def take(self: Any, event: Any) -> Any:  # noqa: ANN401 -- the same
+            match event:
+                case RowRead(row) if row is not None:
+                    event = replace(event, row=replace(row, ledger=own.get(self, row.ledger)))
+                case Written(write):
+                    own[self] = write.row.ledger
+                case _:
+                    pass
+            return took(self, event)
 
-        return know
+        return take
 
-    def make_go_on(went: Method) -> Method:
-        def go_on(self: Any, made: Any, said: object) -> None:  # noqa: ANN401 -- the same
-            own[self] = made.row.ledger
-            went(self, made, said)
-
-        return go_on
-
-    with instead(Copy, "_known", make_known), instead(Copy, "_go_on", make_go_on):
-        yield
+    return instead(Replication, "_take", make)
 
 
 def _outcomes_lost() -> Patch:
     def make(written: Method) -> Method:
-        async def write(self: Any, made: Any) -> None:  # noqa: ANN401 -- the same
+        async def write(self: Any, made: object) -> None:  # noqa: ANN401 -- the same
             await written(self, made)
-            self._ended = []
+            answered = requests_of(self.replica, Answered)
+            self.replica = without_requests(self.replica, answered)
 
         return write
 
-    return instead(Copy, "_write", make)
+    return instead(Replication, "_write", make)
 
 
 def _bar_for_all() -> Patch:
@@ -196,10 +218,10 @@ def _bar_for_all() -> Patch:
 
 
 def _settled_twice() -> Patch:
-    def forget(_known: object, made: Any) -> None:  # noqa: ANN401 -- the same
-        made.row = replace(made.row, done=())
+    def forget(_replica: object, row: Any) -> Any:  # noqa: ANN401 -- the same
+        return replace(row, done=())
 
-    return _redrawn(forget)
+    return _rewritten(forget)
 
 
 def _unbounded() -> Patch:
@@ -211,65 +233,79 @@ def _unbounded() -> Patch:
 
 def _void_refreshes_revoked() -> Patch:
     def make(ended: Method) -> Method:
-        def end(part: Any, *args: object) -> bool:  # noqa: ANN401 -- the same
-            ended(part, *args)
+        def end(claims: Any, *args: object) -> bool:  # noqa: ANN401 -- the same
+            ended(claims, *args)
             return True
 
         return end
 
-    return instead(Part, "ended", make)
+    return instead(Participation, "ended", make)
 
 
 def _leavers_forgotten() -> Patch:
-    def leaves(part: Part) -> bool:
-        return part.leaves
+    def without_gone(replica: Any) -> Any:  # noqa: ANN401 -- the same
+        stay = {who: each for who, each in replica.participants.items() if each.left is None}
+        return replace(replica, participants=stay)
 
-    return patch.object(Part, "is_over", property(leaves))
+    return patch.object(writing, "_without_gone", without_gone)
+
+
+def _untold(replication: Any, who: int, number: int) -> None:  # noqa: ANN401 -- the same
+    """Let others be told of a request's end, whatever it was."""
+    replica = replication.replica
+    untold = replace(replica.participants[who], untold=Outcome(number, inf))
+    replication.replica = with_participant(replica, who, untold)
 
 
 def _unsent_written() -> Patch:
     def make(ended: Method) -> Method:
-        def end(part: Any, number: int, event: object) -> bool:  # noqa: ANN401 -- the same
-            if not part.is_void(number):
-                part.change()
-            feeds: bool = ended(part, number, event)
+        def end(claims: Any, number: int, event: object) -> bool:  # noqa: ANN401 -- the same
+            if number == claims.keeper.session.number:
+                _untold(claims._replication, claims._who, number)
+            feeds: bool = ended(claims, number, event)
             return feeds
 
         return end
 
-    return instead(Part, "ended", make)
+    return instead(Participation, "ended", make)
 
 
-def _unsent_claims_written() -> Patch:
-    def is_unsent(_event: object) -> bool:
-        return False
+@contextmanager
+def _unsent_claims_written() -> Generator[None]:
+    def make(ended: Method) -> Method:
+        def end(claims: Any, number: int, event: object) -> bool:  # noqa: ANN401 -- the same
+            replica, who = claims._replication.replica, claims._who
+            claim = claim_of(replica, who, number)
+            flew = claim is not None and isinstance(replica.requests[claim], InFlight)
+            feeds: bool = ended(claims, number, event)
+            if flew and isinstance(event, Failed) and event.kind is Kind.UNSENT:
+                _untold(claims._replication, who, number)
+            return feeds
+
+        return end
 
     def without_unsent(session: Session, _base: object) -> Session:
         return replace(session, unsent_until=-inf)
 
-    @contextmanager
-    def both() -> Generator[None]:
-        with (
-            patch.object(part_module, "_is_unsent", is_unsent),
-            patch.object(draft, "without_unsent", without_unsent),
-        ):
-            yield
-
-    return both()
+    with (
+        instead(Participation, "ended", make),
+        patch.object(writing, "without_unsent", without_unsent),
+    ):
+        yield
 
 
 def _refusals_unnoticed() -> Patch:
-    async def look(_copy: object, _old: object) -> None:
+    async def look(_replication: object, _old: object) -> None:
         pass
 
-    return patch.object(Copy, "_look_who_wrote", look)
+    return patch.object(Replication, "_look_who_wrote", look)
 
 
 def _all_forgotten() -> Patch:
     def recalled(ledger: Ledger, _known: object, _now: float) -> Ledger:
         return ledger
 
-    return patch.object(draft, "recalled", recalled)
+    return patch.object(writing, "recalled", recalled)
 
 
 def _to_come_is_now() -> Patch:
@@ -284,10 +320,10 @@ def _never_resealed() -> Patch:
 
 
 def _claims_never_end() -> Patch:
-    def has_ended(_copy: object, _now: float, _claim: object) -> bool:
+    def has_ended(_replica: object, _claim: Claim, _now: float) -> bool:
         return False
 
-    return patch.object(Copy, "_has_ended", has_ended)
+    return _ending(has_ended)
 
 
 FLEET_FAULTS: Final[Mapping[str, Fault]] = {

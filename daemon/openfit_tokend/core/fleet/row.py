@@ -1,22 +1,5 @@
 """What the daemons of a fleet share of an account, and what may be written of it.
 
-All daemons of a fleet hold the same session of an account. It lies in one row of a store that knows
-compare-and-set. A daemon that is about to send a request first writes the row, with its session as
-Requesting and a *claim*. The one whose write is taken sends; the others see the claim, wait, and
-adopt what comes of it (`adoption.py`). Nobody leads: a claim is a lease for one request.
-
-Rules:
-
-1. *A request is sent only under a claim of one's own*, within SEND_BY of the moment at which its
-   writing began.
-2. *Another's claim ends when its row changes, or when it has been seen unchanged for its term*, by
-   the clock of whoever sees it: no clock of another host, nor of the store, is asked.
-3. *A claim that ended or gave way without an answer is a lost use of what it was to send* (`given_up`,
-   `budget.lost`).
-4. *What wasn't sent is never written*: a token server that one host can't reach, a secret that can't
-   be read, a password that was rejected before, the wishes of clients, a store that can't be reached.
-   A claim under which nothing was sent is taken back, and leaves no trace.
-
 The moments in a row are the store's. Everywhere else they are those of the host, as in the whole
 core.
 """
@@ -159,17 +142,11 @@ def is_abandoned(shared: Shared, now: float, lifetime: float) -> bool:
 # What is written of the ledger
 
 
-def settled(
-    ledger: Ledger, attempt: Attempt, kind: Kind | None, now: float, *, late: bool
-) -> Ledger:
-    """Write down how a login ended; `kind` None: it was accepted.
-
-    `late`: its claim is no longer in the row, so others counted it as lost meanwhile.
-    """
-    if late:
-        ledger = _without(ledger, attempt)
-    under_way = replace(ledger, under_way=(*ledger.under_way, attempt))
-    return budget.settle(under_way, attempt, kind, now)
+def settled(ledger: Ledger, attempt: Attempt, kind: Kind | None, now: float) -> Ledger:
+    """Write down how a login ended; `kind` None: it was accepted."""
+    if attempt not in ledger.under_way:  # its claim gave way, and it was counted as lost
+        ledger = replace(_without(ledger, attempt), under_way=(*ledger.under_way, attempt))
+    return budget.settle(ledger, attempt, kind, now)
 
 
 def recalled(ledger: Ledger, known: Ledger, now: float) -> Ledger:

@@ -7,11 +7,12 @@ two running together: a claim ends by what its observer saw, a token's end is al
 side, and what is known of a rejection stays known (`Stamps`).
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import field, replace
 from math import inf
-from typing import Final, final
+from typing import Final
 
+from openfit_token._shared.frozen import frozen
 from openfit_tokend.core.budget import LATE, Ledger, in_order
 from openfit_tokend.core.problems import Problem
 from openfit_tokend.core.session import AccessToken, Bar, Idle, Session
@@ -26,8 +27,7 @@ KEPT: Final = 64
 """Stamps whose moments are remembered besides those of the row."""
 
 
-@final
-@dataclass(slots=True)
+@frozen
 class Offset:
     """How far the store's clock is ahead of this host's CLOCK_BOOTTIME: between `low` and `high`."""
 
@@ -41,8 +41,8 @@ class Offset:
         """Return the best guess. There is one after the first exchange."""
         return (self.low + self.high) / 2
 
-    def learn(self, before: float, clock: float, after: float) -> bool:
-        """Take note of an exchange, and return whether one of the clocks has jumped.
+    def learned(self, before: float, clock: float, after: float) -> tuple["Offset", bool]:
+        """Return what is known after an exchange, and whether one of the clocks has jumped.
 
         The store's clock showed `clock` between `before` and `after`.
         """
@@ -52,8 +52,7 @@ class Offset:
         if low <= old_high and old_low <= high:
             low, high = max(low, old_low), min(high, old_high)
         jumped = low > old_high + JUMP or high < old_low - JUMP
-        self.low, self.high, self.at = low, high, after
-        return jumped
+        return Offset(low, high, after), jumped
 
 
 # Sessions
@@ -95,7 +94,7 @@ def _moved_problem(problem: Problem, seconds: float) -> Problem:
 # Ledgers
 
 
-@final
+@frozen
 class Stamps:
     """Which moment of this host each stamp of a row's ledger is.
 
@@ -103,36 +102,42 @@ class Stamps:
     rejection that this host knows of is forgotten before its time.
     """
 
-    def __init__(self) -> None:
-        self._moments: dict[float, float] = {}
+    moments: Mapping[float, float] = field(default_factory=dict[float, float])
 
-    def to_host(self, ledger: Ledger, offset: float, now: float) -> Ledger:
-        """Return a row's ledger in moments of this host; `offset`: how far the store is ahead."""
+    def knowing(self, ledger: Ledger, offset: float, now: float) -> "Stamps":
+        """Return these with those of a row's ledger; `offset`: how far the store is ahead."""
         read = {
-            stamp: self._moments.get(stamp, min(stamp - offset, now + LATE))
+            stamp: self.moments.get(stamp, min(stamp - offset, now + LATE))
             for stamp in _stamps(ledger)
         }
-        kept = list(self._moments.items())[-KEPT:]
-        self._moments = dict(kept) | read
-        return _changed(ledger, lambda stamp: read[stamp])
+        return Stamps(dict(list(self.moments.items())[-KEPT:]) | read)
 
-    def to_store(self, ledger: Ledger, offset: float) -> Ledger:
-        """Return a ledger as the row is to have it: a stamp that still fits stays as it was."""
-        stamps = {moment: stamp for stamp, moment in self._moments.items()}
+    def to_host(self, ledger: Ledger) -> Ledger:
+        """Return a row's ledger, whose stamps are known, in moments of this host."""
+        return _changed(ledger, lambda stamp: self.moments[stamp])
+
+    def to_store(self, ledger: Ledger, offset: float) -> tuple["Stamps", Ledger]:
+        """Return a ledger as the row is to have it, and these with its stamps.
+
+        A stamp that still fits stays as it was.
+        """
+        stamps = {moment: stamp for stamp, moment in self.moments.items()}
+        moments = dict(self.moments)
 
         def stamp(moment: float) -> float:
             found = stamps.get(moment, inf)
             if abs(found - moment - offset) >= MISFIT:
                 found = moment + offset
-            self._moments[found] = moment  # before it is read again, the clock may be set
+            moments[found] = moment  # before it is read again, the clock may be set
             return found
 
-        return _changed(ledger, stamp)
+        stored = _changed(ledger, stamp)
+        return Stamps(moments), stored
 
     def misfit(self, ledger: Ledger, offset: float) -> bool:
         """Return whether a host that never saw the row's entries before would misread one by now."""
         return any(
-            abs(entry.at - self._moments.get(entry.at, entry.at - offset) - offset) >= MISFIT
+            abs(entry.at - self.moments.get(entry.at, entry.at - offset) - offset) >= MISFIT
             for entry in ledger.entries
         )
 

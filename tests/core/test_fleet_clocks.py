@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from made import access, fresh, problem, refresh, refreshing
 from openfit_tokend.core.budget import LATE, WINDOW, Entry, Fingerprint, Ledger, possible_at
+from openfit_tokend.core.fleet.clocks import DRIFT, KEPT, Offset, Stamps, moved, moved_access
 from openfit_tokend.core.session import Bar, Idle
-from openfit_tokend.fleet.clocks import DRIFT, KEPT, Offset, Stamps, moved, moved_access
 from walks import Taken, walks
 
 NOW = 1000.0
@@ -20,28 +20,29 @@ AHEAD = 5000.0
 # Offset
 
 
+def learned(*exchanges: tuple[float, float, float]) -> tuple[Offset, bool]:
+    """Return what is known after these exchanges, and whether a clock jumped at the last."""
+    offset, jumped = Offset(), False
+    for exchange in exchanges:
+        offset, jumped = offset.learned(*exchange)
+    return offset, jumped
+
+
 def test_one_exchange_bounds_the_offset_by_the_time_it_took() -> None:
-    offset = Offset()
+    offset, jumped = learned((10.0, 110.0, 12.0))
 
-    assert not offset.learn(10.0, 110.0, 12.0)
-
+    assert not jumped
     assert (offset.low, offset.middle, offset.high) == (98.0, 99.0, 100.0)
 
 
 def test_a_quick_exchange_narrows_the_bounds() -> None:
-    offset = Offset()
-    offset.learn(10.0, 110.0, 12.0)
-
-    offset.learn(12.0, 111.5, 12.2)
+    offset, _ = learned((10.0, 110.0, 12.0), (12.0, 111.5, 12.2))
 
     assert [offset.low, offset.high] == pytest.approx([99.3, 99.5])
 
 
 def test_a_slow_exchange_does_not_widen_the_bounds_by_more_than_the_drift() -> None:
-    offset = Offset()
-    offset.learn(10.0, 110.0, 10.1)
-
-    offset.learn(20.0, 121.0, 24.1)
+    offset, _ = learned((10.0, 110.0, 10.1), (20.0, 121.0, 24.1))
 
     assert offset.low == pytest.approx(99.9 - 14.0 * DRIFT)
     assert offset.high == pytest.approx(100.0 + 14.0 * DRIFT)
@@ -49,19 +50,17 @@ def test_a_slow_exchange_does_not_widen_the_bounds_by_more_than_the_drift() -> N
 
 @pytest.mark.parametrize("step", [-3600.0, -2.0, 2.0, 3600.0])
 def test_a_clock_that_was_set_is_noticed_and_its_new_bounds_count(step: float) -> None:
-    offset = Offset()
-    offset.learn(10.0, 110.0, 10.1)
+    offset, jumped = learned((10.0, 110.0, 10.1), (20.0, 120.0 + step, 20.1))
 
-    assert offset.learn(20.0, 120.0 + step, 20.1)
+    assert jumped
     assert [offset.low, offset.high] == pytest.approx([99.9 + step, 100.0 + step])
-    assert not offset.learn(30.0, 130.0 + step, 30.1)
+    assert not offset.learned(30.0, 130.0 + step, 30.1)[1]
 
 
 def test_clocks_that_run_apart_more_than_they_should_are_followed_without_a_word() -> None:
-    offset = Offset()
-    offset.learn(10.0, 110.0, 10.1)
+    offset, jumped = learned((10.0, 110.0, 10.1), (20.0, 120.8, 20.1))
 
-    assert not offset.learn(20.0, 120.8, 20.1)
+    assert not jumped
     assert [offset.low, offset.high] == pytest.approx([100.7, 100.8])
 
 
@@ -87,8 +86,9 @@ def test_the_truth_lies_between_the_bounds_and_no_clock_is_said_to_have_jumped(
         truth += drift * (at - boot)
         boot = at + back
 
-        assert not offset.learn(at - there, at + truth, boot)
+        offset, jumped = offset.learned(at - there, at + truth, boot)
 
+        assert not jumped
         assert offset.low - 1e-3 <= truth <= offset.high + 1e-3  # rounding at 1e9
 
 
@@ -103,7 +103,7 @@ def test_a_token_never_lives_longer_at_another_host_than_where_it_was_sent(
         for pause, way, back, _ in exchanges:
             at = boot + pause + way
             boot = at + back
-            offset.learn(at - way, at + truth, boot)
+            offset, _ = offset.learned(at - way, at + truth, boot)
         return offset
 
     ours, theirs = known(here, AHEAD), known(there, 77.0)
@@ -165,51 +165,44 @@ HERE = Ledger(
 )
 
 
-def test_a_ledger_is_read_in_moments_of_the_host_and_written_as_it_was() -> None:
-    stamps = Stamps()
-
-    assert stamps.to_host(ROW, AHEAD, NOW) == HERE
-    assert stamps.to_store(HERE, AHEAD) == ROW
+def read(ledger: Ledger, stamps: Stamps | None = None, offset: float = AHEAD) -> Stamps:
+    """Return what is known of stamps after a row's ledger was read."""
+    return (stamps or Stamps()).knowing(ledger, offset, NOW)
 
 
-def test_a_ledger_is_written_as_it_was_though_the_offset_is_known_better_by_now() -> None:
-    """Else each writer would move all stamps a little."""
-    stamps = Stamps()
-    stamps.to_host(ROW, AHEAD, NOW)
+@pytest.mark.parametrize("off", [0.0, 2.0])
+def test_a_ledger_is_read_in_moments_of_the_host_and_written_as_it_was(off: float) -> None:
+    """Also if the offset is known better by now: else each writer would move all stamps a little."""
+    stamps = read(ROW)
 
-    assert stamps.to_store(HERE, AHEAD + 2.0) == ROW
+    assert stamps.to_host(ROW) == HERE
+    assert stamps.to_store(HERE, AHEAD + off)[1] == ROW
 
 
 @pytest.mark.parametrize("step", [-86400.0, -600.0, 600.0, 86400.0])
 def test_no_rejection_is_forgotten_or_lasts_longer_because_the_stores_clock_was_set(
     step: float,
 ) -> None:
-    stamps = Stamps()
-    stamps.to_host(ROW, AHEAD, NOW)
-
-    assert stamps.to_host(ROW, AHEAD + step, NOW) == HERE
+    assert read(ROW, read(ROW), AHEAD + step).to_host(ROW) == HERE
 
 
 @pytest.mark.parametrize("step", [-86400.0, 86400.0])
 def test_nor_is_one_that_this_host_wrote_and_has_not_read_yet(step: float) -> None:
-    stamps = Stamps()
+    stamps, row = Stamps().to_store(HERE, AHEAD)
 
-    row = stamps.to_store(HERE, AHEAD)
-
-    assert stamps.to_host(row, AHEAD + step, NOW) == HERE
+    assert read(row, stamps, AHEAD + step).to_host(row) == HERE
 
 
 def test_stamps_that_are_off_are_written_anew_for_hosts_that_never_saw_them() -> None:
-    stamps = Stamps()
-    stamps.to_host(ROW, AHEAD, NOW)
+    stamps = read(ROW)
     assert not stamps.misfit(ROW, AHEAD + 9.9)
     assert stamps.misfit(ROW, AHEAD + 600.0)
 
-    anew = stamps.to_store(HERE, AHEAD + 600.0)
+    stamps, anew = stamps.to_store(HERE, AHEAD + 600.0)
 
     assert not stamps.misfit(anew, AHEAD + 600.0)
-    assert Stamps().to_host(anew, AHEAD + 600.0, NOW) == HERE
-    assert stamps.to_host(anew, AHEAD + 600.0, NOW) == HERE
+    assert read(anew, None, AHEAD + 600.0).to_host(anew) == HERE
+    assert read(anew, stamps, AHEAD + 600.0).to_host(anew) == HERE
 
 
 def test_a_host_that_never_saw_a_row_finds_that_it_fits() -> None:
@@ -218,29 +211,29 @@ def test_a_host_that_never_saw_a_row_finds_that_it_fits() -> None:
 
 def test_an_entry_of_the_future_counts_for_no_longer_than_a_lost_login() -> None:
     """The store's clock was set back before this host read the row."""
-    read = Stamps().to_host(ROW, AHEAD - 86400.0, NOW)
+    ledger = read(ROW, None, AHEAD - 86400.0).to_host(ROW)
 
-    assert [entry.at for entry in read.entries] == [NOW + LATE, NOW + LATE]
-    assert possible_at(read, NOW) <= NOW + LATE + WINDOW
+    assert [entry.at for entry in ledger.entries] == [NOW + LATE, NOW + LATE]
+    assert possible_at(ledger, NOW) <= NOW + LATE + WINDOW
 
 
 def test_entries_are_in_order_in_the_clock_in_which_they_are_told() -> None:
     """Another host counted one after the store's clock had been set back."""
-    stamps, behind = Stamps(), AHEAD - 600.0
-    stamps.to_host(ROW, AHEAD, NOW)
+    behind = AHEAD - 600.0
     later = replace(ROW, entries=(Entry(1100.0 + behind), *ROW.entries))
+    stamps = read(ROW).knowing(later, behind, 1200.0)
 
-    read = stamps.to_host(later, behind, 1200.0)
+    ledger = stamps.to_host(later)
 
-    assert read.entries == (*HERE.entries, Entry(1100.0))
-    assert stamps.to_store(read, AHEAD).entries == (*ROW.entries, Entry(1100.0 + AHEAD))
+    assert ledger.entries == (*HERE.entries, Entry(1100.0))
+    _, row = stamps.to_store(ledger, AHEAD)
+    assert row.entries == (*ROW.entries, Entry(1100.0 + AHEAD))
 
 
 def test_old_stamps_are_forgotten() -> None:
     """Their entries have left the row: a window and three a time are all that it holds."""
     stamps = Stamps()
     for at in range(10 * KEPT):
-        stamps.to_host(Ledger(entries=(Entry(float(at)),)), 0.0, NOW)
+        stamps = read(Ledger(entries=(Entry(float(at)),)), stamps, 0.0)
 
-    known = stamps._moments  # pyright: ignore[reportPrivateUsage] -- what it holds shows nowhere else
-    assert len(known) <= KEPT + 3
+    assert len(stamps.moments) <= KEPT + 3

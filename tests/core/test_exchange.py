@@ -377,6 +377,19 @@ def test_a_login_whose_claim_gives_way_counts_as_lost() -> None:
     assert entries(host.write()) == LOST
 
 
+def test_a_login_whose_claim_is_over_counts_as_lost_once() -> None:
+    host = with_row(fresh())
+    host.read(others_login())
+    host.now += TERM
+    host.take(Ordered(1, LogoutOrdered()))
+    host.feed(1, LogoutOrdered())
+
+    write = host.write()
+
+    assert entries(write) == (Entry(host.now + LATE, lost=ONE),)
+    assert write.took_over
+
+
 def test_when_it_ends_after_all_what_was_counted_is_taken_back() -> None:
     host = with_row(logging_in())
     host.claimed()
@@ -595,14 +608,15 @@ def left(session: Session) -> Host:
     return host
 
 
-def test_what_its_request_brings_is_the_fleets() -> None:
-    host = left(refreshing())
+@pytest.mark.parametrize("session", [refreshing(), logging_in()], ids=["refresh", "login"])
+def test_what_its_request_brings_is_the_fleets(session: Session) -> None:
+    host = left(session)
 
     assert not host.ended(host.granted())
 
     shared = host.write().row.sessions[KEY].session
     assert shared.access is not None
-    assert shared.access.id == "id-of-a2"
+    assert shared.access.id == f"id-of-a{session.number}"
 
 
 def test_it_goes_once_all_is_told_and_wants_nothing_new() -> None:

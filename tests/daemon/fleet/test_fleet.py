@@ -5,11 +5,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import anyio
 import pytest
 
 from emulators import PASSWORD, USERNAME, RunningEmulator
-from fleets import Host, fleet_of, refuse, stopped
+from fleets import Host, fleet_of, refuse
 from inside import async_await_that
 from openfit_tokend.core.fleet.row import Claim
 from openfit_tokend.core.session import Requesting, last_error, live
@@ -35,17 +34,6 @@ async def test_hosts_that_start_together_log_in_once(
 
     state = emulator.state()
     assert (state.login_requests, state.refresh_requests) == (1, 0)
-
-
-async def test_a_host_that_comes_later_takes_the_session_that_is_there(
-    tmp_path: Path, emulator: RunningEmulator
-) -> None:
-    async with fleet_of(1, tmp_path, emulator.url) as fleet:
-        token = await fleet.agreed()
-        await fleet.add()
-
-        assert await fleet.agreed() == token
-    assert emulator.state().token_requests == 1
 
 
 async def test_a_token_that_all_hosts_refuse_is_replaced_once(
@@ -99,19 +87,6 @@ async def test_a_store_that_is_away_costs_no_login_and_live_tokens_are_served(
     assert emulator.state().token_requests == 1
 
 
-async def test_a_claim_whose_acknowledgement_was_lost_is_taken_back(
-    tmp_path: Path, emulator: RunningEmulator
-) -> None:
-    async with fleet_of(2, tmp_path, emulator.url) as fleet:
-        fleet.database.losing = True
-        await async_await_that(lambda: fleet.database.writes > 0)
-        assert emulator.state().token_requests == 0
-
-        fleet.database.losing = False
-        await fleet.agreed()
-    assert emulator.state().login_requests == 1
-
-
 async def test_logins_that_wait_for_another_take_no_turn_from_a_refresh(
     tmp_path: Path, emulator: RunningEmulator
 ) -> None:
@@ -139,46 +114,6 @@ def short_term(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("short_term")
-async def test_the_others_go_on_when_its_claims_term_has_passed(
-    tmp_path: Path, emulator: RunningEmulator
-) -> None:
-    emulator.fault("hang@login:1")
-    async with fleet_of(1, tmp_path, emulator.url) as fleet:
-        await async_await_that(lambda: emulator.state().login_requests == 1)
-        gone = fleet.hosts.pop()
-        for _ in range(3):
-            await fleet.add()
-        gone.kill()
-
-        await fleet.agreed()
-        ledger = fleet.hosts[0].accounts.ledger(fleet.hosts[0].keeper.profile.account)
-
-    assert emulator.state().login_requests == 2
-    assert ledger.entries == ()  # the lost login had the password that was accepted since
-
-
-@pytest.mark.usefixtures("short_term")
-async def test_a_login_that_nobody_heard_of_counts_as_lost(
-    tmp_path: Path, emulator: RunningEmulator
-) -> None:
-    emulator.set_password("another horse")
-    emulator.fault("hang@login:1")
-    async with fleet_of(1, tmp_path, emulator.url) as fleet:
-        await async_await_that(lambda: emulator.state().login_requests == 1)
-        gone = fleet.hosts.pop()
-        host = await fleet.add()
-        gone.kill()
-
-        account = host.keeper.profile.account
-
-        def counted() -> list[bool]:
-            return [entry.clear for entry in host.accounts.ledger(account).entries]
-
-        await stopped(host)
-        await async_await_that(lambda: counted() == [False, True])
-
-
-@pytest.mark.usefixtures("short_term")
 async def test_all_hosts_go_on_when_one_of_them_took_over(
     tmp_path: Path, emulator: RunningEmulator
 ) -> None:
@@ -191,25 +126,6 @@ async def test_all_hosts_go_on_when_one_of_them_took_over(
 
         await async_await_that(lambda: all(host.token not in {None, old} for host in fleet.hosts))
         assert not any(isinstance(host.keeper.session.doing, Requesting) for host in fleet.hosts)
-
-
-async def test_a_profile_that_comes_while_the_row_is_written_takes_the_session_that_is_there(
-    tmp_path: Path, emulator: RunningEmulator
-) -> None:
-    async with fleet_of(1, tmp_path, emulator.url) as fleet:
-        fleet.add_profile(fleet.hosts[0])
-        other = await fleet.add()
-        await fleet.agreed()
-        await async_await_that(lambda: emulator.state().logins == 2)
-        other.store.slow = anyio.Event()
-
-        refuse(other)
-        await other.store.writing.wait()
-        late = fleet.add_profile(other)
-        other.store.slow.set()
-        await async_await_that(lambda: live(late.session, clock.boot()) is not None)
-
-    assert emulator.state().login_requests == 2
 
 
 def remove(host: Host) -> None:
@@ -242,40 +158,6 @@ async def test_what_a_refresh_brings_is_the_fleets_though_a_reload_took_its_prof
         await async_await_that(lambda: emulator.state().refreshes == 2)
     state = emulator.state()
     assert (state.refreshes_rejected, state.revocations) == (0, 0)
-
-
-async def test_a_login_counts_though_a_reload_took_its_profile_away(
-    tmp_path: Path, emulator: RunningEmulator
-) -> None:
-    async with fleet_of(0, tmp_path, emulator.url) as fleet:
-        emulator.fault("slow=0.5@login:1")
-        first = await fleet.add()
-        await async_await_that(lambda: emulator.state().login_requests == 1)
-        second = await fleet.add()
-
-        first.keeper.remove()
-
-        await async_await_that(lambda: second.token is not None)
-    assert emulator.state().login_requests == 1
-
-
-async def test_a_profile_that_comes_back_waits_for_what_it_had_under_way(
-    tmp_path: Path, emulator: RunningEmulator
-) -> None:
-    async with fleet_of(2, tmp_path, emulator.url) as fleet:
-        old = await fleet.agreed()
-        first, second = fleet.hosts
-        emulator.fault("slow=0.5@refresh:1")
-        refuse(first)
-        await async_await_that(lambda: emulator.state().refresh_requests == 1)
-
-        first.keepers.pop().remove()
-        fleet.add_profile(first)
-
-        await async_await_that(lambda: second.token not in {None, old})
-        assert await fleet.agreed() == second.token
-    state = emulator.state()
-    assert (state.login_requests, state.refresh_requests) == (1, 1)
 
 
 # A row with which something is wrong

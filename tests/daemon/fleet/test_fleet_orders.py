@@ -45,19 +45,6 @@ async def test_a_logout_anywhere_is_everybodys_and_so_is_a_login(
     assert emulator.state().login_requests == 2
 
 
-async def test_a_host_that_comes_later_stays_logged_out(
-    tmp_path: Path, emulator: RunningEmulator
-) -> None:
-    async with fleet_of(1, tmp_path, emulator.url) as fleet:
-        await fleet.agreed()
-        fleet.hosts[0].keeper.order_logout(lambda _: None)
-        await out(fleet.hosts[0])
-        await async_await_that(lambda: emulator.state().revocations == 1)
-
-        await out(await fleet.add())
-    assert emulator.state().login_requests == 1
-
-
 async def test_a_logout_that_the_store_does_not_hear_of_is_told_to_the_operator(
     tmp_path: Path, emulator: RunningEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,44 +64,6 @@ async def test_a_logout_that_the_store_does_not_hear_of_is_told_to_the_operator(
         first.store.cut = False
         await out(second)
         await async_await_that(lambda: emulator.state().revocations == 2)  # the new login's, too
-
-
-async def test_a_logout_whose_acknowledgement_was_lost_ends_no_later_login(
-    tmp_path: Path, emulator: RunningEmulator
-) -> None:
-    told: list[bool] = []
-    async with fleet_of(2, tmp_path, emulator.url) as fleet:
-        await fleet.agreed()
-        first, second = fleet.hosts
-        before, fleet.database.losing = fleet.database.writes, True
-        first.keeper.order_logout(told.append)
-        await async_await_that(lambda: fleet.database.writes > before)
-
-        fleet.database.losing = False
-        await async_await_that(lambda: told == [True])
-        await out(second)
-        second.keeper.order_login(None)
-        await fleet.agreed()
-
-    assert emulator.state().revocations == 1
-    assert emulator.state().logins == 2
-
-
-async def test_a_login_takes_back_a_logout_that_nobody_heard_of(
-    tmp_path: Path, emulator: RunningEmulator
-) -> None:
-    async with fleet_of(2, tmp_path, emulator.url) as fleet:
-        await fleet.agreed()
-        first, _ = fleet.hosts
-        first.store.cut = True
-
-        first.keeper.order_logout(lambda _: None)
-        first.keeper.order_login(None)
-        await async_await_that(lambda: first.keeper.session.failures > 0)
-        first.store.cut = False
-        await fleet.agreed()
-
-    assert emulator.state().logins == 1
 
 
 async def test_a_login_that_was_ordered_is_answered_with_its_outcome(

@@ -245,7 +245,8 @@ def _void_refreshes_revoked() -> Patch:
 def _leavers_forgotten() -> Patch:
     def without_gone(replica: Any) -> Any:  # noqa: ANN401 -- the same
         stay = {who: each for who, each in replica.participants.items() if each.left is None}
-        return replace(replica, participants=stay)
+        requests = {claim: each for claim, each in replica.requests.items() if each.who in stay}
+        return replace(replica, participants=stay, requests=requests)
 
     return patch.object(writing, "_without_gone", without_gone)
 

@@ -6,6 +6,7 @@ To start Python and to import the daemon takes half a second of CPU time, and th
 With $OPENFIT_LONG_FORMS each daemon is a program of its own. So it is always where the test is about the process.
 """
 
+import ctypes
 import gc
 import importlib
 import json
@@ -24,6 +25,7 @@ from typing import Any, BinaryIO, Final, final
 
 MAX_PASSED: Final = 250
 """Descriptors at once: the kernel passes 253 (SCM_MAX_FD)."""
+_PR_SET_PDEATHSIG: Final = 1
 _MAX_ORDER: Final = 128 * 1024
 """Bytes: an environment, mostly."""
 _ONE_BY_ONE: Final = Lock()
@@ -133,19 +135,18 @@ def _channel(*imported: str) -> socket.socket:
 
 def _serve(channel: socket.socket) -> list[str]:
     """Fork a child for each order; return, in the child, its arguments."""
-    children = set[int]()
     while True:
-        data, fds, _, _ = socket.recv_fds(channel, _MAX_ORDER, MAX_PASSED + 3)
+        try:
+            data, fds, _, _ = socket.recv_fds(channel, _MAX_ORDER, MAX_PASSED + 3)
+        except ConnectionResetError:  # who asked didn't read the last answer
+            sys.exit()
         if not data:
-            for pid in children:
-                os.kill(pid, signal.SIGKILL)
             sys.exit()
         order = json.loads(data)
         answer: int | None
         if ended := order.get("ended"):
             pid, status = os.waitpid(ended, os.WNOHANG)
             answer = os.waitstatus_to_exitcode(status) if pid else None
-            children -= {pid}
         else:
             answer = os.fork()
             if answer == 0:
@@ -153,14 +154,14 @@ def _serve(channel: socket.socket) -> list[str]:
                 _become(order, fds)
                 exec(order["first"], {})  # noqa: S102 -- the test's
                 return [*order["arguments"]]
-            children.add(answer)
         for fd in fds:
             os.close(fd)
         channel.send(json.dumps(answer).encode())
 
 
 def _become(order: Mapping[str, Any], fds: Sequence[int]) -> None:
-    """Be the process that is ordered, as after execve(2)."""
+    """Be the process that is ordered, as after execve(2), but end when the one that forked it does."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     for number, fd in enumerate(fds):  # each has a higher number than it gets
         os.dup2(fd, number)
     os.closerange(len(fds), max(fds) + 1)

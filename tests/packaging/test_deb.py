@@ -139,6 +139,20 @@ def test_an_install_starts_and_enables_nothing(installed: Box) -> None:
     assert (ended.returncode, ended.stdout) == (NO_DAEMON, "")
 
 
+@pytest.mark.parametrize("suite", debian.SUITES)
+def test_it_installs_together_with_a_python_that_was_not_there(
+    suite: str, package: Path, tmp_path: Path
+) -> None:
+    """Python's own installation calls what the package has for a new Python, before that is complete."""
+    with debian.booted(suite, tmp_path, package) as box:
+        assert not box.outside("/usr/bin/python3").exists()
+
+        having(box, package)
+
+        assert box.run("dpkg", "--audit").stdout == ""
+        assert box.run("openfit-tokend", "--version").stdout == f"openfit-tokend {__version__}\n"
+
+
 def test_all_that_the_daemon_can_do_is_there_compiled_for_this_python(installed: Box) -> None:
     found = installed.run(
         PYTHON, "-I", "-W", "error", "-c", f"{IMPORT_ALL}{COMPILED}"

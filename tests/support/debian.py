@@ -13,7 +13,9 @@ from packages import done
 
 NEWER: Final = "99.0"
 """The version of the package for an upgrade."""
-IN_ROOT: Final = ("systemd", "systemd-sysv", "dbus", "python3", "libpq5", "procps")
+IN_ROOT: Final = ("systemd", "systemd-sysv", "dbus", "libpq5", "procps")
+LATER: Final = "python3"
+"""What comes with the package: it isn't there before."""
 _TOOLS: Final = ("dh", "lintian", "mmdebstrap")
 _PACKAGES: Final = "usr/lib/openfit-tokend/package/lib/python3/site-packages"
 
@@ -51,8 +53,8 @@ def newer(package: Path, directory: Path) -> Path:
 @contextmanager
 def booted(suite: str, directory: Path, *packages: Path) -> Generator[Box]:
     """Boot a Debian with these packages in /srv, none of them installed."""
-    root = ROOT / ".roots" / f"deb-{suite}"
-    done(ROOT / ".ci/make-root", suite, root, *IN_ROOT)
+    root = ROOT / ".roots" / f"minimal-{suite}"
+    done(ROOT / ".ci/make-root", suite, root, *IN_ROOT, LATER=LATER)
     files, opt = directory / "files", directory / "opt"
     for path in (opt, files / "etc", files / "srv"):
         path.mkdir(parents=True)

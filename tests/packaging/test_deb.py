@@ -1,5 +1,6 @@
 """The Debian package, on a booted Debian 12 and 13: what it puts, starts, keeps and removes."""
 
+import shutil
 from collections.abc import Generator
 from pathlib import Path
 
@@ -107,6 +108,11 @@ def apt(box: Box, command: str) -> None:
 def ours(box: Box) -> set[str]:
     """Return all paths in which it is named."""
     return {*box.run("sh", "-c", OURS).stdout.splitlines()}
+
+
+def administrators(box: Box) -> set[str]:
+    """Return those of them that aren't the package's own, nor dpkg's."""
+    return {path for path in ours(box) if path.startswith(("/etc/", "/run/", "/var/lib/openfit"))}
 
 
 def programs(box: Box) -> list[str]:
@@ -265,6 +271,47 @@ def test_an_upgrade_starts_nothing_that_was_stopped_and_leaves_one_version(
     assert machine.box.property("openfit-tokend.socket", "ActiveState") == "inactive"
     (now,) = programs(machine.box)
     assert before != [now]
+
+
+@pytest.mark.parametrize(
+    ("trace", "begin", "end"),
+    [
+        (
+            "/usr/local/bin/openfit-tokend",
+            "ln -s /bin/true /usr/local/bin/openfit-tokend",
+            "rm /usr/local/bin/openfit-tokend",
+        ),
+        (
+            "/etc/systemd/system/openfit-token-hub.service",
+            "cp /srv/hub.service /etc/systemd/system/openfit-token-hub.service",
+            "rm /etc/systemd/system/openfit-token-hub.service",
+        ),
+        (
+            "/run/openfit-tokend/socket",
+            "systemd-run --unit=other --socket-property=ListenStream=/run/openfit-tokend/socket true",
+            "systemctl stop other.socket",
+        ),
+    ],
+    ids=["program", "unit", "socket"],
+)
+def test_purge_leaves_what_another_installation_uses_and_says_so(
+    machine: Machine, package: Path, trace: str, begin: str, end: str
+) -> None:
+    """The package was removed long ago."""
+    box = machine.box
+    shutil.copy(ROOT / "docs/hub/openfit-token-hub.service", box.outside("/srv/hub.service"))
+    apt(box, REMOVE)
+    box.run("sh", "-c", begin)
+    kept = administrators(box)
+    try:
+        said = box.run("dpkg", "--purge", "openfit-tokend").stderr
+
+        assert f"which another installation uses: {trace}\n" in said
+        assert administrators(box) == kept
+        assert CONFIG in kept
+    finally:
+        box.run("sh", "-c", end)
+        having(box, package)
 
 
 def test_remove_keeps_what_is_the_administrators_and_purge_leaves_nothing(

@@ -9,10 +9,9 @@ import box as boxes
 import box_opt
 from box import Box
 from emulators import CLIENT_ID, PASSWORD, USERNAME, RunningEmulator, running_emulator
-from machine import UNIT, Machine
+from machine import HTTP_UNIT, UNIT, Machine
 from name_server import running_name_server
 
-HTTP_UNIT = "openfit-tokend-http.socket"
 REQUIRED = "OPENFIT_REQUIRE_SYSTEMD"
 """The environment variable with which these tests fail where they can't run."""
 
@@ -79,12 +78,10 @@ def machine(box: Box, emulator: RunningEmulator, set_up: None) -> Generator[Mach
 @pytest.fixture
 def enabled(machine: Machine) -> Generator[Machine]:
     """The machine with HTTP, as docs/install.md says; and then without."""
-    box, both = machine.box, (HTTP_UNIT, UNIT)
+    box = machine.box
     assert box.run("systemctl", "is-enabled", HTTP_UNIT, check=False).stdout == "disabled\n"
-    box.run("systemctl", "enable", HTTP_UNIT)
-    box.run("systemctl", "stop", UNIT)
-    box.run("systemctl", "start", *both)
+    machine.enable_http()
     yield machine
     box.run("systemctl", "disable", HTTP_UNIT)
-    box.run("systemctl", "stop", *both)
+    box.run("systemctl", "stop", HTTP_UNIT, UNIT)
     box.run("systemctl", "start", UNIT)

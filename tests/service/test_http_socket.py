@@ -6,13 +6,27 @@ import pytest
 
 from daemons import await_that
 from http_wire import HttpWire
-from machine import Machine
+from machine import HTTP_UNIT, Machine
 
 pytestmark = [pytest.mark.service, pytest.mark.slow]
 
 SOCKET = "/run/openfit-tokend/http.socket"
 NOT_CONNECTED = 7
 """curl's exit status."""
+
+
+def test_it_is_enabled_while_scripts_call_and_none_of_them_fails(machine: Machine) -> None:
+    box, token = machine.box, machine.token()
+    for _ in range(3):
+        with machine.asking() as asked:
+            machine.enable_http()
+
+        assert machine.call("status")["http_socket"] == SOCKET
+        assert (asked.library_failures, asked.script_failures) == ([], [])
+        assert asked.tokens == {token}
+        box.run("systemctl", "disable", HTTP_UNIT)
+        box.run("systemctl", "stop", HTTP_UNIT)
+        machine.systemctl("restart")
 
 
 def test_it_serves_the_group_and_nobody_else(enabled: Machine) -> None:

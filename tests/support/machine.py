@@ -10,10 +10,12 @@ from typing import Final, cast
 from box import Box, Completed
 from daemons import Fields, Wire, await_that, error_of
 from emulators import RunningEmulator
+from fenced import INSTALL, in_section
 from openfit_token import TokenClient, TokenError
 
 UNIT: Final = "openfit-tokend.service"
 SOCKET: Final = "/run/openfit-tokend/socket"
+HTTP_UNIT: Final = "openfit-tokend-http.socket"
 CREDENTIAL_SOCKET: Final = "/run/openfit-tokend/credential.socket"
 DROP_IN: Final = f"/run/systemd/system/{UNIT}.d/test.conf"
 LIBRARY_CLIENTS: Final = 10
@@ -59,6 +61,12 @@ class Machine:
         """Start the service, whatever its state."""
         self.box.run("systemctl", "reset-failed")
         self.systemctl("start")
+
+    def enable_http(self) -> None:
+        """Do what docs/install.md says."""
+        (block,) = in_section(INSTALL, "The HTTP socket", "console")
+        for command in block.typed("#"):
+            self.box.run("sh", "-c", command)
 
     def write_config(self, text: str) -> None:
         """Write the main file, as an editor does; owner and mode stay."""

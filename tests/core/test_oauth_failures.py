@@ -127,7 +127,7 @@ def test_who_is_told_of_a_rejected_password_is_told_how_the_daemon_gets_to_see_a
 
     assert hint is not None
     assert "openfit-tokend reload" in hint
-    assert "systemctl restart openfit-tokend" in hint, "a reload sees no changed credential"
+    assert "openfit-tokend restart" in hint, "a reload sees no changed credential"
     assert hint.count("login") == hint.count("login --ask"), "else the same one is sent again"
 
 

@@ -102,7 +102,7 @@ def test_a_changed_secret_is_used_after_a_restart_which_keeps_the_other_sessions
     machine.write_config(f'default_profile = "main"\n{machine.config.read_text()}\n{added}')
     machine.systemctl("reload")
     await_that(lambda: machine.profile_status("etl")["state"] == "empty")
-    assert "systemctl restart openfit-tokend" in str(machine.profile_status("etl"))
+    assert "openfit-tokend restart" in str(machine.profile_status("etl"))
     machine.write_secret("etl", PASSWORD)
 
     machine.systemctl("restart")

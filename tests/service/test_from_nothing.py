@@ -105,7 +105,7 @@ def test_init_beside_a_running_service_says_how_it_learns_of_the_new_profile(
         "--id-server", machine.emulator.url, "--api-url", machine.emulator.url,
         "--client-id", CLIENT_ID, "--username", USERNAME, "--password-file", "-", stdin=PASSWORD,
     ).stdout  # fmt: skip
-    restart = next(line for line in said.splitlines() if "systemctl restart" in line)
+    restart = next(line for line in said.splitlines() if "openfit-tokend restart" in line)
     machine.box.run(*restart.partition("(")[0].split())
 
     etl, main = machine.token("etl.x"), machine.token()

@@ -12,11 +12,12 @@ from machine import CREDENTIAL_SOCKET, Machine
 pytestmark = [pytest.mark.service, pytest.mark.slow]
 
 RELOADS = 20
+CONFIGURATION = 78
 WATCHDOG = "[Service]\nWatchdogSec=1\n"
 
 
 def restart(machine: Machine) -> None:
-    machine.systemctl("restart")
+    machine.box.run("openfit-tokend", "restart")
 
 
 def kill(machine: Machine) -> None:
@@ -94,6 +95,26 @@ def test_a_faulty_configuration_fails_the_reload_and_leaves_the_service_as_it_is
     assert "client_id: is missing" in machine.box.journal("-u", "openfit-tokend")
     assert machine.token() == token
     assert machine.box.property("openfit-tokend", "ActiveState") == "active"
+
+
+def test_a_faulty_configuration_stops_a_restart_before_it_begins(machine: Machine) -> None:
+    pid, token = machine.pid, machine.token()
+    machine.write_config("[profiles.main]\n")
+
+    done = machine.box.run("openfit-tokend", "restart", check=False)
+
+    assert done.returncode == CONFIGURATION
+    assert "client_id: is missing" in done.stderr
+    assert "not restarted" in done.stderr
+    assert (machine.pid, machine.token()) == (pid, token)
+
+
+def test_a_restart_starts_what_was_stopped(machine: Machine) -> None:
+    machine.systemctl("stop")
+
+    restart(machine)
+
+    assert machine.token()
 
 
 @pytest.mark.parametrize(

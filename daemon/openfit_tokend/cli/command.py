@@ -98,6 +98,10 @@ def _run(arguments: list[str]) -> int:  # noqa: C901, PLR0911 -- one for each co
             from openfit_tokend.cli.reload import reload
 
             return reload(options.config, options.socket)
+        case "restart":
+            from openfit_tokend.cli.restart import restart
+
+            return restart()
         case "fleet-key":
             from openfit_tokend.config.fleet_keys import new_key
 
@@ -168,6 +172,8 @@ def parser() -> argparse.ArgumentParser:
     reload = commands.add_parser("reload", help="have the running daemon reread its configuration")
     _add_config(reload)
     _add_socket(reload)
+
+    commands.add_parser("restart", help="restart the service, if its configuration is valid")
 
     init = commands.add_parser(
         "init",

@@ -246,7 +246,7 @@ def _say_next(where: Location, profile: str, socket: str | None, *, runs: bool) 
     by_unit = where.for_service or _users_unit().exists()
     print("\nnext:")
     if where.for_service and runs:
-        print("  systemctl restart openfit-tokend     (loads the new credential; tokens are kept)")
+        print("  openfit-tokend restart     (loads the new credential; tokens are kept)")
     elif runs:
         print("  openfit-tokend reload")
     elif by_unit:

@@ -224,7 +224,7 @@ def _say_next(destination: _Destination, found: program.Program) -> None:
     systemctl = " ".join(destination.systemctl)
     if destination.here:
         print(f"  {systemctl} enable --now openfit-tokend.socket openfit-tokend")
-        print(f"  {systemctl} restart openfit-tokend     (if it is running; it keeps its tokens)")
+        print(f"  {command} restart     (if it is running; it keeps its tokens)")
     if destination.user:
         print("  loginctl enable-linger     (to keep it running while you aren't logged in)")
     else:

@@ -35,7 +35,7 @@ MAX_SECRET_FILE: Final = 4096
 _taken: Final[dict[str, Secret]] = {}
 """Passwords taken out of environment variables, by variable."""
 
-_RESTART: Final = "then systemctl restart openfit-tokend"
+_RESTART: Final = "then openfit-tokend restart"
 
 
 @final

@@ -19,8 +19,8 @@ from openfit_token.errors import (
 )
 
 STORE_ANOTHER: Final = (
-    "store the right password, then openfit-tokend reload (a systemd credential: systemctl restart"
-    " openfit-tokend); or openfit-token login --ask --profile {profile}"
+    "store the right password, then openfit-tokend reload (a systemd credential:"
+    " openfit-tokend restart); or openfit-token login --ask --profile {profile}"
 )
 """What to do about a rejected password. Nothing that would send the same one again."""
 RETRIED: Final = "no action needed; it will be retried"
@@ -75,7 +75,7 @@ def budget_spent(until: float, now: float) -> Problem:
         BudgetSpent,
         "too many rejected logins: nothing is sent, so that the account isn't locked",
         "make sure that the right password is stored, then openfit-tokend reload (a systemd"
-        " credential: systemctl restart openfit-tokend before it): the daemon logs in by itself"
+        " credential: openfit-tokend restart before it): the daemon logs in by itself"
         " when the wait is over",
         now,
         until=until,

@@ -433,7 +433,7 @@ class TestCredential:
             ),
             (
                 "put LoadCredential=main:/etc/openfit-tokend/credentials/main into the unit,"
-                " then systemctl restart openfit-tokend: a daemon that is started by hand has none"
+                " then openfit-tokend restart: a daemon that is started by hand has none"
             ),
         )
 
@@ -445,7 +445,9 @@ class TestCredential:
         _, hint = await refusal(PasswordCredential("password_main"))
 
         assert hint is not None
-        assert hint.startswith("write it to /etc/openfit-tokend/credentials/main, then systemctl")
+        assert hint.startswith(
+            "write it to /etc/openfit-tokend/credentials/main, then openfit-tokend"
+        )
 
     async def test_one_the_unit_does_not_load_is_told_how_to(self) -> None:
         assert await refusal(PasswordCredential("main")) == (
@@ -453,7 +455,7 @@ class TestCredential:
             (
                 "put LoadCredential=main:/etc/openfit-tokend/credentials/main into the unit"
                 " (a changed one is seen after a restart only),"
-                " then systemctl restart openfit-tokend"
+                " then openfit-tokend restart"
             ),
         )
 

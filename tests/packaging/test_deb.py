@@ -273,6 +273,30 @@ def test_an_upgrade_starts_nothing_that_was_stopped_and_leaves_one_version(
     assert before != [now]
 
 
+def test_an_upgrade_leaves_a_service_running_whose_next_daemon_would_not_start(
+    machine: Machine, package: Path
+) -> None:
+    box, pid, token = machine.box, machine.pid, machine.token()
+    valid = machine.config.read_text()
+    machine.write_config("[profiles.main]\n")
+    try:
+        said = box.run("sh", "-c", UPGRADE).stderr
+
+        assert "client_id: is missing" in said
+        assert "not restarted" in said
+        assert box.run("dpkg", "--audit").stdout == ""
+        assert (machine.pid, machine.token()) == (pid, token)
+    finally:
+        machine.write_config(valid)
+
+    box.run("openfit-tokend", "restart")
+
+    assert machine.pid != pid
+    assert machine.token() == token
+    assert machine.call("hello")["version"] == debian.NEWER
+    having(box, package)
+
+
 @pytest.mark.parametrize(
     ("trace", "begin", "end"),
     [

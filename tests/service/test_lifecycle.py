@@ -109,6 +109,24 @@ def test_a_faulty_configuration_stops_a_restart_before_it_begins(machine: Machin
     assert (machine.pid, machine.token()) == (pid, token)
 
 
+def test_what_a_drop_in_has_the_service_read_is_what_a_restart_and_a_check_judge(
+    machine: Machine,
+) -> None:
+    other = "/etc/openfit-tokend/other.toml"
+    machine.box.run("cp", "-a", "/etc/openfit-tokend/config.toml", other)
+    machine.drop_in(f"[Service]\nEnvironment=OPENFIT_TOKEND_CONFIG={other}\n")
+    valid, pid = machine.config.read_text(), machine.pid
+    machine.write_config("[profiles.main]\n")
+
+    checked = machine.box.run("openfit-tokend", "check").stdout
+    restart(machine)
+
+    assert f"{other}, 1 profile" in checked
+    assert machine.pid not in {pid, 0}
+    machine.write_config(valid)
+    machine.box.run("rm", other)
+
+
 def test_a_restart_starts_what_was_stopped(machine: Machine) -> None:
     machine.systemctl("stop")
 

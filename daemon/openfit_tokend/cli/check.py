@@ -15,7 +15,7 @@ import anyio
 from openfit_token._cli.report import Report, Verdict, fail, ok, warn
 from openfit_token._client.paths import SYSTEM_SOCKET
 from openfit_token._shared.trusted_path import Untrusted, judge_directory, user_name
-from openfit_token.errors import ConfigRejected, SecretUnavailable
+from openfit_token.errors import ConfigRejected, SecretUnavailable, TokenError
 from openfit_tokend.cli.check_files import check_files
 from openfit_tokend.cli.complaints import complain, ended
 from openfit_tokend.config import config_file
@@ -56,12 +56,14 @@ def check(
     """
     try:
         path = config_file.locate(config)
-    except ConfigRejected as error:
+        if config is None and service.is_its(path):
+            path = service.config()
+        look = partial(_look, path, just_stored, socket, network=network, login=login)
+        if service.is_meant(path):
+            its = partial(look, socket_is_systemds=socket is None, chown=False)
+            return service.in_its_place(lambda: ended(its))
+    except TokenError as error:
         return complain(error)
-    look = partial(_look, path, just_stored, socket, network=network, login=login)
-    if service.is_meant(path):
-        its = partial(look, socket_is_systemds=socket is None, chown=False)
-        return service.in_its_place(lambda: ended(its))
     return look(socket_is_systemds=False, chown=True)
 
 

@@ -3,9 +3,11 @@
 import grp
 import os
 import pwd
+import shlex
 import shutil
 import signal
 import stat
+import subprocess
 import traceback
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -26,6 +28,9 @@ CONFIG: Final = CONFIG_DIRECTORY / "config.toml"
 STATE: Final = Path("/var/lib/openfit-tokend")
 RUNTIME: Final = Path("/run/openfit-tokend")
 """The directory of the sockets."""
+NAMES_CONFIG: Final = "OPENFIT_TOKEND_CONFIG="
+ASKING: Final = 10.0
+"""Seconds that systemd may take to say what is in a unit."""
 IN_MEMORY: Final = "/run"
 """A directory that is never on a disk."""
 SOCKET_UNIT: Final = "openfit-tokend.socket"
@@ -59,13 +64,24 @@ def is_its(config: Path) -> bool:
     return os.geteuid() == 0 and named_once(config) == named_once(CONFIG)
 
 
-def is_meant(config: Path) -> bool:
-    """Return whether the service is installed, too. May block."""
+def config() -> Path:
+    """Return the configuration that the service reads: a drop-in may name another. May block."""
+    ask = ("systemctl", "show", "--value", "--property=Environment", SYSTEM_UNITS[0])
+    try:
+        shown = subprocess.run(ask, capture_output=True, check=False, text=True, timeout=ASKING)  # noqa: S603 -- a fixed command
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return CONFIG
+    named = [word for word in shlex.split(shown.stdout) if word.startswith(NAMES_CONFIG)]
+    return Path(named[-1].removeprefix(NAMES_CONFIG)) if named else CONFIG
+
+
+def is_meant(path: Path) -> bool:
+    """Return whether this is root, and `path` what the installed service reads. May block."""
     return (
-        is_its(config)
+        os.geteuid() == 0
         and "CREDENTIALS_DIRECTORY" not in os.environ
-        and account() is not None
         and any(Path(place, SYSTEM_UNITS[0]).is_file() for place in UNIT_PLACES)
+        and named_once(path) == named_once(config())
     )
 
 

@@ -1,5 +1,6 @@
 """What is done in the service's place: with its credentials, which lie in memory for so long."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from daemons import NOBODY, PATIENCE, needs_root
+from openfit_tokend.cli.check import check
 from openfit_tokend.setup import service
 
 pytestmark = needs_root
@@ -60,6 +62,21 @@ def test_the_services_configuration_is_known_through_a_link(
 
     assert service.is_its(link / "config.toml")
     assert not service.is_its(link / "other.toml")
+
+
+def test_a_missing_user_is_reported_and_nothing_else_is_judged(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / service.SYSTEM_UNITS[0]).touch()
+    monkeypatch.setattr(service, "CONFIG", place / "config.toml")
+    monkeypatch.setattr(service, "UNIT_PLACES", (str(place),))
+    monkeypatch.setattr(service, "account", lambda: None)
+
+    status = check(str(service.CONFIG), network=False, login=False)
+
+    said = capsys.readouterr()
+    assert (status, said.out) == (os.EX_OSERR, "")
+    assert "there is no user openfit-tokend\n  openfit-tokend install" in said.err
 
 
 def in_its_place(place: Path, event: str, number: int = 0) -> tuple[int, str]:

@@ -95,6 +95,25 @@ def test_check_looks_as_the_service_would_and_says_that_all_is_well(machine: Mac
     assert "main: secret   can be read" in done.stdout
 
 
+def test_init_makes_the_directories_again_with_their_owners_and_modes(machine: Machine) -> None:
+    directories = ("/etc/openfit-tokend", "/etc/openfit-tokend/credentials")
+    look = ("stat", "--format=%n %U:%G %a", *directories)
+    before = machine.box.run(*look).stdout
+    machine.box.run("mv", directories[0], "/etc/aside")
+    try:
+        machine.box.run(
+            "openfit-tokend", "init", "--yes", "--no-login", "--environment", "custom",
+            "--id-server", machine.emulator.url, "--api-url", machine.emulator.url,
+            "--client-id", CLIENT_ID, "--username", USERNAME, "--password-file", "-", stdin=PASSWORD,
+        )  # fmt: skip
+
+        assert machine.box.run(*look).stdout == before
+        assert "[FAIL]" not in machine.box.run("openfit-tokend", "check").stdout
+    finally:
+        machine.box.run("rm", "-r", directories[0])
+        machine.box.run("mv", "/etc/aside", directories[0])
+
+
 def test_init_beside_a_running_service_says_how_it_learns_of_the_new_profile(
     machine: Machine,
 ) -> None:

@@ -193,7 +193,11 @@ def store(
         mode, owner = _mode_and_owner(where.config)
     secret = CREDENTIALS / name if where.for_service else now.file.parent / f"{name}.password"
     with _undisturbed():
-        tree.make(where.config.parent, 0o700)
+        made = tree.make(where.config.parent, 0o700 if owner is None else 0o750)
+        if where.for_service:  # as tmpfiles.d has both
+            tree.make(CREDENTIALS, 0o700)
+            if made is Done.MADE and owner is not None:
+                os.chown(where.config.parent, *owner)
         tree.make(now.file.parent, 0o755 if mode & 0o077 else 0o700)
         # The reader strips one newline, so this one is not part of the password.
         done = {secret: tree.put(secret, f"{password.reveal}\n".encode(), 0o600)}

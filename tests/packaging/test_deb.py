@@ -8,7 +8,7 @@ import pytest
 
 import box as boxes
 import debian
-from box import Box
+from box import PATIENCE, Box
 from emulators import CLIENT_ID, PASSWORD, USERNAME, RunningEmulator, running_emulator
 from fenced import INSTALL, ROOT, in_section
 from machine import DROP_IN, UNIT, Machine, getting
@@ -257,6 +257,27 @@ def test_an_upgrade_keeps_the_session_and_fails_no_call(machine: Machine) -> Non
         assert {*before} < {*programs(box)}, "the watcher still runs it"
     finally:
         box.run("systemctl", "stop", "watcher")
+
+
+def test_a_script_on_the_packages_python_stays_with_its_version_over_an_upgrade(
+    machine: Machine, package: Path
+) -> None:
+    """What it loads later has another name in the newer version."""
+    code = "import openfit_token; open('/run/begun', 'w').close(); open('/run/go').read(); "
+    code += "openfit_token.TokenClient().get_token()"
+    machine.box.run("mkfifo", "/run/begun", "/run/go")
+    script = machine.box.start("openfit-python", "-c", code)
+    try:
+        machine.box.run("cat", "/run/begun")
+
+        machine.box.run("sh", "-c", UPGRADE)
+
+        machine.box.run("sh", "-c", "echo > /run/go")
+        assert script.wait(PATIENCE) == 0
+    finally:
+        script.kill()
+        machine.box.run("rm", "/run/begun", "/run/go")
+        having(machine.box, package)
 
 
 def test_an_upgrade_starts_nothing_that_was_stopped_and_leaves_one_version(

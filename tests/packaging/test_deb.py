@@ -1,5 +1,6 @@
 """The Debian package, on a booted Debian 12 and 13: what it puts, starts, keeps and removes."""
 
+import re
 import shutil
 from collections.abc import Generator
 from pathlib import Path
@@ -29,6 +30,8 @@ OURS = "find / /run -xdev -path '*openfit*' ! -path '/srv/*.deb'"
 """Prints each path in which it is named."""
 INSTALLED = "dpkg-query --show --showformat='${db:Status-Abbrev}${Version}' openfit-tokend"
 UPGRADE = f"dpkg --install /srv/*_{debian.NEWER}.deb"
+LINK = re.compile(r"\]\((?![a-z]+:|#)([^)#]+)")
+"""What a document's link names, besides other hosts and headings of its own."""
 COMPILED = "import msgpack, psycopg.pq; print(msgpack.Packer.__module__, psycopg.pq.__impl__)"
 (BUILD, ADD, _INIT, ENABLE, LET_IN) = in_section(INSTALL, "Debian package", "console")[0].typed("#")
 REMOVE, PURGE = in_section(INSTALL, "Debian package", "console")[1].typed("#")
@@ -129,6 +132,31 @@ def test_lintian_has_nothing_to_complain_of(package: Path) -> None:
 def test_it_is_built_as_the_document_says_from_files_with_known_hashes() -> None:
     assert BUILD == ".ci/build-deb"
     assert "--require-hashes" in (ROOT / "debian/bundle").read_text()
+
+
+def test_each_link_of_its_documents_leads_to_a_file_in_it(package: Path, tmp_path: Path) -> None:
+    run("dpkg-deb", "--extract", package, tmp_path)
+    documents = [*(tmp_path / "usr/share/doc").rglob("*.md")]
+
+    missing = {
+        f"{document.name}: {link}"
+        for document in documents
+        for link in LINK.findall(document.read_text())
+        if not (document.parent / link).exists()
+    }
+
+    assert len(documents) > len([*(ROOT / "docs").glob("*.md")])
+    assert missing == set()
+
+
+def test_its_files_are_the_same_whenever_the_sources_were_written(
+    package: Path,
+) -> None:
+    listing = run("dpkg-deb", "--contents", package, TZ="UTC").stdout.splitlines()
+
+    released = run("dpkg-parsechangelog", "--show-field=Timestamp", directory=ROOT).stdout
+    date = run("date", "--utc", f"--date=@{released.strip()}", "+%F %R").stdout.strip()
+    assert {" ".join(line.split()[3:5]) for line in listing} == {date}
 
 
 def test_its_version_is_the_programs() -> None:

@@ -267,7 +267,7 @@ FLEET: Final[Mapping[str, Setting]] = {
         "the name of a systemd credential",
         _NONE,
         "The same, as a credential.",
-        '"fleet_store_password"',
+        '"password_fleet_store"',
     ),
     "key_file": Setting(
         "a path, relative to this file",
@@ -281,7 +281,7 @@ FLEET: Final[Mapping[str, Setting]] = {
         "the name of a systemd credential",
         _NONE,
         "The same, as a credential.",
-        '"fleet_key"',
+        '"password_fleet_key"',
     ),
     "member": Setting(
         _NAME,

@@ -264,6 +264,24 @@ def test_a_fleets_packages_work_within_what_the_unit_allows(machine: Machine) ->
         machine.box.outside(DROP_IN).parent.rmdir()
 
 
+def test_the_unit_passes_the_fleets_secrets_that_the_document_names(machine: Machine) -> None:
+    settings = re.findall(r"\w+_credential = \"\w+\"", (ROOT / "docs/fleet.md").read_text())
+    valid = machine.config.read_text()
+    machine.write_secret("fleet_key", machine.box.run("openfit-tokend", "fleet-key").stdout)
+    machine.write_secret("fleet_store", PASSWORD)
+    fleet = ["[fleet]", 'store = "etcd+http://openfit@localhost"', *settings]
+    try:
+        machine.write_config("\n".join([valid, *fleet, ""]))
+
+        said = machine.box.run("openfit-tokend", "check").stdout
+
+        assert len(settings) == 2
+        assert "has 1 key" in said
+    finally:
+        machine.write_config(valid)
+        machine.remove_secrets_but("main")
+
+
 def test_an_upgrade_keeps_the_session_and_fails_no_call(machine: Machine) -> None:
     """Nor between unpacking and configuring: with many packages apt takes its time for that."""
     box, token, logins = machine.box, machine.token(), machine.emulator.state().login_requests

@@ -36,6 +36,8 @@ COMPILED = "import msgpack, psycopg.pq; print(msgpack.Packer.__module__, psycopg
 (BUILD, ADD, _INIT, ENABLE, LET_IN) = in_section(INSTALL, "Debian package", "console")[0].typed("#")
 REMOVE, PURGE = in_section(INSTALL, "Debian package", "console")[1].typed("#")
 
+SUITES = ("bookworm", pytest.param("trixie", marks=pytest.mark.long))
+
 
 @pytest.fixture(scope="session")
 def package(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -51,7 +53,7 @@ def newer(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return debian.newer(package, tmp_path_factory.mktemp("newer"))
 
 
-@pytest.fixture(scope="module", params=["bookworm", pytest.param("trixie", marks=pytest.mark.long)])
+@pytest.fixture(scope="module", params=SUITES)
 def box(
     request: pytest.FixtureRequest,
     package: Path,
@@ -173,7 +175,7 @@ def test_an_install_starts_and_enables_nothing(installed: Box) -> None:
     assert (ended.returncode, ended.stdout) == (NO_DAEMON, "")
 
 
-@pytest.mark.parametrize("suite", debian.SUITES)
+@pytest.mark.parametrize("suite", SUITES)
 def test_it_installs_together_with_a_python_that_was_not_there(
     suite: str, package: Path, tmp_path: Path
 ) -> None:

@@ -59,7 +59,7 @@ def _open_standard_descriptors() -> None:
         sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115 -- a descriptor, for the whole run
 
 
-def _run(arguments: list[str]) -> int:  # noqa: C901, PLR0911 -- one for each command
+def _run(arguments: list[str]) -> int:  # noqa: C901, PLR0911, PLR0912 -- one for each command
     # Each command is imported when it is called: HTTP and the emulator are large.
     # ruff: noqa: PLC0415
     terminal = hold_back_hangups() if arguments[:1] == ["run"] else NO_TERMINAL

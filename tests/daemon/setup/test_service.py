@@ -12,7 +12,7 @@ import pytest
 
 from daemons import NOBODY, PATIENCE, needs_root
 from openfit_tokend.cli.check import check
-from openfit_tokend.setup import service
+from openfit_tokend.setup import service, units
 
 pytestmark = needs_root
 
@@ -67,7 +67,7 @@ def test_the_services_configuration_is_known_through_a_link(
 def test_a_missing_user_is_reported_and_nothing_else_is_judged(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (place / service.SYSTEM_UNITS[0]).touch()
+    (place / units.SYSTEM_UNITS[0]).touch()
     monkeypatch.setattr(service, "CONFIG", place / "config.toml")
     monkeypatch.setattr(service, "UNIT_PLACES", (str(place),))
     monkeypatch.setattr(service, "account", lambda: None)

@@ -67,9 +67,9 @@ def machine(box: Box, emulator: RunningEmulator, set_up: None) -> Generator[Mach
     running.start()
     yield running
     emulator.clear_faults()
-    running.remove_secrets_but("main")
+    more = running.remove_profiles_but("main")
     running.remove_drop_in()
-    if any(path.read_text() != text for path, text in files.items()):
+    if more or any(path.read_text() != text for path, text in files.items()):
         for path, text in files.items():
             path.write_text(text)
         running.systemctl("restart")

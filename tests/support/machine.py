@@ -82,11 +82,12 @@ class Machine:
         path.touch(mode=0o600)
         path.write_text(password)
 
-    def remove_secrets_but(self, name: str) -> None:
-        """Remove the files of other credentials."""
-        for path in self._secrets.iterdir():
-            if path.name != name:
-                path.unlink()
+    def remove_profiles_but(self, name: str) -> bool:
+        """Remove the files and credentials of other profiles, and return whether the daemon knew of them."""
+        others = [path for path in self.profile.parent.iterdir() if path.name != f"{name}.toml"]
+        for path in (*others, *(each for each in self._secrets.iterdir() if each.name != name)):
+            path.unlink()
+        return bool(others)
 
     def drop_in(self, text: str) -> None:
         """Change the service's unit, and restart it."""

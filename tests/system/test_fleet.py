@@ -35,8 +35,8 @@ MANY: Final = 20
 WRONG: Final = "wrong horse"
 OWN_TABLE: Final = "openfit_fleet"
 SHORT_CLAIMS: Final = """
-from openfit_tokend.core import fleet
-fleet.SEND_BY, fleet.Claim.__init__.__defaults__ = 2.0, (6.0, None)
+from openfit_tokend.core.fleet import row, writing
+writing.SEND_BY, row.Claim.__init__.__defaults__ = 2.0, (6.0, None)
 """
 """For a daemon: its claims stand for six seconds, and not for a minute and a quarter."""
 STOPS_BEFORE_ITS_FORM: Final = """

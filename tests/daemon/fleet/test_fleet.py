@@ -171,6 +171,7 @@ async def test_half_a_row_is_neither_used_nor_written_over(
 ) -> None:
     async with fleet_of(1, tmp_path, emulator.url) as fleet:
         await fleet.agreed()
+        await async_await_that(lambda: fleet.database.writes == 2)  # the claim, what came of it
         ((key, (tag, data)),) = fleet.database.rows.items()
         half = (None, data) if lost == "tag" else (tag, None)
         fleet.database.rows[key] = half

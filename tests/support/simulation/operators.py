@@ -4,7 +4,8 @@ from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING, final
 
-from openfit_tokend.core.session import client_rejected
+from openfit_tokend.core.events import Reconfigured
+from openfit_tokend.core.session import Requesting, client_rejected, needs_another_secret
 from openfit_tokend.core.settings import Identity
 from simulation.clocks import Clock
 from simulation.faults import Fate, Fault, fate
@@ -32,6 +33,7 @@ class Operators:
         self._secrets = {each: f"hush-word-{each}-0" for each in range(self.accounts)}
         self._words = 0
         self._insisted = set[int]()
+        self._looked_at = set[int]()
         self._outage_until = -inf
         self._outage = Fault.REFUSED
         self._slow_until = -inf
@@ -66,7 +68,17 @@ class Operators:
             user = world.server.users[account]
             user.locked_until, user.failures = -inf, 0
             self._secrets[account] = user.password = self._word(account)
-        self._on_host(self._reload)
+        self._on_host(self._reload_at_last)
+
+    def _reload_at_last(self) -> None:
+        """Reload, but for a login that an operator has ordered: it takes the reload's announcement."""
+        self._looked_at = {
+            keeper.name
+            for keeper in self._world.daemon.keepers
+            if not isinstance(keeper.session.doing, Requesting)
+            or not keeper.session.doing.login_after
+        }
+        self._reload()
 
     def insist(self, unwell: set[int]) -> bool:
         """Say `login` for a profile that needs it.
@@ -74,6 +86,11 @@ class Operators:
         Its announcement was used up, or the server took long to say that it rejects the client.
         """
         daemon = self._world.daemon
+        for name in sorted(unwell - self._looked_at):
+            if needs_another_secret(daemon.keepers[name].session):
+                self._looked_at.add(name)  # as `keeping.stored_secret` does by itself
+                daemon.feed(daemon.keepers[name], Reconfigured())
+                return True
         for name in sorted(unwell - self._insisted):
             keeper = daemon.keepers[name]
             if client_rejected(keeper.session) or self._world.witness.costs.rejected_since(keeper):

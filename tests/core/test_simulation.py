@@ -12,10 +12,10 @@ from openfit_tokend.core.schedule import Policy
 from shrinking import Failure
 from simulation.faults import Fault
 from simulation.plan import DAY, Act, Deed, Plan, hard_plan, long_plan
+from simulation.promises.promise import Broken
 from simulation.shrink import failure_of, shrunk, told
 from simulation.story import Story
 from simulation.world import World
-from whole.promises.promise import Broken
 
 HARD = range(0, 1000, 100)
 YEARS = range(10)

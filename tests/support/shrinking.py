@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, Generic, TypeVar
 
-from whole.promises.promise import Broken
+from simulation.promises.promise import Broken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,9 +6,9 @@ from typing import Final
 
 from shrinking import Failure, smallest
 from simulation.plan import Plan
+from simulation.promises.promise import Broken
 from simulation.story import Story
 from simulation.world import World
-from whole.promises.promise import Broken
 
 MAX_TRIES: Final = 400
 """Runs at most: a smaller plan is a kindness, not a duty."""

@@ -15,7 +15,6 @@ files, the clients' side of the wire, and PostgreSQL and etcd themselves and how
     deeds           what a plan's acts do
     servers, store  the token server and the fleet's store, as daemons meet them
     witness         what must hold of a daemon that is alone; fleet_witness: of a fleet
-    inside          what is seen of each step of the core, and held against promises, by steps and costs
     faults          what is wrong on purpose: each must be found
     seeds           runs plans, makes failing ones smaller, and tells their stories
 """

@@ -225,7 +225,6 @@ class Host:
         if self.clock.paused is not None:
             self._world.tell(self.name, "goes on")
             self.clock.change(None)
-            self._world.inside.stood_still(self)
             self.stood_still = self._world.time.now
             self.wakes_at = inf if self.loop is None else self.loop.due
 

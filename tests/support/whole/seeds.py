@@ -5,10 +5,10 @@ from dataclasses import replace
 from typing import Final
 
 from shrinking import Failure, smallest
+from simulation.promises.promise import Broken
 from whole.faults import FAULTS
 from whole.plan import Plan
 from whole.plans import PLANS
-from whole.promises.promise import Broken
 from whole.world import World
 
 MAX_TRIES: Final = 150

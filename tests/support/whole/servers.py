@@ -5,7 +5,7 @@ from math import inf
 from random import Random
 from typing import TYPE_CHECKING, Final, final
 
-from simulation.faults import Fate, Fault, fate
+from simulation.faults import Fault, fate
 from simulation.idserver import IdServer
 from whole.network import Form, Stream
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:  # the world is made of this module
 
 WALL: Final = 1.7e9
 """Unix seconds at the world's beginning."""
-GOOD: Final = Fate(None, inf, None)
 _HUGE: Final = b"x" * 1024 * 1024
 
 
@@ -32,7 +31,6 @@ class Sent:
     life: int
     """The number of the daemon's life that sent it."""
     host: "Host"
-    fate: Fate = GOOD
     said: tuple[int, bytes] | None = None
     """The server's own answer, once it acted."""
 
@@ -96,8 +94,7 @@ class Servers:
         took = self._rng.uniform(*world.plan.latency)
         if now < self.slow_until:
             took = self._rng.uniform(1.0, min(60.0, world.plan.traits.lifetime / 2))
-        becomes = sent.fate = fate(self._rng, self._fault(), took, WALL + now)
-        world.inside.sent(sent)
+        becomes = fate(self._rng, self._fault(), took, WALL + now)
         if becomes.acts is not None:
             world.time.at(now + becomes.acts, lambda: self._act(sent, form))
         if becomes.ends < inf:

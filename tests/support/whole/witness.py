@@ -5,10 +5,10 @@ from collections.abc import Iterable
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
+from simulation.promises.promise import Broken
 from whole.clients import Answer, Call
 from whole.configuration import Entry
 from whole.plan import Act
-from whole.promises.promise import Broken
 from whole.servers import Sent
 
 if TYPE_CHECKING:  # the world is made of this module

@@ -21,7 +21,6 @@ from whole.deeds import Deeds
 from whole.fleet_witness import FleetWitness
 from whole.graves import Graves
 from whole.host import Host
-from whole.inside import Inside
 from whole.network import Form, Stream
 from whole.plan import Deed, Plan
 from whole.servers import Servers
@@ -86,7 +85,6 @@ class World:
         self.over = False
         life = plan.traits.life if plan.life_is_known else 0.0
         self.administrator = Administrator(self.rng, plan.accounts, plan.users, life)
-        self.inside = Inside(self)
         self.witness = Witness(self)
         if plan.engine:
             self.witness = witness = FleetWitness(self)
@@ -128,7 +126,7 @@ class World:
         """
         library = sniffio.current_async_library_cvar.set("asyncio")  # as anyio.run does
         try:
-            with in_place_of_the_hosts(self), self.inside.watching():
+            with in_place_of_the_hosts(self):
                 try:
                     self._live()
                 finally:

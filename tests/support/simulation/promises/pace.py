@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 from openfit_token.errors import BudgetSpent
 from openfit_tokend.core.events import Failed, Kind, OverBudget
 from openfit_tokend.core.session import AccessToken, Idle, Login, Refresh, Requesting
+from simulation.promises.promise import A_LITTLE, promise
 from simulation.seen import Seen, Token
-from whole.promises.promise import A_LITTLE, promise
 
 if TYPE_CHECKING:  # the shell is what is watched
     from simulation.daemon import Taken

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 from openfit_token.errors import LoggedOut
 from openfit_tokend.core.events import LoginOrdered, OverBudget
 from openfit_tokend.core.session import Login, Stopped
+from simulation.promises.promise import A_LITTLE, promise
 from simulation.requests import Request
 from simulation.seen import Cost
-from whole.promises.promise import A_LITTLE, promise
 
 if TYPE_CHECKING:  # the shell is what is watched
     from simulation.daemon import Taken

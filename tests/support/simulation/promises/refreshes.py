@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING
 
 from openfit_tokend.core.events import Granted, LogoutOrdered, Revoke
 from openfit_tokend.core.session import Refresh
+from simulation.promises.promise import A_LITTLE, promise
 from simulation.requests import Request
 from simulation.seen import Seen
-from whole.promises.promise import A_LITTLE, promise
 
 if TYPE_CHECKING:  # the shell is what is watched
     from simulation.daemon import Taken

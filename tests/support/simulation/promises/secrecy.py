@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from openfit_token.errors import TokenError
 from openfit_tokend.core.events import Failed, Granted, Kind
 from openfit_tokend.core.session import Idle, State, state
+from simulation.promises.promise import promise
 from simulation.requests import Request
-from whole.promises.promise import promise
 
 if TYPE_CHECKING:  # the shell is what is watched
     from simulation.daemon import Taken

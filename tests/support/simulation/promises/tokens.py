@@ -6,8 +6,8 @@ from openfit_token.errors import ClientRejected
 from openfit_tokend.core.callers.answers import Get, Refuse, Renew
 from openfit_tokend.core.events import Failed
 from openfit_tokend.core.session import AccessToken, Idle
+from simulation.promises.promise import A_LITTLE, promise
 from simulation.seen import Token
-from whole.promises.promise import A_LITTLE, promise
 
 if TYPE_CHECKING:  # the shell is what is watched
     from simulation.daemon import Taken

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 from openfit_tokend.core.callers.answers import LogIn, answer
 from openfit_tokend.core.events import Failed, Granted, Kind, LoginOrdered, Send
 from openfit_tokend.core.session import Idle, Login, Refresh, Requesting, Stopped
+from simulation.promises.promise import A_LITTLE, promise
 from simulation.requests import Request
 from simulation.seen import Seen
-from whole.promises.promise import A_LITTLE, promise
 
 if TYPE_CHECKING:  # the shell is what is watched
     from simulation.daemon import Keeper, Taken

@@ -281,7 +281,7 @@ def test_the_unit_passes_the_fleets_secrets_that_the_document_names(machine: Mac
         assert "has 1 key" in said
     finally:
         machine.write_config(valid)
-        machine.remove_secrets_but("main")
+        machine.remove_profiles_but("main")
 
 
 def test_an_upgrade_keeps_the_session_and_fails_no_call(machine: Machine) -> None:

@@ -241,6 +241,7 @@ class RunningDaemon:
         """Start the daemon, as `start` does, but don't wait."""
         own = ["run", "--config", str(self.config), "--socket", str(self.socket), *options]
         elsewhere = self.launcher or without or str(self.python) != sys.executable
+        elsewhere = elsewhere or "PYTHONPATH" in self.environment  # read at Python's start alone
         if self.is_forked and not elsewhere:
             with self._log.open("ab") as log:
                 self._process = forked.start(own, self.environment, log, first=first)

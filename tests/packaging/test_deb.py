@@ -312,7 +312,7 @@ def test_a_script_on_the_packages_python_stays_with_its_version_over_an_upgrade(
 ) -> None:
     """What it loads later has another name in the newer version."""
     code = "import openfit_token; open('/run/begun', 'w').close(); open('/run/go').read(); "
-    code += "openfit_token.TokenClient().get_token()"
+    code += "openfit_token.AsyncTokenClient"
     machine.box.run("mkfifo", "/run/begun", "/run/go")
     script = machine.box.start("openfit-python", "-c", code)
     try:

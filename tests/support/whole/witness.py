@@ -166,12 +166,11 @@ class Witness:
             times = self._rejected_at[sent.account]
             now = self._world.time.now
             times.append(now)
+            # Not those of days before: the server counts them too, but each was another password, which a person gave.
             young = sum(now - each < WINDOW for each in times)
             self.worst = max(self.worst, young)
             if young > 4:
                 self.broken(5, "few rejected logins in a quarter of an hour", f"{times[-5:]}")
-        if self._world.servers.model.lockouts:
-            self.broken(5, "no account is locked", f"user-{sent.account}")
 
     def answered(self, sent: Sent, *, clear: bool) -> None:
         """Take note of an answer that reached a daemon; `clear`: in the server's own words."""

@@ -93,7 +93,7 @@ def _hello(connection: Connection) -> Generator[Verdict, None, Answer | None]:
         yield warn(
             "version",
             f"the daemon is {version}, this client {__version__}",
-            "after an upgrade: `systemctl restart openfit-tokend`; else upgrade the older one",
+            "after an upgrade: `openfit-tokend restart`; else upgrade the older one",
         )
     return hello
 

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -154,7 +154,7 @@ def test_a_second_ctrl_c_kills_a_command_that_heeds_none(
     daemon: RunningDaemon, tmp_path: Path
 ) -> None:
     started = tmp_path / "started"
-    script = f"trap '' INT; echo $$ > {started}; exec sleep 1000"
+    script = f"trap '' INT; echo $$ > {started}; exec sleep 1000 2>&-"
     with in_a_terminal(daemon, "--", "sh", "-c", script) as process:
         await_that(lambda: started.exists() and bool(started.read_text()))
         os.killpg(process.pid, signal.SIGINT)
@@ -165,6 +165,22 @@ def test_a_second_ctrl_c_kills_a_command_that_heeds_none(
 
         assert process.wait(PATIENCE) == -signal.SIGINT
         await_that(lambda: not is_there(int(started.read_text())))
+
+
+def test_ctrl_c_while_a_command_starts_leaves_none_behind(daemon: RunningDaemon) -> None:
+    script = "trap '' INT; exec 2>&-; kill -INT $PPID; echo $$; exec sleep 1000"
+    for _ in range(20):  # of eight, one was left behind
+        with in_a_terminal(daemon, "--", "sh", "-c", script) as process:
+            command = int(line(process))
+            assert process.stderr is not None
+            try:
+                assert "waiting for sh to end" in process.stderr.readline()
+                os.killpg(process.pid, signal.SIGINT)
+                assert process.wait(PATIENCE) == -signal.SIGINT
+                assert not is_there(command)
+            finally:
+                with suppress(ProcessLookupError):
+                    os.kill(command, signal.SIGKILL)
 
 
 def is_there(pid: int) -> bool:

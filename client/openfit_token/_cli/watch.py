@@ -2,6 +2,7 @@
 
 import os
 import select
+import signal
 import subprocess
 import sys
 from collections import deque
@@ -34,9 +35,8 @@ def watch(profile: str | None, path: str | None, words: list[str]) -> NoReturn:
         TokenError: the daemon has never answered, or refuses.
     """
     client = TokenClient(profile_of(profile), path)
-    news: deque[Change | TokenError] = deque(
-        maxlen=1
-    )  # of several the last: it replaces the others
+    # Of several the last: it replaces the others.
+    news: deque[Change | TokenError] = deque(maxlen=1)
     arrived = Event()
 
     def follow() -> None:
@@ -105,8 +105,22 @@ def _run(words: list[str], environment: dict[str, str]) -> int:
     Ctrl-C has reached the command too, since the terminal signals all processes in the foreground. So
     it may clean up, and is killed only by a second Ctrl-C, or if it takes too long.
     """
-    with subprocess.Popen(words, env=environment) as process:  # noqa: S603 -- it is what was ordered
+    # A Ctrl-C while the command starts is kept for later: it would leave the command behind. If Ctrl-C is
+    # ignored, that stays so: the command is to ignore it as well.
+    early: list[int] = []
+    usual = signal.getsignal(signal.SIGINT)
+    if usual is signal.default_int_handler:
+        signal.signal(signal.SIGINT, lambda number, _: early.append(number))
+    try:
+        process = subprocess.Popen(words, env=environment)  # noqa: S603 -- it is what was ordered
+    except BaseException:
+        signal.signal(signal.SIGINT, usual)
+        raise
+    with process:
         try:
+            signal.signal(signal.SIGINT, usual)
+            if early:
+                signal.raise_signal(signal.SIGINT)
             return process.wait()
         except KeyboardInterrupt:
             try:

@@ -38,6 +38,7 @@ TRY, TEST = in_section(README, "openfit-tokend", "sh")
 (BY_HAND,) = in_section(README, "Install", "console")
 (IN_A_SHELL,) = in_section(README, "Get a token", "bash")
 (WITH_HTTPX,) = in_section(README, "Get a token", "python")
+(HTTP,) = in_section(INSTALL, "The HTTP socket", "console")
 DEBIAN = in_section(INSTALL, "Debian package", "console")
 (USER_SERVICE,) = in_section(INSTALL, "For one user", "console")
 (CONFIGURATION,) = in_section(INSTALL, "A configuration by hand", "toml")
@@ -75,7 +76,7 @@ def test_no_block_is_forgotten() -> None:
     known = [TRY, TEST, BY_HAND, IN_A_SHELL, WITH_HTTPX, box_opt.SERVICE]
 
     assert list(blocks(README)) == [DIAGRAM, *known]
-    assert list(blocks(INSTALL)) == [*DEBIAN, USER_SERVICE, CONFIGURATION, LISTS]
+    assert list(blocks(INSTALL)) == [HTTP, *DEBIAN, USER_SERVICE, CONFIGURATION, LISTS]
     assert list(blocks(CLIENTS)) == [IN_A_SCRIPT, WITH_CLIENT]
 
 

@@ -47,6 +47,7 @@ class IdServer:
         self.traits = traits
         self.users = {each: User(password) for each, password in passwords.items()}
         self.client_refused_until = 0.0
+        self.lockouts = 0
         self._families: dict[str, Family] = {}
         self._ends: dict[str, float] = {}
         self._made = 0
@@ -100,6 +101,7 @@ class IdServer:
             if user.failures >= LOCKOUT:
                 user.failures = 0
                 user.locked_until = now + LOCKED_FOR
+                self.lockouts += 1
             return _REJECTED
         user.failures = 0
         family = Family(account, now)

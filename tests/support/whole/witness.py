@@ -39,6 +39,7 @@ class Witness:
         """Requests without a claim that nothing can prevent: see what the plan is `after`."""
         self.worst = 0
         """Rejected logins of an account in one window, at most."""
+        self._locked = 0
         self.failovers: list[float] = []
         """Seconds from the end of a daemon that had a claim to the fleet's next request."""
         # Seen
@@ -166,11 +167,14 @@ class Witness:
             times = self._rejected_at[sent.account]
             now = self._world.time.now
             times.append(now)
-            # Not those of days before: the server counts them too, but each was another password, which a person gave.
             young = sum(now - each < WINDOW for each in times)
             self.worst = max(self.worst, young)
             if young > 4:
                 self.broken(5, "few rejected logins in a quarter of an hour", f"{times[-5:]}")
+            # After three, an operator may still try one password each quarter of an hour.
+            if self._world.servers.model.lockouts > self._locked and young > 1:
+                self.broken(5, "only an operator's patience locks an account", f"{times[-5:]}")
+            self._locked = self._world.servers.model.lockouts
 
     def answered(self, sent: Sent, *, clear: bool) -> None:
         """Take note of an answer that reached a daemon; `clear`: in the server's own words."""

@@ -26,7 +26,7 @@ LONG_RUNS = (
     ("week", 0),
     *(("fleet", seed) for seed in (1, 3)),
     *((kind, 0) for kind in ("weather", "asleep", "after", "brisk", "stale", "crowd")),
-    *((kind, 0) for kind in ("stepped", "refused")),
+    *((kind, 0) for kind in ("stepped", "refused", "locked")),
     *((kind, 1) for kind in ("lossy", "passwords", "leaving")),
     *(("cut_off", seed) for seed in (0, 1)),  # on PostgreSQL, and on etcd
 )
@@ -35,7 +35,7 @@ QUICKLY_FOUND = (
     *("refresh_kept", "not_stored", "dead_token", "secret", "late_answer"),
     *("no_compare", "sent_late", "bar_for_all", "unbounded", "entries_by_clock"),
     *("notices_forgotten", "all_forgotten", "to_come_is_now", "never_resealed"),
-    *("refusals_unnoticed", "outcomes_lost"),
+    *("refusals_unnoticed", "rows_trouble", "outcomes_lost"),
     pytest.param("unsent_claims_written", marks=pytest.mark.long),
 )
 

@@ -12,6 +12,7 @@ In tests/support, or with that directory in PYTHONPATH:
     python -m whole after --seeds 100      # between the last look and the sending: the bound
     python -m whole lossy --seeds 100      # a store that forgets its last writes, too
     python -m whole refused --seeds 100    # a store that now and then takes no write
+    python -m whole locked --seeds 20      # a row that can't be used now and then
     python -m whole leaving --seeds 100    # reloads take profiles away in their requests
     python -m whole passwords --seeds 100  # wrong passwords all the time
     python -m whole stepped --seeds 20     # wrong passwords, and a store's clock that is set

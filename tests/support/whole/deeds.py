@@ -85,6 +85,7 @@ class Deeds:
             Deed.STORE_STEP: lambda act: world.store.clock.step(act.value),
             Deed.STORE_LOST: self._store_lost,
             Deed.ROW_REFUSED: self._row_refused,
+            Deed.ROW_LOCKED: self._row_locked,
             Deed.DEAF: self._deaf,
             Deed.KEYS: self._keys,
         }
@@ -487,6 +488,9 @@ class Deeds:
 
     def _row_refused(self, act: Act) -> None:
         self._world.store.refuses_until = self._until(act)
+
+    def _row_locked(self, act: Act) -> None:
+        self._world.store.locked_until = self._until(act)
 
     def _deaf(self, act: Act) -> None:
         self._host(act).deaf_until = self._until(act)

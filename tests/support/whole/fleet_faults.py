@@ -26,7 +26,7 @@ from openfit_tokend.core.fleet.row import Claim
 from openfit_tokend.core.session import Session
 from openfit_tokend.fleet.replication import Participation, Replication
 from openfit_tokend.fleet.row_form import Keys
-from openfit_tokend.fleet.store import TAG_SIZE
+from openfit_tokend.fleet.store import TAG_SIZE, RowTrouble, Unreached
 from openfit_tokend.keeping import endpoint
 from openfit_tokend.keeping.stored_secret import StoredSecret
 from whole.planted import Fault, Method, Patch, instead
@@ -302,6 +302,19 @@ def _refusals_unnoticed() -> Patch:
     return patch.object(Replication, "_look_who_wrote", look)
 
 
+def _rows_trouble_is_the_fleets() -> Patch:
+    def make(synced: Method) -> Method:
+        async def sync(self: Any) -> None:  # noqa: ANN401 -- the same
+            try:
+                await synced(self)
+            except RowTrouble as trouble:
+                raise Unreached(trouble.message, trouble.hint) from None
+
+        return sync
+
+    return instead(Replication, "sync", make)
+
+
 def _all_forgotten() -> Patch:
     def recalled(ledger: Ledger, _known: object, _now: float) -> Ledger:
         return ledger
@@ -364,6 +377,9 @@ FLEET_FAULTS: Final[Mapping[str, Fault]] = {
     ),
     "refusals_unnoticed": Fault(
         "a write that isn't taken is tried again at once", _refusals_unnoticed, "refused"
+    ),
+    "rows_trouble": Fault(
+        "the trouble of one row is taken for the store's", _rows_trouble_is_the_fleets, "locked"
     ),
     "all_forgotten": Fault(
         "what a row forgot that was put back is forgotten", _all_forgotten, "restored"

@@ -41,7 +41,10 @@ AT_ONCE: Final = 3.0
 
 
 STORE_DEEDS: Final = frozenset(
-    (Deed.CUT_STORE, Deed.STORE_DOWN, Deed.STORE_SLOW, Deed.STORE_STEP, Deed.ROW_REFUSED)
+    (
+        *(Deed.CUT_STORE, Deed.STORE_DOWN, Deed.STORE_SLOW, Deed.STORE_STEP),
+        *(Deed.ROW_REFUSED, Deed.ROW_LOCKED),
+    )
 )
 """What keeps daemons from the store."""
 
@@ -407,6 +410,9 @@ class FleetWitness(Witness):
         super().logged(host, event, fields)
         if event == "fleet_row_unreadable":
             self.broken(0, "all rows can be read", f"{host.name}: {fields}")
+        plan = self._world.plan
+        if event == "fleet_not_reached" and {act.deed for act in plan.acts} == {Deed.ROW_LOCKED}:
+            self.broken(7, "the trouble of one row isn't the fleet's", f"{host.name}: {fields}")
 
     def _tells_time(self, host: "Host") -> bool:
         # A step that is shorter may make a token look younger, and nobody can know.

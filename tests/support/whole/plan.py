@@ -109,6 +109,8 @@ class Deed(Enum):
     """The store forgets its last `value` writes."""
     ROW_REFUSED = auto()
     """The store takes no write, though nobody changes what is there: a trigger, a stale replica."""
+    ROW_LOCKED = auto()
+    """The store answers, but neither reads nor writes the row: somebody holds its lock."""
     DEAF = auto()
     """No notice of the store reaches one host."""
     KEYS = auto()

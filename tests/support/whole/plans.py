@@ -14,7 +14,7 @@ FLEETS_OWN: Final = frozenset(
     (
         *(Deed.PAUSE_IN_CLAIM, Deed.KILL_IN_CLAIM, Deed.REMOVED_IN_CLAIM, Deed.CUT_STORE),
         *(Deed.CUT_SERVER, Deed.STORE_DOWN, Deed.STORE_SLOW, Deed.STORE_STEP, Deed.STORE_LOST),
-        *(Deed.ROW_REFUSED, Deed.DEAF, Deed.KEYS),
+        *(Deed.ROW_REFUSED, Deed.ROW_LOCKED, Deed.DEAF, Deed.KEYS),
     )
 )
 """What happens to fleets only."""
@@ -22,7 +22,9 @@ ALONE: Final = tuple(deed for deed in Deed if deed not in FLEETS_OWN)
 """What happens to a daemon that is alone."""
 RECONFIGURED: Final = frozenset((Deed.CHANGES, Deed.FAULTY_RELOAD, Deed.MOVE, Deed.HANG_UP))
 """What changes a configuration, which in a fleet has to be the same everywhere."""
-RARE: Final = frozenset((Deed.STORE_LOST, Deed.REMOVED_IN_CLAIM, Deed.ROW_REFUSED, Deed.KEYS))
+RARE: Final = frozenset(
+    (Deed.STORE_LOST, Deed.REMOVED_IN_CLAIM, Deed.ROW_REFUSED, Deed.ROW_LOCKED, Deed.KEYS)
+)
 """What has kinds of runs of its own."""
 SHARED: Final = tuple(deed for deed in Deed if deed not in RECONFIGURED | RARE)
 """What happens in any fleet."""
@@ -172,6 +174,14 @@ def refused_plan(seed: int) -> Plan:
     rng, plan = _chance(seed * 43), fleet_plan(seed)
     refused = _acts(rng, [Deed.ROW_REFUSED] * rng.randint(1, 4), plan.duration, plan.hosts)
     return replace(plan, acts=_in_order((*plan.acts, *refused)))
+
+
+def locked_plan(seed: int) -> Plan:
+    """Return fine weather, and a row that now and then can't be used, though the store is there."""
+    rng = _chance(seed * 61)
+    plan = fair_plan(seed, rng.choice((2, 3, 5)), 120, 8)
+    acts = (Act(at, Deed.ROW_LOCKED, 0, rng.choice((20.0, 100.0))) for at in (100.0, 300.0, 600.0))
+    return replace(plan, acts=tuple(acts), pause=20.0)
 
 
 def leaving_plan(seed: int) -> Plan:
@@ -381,6 +391,7 @@ PLANS: Final[Mapping[str, Callable[[int], Plan]]] = {
     "after": after_plan,
     "lossy": lossy_plan,
     "refused": refused_plan,
+    "locked": locked_plan,
     "leaving": leaving_plan,
     "passwords": passwords_plan,
     "stepped": stepped_plan,

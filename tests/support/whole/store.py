@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeVar, final
 import anyio
 from anyio.abc import TaskGroup
 
-from openfit_tokend.fleet.store import EXCHANGE, Said, Tagged, Unreached
+from openfit_tokend.fleet.store import EXCHANGE, RowTrouble, Said, Tagged, Unreached
 from openfit_tokend.host import clock
 from whole.clocks import StoreClock
 
@@ -56,7 +56,7 @@ class Store:
         self._off = [rng.uniform(-MEMBERS_APART, 0.0) for _ in range(3)]
         self.rows: dict[str, Value] = {}
         self._before: list[dict[str, Value]] = []
-        self.down_until = self.slow_until = self.refuses_until = -inf
+        self.down_until = self.slow_until = self.refuses_until = self.locked_until = -inf
         self.writes = self.exchanges = 0
 
     def write(self, writer: Writer, key: str, old_tag: bytes | None, value: Value) -> bool:
@@ -83,7 +83,7 @@ class Store:
 
     def mend(self) -> None:
         """Be there for everybody from now on."""
-        self.down_until = self.slow_until = self.refuses_until = -inf
+        self.down_until = self.slow_until = self.refuses_until = self.locked_until = -inf
 
     def reaches(self, host: "Host") -> bool:
         """Return whether a message to or from a host gets through now."""
@@ -197,14 +197,14 @@ class Link:
 
     async def read(self, key: str) -> Said:
         """Return a row as it is."""
-        store = self._store()
+        store = self._store(of_a_row=True)
         value, shown, before, after = await store.exchange(self._host, lambda: store.rows.get(key))
         tag, data = (None, None) if value is None else value
         return Said(tag, data, shown, before, after)
 
     async def write(self, key: str, old_tag: bytes | None, tag: bytes, data: bytes) -> Said | None:
         """Replace a row."""
-        store = self._store()
+        store = self._store(of_a_row=True)
         writer = Writer(self._host, self._host.life)
         act = partial(store.write, writer, key, old_tag, (tag, data))
         taken, shown, before, after = await store.exchange(self._host, act)
@@ -235,7 +235,9 @@ class Link:
         """Disconnect."""
         self.cut()
 
-    def _store(self) -> Store:
+    def _store(self, *, of_a_row: bool = False) -> Store:
         if not self._connected:
             raise Unreached("the connection broke", "see that the store runs")
+        if of_a_row and self._world.time.now < self._world.store.locked_until:
+            raise RowTrouble("the row is locked", "see who holds its lock")
         return self._world.store

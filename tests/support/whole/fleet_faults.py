@@ -140,13 +140,6 @@ def _short_lease() -> Patch:
     return patch.object(writing, "Claim", partial(Claim, term=15.0))
 
 
-def _lost_uncounted() -> Patch:
-    def lost(ledger: Ledger, _fingerprint: object, _now: float) -> Ledger:
-        return ledger
-
-    return patch.object(writing, "lost", lost)
-
-
 def _notices_forgotten() -> Patch:
     def make(told: Method) -> Method:
         async def news(link: Any, seconds: float) -> Any:  # noqa: ANN401 -- the same
@@ -217,29 +210,11 @@ def _bar_for_all() -> Patch:
     return patch.object(StoredSecret, "look", _nothing)
 
 
-def _settled_twice() -> Patch:
-    def forget(_replica: object, row: Any) -> Any:  # noqa: ANN401 -- the same
-        return replace(row, done=())
-
-    return _rewritten(forget)
-
-
 def _unbounded() -> Patch:
     def bounded(session: Session, _now: float) -> Session:
         return session
 
     return patch.object(adoption, "_bounded", bounded)
-
-
-def _void_refreshes_revoked() -> Patch:
-    def make(ended: Method) -> Method:
-        def end(claims: Any, *args: object) -> bool:  # noqa: ANN401 -- the same
-            ended(claims, *args)
-            return True
-
-        return end
-
-    return instead(Participation, "ended", make)
 
 
 def _leavers_forgotten() -> Patch:
@@ -352,9 +327,6 @@ FLEET_FAULTS: Final[Mapping[str, Fault]] = {
     "store_clock": Fault("claims end by the store's clock", _ends_by_the_stores_clock, "passwords"),
     "short_lease": Fault("a claim stands for 15 s", _short_lease, "fleet"),
     "claims_for_ever": Fault("a claim never ends by itself", _claims_never_end, "fleet"),
-    "lost_uncounted": Fault(
-        "a login whose claim ended isn't counted", _lost_uncounted, "passwords"
-    ),
     "notices_forgotten": Fault(
         "notices are forgotten that come while nobody waits for them", _notices_forgotten, "brisk"
     ),
@@ -390,14 +362,8 @@ FLEET_FAULTS: Final[Mapping[str, Fault]] = {
     "never_resealed": Fault(
         "a row that nothing else writes stays under its old key", _never_resealed, "keys"
     ),
-    "settled_twice": Fault(
-        "the row doesn't say which logins were settled", _settled_twice, "passwords"
-    ),
     "unbounded": Fault("foreign moments aren't brought into bounds", _unbounded, "set_back"),
     "leavers_forgotten": Fault(
         "a profile leaves the fleet with what it has under way", _leavers_forgotten, "leaving"
-    ),
-    "void_revoked": Fault(
-        "refreshes that others gave up are revoked", _void_refreshes_revoked, "before"
     ),
 }

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from statistics import median
 from typing import Final
 
@@ -25,6 +26,12 @@ FLOODS: Final = 4
 """Connections with 64 requests ahead, whose answers are read."""
 PAUSE: Final = 0.0005
 """Seconds."""
+DIALLERS: Final = 2
+"""Processes that connect and close, as fast as they can."""
+ASKERS: Final = 4000
+"""Connections of one user that each ask again as soon as they are answered."""
+USERS: Final = (65534, 65533)
+"""The one who means harm, and the one who is served beside that; only root can be them."""
 
 
 def measure(effort: Effort) -> None:
@@ -43,6 +50,7 @@ def measure(effort: Effort) -> None:
         behind = _first_answer(server)  # so all of the crowd are accepted
         beside = [bystander.p99() for _ in range(effort.rounds)]
         grown = (memory(server.pids) - before) / 1024
+    by_another = [] if os.geteuid() else _by_another_user(effort)
     crowd = f"{SLOW:,} slow, {GREEDY} that never read, {FLOODS} floods"
     judge(
         [
@@ -52,9 +60,45 @@ def measure(effort: Effort) -> None:
             Bar(f"{crowd}: a client's p99, ms", median(beside), 20),
             Bar(f"{crowd}: a client's worst p99, ms", max(beside), 20),
             Bar(f"{crowd}: MiB of growth", grown, 30),
+            *by_another,
         ]
     )
     print(f"A client that connects right behind all of them has its answer after {behind:.0f} ms.")
+
+
+def _by_another_user(effort: Effort) -> list[Bar]:
+    """Return what one user does to another's requests, by more connections than anybody needs."""
+    with ExitStack() as stack:
+        means = prepare(stack)
+        url, _ = stack.enter_context(issuer())
+        settings = 'socket_mode = "0666"'
+        server, _ = stack.enter_context(daemon(means.bare, url, settings=settings))
+        for directory in (server.path.parent, Path(means.loads.floor).parent):
+            directory.chmod(0o755)
+        harmful, good = USERS
+
+        def p99(mode: str) -> float:
+            seconds = effort.seconds * 5
+            loads = [
+                means.loads.run(server, mode, seconds, cpu=-1, user=good)
+                for _ in range(effort.rounds)
+            ]
+            return median(load.p99 for load in loads) / 1e3
+
+        calm, calm_kept = p99("fresh"), p99("paced")
+        with ExitStack() as dialling:
+            for _ in range(DIALLERS):
+                beside = means.loads.beside(server, "dials", 600, user=harmful)
+                dialling.enter_context(beside)
+            dialled = p99("fresh")
+        with means.loads.beside(server, "many", 600, ASKERS, user=harmful):
+            asked, asked_kept = p99("fresh"), p99("paced")
+    dialling_words, asking = f"{DIALLERS} that connect and close", f"{ASKERS:,} that ask"
+    return [
+        Bar(f"{dialling_words}: another's fresh p99, ms", dialled, max(20, 4 * calm)),
+        Bar(f"{asking}: another's fresh p99, ms", asked, max(5, 4 * calm)),
+        Bar(f"{asking}: another's kept p99, ms", asked_kept, max(5, 4 * calm_kept)),
+    ]
 
 
 def _first_answer(server: Server) -> float:

@@ -11,6 +11,7 @@
    fresh   connect, ask, close, one after the other
    many    CONNECTIONS that each ask again as soon as they are answered
    paced   one connection, a request each millisecond, timed from when it should have been sent
+   dials   connect and close, one after the other
    flood   one connection, 64 requests ahead; the answers are read
    hold    CONNECTIONS that ask once; prints "ready"; ends with its standard input
    wait    CONNECTIONS that ask; prints "ready" when all have; SECONDS for the answers
@@ -143,6 +144,15 @@ static void fresh(double limit) {
         ask(fd);
         hear(fd);
         close(fd);
+        note(start);
+    }
+    report();
+}
+
+static void dials(double limit) {
+    begin();
+    for (double start = began; start - began < limit; start = now()) {
+        close(dial());
         note(start);
     }
     report();
@@ -291,6 +301,8 @@ int main(int count, char **arguments) {
         kept(limit);
     else if (!strcmp(mode, "fresh"))
         fresh(limit);
+    else if (!strcmp(mode, "dials"))
+        dials(limit);
     else if (!strcmp(mode, "many"))
         many(connections, limit, 0);
     else if (!strcmp(mode, "wait"))

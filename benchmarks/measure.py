@@ -84,13 +84,20 @@ class Loads:
         """Return the program that is the floor."""
         return str(self._directory / "floor")
 
-    def run(
-        self, server: Server, mode: str, seconds: float, connections: int = 1, cpu: int = CPU
+    def run(  # noqa: PLR0913 -- each is one thing that a benchmark has another way
+        self,
+        server: Server,
+        mode: str,
+        seconds: float,
+        connections: int = 1,
+        cpu: int = CPU,
+        *,
+        user: int | None = None,
     ) -> Load:
-        """Load a server and give what came of it."""
+        """Load a server, as another user if need be, and give what came of it."""
         words = self.command(server, mode, seconds, connections, cpu)
         done = subprocess.run(
-            words, check=False, stdout=subprocess.PIPE, timeout=seconds + PATIENCE
+            words, check=False, stdout=subprocess.PIPE, timeout=seconds + PATIENCE, user=user
         )
         if done.returncode:
             raise SystemExit(f"{server.name} failed under the load {mode}")
@@ -104,13 +111,20 @@ class Loads:
         return Load(**json.loads(line))
 
     @contextmanager
-    def beside(
-        self, server: Server, mode: str, seconds: float, connections: int = 1, cpu: int = -1
+    def beside(  # noqa: PLR0913 -- each is one thing that a benchmark has another way
+        self,
+        server: Server,
+        mode: str,
+        seconds: float,
+        connections: int = 1,
+        cpu: int = -1,
+        *,
+        user: int | None = None,
     ) -> Generator[subprocess.Popen[str]]:
         """Load a server while the block runs. `hold` and `wait` have said "ready" by then."""
         words = self.command(server, mode, seconds, connections, cpu)
         with subprocess.Popen(
-            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, user=user
         ) as process:
             assert process.stdout is not None
             try:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from generator import man_pages, settings, states, wire
+from generator import claims, man_pages, settings, states, wire
 
 DOCS: Final = Path(__file__).parent
 
@@ -27,6 +27,7 @@ BLOCKS: Final[Mapping[str, Callable[[], str]]] = {
     "top": settings.top_reference,
     "profile": settings.profile_reference,
     "fleet": settings.fleet_reference,
+    "claim-table": lambda: claims.table(claims.edges()),
 }
 _BLOCK: Final = re.compile(r"(<!-- made: ([\w-]+) -->\n).*?(<!-- end: \2 -->)", re.DOTALL)
 

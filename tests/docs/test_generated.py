@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 
 import generate
-from generator import states
+from generator import claims, states
 from generator.settings import PROFILE, TOP
 from openfit_tokend.core.events import Adopted, Failed, Granted
 from openfit_tokend.core.session import State, state
@@ -108,3 +108,10 @@ def test_each_state_can_be_reached_and_left() -> None:
     ways = [edge for edge in EDGES if edge.before is not edge.after]
 
     assert {edge.after for edge in ways} == {edge.before for edge in ways} == set(State)
+
+
+def test_a_profile_of_a_fleet_comes_to_all_that_it_may_be_doing_and_out_of_it() -> None:
+    ways = [edge for edge in claims.edges() if edge.before is not edge.after]
+
+    assert {edge.after for edge in ways} == set(claims.Doing)
+    assert {edge.before for edge in ways} == set(claims.Doing) - {claims.Doing.GONE}

@@ -667,6 +667,35 @@ def test_other_values_at_the_top_are_judged_too(key: str, value: object, text: s
     assert top_faults(**{key: value}) == [(key, text)]
 
 
+def test_only_what_the_system_gets_must_have_bytes_in_the_locale() -> None:
+    """A directory whose name the locale doesn't know is spelled as Python spells it."""
+    table: dict[str, object] = {
+        "socket_group": "é",
+        "profiles": {
+            "main": PROFILE
+            | {"username": "é", "password_keyring": "é", "ca_file": "é", "allow_users": ["é"]}
+        },
+        "fleet": {"store": "etcd://é", "member": "é", "key_file": "é"},
+    }
+
+    found = parse(Source("/etc/\udce9/config.toml", table, "ascii"))
+
+    assert isinstance(found, tuple)
+    assert {fault.key[-1] for fault in found if "this locale (ascii) lacks" in fault.text} == {
+        *("socket_group", "ca_file", "allow_users", "key_file"),
+    }
+    assert isinstance(
+        parse(
+            Source(
+                "/etc/\udce9/config.toml",
+                {"profiles": {"main": PROFILE | {"ca_file": "a"}}},
+                "ascii",
+            )
+        ),
+        Settings,
+    )
+
+
 def test_an_include_pattern_is_given_only_if_it_is_sound() -> None:
     assert include_pattern(source(include="conf.d/*.toml")) == "conf.d/*.toml"
     assert include_pattern(source(include="*/*.toml")) is None

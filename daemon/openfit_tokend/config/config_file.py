@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from functools import partial
 from math import inf
 from pathlib import Path
-from typing import Final, NamedTuple, Protocol, TypeVar, cast
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 from anyio import CancelScope, current_time
 
@@ -38,8 +38,6 @@ HURRIED_TIME: Final = 1.0
 
 ALLOW_LISTS: Final = frozenset({"allow_users", "allow_groups"})
 """Keys whose names let somebody in, and do nothing else: one that is gone refuses nothing."""
-_SYSTEMS: Final = re.compile(r"(http_)?socket|include|.*_(file|credential|command|users?|groups?)")
-"""Keys whose values the system gets as bytes: paths, arguments of commands, users and groups."""
 T = TypeVar("T")
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -198,13 +196,7 @@ def _read(path: str) -> _File:
     try:
         text = read(path, MAX_SIZE, refuse_writable).decode("utf-8-sig")
         table = tomllib.loads(text)
-        if key := _unencodable(table):
-            raise _Broken(
-                f"{path}:{_line(lines(text), key)}: {_dotted(key)}: has a character that this locale"
-                f" ({sys.getfilesystemencoding()}) lacks: start it with one of UTF-8, such as"
-                " LC_ALL=C.UTF-8"
-            )
-        return _File(Source(path, table), text)
+        return _File(Source(path, table, sys.getfilesystemencoding()), text)
     except Unusable as unusable:
         raise _Broken(f"{path}: {unusable.message}: {unusable.hint}") from None
     except UnicodeDecodeError as error:
@@ -214,22 +206,6 @@ def _read(path: str) -> _File:
         raise _Broken(f"{path}: is nested too deeply: a table in a table is enough") from None
     except ValueError as error:  # tomllib's own, and int's for numbers of thousands of digits
         raise _Broken(_syntax_fault(path, str(error))) from None
-
-
-def _unencodable(table: Mapping[str, object]) -> tuple[str, ...]:
-    """Return the first key whose value the locale has no bytes for; () if there is none."""
-    for key, value in table.items():
-        if isinstance(value, dict):
-            if within := _unencodable(cast("dict[str, object]", value)):  # TOML's keys are text
-                return (key, *within)
-        elif _SYSTEMS.fullmatch(key):
-            values = cast("list[object]", value) if isinstance(value, list) else [value]
-            try:
-                for text in values:
-                    os.fsencode(text if isinstance(text, str) else "")
-            except UnicodeEncodeError:
-                return (key,)
-    return ()
 
 
 def _syntax_fault(path: str, message: str) -> str:

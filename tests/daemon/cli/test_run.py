@@ -55,10 +55,10 @@ def test_a_path_that_the_locale_cannot_name_is_a_fault(line: str, key: str) -> N
 
             where = f"{daemon.config}:{line.count(chr(10)) + 1}: {key}: has a character"
             assert (done.returncode, done.stdout) == (78, "")
-            assert done.stderr == (
-                f"openfit-tokend: {where} that this locale (ascii) lacks: start it with one of UTF-8,"
+            assert (
+                f"{where} that this locale (ascii) lacks: start it with one of UTF-8,"
                 " such as LC_ALL=C.UTF-8\n"
-            )
+            ) in done.stderr
 
 
 @pytest.mark.usefixtures("ascii_locale")

@@ -7,12 +7,14 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Final, cast
+from typing import Final, TypeVar, cast
 from urllib.parse import SplitResult, urlsplit
 
 from openfit_token._shared.durations import UNITS, seconds_of
 from openfit_token._shared.origin import PORTS, is_loopback
-from openfit_tokend.core.settings.table import Wrong
+from openfit_tokend.core.settings.table import SystemText, Wrong
+
+T = TypeVar("T")
 
 MAX_NAME: Final = 100
 """Characters of a user name or client_id: IdentityServer refuses longer ones, and counts them."""
@@ -84,6 +86,11 @@ def name(value: object) -> str:
     return given
 
 
+def account(value: object) -> SystemText:
+    """Return the name of a user or a group of this machine."""
+    return SystemText(name(value))
+
+
 def scope(value: object) -> str:
     """Return OAuth scopes."""
     if not _SCOPE.fullmatch(given := text(value, MAX_SCOPE)):
@@ -103,23 +110,23 @@ def variables(value: object) -> tuple[str, ...]:
     return _each(variable, value)
 
 
-def credential(value: object) -> str:
+def credential(value: object) -> SystemText:
     """Return the name of a systemd credential."""
     given = text(value, 255)
     if "/" in given or given in {".", ".."}:
         raise Wrong("must be the plain name of a credential, as in LoadCredential=NAME:FILE")
-    return given
+    return SystemText(given)
 
 
-def path(value: object, directory: str) -> str:
+def path(value: object, directory: str) -> SystemText:
     """Return an absolute path; a relative one begins at `directory`."""
     given = text(value)
     if given.startswith("~"):
         raise Wrong("must be written out: ~ is not expanded here")
-    return given if given.startswith("/") else f"{directory}/{given}"
+    return SystemText(given if given.startswith("/") else f"{directory}/{given}")
 
 
-def own_file(value: object, directory: str) -> str:
+def own_file(value: object, directory: str) -> SystemText:
     """Return the absolute path of a file that the daemon writes, in its normal form."""
     given = path(value, directory)
     if not _OWN_FILE.fullmatch(given):
@@ -127,24 +134,24 @@ def own_file(value: object, directory: str) -> str:
     return given
 
 
-def socket_path(value: object) -> str:
+def socket_path(value: object) -> SystemText:
     """Return the absolute path of a Unix socket."""
     given = text(value)
     if not given.startswith("/") or given.endswith("/"):
         raise Wrong("must be the absolute path of a socket file")
     if len(given.encode()) > MAX_SOCKET_PATH:
         raise Wrong(f"must not be longer than {MAX_SOCKET_PATH} bytes")
-    return given
+    return SystemText(given)
 
 
-def include(value: object) -> str:
+def include(value: object) -> SystemText:
     """Return the path of the files to include; its last part may have wildcards."""
     directory, _, pattern = path(value, ".").rpartition("/")
     if _WILDCARDS.intersection(directory):
         raise Wrong("must have its wildcards in the last part, after the last /")
     if not pattern:
         raise Wrong('must name files, such as "conf.d/*.toml", not a directory')
-    return text(value)
+    return SystemText(text(value))
 
 
 def socket_mode(value: object) -> int:
@@ -173,21 +180,21 @@ def duration(value: object, least: float, most: float) -> float:
     return seconds
 
 
-def user(value: object) -> str | int:
+def user(value: object) -> SystemText | int:
     """Return a user's name, or a uid."""
     if isinstance(value, int) and not isinstance(value, bool):
         if not 0 <= value < MAX_UID:
             raise Wrong("must be a user's name, or a uid")
         return value
-    return name(value)
+    return account(value)
 
 
-def texts(value: object) -> tuple[str, ...]:
-    """Return a list of texts."""
-    return _each(text, value)
+def texts(value: object) -> tuple[SystemText, ...]:
+    """Return a list of arguments, users or groups."""
+    return _each(lambda item: SystemText(text(item)), value)
 
 
-def _each(parse: Callable[[object], str], value: object) -> tuple[str, ...]:
+def _each(parse: Callable[[object], T], value: object) -> tuple[T, ...]:
     if not isinstance(value, list):
         raise Wrong(f'must be a list of texts, such as ["…"], not {kind(value)}')
     items = cast("Sequence[object]", value)
@@ -196,7 +203,7 @@ def _each(parse: Callable[[object], str], value: object) -> tuple[str, ...]:
     return tuple(_item(parse, number, item) for number, item in enumerate(items, 1))
 
 
-def argv(value: object) -> tuple[str, ...]:
+def argv(value: object) -> tuple[SystemText, ...]:
     """Return a command: its program, then its arguments."""
     given = texts(value)
     if not given:
@@ -254,7 +261,7 @@ def _address(host: str) -> IPv4Address | IPv6Address | None:
         return None
 
 
-def _item(parse: Callable[[object], str], number: int, item: object) -> str:
+def _item(parse: Callable[[object], T], number: int, item: object) -> T:
     try:
         return parse(item)
     except Wrong as wrong:

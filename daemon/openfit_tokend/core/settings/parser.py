@@ -133,7 +133,7 @@ def parse(
     top = Table(main, (), main.table, faults)
     socket = top.optional("socket", fields.socket_path)
     socket_mode = top.optional("socket_mode", fields.socket_mode)
-    socket_group = top.optional("socket_group", fields.name)
+    socket_group = top.optional("socket_group", fields.account)
     http_socket = top.optional("http_socket", fields.socket_path)
     admin_groups = top.optional("admin_groups", fields.texts)
     default = top.optional("default_profile", fields.name)

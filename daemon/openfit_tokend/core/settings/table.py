@@ -5,7 +5,7 @@ Wrong.
 """
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Final, TypeVar, final
+from typing import Final, TypeVar, cast, final
 
 from openfit_token._shared.frozen import frozen
 
@@ -15,12 +15,19 @@ MAX_QUOTED: Final = 80
 """Characters of an unknown key that a message shows: enough to find it."""
 
 
+class SystemText(str):
+    """Text that the system gets as bytes: a path, an argument, the name of a user or a group."""
+
+    __slots__ = ()
+
+
 @frozen
 class Source:
-    """One file's content as tomllib gives it. `path` is absolute."""
+    """One file's content as tomllib gives it. `path` is absolute, `encoding` the locale's."""
 
     path: str
     table: Mapping[str, object]
+    encoding: str = "utf-8"
 
     @property
     def directory(self) -> str:
@@ -69,10 +76,12 @@ class Table:
         if key not in self.values:
             return None
         try:
-            return parse(self.values[key])
+            parsed = parse(self.values[key])
+            self._refuse_unencodable(parsed)
         except Wrong as wrong:
             self.note(str(wrong), key)
             return None
+        return parsed
 
     def required(self, key: str, parse: Callable[[object], T], example: str) -> T | None:
         """Return the parsed value; None if it is absent or faulty, either of which is noted."""
@@ -92,6 +101,18 @@ class Table:
         for key in self.values:
             if key not in known and key not in refused:
                 self.note(_unknown(key, self.values[key], known), key)
+
+    def _refuse_unencodable(self, parsed: object) -> None:
+        texts = cast("tuple[object, ...]", parsed) if isinstance(parsed, tuple) else (parsed,)
+        try:
+            for text in texts:
+                if isinstance(text, SystemText):
+                    text.encode(self.source.encoding, "surrogateescape")
+        except UnicodeEncodeError:
+            raise Wrong(
+                f"has a character that this locale ({self.source.encoding}) lacks: start it with one"
+                " of UTF-8, such as LC_ALL=C.UTF-8"
+            ) from None
 
 
 def _unknown(key: str, value: object, known: Collection[str]) -> str:

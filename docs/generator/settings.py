@@ -99,6 +99,12 @@ TOP: Final[Mapping[str, Setting]] = {
         "Daemons that share each session: see [below](#a-fleet). A change needs a restart.",
         '{ store = "postgresql://openfit@db.example.org/openfit", key_file = "fleet.key" }',
     ),
+    "defaults": Setting(
+        "a table, `[defaults]`, with a profile's keys except `token_file`",
+        _NONE,
+        "What holds for each profile that doesn't say otherwise: see [below](#what-profiles-share).",
+        '{ client_id = "my-client" }',
+    ),
     "profiles": Setting(
         "tables, `[profiles.NAME]`",
         "needed: at least one",
@@ -346,5 +352,5 @@ def _entries(settings: Mapping[str, Setting], keys: tuple[str, ...]) -> Iterator
         yield f"### `{key}`"
         yield each.about
         yield f"- takes: {each.takes}\n- default: {each.default}"
-        if key not in {"fleet", "profiles"}:  # tables
+        if key not in {"fleet", "defaults", "profiles"}:  # tables
             yield f"```toml\n{key} = {each.example}\n```"

@@ -100,6 +100,23 @@ def test_each_name_is_found_in_its_place() -> None:
     ]
 
 
+def test_a_default_list_is_named_once_and_holds_for_each_profile_without_one() -> None:
+    own = PROFILE | {"allow_users": ["alice"]}
+    main = Source(
+        "/etc/main.toml",
+        {"defaults": {"allow_groups": ["etl"]}, "profiles": {"a": PROFILE, "b": PROFILE, "c": own}},
+    )
+    settings = parse(main)
+
+    assert isinstance(settings, Settings)
+    assert list(mentions(main)) == [
+        Mention("/etc/main.toml", ("defaults", "allow_groups"), Name("group", "etl")),
+        Mention("/etc/main.toml", ("profiles", "c", "allow_users"), Name("user", "alice")),
+    ]
+    etl = Allowed(groups=frozenset({ETL}))
+    assert rights(settings, IDS).allowed == {"a": etl, "b": etl, "c": Allowed(frozenset({ALICE}))}
+
+
 def test_a_name_that_nobody_has_is_a_fault_of_its_key() -> None:
     assert unknown(mentions(MAIN, [MORE]), IDS) == (
         Fault(

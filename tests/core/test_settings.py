@@ -2,6 +2,7 @@
 
 import datetime as dt
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -537,7 +538,7 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one() -> None:
 
 def test_an_unknown_key_like_no_other_is_told_all_known_ones() -> None:
     known = (
-        "admin_groups, default_profile, fleet, http_socket, include, profiles, socket, socket_group,"
+        "admin_groups, default_profile, defaults, fleet, http_socket, include, profiles, socket, socket_group,"
         " socket_mode"
     )
 
@@ -570,6 +571,9 @@ def test_profiles_are_tables() -> None:
     assert faults_of(source(profiles={"a": "b"})) == [("profiles.a", "must be a table, not text")]
 
 
+TOKEN_FILE_IN_DEFAULTS = "belongs in a profile, below [profiles.NAME]: each has a file of its own"
+UNKNOWN_CLIENT_ID = 'unknown key; did you mean "client_id"?'
+ENVIRONMENT = 'must be "production", "test" or "custom"'
 PROFILE_NAME_RULE = (
     "a profile's name consists of A-Z a-z 0-9 _ . -, begins with a letter or digit,"
     " and has at most 64 characters"
@@ -712,12 +716,99 @@ def test_included_files_bring_profiles_and_paths_of_their_own() -> None:
     assert settings.profiles["b"].password == PasswordFile("/srv/b.password")
 
 
+def test_profiles_share_the_defaults_and_each_may_say_otherwise() -> None:
+    """A default is as if it stood in each profile, except that its path is the main file's."""
+    shared: dict[str, object] = {
+        "client_id": "c",
+        "username": "u",
+        "scope": "OpenFitApi",
+        "ca_file": "ca.pem",
+        "password_keyring": "openfit",
+    }
+    more = source("/srv/more.toml", profiles={"test": {"environment": "test", "scope": "other"}})
+
+    settings = parse(
+        source(defaults=shared, profiles={"live": {"environment": "production"}}), [more]
+    )
+
+    assert isinstance(settings, Settings), settings
+    test = profile(**shared | {"scope": "other", "ca_file": "/etc/openfit-tokend/ca.pem"})
+    assert settings.profiles["test"] == replace(test, name="test")
+    assert settings.profiles["live"].identity == Identity(
+        "https://ids.openfit.care", "c", "OpenFitApi", "u"
+    )
+
+
+@pytest.mark.parametrize(
+    ("default", "own"),
+    [
+        ({"password_command": ["/a"], "password_environment": ["A"]}, {"password_env": "B"}),
+        ({"password_env": "A"}, {"password_env": "B"}),
+        ({"allow_users": ["alice"], "allow_groups": ["etl"]}, {"allow_groups": ["wheel"]}),
+        ({"allow_groups": ["etl"]}, {"allow_users": ["alice"]}),
+        (
+            {"environment": "custom", "id_server": "http://[::1]", "api_url": "http://[::1]"}
+            | {"loopback_user": "alice"},
+            {"environment": "test"},
+        ),
+    ],
+)
+def test_what_a_profile_says_replaces_the_defaults_that_it_goes_without(
+    default: dict[str, object], own: dict[str, object]
+) -> None:
+    settings = parse(source(defaults=default, profiles={"main": PROFILE | own}))
+
+    assert isinstance(settings, Settings), settings
+    assert settings.profiles["main"] == profile(**own)
+
+
+def test_a_command_may_take_its_variables_from_the_profile() -> None:
+    command = {"password_command": ["/bin/a"]}
+    main = PROFILE | {"password_environment": ["A"]}
+
+    settings = parse(source(defaults=command, profiles={"main": main}))
+
+    assert isinstance(settings, Settings), settings
+    assert settings.profiles["main"].password == PasswordCommand(("/bin/a",), ("A",))
+
+
+@pytest.mark.parametrize(
+    ("defaults", "found"),
+    [
+        ({"scope": ""}, [("defaults.scope", "must not be empty")]),
+        ({"token_file": "/a/b"}, [("defaults.token_file", TOKEN_FILE_IN_DEFAULTS)]),
+        ({"client_idd": "c"}, [("defaults.client_idd", UNKNOWN_CLIENT_ID)]),
+        ({"environment": "prod"}, [("defaults.environment", ENVIRONMENT)]),
+        (
+            {"password_env": "A", "password_file": "b"},
+            [("defaults.password_env", "is one source too many: password_file is there already")],
+        ),
+        ([], [("defaults", "must be a table, not a list")]),
+    ],
+)
+def test_a_faulty_default_is_told_once_where_it_stands(
+    defaults: object, found: list[tuple[str, str]]
+) -> None:
+    """Also if no profile takes it."""
+    takes, leaves = PROFILE, PROFILE | {"scope": "other"}
+
+    assert faults_of(source(defaults=defaults, profiles={"a": takes, "b": takes})) == found
+    assert faults_of(source(defaults=defaults, profiles={"a": leaves})) == found
+
+
+def test_what_neither_a_profile_nor_the_defaults_have_is_missing_in_the_profile() -> None:
+    assert faults_of(
+        source(defaults={"client_id": "c"}, profiles={"a": {"environment": "test"}})
+    ) == [("profiles.a.username", 'is missing: write username = "…", the name of the login')]
+
+
 def test_included_files_have_profiles_only() -> None:
-    more = source("/srv/more.toml", socket="/a", username="u", zzz=1)
+    more = source("/srv/more.toml", socket="/a", username="u", zzz=1, defaults={})
 
     assert faults_of(source(profiles={"a": PROFILE}), more) == [
         ("socket", "belongs in the main file: an included one has only [profiles.NAME] tables"),
         ("username", "belongs in a profile, below [profiles.NAME]"),
+        ("defaults", "belongs in the main file: an included one has only [profiles.NAME] tables"),
         ("zzz", "unknown key; known here are profiles"),
     ]
 

@@ -40,15 +40,21 @@ def mentions(main: Source, included: Sequence[Source] = ()) -> Iterator[Mention]
     yield from _at(Table(main, (), main.table, []), main, (), "admin_groups", "group")
     fleet = Table(main, (), main.table, []).optional("fleet", fields.table) or {}
     yield from _listener(Table(main, ("fleet",), fleet, []), main, ("fleet",))
+    defaults = Table(main, (), main.table, []).optional("defaults", fields.table) or {}
+    yield from _of_profile(Table(main, ("defaults",), defaults, []), main, ("defaults",))
     for source in (main, *included):
         tables = Table(source, (), source.table, []).optional("profiles", fields.table) or {}
         within = Table(source, ("profiles",), tables, [])
         for profile in tables:
             key = ("profiles", profile)
             table = Table(source, key, within.optional(profile, fields.table) or {}, [])
-            yield from _at(table, source, key, "allow_users", "user")
-            yield from _at(table, source, key, "allow_groups", "group")
-            yield from _listener(table, source, key)
+            yield from _of_profile(table, source, key)
+
+
+def _of_profile(table: Table, source: Source, key: tuple[str, ...]) -> Iterator[Mention]:
+    yield from _at(table, source, key, "allow_users", "user")
+    yield from _at(table, source, key, "allow_groups", "group")
+    yield from _listener(table, source, key)
 
 
 def _at(

@@ -70,6 +70,7 @@ TOP_KEYS: Final = (
     "admin_groups",
     "include",
     "fleet",
+    "defaults",
     "profiles",
 )
 PROFILE_KEYS: Final = (
@@ -91,6 +92,8 @@ PROFILE_KEYS: Final = (
     "notify_command",
 )
 
+_ALTERNATIVES: Final = (PASSWORD_KEYS, ("allow_users", "allow_groups"))
+"""Keys that stand for each other: a profile with one of them gets none from the defaults."""
 _GROUP_WRITES: Final = 0o020
 """What it takes to connect to a socket."""
 _Readers = str | DirectorysGroup | None
@@ -100,6 +103,9 @@ _KNOWN: Final = (
 _REFUSED_IN_PROFILE: Final[Mapping[str, str]] = {
     **dict.fromkeys(TOP_KEYS, "belongs at the top of the main file, before its first [table]"),
     "password": f"a password doesn't belong in this file: use one of {', '.join(PASSWORD_KEYS)}",
+}
+_REFUSED_IN_DEFAULTS: Final = {
+    "token_file": "belongs in a profile, below [profiles.NAME]: each has a file of its own"
 }
 _REFUSED_AT_TOP: Final[Mapping[str, str]] = dict.fromkeys(
     (*PROFILE_KEYS, "password"), "belongs in a profile, below [profiles.NAME]"
@@ -149,7 +155,8 @@ def parse(
     may_connect: _Readers = socket_group or DirectorysGroup()
     if socket_mode is not None and not socket_mode & _GROUP_WRITES:
         may_connect = None
-    defined, profiles = _profiles((main, *included), faults, may_connect)
+    defaults = _defaults(main, faults, may_connect)
+    defined, profiles = _profiles((main, *included), faults, may_connect, defaults)
     if complete and not any(source.table.get("profiles") for source in (main, *included)):
         top.note("at least one [profiles.NAME] table is needed", "profiles")
     if complete and default is not None and defined and default not in defined:
@@ -174,8 +181,33 @@ def _fleet(main: Source, faults: list[Fault]) -> FleetSettings | None:
     return None if values is None else fleet(Table(main, ("fleet",), values, faults))
 
 
+def _defaults(main: Source, faults: list[Fault], may_connect: _Readers) -> Mapping[str, object]:
+    """Return the keys of profiles that don't have them; judged as a profile that may lack some."""
+    values = Table(main, (), main.table, faults).optional("defaults", fields.table) or {}
+    found: list[Fault] = []
+    table = Table(main, ("defaults",), values, found)
+    _profile("defaults", table, may_connect)
+    table.refuse(_REFUSED_IN_DEFAULTS)
+    faults += [fault for fault in found if fault.key[-1] in values]
+    return values
+
+
+def _inherited(main: Source, defaults: Mapping[str, object], own: Mapping[str, object]) -> Table:
+    """Return the defaults of a profile with these values."""
+    replaced = {key for keys in _ALTERNATIVES if own.keys() & keys for key in keys}
+    left = {
+        key: value
+        for key, value in defaults.items()
+        if key not in replaced and key not in _REFUSED_IN_DEFAULTS
+    }
+    return Table(main, ("defaults",), left, [])
+
+
 def _profiles(
-    sources: Sequence[Source], faults: list[Fault], may_connect: _Readers
+    sources: Sequence[Source],
+    faults: list[Fault],
+    may_connect: _Readers,
+    defaults: Mapping[str, object],
 ) -> tuple[dict[str, str], dict[str, Profile]]:
     """Return the file in which each profile was first defined, and the profiles without a fault."""
     defined: dict[str, str] = {}
@@ -193,7 +225,8 @@ def _profiles(
             values = within.optional(name, fields.table)
             if values is None:
                 continue
-            table = Table(source, ("profiles", name), values, faults)
+            inherited = _inherited(sources[0], defaults, values)
+            table = Table(source, ("profiles", name), values, faults, inherited)
             profile = _profile(name, table, may_connect)
             if profile is None:
                 continue
@@ -212,10 +245,11 @@ def _profile(name: str, table: Table, may_connect: _Readers) -> Profile | None:
     username = table.required("username", fields.name, '"…", the name of the login')
     scope = table.optional("scope", fields.scope) or DEFAULT_SCOPE
     password = _password(table, username or "")
-    ca_file = table.optional("ca_file", partial(fields.path, directory=table.source.directory))
+    ca_file = table.optional("ca_file", partial(fields.path, directory=table.directory("ca_file")))
     loopback_user = table.optional("loopback_user", fields.user)
     if servers is not None and not servers.id_server.startswith("http://"):
         table.refuse({"loopback_user": _KNOWN})
+        loopback_user = None
     policy = _policy(table)
     users = table.optional("allow_users", fields.texts)
     groups = table.optional("allow_groups", fields.texts)
@@ -283,11 +317,12 @@ def _password(table: Table, username: str) -> PasswordSource | None:
     given = [key for key in PASSWORD_KEYS if key in table.values]
     for key in given[1:]:
         table.note(f"is one source too many: {given[0]} is there already", key)
-    path = table.optional("password_file", partial(fields.path, directory=table.source.directory))
+    directory = table.directory("password_file")
+    path = table.optional("password_file", partial(fields.path, directory=directory))
     credential = table.optional("password_credential", fields.credential)
     argv = table.optional("password_command", fields.argv)
     kept = table.optional("password_environment", fields.variables)
-    if "password_command" not in table.values:
+    if not table.has("password_command"):
         table.refuse({"password_environment": "goes with password_command only"})
     variable = table.optional("password_env", fields.variable)
     service = table.optional("password_keyring", fields.name)

@@ -52,7 +52,8 @@ class Wrong(Exception):
 class Table:
     """One table of a file: returns parsed values, and notes what is wrong with the others.
 
-    `faults` is shared by all tables of a configuration, and only grows.
+    `faults` is shared by all tables of a configuration, and only grows. `defaults` has the values of
+    keys that this table hasn't; their faults are noted where they stand.
     """
 
     def __init__(
@@ -61,9 +62,11 @@ class Table:
         key: tuple[str, ...],
         values: Mapping[str, object],
         faults: list[Fault],
+        defaults: "Table | None" = None,
     ) -> None:
         self.source = source
         self.values = values
+        self._defaults = defaults
         self._key = key
         self._faults = faults
 
@@ -71,10 +74,20 @@ class Table:
         """Note a fault of this table, or of a key in it."""
         self._faults.append(Fault(self.source.path, (*self._key, *key), text))
 
+    def has(self, key: str) -> bool:
+        """Return whether there is a value, or a default."""
+        return key in self.values or (self._defaults is not None and self._defaults.has(key))
+
+    def directory(self, key: str) -> str:
+        """Return the directory that a relative path in this key starts from."""
+        if key in self.values or self._defaults is None:
+            return self.source.directory
+        return self._defaults.directory(key)
+
     def optional(self, key: str, parse: Callable[[object], T]) -> T | None:
         """Return the parsed value; None if it is absent, or faulty and noted."""
         if key not in self.values:
-            return None
+            return None if self._defaults is None else self._defaults.optional(key, parse)
         try:
             parsed = parse(self.values[key])
             self._refuse_unencodable(parsed)
@@ -85,7 +98,7 @@ class Table:
 
     def required(self, key: str, parse: Callable[[object], T], example: str) -> T | None:
         """Return the parsed value; None if it is absent or faulty, either of which is noted."""
-        if key not in self.values:
+        if not self.has(key):
             self.note(f"is missing: write {key} = {example}", key)
             return None
         return self.optional(key, parse)

@@ -37,6 +37,7 @@ def daemon_status(*, config_error: object = None, **profiles: object) -> dict[st
 def profile(state: str = "fresh", **changed: object) -> dict[str, object]:
     return {
         "state": state,
+        "environment": "production",
         "expires_in": 2520.0,
         "refresh_at": NOW + 2220,
         "last_success_at": NOW - 1080,
@@ -53,15 +54,17 @@ def without_token(state: str, **changed: object) -> dict[str, object]:
 
 
 def test_all_well_is_one_line_for_each_profile() -> None:
-    found = daemon_status(main=profile(), etl=profile("refreshing", expires_in=50.0))
+    found = daemon_status(
+        main=profile(), etl=profile("refreshing", expires_in=50.0, environment="test")
+    )
 
     assert described(found, NOW) == (
         "openfit-tokend 0.1.0, up 3 h 12 min, /run/openfit-tokend/socket,"
         " connections 3, requests 1234\n"
         "\n"
-        "PROFILE  STATE       TOKEN LEFT  NEXT REFRESH  LAST SUCCESS  LAST LOGIN   LOGINS LEFT\n"
-        "main     fresh       42 min      in 37 min     18 min ago    3 d 2 h ago  3\n"
-        "etl      refreshing  50 s        in 37 min     18 min ago    3 d 2 h ago  3\n"
+        "PROFILE  ENVIRONMENT  STATE       TOKEN LEFT  NEXT REFRESH  LAST SUCCESS  LAST LOGIN   LOGINS LEFT\n"
+        "main     production   fresh       42 min      in 37 min     18 min ago    3 d 2 h ago  3\n"
+        "etl      test         refreshing  50 s        in 37 min     18 min ago    3 d 2 h ago  3\n"
     )
 
 
@@ -80,10 +83,10 @@ def test_below_a_profile_in_trouble_stands_what_happened_and_what_to_do() -> Non
     )
 
     assert described(found, NOW).splitlines()[3:] == [
-        "main     down   -           in 12 s       18 min ago    -            3",
+        "main     production   down   -           in 12 s       18 min ago    -            3",
         "  connection refused (30 s ago)",
         "  is the server up?",
-        "other    fresh  42 min      in 37 min     18 min ago    3 d 2 h ago  3",
+        "other    production   fresh  42 min      in 37 min     18 min ago    3 d 2 h ago  3",
     ]
 
 

@@ -21,12 +21,20 @@ from openfit_token._client.health import (
 from openfit_token._shared.durations import duration
 
 _HEADINGS: Final = (
-    *("PROFILE", "STATE", "TOKEN LEFT", "NEXT REFRESH", "LAST SUCCESS", "LAST LOGIN"),
+    *(
+        "PROFILE",
+        "ENVIRONMENT",
+        "STATE",
+        "TOKEN LEFT",
+        "NEXT REFRESH",
+        "LAST SUCCESS",
+        "LAST LOGIN",
+    ),
     "LOGINS LEFT",
 )
-_STATE: Final = 1
+_STATE: Final = 2
 """The column that is coloured."""
-_LEFT_OUT: Final = (4, 5, 6, 3, 2)
+_LEFT_OUT: Final = (5, 6, 7, 4, 3, 1)
 """The columns to leave out in a narrow window, in this order."""
 _GAP: Final = "  "
 _NOTHING: Final = "-"
@@ -99,6 +107,7 @@ def _row(name: str, profile: Answer, now: float) -> tuple[str, ...]:
     logins = profile.get("logins_left")
     return (
         printable(name),
+        printable(profile.get("environment", _NOTHING)),
         printable(profile.get("state", _NOTHING)),
         _NOTHING if left is None else duration(left),
         _NOTHING if refresh is None else f"in {duration(refresh - now)}",

@@ -185,7 +185,6 @@ ENCRYPTED = "eyJhbGciOiJkaXIifQ..iv.text.tag"
 ODD = [
     *(b"", b"no", b"[]", b'"text"', b"null", b'{"a": 1', b'{"a": "\xff"}', b"\xff\xfe{\0}\0"),
     *(b'{"a": NaN}', b'{"a": -Infinity}', b'{"a": 1e400}', b'{"a": ' + b"9" * 5000 + b"}"),
-    b'{"a": ' + b"[" * 20000 + b"]" * 20000 + b"}",
 ]
 
 
@@ -203,6 +202,13 @@ def test_a_token_that_isnt_a_jwt_is_said_to_be_none_and_nothing_of_it_repeated(
     inspect: Inspect, token: str
 ) -> None:
     assert inspect(token) == (65, "", NO_JWT)
+
+
+def test_claims_that_are_nested_too_deeply_are_no_fault_of_the_program(inspect: Inspect) -> None:
+    """How deep is too deep is up to Python: 3.14 reads these."""
+    status, out, error = inspect(jwt(b'{"a": ' + b"[" * 20000 + b"]" * 20000 + b"}"))
+
+    assert (status, error) == ((65, NO_JWT) if not out else (0, ""))
 
 
 def test_an_unsigned_token_is_shown_like_any_other(inspect: Inspect) -> None:

@@ -215,6 +215,14 @@ PROFILE: Final[Mapping[str, Setting]] = {
         " like: the system service starts after `nss-user-lookup.target`. An unknown name lets nobody in, and is logged; reload once it exists.",
         '["etl"]',
     ),
+    "allow_units": Setting(
+        "a list of units, or of patterns with `*`, `?` and `[…]`",
+        "all units",
+        "Units of systemd that may have the token as a credential, by"
+        " [`LoadCredential=`](recipes.md#a-systemd-timer-whose-job-may-not-ask-loadcredential). Any other fails when it starts"
+        " (243/CREDENTIALS), and the log says why. It doesn't count at the other sockets.",
+        '["nightly@*.service"]',
+    ),
     "token_file": Setting(
         "a path, relative to this file, without `//`, `/./` and `/../`",
         _NONE,

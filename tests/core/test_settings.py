@@ -96,6 +96,7 @@ def test_every_key_is_taken() -> None:
         "scope": "OpenFitApi",
         "allow_users": ["alice"],
         "allow_groups": ["etl", "wheel"],
+        "allow_units": ["nightly@*.service"],
         "token_file": "/run/tokens/main",
         "ca_file": "/etc/ca.pem",
         "notify_command": ["/usr/local/bin/page-me", "-v"],
@@ -128,6 +129,7 @@ def test_every_key_is_taken() -> None:
         policy=Policy(90.0, 30 * 86400.0),
         allow_users=("alice",),
         allow_groups=("etl", "wheel"),
+        allow_units=("nightly@*.service",),
         token_file=TokenFile("/run/tokens/main", None),
         notify_command=("/usr/local/bin/page-me", "-v"),
     )

@@ -20,6 +20,7 @@ from typing import Final, final
 
 from openfit_token.errors import NoSuchProfile, TokenError
 from openfit_tokend.core.callers.answers import Live, LoginEnded
+from openfit_tokend.core.callers.rights import not_this_units
 from openfit_tokend.core.events import NewTokenWanted
 from openfit_tokend.core.session import AccessToken, live, state
 from openfit_tokend.host import clock, log
@@ -105,9 +106,14 @@ class Credentials:
         if unit is None:
             return False
         try:
-            self._begin(connection, unit, self._keeper_for(unit.credential))
-        except NoSuchProfile as error:
-            self.refuse(connection, error)
+            keeper = self._keeper_for(unit.credential)
+        except NoSuchProfile as unknown:
+            self.refuse(connection, unknown)
+            return False
+        if refusal := self.refusal(connection, keeper):
+            self.refuse(connection, refusal)
+        else:
+            self._begin(connection, unit, keeper)
         return False
 
     def more(self, connection: Connection) -> bytes:
@@ -144,8 +150,9 @@ class Credentials:
 
     # What waiting units are told
 
-    def refusal(self, _connection: Connection, _keeper: Keeper) -> None:
-        """Return None: root may use every profile."""
+    def refusal(self, connection: Connection, keeper: Keeper) -> TokenError | None:
+        """Return why a unit may not have a profile's token; None: it may."""
+        return not_this_units(self._units[connection].name, keeper.profile.allow_units)
 
     def token(
         self, _connection: Connection, _keeper: Keeper, access: AccessToken, _now: float

@@ -315,6 +315,51 @@ async def test_a_unit_is_refused_when_its_profile_is_removed(
                 assert was_refused(await unit.credential())
 
 
+@pytest.mark.parametrize("name", ["nightly@a.service", "report.service"])
+async def test_a_unit_that_is_allowed_gets_the_token(
+    name: str, tmp_path: Path, listener: socket, place: str, emulator: RunningEmulator
+) -> None:
+    config = profile(emulator.url, allow_units='["nightly@*.service", "report.service"]')
+    async with daemon_inside(tmp_path, config, credential=listener.dup()) as daemon:
+        with Unit(place, name=name) as unit:
+            assert await unit.credential() == await token_of(daemon)
+
+
+@pytest.mark.parametrize(
+    "allowed", ['["nightly@*.service"]', '["A.service", "a.service.socket"]', "[]"]
+)
+async def test_a_unit_that_is_not_allowed_fails(
+    allowed: str, tmp_path: Path, listener: socket, place: str, emulator: RunningEmulator
+) -> None:
+    config = profile(emulator.url, allow_units=allowed)
+    async with daemon_inside(tmp_path, config, credential=listener.dup()) as daemon:
+        await token_of(daemon)  # at the other socket nothing has changed
+
+        with Unit(place) as unit:
+            assert was_refused(await unit.credential())
+
+        assert 'hint="see its allow_units"' in daemon.log()
+
+
+async def test_a_unit_that_waits_fails_once_a_reload_allows_it_no_more(
+    tmp_path: Path, listener: socket, place: str
+) -> None:
+    with running_emulator("slow=0.4@login:1") as emulator:
+        config = tmp_path / "config.toml"
+        async with daemon_inside(
+            tmp_path, profile(emulator.url), credential=listener.dup()
+        ) as daemon:
+            with Unit(place) as unit:
+                await until_waiting(daemon, 1)
+                await anyio.Path(config).write_text(
+                    config.read_text() + 'allow_units = ["b.service"]\n'
+                )
+                async with daemon.client() as tokens:
+                    await tokens.reload()
+
+                assert was_refused(await unit.credential())
+
+
 async def test_another_user_gets_nothing(
     tmp_path: Path, listener: socket, place: str, emulator: RunningEmulator
 ) -> None:

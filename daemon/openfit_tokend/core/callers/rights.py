@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import field
+from fnmatch import fnmatchcase
 from typing import Final
 
 from openfit_token._shared.frozen import frozen
@@ -70,6 +71,20 @@ def may_use(rights: Rights, profile: str, who: Who) -> bool:
         or who.uid in allowed.users
         or not allowed.groups.isdisjoint(who.groups)
         or is_operator(rights, who)
+    )
+
+
+def not_this_units(unit: str, patterns: Iterable[str] | None) -> NotAllowed | None:
+    """Return the error for a unit that may not have a profile's token; None: it may.
+
+    Args:
+        unit: its name, as systemd gives it.
+        patterns: the profile's `allow_units`; None: every unit may.
+    """
+    if patterns is None or any(fnmatchcase(unit, each) for each in patterns):
+        return None
+    return NotAllowed(
+        f"{unit} isn't among the units that may have this profile's token", "see its allow_units"
     )
 
 

@@ -102,6 +102,7 @@ class Profile:
     `password` is None if none is stored: `openfit-token login --ask` asks for it.
     `allow_users`, `allow_groups` None: there is no such list. Without either, everyone who can open
     the socket may use the profile; otherwise those whom one of the lists names.
+    `allow_units`: patterns of the units that may have its token as a credential; None: all may.
     `loopback_user`: who may listen where `id_server` is http, besides root and the daemon's user. A
     name until it is looked up, then a uid; or ANYBODY.
     """
@@ -116,6 +117,7 @@ class Profile:
     ca_file: str | None = None
     allow_users: tuple[str, ...] | None = None
     allow_groups: tuple[str, ...] | None = None
+    allow_units: tuple[str, ...] | None = None
     token_file: TokenFile | None = None
     notify_command: tuple[str, ...] | None = None
     loopback_user: str | int | None = None

@@ -36,6 +36,7 @@ _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SCOPE: Final = re.compile(r"[!#-\[\]-~]+(?: [!#-\[\]-~]+)*")  # RFC 6749 section 3.3
 _HOST: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
 _URL_PATH: Final = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%-]*)*")  # RFC 3986 section 3.3
+_UNIT: Final = re.compile(r"[A-Za-z0-9:_.@\\*?\[\]!-]*(?:\.(?:service|socket|mount|swap)|\*)")
 _OWN_FILE: Final = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[^/]+)+")
 _BAD_HOST: Final = f"must be a URL with a valid host, and a port from 1 to {MAX_PORT} if any"
 _WILDCARDS: Final = frozenset("*?[")
@@ -192,6 +193,17 @@ def user(value: object) -> SystemText | int:
 def texts(value: object) -> tuple[SystemText, ...]:
     """Return a list of arguments, users or groups."""
     return _each(lambda item: SystemText(text(item)), value)
+
+
+def units(value: object) -> tuple[str, ...]:
+    """Return patterns of units that may load credentials."""
+    return _each(_unit, value)
+
+
+def _unit(value: object) -> str:
+    if not _UNIT.fullmatch(given := text(value)):
+        raise Wrong('must be a unit or a pattern of units, such as "nightly@*.service"')
+    return given
 
 
 def _each(parse: Callable[[object], T], value: object) -> tuple[T, ...]:

@@ -86,6 +86,7 @@ PROFILE_KEYS: Final = (
     "scope",
     "allow_users",
     "allow_groups",
+    "allow_units",
     "token_file",
     "ca_file",
     "loopback_user",
@@ -271,6 +272,7 @@ def _profile(name: str, table: Table, may_connect: _Readers) -> Profile | None:
         policy=policy,
         allow_users=users,
         allow_groups=groups,
+        allow_units=table.optional("allow_units", fields.units),
         token_file=None
         if token_file is None
         else TokenFile(token_file, _readers(users, groups, may_connect)),

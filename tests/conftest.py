@@ -22,6 +22,10 @@ if len(tempfile.gettempdir()) > 20:
     # Sockets are made below it, and a socket's path has at most 107 bytes.
     os.environ["TMPDIR"] = tempfile.tempdir = "/tmp"  # noqa: S108 -- each file there is made by tempfile or pytest
 
+# Else each program that is started compiles all that it imports, which takes longer than the rest of its start.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts a job in the background so, and each program would inherit it: Ctrl-C is tested.
     signal.signal(signal.SIGINT, signal.default_int_handler)

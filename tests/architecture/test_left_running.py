@@ -19,7 +19,7 @@ from daemons import profile, running_daemon
 with running_daemon(profile("http://127.0.0.1:9")) as daemon:
     print(daemon.pid, flush=True)
     if sys.argv[2] == "with an answer unread":
-        channel = forked._channel(*forked._ALL)
+        channel = forked._imported("")
         forked.socket.send_fds(channel, [b'{"ended": %d}' % daemon.pid], [])
         select.select([channel], [], [])
     os.kill(os.getpid(), signal.SIGKILL)

@@ -240,9 +240,7 @@ class RunningDaemon:
     def begin(self, *options: str, without: tuple[str, ...] = (), first: str = "") -> None:
         """Start the daemon, as `start` does, but don't wait."""
         own = ["run", "--config", str(self.config), "--socket", str(self.socket), *options]
-        elsewhere = self.launcher or without or str(self.python) != sys.executable
-        elsewhere = elsewhere or "PYTHONPATH" in self.environment  # read at Python's start alone
-        if self.is_forked and not elsewhere:
+        if self._can_be_forked and not self.launcher and not without:
             with self._log.open("ab") as log:
                 self._process = forked.start(own, self.environment, log, first=first)
             return
@@ -311,16 +309,26 @@ class RunningDaemon:
         await_that(lambda: bool(found()), lambda: f"no line with {words} in:\n{self.log()}")
         return found()[-1]
 
-    def run(self, *command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        """Run one of the installed commands, as a user of this daemon would."""
-        installed = self.python.with_name(command[0])
+    def run(
+        self, *command: str, stdin: str = "", first: str = ""
+    ) -> subprocess.CompletedProcess[str]:
+        """Run one of the installed commands, as a user of this daemon would.
+
+        `first`: what a command of ours does before it imports anything.
+        """
+        if command[0] in forked.COMMANDS and self._can_be_forked:
+            return forked.run(command, self.environment, stdin, first)
+        installed = [str(self.python.with_name(command[0]))]
+        if first:
+            program = f"{first}\nfrom {forked.COMMANDS[command[0]]} import main; main()"
+            installed = [str(self.python), "-c", program]
         return subprocess.run(
-            [str(installed), *command[1:]],
+            [*installed, *command[1:]],
             input=stdin,
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=forked.PATIENCE,
             env=self.environment,
         )
 
@@ -363,6 +371,11 @@ class RunningDaemon:
         """Return the resident bytes."""
         pages = Path(f"/proc/{self.pid}/statm").read_text().split()[1]
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+    @property
+    def _can_be_forked(self) -> bool:
+        is_ours = str(self.python) == sys.executable
+        return self.is_forked and is_ours and forked.is_possible(self.environment)
 
     def _running(self) -> subprocess.Popen[bytes] | Forked:
         assert self._process is not None, "it isn't started"

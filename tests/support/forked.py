@@ -1,9 +1,10 @@
-"""The daemon, forked off a process that has imported it already.
+"""Our commands, forked off a process that has imported them already.
 
     process = forked.start(["run", ...], environment, log, descriptors)
+    done = forked.run(["openfit-token", "get"], environment, stdin)
 
 To start Python and to import the daemon takes half a second of CPU time, and the tests do it hundreds of times.
-With $OPENFIT_LONG_FORMS each daemon is a program of its own. So it is always where the test is about the process.
+With $OPENFIT_LONG_FORMS each is a program of its own. So it is always where the test is about the process.
 """
 
 import ctypes
@@ -20,11 +21,14 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from select import select
+from tempfile import TemporaryFile
 from threading import Lock
 from typing import Any, BinaryIO, Final, final
 
 MAX_PASSED: Final = 250
 """Descriptors at once: the kernel passes 253 (SCM_MAX_FD)."""
+PATIENCE: Final = 60.0
+"""Seconds that a command may take."""
 _PR_SET_PDEATHSIG: Final = 1
 _MAX_ORDER: Final = 128 * 1024
 """Bytes: an environment, mostly."""
@@ -36,27 +40,46 @@ _OTHERS: Final = (
     "msgpack",
     "psycopg",
 )
-_ALL: Final = (*_OTHERS, "openfit_tokend.app", "openfit_tokend.cli.run")
+_OURS: Final = (
+    "openfit_tokend.app",
+    "openfit_tokend.cli.check",
+    "openfit_tokend.cli.run",
+    "openfit_token._cli.command_line.orders",
+)
+COMMANDS: Final = {"openfit-token": "openfit_token._cli", "openfit-tokend": "openfit_tokend.cli"}
+"""Where the `main` of each is."""
+_ENVIRONMENT: Final = dict(os.environ)
+"""What they start with, whatever a test makes of its own."""
 
 
 def is_wanted() -> bool:
-    """Return whether a daemon about which a test wants nothing special is to be forked."""
+    """Return whether a command about which a test wants nothing special is to be forked."""
     return not os.environ.get("OPENFIT_LONG_FORMS")
+
+
+def is_possible(environment: Mapping[str, str]) -> bool:
+    """Return whether a Python that starts with these variables would be like the one that has started."""
+    return _read_at_the_start(environment) == _read_at_the_start(_ENVIRONMENT)
+
+
+def _read_at_the_start(environment: Mapping[str, str]) -> dict[str, str]:
+    prefixes = ("PYTHON", "LANG", "LC_", "LD_", "TZ")
+    return {name: value for name, value in environment.items() if name.startswith(prefixes)}
 
 
 @final
 class Forked:
     """What `subprocess.Popen` does, as far as the tests need it."""
 
-    def __init__(self, pid: int, imported: Sequence[str]) -> None:
+    def __init__(self, pid: int, channel: socket.socket) -> None:
         self.pid = pid
-        self._imported = imported
+        self._channel = channel
         self.returncode: int | None = None
 
     def poll(self) -> int | None:
         """Return its exit status, if it has ended."""
         if self.returncode is None:
-            self.returncode = _asked(self._imported, {"ended": self.pid})
+            self.returncode = _asked(self._channel, {"ended": self.pid})
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
@@ -64,7 +87,7 @@ class Forked:
         fd = os.pidfd_open(self.pid) if self.returncode is None else -1
         try:
             if fd >= 0 and not select([fd], [], [], timeout)[0]:
-                raise subprocess.TimeoutExpired("the daemon", timeout or 0.0)
+                raise subprocess.TimeoutExpired("the command", timeout or 0.0)
         finally:
             if fd >= 0:
                 os.close(fd)
@@ -93,48 +116,81 @@ def start(
 
     `first`: what it does before it imports anything of ours.
     """
+    with Path(os.devnull).open("rb") as nothing:
+        fds = [nothing.fileno(), log.fileno(), log.fileno(), *passed]
+        return _start(["openfit-tokend", *arguments], environment, fds, first)
+
+
+def run(
+    command: Sequence[str], environment: Mapping[str, str], stdin: str, first: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run one of COMMANDS to its end, and return what it printed."""
+    with TemporaryFile("w+") as given, TemporaryFile("w+") as out, TemporaryFile("w+") as err:
+        given.write(stdin)
+        given.seek(0)
+        fds = [each.fileno() for each in (given, out, err)]
+        process = _start(command, environment, fds, first)
+        try:
+            status = process.wait(PATIENCE)
+        finally:
+            process.kill()
+        out.seek(0)
+        err.seek(0)
+        return subprocess.CompletedProcess(command, status, out.read(), err.read())
+
+
+def _start(
+    command: Sequence[str], environment: Mapping[str, str], fds: Sequence[int], first: str
+) -> Forked:
+    """Start a command with these descriptors from number 0 on."""
     umask = os.umask(0)
     os.umask(umask)
     order = {
-        "arguments": [*arguments],
-        "first": first,
+        "command": [*command],
         "environment": {**environment},
         "directory": str(Path.cwd()),
         "umask": umask,
     }
-    with Path(os.devnull).open("rb") as nothing:
-        fds = [nothing.fileno(), log.fileno(), log.fileno(), *passed]
-        imported = _OTHERS if first else _ALL
-        pid = _asked(imported, order, fds)
+    channel = _imported(first)
+    pid = _asked(channel, order, fds)
     assert pid is not None
-    return Forked(pid, imported)
+    return Forked(pid, channel)
 
 
 def _asked(
-    imported: Sequence[str], order: Mapping[str, object], fds: Sequence[int] = ()
+    channel: socket.socket, order: Mapping[str, object], fds: Sequence[int] = ()
 ) -> int | None:
     with _ONE_BY_ONE:
-        channel = _channel(*imported)
         socket.send_fds(channel, [json.dumps(order).encode()], fds)
         answer: int | None = json.loads(channel.recv(_MAX_ORDER))
     return answer
 
 
 @cache
-def _channel(*imported: str) -> socket.socket:
-    """Start a process that imports these; it ends, with all that it started, when this one does."""
+def _imported(first: str) -> socket.socket:
+    """Return the channel to a process that has done this, and then imported what is ours."""
+    own, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with its:
+        _asked(_others(), {"first": first}, [its.fileno()])
+    return own
+
+
+@cache
+def _others() -> socket.socket:
+    """Start a process that imports what isn't ours; it ends, with all that it started, when this one does."""
     own, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with its:
         subprocess.Popen(
-            [sys.executable, __file__, str(its.fileno()), *imported],
+            [sys.executable, __file__, str(its.fileno())],
             pass_fds=[its.fileno()],
+            env=_ENVIRONMENT,
             start_new_session=True,  # Ctrl-C is for the tests
         ).returncode = 0  # it is left alone
     return own
 
 
-def _serve(channel: socket.socket) -> list[str]:
-    """Fork a child for each order; return, in the child, its arguments."""
+def _serve(channel: socket.socket) -> str:
+    """Fork a child for each order; return, in the child, the command that it is."""
     while True:
         try:
             data, fds, _, _ = socket.recv_fds(channel, _MAX_ORDER, MAX_PASSED + 3)
@@ -149,19 +205,30 @@ def _serve(channel: socket.socket) -> list[str]:
             answer = os.waitstatus_to_exitcode(status) if pid else None
         else:
             answer = os.fork()
-            if answer == 0:
-                channel.close()
+        if answer == 0 and not ended:
+            channel.close()
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            if "command" in order:
                 _become(order, fds)
-                exec(order["first"], {})  # noqa: S102 -- the test's
-                return [*order["arguments"]]
+                return str(order["command"][0])
+            channel = socket.socket(fileno=fds[0])
+            exec(order["first"], {})  # noqa: S102 -- the test's
+            _import(_OURS)
+            continue
         for fd in fds:
             os.close(fd)
         channel.send(json.dumps(answer).encode())
 
 
+def _import(modules: Sequence[str]) -> None:
+    for name in modules:
+        with suppress(ImportError):  # an extra's
+            importlib.import_module(name)
+    gc.freeze()
+
+
 def _become(order: Mapping[str, Any], fds: Sequence[int]) -> None:
-    """Be the process that is ordered, as after execve(2), but end when the one that forked it does."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    """Be the process that is ordered, as after execve(2)."""
     for number, fd in enumerate(fds):  # each has a higher number than it gets
         os.dup2(fd, number)
     os.closerange(len(fds), max(fds) + 1)
@@ -171,15 +238,16 @@ def _become(order: Mapping[str, Any], fds: Sequence[int]) -> None:
         os.environ["LISTEN_PID"] = os.environ["WATCHDOG_PID"] = str(os.getpid())
     os.chdir(order["directory"])
     os.umask(int(order["umask"]))
-    sys.argv = ["openfit-tokend"]
+    sys.argv = [*order["command"]]
+    # As Python makes them at its start.
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115 -- for the whole run
+    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 -- for the whole run
+    sys.stderr = open(2, "w", closefd=False, errors="backslashreplace", buffering=1)  # noqa: SIM115 -- for the whole run
 
 
 if __name__ == "__main__":
     sys.path.remove(str(Path(__file__).parent))
-    for name in sys.argv[2:]:
-        with suppress(ImportError):  # an extra's
-            importlib.import_module(name)
-    gc.freeze()
+    _import(_OTHERS)
     with socket.socket(fileno=int(sys.argv[1])) as inherited:
-        given = _serve(inherited)
-    importlib.import_module("openfit_tokend.cli").main(given)
+        wanted = _serve(inherited)
+    importlib.import_module(COMMANDS[wanted]).main()

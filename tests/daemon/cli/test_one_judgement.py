@@ -11,7 +11,7 @@ from openfit_token.errors import ConfigRejected
 NOWHERE = profile("http://127.0.0.1:9")
 OWN_SOCKET = "HTTP needs a socket of its own"
 LACKING = "a Python package for [fleet] is missing: psycopg"
-WITHOUT = "import sys; sys.modules['psycopg'] = None; from openfit_tokend.cli import main; main()"
+WITHOUT = "import sys; sys.modules['psycopg'] = None"
 FLEET = """
 [fleet]
 store = "postgresql://fleet@127.0.0.1/fleet"
@@ -25,7 +25,7 @@ def daemon() -> Iterator[RunningDaemon]:
         (daemon.directory / "link").symlink_to("run")
         (daemon.directory / "open").mkdir()
         (daemon.directory / "open").chmod(0o777)
-        daemon.start(without=("psycopg",))
+        daemon.start(first=WITHOUT)
         yield daemon
 
 
@@ -54,8 +54,8 @@ def test_what_ends_a_start_is_refused_by_a_reload_and_by_check(
     assert daemon.call("hello")["profiles"] == ["main"]
     daemon.stop()
     own = ("--config", str(daemon.config), "--socket", str(daemon.socket))
-    checked = daemon.run("python", "-c", WITHOUT, "check", *own)
-    daemon.begin(without=("psycopg",))
+    checked = daemon.run("openfit-tokend", "check", *own, first=WITHOUT)
+    daemon.begin(first=WITHOUT)
     assert daemon.wait() == checked.returncode
     assert checked.returncode in {os.EX_CONFIG, os.EX_CANTCREAT}
     assert words in checked.stdout

@@ -36,29 +36,28 @@ def test_a_configuration_that_is_rejected_is_an_event_where_json_is_wanted(name:
 
 
 @pytest.mark.parametrize(
-    ("line", "key"),
+    ("command", "line", "key"),
     [
-        ('socket = "/tmp/€/s"', "socket"),
-        ('http_socket = "/tmp/€"', "http_socket"),
-        ('include = "€/*.toml"', "include"),
-        ('socket_group = "€"', "socket_group"),
-        ('[profiles.a]\nallow_users = ["€"]', "profiles.a.allow_users"),
-        ('[profiles.a]\npassword_file = "€"', "profiles.a.password_file"),
-        ('[profiles.a]\nnotify_command = ["/bin/true", "€"]', "profiles.a.notify_command"),
+        ("run", 'socket = "/tmp/€/s"', "socket"),
+        ("check", 'http_socket = "/tmp/€"', "http_socket"),
+        ("run", 'include = "€/*.toml"', "include"),
+        ("check", 'socket_group = "€"', "socket_group"),
+        ("run", '[profiles.a]\nallow_users = ["€"]', "profiles.a.allow_users"),
+        ("check", '[profiles.a]\npassword_file = "€"', "profiles.a.password_file"),
+        ("run", '[profiles.a]\nnotify_command = ["/bin/true", "€"]', "profiles.a.notify_command"),
     ],
 )
 @pytest.mark.usefixtures("ascii_locale")
-def test_a_path_that_the_locale_cannot_name_is_a_fault(line: str, key: str) -> None:
+def test_a_path_that_the_locale_cannot_name_is_a_fault(command: str, line: str, key: str) -> None:
     with prepared_daemon(line) as daemon:
-        for command in ("run", "check"):
-            done = daemon.run("openfit-tokend", command, "--config", str(daemon.config))
+        done = daemon.run("openfit-tokend", command, "--config", str(daemon.config))
 
-            where = f"{daemon.config}:{line.count(chr(10)) + 1}: {key}: has a character"
-            assert (done.returncode, done.stdout) == (78, "")
-            assert (
-                f"{where} that this locale (ascii) lacks: start it with one of UTF-8,"
-                " such as LC_ALL=C.UTF-8\n"
-            ) in done.stderr
+    where = f"{daemon.config}:{line.count(chr(10)) + 1}: {key}: has a character"
+    assert (done.returncode, done.stdout) == (78, "")
+    assert (
+        f"{where} that this locale (ascii) lacks: start it with one of UTF-8,"
+        " such as LC_ALL=C.UTF-8\n"
+    ) in done.stderr
 
 
 @pytest.mark.usefixtures("ascii_locale")

@@ -134,9 +134,10 @@ def test_a_token_is_replaced_once_a_period_and_all_have_it_at_once(
         assert (state.login_requests, state.max_concurrent) == (1, {USERNAME: 1})
         assert state.refresh_requests <= state.uptime / (lifetime / 2)
         assert seen.gaps == []
-        assert median(seen.delays()) < 0.3
+        assert median(seen.delays()) < 1.0
 
 
+@pytest.mark.long
 def test_who_reaches_no_token_server_keeps_no_token_from_others(
     server: StoreServer, table: str
 ) -> None:

@@ -17,7 +17,11 @@ from openfit_token import __version__
 from openfit_tokend.host import clock
 from packages import IMPORT_ALL, run
 
-pytestmark = [pytest.mark.service, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.service,
+    pytest.mark.slow,
+    pytest.mark.long,  # to make the package and the machine takes two minutes
+]
 
 CALLS = 100
 """A second, at least, while it is upgraded."""
@@ -36,7 +40,7 @@ COMPILED = "import msgpack, psycopg.pq; print(msgpack.Packer.__module__, psycopg
 (BUILD, ADD, _INIT, ENABLE, LET_IN) = in_section(INSTALL, "Debian package", "console")[0].typed("#")
 REMOVE, PURGE = in_section(INSTALL, "Debian package", "console")[1].typed("#")
 
-SUITES = ("bookworm", pytest.param("trixie", marks=pytest.mark.long))
+SUITES = ("bookworm", "trixie")
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,7 @@ from packages import done
 pytestmark = [
     pytest.mark.system,
     pytest.mark.slow,
+    pytest.mark.long,  # to make the image takes a minute
     pytest.mark.skipif(hindrance() is not None, reason=str(hindrance())),
 ]
 

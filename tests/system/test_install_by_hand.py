@@ -87,6 +87,7 @@ def test_who_is_not_root_is_told_how_to_do_what_was_asked(command: str) -> None:
     )
 
 
+@pytest.mark.long  # it installs all packages twice
 @needs_root
 def test_the_advice_for_a_program_that_others_cannot_run_makes_one_that_they_can(
     tmp_path: Path,

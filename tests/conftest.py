@@ -74,11 +74,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadSco
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is marked `long`, unless the long forms are wanted."""
+    """Leave out what is marked `long`, unless the long forms are wanted; begin with what is slow.
+
+    So no worker begins something slow when all others are at their end.
+    """
     long = [] if LONG_FORMS else [each for each in items if each.get_closest_marker("long")]
     if long:
         config.hook.pytest_deselected(items=long)
         items[:] = [each for each in items if each not in set(long)]
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 _skipped: dict[str, str] = {}

@@ -15,8 +15,7 @@ SYSTEM_ERROR = 71
 VERSION = f"openfit-token {__version__}\n"
 PATHS = {
     "plain": "plain",
-    "odd": "in a path  with blanks, Größe_日本 and [a]*?",
-    "long": "x" * 200,
+    "odd": f"in a long path  with blanks, Größe_日本 and [a]*?/{'x' * 200}",
 }
 
 

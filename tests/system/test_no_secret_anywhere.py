@@ -101,7 +101,12 @@ def await_refresh(emulator: RunningEmulator, before: int) -> None:
 def look_round(seen: Seen, daemon: ManagedDaemon, manager: Manager) -> None:
     """Look wherever something is to be seen while it runs."""
     seen.add("status", json.dumps(daemon.call("status"), default=repr))
-    for options in (["status"], ["status", "--json"], ["status", "--openmetrics"], ["doctor"]):
+    for options in (
+        ["status"],
+        ["status", "--json"],
+        ["status", "--openmetrics"],
+        ["doctor", "--report"],
+    ):
         done = daemon.run("openfit-token", *options)
         seen.add(" ".join(options), done.stdout + done.stderr)
     done = daemon.run("openfit-tokend", "check", "--config", str(daemon.config))

@@ -104,9 +104,9 @@ def reload() -> Call:
     return Call("reload", {}, _OPERATION, again=False)
 
 
-def status(profile: str | None) -> Call:
+def status(profile: str | None, *, for_support: bool = False) -> Call:
     """Ask for the state of a profile, or of all that the caller may use."""
-    return Call("status", {"profile": profile}, _AT_ONCE)
+    return Call("status", {"profile": profile, "for_support": for_support or None}, _AT_ONCE)
 
 
 def fields(answer: object) -> dict[str, object]:

@@ -8,7 +8,7 @@ meaning is taken from status and body together, never from the content type.
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Final, assert_never, cast
 
@@ -83,6 +83,15 @@ def revocation_form(identity: Identity, token: Secret) -> Form:
         "token_type_hint": "refresh_token",
         "client_id": identity.client_id,
     }
+
+
+def secrets(form: Form, said: Grant | Failure) -> Iterator[str]:
+    """Return the secrets of a request and of its answer."""
+    yield from (form[name] for name in ("password", "refresh_token") if name in form)
+    if isinstance(said, Grant):
+        yield said.access_token.reveal
+        if said.refresh_token is not None:
+            yield said.refresh_token.reveal
 
 
 def meaning(

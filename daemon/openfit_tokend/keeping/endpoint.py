@@ -4,9 +4,9 @@ Nothing is retried here: the core owns retries. Nothing is carried over from one
 next: no connection, no cookie.
 """
 
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import KW_ONLY
+from dataclasses import KW_ONLY, field
 from math import inf
 from typing import Final, final
 from urllib.parse import urlencode
@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 import anyio
 
 from openfit_token._shared.frozen import frozen
+from openfit_token._shared.request_ids import request_ids
 from openfit_token._shared.secret import Secret
 from openfit_token.errors import Unavailable
 from openfit_tokend.core import oauth
@@ -55,11 +56,16 @@ class Order:
 
 @frozen
 class Reply:
-    """The outcome of a request. `sent`: when it really went out."""
+    """The outcome of a request. `sent`: when it really went out.
+
+    `status` is that of the response, None without one; `ids` is what its server knows it by.
+    """
 
     sent: float
     meaning: Grant | oauth.Failure
     retry_after: float | None = None
+    status: int | None = None
+    ids: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @frozen
@@ -218,7 +224,13 @@ async def _exchange(route: Route, order: Order, not_after: float, reach: Reach) 
             reach.failed(error)
         return Reply(sent, _lost(error))
     said = oauth.meaning(request, profile.identity.scope, answer.status, answer.body)
-    return Reply(sent, said, oauth.retry_after(answer.headers.get("retry-after"), clock.wall()))
+    return Reply(
+        sent,
+        said,
+        oauth.retry_after(answer.headers.get("retry-after"), clock.wall()),
+        answer.status,
+        request_ids(answer.headers, oauth.secrets(form, said)),
+    )
 
 
 def _lost(error: NotSent | NoResponse | TimeoutError) -> oauth.Failure:

@@ -69,7 +69,7 @@ from openfit_tokend.keeping.outages import Outages
 from openfit_tokend.keeping.queue import Queue, Work
 from openfit_tokend.keeping.record import Counters, Record, token_id
 from openfit_tokend.keeping.stored_secret import StoredSecret
-from openfit_tokend.keeping.token_requests import TokenRequests
+from openfit_tokend.keeping.token_requests import Sent, TokenRequests
 from openfit_tokend.storage.accounts import Accounts
 from openfit_tokend.storage.session_form import StoredSession
 from openfit_tokend.storage.stored_sessions import StoredSessions
@@ -413,6 +413,11 @@ class Keeper:
     def blocked(self) -> Problem | None:
         """Return why nothing can be requested, if so: the fleet's row can't be used."""
         return None if self.claims is None else self.claims.problem
+
+    @property
+    def sent(self) -> tuple[Sent, ...]:
+        """Return the requests that were sent last, the latest at the end."""
+        return self._requests.last
 
     @property
     def ledger(self) -> budget.Ledger:

@@ -1,8 +1,10 @@
 """One profile's token requests: from the password to the outcome."""
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import final
+from typing import Final, final
 
+from openfit_token._shared.frozen import frozen
 from openfit_token._shared.secret import Secret
 from openfit_token.errors import SecretUnavailable
 from openfit_tokend.config.passwords import Passwords
@@ -17,12 +19,33 @@ from openfit_tokend.keeping.endpoint import Endpoint, Order, Reply
 from openfit_tokend.keeping.record import Counters
 from openfit_tokend.storage.accounts import Accounts
 
+MOST_REMEMBERED: Final = 5
+"""Requests of a profile that are remembered: some 2 KiB, if the server gives each all of its ids."""
+
+
+@frozen
+class Sent:
+    """A request that was sent, as a support ticket needs it.
+
+    `at` is CLOCK_BOOTTIME; `status` and `ids` are those of the response, if there was one; `message` is why
+    there is no token from it.
+    """
+
+    at: float
+    is_login: bool
+    status: int | None
+    message: str | None
+    ids: Mapping[str, str]
+
 
 @final
 class TokenRequests:
-    """Sends requests, and returns the event that each one results in."""
+    """Sends requests, and returns the event that each one results in.
 
-    __slots__ = ("_accounts", "_counters", "_endpoint", "_passwords")
+    `last`: what was sent last, the latest at the end.
+    """
+
+    __slots__ = ("_accounts", "_counters", "_endpoint", "_passwords", "last")
 
     def __init__(
         self, endpoint: Endpoint, accounts: Accounts, passwords: Passwords, counters: Counters
@@ -31,6 +54,7 @@ class TokenRequests:
         self._accounts = accounts
         self._passwords = passwords
         self._counters = counters
+        self.last: tuple[Sent, ...] = ()
 
     async def refresh(self, number: int, order: Order, claims: Claims | None) -> Granted | Failed:
         """Send a refresh; in a fleet, once it is claimed."""
@@ -39,7 +63,7 @@ class TokenRequests:
             assert event is not None  # noqa: S101 -- only a login waits for another
             return event
         self._counters.refreshes += 1
-        return _event(number, await self._endpoint.request(order))
+        return self._event(number, order, await self._endpoint.request(order))
 
     async def log_in(
         self,
@@ -88,7 +112,8 @@ class TokenRequests:
         announced = self._accounts.ledger(account).announced
         while self._accounts.ledger(account).announced == announced:
             try:
-                return _event(number, await self._endpoint.request(replace(order, claim=claim)))
+                reply = await self._endpoint.request(replace(order, claim=claim))
+                return self._event(number, order, reply)
             except NotClaimed as refused:
                 return refused.event
             except Occupied as occupied:  # without a turn: others must reach the server meanwhile
@@ -117,13 +142,20 @@ class TokenRequests:
             raise
         finally:
             self._accounts.settle(account, admitted, kind)
-        return _event(number, reply)
+        return self._event(number, order, reply)
 
+    def _event(self, number: int, order: Order, reply: Reply) -> Granted | Failed:
+        match reply.meaning:
+            case Grant():
+                self._remember(order, reply, None)
+                return Granted(number, reply.sent, reply.meaning)
+            case Failure(kind, raises, message, hint):
+                if kind is not Kind.UNSENT:
+                    self._remember(order, reply, message)
+                problem = Problem(raises, message, hint, clock.boot())
+                return Failed(number, kind, problem, reply.retry_after)
 
-def _event(number: int, reply: Reply) -> Granted | Failed:
-    match reply.meaning:
-        case Grant():
-            return Granted(number, reply.sent, reply.meaning)
-        case Failure(kind, raises, message, hint):
-            problem = Problem(raises, message, hint, clock.boot())
-            return Failed(number, kind, problem, reply.retry_after)
+    def _remember(self, order: Order, reply: Reply, message: str | None) -> None:
+        is_login = isinstance(order.request, Login)
+        sent = Sent(reply.sent, is_login, reply.status, message, reply.ids)
+        self.last = (*self.last, sent)[-MOST_REMEMBERED:]

@@ -95,7 +95,7 @@ class Calls:
             "refresh": (self._refresh, frozenset({"profile", "wait"})),
             "refuse": (self._refuse, frozenset({"profile", "id", "wait"})),
             "reload": (self._reload, frozenset()),
-            "status": (self._status, frozenset({"profile"})),
+            "status": (self._status, frozenset({"profile", "for_support"})),
             "subscribe": (self._subscribe, frozenset({"profile"})),
         }
 
@@ -209,6 +209,7 @@ class Calls:
     def _status(self, caller: Connection, params: Params) -> object:
         backend, profiles, now = self._backend, self._profiles, clock.boot()
         one, operator = _text(params, "profile"), profiles.is_operator(caller)
+        for_support = _flag(params, "for_support")
         keepers = (
             profiles.usable(caller) if one is None else {one: profiles.find(caller, "status", one)}
         )
@@ -225,7 +226,8 @@ class Calls:
             "config_error": profiles.config_error
             and (profiles.config_error if operator else REFUSED),
             "profiles": {
-                name: status_of(keeper, now, operator=operator) for name, keeper in keepers.items()
+                name: status_of(keeper, now, operator=operator, for_support=for_support)
+                for name, keeper in keepers.items()
             },
             **({"clients": _clients(backend.users)} if operator else {}),
             **of_fleet(backend.fleet, clock.wall() - now),
@@ -341,6 +343,13 @@ def _text(params: Params, name: str) -> str | None:
     if value is None or isinstance(value, str):
         return value
     raise BadRequest(f"{name} is a string")
+
+
+def _flag(params: Params, name: str) -> bool:
+    value = params.get(name)
+    if value is None or isinstance(value, bool):
+        return bool(value)
+    raise BadRequest(f"{name} is true or false")
 
 
 def _number(params: Params, name: str, most: float) -> float | None:

@@ -7,16 +7,20 @@ from openfit_tokend.core import budget
 from openfit_tokend.core.problems import Problem, hint_for
 from openfit_tokend.core.reports.health import Health
 from openfit_tokend.core.session import Idle, last_error, live
-from openfit_tokend.core.settings import Profile
+from openfit_tokend.core.settings import PASSWORD_KEY, Profile
 from openfit_tokend.host import clock
 from openfit_tokend.keeping.claims import Fleet
 from openfit_tokend.keeping.keeper import Keeper
+from openfit_tokend.keeping.token_requests import Sent
 
 Params = Mapping[str, object]
 
 
-def status_of(keeper: Keeper, now: float, *, operator: bool) -> Params:
-    """Return a profile's status as a caller sees it; an operator also sees the user name."""
+def status_of(keeper: Keeper, now: float, *, operator: bool, for_support: bool = False) -> Params:
+    """Return a profile's status as a caller sees it; an operator also sees the user name.
+
+    `for_support`: with what a support ticket needs.
+    """
     session, profile, counters = keeper.session, keeper.profile, keeper.counters
     health = keeper.health(now)
     access, epoch = live(session, now), clock.wall() - now
@@ -60,6 +64,8 @@ def status_of(keeper: Keeper, now: float, *, operator: bool) -> Params:
         },
         **({"username": profile.identity.username} if operator else {}),
         **_last_writer(keeper, epoch),
+        **({"sent": [_sent(sent, epoch) for sent in keeper.sent]} if for_support else {}),
+        **({"configuration": _configuration(profile)} if for_support and operator else {}),
     }
 
 
@@ -70,6 +76,29 @@ def of_fleet(fleet: Fleet | None, epoch: float) -> Params:
     problem = fleet.problem
     store = None if problem is None else _as_params(problem, problem.hint, epoch)
     return {"fleet": {"member": fleet.member, "store": store}}
+
+
+def _sent(sent: Sent, epoch: float) -> Params:
+    return {
+        "at": sent.at + epoch,
+        "kind": "login" if sent.is_login else "refresh",
+        "status": sent.status,
+        "message": sent.message,
+        "ids": dict(sent.ids),
+    }
+
+
+def _configuration(profile: Profile) -> Params:
+    """Return what is configured, without what may have a secret in it: commands, and variables' names."""
+    source = None if profile.password is None else PASSWORD_KEY[type(profile.password)]
+    return {
+        "client_id": profile.identity.client_id,
+        "scope": profile.identity.scope,
+        "password": source,
+        "refresh_before": profile.policy.refresh_before,
+        "refresh_token_lifetime": profile.policy.refresh_token_lifetime,
+        "ca_file": profile.ca_file,
+    }
 
 
 def _last_writer(keeper: Keeper, epoch: float) -> Params:

@@ -133,7 +133,7 @@ def _watch(given: Namespace) -> Command:
 def _doctor(given: Namespace) -> Command:
     from openfit_token._cli.doctor import doctor
 
-    return partial(doctor, given.profile, given.socket)
+    return partial(doctor, given.profile, given.socket, given.api, for_support=given.report)
 
 
 def _completion(given: Namespace) -> Command:

@@ -130,7 +130,18 @@ def _add_looking_commands(commands: _Commands) -> None:
     watch = _command(commands, "watch", "print a line, or run a command, at each new token")
     watch.usage = "%(prog)s [options] [-- CMD ...]"
     watch.add_argument("words", metavar="CMD", nargs=REMAINDER, help="what to run")
-    _command(commands, "doctor", "find the link that fails, and say what to do")
+    doctor = _command(commands, "doctor", "find the link that fails, and say what to do")
+    doctor.add_argument(
+        "--api",
+        metavar="PATH",
+        type=checked(_api_path),
+        help="also ask the API whether it takes the token: a GET of this path",
+    )
+    doctor.add_argument(
+        "--report",
+        action="store_true",
+        help="also print what a support ticket needs; it has no secret in it",
+    )
 
 
 def _command(commands: _Commands, name: str, does: str | None, *, common: bool = True) -> Parser:
@@ -183,6 +194,12 @@ def _format(to: ArgumentParser) -> None:
         default="raw",
         help=f"{', '.join(FORMATS)} (default raw)",
     )
+
+
+def _api_path(text: str) -> str:
+    if not (text.startswith("/") and text.isascii() and text.isprintable() and " " not in text):
+        raise ValueError(f"{text!r} is not a path such as /v1/me")
+    return text
 
 
 def checked(convert: Callable[[str], T]) -> Callable[[str], T]:

@@ -154,11 +154,13 @@ _DOCTOR: Final = """\
 Looks at each link from you to the token: socket, rights, owner, daemon,
 profile, login, and what your environment holds. It asks nothing of the token
 server, and spends no login. `openfit-tokend check --network` looks at the
-daemon's side.
+daemon's side. --api sends the token to the API of the profile, once, and follows
+no redirect. --report shows the last requests with the server's ids for them.
 
 examples:
   openfit-token doctor
-  openfit-token doctor --profile main
+  openfit-token doctor --profile main --api /v1/me
+  openfit-token doctor --report >ticket.txt
 
 exit status:
   0  all links hold, perhaps with warnings

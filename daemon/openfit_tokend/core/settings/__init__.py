@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY, field
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
+from typing import Final
 from unicodedata import normalize
 from urllib.parse import urlsplit
 
@@ -52,6 +53,14 @@ class PasswordKeyring:
 
 
 PasswordSource = PasswordFile | PasswordCredential | PasswordCommand | PasswordEnv | PasswordKeyring
+PASSWORD_KEY: Final[Mapping[type[PasswordSource], str]] = {
+    PasswordFile: "password_file",
+    PasswordCredential: "password_credential",
+    PasswordCommand: "password_command",
+    PasswordEnv: "password_env",
+    PasswordKeyring: "password_keyring",
+}
+"""The key of each source."""
 
 
 @frozen

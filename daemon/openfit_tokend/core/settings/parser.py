@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 from openfit_token._shared import profile_name
 from openfit_tokend.core.schedule import Policy
 from openfit_tokend.core.settings import (
+    PASSWORD_KEY,
     DirectorysGroup,
     FleetSettings,
     Identity,
@@ -53,13 +54,7 @@ ENVIRONMENTS: Final[Mapping[str, Servers]] = {
 }
 """The vendor's own. Any other environment is `custom`."""
 
-PASSWORD_KEYS: Final = (
-    "password_file",
-    "password_credential",
-    "password_command",
-    "password_env",
-    "password_keyring",
-)
+PASSWORD_KEYS: Final = tuple(PASSWORD_KEY.values())
 
 TOP_KEYS: Final = (
     "socket",

@@ -55,7 +55,7 @@ TOP: Final[Mapping[str, Setting]] = {
     ),
     "socket_mode": Setting(
         "octal, as a string: the owner's digit is 6, the others are 6, 2 or 0",
-        '`"0600"`',
+        "none: 0600 where the daemon makes the socket",
         "Who may connect, which needs write permission. For a socket created by systemd its unit decides.",
         '"0660"',
     ),

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 
 import generate
 from generator import claims, states
-from generator.settings import PROFILE, TOP
+from generator.settings import FLEET, PROFILE, TOP
 from openfit_tokend.core.events import Adopted, Failed, Granted
 from openfit_tokend.core.session import State, state
 from openfit_tokend.core.settings import Settings
@@ -67,11 +67,34 @@ def _example(key: str) -> str:
     return '"custom"' if key == "environment" else PROFILE[key].example
 
 
-@pytest.mark.parametrize("key", [key for key in PROFILE if PROFILE[key].default.startswith("`")])
-def test_to_write_a_default_out_changes_nothing(key: str) -> None:
-    default = PROFILE[key].default.strip("`")
+STORE = """\
+[fleet]
+store = "etcd://localhost"
+key_file = "k"
+"""
+DEFAULTS = {
+    (table, key): setting.default
+    for table, settings in (("top", TOP), ("profile", PROFILE), ("fleet", FLEET))
+    for key, setting in settings.items()
+    if setting.default.startswith("`")
+}
 
-    assert parsed("", NEEDED | {key: default}) == parsed("", NEEDED)
+
+@pytest.mark.parametrize(("table", "key"), DEFAULTS)
+def test_to_write_a_default_out_changes_nothing(table: str, key: str) -> None:
+    default = DEFAULTS[table, key].strip("`")
+    line = f"{key} = {default}\n"
+
+    match table:
+        case "top":
+            written = parsed(f"{line}{STORE}", NEEDED)
+        case "profile":
+            written = parsed(STORE, NEEDED | {key: default})
+        case _:
+            written = parsed(f"{STORE}{line}", NEEDED)
+
+    same = written == parsed(STORE, NEEDED)
+    assert same, f"docs/generator/settings.py: the default of {key} isn't {default}"
 
 
 @pytest.mark.parametrize("key", [key for key in PROFILE if PROFILE[key].default == "needed"])

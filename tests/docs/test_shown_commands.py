@@ -45,4 +45,4 @@ def test_the_first_request_that_help_shows_keeps_the_token_out_of_the_arguments(
     text = (ROOT / "client/openfit_token/_cli/command_line/texts.py").read_text()
 
     first = next(line for line in text.splitlines() if "curl" in line)
-    assert "(openfit-token get --format curl && echo " in first
+    assert "openfit-token curl --" in first

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.system
 PAGE = ROOT / "docs/recipes.md"
 RUNNABLE = ("sh", "python", "js", "go", "java", "crontab")
 ANSWERS_401 = {
-    "curl, when the API may refuse a token that looks alive",
+    "curl",
     "httpx",
     "httpx, asynchronous",
     "requests",

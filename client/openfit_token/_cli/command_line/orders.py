@@ -39,6 +39,9 @@ def parse(words: list[str]) -> Command:
         raise WrongUsage(
             f"there is no command {command}: choose from {shown}", "see: openfit-token --help"
         )
+    if command == "curl" and rest[:1] not in (["-h"], ["--help"]):  # curl's own options follow ours
+        at = _count_options(rest, "--profile", "--socket", "--wait")
+        rest[at:at] = ["--"]
     try:
         given = parser().parse_args([command, *rest])
     except SystemExit:
@@ -53,18 +56,24 @@ def _said() -> int:
 
 def _command_first(words: list[str]) -> list[str]:
     """Put the command before the options that all commands have; insert `get` if there is none."""
-    at = 0
-    while at < len(words):
-        if words[at] in ("--profile", "--socket"):
-            at += 2
-        elif words[at].startswith(("--profile=", "--socket=")):
-            at += 1
-        else:
-            break
+    at = _count_options(words, "--profile", "--socket")
     rest = words[at:]
     if rest and (not rest[0].startswith("-") or rest[0] in ("-h", "--help", "--version")):
         return [rest[0], *words[:at], *rest[1:]]
     return ["get", *words]
+
+
+def _count_options(words: list[str], *options: str) -> int:
+    """Return how many words at the start are these options and their values."""
+    at = 0
+    while at < len(words):
+        if words[at] in options:
+            at += 2
+        elif words[at].partition("=")[0] in options:
+            at += 1
+        else:
+            break
+    return at
 
 
 def _get(given: Namespace) -> Command:
@@ -123,6 +132,12 @@ def _exec(given: Namespace) -> Command:
     return partial(execute, given.profile, given.socket, given.min_ttl, given.wait, words)
 
 
+def _curl(given: Namespace) -> Command:
+    from openfit_token._cli.curl import curl
+
+    return partial(curl, given.profile, given.socket, given.wait, given.words[1:])
+
+
 def _watch(given: Namespace) -> Command:
     from openfit_token._cli.watch import watch
 
@@ -156,6 +171,7 @@ _ORDERS: Final[Mapping[str, Callable[[Namespace], Command]]] = {
     "refuse": _refuse,
     "login": _login,
     "logout": _logout,
+    "curl": _curl,
     "exec": _exec,
     "watch": _watch,
     "doctor": _doctor,

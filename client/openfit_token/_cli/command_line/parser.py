@@ -84,6 +84,12 @@ def _add_token_commands(commands: _Commands) -> None:
     )
     _wait(refuse)
     _format(refuse)
+    curl = _command(commands, "curl", "run curl with the token; after a 401 once more with another")
+    curl.usage = "%(prog)s [options] ARG ..."
+    _wait(curl)
+    curl.add_argument(
+        "words", metavar="ARG", nargs=REMAINDER, help="an option of curl's, or the URL"
+    )
     execute = _command(commands, "exec", "run a command that finds the token in its environment")
     execute.usage = "%(prog)s [options] -- CMD ..."
     _min_ttl(execute)

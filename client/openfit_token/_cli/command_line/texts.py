@@ -19,7 +19,7 @@ environment:
 
 MAIN: Final = f"""\
 examples:
-  (openfit-token get --format curl && echo "url=$URL") | curl -K -
+  openfit-token curl --silent --fail /v1/me
   openfit-token exec -- ./nightly.sh
   printf %s "$TOKEN" | openfit-token refuse     (the API said 401)
   openfit-token status
@@ -107,6 +107,28 @@ example:
 
 {STATUSES}"""
 
+_CURL: Final = """\
+ARG ... are curl's own, for one URL of the API or more. A path such as /v1/me
+stands for the API's URL with it. curl gets the token by a pipe, and only for
+the API's origin; it leaves the token out where it is redirected elsewhere.
+
+If the API answers 401, the token is replaced, and the request is sent once
+more, unless curl can't do that: several URLs or a pattern, data from standard
+input or a pipe, -C, --no-clobber. Then the next call has the new token.
+
+~/.curlrc isn't read. Not possible are -D (use -i), --next, and what could give
+the token to others: -K, -k, --location-trusted, --connect-to, --resolve,
+--unix-socket, --libcurl, --trace. What -v prints has the token in it.
+
+examples:
+  openfit-token curl --silent --show-error --fail /v1/me
+  openfit-token curl --profile main --json @order.json /v1/orders
+
+exit status: curl's own; else
+  127 there is no curl
+  64, 69, 70, 75 to 78: as `openfit-token --help` says
+"""
+
 _EXEC: Final = """\
 CMD gets OPENFIT_ACCESS_TOKEN, OPENFIT_API_URL and OPENFIT_EXPIRES_AT in its
 environment. They aren't renewed while it runs: --min-ttl says how long it needs
@@ -183,6 +205,7 @@ BY_COMMAND: Final = {
     "refuse": _REFUSE,
     "login": _LOGIN,
     "logout": _LOGOUT,
+    "curl": _CURL,
     "exec": _EXEC,
     "watch": _WATCH,
     "inspect": _INSPECT,

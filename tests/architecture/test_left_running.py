@@ -1,6 +1,5 @@
 """A test run that is killed leaves none of the daemons running that were forked for it."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -39,7 +38,6 @@ def test_a_daemon_ends_with_the_tests_that_started_it(when: str) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", KILLED, SUPPORT, when],
         check=False,
-        env={**os.environ, "OPENFIT_LONG_FORMS": ""},
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -198,7 +198,7 @@ class RunningDaemon:
         """A command that executes the daemon: it is put before the interpreter."""
         self.python = Path(sys.executable)
         """The interpreter. The commands are in the same directory."""
-        self.is_forked = forked.is_wanted()
+        self.is_forked = True
         """It starts quickly; but what a process has from its start, as a command line, it hasn't."""
         self._log = directory / "log"
         self._process: subprocess.Popen[bytes] | Forked | None = None

@@ -4,7 +4,7 @@
     done = forked.run(["openfit-token", "get"], environment, stdin)
 
 To start Python and to import the daemon takes half a second of CPU time, and the tests do it hundreds of times.
-With $OPENFIT_LONG_FORMS each is a program of its own. So it is always where the test is about the process.
+Where a test is about the process, each is a program of its own.
 """
 
 import ctypes
@@ -50,11 +50,6 @@ COMMANDS: Final = {"openfit-token": "openfit_token._cli", "openfit-tokend": "ope
 """Where the `main` of each is."""
 _ENVIRONMENT: Final = dict(os.environ)
 """What they start with, whatever a test makes of its own."""
-
-
-def is_wanted() -> bool:
-    """Return whether a command about which a test wants nothing special is to be forked."""
-    return not os.environ.get("OPENFIT_LONG_FORMS")
 
 
 def is_possible(environment: Mapping[str, str]) -> bool:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+import forked
 from daemons import (
     RunningDaemon,
     await_that,
@@ -31,6 +32,11 @@ SECONDS = 16.0
 PROMPT = 0.5
 """Seconds from asking for a token to the API's answer, on a machine that is well. Slower ones tell
 nothing: a token has a second at least when it is handed out, and may end on the way."""
+
+
+@pytest.fixture(autouse=True)
+def _as_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forked, "is_possible", lambda _: False)
 
 
 @pytest.fixture

@@ -64,8 +64,8 @@ class _Apart(LoadScopeScheduling):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Run one more than there are processors: half of the time the tests wait."""
-    return len(os.sched_getaffinity(0)) + 1
+    """Run two more than there are processors: half of the time the tests wait."""
+    return len(os.sched_getaffinity(0)) + 2
 
 
 @pytest.hookimpl(optionalhook=True)

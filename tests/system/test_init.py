@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+import forked
 from daemons import NOBODY, RunningDaemon, await_that, needs_root, prepared_daemon, profile
 from emulators import CLIENT_ID, PASSWORD, USERNAME, RunningEmulator, one_emulator, running_emulator
 from openfit_tokend.config import config_file
@@ -65,18 +66,10 @@ def answers(emulator: RunningEmulator) -> list[str]:
     ]  # fmt: skip
 
 
-def init(place: Path, *options: str, stdin: str = PASSWORD, umask: int = -1) -> Completed:
+def init(place: Path, *options: str, stdin: str = PASSWORD) -> Completed:
     """Run it as a script does: with nobody to be asked."""
-    return subprocess.run(
-        command(*options, "--password-file", "-"),
-        input=stdin,
-        capture_output=True,
-        check=False,
-        text=True,
-        timeout=60,
-        env=environment(place),
-        umask=umask,
-    )
+    words = ["openfit-tokend", "init", *options, "--password-file", "-"]
+    return forked.run(words, environment(place), stdin)
 
 
 def at_terminal(place: Path, *options: str) -> Terminal:
@@ -148,7 +141,11 @@ def test_an_existing_profile_is_replaced_for_a_person_who_says_yes_alone(
 def test_a_script_gives_all_and_the_umask_changes_nothing(
     emulator: RunningEmulator, place: Path, umask: int
 ) -> None:
-    done = init(place, "--yes", *answers(emulator), umask=umask)
+    before = os.umask(umask)
+    try:
+        done = init(place, "--yes", *answers(emulator))
+    finally:
+        os.umask(before)
 
     assert (done.returncode, done.stderr) == (0, "")
     assert {mode(place.parent), mode(own(place).parent)} == {0o700}

@@ -3,6 +3,7 @@
 import os
 import pty
 import select
+import shlex
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from fake_daemon import FakeDaemon, always, silent
 from openfit_token._cli import completion
 from openfit_token._cli import run as run_words
 from openfit_token._cli.completion import SHELLS
-from processes import environment
+from processes import OPENFIT_TOKEN, environment
 
 pytestmark = pytest.mark.system
 
@@ -45,7 +46,7 @@ def scripts(place: Path, capsys: pytest.CaptureFixture[str]) -> Path:
         assert run_words(["completion", shell]) == 0
         (place / f"script.{shell}").write_text(capsys.readouterr().out)
     command = place / "openfit-token"
-    command.write_text(f"#!{sys.executable}\nfrom openfit_token._cli import main\nmain()\n")
+    command.write_text(f'#!/bin/sh\nexec {shlex.join(OPENFIT_TOKEN)} "$@"\n')
     command.chmod(0o755)
     return place
 

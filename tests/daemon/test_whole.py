@@ -34,11 +34,11 @@ LONG_RUNS = (
 ALL_RUNS = (*RUNS, *(pytest.param(*each, marks=pytest.mark.long) for each in LONG_RUNS))
 QUICKLY_FOUND = (
     *("refresh_kept", "not_stored", "dead_token", "secret", "late_answer"),
-    *("no_compare", "sent_late", "bar_for_all", "unbounded", "entries_by_clock"),
-    *("notices_forgotten", "all_forgotten", "to_come_is_now", "never_resealed"),
-    *("refusals_unnoticed", "rows_trouble", "outcomes_lost"),
-    pytest.param("unsent_claims_written", marks=pytest.mark.long),
+    *("no_compare", "sent_late", "unbounded", "entries_by_clock", "all_forgotten"),
+    *("to_come_is_now", "never_resealed", "refusals_unnoticed", "rows_trouble"),
 )
+LATER_FOUND = ("bar_for_all", "notices_forgotten", "outcomes_lost", "unsent_claims_written")
+ALL_FOUND = (*QUICKLY_FOUND, *(pytest.param(each, marks=pytest.mark.long) for each in LATER_FOUND))
 
 
 @pytest.mark.parametrize(("kind", "seed"), ALL_RUNS)
@@ -57,7 +57,7 @@ def test_twenty_daemons_cost_one_login_and_one_refresh_for_each_token() -> None:
     assert (world.witness.logins, world.witness.refreshes) == (1, 2)
 
 
-@pytest.mark.parametrize("name", QUICKLY_FOUND)
+@pytest.mark.parametrize("name", ALL_FOUND)
 def test_a_known_fault_is_found(name: str) -> None:
     assert seeds_to_find(name, range(150)) is not None, FAULTS[name].words
 
@@ -68,7 +68,7 @@ def test_each_known_fault_can_be_put_in(name: str) -> None:
         pass
 
 
-@pytest.mark.parametrize(("kind", "seed"), [("hard", 3), ("fleet", 3)])
+@pytest.mark.parametrize(("kind", "seed"), [("hard", 1), ("fleet", 3)])
 def test_a_seed_tells_the_same_story_in_every_process(kind: str, seed: int) -> None:
     code = (
         "from whole.world import World; from whole.plans import PLANS\n"
@@ -96,7 +96,7 @@ def test_a_seed_tells_the_same_story_whatever_ran_before() -> None:
     stories: list[list[str]] = [[], []]
 
     for story in stories:
-        failure_of(PLANS["hard"](11), story)
+        failure_of(PLANS["hard"](3), story)
 
     assert len(stories[0]) > 100
     assert stories[0] == stories[1]

@@ -30,7 +30,7 @@ while True:
 BUSY = "while True: pass"
 PROCESSES = 2
 CALLS = 300
-REQUESTS = 1000
+REQUESTS = 300
 PATIENCE = 5.0
 """Seconds in which a client that doesn't wait in line tries again."""
 

@@ -66,6 +66,7 @@ docs/clients
 docs/recipes
 docs/proxy
 docs/hub
+docs/windows
 docs/fleet
 ```
 

@@ -34,6 +34,8 @@ BESIDE_CODE = {
     f"{STEM}.data/data/share/doc/openfit-tokend/grafana.json",
     f"{STEM}.data/data/share/doc/openfit-tokend/nginx.conf",
     f"{STEM}.data/data/share/doc/openfit-tokend/openfit-hub.conf",
+    f"{STEM}.data/data/share/doc/openfit-tokend/openfit.postman_collection.json",
+    f"{STEM}.data/data/share/doc/openfit-tokend/openfit.postman_environment.json",
     f"{STEM}.data/data/share/doc/openfit-tokend/openfit-token-hub.service",
     f"{STEM}.data/data/share/man/man1/openfit-token.1",
     f"{STEM}.data/data/share/man/man5/openfit-tokend.toml.5",

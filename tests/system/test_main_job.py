@@ -103,7 +103,7 @@ def test_twenty_clients_share_one_login_and_never_meet_a_dead_token() -> None:
     assert told.max_concurrent == {USERNAME: 1}
     # Due from 6 s less a tenth of the margin after the last, and soon after that.
     sent = [request.at for request in told.log]
-    assert len(sent) == 3
+    assert len(sent) in {3, 4}
     assert all(5.7 <= after - before < 8 for before, after in pairwise(sent))
     assert len({each for script in scripts for each in script.ids}) == len(sent)
     assert (counters["failures"], counters["uncertain"]) == (0, 0)

@@ -25,13 +25,15 @@ from openfit_tokend.core.session import Login, Refresh
 from openfit_tokend.core.settings import Profile
 from openfit_tokend.host import clock, log
 from openfit_tokend.keeping.connecting import NotSent, Route
-from openfit_tokend.keeping.http_exchange import NoResponse, ask
+from openfit_tokend.keeping.http_exchange import NoResponse, Response, ask
 from openfit_tokend.keeping.outages import Reach
 from openfit_tokend.keeping.trust import NoAuthorities, Trust
 from openfit_tokend.keeping.turns import Turns
 
 REVOKE_TIMEOUT: Final = 10.0
 """Seconds for a revocation, which is best-effort."""
+LATE: Final = 1.0
+"""Seconds by which a timer is late only if this process stood still; and for what came meanwhile."""
 
 
 @frozen
@@ -216,13 +218,18 @@ async def _exchange(route: Route, order: Order, not_after: float, reach: Reach) 
     else:
         form = oauth.refresh_form(profile.identity, request.token)
     sent = clock.boot()
-    try:
-        with anyio.fail_after(REQUEST_TIMEOUT):
+    answer: Response | NotSent | NoResponse | TimeoutError = TimeoutError()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_end_in_time, tasks.cancel_scope)
+        try:
             answer = await ask(route, "POST", oauth.TOKEN_PATH, urlencode(form).encode(), may_go)
-    except (NotSent, NoResponse, TimeoutError) as error:
-        if isinstance(error, NotSent) and not connected:
-            reach.failed(error)
-        return Reply(sent, _lost(error))
+        except (NotSent, NoResponse) as error:
+            answer = error
+        tasks.cancel_scope.cancel()
+    if not isinstance(answer, Response):
+        if isinstance(answer, NotSent) and not connected:
+            reach.failed(answer)
+        return Reply(sent, _lost(answer))
     said = oauth.meaning(request, profile.identity.scope, answer.status, answer.body)
     return Reply(
         sent,
@@ -231,6 +238,18 @@ async def _exchange(route: Route, order: Order, not_after: float, reach: Reach) 
         answer.status,
         request_ids(answer.headers, oauth.secrets(form, said)),
     )
+
+
+async def _end_in_time(asking: anyio.CancelScope) -> None:
+    """End a request after REQUEST_TIMEOUT.
+
+    Where this process stood still, and so is late, the answer may have come meanwhile: it is read first.
+    """
+    until = anyio.current_time() + REQUEST_TIMEOUT
+    await anyio.sleep_until(until)
+    if anyio.current_time() > until + LATE:
+        await anyio.sleep(LATE)
+    asking.cancel()
 
 
 def _lost(error: NotSent | NoResponse | TimeoutError) -> oauth.Failure:

@@ -12,6 +12,8 @@ from hypothesis import settings
 from xdist.remote import Producer  # pyright: ignore[reportMissingTypeStubs] -- it has none
 from xdist.scheduler import LoadScopeScheduling  # pyright: ignore[reportMissingTypeStubs] -- same
 
+from minder import minded
+
 LONG_FORMS = bool(os.environ.get("OPENFIT_LONG_FORMS"))
 """Whether to run what an ordinary run leaves out, or does in a short form: .ci/run wants it."""
 settings.register_profile("long", derandomize=True, deadline=None, max_examples=200)
@@ -38,7 +40,8 @@ def _usual_surroundings() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TERM", "xterm")
         patch.delenv("NO_COLOR", raising=False)
-        yield
+        with minded():
+            yield
     os.umask(umask)
 
 

@@ -1,4 +1,4 @@
-"""A test run that is killed leaves none of the daemons running that were forked for it."""
+"""A test run that is killed leaves none of the daemons running that it started."""
 
 import signal
 import subprocess
@@ -14,8 +14,11 @@ KILLED = """
 import os, select, signal, sys
 sys.path.insert(0, sys.argv[1])
 import forked
-from daemons import profile, running_daemon
-with running_daemon(profile("http://127.0.0.1:9")) as daemon:
+from daemons import prepared_daemon, profile
+from minder import minded
+with minded(), prepared_daemon(profile("http://127.0.0.1:9")) as daemon:
+    daemon.is_forked = sys.argv[2] != "a program of its own"
+    daemon.start()
     print(daemon.pid, flush=True)
     if sys.argv[2] == "with an answer unread":
         channel = forked._imported("")
@@ -33,7 +36,7 @@ def has_ended(pid: str) -> bool:
 
 
 @pytest.mark.system
-@pytest.mark.parametrize("when", ["at rest", "with an answer unread"])
+@pytest.mark.parametrize("when", ["at rest", "with an answer unread", "a program of its own"])
 def test_a_daemon_ends_with_the_tests_that_started_it(when: str) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", KILLED, SUPPORT, when],

@@ -30,6 +30,7 @@ from openfit_tokend.core.settings import Settings
 from packages import run
 from pictures import texts, without_figures
 from terminals import Terminal
+from users import IS_ROOT
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 
@@ -120,7 +121,7 @@ def users_home() -> Generator[Path]:
     """Make a home, with the runtime directory that a log-in brings; root gives it to a stranger."""
     home = Path(mkdtemp(prefix="oft-"))
     (home / "run").mkdir()
-    if os.geteuid() == 0:
+    if IS_ROOT:
         for directory in (home, home / "run"):
             os.chown(directory, NOBODY, NOBODY)
     try:
@@ -152,7 +153,7 @@ def test_the_lines_of_install_lead_to_a_token(tree: Path) -> None:
     with users_home() as home, running_emulator() as emulator:
         sources = home / "sources"
         shutil.copytree(tree, sources)
-        shell = [*(user if os.geteuid() == 0 else []), BASH, "--norc", "--noediting"]
+        shell = [*(user if IS_ROOT else []), BASH, "--norc", "--noediting"]
         with Terminal(shell, users_environment(home), sources) as terminal:
             terminal.answer("ready> ", f"{install} && {export}\n")
             terminal.answer("ready> ", f"{init}\n")

@@ -23,6 +23,7 @@ from typing import Final, Self, final
 
 from openfit_tokend.host import clock
 from terminals import Terminal
+from users import MAY_MOUNT
 
 INSIDE: Final = Path(__file__).with_name("box.sh")
 PATIENCE: Final = 30.0
@@ -59,7 +60,7 @@ Completed = subprocess.CompletedProcess[str]
 
 def hindrance() -> str | None:
     """Return why no box can be created here."""
-    if os.geteuid() != 0:
+    if not MAY_MOUNT:
         return "needs root: namespaces and a cgroup of one's own"
     if Path("/proc/self/uid_map").read_text().split() != ["0", "0", "4294967295"]:
         return "needs root: this one is root of a user namespace only"

@@ -26,6 +26,7 @@ from forked import Forked
 from openfit_token import TokenClient, TokenError
 from openfit_token.errors import BY_CODE
 from openfit_tokend.host import clock
+from users import IS_ROOT, MAY_LOOK
 
 PATIENCE = 20.0
 """Seconds a test waits for what must happen; only a failing test waits so long."""
@@ -37,9 +38,9 @@ _PAUSE = 0.01
 Fields = dict[str, Any]
 """A map off the wire: what is in it is what the tests are about."""
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: to be another user")
+needs_root = pytest.mark.skipif(not IS_ROOT, reason="needs root: to be another user")
 needs_root_to_look = pytest.mark.skipif(
-    os.geteuid() != 0, reason="needs root: to look into a daemon, which nobody else may"
+    not MAY_LOOK, reason="needs root: to look into a daemon, which nobody else may"
 )
 
 

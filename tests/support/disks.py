@@ -16,7 +16,7 @@ from typing import Final
 import pytest
 
 from daemons import NOBODY, await_that
-from users import being
+from users import IS_ROOT, MAY_MOUNT, being
 
 _FAN_CLASS_CONTENT: Final = 0x4
 _FAN_CLOEXEC: Final = 0x1
@@ -40,7 +40,7 @@ FOR_ITSELF: Final = (
 @contextmanager
 def broken(what: str, ledger: Path) -> Generator[Callable[[], None]]:
     """Make the ledger unwritable, and yield what repairs it; so does the end of the block."""
-    if what in MOUNTED and os.geteuid() != 0:
+    if what in MOUNTED and not MAY_MOUNT:
         pytest.skip("needs root: to mount")
     directory, new = ledger.parent, ledger.with_suffix(".new")
     if what != "a file for the directory":
@@ -106,7 +106,7 @@ def _read_only(directory: Path) -> Iterator[None]:
 
 
 def _closed(directory: Path, mode: int) -> Iterator[None]:
-    if os.geteuid() != 0:
+    if not IS_ROOT:
         directory.chmod(mode)
         yield
         directory.chmod(0o700)

@@ -5,13 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from users import IS_ROOT
+
 EVE = 50_002
 """A uid and gid without an account."""
 
 
 def group_of_others() -> int:
     """Return a group that this user may give to a file, other than its private group."""
-    if os.geteuid() == 0:
+    if IS_ROOT:
         return EVE
     groups = [gid for gid in os.getgroups() if gid != os.getegid()]
     if not groups:

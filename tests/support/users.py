@@ -18,6 +18,32 @@ import pytest
 import openfit_token
 
 _NUMBERS: Final = count()
+_OF_ANYBODY: Final = (0, 1, 3, 5, 6, 7)
+"""Capabilities to give files away, write and own everybody's, signal and be anybody (linux/capability.h)."""
+
+
+def _may(*capabilities: int) -> bool:
+    """Return whether this process has these capabilities: in a container, root may have none."""
+    status = Path("/proc/self/status").read_text()
+    held = int(status.partition("CapEff:")[2].split()[0], 16)
+    return all(held >> each & 1 for each in capabilities)
+
+
+IS_ROOT: Final = os.geteuid() == 0 and _may(*_OF_ANYBODY)
+"""It can be another user."""
+MAY_LOOK: Final = IS_ROOT and _may(19)
+"""It can look into others' processes."""
+MAY_MOUNT: Final = IS_ROOT and _may(21)
+"""It can mount, and make namespaces."""
+
+
+def as_user(uid: int) -> tuple[str, ...]:
+    """Return the prefix of a command that is to run as a user who may read all files.
+
+    The interpreter may lie in /root.
+    """
+    may_read = ("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")
+    return ("setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", *may_read)
 
 
 @contextmanager

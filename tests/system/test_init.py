@@ -16,6 +16,7 @@ from emulators import CLIENT_ID, PASSWORD, USERNAME, RunningEmulator, one_emulat
 from openfit_tokend.config import config_file
 from openfit_tokend.core.budget import WINDOW
 from terminals import Terminal
+from users import as_user
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 
@@ -23,12 +24,6 @@ USAGE = 64
 REJECTED = 77
 CONFIG_REJECTED = 78
 INTERRUPTED = 130
-
-AS_STRANGER = (
-    "setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups",
-    "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search",
-)  # fmt: skip
-"""Runs a command as another user, who may read all files: the interpreter may lie in /root."""
 
 Completed = subprocess.CompletedProcess[str]
 
@@ -339,7 +334,7 @@ def init_as_stranger(place: Path, *options: str, **variables: str) -> Completed:
     without = ("XDG_RUNTIME_DIR", "OPENFIT_TOKEN_SOCKET")
     kept = {name: value for name, value in environment(place).items() if name not in without}
     return subprocess.run(
-        [*AS_STRANGER, *command(*options, "--password-file", "-")],
+        [*as_user(NOBODY), *command(*options, "--password-file", "-")],
         input=PASSWORD,
         capture_output=True,
         check=False,

@@ -25,6 +25,7 @@ from name_server import silent_name_server
 from openfit_emulator.identity import Rules
 from openfit_tokend.host import clock
 from raw_server import Behaviour, endlessly, raw_server, server_that_hangs_up
+from users import MAY_MOUNT
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 
@@ -41,7 +42,6 @@ A_FEW = 5
 """Times."""
 QUICK_END = "import openfit_tokend.app; openfit_tokend.app.STOP_TIME = 3.0"
 """How long the daemon waits at its end for token servers that never answer; else a minute."""
-AS_ROOT = os.geteuid() == 0
 NOWHERE = "https://127.0.0.1:9"
 
 
@@ -225,7 +225,7 @@ def troubles(directory: Path) -> Generator[list[Trouble]]:
         ca_file_that_hangs(directory),
         commands_that_hang(directory),
     ]
-    if AS_ROOT:
+    if MAY_MOUNT:
         kinds += [names_that_hang(), disk_that_hangs(directory), disk_that_is_full(directory)]
     with ExitStack() as stack:
         yield [stack.enter_context(each) for each in kinds]
@@ -240,7 +240,7 @@ def test_whatever_goes_wrong_for_others_a_profile_gets_its_tokens_as_if_it_were_
             alone = used(daemon, ALONE)
         tables = [table for trouble in others for table in trouble.tables]
         with prepared_daemon(*tables, well) as daemon, ExitStack() as stack:
-            if AS_ROOT:
+            if MAY_MOUNT:
                 daemon.launcher = stack.enter_context(silent_name_server(tmp_path))
 
             beside = used(daemon, BESIDE)

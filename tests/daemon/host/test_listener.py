@@ -19,6 +19,7 @@ from daemons import NOBODY, needs_root
 from openfit_tokend.core.settings.fields import MAX_SOCKET_PATH
 from openfit_tokend.host.listener import Listener, SocketUnusable, judge_place
 from others import EVE, group_of_others, theirs
+from users import IS_ROOT
 
 STARTS = """
 import sys, signal
@@ -56,7 +57,7 @@ def connects(path: Path) -> bool:
 def own_group() -> str:
     """Return the name of a group that this user may give files to, another than its main one if any."""
     named = {entry.gr_gid: entry.gr_name for entry in grp.getgrall()}
-    possible = list(named) if os.geteuid() == 0 else os.getgroups()
+    possible = list(named) if IS_ROOT else os.getgroups()
     return named[next((gid for gid in possible if gid != os.getegid()), os.getegid())]
 
 

@@ -1,6 +1,5 @@
 """What the daemon does to its own process before it reads a secret."""
 
-import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,10 +8,11 @@ import pytest
 
 from daemons import RunningDaemon, await_that, prepared_daemon, profile
 from emulators import PASSWORD, RunningEmulator, one_emulator
+from users import IS_ROOT
 
 pytestmark = pytest.mark.system
 
-POWERLESS = ("setpriv", "--bounding-set=-all", "--inh-caps=-all") if os.geteuid() == 0 else ()
+POWERLESS = ("setpriv", "--bounding-set=-all", "--inh-caps=-all") if IS_ROOT else ()
 """The same user, without any capability: as a service's user is, and who else runs as that."""
 INSIDES = ("environ", "mem", "maps", "auxv")
 """Files of /proc/PID that show what a process holds."""

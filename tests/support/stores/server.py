@@ -18,10 +18,11 @@ from openfit_token._shared.secret import Secret
 from openfit_tokend.core.settings.store import Host
 from openfit_tokend.fleet.store import Password, Store
 from ports import LOOPBACK, free_port
+from users import IS_ROOT
 
 USER: Final = "openfit"
 PASSWORD: Final = "store-secret-7f3a"
-OWNER: Final = NOBODY if os.geteuid() == 0 else os.geteuid()
+OWNER: Final = NOBODY if IS_ROOT else os.geteuid()
 """Whom the servers belong to: PostgreSQL's may not be root's."""
 
 
@@ -39,7 +40,7 @@ class StoreServer(ABC):
         """The files of its certificate and key: it talks TLS, and nothing else."""
         self._log = self.directory / "log"
         self._process: subprocess.Popen[bytes] | None = None
-        if os.geteuid() == 0:
+        if IS_ROOT:
             os.chown(self.directory, NOBODY, NOBODY)
 
     @abstractmethod
@@ -101,7 +102,7 @@ class StoreServer(ABC):
         chain.write_bytes(b"".join(each.bytes() for each in certificate.cert_chain_pems))
         key.touch(mode=0o600)
         key.write_bytes(certificate.private_key_pem.bytes())
-        if os.geteuid() == 0:
+        if IS_ROOT:
             os.chown(key, NOBODY, NOBODY)
         self.certificate = chain, key
 
@@ -187,4 +188,4 @@ async def right_password() -> Secret:
 def _as_its_user() -> list[str]:
     """Return the prefix of a command: it ends with this process, and doesn't run as root."""
     drop = [f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
-    return ["setpriv", "--pdeathsig=KILL", *(drop if os.geteuid() == 0 else [])]
+    return ["setpriv", "--pdeathsig=KILL", *(drop if IS_ROOT else [])]

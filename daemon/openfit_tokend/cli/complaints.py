@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from openfit_token._cli.output import OutputFailed, ReaderLeft
-from openfit_token._cli.terminal import WrongUsage, printable
+from openfit_token._cli.terminal import printable
 from openfit_token.errors import TokenError
 
 INTERRUPTED: Final = 130
@@ -21,13 +21,13 @@ def ended(command: Callable[[], int]) -> int:
             sys.stdout.flush()
     except KeyboardInterrupt:
         return INTERRUPTED
-    except WrongUsage as error:
-        return complain(error)
     except (BrokenPipeError, ReaderLeft):  # `... | head` isn't an error
         return _without_output()
     except OutputFailed as error:
         complain(error)
         return _without_output()
+    except TokenError as error:
+        return complain(error)
     except OSError as error:
         complain(OutputFailed(f"can't write the output: {error.strerror or error}"))
         return _without_output()

@@ -9,8 +9,6 @@ from getpass import getpass
 from pathlib import Path
 from typing import Final
 
-import platformdirs
-
 from openfit_token._client import paths
 from openfit_token._shared import profile_name
 from openfit_token._shared.frozen import frozen
@@ -22,6 +20,7 @@ from openfit_tokend.config.passwords import MAX_SECRET_FILE, password_from
 from openfit_tokend.core.settings import fields
 from openfit_tokend.core.settings.parser import ENVIRONMENTS
 from openfit_tokend.core.settings.table import Wrong
+from openfit_tokend.host.home import user_directory
 from openfit_tokend.host.listener import SocketUnusable
 from openfit_tokend.serving.places import socket_path
 from openfit_tokend.setup import configuration, service, units
@@ -228,7 +227,7 @@ def _with_socket(now: Present, where: Location) -> Present:
 
 
 def _users_unit() -> Path:
-    return platformdirs.user_config_path() / "systemd/user" / units.USER_UNITS[0]
+    return user_directory("config") / "systemd/user" / units.USER_UNITS[0]
 
 
 def _correction(given: Given, status: int) -> str:

@@ -7,11 +7,10 @@ import sys
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import platformdirs
-
 from openfit_token.errors import TokenError
 from openfit_tokend.cli.complaints import complain
 from openfit_tokend.host import package
+from openfit_tokend.host.home import user_directory
 from openfit_tokend.setup import program, service, units
 from openfit_tokend.setup.failure import SetupFailed
 from openfit_tokend.setup.tree import Done, Tree
@@ -124,7 +123,7 @@ def _destination(command: str, *, user: bool, root: str | None) -> _Destination:
     if not tree.root.is_dir():
         raise SetupFailed(f"there is no directory {tree.root}", "name the tree's root with --root")
     if user:
-        base = tree.inside(platformdirs.user_config_path().resolve())
+        base = tree.inside(user_directory("config").resolve())
         _refuse_strangers_home(tree.outside(base))
         return _Destination(tree, user, base, units.USER_PARTS)
     destination = _Destination(tree, user, Path("/"), units.SYSTEM_PARTS)

@@ -6,6 +6,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import partial
@@ -24,6 +25,7 @@ from openfit_tokend.core.settings.names import Name, mentions, settled, unknown
 from openfit_tokend.core.settings.parser import include_pattern, parse, socket_path
 from openfit_tokend.core.settings.table import MAX_QUOTED, Fault, Source
 from openfit_tokend.host.blocking_calls import BlockingCalls
+from openfit_tokend.host.home import user_directory
 from openfit_tokend.host.regular_file import Unusable, read, refuse_writable
 
 APP: Final = "openfit-tokend"
@@ -56,6 +58,9 @@ def locate(option: str | None) -> Path:
 
     It is the first one given: the option, $OPENFIT_TOKEND_CONFIG, config.toml in systemd's
     $CONFIGURATION_DIRECTORY; else root's in /etc, or the user's own.
+
+    Raises:
+        ConfigRejected: the user has no home.
     """
     if option is not None:
         return Path(option).absolute()
@@ -65,9 +70,7 @@ def locate(option: str | None) -> Path:
         return Path(directories.split(":")[0], "config.toml").absolute()
     if os.geteuid() == 0:
         return Path("/etc", APP, "config.toml")
-    import platformdirs  # noqa: PLC0415 -- 0.4 MB that a service never needs
-
-    return platformdirs.user_config_path(APP).absolute() / "config.toml"
+    return user_directory("config") / APP / "config.toml"
 
 
 def load(path: Path) -> Settings:
@@ -165,8 +168,10 @@ def _read_main(path: Path) -> _File:
     try:
         return _read(str(path.absolute()))
     except _Broken as broken:
-        is_inits = _is_absent(path) and path == locate(None)
-        hint = "openfit-tokend init writes one" if is_inits else None
+        hint = None
+        with suppress(ConfigRejected):
+            if _is_absent(path) and path == locate(None):
+                hint = "openfit-tokend init writes one"
         raise ConfigRejected(one_line(broken), hint) from None
 
 

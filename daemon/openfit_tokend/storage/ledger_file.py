@@ -23,6 +23,7 @@ from openfit_tokend.core import budget
 from openfit_tokend.core.budget import LATE, WINDOW, Entry, Fingerprint, Ledger
 from openfit_tokend.core.settings import Account
 from openfit_tokend.host import clock, lock_file, log
+from openfit_tokend.host.home import user_directory
 from openfit_tokend.host.regular_file import Unusable, named_once, read, refuse_writable
 from openfit_tokend.host.replaced_file import replace
 
@@ -67,14 +68,15 @@ def ledger_path(config_path: Path) -> Path:
 
     There each configuration has its own file, so that two daemons of one user don't share one. May
     block.
+
+    Raises:
+        ConfigRejected: the user has no home.
     """
     given = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
     if given:
         return Path(given).absolute() / "ledger.json"
     which = hashlib.sha256(os.fsencode(named_once(config_path))).hexdigest()[:12]
-    import platformdirs  # noqa: PLC0415 -- 0.4 MB that a service never needs
-
-    return platformdirs.user_state_path("openfit-tokend").absolute() / f"ledger-{which}.json"
+    return user_directory("state") / "openfit-tokend" / f"ledger-{which}.json"
 
 
 class LedgerFile:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from tempfile import TemporaryFile
 from typing import Final
 
-from ports import LOOPBACK
+from ports import LOOPBACK, need_ipv6
 
 _PROGRAM: Final = r"""
 import os, socket, sys, time
@@ -87,6 +87,8 @@ def listener_of(
     Its manner: "accepts"; "never accepts"; or "takes turns", where it listens for moments, again and
     again. Its host may be the path of a Unix socket.
     """
+    if ":" in host:
+        need_ipv6()
     command = [sys.executable, "-I", "-c", _PROGRAM]
     with TemporaryFile() as told:
         server = subprocess.Popen(

@@ -3,6 +3,8 @@
 import socket
 from typing import Final
 
+import pytest
+
 LOOPBACK: Final = "127.0.0.1"
 
 
@@ -11,6 +13,15 @@ def free_port() -> int:
     with socket.socket() as free:
         free.bind((LOOPBACK, 0))
         return int(free.getsockname()[1])
+
+
+def need_ipv6() -> None:
+    """Skip the test where loopback has no address of IPv6."""
+    try:
+        with socket.socket(socket.AF_INET6) as tried:
+            tried.bind(("::1", 0))
+    except OSError as error:
+        pytest.skip(f"needs IPv6: {error.strerror}")
 
 
 def listens(host: str, port: int) -> bool:

@@ -24,7 +24,7 @@ from api import Api
 from daemons import PATIENCE, await_that, connected_to
 from fake_http_daemon import FakeHttpDaemon
 from fenced import ROOT, in_section
-from ports import free_port
+from ports import free_port, need_ipv6
 from service_managers import ManagedDaemon
 
 SHIPPED: Final = ROOT / "docs/proxy"
@@ -140,7 +140,8 @@ def shipped(name: str, *changes: tuple[str, str], port: int) -> str:
 
 
 def on_loopback(program: str) -> tuple[tuple[str, str], ...]:
-    """Return what an administrator changes to let a proxy listen on loopback."""
+    """Return what an administrator changes to let a proxy listen on loopback, by IPv4 and IPv6."""
+    need_ipv6()
     (block,) = in_section(DOCUMENT, "Loopback", "nginx" if program == "nginx" else "text")
     listens = _LISTENS[program]
     inside = program == "nginx"

@@ -11,7 +11,7 @@ from emulators import running_emulator
 from fenced import in_section
 from http_wire import http_daemon, place
 from monitoring import OPERATIONS, Prometheus, offered, running_prometheus, shown
-from ports import free_port
+from ports import free_port, need_ipv6
 from proxies import Proxy, nginx_serves
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
@@ -26,6 +26,7 @@ def daemon() -> Generator[RunningDaemon]:
 
 @pytest.fixture(scope="module")
 def nginx(daemon: RunningDaemon) -> Generator[Proxy]:
+    need_ipv6()
     (block,) = in_section(OPERATIONS, "Prometheus", "nginx")
     with TemporaryDirectory(prefix="oft-metrics-") as name:
         proxy = Proxy(Path(name), free_port())

@@ -45,7 +45,13 @@ def _usual_surroundings() -> Iterator[None]:
     os.umask(umask)
 
 
-MAY_BE_SKIPPED = ("root may read everything", "needs root", "needs Python 3.", "needs IPv6")
+MAY_BE_SKIPPED = (
+    "root may read everything",
+    "needs root",
+    "needs Python 3.",
+    "needs IPv6",
+    "needs an account",
+)
 """Reasons that no installed package can mend."""
 TOGETHER = re.compile(
     r"tests/service/|tests/system/test_container\.py|tests/packaging/test_deb\.py"

@@ -4,13 +4,14 @@ import os
 import struct
 import subprocess
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
+from grp import getgrgid
 from importlib import import_module
 from itertools import count
 from pathlib import Path
 from pkgutil import walk_packages
-from pwd import getpwnam, struct_passwd
+from pwd import getpwnam, getpwuid, struct_passwd
 from typing import Final
 
 import pytest
@@ -35,6 +36,17 @@ MAY_LOOK: Final = IS_ROOT and _may(19)
 """It can look into others' processes."""
 MAY_MOUNT: Final = IS_ROOT and _may(21)
 """It can mount, and make namespaces."""
+
+
+def _has_account() -> bool:
+    with suppress(KeyError):
+        return bool(getpwuid(os.geteuid()) and getgrgid(os.getegid()))
+    return False
+
+
+needs_account = pytest.mark.skipif(
+    not _has_account(), reason="needs an account: this user or its group has no name"
+)
 
 
 def as_user(uid: int) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from openfit_tokend.config.toml_lines import lines
 from openfit_tokend.core.callers.rights import Allowed, Rights
 from openfit_tokend.core.settings import PasswordFile
 from others import group_of_others
+from users import needs_account
 
 PROFILE = 'environment = "test"\nclient_id = "c"\nusername = "u"\n'
 MAIN = f"[profiles.main]\n{PROFILE}"
@@ -339,6 +340,7 @@ def test_the_directory_of_included_files_is_judged_too(config: Path) -> None:
 
 
 @needs_user
+@needs_account
 def test_a_file_that_may_not_be_read_is_refused(config: Path) -> None:
     write(config, MAIN, 0o200)
     me = pwd.getpwuid(os.geteuid()).pw_name
@@ -489,6 +491,7 @@ allow_users = ["{user}", "nobody-is-it"]
 """
 
 
+@needs_account
 def test_users_and_groups_that_nobody_knows_are_named_beside_all_other_faults(config: Path) -> None:
     user, group = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(os.getegid()).gr_name
     more = MAIN.replace("profiles.main", "profiles.b") + 'allow_groups = ["nobody-has-it"]\n'
@@ -507,6 +510,7 @@ def test_users_and_groups_that_nobody_knows_are_named_beside_all_other_faults(co
     ]
 
 
+@needs_account
 def test_the_names_come_with_their_ids(config: Path) -> None:
     user, group = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(os.getegid()).gr_name
     lists = f'allow_users = ["{user}"]\nallow_groups = ["{group}"]\n'

@@ -31,6 +31,7 @@ SOURCE = PasswordKeyring("openfit", USERNAME)
 def _kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let this process have a keyring, with one password in it."""
     monkeypatch.setenv("FILE_KEYRING", str(tmp_path / "keyring"))
+    monkeypatch.setenv("HOME", str(tmp_path))  # where a keyring looks for its settings
     before = keyring.get_keyring()
     keyring.set_keyring(FileKeyring())
     keyring.set_password("openfit", USERNAME, PASSWORD)

@@ -27,7 +27,7 @@ from openfit_tokend.core.settings import (
 )
 from openfit_tokend.host import child_process
 from openfit_tokend.host.child_process import Commands
-from users import account, being, give_acl
+from users import account, being, give_acl, needs_account
 
 ALIEN = 54321
 """A user and group that nobody is."""
@@ -246,6 +246,7 @@ class TestFile:
         )
 
     @needs_user
+    @needs_account
     async def test_what_root_owns_is_given_to_the_daemons_group_or_to_the_daemon(self) -> None:
         """A group that others may be in, such as nogroup, doesn't get it."""
         path, group = "/etc/passwd", grp.getgrgid(os.getegid()).gr_name

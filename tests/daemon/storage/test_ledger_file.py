@@ -436,6 +436,7 @@ def test_a_configuration_keeps_its_file_when_the_link_that_it_is_leads_elsewhere
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     (config := tmp_path / "config.toml").symlink_to("first")
     before = ledger_path(config)
 
@@ -449,6 +450,7 @@ def test_a_loop_of_links_is_left_to_the_reader_of_the_configuration(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     (loop := tmp_path / "loop").symlink_to(loop)
 
     assert ledger_path(loop / "a.toml") != ledger_path(loop / "b.toml")

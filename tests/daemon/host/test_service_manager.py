@@ -33,6 +33,7 @@ from openfit_tokend.reporting.watchdog import Watchdog
 from openfit_tokend.serving.profiles import Profiles
 from openfit_tokend.serving.server import Server
 from service_managers import LAUNCHER, Manager, managed_daemon
+from users import needs_account
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 
@@ -481,6 +482,7 @@ async def test_a_name_server_that_hangs_during_a_reload_does_not_hold_up_the_end
                 await async_await_that(has_stopped)  # else nobody minds the next signal
 
 
+@needs_account
 def test_a_passed_socket_is_served_and_left_as_it_is() -> None:
     with running_emulator() as emulator:
         ours = grp.getgrgid(os.getegid()).gr_name

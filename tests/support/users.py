@@ -40,7 +40,9 @@ MAY_MOUNT: Final = IS_ROOT and _may(21)
 
 def _has_account() -> bool:
     with suppress(KeyError):
-        return bool(getpwuid(os.geteuid()) and getgrgid(os.getegid()))
+        getpwuid(os.geteuid())
+        getgrgid(os.getegid())
+        return True
     return False
 
 

@@ -36,7 +36,10 @@ nothing: a token has a second at least when it is handed out, and may end on the
 
 @pytest.fixture(autouse=True)
 def _as_programs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forked, "is_possible", lambda _: False)
+    def never(_: object) -> bool:
+        return False
+
+    monkeypatch.setattr(forked, "is_possible", never)
 
 
 @pytest.fixture

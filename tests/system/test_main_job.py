@@ -144,7 +144,7 @@ def test_status_of_a_daemon_that_is_well_exits_with_0(daemon: RunningDaemon) -> 
     text, fields = (daemon.run("openfit-token", "status", *more) for more in ([], ["--json"]))
 
     assert (text.returncode, fields.returncode) == (0, 0)
-    assert "main     fresh" in text.stdout
+    assert "main     custom       fresh" in text.stdout
     assert json.loads(fields.stdout)["v"] == 1
 
 

@@ -11,6 +11,7 @@ import pytest
 import box_opt
 from daemons import needs_root
 from fenced import ROOT
+from users import IS_ROOT
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 
@@ -75,6 +76,9 @@ openfit_tokend.cli.main()
 """
 
 
+@pytest.mark.skipif(
+    os.geteuid() == 0 and not IS_ROOT, reason="needs root: to be another user than root"
+)
 @pytest.mark.parametrize("command", ["install", "uninstall"])
 def test_who_is_not_root_is_told_how_to_do_what_was_asked(command: str) -> None:
     words = [sys.executable, "-c", AS_STRANGER, command]

@@ -5,9 +5,18 @@ from contextlib import contextmanager
 
 import pytest
 
-from daemons import NOBODY, Fields, RunningDaemon, await_that, needs_root, prepared_daemon, profile
+from daemons import (
+    NOBODY,
+    Fields,
+    RunningDaemon,
+    await_that,
+    error_of,
+    needs_root,
+    prepared_daemon,
+    profile,
+)
 from emulators import running_emulator
-from openfit_token.errors import NotAllowed, Overloaded
+from openfit_token.errors import NotAllowed, Overloaded, TimedOut
 from openfit_tokend.host import clock
 from users import being
 
@@ -40,9 +49,7 @@ def as_nobody(daemon: RunningDaemon, method: str, **params: object) -> Fields:
     with wire:
         answer = wire.call(method, **params)
     if answer.error is not None:
-        raise {"OVERLOADED": Overloaded, "NOT_ALLOWED": NotAllowed}[str(answer.code)](
-            answer.error["message"], answer.error["hint"], answer.error["retry_after"]
-        )
+        raise error_of(answer.error)
     return answer.result or {}
 
 
@@ -68,6 +75,8 @@ def test_who_wants_tokens_replaced_again_and_again_is_slowed_and_named_and_nobod
                 as_nobody(daemon, method, **params, wait=5)
             except Overloaded as overloaded:
                 slowed = overloaded
+            except TimedOut:
+                pass  # the machine is slow: each token is too old when it comes
 
         assert emulator.state().refreshes <= MOST
         assert slowed is not None

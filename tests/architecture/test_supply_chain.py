@@ -76,12 +76,27 @@ def test_ci_installs_them_by_hash_before_anything_else_of_an_index() -> None:
     assert "--require-hashes -r .ci/requirements.txt -r .ci/tools.txt" in installs[0]
 
 
-def test_the_release_runs_others_steps_by_version_and_names_no_place_to_fetch_from() -> None:
+def test_what_is_shipped_takes_nothing_of_an_index_but_by_hash() -> None:
+    """The image, the client in one file, and the Debian package."""
+    commands = [
+        line
+        for name in ("Containerfile", ".ci/build-pyz", "debian/bundle")
+        for line in (ROOT / name).read_text().splitlines()
+        if re.search(r"pip (install|download) |\"install\"", line)
+    ]
+
+    without = re.compile(r"^(?!.*(--require-hashes|--no-index|--no-deps))")
+    assert len(commands) == 4
+    assert [each for each in commands if without.match(each)] == []
+
+
+def test_the_release_runs_others_steps_by_hash_and_names_no_place_to_fetch_from() -> None:
     workflow = (ROOT / ".github/workflows/release.yml").read_text()
 
     steps = re.findall(r"uses: (.+)", workflow)
+    pinned = re.compile(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
     assert steps
-    assert [each for each in steps if not re.fullmatch(r"[\w-]+/[\w-]+@v\d[\d.]*", each)] == []
+    assert [each for each in steps if not pinned.fullmatch(each)] == []
     assert re.findall(r"https?:|secrets\.", workflow) == []
 
 

@@ -5,7 +5,6 @@ import signal
 import socket
 import struct
 import sys
-import tomllib
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -47,14 +46,9 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Generator[Images]:
     root = ROOT / ".roots/container-base"
     done(ROOT / ".ci/make-root", SUITE, root, "python3-venv")
     wheels, conf = tmp_path_factory.mktemp("wheels"), tmp_path_factory.mktemp("pip") / "pip.conf"
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    wanted = [
-        *project["project"]["dependencies"],
-        *project["project"]["optional-dependencies"][EXTRA],
-        *project["build-system"]["requires"],
-    ]
     download = (sys.executable, "-m", "pip", "--quiet", "download", "--only-binary=:all:")
-    done(*download, f"--python-version={PYTHON}", f"--dest={wheels}", *wanted)
+    pinned = ("--require-hashes", "--requirement", ROOT / ".ci/requirements.txt")
+    done(*download, f"--python-version={PYTHON}", f"--dest={wheels}", *pinned)
     conf.write_text(FROM_WHEELS)
     with storage() as images:
         base = images.buildah("from", "scratch")

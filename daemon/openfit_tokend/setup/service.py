@@ -3,11 +3,8 @@
 import grp
 import os
 import pwd
-import shlex
 import shutil
 import signal
-import stat
-import subprocess
 import traceback
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -15,10 +12,10 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Final
 
-from openfit_tokend.config.passwords import CREDENTIAL, MAX_SECRET_FILE
 from openfit_tokend.host.regular_file import named_once
+from openfit_tokend.setup import passed
 from openfit_tokend.setup.failure import SetupFailed
-from openfit_tokend.setup.units import CONFIG_DIRECTORY, CREDENTIALS, SYSTEM_UNITS
+from openfit_tokend.setup.units import CONFIG_DIRECTORY, SYSTEM_UNITS
 
 ACCOUNT: Final = "openfit-tokend"
 """The service's user, and its group."""
@@ -28,9 +25,10 @@ CONFIG: Final = CONFIG_DIRECTORY / "config.toml"
 STATE: Final = Path("/var/lib/openfit-tokend")
 RUNTIME: Final = Path("/run/openfit-tokend")
 """The directory of the sockets."""
-NAMES_CONFIG: Final = "OPENFIT_TOKEND_CONFIG="
-ASKING: Final = 10.0
-"""Seconds that systemd may take to say what is in a unit."""
+OF_THE_TERMINAL: Final = ("TERM", "COLUMNS", "LINES", "NO_COLOR", "LANG", "LC_ALL", "LC_CTYPE")
+"""Variables of the caller's that a command keeps in the service's place."""
+PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""systemd's own, for its services."""
 IN_MEMORY: Final = "/run"
 """A directory that is never on a disk."""
 SOCKET_UNIT: Final = "openfit-tokend.socket"
@@ -65,14 +63,12 @@ def is_its(config: Path) -> bool:
 
 
 def config() -> Path:
-    """Return the configuration that the service reads: a drop-in may name another. May block."""
-    ask = ("systemctl", "show", "--value", "--property=Environment", SYSTEM_UNITS[0])
-    try:
-        shown = subprocess.run(ask, capture_output=True, check=False, text=True, timeout=ASKING)  # noqa: S603 -- a fixed command
-    except (FileNotFoundError, subprocess.TimeoutExpired):
-        return CONFIG
-    named = [word for word in shlex.split(shown.stdout) if word.startswith(NAMES_CONFIG)]
-    return Path(named[-1].removeprefix(NAMES_CONFIG)) if named else CONFIG
+    """Return the configuration that the service reads: a drop-in may name another. May block.
+
+    Raises:
+        SetupFailed: as `passed.variables` does.
+    """
+    return Path(passed.variables().get("OPENFIT_TOKEND_CONFIG", CONFIG))
 
 
 def is_meant(path: Path) -> bool:
@@ -86,23 +82,24 @@ def is_meant(path: Path) -> bool:
 
 
 def in_its_place(work: Callable[[], int]) -> int:
-    """Run a command's function in a child process with the service's user, credentials and state.
+    """Run a command's function in a child process with the service's user, variables, credentials and state.
 
     So root never writes where the service can, and the daemon finds only its own files. Return the
     exit status.
 
     Raises:
-        SetupFailed: the service's user doesn't exist.
+        SetupFailed: the service's user doesn't exist, or systemd couldn't pass what the unit names.
     """
     user = account()
     if user is None:
         raise SetupFailed(f"there is no user {ACCOUNT}", "openfit-tokend install")
+    variables = passed.variables()
     ends = {each for each in ENDS if signal.getsignal(each) is not signal.SIG_IGN}
     with _held_back({*ends, signal.SIGCHLD}) as before, _credentials(user) as directory:
         child = os.fork()
         if child == 0:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            _be(user, directory, work)
+            _be(user, variables, directory, work)
         arrived: set[int] = set()
         while os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
             number = signal.sigwait({*ends, signal.SIGCHLD})
@@ -125,13 +122,19 @@ def _held_back(signals: set[signal.Signals]) -> Generator[set[int]]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _be(user: pwd.struct_passwd, credentials: Path, work: Callable[[], int]) -> None:
+def _be(
+    user: pwd.struct_passwd, variables: dict[str, str], credentials: Path, work: Callable[[], int]
+) -> None:
     """Become the service's user, run `work`, which writes all its output, and exit this process."""
     status = os.EX_SOFTWARE
     try:
         os.initgroups(user.pw_name, user.pw_gid)
         os.setgid(user.pw_gid)
         os.setuid(user.pw_uid)
+        kept = {name: os.environ[name] for name in OF_THE_TERMINAL if name in os.environ}
+        os.environ.clear()
+        own = {"PATH": PATH, "HOME": user.pw_dir, "USER": user.pw_name}
+        os.environ.update(kept | own | variables)
         os.environ["CREDENTIALS_DIRECTORY"] = str(credentials)
         os.environ["STATE_DIRECTORY"] = str(STATE)
         status = work()
@@ -143,16 +146,14 @@ def _be(user: pwd.struct_passwd, credentials: Path, work: Callable[[], int]) -> 
 
 @contextmanager
 def _credentials(user: pwd.struct_passwd) -> Generator[Path]:
-    """Yield a directory in memory with the credentials that the unit's LoadCredential passes."""
+    """Yield a directory in memory with the credentials that the unit passes."""
     directory = Path(mkdtemp(prefix="openfit-tokend-", dir=IN_MEMORY))
     try:
-        for secret in CREDENTIALS.iterdir() if CREDENTIALS.is_dir() else ():
-            if stat.S_ISREG(secret.lstat().st_mode):
-                copy = directory / f"{CREDENTIAL}{secret.name}"
-                with secret.open("rb") as file:
-                    copy.write_bytes(file.read(MAX_SECRET_FILE + 1))
-                copy.chmod(0o400)  # whatever the umask: nobody else gets into the directory
-                os.chown(copy, user.pw_uid, user.pw_gid)
+        for name, secret in passed.credentials():
+            copy = directory / name
+            copy.write_bytes(secret)
+            copy.chmod(0o400)  # whatever the umask: nobody else gets into the directory
+            os.chown(copy, user.pw_uid, user.pw_gid)
         directory.chmod(0o500)
         os.chown(directory, user.pw_uid, user.pw_gid)
         yield directory

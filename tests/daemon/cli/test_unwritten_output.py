@@ -16,10 +16,10 @@ IN_ITS_PLACE = """
 import os, pwd, sys
 from pathlib import Path
 from openfit_tokend.cli import main
-from openfit_tokend.setup import service
+from openfit_tokend.setup import passed, service
 
 place = Path(sys.argv[1])
-service.CONFIG, service.CREDENTIALS = place / "config.toml", place / "none"
+service.CONFIG, passed.CREDENTIALS = place / "config.toml", place / "none"
 service.account = lambda: pwd.getpwuid(os.geteuid())
 (place / service.SYSTEM_UNITS[0]).touch()
 service.UNIT_PLACES = (str(place),)

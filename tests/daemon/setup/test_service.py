@@ -20,10 +20,11 @@ pytestmark = needs_root
 SCRIPT = """
 import os, pwd, sys
 from pathlib import Path
-from openfit_tokend.setup import service
+from openfit_tokend.setup import passed, service
 
 place, event, number, uid = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-service.IN_MEMORY, service.CREDENTIALS = str(place / "memory"), place / "credentials"
+service.IN_MEMORY, passed.CREDENTIALS = str(place / "memory"), place / "credentials"
+os.environ["PATH"] = ""  # the machine's own systemd isn't asked
 service.account = lambda: pwd.getpwuid(uid)
 ours = os.getpid()
 

@@ -1,0 +1,121 @@
+"""What systemd passes to the service, as its unit with all drop-ins says: variables and credentials.
+
+Where systemd can't be asked, it is what the shipped unit passes. All of this may block.
+"""
+
+import glob
+import json
+import re
+import shlex
+import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, cast
+
+from openfit_tokend.config.passwords import CREDENTIAL, MAX_SECRET_FILE
+from openfit_tokend.setup.failure import SetupFailed
+from openfit_tokend.setup.units import CREDENTIALS, SYSTEM_UNITS
+
+ASKING: Final = 10.0
+"""Seconds that systemd may take to say what is in a unit, or to decrypt a credential."""
+_FILE: Final = re.compile(r"EnvironmentFiles=(.*) \(ignore_errors=(yes|no)\)")
+_BUS: Final = (
+    *("busctl", "--json=short", "get-property", "org.freedesktop.systemd1"),
+    "/org/freedesktop/systemd1/unit/openfit_2dtokend_2eservice",
+    *("org.freedesktop.systemd1.Service", "LoadCredential", "LoadCredentialEncrypted"),
+)
+"""`systemctl show` doesn't print these two."""
+
+
+def variables() -> dict[str, str]:
+    """Return what Environment= and EnvironmentFile= set.
+
+    Raises:
+        SetupFailed: a file can't be read without which the service doesn't start.
+    """
+    asked = ("systemctl", "show", "--property=Environment,EnvironmentFiles", SYSTEM_UNITS[0])
+    lines = (_said(*asked) or b"").decode(errors="replace").splitlines()
+    words = (each for line in lines if line.startswith("Environment=") for each in _words(line))
+    found = dict(each.split("=", 1) for each in words if "=" in each)
+    for file in filter(None, map(_FILE.fullmatch, lines)):
+        pattern, optional = file.groups()
+        paths = glob.glob(pattern) or [pattern]  # noqa: PTH207 -- an absolute pattern
+        for path in sorted(paths):
+            try:
+                found |= _assigned(Path(path).read_text())
+            except (OSError, UnicodeDecodeError) as error:
+                if optional == "no":
+                    text = f"the unit's EnvironmentFile {path} can't be read: {error}"
+                    raise SetupFailed(text, "the service doesn't start without it") from None
+    return found
+
+
+def credentials() -> Iterator[tuple[str, bytes]]:
+    """Return what LoadCredential= and LoadCredentialEncrypted= load, each with its name.
+
+    Raises:
+        SetupFailed: one can't be decrypted.
+    """
+    said = _said(*_BUS)
+    if said is None:
+        yield from _loaded(CREDENTIAL.rstrip("_"), CREDENTIALS)
+        return
+    loaded, encrypted = (_pairs(line) for line in said.splitlines())
+    for name, path in loaded:
+        yield from _loaded(name, Path(path))
+    for name, path in encrypted:
+        content = _said("systemd-creds", "decrypt", f"--name={name}", path, "-")
+        if content is None:
+            text = f"the credential {name} can't be decrypted: {path}"
+            raise SetupFailed(text, f"systemd-creds decrypt --name={name} {path}: it says why")
+        yield name, content
+
+
+def _said(*command: str) -> bytes | None:
+    """Return what a command printed; None if it failed, or there is none."""
+    try:
+        done = subprocess.run(  # noqa: S603 -- a fixed command, or a path of the unit's
+            command, capture_output=True, check=False, timeout=ASKING
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+def _words(line: str) -> list[str]:
+    return shlex.split(line.partition("=")[2])
+
+
+def _pairs(line: bytes) -> list[tuple[str, str]]:
+    return [
+        (name, path) for name, path in cast("dict[str, list[list[str]]]", json.loads(line))["data"]
+    ]
+
+
+def _loaded(name: str, path: Path) -> Iterator[tuple[str, bytes]]:
+    """Return a file as a credential, or those that the files of a directory are."""
+    files = (
+        {f"{name}_{each.name}": each for each in path.iterdir()} if path.is_dir() else {name: path}
+    )
+    for credential, file in files.items():
+        if file.exists() and stat.S_ISREG(file.lstat().st_mode):
+            with file.open("rb") as opened:
+                yield credential, opened.read(MAX_SECRET_FILE + 1)
+
+
+def _assigned(text: str) -> dict[str, str]:
+    """Return the variables of an EnvironmentFile (systemd.exec(5))."""
+    found: dict[str, str] = {}
+    for line in text.replace("\\\n", "").splitlines():
+        name, _, value = line.strip().partition("=")
+        if name and name[0] not in "#;":
+            found[name.strip()] = _unquoted(value.strip())
+    return found
+
+
+def _unquoted(value: str) -> str:
+    """Return a value without its quotes; blanks outside them stay."""
+    reader = shlex.shlex(value, posix=True)
+    reader.whitespace, reader.commenters, reader.whitespace_split = "\n", "", True
+    return "".join(reader)

@@ -391,6 +391,24 @@ class TestIncluded:
             "conf.d/d.toml: is a directory: name a file",
         ]
 
+    def test_the_defaults_hold_for_included_profiles_and_have_their_own_lines(
+        self, config: Path
+    ) -> None:
+        defaults = '[defaults]\nclient_id = "d"\nallow_groups = ["nobody-has-it"]\n'
+        write(config, f'include = "conf.d/*.toml"\n{defaults}scope = ""\n')
+        included = '[profiles.a]\nenvironment = "test"\nusername = "u"\n'
+        write(config.parent / "conf.d" / "a.toml", included)
+
+        unknown = "config.toml:4: defaults.allow_groups: there is no group nobody-has-it:"
+        assert rejection(config) == [
+            f"{unknown} add it, or take it out",
+            "config.toml:5: defaults.scope: must not be empty",
+        ]
+        write(config, config.read_text().replace('scope = ""', ""))
+        settings = load(config)
+        assert settings.profiles["a"].identity.client_id == "d"
+        assert settings.rights.allowed == {"a": Allowed()}
+
     def test_a_file_named_without_wildcards_must_exist(self, config: Path) -> None:
         write(config, f'include = "more.toml"\n{MAIN}')
 

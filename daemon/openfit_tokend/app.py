@@ -35,6 +35,7 @@ from openfit_tokend.reporting.token_files import TokenFiles
 from openfit_tokend.reporting.watchdog import Watchdog
 from openfit_tokend.serving.calls import stopping
 from openfit_tokend.serving.faces import Faces
+from openfit_tokend.serving.places import export_line
 from openfit_tokend.serving.profiles import Profiles
 from openfit_tokend.serving.users import Users
 from openfit_tokend.serving.waiting import Respond
@@ -165,6 +166,7 @@ class Daemon:
                     socket=self.socket_path,
                     config=self._config_path,
                     profiles=len(self.profiles.keepers),
+                    hint=export_line(Path(self.socket_path)),
                 )
                 await stop.wait()
                 self._begin_to_stop()

@@ -41,7 +41,7 @@ _DAEMON_MORE: Final = """\
 | file | is |
 | --- | --- |
 | `/etc/openfit-tokend/config.toml` | root's configuration; a user's is `~/.config/openfit-tokend/config.toml` |
-| `/run/openfit-tokend/socket` | root's socket; a user's is `$XDG_RUNTIME_DIR/openfit-tokend/socket` |
+| `/run/openfit-tokend/socket` | root's socket; a user's is `$XDG_RUNTIME_DIR/openfit-tokend/socket`, or `~/.openfit-tokend/socket` |
 | `/run/openfit-tokend/credential.socket` | the socket for `LoadCredential=` of other units |
 | `/var/lib/openfit-tokend/ledger.json` | the rejected logins of the last quarter of an hour, and the profiles that are logged out |
 
@@ -54,7 +54,8 @@ _CLIENT: Final = """\
 Without a command it is `openfit-token get`. `--profile` and `--socket` may also be given before the command.
 
 Without `--socket` the socket is the one that `$OPENFIT_TOKEN_SOCKET` names, else the first that exists of the
-user's own, `$XDG_RUNTIME_DIR/openfit-tokend/socket`, and the machine's, `/run/openfit-tokend/socket`. All directories
+user's own, `$XDG_RUNTIME_DIR/openfit-tokend/socket` (without that variable, below `/run/user/UID`) and
+`~/.openfit-tokend/socket`, and the machine's, `/run/openfit-tokend/socket`. All directories
 and links on the way must belong to root or the caller, and be writable by nobody else; but the last directory of a socket
 that is named, or of the machine's, may belong to a service's user. The listener must be root, the caller, or that user.
 """

@@ -45,12 +45,12 @@ _NAMES: Final = f"a list of at most {fields.MAX_ITEMS} names"
 TOP: Final[Mapping[str, Setting]] = {
     "socket": Setting(
         f"an absolute path, at most {fields.MAX_SOCKET_PATH} bytes",
-        "root: `/run/openfit-tokend/socket`; else `$XDG_RUNTIME_DIR/openfit-tokend/socket`",
+        "root: `/run/openfit-tokend/socket`; else `$XDG_RUNTIME_DIR/openfit-tokend/socket`, and `~/.openfit-tokend/socket`"
+        " if there is no such directory",
         "Where the daemon listens. `--socket` overrides it, and a socket that systemd passes overrides"
-        " both. A reload doesn't move it. If there is no `$XDG_RUNTIME_DIR`, `openfit-tokend init` writes a path below"
-        " the configuration's directory. The socket's directory must belong to root or the daemon's user, and be"
+        " both. A reload doesn't move it. An unset `$XDG_RUNTIME_DIR` counts as `/run/user/UID`. The socket's directory must belong to root or the daemon's user, and be"
         " writable by nobody else. Clients need `--socket` or `$OPENFIT_TOKEN_SOCKET` to find a socket that isn't at"
-        " the default path.",
+        " a default path; `init` and `run` print the line to export.",
         '"/run/openfit-tokend/socket"',
     ),
     "socket_mode": Setting(

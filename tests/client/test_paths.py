@@ -70,6 +70,24 @@ def test_without_a_runtime_directory_it_is_the_one_of_the_uid() -> None:
     ]
 
 
+@needs_root
+def test_another_users_home_leads_to_the_machines_daemon(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a `sudo -u` that keeps $HOME."""
+    monkeypatch.setattr(paths, "SYSTEM_SOCKET", f"{place}/system")
+    home = place / "home"
+    (home / ".openfit-tokend").mkdir(parents=True)
+    (home / ".openfit-tokend/socket").touch()
+    (place / "system").touch()
+    place.chmod(0o755)
+    home.chmod(0o700)
+    monkeypatch.setenv("HOME", str(home))
+    with being(EVE):
+        assert paths.candidates()[1:] == [f"{home}/.openfit-tokend/socket", f"{place}/system"]
+        assert paths.find() == f"{place}/system"
+
+
 def test_the_first_path_that_exists_is_taken(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paths, "SYSTEM_SOCKET", str(place / "system"))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(place))
@@ -299,6 +317,17 @@ def test_nor_does_a_directory_there_that_another_user_made(
     theirs(place / "openfit-tokend")
     with listener(place / "openfit-tokend/socket", EVE), pytest.raises(DaemonUntrusted):
         paths.connect()
+
+
+@needs_root
+def test_nor_does_one_at_home(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(place))
+    os.chown(place, NOBODY, NOBODY)
+    theirs(place / ".openfit-tokend")
+    with listener(place / ".openfit-tokend/socket", EVE):
+        (place / ".openfit-tokend/socket").chmod(0o777)
+        with being(NOBODY), pytest.raises(DaemonUntrusted, match=f"belongs to {EVE}"):
+            paths.connect()
 
 
 @needs_root

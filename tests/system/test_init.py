@@ -4,19 +4,16 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Generator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
 import forked
-from daemons import NOBODY, RunningDaemon, await_that, needs_root, prepared_daemon, profile
+from daemons import RunningDaemon, await_that, needs_root, prepared_daemon, profile
 from emulators import CLIENT_ID, PASSWORD, USERNAME, RunningEmulator, one_emulator, running_emulator
 from openfit_tokend.config import config_file
 from openfit_tokend.core.budget import WINDOW
 from terminals import Terminal
-from users import as_user
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 
@@ -319,78 +316,6 @@ def test_a_faulty_configuration_is_left_and_its_fault_is_named(
     assert "environmen: unknown key" in done.stderr
     assert "fix it first" in done.stderr
     assert place.read_text() == "[profiles.main]\nenvironmen = 1\n"
-
-
-@pytest.fixture
-def strangers() -> Generator[Path]:
-    """Return where the configuration of somebody who isn't root will be: others may get there."""
-    with TemporaryDirectory() as directory:
-        os.chown(directory, NOBODY, NOBODY)
-        yield Path(directory) / "config" / "config.toml"
-
-
-def init_as_stranger(place: Path, *options: str, **variables: str) -> Completed:
-    """Run it as a user for whom no system made a runtime directory."""
-    without = ("XDG_RUNTIME_DIR", "OPENFIT_TOKEN_SOCKET")
-    kept = {name: value for name, value in environment(place).items() if name not in without}
-    return subprocess.run(
-        [*as_user(NOBODY), *command(*options, "--password-file", "-")],
-        input=PASSWORD,
-        capture_output=True,
-        check=False,
-        text=True,
-        timeout=60,
-        env=kept | variables,
-    )
-
-
-@needs_root
-def test_where_no_place_for_the_socket_is_usual_one_is_written_and_clients_are_told(
-    emulator: RunningEmulator, strangers: Path
-) -> None:
-    socket = strangers.parent / "run" / "socket"
-
-    done = init_as_stranger(strangers, *answers(emulator))
-
-    assert (done.returncode, done.stderr) == (0, "")
-    assert f"[ OK ] socket         {socket}\n" in done.stdout
-    assert f"  export OPENFIT_TOKEN_SOCKET={socket}\n  openfit-token get\n" in done.stdout
-    assert f'socket = "{socket}"' in strangers.read_text()
-
-    again = init_as_stranger(strangers, *answers(emulator), "--replace", "--no-login")
-    assert again.returncode == 0
-    assert strangers.read_text().count("socket =") == 1
-
-
-@needs_root
-def test_who_is_told_the_socket_already_is_not_told_again(
-    emulator: RunningEmulator, strangers: Path
-) -> None:
-    told = {"OPENFIT_TOKEN_SOCKET": f"{strangers.parent}/run/socket"}
-
-    done = init_as_stranger(strangers, *answers(emulator), "--no-login", **told)
-
-    assert done.returncode == 0
-    assert "export" not in done.stdout
-
-
-@needs_root
-def test_where_a_unit_of_the_users_makes_the_socket_none_is_named(
-    emulator: RunningEmulator, strangers: Path
-) -> None:
-    units = strangers.parent.parent / ".config" / "systemd" / "user"
-    units.mkdir(parents=True)
-    (units / "openfit-tokend.service").touch()
-
-    done = init_as_stranger(strangers, *answers(emulator))
-
-    assert "socket =" not in strangers.read_text()
-    assert "XDG_RUNTIME_DIR is not set" in done.stdout
-    assert "init --replace" not in done.stderr, "it doesn't ask for a socket"
-    assert (
-        "the configuration is written; fix the problem above, then: openfit-tokend check"
-        in done.stderr
-    )
 
 
 @needs_root

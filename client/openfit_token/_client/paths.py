@@ -74,11 +74,32 @@ def candidates(given: str | None = None) -> list[str]:
 
 
 def usual() -> list[str]:
-    """Return the paths where it may be if none is named: the user's own, the machine's."""
+    """Return the paths where it may be if none is named: the user's own, then the machine's.
+
+    A user's daemon listens at the first of its own whose runtime directory exists (`socket_path` in
+    the daemon's `serving.places`).
+    """
     runtime = os.environ.get("XDG_RUNTIME_DIR") or ""
-    if not runtime.startswith("/"):  # which its specification wants to be ignored
-        runtime = f"/run/user/{os.geteuid()}"
-    return [f"{runtime}/openfit-tokend/socket", SYSTEM_SOCKET]
+    # A relative one is ignored, as its specification wants.
+    return _below(runtime) if runtime.startswith("/") else everybodys()
+
+
+def everybodys() -> list[str]:
+    """Return the paths where it may be for those who have no $XDG_RUNTIME_DIR, as after `su -` and in cron."""
+    return _below(f"/run/user/{os.geteuid()}")
+
+
+def _below(runtime: str) -> list[str]:
+    found = [f"{runtime}/openfit-tokend/socket"]
+    if (home := _at_home()) is not None:
+        found.append(home)
+    return [*found, SYSTEM_SOCKET]
+
+
+def _at_home() -> str | None:
+    """Return the path for a user without a runtime directory; None for root, whose is the machine's."""
+    home = os.path.expanduser("~")  # noqa: PTH111 -- pathlib costs 9 ms
+    return f"{home}/.openfit-tokend/socket" if os.geteuid() and home.startswith("/") else None
 
 
 def find(given: str | None = None) -> str:
@@ -97,7 +118,9 @@ def find(given: str | None = None) -> str:
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError:
-            pass  # connecting meets the same fault, and reports it
+            if path == _at_home():  # $HOME is another user's, as after some `sudo -u`
+                continue
+            # Else connecting meets the same fault, and reports it.
         return path
     raise DaemonUnreachable(
         f"no daemon: there is no {' and no '.join(paths)}", _OR_NAME if len(paths) > 1 else _START
@@ -159,12 +182,13 @@ def _connected(path: str, held: int | None, trusted: set[int], *, waits: bool) -
 
 def _hold(path: str) -> tuple[int | None, set[int]]:
     """Return what to connect to, and who may listen there. If others could, they are refused before."""
-    own = path == usual()[0]
+    first, *others = usual()
+    own = path in {first, *others[:-1]}
     try:
         return hold_socket(path, service=not own)
     except Untrusted as error:
         hint = error.hint
-        if own and "XDG_RUNTIME_DIR" in os.environ:
+        if path == first and "XDG_RUNTIME_DIR" in os.environ:
             hint = (
                 "if XDG_RUNTIME_DIR is another user's (`su` keeps it): unset it, or use `su -`;"
                 f" else {hint}"

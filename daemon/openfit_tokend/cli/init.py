@@ -9,7 +9,6 @@ from getpass import getpass
 from pathlib import Path
 from typing import Final
 
-from openfit_token._client import paths
 from openfit_token._shared import profile_name
 from openfit_token._shared.frozen import frozen
 from openfit_token._shared.secret import Secret
@@ -22,7 +21,7 @@ from openfit_tokend.core.settings.parser import ENVIRONMENTS
 from openfit_tokend.core.settings.table import Wrong
 from openfit_tokend.host.home import user_directory
 from openfit_tokend.host.listener import SocketUnusable
-from openfit_tokend.serving.places import socket_path
+from openfit_tokend.serving.places import export_line, socket_path
 from openfit_tokend.setup import configuration, service, units
 from openfit_tokend.setup.configuration import Location, Present
 from openfit_tokend.storage.ledger_file import LedgerFile, ledger_path
@@ -64,7 +63,6 @@ def init(given: Given) -> int:
             raise _Unusable(f"--profile: {profile_name.RULE}")
         now = configuration.present(where, given.profile)
         _refuse_taken(given, now, where)
-        now = _with_socket(now, where)
         asked = _values(given, now.profile)
         password = _password(given, asked["username"])
         values = asked | dict([where.source(given.profile)])
@@ -83,6 +81,7 @@ def init(given: Given) -> int:
     except TokenError as error:
         return complain(error)
     runs = _daemon_runs(where)
+    export = _export_line(now, where, runs=runs)
     if runs:
         print(
             "no login tried: a daemon uses this configuration, and only it counts rejected logins"
@@ -91,8 +90,10 @@ def init(given: Given) -> int:
         status = check(str(where.config), network=False, login=True, just_stored=given.profile)
         if status != 0:
             print(f"\n{_correction(given, status)}", file=sys.stderr)
+            if export is not None:
+                print(f"\nin each shell:\n  {export}")
             return status
-    _say_next(where, given.profile, now.settings.socket, runs=runs)
+    _say_next(where, given.profile, export, runs=runs)
     return 0
 
 
@@ -215,17 +216,6 @@ def _daemon_runs(where: Location) -> bool:
     return LedgerFile(path).is_locked()
 
 
-def _with_socket(now: Present, where: Location) -> Present:
-    """Put the socket's path in the configuration if nothing else determines it."""
-    try:
-        socket_path(None, now.settings)
-    except SocketUnusable:
-        # The user's unit, or the command that started the daemon, determines it.
-        elsewhere = _users_unit().exists() or _daemon_runs(where)
-        return now if elsewhere else configuration.with_socket(now, where)
-    return now
-
-
 def _users_unit() -> Path:
     return user_directory("config") / "systemd/user" / units.USER_UNITS[0]
 
@@ -239,8 +229,8 @@ def _correction(given: Given, status: int) -> str:
     return f"to correct it: {again}"
 
 
-def _say_next(where: Location, profile: str, socket: str | None, *, runs: bool) -> None:
-    """Print the next steps. `socket`: as configured, used if no unit determines it."""
+def _say_next(where: Location, profile: str, export: str | None, *, runs: bool) -> None:
+    """Print the next steps. `export`: the line that a shell needs to find the daemon, if it needs one."""
     systemctl = "systemctl" if where.for_service else "systemctl --user"
     by_unit = where.for_service or _users_unit().exists()
     print("\nnext:")
@@ -253,9 +243,21 @@ def _say_next(where: Location, profile: str, socket: str | None, *, runs: bool) 
     else:
         install = "install" if os.geteuid() == 0 else "install --user"
         print(f"  openfit-tokend run     (or openfit-tokend {install}, for a systemd service)")
-    if not by_unit and socket is not None and socket not in paths.candidates():
-        print(f"  export {paths.VARIABLE}={shlex.quote(socket)}")
+    if export is not None:
+        print(f"  {export}")
     named = "" if profile == DEFAULT_PROFILE else f" --profile {profile}"
     if runs:
         print(f"  openfit-token login{named}     (tests the password now)")
     print(f"  openfit-token get{named}")
+
+
+def _export_line(now: Present, where: Location, *, runs: bool) -> str | None:
+    """Return the line that a shell needs so that its clients find the daemon, if it needs one."""
+    # The unit, or the command that started the daemon, determines the socket.
+    elsewhere = _users_unit().exists() or (runs and now.settings.socket is None)
+    if where.for_service or elsewhere:
+        return None
+    try:
+        return export_line(socket_path(None, now.settings))
+    except SocketUnusable:  # which `check` tells
+        return None

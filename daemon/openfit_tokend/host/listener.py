@@ -180,7 +180,7 @@ def _judge_length(path: Path) -> None:
     if len(os.fsencode(path)) > MAX_SOCKET_PATH:
         raise SocketUnusable(
             f"the socket's path is too long: {path}",
-            f"choose one of at most {MAX_SOCKET_PATH} bytes",
+            f"choose one of at most {MAX_SOCKET_PATH} bytes, with --socket or `socket` in the configuration",
         )
 
 

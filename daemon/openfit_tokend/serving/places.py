@@ -1,9 +1,10 @@
 """Where the sockets are to be, and whether they could be made there: for a start, a reload and `check`."""
 
 import os
+import shlex
 from pathlib import Path
 
-from openfit_token._client.paths import SYSTEM_SOCKET
+from openfit_token._client.paths import SYSTEM_SOCKET, VARIABLE, everybodys, usual
 from openfit_token.errors import ConfigRejected
 from openfit_tokend.core.settings import Settings
 from openfit_tokend.host.listener import (
@@ -26,14 +27,24 @@ def socket_path(option: str | None, settings: Settings) -> Path:
         return Path(given).absolute()
     if os.geteuid() == 0:
         return Path(SYSTEM_SOCKET)
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    if not runtime or not Path(runtime).is_absolute():
-        raise SocketUnusable(
-            "there is no place for the socket: XDG_RUNTIME_DIR is not set",
-            "name a path with --socket, or with `socket` in the configuration, in a directory of your own"
-            " such as ~/.config/openfit-tokend/run, and set OPENFIT_TOKEN_SOCKET for the clients",
-        )
-    return Path(runtime) / "openfit-tokend" / "socket"
+    first, *others = map(Path, usual())
+    if os.path.isdir(first.parent.parent):  # noqa: PTH112 -- False also where it may not be looked at
+        return first
+    if others[:-1]:
+        return others[0]
+    raise SocketUnusable(
+        f"there is no place for the socket: there is no {first.parent.parent}, and you have no home",
+        "name a path with --socket, or with `socket` in the configuration, in a directory of your own,"
+        f" and set {VARIABLE} for the clients",
+    )
+
+
+def export_line(socket: Path) -> str | None:
+    """Return what lets a shell's clients find the socket; None: they find it anyway, in each terminal."""
+    known = os.environ.get(VARIABLE)
+    if str(socket) in ([known] if known else everybodys()):
+        return None
+    return f"export {VARIABLE}={shlex.quote(str(socket))}"
 
 
 def http_socket_path(given: str, other: Path) -> Path:

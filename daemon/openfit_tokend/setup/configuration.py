@@ -8,7 +8,6 @@ import stat
 import tomllib
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final, cast
@@ -16,8 +15,7 @@ from typing import Final, cast
 from openfit_token._shared.frozen import frozen
 from openfit_token._shared.secret import Secret
 from openfit_tokend.config import config_file, passwords
-from openfit_tokend.core.settings import Settings, fields
-from openfit_tokend.core.settings.table import Wrong
+from openfit_tokend.core.settings import Settings
 from openfit_tokend.host.regular_file import named_once
 from openfit_tokend.setup import service
 from openfit_tokend.setup.failure import SetupFailed
@@ -103,25 +101,6 @@ def present(where: Location, name: str) -> Present:
     file = where.config if name in _profiles(main) else own
     known = _text(file) if name in settings.profiles else ""
     return Present(main, settings, file, _profiles(known).get(name, {}))
-
-
-def with_socket(now: Present, where: Location) -> Present:
-    """Add a path for the socket, in its own directory next to the configuration.
-
-    Raises:
-        SetupFailed: the path is not possible for a socket.
-    """
-    path = str(where.config.parent / "run" / "socket")
-    try:
-        fields.socket_path(path)
-    except Wrong as wrong:
-        raise SetupFailed(
-            f"XDG_RUNTIME_DIR is not set, and the socket can't be next to {where.config}: its path"
-            f" {wrong}",
-            "set XDG_RUNTIME_DIR to a directory of your own, with a short path",
-        ) from None
-    main = _with_keys(now.main, {"socket": path})
-    return replace(now, main=main, settings=replace(now.settings, socket=path))
 
 
 def new_default(now: Present, name: str) -> str | None:

@@ -114,36 +114,6 @@ def test_what_the_main_file_includes_already_says_where_the_file_goes(tmp_path: 
     assert "third" in found.profiles
 
 
-@pytest.mark.parametrize("text", ["", f"{HEAD}\n{BY_HAND}", BY_HAND])
-def test_a_place_for_the_socket_comes_first_and_all_else_is_left(tmp_path: Path, text: str) -> None:
-    now, where = present(tmp_path, text, "third")
-
-    now = configuration.with_socket(now, where)
-    texts = configuration.with_profile(now, where, "third", VALUES)
-    configuration.store(now, where, "third", texts, Secret("p"))
-
-    made = where.config.read_text()
-    assert made.endswith(text.removeprefix(HEAD))
-    assert made.startswith(HEAD) == (text != BY_HAND)
-    found = config_file.load(where.config)
-    assert found.socket == now.settings.socket == f"{tmp_path}/run/socket"
-    assert "third" in found.profiles
-
-
-def test_a_socket_that_could_not_be_made_there_is_refused_with_the_reason(tmp_path: Path) -> None:
-    directory = tmp_path / ("x" * (96 - len(f"{tmp_path}/run/socket")))  # 97 bytes with the /
-    directory.mkdir()
-    now, where = present(directory, "")
-    assert configuration.with_socket(now, where).settings.socket == f"{directory}/run/socket"
-
-    longer = directory.rename(directory.with_name(f"{directory.name}xx"))
-    with pytest.raises(SetupFailed) as caught:
-        configuration.with_socket(*present(longer, ""))
-
-    assert "XDG_RUNTIME_DIR is not set" in caught.value.message
-    assert "98 bytes" in caught.value.message
-
-
 def test_a_replaced_profile_keeps_the_keys_that_are_not_asked_for(tmp_path: Path) -> None:
     (tmp_path / "conf.d").mkdir()
     (tmp_path / "conf.d/etl.toml").write_text(OWN)

@@ -29,13 +29,13 @@ class Place:
 def placed(given: str | None) -> Generator[Verdict, None, Place | None]:
     """Report which socket is the caller's; return it if there is one."""
     why = _why(given)
-    mine, machines = paths.usual()
+    *mine, machines = paths.usual()
     try:
         path = paths.find(given)
     except DaemonUnreachable as error:
         yield _missing(given, why, error)
         return None
-    place = Place(path, why or ("your own daemon's" if path == mine else "the machine's"))
+    place = Place(path, why or ("your own daemon's" if path in mine else "the machine's"))
     match _kind(path):
         case "socket":
             yield ok("socket", f"{path} ({place.why})")
@@ -46,7 +46,7 @@ def placed(given: str | None) -> Generator[Verdict, None, Place | None]:
             text = f"{path} ({place.why}) is a {other}, no socket"
             yield fail("socket", text, _instead(given), status)
             return None
-    if why is None and path == mine and _kind(machines) == "socket":
+    if why is None and path in mine and _kind(machines) == "socket":
         yield warn(
             "daemons",
             f"there is {machines} (the machine's) too: yours is asked, since it comes first",

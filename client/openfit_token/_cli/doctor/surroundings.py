@@ -26,7 +26,7 @@ _ID_DIGITS: Final = 16
 
 def service(place: Place | None, found: Found | None) -> Iterator[Verdict]:
     """Report how the service's unit is, if there is one."""
-    own = place is not None and place.path == paths.usual()[0]
+    own = place is not None and place.path in paths.usual()[:-1]
     scope = ("--user",) if own else ()
     unit = _unit(scope)
     if unit.get("LoadState") != "loaded":

@@ -107,7 +107,38 @@ def test_a_person_who_leaves_leaves_nothing(emulator: RunningEmulator, place: Pa
     terminal.answer("(hidden): ", "\x03")  # Ctrl-C
 
     assert terminal.end() == INTERRUPTED
+    assert terminal.shown.endswith("\r\n"), "the shell's prompt begins a line"
     assert not place.parent.exists()
+
+
+def test_who_mistypes_the_password_is_asked_again_until_the_last_login_is_spent(
+    place: Path,
+) -> None:
+    """The same one again costs nothing, and before the last it is said what that costs."""
+    with running_emulator() as emulator, at_terminal(place, *answers(emulator)) as terminal:
+        for password in ("wrong", "wrong", "also wrong", "wrong too"):
+            terminal.answer("(hidden): ", f"{password}\n")
+        status = terminal.end()
+        said = " ".join(terminal.shown.split())
+        prompts = said.split("(hidden): ")
+
+        assert status == REJECTED
+        assert ["no login is sent for 15 minutes" in each for each in prompts] == [
+            *(False, False, False, True, False)
+        ]
+        assert [each.count("fix: ") for each in prompts] == [0, 0, 1, 0, 0], "it isn't sent again"
+        assert said.endswith("to correct it: openfit-tokend init --replace")
+        assert emulator.state().login_requests == 3
+
+
+def test_who_types_it_right_the_second_time_goes_on(emulator: RunningEmulator, place: Path) -> None:
+    terminal = at_terminal(place, *answers(emulator))
+    terminal.answer("(hidden): ", "wrong\n")
+    terminal.answer("(hidden): ", f"{PASSWORD}\n")
+
+    assert terminal.end() == 0
+    assert own(place, "password").read_text() == f"{PASSWORD}\n"
+    assert "\r\n  openfit-token get\r\n" in terminal.shown
 
 
 def test_an_existing_profile_is_replaced_for_a_person_who_says_yes_alone(

@@ -3,14 +3,16 @@
 `doctor` prints one, and so does `openfit-tokend check`.
 """
 
+import sys
 from typing import Final, Literal, final
 
 from openfit_token._cli.output import put
-from openfit_token._cli.terminal import in_colour, painted, printable
+from openfit_token._cli.terminal import columns, in_colour, painted, printable, wrapped
 from openfit_token._shared.frozen import frozen
 
 _WIDTH: Final = 14
 """Columns of a name."""
+_INDENT: Final = " " * len("[FAIL] ")
 _COLOURS: Final = {" OK ": "green", "WARN": "yellow", "FAIL": "red"}
 
 
@@ -73,13 +75,18 @@ class Report:
         """
         self._kinds.append(verdict.kind)
         self.status = self.status or verdict.status
-        kind = painted(verdict.kind, _COLOURS[verdict.kind]) if self._colours else verdict.kind
-        lines = f"[{kind}] {printable(verdict.subject):<{_WIDTH}} {printable(verdict.text)}\n"
-        if verdict.cause:
-            lines += f"       cause: {printable(verdict.cause)}\n"
-        if verdict.fix:
-            lines += f"       fix: {printable(verdict.fix)}\n"
-        put(lines)
+        width = columns(sys.stdout)
+        head = f"[{verdict.kind}] {printable(verdict.subject):<{_WIDTH}} "
+        first, *more = wrapped(printable(verdict.text), width, head, " " * len(head))
+        if self._colours:
+            first = first.replace(verdict.kind, painted(verdict.kind, _COLOURS[verdict.kind]), 1)
+        lines = [first, *more]
+        for word, text in (("cause: ", verdict.cause), ("fix: ", verdict.fix)):
+            if text:
+                lines += wrapped(
+                    printable(text), width, f"{_INDENT}{word}", _INDENT + " " * len(word)
+                )
+        put("".join(f"{line}\n" for line in lines))
 
     def end(self, *, login: bool) -> None:
         """Print how many verdicts there are of each kind, and that no login was attempted if so."""

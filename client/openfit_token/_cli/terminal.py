@@ -4,6 +4,7 @@ import os
 import sys
 from contextlib import suppress
 from math import isfinite
+from typing import TextIO
 
 from openfit_token._shared.durations import duration
 from openfit_token._shared.one_line import one_line
@@ -23,22 +24,51 @@ def printable(text: object) -> str:
     return one_line(text, getattr(sys.stdout, "encoding", None) or "ascii")
 
 
-def complaint(error: TokenError) -> str:
-    """Return what failed and why, and in a second line what to do."""
+def columns(stream: TextIO | None) -> int | None:
+    """Return how many columns the terminal has that a stream leads to; None: it leads to none."""
+    if stream is None or not stream.isatty():
+        return None
+    from shutil import get_terminal_size  # noqa: PLC0415 -- a daemon's log leads to none
+
+    return get_terminal_size().columns
+
+
+def wrapped(text: str, width: int | None, first: str = "", rest: str | None = None) -> list[str]:
+    """Return a text as lines that fit into a window. Words stay whole: some are commands.
+
+    `first`, `rest`: what the first line begins with, and the others; without `rest` they begin alike.
+    """
+    if width is None:
+        return [f"{first}{text}"]
+    from textwrap import TextWrapper  # noqa: PLC0415 -- same
+
+    rest = first if rest is None else rest
+    wrapper = TextWrapper(
+        width=max(width, len(first) + 1, len(rest) + 1),
+        initial_indent=first,
+        subsequent_indent=rest,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return wrapper.wrap(text) or [first]
+
+
+def complaint(error: TokenError, width: int | None = None) -> str:
+    """Return what failed and why, and then what to do. `width`: the window's."""
     advice: list[str] = []
     if error.hint:
         advice.append(printable(error.hint))
     if error.retry_after is not None and isfinite(error.retry_after):
         advice.append(f"try again in {duration(error.retry_after)}")
-    lines = f"openfit-token: {printable(error.message)}\n"
+    lines = wrapped(f"openfit-token: {printable(error.message)}", width)
     if advice:
-        lines += f"  {'; '.join(advice)}\n"
-    return lines
+        lines += wrapped("; ".join(advice), width, "  ")
+    return "".join(f"{line}\n" for line in lines)
 
 
 def complain(error: TokenError) -> None:
     """Print an error to standard error."""
-    _tell(complaint(error))
+    _tell(complaint(error, columns(sys.stderr)))
 
 
 def remark(text: str) -> None:

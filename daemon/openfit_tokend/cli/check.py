@@ -15,11 +15,12 @@ import anyio
 from openfit_token._cli.report import Report, Verdict, fail, ok, warn
 from openfit_token._client.paths import SYSTEM_SOCKET
 from openfit_token._shared.trusted_path import Untrusted, judge_directory, user_name
-from openfit_token.errors import ConfigRejected, SecretUnavailable, TokenError
+from openfit_token.errors import ConfigRejected, LoginRejected, SecretUnavailable, TokenError
 from openfit_tokend.cli.check_files import check_files
 from openfit_tokend.cli.complaints import complain, ended
 from openfit_tokend.config import config_file
 from openfit_tokend.config.passwords import Passwords
+from openfit_tokend.core import budget
 from openfit_tokend.core.events import Failed, Granted, Kind, OverBudget
 from openfit_tokend.core.oauth import TOKEN_PATH, Failure
 from openfit_tokend.core.problems import Problem, hint_for, ledger_not_written
@@ -65,6 +66,21 @@ def check(
     except TokenError as error:
         return complain(error)
     return look(socket_is_systemds=False, chown=True)
+
+
+def logins_left(config: Path, name: str) -> int:
+    """Return how many logins of a profile may still be rejected before none is sent for a while.
+
+    Raises:
+        TokenError: it can't be found out.
+    """
+
+    def look() -> int:
+        account = config_file.load(config).profiles[name].account
+        ledger = Accounts(LedgerFile(ledger_path(config))).ledger(account)
+        return budget.logins_left(ledger, clock.boot())
+
+    return service.in_its_place(look) if service.is_meant(config) else look()
 
 
 def _look(  # noqa: PLR0913 -- one for each option
@@ -117,6 +133,7 @@ def _look(  # noqa: PLR0913 -- one for each option
         chown=chown,
     )
     anyio.run(profiles, backend="asyncio", backend_options={"loop_factory": ServingLoop})
+    ledger.unlock()
     report.end(login=login)
     return report.status
 
@@ -335,6 +352,10 @@ async def _check_login(  # noqa: PLR0913 -- the parts of a daemon that a login t
         case Failed(error=error) if error == ledger_not_written(error.at):
             fix = "see state above; the password would be sent again after a restart if it is rejected"
             report.say(fail(what, "not sent: the ledger can't be written", fix, os.EX_OSERR))
+        case Failed(error=error) if stored and error.raises is LoginRejected:
+            report.say(
+                fail(what, error.message, None, LoginRejected.exit_status)
+            )  # `init` says more
         case Failed(error=error):
             report.say(_failed(profile, what, error, error.raises.exit_status))
 

@@ -20,7 +20,7 @@ from openfit_tokend.host.signals import NO_TERMINAL, hold_back_hangups
 
 CLIENT_COMMANDS: Final = (
     *("get", "status", "inspect", "refresh", "refuse", "login", "logout", "exec", "watch"),
-    "doctor",
+    *("curl", "doctor"),
 )
 """Commands of `openfit-token` that people may type here by mistake."""
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from openfit_token._cli.output import OutputFailed, ReaderLeft
-from openfit_token._cli.terminal import printable
+from openfit_token._cli.terminal import columns, printable, wrapped
 from openfit_token.errors import TokenError
 
 INTERRUPTED: Final = 130
@@ -20,6 +20,8 @@ def ended(command: Callable[[], int]) -> int:
         if not sys.stdout.closed:  # the demo closes it if writing fails
             sys.stdout.flush()
     except KeyboardInterrupt:
+        if sys.stderr.isatty():
+            print(file=sys.stderr)  # so that the shell's prompt begins a line
         return INTERRUPTED
     except (BrokenPipeError, ReaderLeft):  # `... | head` isn't an error
         return _without_output()
@@ -40,10 +42,11 @@ def complain(error: TokenError) -> int:
     The lines are the faults of a configuration, or commands to type; but what is sent by a daemon may
     be anything.
     """
+    width = columns(sys.stderr)
     for line in error.message.splitlines():
-        print(f"openfit-tokend: {printable(line)}", file=sys.stderr)
+        print(*wrapped(f"openfit-tokend: {printable(line)}", width), sep="\n", file=sys.stderr)
     for line in (error.hint or "").splitlines():
-        print(f"  {printable(line)}", file=sys.stderr)
+        print(*wrapped(printable(line), width, "  "), sep="\n", file=sys.stderr)
     return error.exit_status
 
 

@@ -5,17 +5,20 @@ import shlex
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY
+from functools import partial
 from getpass import getpass
 from pathlib import Path
 from typing import Final
 
+from openfit_token._cli.terminal import columns, wrapped
 from openfit_token._shared import profile_name
 from openfit_token._shared.frozen import frozen
 from openfit_token._shared.secret import Secret
-from openfit_token.errors import ConfigRejected, TokenError
-from openfit_tokend.cli.check import check
+from openfit_token.errors import ConfigRejected, LoginRejected, TokenError
+from openfit_tokend.cli.check import check, logins_left
 from openfit_tokend.cli.complaints import complain
 from openfit_tokend.config.passwords import MAX_SECRET_FILE, password_from
+from openfit_tokend.core.budget import WINDOW
 from openfit_tokend.core.settings import fields
 from openfit_tokend.core.settings.parser import ENVIRONMENTS
 from openfit_tokend.core.settings.table import Wrong
@@ -29,6 +32,11 @@ from openfit_tokend.storage.ledger_file import LedgerFile, ledger_path
 UMASK: Final = 0o077
 DEFAULT_PROFILE: Final = "main"
 CUSTOM: Final = "custom"
+_AGAIN: Final = "the password was rejected; type it again, or press Ctrl-C"
+_LAST: Final = (
+    f"{_AGAIN}. If one more is rejected, no login is sent for {WINDOW / 60:.0f} minutes, since the"
+    " server may lock the account"
+)
 
 
 class _Unusable(TokenError):
@@ -68,7 +76,8 @@ def init(given: Given) -> int:
         values = asked | dict([where.source(given.profile)])
         default = configuration.new_default(now, given.profile)
         texts = configuration.with_profile(now, where, given.profile, values)
-        for path, done in configuration.store(now, where, given.profile, texts, password).items():
+        store = partial(configuration.store, now, where, given.profile, texts)
+        for path, done in store(password).items():
             print(f"{done:<14} {path}", flush=True)
         if default is not None:
             print(
@@ -87,7 +96,7 @@ def init(given: Given) -> int:
             "no login tried: a daemon uses this configuration, and only it counts rejected logins"
         )
     elif given.login:
-        status = check(str(where.config), network=False, login=True, just_stored=given.profile)
+        status = _try_login(given, where, asked["username"], store)
         if status != 0:
             print(f"\n{_correction(given, status)}", file=sys.stderr)
             if export is not None:
@@ -95,6 +104,29 @@ def init(given: Given) -> int:
             return status
     _say_next(where, given.profile, export, runs=runs)
     return 0
+
+
+def _try_login(
+    given: Given, where: Location, username: str, store: Callable[[Secret], object]
+) -> int:
+    """Try a login with what was stored, and return the exit status.
+
+    Who has typed a password that is rejected is asked again, while the budget of rejected logins lasts.
+    """
+    while True:
+        status = check(str(where.config), network=False, login=True, just_stored=given.profile)
+        if status != LoginRejected.exit_status or given.password_file is not None:
+            return status
+        try:
+            left = logins_left(where.config, given.profile)
+            if left == 0:
+                return status
+            said = wrapped(_LAST if left == 1 else _AGAIN, columns(sys.stderr))
+            print("", *said, sep="\n", file=sys.stderr, flush=True)
+            store(_password(given, username))
+        except TokenError as error:
+            complain(error)
+            return status
 
 
 def _refuse_taken(given: Given, now: Present, where: Location) -> None:

@@ -11,10 +11,13 @@ import select
 import socket
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from math import isfinite
 from queue import SimpleQueue
 from threading import Event, Thread
 from typing import Final, final
 
+from openfit_token._shared.durations import duration
+from openfit_token._shared.one_line import one_line
 from openfit_tokend.host import log_journal
 
 MAX_BACKLOG: Final = 256 * 1024
@@ -35,9 +38,14 @@ _MAX_LINE: Final = 32 * 1024
 
 
 def handler(form: str, stderr: int, journal_socket: str) -> logging.Handler:
-    """Return the handler for a form, `text` or `json`. Text goes to journald if stderr leads there."""
+    """Return the handler for a form, `text` or `json`.
+
+    Text goes to journald if stderr leads there, and has words for a person at a terminal.
+    """
     if form == "json":
         return _Lines(_json_line, stderr)
+    if os.isatty(stderr):
+        return _Lines(_persons_line, stderr)
     return _Journal(journal_socket, stderr) if _is_journal(stderr) else _Lines(_text_line, stderr)
 
 
@@ -75,6 +83,29 @@ def _text_line(record: logging.LogRecord, fields: Mapping[str, object]) -> str:
 def _json_line(record: logging.LogRecord, fields: Mapping[str, object]) -> str:
     about = {"time": _time(record), "level": record.levelname.lower(), "event": record.getMessage()}
     return json.dumps({**about, **fields}, default=str)
+
+
+def _persons_line(record: logging.LogRecord, fields: Mapping[str, object]) -> str:
+    """Return lines for a person: the time here, the profile, what happened, and below it what to do."""
+    event, traceback = record.getMessage(), str(fields.get("traceback", ""))
+    told = {name: _spoken(name, value) for name, value in fields.items() if name != "traceback"}
+    at = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
+    level = "" if record.levelno <= logging.INFO else f"{record.levelname} "
+    profile = f"{told.pop('profile')}: " if "profile" in told else ""
+    message = f": {told.pop('message')}" if "message" in told else ""
+    below = [
+        *([told.pop("hint")] if "hint" in told else []),
+        *map(one_line, traceback.splitlines()),
+    ]
+    rest = "".join(f", {name.replace('_', ' ')} {value}" for name, value in told.items())
+    said = f"{at} {level}{profile}{event.replace('_', ' ')}{message}{rest} (event={event})"
+    return "\n".join([said, *(f"    {each}" for each in below)])
+
+
+def _spoken(name: str, value: object) -> str:
+    if isinstance(value, float) and name.endswith("_in") and isfinite(value):
+        return duration(value)
+    return one_line(_plain(value))
 
 
 def _plain(value: object) -> str:

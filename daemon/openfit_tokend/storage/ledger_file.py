@@ -85,6 +85,7 @@ class LedgerFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._is_ours = False
+        self._lock: int | None = None
         self._loaded: _Identity | None = None
 
     def load(self) -> Ledgers:
@@ -131,7 +132,7 @@ class LedgerFile:
             os.close(directory)
 
     def lock(self) -> bool:
-        """Keep other daemons from using the file while this process lives; False: one already does.
+        """Keep other daemons from using the file until `unlock`, or this process's end; False: one already does.
 
         Two daemons with one file would lose each other's rejections. Where no lock can be made now,
         `save` tries again.
@@ -141,10 +142,18 @@ class LedgerFile:
         """
         try:
             self._make_directory()
-            self._is_ours = lock_file.acquire(lock_file.open_lock(self._lock_path))
+            lock = lock_file.open_lock(self._lock_path)
+            self._is_ours = lock_file.acquire(lock)
         except OSError:
             return True  # then it can't be written either, which is reported when it is tried
+        self._lock = lock if self._is_ours else None
         return self._is_ours
+
+    def unlock(self) -> None:
+        """Let others use the file again."""
+        if self._lock is not None:
+            os.close(self._lock)
+        self._lock, self._is_ours = None, False
 
     def holder(self) -> int | None:
         """Return the process that has locked the file; None: unknown."""
@@ -185,7 +194,9 @@ class LedgerFile:
         try:
             self._is_ours = self._identity() == self._loaded
         finally:
-            if not self._is_ours:
+            if self._is_ours:
+                self._lock = lock
+            else:
                 os.close(lock)
         if not self._is_ours:
             raise OSError(ESTALE, "it isn't what was read at the start: restart the daemon")

@@ -39,7 +39,8 @@ def repeat(
         try:
             picture = shown(look(), form)
         except (DaemonUnreachable, Overloaded, Stopping) as error:
-            picture = complaint(error) if in_place else ""
+            width = shutil.get_terminal_size().columns
+            picture = complaint(error, width) if in_place else ""
             if not in_place:
                 complain(error)
 

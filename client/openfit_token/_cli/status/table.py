@@ -1,11 +1,10 @@
 """A status as lines for people: a table, and below each profile with a problem what to do."""
 
-import shutil
-import textwrap
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from openfit_token._cli.terminal import in_colour, on_terminal, painted, printable
+from openfit_token._cli.terminal import columns, in_colour, painted, printable, wrapped
 from openfit_token._client.calls import fields
 from openfit_token._client.health import (
     NOT_NOW,
@@ -43,8 +42,7 @@ _COLOURS: Final = {WELL: "green", NOT_NOW: "yellow", OPERATOR_NEEDED: "red"}
 
 def for_this_terminal(found: Answer, now: float) -> str:
     """Return a status as standard output can show it."""
-    width = shutil.get_terminal_size().columns if on_terminal() else None
-    return described(found, now, width, colours=in_colour())
+    return described(found, now, columns(sys.stdout), colours=in_colour())
 
 
 def described(found: Answer, now: float, width: int | None = None, *, colours: bool = False) -> str:
@@ -127,10 +125,10 @@ def _table(
 ) -> list[str]:
     """Return rows as lines with their columns aligned; `paint`: the colour of each."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    columns = _columns(widths, width)
+    shown = _columns(widths, width)
     lines: list[str] = []
     for at, row in enumerate(rows):
-        cells = [row[column].ljust(widths[column]) for column in columns]
+        cells = [row[column].ljust(widths[column]) for column in shown]
         cells[-1] = cells[-1].rstrip()
         if paint is not None and at == 0:
             cells = [painted(cell, paint[at]) for cell in cells]
@@ -167,14 +165,4 @@ def _trouble(profile: Answer, now: float) -> list[str]:
 
 
 def _wrapped(texts: Iterable[str], indent: str, width: int | None) -> list[str]:
-    """Return texts as indented lines that fit into a window. Words stay whole: some are commands."""
-    if width is None:
-        return [f"{indent}{text}" for text in texts]
-    wrapper = textwrap.TextWrapper(
-        width=max(width, len(indent) + 1),
-        initial_indent=indent,
-        subsequent_indent=indent,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-    return [line for text in texts for line in wrapper.wrap(text) or [indent]]
+    return [line for text in texts for line in wrapped(text, width, indent)]

@@ -21,7 +21,7 @@ import pytest
 
 import box_opt
 from api import running_api
-from daemons import NOBODY
+from daemons import NOBODY, await_that
 from emulators import CLIENT_ID, PASSWORD, USERNAME, running_emulator
 from fenced import API, CLIENTS, INSTALL, README, ROOT, Block, blocks, in_section
 from openfit_token.testing import Daemon, Emulator
@@ -42,6 +42,7 @@ TRY, TEST = in_section(README, "openfit-tokend", "sh")
 (HTTP,) = in_section(INSTALL, "The HTTP socket", "console")
 DEBIAN = in_section(INSTALL, "Debian package", "console")
 (USER_SERVICE,) = in_section(INSTALL, "For one user", "console")
+(AT_BOOT,) = in_section(INSTALL, "For one user", "crontab")
 (CONFIGURATION,) = in_section(INSTALL, "A configuration by hand", "toml")
 (LISTS,) = in_section(INSTALL, "Who may use a profile", "toml")
 (IN_A_SCRIPT,) = in_section(CLIENTS, "The command", "sh")
@@ -77,7 +78,7 @@ def test_no_block_is_forgotten() -> None:
     known = [TRY, TEST, BY_HAND, IN_A_SHELL, WITH_HTTPX, box_opt.SERVICE]
 
     assert list(blocks(README)) == [DIAGRAM, *known]
-    assert list(blocks(INSTALL)) == [HTTP, *DEBIAN, USER_SERVICE, CONFIGURATION, LISTS]
+    assert list(blocks(INSTALL)) == [*(HTTP, *DEBIAN, USER_SERVICE, AT_BOOT, CONFIGURATION, LISTS)]
     assert list(blocks(CLIENTS)) == [IN_A_SCRIPT, WITH_CLIENT]
 
 
@@ -252,6 +253,32 @@ def test_the_configuration_is_valid_with_and_without_the_lists(tmp_path: Path) -
     found = config_file.load(path)
     assert isinstance(found, Settings)
     assert list(found.profiles) == ["main", "payroll"]
+
+
+def test_crons_line_runs_a_daemon_at_home(world: World, tmp_path: Path) -> None:
+    """With the variables that cron sets; root's configuration would be in /etc."""
+    when, command = AT_BOOT.text.split(maxsplit=1)
+    programs = tmp_path / ".local/share/openfit"
+    programs.mkdir(parents=True)
+    (programs / "bin").symlink_to(Path(sys.executable).parent)
+    config = tmp_path / ".config/openfit-tokend/config.toml"
+    config.parent.mkdir(parents=True)
+    config.write_text(world.daemon.config.read_text())
+    as_cron = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "SHELL": "/bin/sh", "LOGNAME": "me"}
+    as_cron["OPENFIT_TOKEND_CONFIG"] = str(config)
+    socket = tmp_path / ".openfit-tokend/socket"
+    with subprocess.Popen(["/bin/sh", "-c", f"exec {command}"], env=as_cron) as daemon:
+        try:
+            await_that(lambda: socket.exists() or daemon.poll() is not None)
+            got = run(
+                programs / "bin/openfit-token", "get", "--socket", str(socket), directory=tmp_path
+            )
+        finally:
+            daemon.terminate()
+
+    assert when == "@reboot"
+    assert got.returncode == 0, got.stderr
+    assert "event=stopped" in (tmp_path / ".openfit-tokend.log").read_text()
 
 
 def test_in_python_the_adapter_calls_the_api(world: World) -> None:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tarfile
 import zipfile
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
@@ -90,7 +91,8 @@ def test_what_only_an_owner_can_give_is_named_and_with_it_an_index_is_told_all(
     missing = re.sub(r'authors", email = ".*"', 'authors"', missing)
     (tmp_path / "pyproject.toml").write_text(missing)
 
-    assert list(islice(check.metadata(), 2)) == [
+    faults: Iterator[str] = check.metadata()
+    assert list(islice(faults, 2)) == [
         'pyproject.toml: repository is "": put its public address there',
         "pyproject.toml: no author has an email: SECURITY.md sends reports of vulnerabilities there",
     ]

@@ -55,7 +55,7 @@ def daemon(server: RawServer) -> Generator[RunningDaemon]:
     with (
         raw_server(sending(ECHOED)) as echoing,
         raw_server(sending(MADE_UP)) as inventive,
-        raw_server(lambda *_: None) as silent,
+        raw_server(sending(b"")) as silent,
         prepared_daemon() as daemon,
     ):
         daemon.directory.chmod(0o711)

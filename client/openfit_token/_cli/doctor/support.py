@@ -6,7 +6,7 @@ All of it but the versions here comes from the daemon, which tells each caller w
 import platform
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, cast
 
 from openfit_token import __version__
 from openfit_token._cli.get import profile_of
@@ -60,7 +60,7 @@ def _profile(name: str, profile: Answer) -> Iterator[str]:
     sent = profile.get("sent")
     if not isinstance(sent, list):
         raise ProtocolViolation("the daemon doesn't tell what it sent: it has another version")
-    for each in sent:  # pyright: ignore[reportUnknownVariableType] -- what the daemon answered
+    for each in cast("list[object]", sent):
         request = calls.fields(each)
         status = request.get("status")
         outcome = request.get("message") or "a token"

@@ -28,6 +28,7 @@ PURE = frozenset(
         "difflib",
         "email.utils",  # the date of a Retry-After
         "enum",
+        "fnmatch",
         "functools",
         "hashlib",
         "heapq",

@@ -176,7 +176,7 @@ _DOCTOR: Final = """\
 Looks at each link from you to the token: socket, rights, owner, daemon,
 profile, login, and what your environment holds. It asks nothing of the token
 server, and spends no login. `openfit-tokend check --network` looks at the
-daemon's side. --api sends the token to the API of the profile, once, and follows
+daemon's side. --api sends the token to the profile's API, once, and follows
 no redirect. --report shows the last requests with the server's ids for them.
 
 examples:

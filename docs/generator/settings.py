@@ -118,20 +118,40 @@ PROFILE: Final[Mapping[str, Setting]] = {
     "environment": Setting(
         '`"production"`, `"test"` or `"custom"`',
         "needed",
-        "Which OpenFIT. `custom` needs `id_server` and `api_url`.",
+        "Which OpenFIT. `custom` needs `api_url`, and `id_server` or `token_url`.",
         '"production"',
     ),
     "id_server": Setting(
         f"an https URL, at most {fields.MAX_TEXT} characters; http for localhost, 127.0.0.0/8 and ::1",
-        "needed with `custom`, else refused",
+        "needed with `custom`, unless there is a `token_url`; else refused",
         "The token server. `/connect/token` is appended.",
         '"https://ids.example.org"',
+    ),
+    "token_url": Setting(
+        f"an https URL, at most {fields.MAX_TEXT} characters, maybe with a query; http for localhost, 127.0.0.0/8 and ::1",
+        _NONE,
+        "The token endpoint of [another OAuth 2.0 server](#another-token-server), instead of `id_server`: the"
+        " whole URL. It goes with `custom`.",
+        '"https://login.example.org/realms/main/protocol/openid-connect/token"',
+    ),
+    "revocation_url": Setting(
+        "a URL, as for `token_url`",
+        "none: a logout revokes nothing",
+        "Where that server revokes refresh tokens (RFC 7009).",
+        '"https://login.example.org/realms/main/protocol/openid-connect/revoke"',
     ),
     "api_url": Setting(
         f"an https URL, at most {fields.MAX_TEXT} characters; http for localhost, 127.0.0.0/8 and ::1",
         "needed with `custom`, else refused",
         "The API. The daemon doesn't call it; it passes the URL to clients.",
         '"https://api.example.org"',
+    ),
+    "form": Setting(
+        f"a table of at most {fields.MAX_ITEMS} texts, whose names have letters, digits and `. _ -`",
+        _NONE,
+        "More fields of each login and refresh, as some servers want them: `audience`, `resource`, `acr_values`. What the"
+        " daemon sends itself is refused here. Nothing in it is kept secret. A change ends the session.",
+        '{ audience = "https://api.example.org" }',
     ),
     "client_id": Setting(_NAME, "needed", "As given by OpenFIT's support.", '"my-client"'),
     "username": Setting(_NAME, "needed", "The user name of the login.", '"service@example.org"'),
@@ -197,8 +217,8 @@ PROFILE: Final[Mapping[str, Setting]] = {
     "scope": Setting(
         f"scopes separated by single spaces, at most {fields.MAX_SCOPE} characters",
         f'`"{parser.DEFAULT_SCOPE}"`',
-        "The scope that a login requests. Without `offline_access` there is no refresh token, and each token"
-        " costs a login.",
+        "The scope that a login requests; with `token_url`, none by default. Without `offline_access` there is no"
+        " refresh token, and each token costs a login.",
         '"OpenFitApi offline_access"',
     ),
     "allow_users": Setting(

@@ -419,7 +419,7 @@ def test_nothing_from_the_daemon_commands_the_terminal(place: Path, doctor: Exam
         ("CLIENT_REJECTED", "… invalid_scope", MISSING),
         ("LOGIN_REJECTED", "… rejected user name or password: invalid_grant", WRONG_LOGIN),
         ("LOGIN_REJECTED", "… rejected user name or password: invalid_request", MISSING),
-        ("UNAVAILABLE", "the token server answered 404: nothing is at /connect/token", WRONG_URL),
+        ("UNAVAILABLE", "the token server answered 404: no token endpoint is there", WRONG_URL),
         ("UNAVAILABLE", "the token server answered 302: redirects are not followed", WRONG_URL),
         ("UNAVAILABLE", "… can't be reached: its name can't be resolved", WRONG_URL),
         ("UNAVAILABLE", "the token server answered 503: it is busy", None),

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -56,6 +57,20 @@ def test_a_login_sends_the_password_and_the_scope() -> None:
         "username": "me@example.org",
         "password": "pw",
     }
+
+
+def test_fields_of_ones_own_go_with_each_token_request_and_no_scope_if_none_is_named() -> None:
+    identity = replace(IDENTITY, scope="", form=(("audience", "a"),))
+
+    assert login_form(identity, Secret("pw")) == {
+        "grant_type": "password",
+        "client_id": "our-client",
+        "username": "me@example.org",
+        "password": "pw",
+        "audience": "a",
+    }
+    assert refresh_form(identity, Secret("r1"))["audience"] == "a"
+    assert "audience" not in revocation_form(identity, Secret("r1"))
 
 
 def test_a_refresh_sends_the_client_and_no_scope() -> None:

@@ -167,8 +167,8 @@ def test_a_wrong_url_looks_like_a_404_and_says_so() -> None:
     assert given == Failure(
         Kind.TRANSIENT,
         Unavailable,
-        "the token server answered 404: nothing is at /connect/token",
-        "check environment or id_server: a wrong URL looks like this",
+        "the token server answered 404: no token endpoint is there",
+        "check environment, id_server or token_url: a wrong URL looks like this",
     )
 
 

@@ -94,6 +94,7 @@ def test_every_key_is_taken() -> None:
         "refresh_before": "90s",
         "refresh_token_lifetime": "30d",
         "scope": "OpenFitApi",
+        "form": {"resource": "r", "acr_values": "tenant:a b"},
         "allow_users": ["alice"],
         "allow_groups": ["etl", "wheel"],
         "allow_units": ["nightly@*.service"],
@@ -101,7 +102,13 @@ def test_every_key_is_taken() -> None:
         "ca_file": "/etc/ca.pem",
         "notify_command": ["/usr/local/bin/page-me", "-v"],
     }
-    others = {*PASSWORD_KEYS, "password_environment", "loopback_user"}
+    others = {
+        *PASSWORD_KEYS,
+        "password_environment",
+        "loopback_user",
+        "token_url",
+        "revocation_url",
+    }
     assert full.keys() | others == set(PROFILE_KEYS)
 
     settings = parse(
@@ -117,7 +124,11 @@ def test_every_key_is_taken() -> None:
     )
 
     identity = Identity(
-        "https://id.example.org:8443/base", "c", "OpenFitApi", "Service@Example.org"
+        "https://id.example.org:8443/base",
+        "c",
+        "OpenFitApi",
+        "Service@Example.org",
+        form=(("acr_values", "tenant:a b"), ("resource", "r")),
     )
     main = Profile(
         name="main",
@@ -211,6 +222,111 @@ def test_the_vendors_environments_take_no_addresses() -> None:
     found = faults(id_server="https://a.example", api_url="https://b.example")
 
     assert found == [("id_server", text), ("api_url", text)]
+
+
+FOREIGN: dict[str, object] = {"environment": "custom", "api_url": "https://api.example"}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://host.example/auth/realms/r/protocol/openid-connect/token",
+        "https://host.example/o/token/",
+        "https://host.example/tenant/oauth2/v2.0/token?p=B2C_1_ropc",
+        "https://host.example/",
+    ],
+)
+def test_a_token_url_is_used_as_it_is_written(url: str) -> None:
+    main = profile(**FOREIGN, token_url=url)
+
+    assert main.identity.token_url == url
+    assert main.identity.scope == ""
+    assert main.account == Account(url, "u")
+    assert main.revokes_at is None
+    revoked = profile(**FOREIGN, token_url=url, revocation_url="https://other.example/revoke/")
+    assert revoked.revokes_at == "https://other.example/revoke/"
+
+
+def test_a_token_url_with_openfits_path_is_openfits_server() -> None:
+    """Else one account would have two ledgers, and a session would end by being spelled otherwise."""
+    spelled = profile(**FOREIGN, token_url="https://id.example/connect/token", scope="s")
+    named = profile(**FOREIGN, id_server="https://id.example", scope="s")
+
+    assert spelled == named
+    assert named.identity.token_url == "https://id.example/connect/token"
+    assert named.revokes_at == "https://id.example/connect/revocation"
+
+
+def test_a_custom_environment_has_one_token_server() -> None:
+    two = faults(**FOREIGN, id_server="https://a.example", token_url="https://b.example/token")
+    alone = faults(
+        **FOREIGN, id_server="https://a.example", revocation_url="https://a.example/revoke"
+    )
+
+    assert two == [("id_server", "is one server too many: token_url is there already")]
+    assert alone == [("revocation_url", "goes with token_url only")]
+
+
+def test_a_default_token_server_gives_way_to_a_profiles_own_and_to_the_vendors() -> None:
+    defaults = {
+        **FOREIGN,
+        "token_url": "https://a.example/token",
+        "revocation_url": "https://a.example/r",
+    }
+    own = {
+        "its": {},
+        "named": {"id_server": "https://b.example"},
+        "vendors": {"environment": "test"},
+    }
+    who = {"client_id": "c", "username": "u"}
+    found = parse(source(defaults=defaults, profiles={name: who | own[name] for name in own}))
+
+    assert isinstance(found, Settings), found
+    asked = {
+        name: (one.identity.token_url, one.revokes_at, one.identity.scope)
+        for name, one in found.profiles.items()
+    }
+    vendors = "https://of-identity-internal.azurewebsites.net/connect"
+    scope = "OpenFitApi offline_access"
+    assert asked == {
+        "its": ("https://a.example/token", "https://a.example/r", ""),
+        "named": ("https://b.example/connect/token", "https://b.example/connect/revocation", scope),
+        "vendors": (f"{vendors}/token", f"{vendors}/revocation", scope),
+    }
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("http://host.example/token", "must begin with https:// (http:// is for localhost"),
+        ("https://host.example/token#a", "must be a URL without query and fragment (? and #)"),
+        ("https://host.example/token?a#b", "must be a URL without fragment (#)"),
+        ("https://host.example/token?a b", "must be a URL without fragment (#), whose query has"),
+        ("https://u:p@host.example/token", "must be a URL without user and password"),
+    ],
+)
+def test_a_token_url_that_no_request_could_use_is_refused(url: str, text: str) -> None:
+    ((key, told),) = faults(**FOREIGN, token_url=url)
+
+    assert key == "token_url"
+    assert told.startswith(text)
+
+
+@pytest.mark.parametrize(
+    ("form", "text"),
+    [
+        ("audience=a", "must be a table, not text"),
+        ({"audience": 7}, 'field audience must be text in quotes, such as "…", not a number'),
+        ({"audience": ""}, "field audience must not be empty"),
+        ({"a b": "c"}, "must have names of letters, digits and . _ - only"),
+        *(
+            ({name: "x"}, f"must not have {name}: the daemon sends it, or other settings say it")
+            for name in ("grant_type", "scope", "password", "refresh_token", "client_secret")
+        ),
+    ],
+)
+def test_fields_of_a_form_are_plain_and_none_that_the_daemon_sends(form: object, text: str) -> None:
+    assert faults(form=form) == [("form", text)]
 
 
 def test_addresses_beside_a_faulty_environment_are_judged_by_themselves() -> None:

@@ -53,11 +53,14 @@ def test_each_example_of_a_profile_is_taken(key: str) -> None:
     custom = {"environment": '"custom"'} | {
         name: PROFILE[name].example for name in ("id_server", "api_url")
     }
-
+    foreign = {name: custom[name] for name in ("environment", "api_url")} | {
+        "token_url": PROFILE["token_url"].example
+    }
     needed: dict[str, dict[str, str]] = {
         **dict.fromkeys(("environment", "id_server", "api_url"), custom),
         "password_environment": {"password_command": '["op"]'},
         "loopback_user": custom | {"id_server": '"http://localhost"'},
+        **dict.fromkeys(("token_url", "revocation_url"), foreign),
     }
 
     parsed("", NEEDED | needed.get(key, {}) | {key: _example(key)})

@@ -226,7 +226,7 @@ def test_a_wrong_url_is_named(emulator: RunningEmulator) -> None:
         found = daemon.run("openfit-token", "get", "--wait", "0")
 
         assert found.returncode == 75
-        assert "nothing is at /connect/token" in found.stderr
+        assert "no token endpoint is there" in found.stderr
         assert "id_server" in found.stderr
         assert daemon.run("openfit-token", "status").returncode == 75
 

@@ -22,7 +22,7 @@ from openfit_tokend.config import config_file
 from openfit_tokend.config.passwords import Passwords
 from openfit_tokend.core import budget
 from openfit_tokend.core.events import Failed, Granted, Kind, OverBudget
-from openfit_tokend.core.oauth import TOKEN_PATH, Failure
+from openfit_tokend.core.oauth import CHECK_URL, Failure
 from openfit_tokend.core.problems import Problem, hint_for, ledger_not_written
 from openfit_tokend.core.schedule import REQUEST_TIMEOUT
 from openfit_tokend.core.session import Login
@@ -293,17 +293,17 @@ def _one_each_server(settings: Settings) -> list[Profile]:
 
 
 async def _check_network(endpoint: Endpoint, profile: Profile, report: Report) -> None:
-    server = profile.identity.id_server
+    server = profile.identity.token_url
     found = await endpoint.probe(profile)
     if not isinstance(found, Probe):
         told = replace(found, message=f"{server}: {found.message}")
         report.say(_failed(profile, "token server", told, os.EX_TEMPFAIL))
         return
     if found.status == 404:  # noqa: PLR2004 -- the status itself
-        text = f"{server} responds, but has no {TOKEN_PATH}"
-        report.say(fail("token server", text, "check environment or id_server", os.EX_TEMPFAIL))
+        text = f"no token endpoint is at {server}"
+        report.say(fail("token server", text, CHECK_URL, os.EX_TEMPFAIL))
         return
-    report.say(ok("token server", f"{server} has a token endpoint (HTTP {found.status} to a GET)"))
+    report.say(ok("token server", f"{server} answers (HTTP {found.status} to a GET)"))
     skew = _skew(found.date)
     if skew is not None and abs(skew) > MAX_SKEW:
         text = f"{abs(skew):.0f} s {'behind' if skew > 0 else 'ahead of'} {server}"

@@ -20,8 +20,8 @@ from openfit_tokend.core.problems import STORE_ANOTHER
 from openfit_tokend.core.session import Login, Refresh
 from openfit_tokend.core.settings import Identity
 
-TOKEN_PATH: Final = "/connect/token"  # noqa: S105 -- a path
-REVOCATION_PATH: Final = "/connect/revocation"
+CHECK_URL: Final = "check environment, id_server or token_url"
+"""What to do where a wrong URL may be the cause."""
 
 MAX_BODY: Final = 64 * 1024
 """Bytes of an answer: many times the largest token seen."""
@@ -60,10 +60,11 @@ def login_form(identity: Identity, password: Secret) -> Form:
     """Return the form of a login (RFC 6749, section 4.3.2). It holds the password: drop it soon."""
     return {
         "grant_type": "password",
-        "scope": identity.scope,
+        **({"scope": identity.scope} if identity.scope else {}),
         "client_id": identity.client_id,
         "username": identity.username,
         "password": password.reveal,
+        **dict(identity.form),
     }
 
 
@@ -73,6 +74,7 @@ def refresh_form(identity: Identity, token: Secret) -> Form:
         "grant_type": "refresh_token",
         "refresh_token": token.reveal,
         "client_id": identity.client_id,
+        **dict(identity.form),
     }
 
 
@@ -107,11 +109,11 @@ def meaning(
         return _failure(Kind.TRANSIENT, f"the token server answered {status}: it is busy")
     if status >= 500:  # noqa: PLR2004 -- RFC 9110's server errors
         return _failure(Kind.UNCERTAIN, f"the token server answered {status}")
-    hint = "check environment or id_server"
+    hint = CHECK_URL
     if 300 <= status < 400:  # noqa: PLR2004 -- RFC 9110's redirects
         message = "redirects are not followed"
     elif status in _NOT_READ:
-        message, hint = f"nothing is at {TOKEN_PATH}", f"{hint}: a wrong URL looks like this"
+        message, hint = "no token endpoint is there", f"{hint}: a wrong URL looks like this"
     else:
         return _refusal(request, status, body)
     return _failure(Kind.TRANSIENT, f"the token server answered {status}: {message}", hint)
@@ -169,7 +171,7 @@ def _unusable(status: int, what: str) -> Failure:
     return _failure(
         Kind.UNCERTAIN,
         f"the token server answered {status} with {what}",
-        "check environment or id_server; if they are right, the token server is at fault",
+        f"{CHECK_URL}; if it is right, the token server is at fault",
     )
 
 
@@ -179,7 +181,7 @@ def _refusal(request: Login | Refresh, status: int, body: bytes | None) -> Failu
         return _failure(
             Kind.UNCLEAR,
             f"the token server answered {status} with a page instead of JSON",
-            "check environment or id_server, and any proxy or firewall in between",
+            f"{CHECK_URL}, and any proxy or firewall in between",
         )
     # Only a known word is repeated: anything else may echo what the server was sent.
     word = fields.get("error")

@@ -20,6 +20,7 @@ from anyio.streams.tls import TLSStream
 from openfit_token._shared.frozen import frozen
 from openfit_token._shared.local_peer import Connected, Stranger, in_threads, judging
 from openfit_token._shared.trouble import Trouble
+from openfit_tokend.core.oauth import CHECK_URL
 from openfit_tokend.keeping.trust import Trust
 
 PIECE: Final = 256
@@ -31,14 +32,12 @@ MAX_READS: Final = 2048
 
 _TURN: Final = RunVar[anyio.Lock]("the turn to parse a piece")
 """The event loop's own."""
-_NETWORK_HINT: Final = (
-    "check the network, environment or id_server; behind a proxy: HTTPS_PROXY of the daemon"
-)
+_NETWORK_HINT: Final = f"{CHECK_URL}, and the network; behind a proxy: HTTPS_PROXY of the daemon"
 _PROXY_HINT: Final = "check HTTPS_PROXY and NO_PROXY of the daemon"
-_TLS_HINT: Final = "check environment or id_server: it must speak https"
+_TLS_HINT: Final = f"{CHECK_URL}: it must speak https"
 _UNTRUSTED: Final = (
     "its TLS certificate can't be trusted",
-    "check environment or id_server, the clock, and ca_file if a proxy opens TLS",
+    f"{CHECK_URL}, the clock, and ca_file if a proxy opens TLS",
 )
 _EXPIRED: Final = (
     "its TLS certificate has expired, or that of its CA",
@@ -50,7 +49,7 @@ _EARLY: Final = (
 )
 _ANOTHERS: Final = (
     "its TLS certificate is for another name",
-    "check environment or id_server: the certificate must be for the name that the URL has",
+    f"{CHECK_URL}: the certificate must be for the name that the URL has",
 )
 _UNKNOWN_CA: Final = (
     "its TLS certificate is from a CA that isn't trusted",

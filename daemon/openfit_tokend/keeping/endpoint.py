@@ -98,7 +98,7 @@ class Endpoint:
         profile = order.profile
         try:
             # Before its turn: a request that waits for a file must not keep others from the server.
-            route = await self._route(profile)
+            route = await self._route(profile, profile.identity.token_url)
         except NotSent as error:
             return Reply(clock.boot(), _not_sent(error.message, error.hint))
         turns = self._turns.setdefault(profile.identity.id_server, Turns())
@@ -117,11 +117,14 @@ class Endpoint:
 
     async def revoke(self, profile: Profile, token: Secret) -> None:
         """Ask for a refresh token to be revoked. Whether it was isn't known."""
+        url = profile.revokes_at
+        if url is None:
+            return
         form = oauth.revocation_form(profile.identity, token)
         with self._shielded(REVOKE_TIMEOUT), anyio.move_on_after(REVOKE_TIMEOUT):
             try:
-                route = await self._route(profile)
-                await ask(route, "POST", oauth.REVOCATION_PATH, urlencode(form).encode())
+                route = await self._route(profile, url)
+                await ask(route, "POST", urlencode(form).encode())
             except (NotSent, NoResponse):  # best-effort: the token expires anyway
                 log.debug("revocation_failed", profile=profile.name)
 
@@ -129,8 +132,8 @@ class Endpoint:
         """Check for a token endpoint without a login, by a GET, which it refuses."""
         try:
             with anyio.fail_after(REQUEST_TIMEOUT):
-                route = await self._route(profile)
-                answer = await ask(route, "GET", oauth.TOKEN_PATH, b"")
+                route = await self._route(profile, profile.identity.token_url)
+                answer = await ask(route, "GET", b"")
         except (NotSent, NoResponse, TimeoutError) as error:
             return _lost(error)
         return Probe(answer.status, answer.headers.get("date"))
@@ -153,8 +156,8 @@ class Endpoint:
                 return
             try:
                 with anyio.move_on_after(REQUEST_TIMEOUT):
-                    route = await self._route(profile)
-                    await ask(route, "GET", oauth.TOKEN_PATH, b"", connected)
+                    route = await self._route(profile, profile.identity.token_url)
+                    await ask(route, "GET", b"", connected)
             except NotSent as error:
                 reach.failed(error)
             except NoResponse:
@@ -188,16 +191,14 @@ class Endpoint:
             finally:
                 del self._under_way[scope]
 
-    async def _route(self, profile: Profile) -> Route:
-        """Return the route to a profile's server.
+    async def _route(self, profile: Profile, url: str) -> Route:
+        """Return the route to an endpoint of a profile's server.
 
         Raises:
             NotSent: there is none.
         """
         try:
-            return await Route.find(
-                profile.identity.id_server, profile.ca_file, self._trust, profile.loopback_user
-            )
+            return await Route.find(url, profile.ca_file, self._trust, profile.loopback_user)
         except NoAuthorities as error:
             raise NotSent(error.message, error.hint) from None
 
@@ -222,7 +223,7 @@ async def _exchange(route: Route, order: Order, not_after: float, reach: Reach) 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_end_in_time, tasks.cancel_scope)
         try:
-            answer = await ask(route, "POST", oauth.TOKEN_PATH, urlencode(form).encode(), may_go)
+            answer = await ask(route, "POST", urlencode(form).encode(), may_go)
         except (NotSent, NoResponse) as error:
             answer = error
         tasks.cancel_scope.cancel()

@@ -46,7 +46,7 @@ def _always() -> bool:
 
 
 async def ask(
-    route: Route, method: str, path: str, content: bytes, may_go: Callable[[], bool] = _always
+    route: Route, method: str, content: bytes, may_go: Callable[[], bool] = _always
 ) -> Response:
     """Send a form, or nothing if it is empty, and return the response.
 
@@ -60,7 +60,7 @@ async def ask(
     with anyio.move_on_after(CONNECT_TIMEOUT) as connecting:
         form = _Form(content, connecting, may_go)
         try:
-            url = httpx.URL(route.url + path)
+            url = httpx.URL(route.url)
             request = httpx.Request(method, url, headers=_headers(url, content), stream=form)
             async with httpx.AsyncClient(
                 transport=_Transport(route, form.may_go),

@@ -220,6 +220,9 @@ def _lines(values: Mapping[str, object]) -> str:
 
 def _quoted(value: object) -> str:
     """Return a value in TOML: printable text, a number or a list of texts has the form of JSON."""
+    if isinstance(value, dict):
+        fields = cast("Mapping[str, object]", value).items()
+        return f"{{ {', '.join(f'{_quoted(name)} = {_quoted(each)}' for name, each in fields)} }}"
     return json.dumps(value, ensure_ascii=False)
 
 

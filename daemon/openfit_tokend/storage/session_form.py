@@ -67,7 +67,11 @@ class StoredSession:
 
 def digest(identity: Identity, *, shared: bool = False) -> bytes:
     """Return the digest of an identity; `shared`: its session is a whole fleet's."""
-    parts = [identity.id_server, identity.client_id, identity.scope, identity.username]
+    parts: list[object] = [
+        *(identity.id_server, identity.client_id, identity.scope, identity.username)
+    ]
+    if not identity.token_path or identity.form:  # else as earlier daemons made it
+        parts.append([identity.token_path, identity.form])
     if shared:
         parts.append("fleet")
     return sha256(plain.packed(parts)).digest()

@@ -18,7 +18,12 @@ emulator = pytest.fixture(one_emulator)
         ({"scope": '"unknown"'}, "right horse", 78, "fix: check client_id"),
         ({"password_file": '"/no/such/file"'}, "", 78, "fix: create it, or correct the path"),
         ({"password_file": ""}, "", 0, "fix: openfit-token login --profile main --ask"),
-        ({"id_server": '"http://127.0.0.1:9"'}, "right horse", 75, "fix: check the network"),
+        (
+            {"id_server": '"http://127.0.0.1:9"'},
+            "right horse",
+            75,
+            "fix: check environment, id_server or token_url, and the network",
+        ),
     ],
 )
 def test_what_to_do_after_a_failed_login_names_the_profile(

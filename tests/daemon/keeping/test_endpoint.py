@@ -111,6 +111,28 @@ async def test_a_refresh_sends_no_scope_and_no_password(endpoint: Endpoint) -> N
     assert body == "grant_type=refresh_token&refresh_token=r1&client_id=openfit-emulator"
 
 
+async def test_a_token_url_is_asked_as_it_is_written_and_revocations_where_they_are_taken(
+    endpoint: Endpoint,
+) -> None:
+    with raw_server(sending(response("200 OK", GRANTED))) as server:
+        foreign = replace(
+            profile(server.url),
+            identity=Identity(f"{server.url}/o/token/?p=1", "c", "", "u", token_path=""),
+        )
+        await endpoint.request(order(foreign, Login()))
+        await endpoint.probe(foreign)
+        await endpoint.revoke(foreign, Secret("r1"))
+        await endpoint.revoke(replace(foreign, revocation_url=f"{server.url}/gone"), Secret("r2"))
+        await endpoint.revoke(profile(server.url), Secret("r3"))
+
+    assert [request.split(b" HTTP/1.1")[0] for request in server.requests] == [
+        b"POST /o/token/?p=1",
+        b"GET /o/token/?p=1",
+        b"POST /gone",
+        b"POST /connect/revocation",
+    ]
+
+
 async def test_each_request_has_a_connection_of_its_own(endpoint: Endpoint) -> None:
     ports: list[int] = []
 
@@ -304,7 +326,8 @@ async def test_a_server_that_is_not_there_was_surely_not_reached(endpoint: Endpo
     assert kind_of(reply) is Kind.UNSENT
     assert message_of(reply) == (
         "the token server can't be reached: Connection refused"
-        " (check the network, environment or id_server; behind a proxy: HTTPS_PROXY of the daemon)"
+        " (check environment, id_server or token_url, and the network; behind a proxy: HTTPS_PROXY of the"
+        " daemon)"
     )
 
 

@@ -173,7 +173,7 @@ async def test_others_have_their_turn_after_each_kilobyte_of_an_answer(
     monkeypatch.setattr(anyio, "connect_tcp", connect_tcp)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(take_turns)
-        answer = await ask(Route("http://localhost", None, None), "POST", "/", b"form")
+        answer = await ask(Route("http://localhost", None, None), "POST", b"form")
         assert (answer.status, answer.body) == (200, GRANTED)
         tasks.cancel_scope.cancel()
 
@@ -206,7 +206,7 @@ async def test_of_many_answers_in_tiny_parts_one_piece_is_parsed_before_others_h
         async with anyio.create_task_group() as asking:
             for _ in range(MANY):
                 route = Route("http://localhost", None, None)
-                asking.start_soon(ask, route, "POST", "/", b"form")
+                asking.start_soon(ask, route, "POST", b"form")
         tasks.cancel_scope.cancel()
 
     assert len(parsed) > 20 * MANY

@@ -27,7 +27,7 @@ DAY = dt.timedelta(days=1)
 LONG_AGO = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
 IN_LONG = dt.datetime(2120, 1, 1, tzinfo=dt.UTC)
 EXPIRED = ("certificate has expired, or that of its CA", "check this host's clock; if it is right")
-ANOTHERS = ("certificate is for another name", "check environment or id_server")
+ANOTHERS = ("certificate is for another name", "check environment, id_server or token_url")
 UNKNOWN_CA = ("certificate is from a CA that isn't trusted", "name its certificate with ca_file")
 NO_TLS = ("TLS failed", "it must speak https")
 WRONG = {
@@ -41,7 +41,7 @@ WRONG = {
     "hangs_up": NO_TLS,
     "no_such_name": (
         "its name can't be resolved",
-        "check the network, environment or id_server; behind a proxy",
+        "check environment, id_server or token_url, and the network; behind a proxy",
     ),
 }
 """What is said, and what is to be done, by the profile that meets it."""

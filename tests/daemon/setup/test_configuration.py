@@ -116,7 +116,7 @@ def test_what_the_main_file_includes_already_says_where_the_file_goes(tmp_path: 
 
 def test_a_replaced_profile_keeps_the_keys_that_are_not_asked_for(tmp_path: Path) -> None:
     (tmp_path / "conf.d").mkdir()
-    (tmp_path / "conf.d/etl.toml").write_text(OWN)
+    (tmp_path / "conf.d/etl.toml").write_text(OWN + 'form = { "a.b" = "c d", audience = "ü" }\n')
     (tmp_path / "conf.d/etl.toml").chmod(0o640)
     main = f'include = "conf.d/*.toml"\n{BY_HAND}'
 
@@ -124,6 +124,7 @@ def test_a_replaced_profile_keeps_the_keys_that_are_not_asked_for(tmp_path: Path
 
     assert (found.identity.username, found.policy.refresh_before) == ("new", 120)
     assert found.allow_users == ("root",)
+    assert found.identity.form == (("a.b", "c d"), ("audience", "ü"))
     assert (tmp_path / "config.toml").read_text() == main
     assert (tmp_path / "conf.d/etl.toml").stat().st_mode & 0o777 == 0o640
 

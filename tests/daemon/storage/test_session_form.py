@@ -249,9 +249,33 @@ def test_what_is_not_quite_the_first_version_is_damaged(fingerprints: object) ->
 # Whose it is
 
 
-@pytest.mark.parametrize("field", ["id_server", "client_id", "scope", "username"])
-def test_each_part_of_an_identity_makes_another_digest(field: str) -> None:
-    assert digest(replace(IDENTITY, **{field: "another"})) != digest(IDENTITY)
+@pytest.mark.parametrize(
+    "another",
+    [
+        replace(IDENTITY, id_server="another"),
+        replace(IDENTITY, client_id="another"),
+        replace(IDENTITY, scope="another"),
+        replace(IDENTITY, username="another"),
+        replace(IDENTITY, token_path=""),
+        replace(IDENTITY, form=(("audience", "a"),)),
+        replace(IDENTITY, form=(("audience", "b"),)),
+    ],
+)
+def test_each_part_of_an_identity_makes_another_digest(another: Identity) -> None:
+    others = (IDENTITY, replace(IDENTITY, form=(("audience", "c"),)))
+
+    assert digest(another) not in {digest(other) for other in others}
+
+
+def test_what_earlier_daemons_stored_is_found_under_the_same_digest() -> None:
+    identity = Identity("https://ids.example", "our-client", "api offline_access", "me@example.org")
+
+    assert digest(identity).hex() == (
+        "b58e6e4d998d9a48c6c76ec7186511d62984f24c39ee5b646f1137b5cdd2cb2f"
+    )
+    assert digest(identity, shared=True).hex() == (
+        "d3d1ba91a8c8fa97dd5419d101eecfae68af0f87f4c97422641061d5fc1a41c0"
+    )
 
 
 def test_the_parts_of_an_identity_do_not_run_together() -> None:

@@ -14,6 +14,9 @@ from openfit_tokend.core.callers.subordinate_ids import SubordinateIds
 from openfit_tokend.core.schedule import Policy
 from openfit_tokend.core.settings.engines import StorePlace
 
+TOKEN_PATH: Final = "/connect/token"  # noqa: S105 -- a path
+REVOCATION_PATH: Final = "/connect/revocation"
+
 
 @frozen
 class PasswordFile:
@@ -81,12 +84,23 @@ class TokenFile:
 
 @frozen
 class Identity:
-    """Whose session it is. A session never outlives a change of its identity."""
+    """Whose session it is. A session never outlives a change of its identity.
+
+    `id_server` and `token_path` make the URL of the token endpoint; the path is OpenFIT's, or "" for a
+    `token_url` that ends otherwise. `scope` "": none is requested. `form`: more fields of its forms.
+    """
 
     id_server: str
     client_id: str
     scope: str
     username: str
+    token_path: str = TOKEN_PATH
+    form: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def token_url(self) -> str:
+        """Return the URL of the token endpoint."""
+        return self.id_server + self.token_path
 
 
 @frozen
@@ -106,7 +120,7 @@ class Account:
 
 @frozen
 class Profile:
-    """One login at one token server. URLs have no trailing slash.
+    """One login at one token server. URLs have no trailing slash, but for those of endpoints.
 
     `password` is None if none is stored: `openfit-token login --ask` asks for it.
     `allow_users`, `allow_groups` None: there is no such list. Without either, everyone who can open
@@ -122,6 +136,7 @@ class Profile:
     identity: Identity
     api_url: str
     policy: Policy
+    revocation_url: str | None = None
     password: PasswordSource | None = None
     ca_file: str | None = None
     allow_users: tuple[str, ...] | None = None
@@ -135,6 +150,13 @@ class Profile:
     def account(self) -> Account:
         """Return the account, whose lockout this profile may share with others."""
         return Account(self.identity.id_server, self.identity.username)
+
+    @property
+    def revokes_at(self) -> str | None:
+        """Return the URL of the revocation endpoint (RFC 7009); None: none is known."""
+        if self.revocation_url is None and self.identity.token_path:
+            return self.identity.id_server + REVOCATION_PATH
+        return self.revocation_url
 
 
 SmallSecret = PasswordFile | PasswordCredential

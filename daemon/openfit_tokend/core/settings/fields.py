@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from openfit_token._shared.durations import UNITS, seconds_of
 from openfit_token._shared.origin import PORTS, is_loopback
-from openfit_tokend.core.settings.table import SystemText, Wrong
+from openfit_tokend.core.settings.table import MAX_QUOTED, SystemText, Wrong
 
 T = TypeVar("T")
 
@@ -31,10 +31,20 @@ MAX_PORT: Final = 65535
 MAX_UID: Final = 2**32 - 1
 """This one is nobody's."""
 
+RESERVED: Final = frozenset(
+    {
+        *("grant_type", "scope", "username", "password", "refresh_token"),
+        *("client_id", "client_secret", "client_assertion", "client_assertion_type"),
+    }
+)
+"""Fields of a token request that are no further ones: each is sent once (RFC 6749, section 3.2)."""
+
 _SOCKET_MODE: Final = re.compile(r"0?6[026][026]")
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SCOPE: Final = re.compile(r"[!#-\[\]-~]+(?: [!#-\[\]-~]+)*")  # RFC 6749 section 3.3
 _HOST: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
+_URL_QUERY: Final = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*")  # RFC 3986 section 3.4
+_PARAMETER: Final = re.compile(r"[A-Za-z0-9._-]+")  # RFC 6749 section 8.2
 _URL_PATH: Final = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%-]*)*")  # RFC 3986 section 3.3
 _UNIT: Final = re.compile(r"[A-Za-z0-9:_.@\\*?\[\]!-]*(?:\.(?:service|socket|mount|swap)|\*)")
 _OWN_FILE: Final = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[^/]+)+")
@@ -228,6 +238,34 @@ def argv(value: object) -> tuple[SystemText, ...]:
 def url(value: object) -> str:
     """Return a URL in its normal form: lower case except for the path, no slash at the end."""
     return _normal(text(value))
+
+
+def endpoint(value: object) -> str:
+    """Return the URL of an endpoint: its path's last slash and its query belong to it (RFC 6749, section 3.2)."""
+    base, mark, query = text(value).partition("?")
+    if not _URL_QUERY.fullmatch(query):
+        raise Wrong("must be a URL without fragment (#), whose query has plain characters only")
+    slash = "/" if base.endswith("/") else ""
+    return f"{_normal(base)}{slash}{mark}{query}"
+
+
+def form(value: object) -> tuple[tuple[str, str], ...]:
+    """Return fields that are sent with each token request, sorted by name."""
+    given = table(value)
+    if len(given) > MAX_ITEMS:
+        raise Wrong(f"must not have more than {MAX_ITEMS} fields")
+    return tuple(sorted((name, _form_value(name, each)) for name, each in given.items()))
+
+
+def _form_value(name: str, value: object) -> str:
+    if not _PARAMETER.fullmatch(name):
+        raise Wrong("must have names of letters, digits and . _ - only")
+    if name in RESERVED:
+        raise Wrong(f"must not have {name}: the daemon sends it, or other settings say it")
+    try:
+        return text(value)
+    except Wrong as wrong:
+        raise Wrong(f"field {name[:MAX_QUOTED]} {wrong}") from None
 
 
 @lru_cache  # a thousand profiles may have one server

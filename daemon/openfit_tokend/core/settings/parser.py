@@ -8,6 +8,7 @@ from openfit_token._shared import profile_name
 from openfit_tokend.core.schedule import Policy
 from openfit_tokend.core.settings import (
     PASSWORD_KEY,
+    TOKEN_PATH,
     DirectorysGroup,
     FleetSettings,
     Identity,
@@ -39,10 +40,16 @@ MAX_REFRESH_TOKEN_LIFETIME: Final = 3650 * 86400.0
 
 
 class Servers(NamedTuple):
-    """The two addresses of an environment."""
+    """The two servers of an environment. `token_path` follows `id_server`: see `Identity`.
+
+    `scope`: what is requested where nothing else is named.
+    """
 
     id_server: str
     api_url: str
+    token_path: str = TOKEN_PATH
+    revocation_url: str | None = None
+    scope: str = DEFAULT_SCOPE
 
 
 ENVIRONMENTS: Final[Mapping[str, Servers]] = {
@@ -71,8 +78,11 @@ TOP_KEYS: Final = (
 PROFILE_KEYS: Final = (
     "environment",
     "id_server",
+    "token_url",
+    "revocation_url",
     "api_url",
     "client_id",
+    "form",
     "username",
     *PASSWORD_KEYS,
     "password_environment",
@@ -88,7 +98,11 @@ PROFILE_KEYS: Final = (
     "notify_command",
 )
 
-_ALTERNATIVES: Final = (PASSWORD_KEYS, ("allow_users", "allow_groups"))
+_ALTERNATIVES: Final = (
+    PASSWORD_KEYS,
+    ("allow_users", "allow_groups"),
+    ("id_server", "token_url"),
+)
 """Keys that stand for each other: a profile with one of them gets none from the defaults."""
 _GROUP_WRITES: Final = 0o020
 """What it takes to connect to a socket."""
@@ -239,7 +253,8 @@ def _profile(name: str, table: Table, may_connect: _Readers) -> Profile | None:
     servers = _servers(table, environment)
     client_id = table.required("client_id", fields.name, '"…", as given by OpenFIT\'s support')
     username = table.required("username", fields.name, '"…", the name of the login')
-    scope = table.optional("scope", fields.scope) or DEFAULT_SCOPE
+    form = table.optional("form", fields.form)
+    scope = table.optional("scope", fields.scope)
     password = _password(table, username or "")
     ca_file = table.optional("ca_file", partial(fields.path, directory=table.directory("ca_file")))
     loopback_user = table.optional("loopback_user", fields.user)
@@ -260,8 +275,16 @@ def _profile(name: str, table: Table, may_connect: _Readers) -> Profile | None:
     return Profile(
         name=name,
         environment=environment,
-        identity=Identity(servers.id_server, client_id, scope, username),
+        identity=Identity(
+            servers.id_server,
+            client_id,
+            scope or servers.scope,
+            username,
+            servers.token_path,
+            form or (),
+        ),
         api_url=servers.api_url,
+        revocation_url=servers.revocation_url,
         password=password,
         ca_file=ca_file,
         policy=policy,
@@ -297,17 +320,29 @@ def _environment(value: object) -> str:
 
 
 def _servers(table: Table, environment: str | None) -> Servers | None:
-    if environment == "custom":
-        id_server = table.required("id_server", fields.url, '"https://…", the token server')
-        api_url = table.required("api_url", fields.url, '"https://…", the API')
-        return Servers(id_server, api_url) if id_server and api_url else None
-    if environment is None:  # already a fault: check these two on their own
+    revocation_url = table.optional("revocation_url", fields.endpoint)
+    if environment is None:  # already a fault: check these on their own
         table.optional("id_server", fields.url)
+        table.optional("token_url", fields.endpoint)
         table.optional("api_url", fields.url)
         return None
-    only_custom = f'goes with environment = "custom" only: "{environment}" has its own'
-    table.refuse({"id_server": only_custom, "api_url": only_custom})
-    return ENVIRONMENTS[environment]
+    if environment != "custom":
+        only_custom = f'goes with environment = "custom" only: "{environment}" has its own'
+        table.refuse(
+            dict.fromkeys(("id_server", "token_url", "revocation_url", "api_url"), only_custom)
+        )
+        return ENVIRONMENTS[environment]
+    if table.has("token_url"):
+        table.refuse({"id_server": "is one server too many: token_url is there already"})
+        url = table.optional("token_url", fields.endpoint) or ""
+        base = url.removesuffix(TOKEN_PATH)
+        api_url = table.required("api_url", fields.url, '"https://…", the API')
+        path = "" if base == url else TOKEN_PATH
+        return Servers(base, api_url, path, revocation_url, "") if base and api_url else None
+    table.refuse({"revocation_url": "goes with token_url only"})
+    id_server = table.required("id_server", fields.url, '"https://…", the token server')
+    api_url = table.required("api_url", fields.url, '"https://…", the API')
+    return Servers(id_server, api_url) if id_server and api_url else None
 
 
 def _password(table: Table, username: str) -> PasswordSource | None:

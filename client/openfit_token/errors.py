@@ -91,7 +91,7 @@ class ClientRejected(TokenError):
 
 
 class SecretUnavailable(TokenError):
-    """The profile's password can't be read; the message says which source and why."""
+    """The profile's password, or its client's secret, can't be read; the message says which source and why."""
 
     code = "SECRET_UNAVAILABLE"
     exit_status = 78

@@ -92,7 +92,8 @@ class Daemon:
         self._settings = settings
         self._in_force = _place(settings)
         self._alarm = Alarm()
-        self._endpoint = Endpoint()
+        self._passwords = Passwords()
+        self._endpoint = Endpoint(self._passwords)
         self._accounts = Accounts(ledger, self._tell_of_all)
         self._faces = Faces(sockets, self, self.profiles, self._alarm)
         self.users.subordinates = settings.subordinates
@@ -105,7 +106,6 @@ class Daemon:
         )
         self._watchdog = Watchdog(self.profiles, self._endpoint, self._faces.server, sockets.rpc)
         self._watchdog_limit = service.watchdog
-        self._passwords = Passwords()
         self.fleet = self._membership(settings.fleet)
         self._notices = Notices(self._alarm)
         self._token_files = TokenFiles(self._alarm, self._tell_of_file)

@@ -7,7 +7,7 @@ from typing import Final
 from openfit_token._shared.origin import ANYBODY
 from openfit_token._shared.protocol import MAX_PASSWORD
 from openfit_tokend.config.config_file import MAX_INCLUDED, MAX_SIZE
-from openfit_tokend.config.passwords import MAX_SECRET_FILE
+from openfit_tokend.config.passwords import MAX_CLIENT_SECRET, MAX_SECRET_FILE
 from openfit_tokend.core.settings import fields, fleet, parser, store
 from openfit_tokend.host.child_process import ENVIRONMENT
 
@@ -145,6 +145,50 @@ PROFILE: Final[Mapping[str, Setting]] = {
         "needed with `custom`, else refused",
         "The API. The daemon doesn't call it; it passes the URL to clients.",
         '"https://api.example.org"',
+    ),
+    **{
+        key.replace("password", "client_secret"): Setting(
+            takes,
+            _NONE,
+            f"The secret of the client, for a server that demands one: from {source}, as for `{key}`. It has at most"
+            f" {MAX_CLIENT_SECRET:,} characters.",
+            example,
+        )
+        for key, takes, source, example in (
+            ("password_file", "a path, relative to this file", "a file", '"main.client"'),
+            (
+                "password_credential",
+                "the name of a systemd credential",
+                "a credential",
+                '"password_main.client"',
+            ),
+            ("password_command", _COMMAND, "a command", '["pass", "show", "openfit-client"]'),
+            (
+                "password_env",
+                "the name of an environment variable",
+                "a variable",
+                '"OPENFIT_CLIENT_SECRET"',
+            ),
+            (
+                "password_keyring",
+                _NAME,
+                "the keyring, under this service and `client_id`",
+                '"openfit"',
+            ),
+        )
+    },
+    "client_secret_environment": Setting(
+        f"a list of at most {fields.MAX_ITEMS} names of environment variables",
+        _NONE,
+        "For `client_secret_command`, as `password_environment` is for `password_command`.",
+        '["VAULT_ADDR", "VAULT_TOKEN"]',
+    ),
+    "client_auth": Setting(
+        '`"basic"` or `"post"`',
+        '`"basic"`',
+        "Where the client's secret is put (RFC 6749, section 2.3.1): into a header, or into the form. It goes with a"
+        " `client_secret_` key. Servers call them `client_secret_basic` and `client_secret_post`.",
+        '"post"',
     ),
     "form": Setting(
         f"a table of at most {fields.MAX_ITEMS} texts, whose names have letters, digits and `. _ -`",

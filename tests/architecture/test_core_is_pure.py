@@ -21,6 +21,7 @@ OURS = re.compile(
 )
 PURE = frozenset(
     {
+        "base64",
         "bisect",
         "collections",
         "collections.abc",

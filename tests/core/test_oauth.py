@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from base64 import b64decode
 from dataclasses import replace
 
 import pytest
@@ -13,6 +14,7 @@ from openfit_token._shared.secret import Secret
 from openfit_tokend.core.events import Grant, Kind
 from openfit_tokend.core.oauth import (
     Failure,
+    authenticated,
     login_form,
     meaning,
     refresh_form,
@@ -71,6 +73,23 @@ def test_fields_of_ones_own_go_with_each_token_request_and_no_scope_if_none_is_n
     }
     assert refresh_form(identity, Secret("r1"))["audience"] == "a"
     assert "audience" not in revocation_form(identity, Secret("r1"))
+
+
+def test_a_client_proves_itself_in_a_header_or_in_the_form() -> None:
+    """RFC 6749, section 2.3.1: the two parts are encoded as a form's fields are, then joined."""
+    identity = replace(IDENTITY, client_id="our:client", scope="")
+    form = refresh_form(identity, Secret("r1"))
+    unnamed = {"grant_type": "refresh_token", "refresh_token": "r1"}
+
+    by_header, headers = authenticated(form, Secret("s e:c+ü"), "basic")
+    by_form = authenticated(form, Secret("s e:c+ü"), "post")
+
+    assert by_header == unnamed
+    assert (
+        b64decode(headers["authorization"].removeprefix("Basic "))
+        == b"our%3Aclient:s+e%3Ac%2B%C3%BC"
+    )
+    assert by_form == ({**form, "client_secret": "s e:c+ü"}, {})
 
 
 def test_a_refresh_sends_the_client_and_no_scope() -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from openfit_tokend.core.schedule import Policy
 from openfit_tokend.core.settings import (
     Account,
+    ClientSecret,
     Identity,
     PasswordCommand,
     PasswordCredential,
@@ -22,7 +23,13 @@ from openfit_tokend.core.settings import (
     Settings,
     TokenFile,
 )
-from openfit_tokend.core.settings.parser import PASSWORD_KEYS, PROFILE_KEYS, include_pattern, parse
+from openfit_tokend.core.settings.parser import (
+    CLIENT_SECRET_KEYS,
+    PASSWORD_KEYS,
+    PROFILE_KEYS,
+    include_pattern,
+    parse,
+)
 from openfit_tokend.core.settings.table import Fault, Source
 
 MAIN = "/etc/openfit-tokend/config.toml"
@@ -89,6 +96,8 @@ def test_every_key_is_taken() -> None:
         "id_server": "https://id.example.org:8443/base/",
         "api_url": "https://api.example.org/",
         "client_id": "c",
+        "client_secret_credential": "password_main.client",
+        "client_auth": "post",
         "username": "Service@Example.org",
         "password_file": "main.password",
         "refresh_before": "90s",
@@ -103,11 +112,8 @@ def test_every_key_is_taken() -> None:
         "notify_command": ["/usr/local/bin/page-me", "-v"],
     }
     others = {
-        *PASSWORD_KEYS,
-        "password_environment",
-        "loopback_user",
-        "token_url",
-        "revocation_url",
+        *(*PASSWORD_KEYS, "password_environment", "loopback_user", "token_url", "revocation_url"),
+        *(*CLIENT_SECRET_KEYS, "client_secret_environment"),
     }
     assert full.keys() | others == set(PROFILE_KEYS)
 
@@ -136,6 +142,7 @@ def test_every_key_is_taken() -> None:
         identity=identity,
         api_url="https://api.example.org",
         password=PasswordFile("/etc/openfit-tokend/main.password"),
+        client_secret=ClientSecret(PasswordCredential("password_main.client"), "post"),
         ca_file="/etc/ca.pem",
         policy=Policy(90.0, 30 * 86400.0),
         allow_users=("alice",),
@@ -526,6 +533,31 @@ def test_only_a_command_is_given_variables() -> None:
 def test_a_password_in_the_file_is_refused_and_never_repeated() -> None:
     assert faults(password="hunter2") == [
         ("password", f"a password doesn't belong in this file: use one of {SOURCES}")
+    ]
+
+
+def test_a_clients_secret_comes_from_the_same_sources_and_goes_into_a_header() -> None:
+    main = profile(client_secret_keyring="openfit", client_id="our-client")
+
+    assert main.client_secret == ClientSecret(PasswordKeyring("openfit", "our-client"), "basic")
+    assert list(main.secrets) == [PasswordKeyring("openfit", "our-client")]
+    assert faults(client_secret_file="/a", client_secret_env="A") == [
+        ("client_secret_env", "is one source too many: client_secret_file is there already")
+    ]
+    assert faults(client_secret_environment=["A"]) == [
+        ("client_secret_environment", "goes with client_secret_command only")
+    ]
+
+
+def test_how_a_client_proves_itself_is_one_of_two_ways_and_takes_a_secret() -> None:
+    sources = ", ".join(CLIENT_SECRET_KEYS)
+
+    assert faults(client_auth="post") == [("client_auth", f"goes with one of {sources} only")]
+    assert faults(client_secret_env="A", client_auth=["mTLS"]) == [
+        ("client_auth", 'must be "basic" or "post"')
+    ]
+    assert faults(client_secret="hunter2") == [
+        ("client_secret", f"a secret doesn't belong in this file: use one of {sources}")
     ]
 
 

@@ -1,5 +1,6 @@
 """What is made from the code is current, and the words around it are true."""
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -59,6 +60,8 @@ def test_each_example_of_a_profile_is_taken(key: str) -> None:
     needed: dict[str, dict[str, str]] = {
         **dict.fromkeys(("environment", "id_server", "api_url"), custom),
         "password_environment": {"password_command": '["op"]'},
+        "client_secret_environment": {"client_secret_command": '["op"]'},
+        "client_auth": {"client_secret_env": '"SECRET"'},
         "loopback_user": custom | {"id_server": '"http://localhost"'},
         **dict.fromkeys(("token_url", "revocation_url"), foreign),
     }
@@ -68,6 +71,16 @@ def test_each_example_of_a_profile_is_taken(key: str) -> None:
 
 def _example(key: str) -> str:
     return '"custom"' if key == "environment" else PROFILE[key].example
+
+
+def test_each_other_token_server_that_is_described_is_taken() -> None:
+    document = (generate.DOCS / "configuration.md").read_text()
+    section = document.partition("## Another token server\n")[2].partition("\n## ")[0]
+    blocks = re.findall(r"```toml\n(.*?)```", section, re.DOTALL)
+
+    assert len(blocks) == 2
+    for block in blocks:
+        assert isinstance(parse(Source("/etc/x.toml", tomllib.loads(block))), Settings)
 
 
 STORE = """\
@@ -87,16 +100,17 @@ DEFAULTS = {
 def test_to_write_a_default_out_changes_nothing(table: str, key: str) -> None:
     default = DEFAULTS[table, key].strip("`")
     line = f"{key} = {default}\n"
+    needed = NEEDED | ({"client_secret_env": '"SECRET"'} if key == "client_auth" else {})
 
     match table:
         case "top":
             written = parsed(f"{line}{STORE}", NEEDED)
         case "profile":
-            written = parsed(STORE, NEEDED | {key: default})
+            written = parsed(STORE, needed | {key: default})
         case _:
             written = parsed(f"{STORE}{line}", NEEDED)
 
-    same = written == parsed(STORE, NEEDED)
+    same = written == parsed(STORE, needed)
     assert same, f"docs/generator/settings.py: the default of {key} isn't {default}"
 
 

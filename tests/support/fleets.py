@@ -228,7 +228,7 @@ class RunningFleet:
         fleet = Fleet(name, store, keys, Resources(accounts, alarm, passwords))
         manager = ServiceManager(NO_SERVICE.notify_socket, alarm)
         sessions = StoredSessions(NO_SERVICE, manager, {}, shared=True)
-        endpoint = Endpoint()
+        endpoint = Endpoint(passwords)
         tools = Tools(
             endpoint,
             accounts,

@@ -1,6 +1,7 @@
 """After every fault that a token server can have: no secret, nor a part of one, is anywhere to be seen."""
 
 import json
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Final
 import pytest
 
 from daemons import await_that, needs_root, profile
-from emulators import RunningEmulator, running_emulator
+from emulators import CLIENT_ID, RunningEmulator, running_emulator
 from openfit_emulator.faults import KINDS, RUBBISH
 from openfit_emulator.identity import IdentityServer, Issued, Rules, Session
 from openfit_token import TokenError
@@ -79,14 +80,21 @@ def names() -> list[str]:
     return [f"p{number}" for number in range(len(FAULTS))]
 
 
-def tables(emulator: RunningEmulator, directory: Path, passwords: dict[str, str]) -> Iterator[str]:
-    """Return a profile for each fault, each of a user of its own."""
+def tables(
+    emulator: RunningEmulator, directory: Path, passwords: dict[str, str], client_secret: str
+) -> Iterator[str]:
+    """Return a profile for each fault, each of a user of its own, and one whose client is refused."""
     yield 'default_profile = "p0"'
+    client = directory / "client"
+    client.touch(mode=0o600)
+    client.write_text(client_secret)
+    keys = {"client_secret_file": f'"{client}"', "client_auth": '"post"'}
+    yield profile(emulator.url, "refused", **keys | {"client_auth": '"basic"'})
     for name, password in passwords.items():
         file = directory / f"{name}.pw"
         file.touch(mode=0o600)
         file.write_text(password)
-        yield profile(emulator.url, name, username=f'"{name}@x"', password_file=f'"{file}"')
+        yield profile(emulator.url, name, username=f'"{name}@x"', password_file=f'"{file}"', **keys)
 
 
 def all_met(emulator: RunningEmulator) -> bool:
@@ -138,12 +146,13 @@ def test_no_secret_is_seen_anywhere_whatever_the_token_server_does(
     issued: list[str], tmp_path: Path
 ) -> None:
     passwords = {name: token_urlsafe(24) for name in names()}
-    wrong = token_urlsafe(24)
+    wrong, client_secret = token_urlsafe(24), token_urlsafe(24)
+    header = b64encode(f"{CLIENT_ID}:{client_secret}".encode()).decode()
     users = {f"{name}@x": password for name, password in passwords.items()}
     seen = Seen()
     with (
         running_emulator(*FAULTS, rules=Rules(token_lifetime=LIFETIME), users=users) as emulator,
-        managed_daemon(*tables(emulator, tmp_path, passwords)) as (manager, daemon),
+        managed_daemon(*tables(emulator, tmp_path, passwords, client_secret)) as (manager, daemon),
     ):
         daemon.is_forked = False  # its arguments are looked into
         daemon.start("--log-level", "debug")
@@ -171,7 +180,7 @@ def test_no_secret_is_seen_anywhere_whatever_the_token_server_does(
 
     assert len(issued) > 2 * len(FAULTS)
     assert "state_changed" in seen.texts["log"]
-    assert seen.places_of([*passwords.values(), wrong, *issued]) == set()
+    assert seen.places_of([*passwords.values(), wrong, client_secret, header, *issued]) == set()
 
 
 def test_a_fragment_is_found() -> None:

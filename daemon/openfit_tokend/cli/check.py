@@ -26,7 +26,7 @@ from openfit_tokend.core.oauth import CHECK_URL, Failure
 from openfit_tokend.core.problems import Problem, hint_for, ledger_not_written
 from openfit_tokend.core.schedule import REQUEST_TIMEOUT
 from openfit_tokend.core.session import Login
-from openfit_tokend.core.settings import FleetSettings, Profile, Settings
+from openfit_tokend.core.settings import FleetSettings, PasswordSource, Profile, Settings
 from openfit_tokend.host import clock
 from openfit_tokend.host.listener import SocketUnusable, judge_place, who_is_kept_out
 from openfit_tokend.keeping.endpoint import Endpoint, Order, Probe
@@ -40,6 +40,8 @@ from openfit_tokend.storage.ledger_file import LedgerFile, ledger_path
 
 MAX_SKEW: Final = 30.0
 """Seconds by which the clocks may differ without a warning. Beyond, expiry times are shown wrong."""
+
+_READ: Final = "can be read, but not by others"
 
 
 def check(
@@ -225,7 +227,8 @@ async def _check_profiles(  # noqa: PLR0913 -- what is asked of each check
     chown: bool,
 ) -> None:
     """Check each profile."""
-    endpoint, passwords = Endpoint(), Passwords()
+    passwords = Passwords()
+    endpoint = Endpoint(passwords)
     for profile in settings.profiles.values():
         await _check_secret(passwords, accounts, profile, report)
     await check_files(settings.profiles.values(), report, chown=chown)
@@ -247,6 +250,8 @@ async def _check_profiles(  # noqa: PLR0913 -- what is asked of each check
 async def _check_secret(
     passwords: Passwords, accounts: Accounts, profile: Profile, report: Report
 ) -> None:
+    if profile.client_secret is not None:
+        await _check_client_secret(passwords, profile, profile.client_secret.source, report)
     what = f"{profile.name}: secret"
     if profile.password is None:
         report.say(warn(what, "none is stored", f"{_login(profile.name)} --ask, once it runs"))
@@ -261,7 +266,19 @@ async def _check_secret(
         text = "is not sent again: this password was rejected before"
         report.say(fail(what, text, fix, os.EX_NOPERM))
         return
-    report.say(ok(what, "can be read, but not by others"))
+    report.say(ok(what, _READ))
+
+
+async def _check_client_secret(
+    passwords: Passwords, profile: Profile, source: PasswordSource, report: Report
+) -> None:
+    what = f"{profile.name}: client secret"
+    try:
+        await passwords.read(source, "client_secret")
+    except SecretUnavailable as error:
+        report.say(_failed(profile, what, error, os.EX_CONFIG))
+    else:
+        report.say(ok(what, _READ))
 
 
 def _failed(

@@ -50,7 +50,7 @@ def run(config: str | None, socket: str | None, form: str, terminal: Terminal) -
     try:
         path = config_file.locate(config)
         settings = config_file.load(path)
-        take_variables(profile.password for profile in settings.profiles.values())
+        take_variables(each for one in settings.profiles.values() for each in one.secrets)
         _raise_descriptor_limit()
         sys.setswitchinterval(SWITCH_INTERVAL)
         with ExitStack() as stack:

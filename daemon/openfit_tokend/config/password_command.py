@@ -17,9 +17,14 @@ MAX_OUTPUT: Final = 4096
 
 
 async def output_of(
-    command: PasswordCommand, commands: Commands, time_limit: float = TIME_LIMIT
+    command: PasswordCommand,
+    commands: Commands,
+    time_limit: float = TIME_LIMIT,
+    key: str = "password",
 ) -> bytes:
     """Run the command, without a shell and without input, and return what it prints.
+
+    `key`: as for `Passwords.read`.
 
     When it takes too long, prints too much, or the caller is cancelled, its process group is
     killed. No error repeats its output or error output: either may hold the secret, as a shell's
@@ -28,7 +33,7 @@ async def output_of(
     Raises:
         SecretUnavailable: it can't be started, failed, printed too much or took too long.
     """
-    what = f"password_command {command.argv[0]}"
+    what = f"{key}_command {command.argv[0]}"
     kept = {name: os.environ[name] for name in command.environment if name in os.environ}
     output, status = bytearray(), None
 

@@ -14,9 +14,13 @@ _SCREEN: Final = "screen"
 
 
 async def from_keyring(
-    calls: BlockingCalls, service: str, username: str, time_limit: float = TIME_LIMIT
+    calls: BlockingCalls,
+    service: str,
+    username: str,
+    time_limit: float = TIME_LIMIT,
+    key: str = "password",
 ) -> bytes:
-    """Return what the keyring has for a service and user name.
+    """Return what the keyring has for a service and user name. `key`: as for `Passwords.read`.
 
     The package `keyring` is imported only here, in a thread.
 
@@ -24,7 +28,7 @@ async def from_keyring(
         SecretUnavailable: it isn't installed, there is no keyring, it is locked, has no such entry, or
             doesn't answer.
     """
-    what = f"password_keyring {service}"
+    what = f"{key}_keyring {service}"
     try:
         password = await calls.run(_SCREEN, partial(_ask, what, service, username), time_limit)
     except TimeoutError:

@@ -1,7 +1,7 @@
-"""Reads a profile's password from its source each time it is needed."""
+"""Reads a profile's password, or its client's secret, from its source each time it is needed."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Final, assert_never, final
@@ -32,8 +32,12 @@ CREDENTIAL: Final = "password_"
 MAX_SECRET_FILE: Final = 4096
 """Bytes: ten times what 100 characters can take. A larger file is the wrong file."""
 
+MAX_CLIENT_SECRET: Final = 1000
+"""Characters: ten times those that servers make."""
+_LONGEST: Final[Mapping[str, int]] = {"password": MAX_PASSWORD, "client_secret": MAX_CLIENT_SECRET}
+
 _taken: Final[dict[str, Secret]] = {}
-"""Passwords taken out of environment variables, by variable."""
+"""Secrets taken out of environment variables, by variable."""
 
 _RESTART: Final = "then openfit-tokend restart"
 
@@ -47,11 +51,11 @@ class Passwords:
         self._keyring = BlockingCalls("password_keyring", at_once=1)
         self._commands = Commands()
 
-    async def read(self, source: PasswordSource | None) -> Secret:
-        """Return the current password. One newline at its end is removed, nothing else.
+    async def read(self, source: PasswordSource | None, key: str = "password") -> Secret:
+        """Return the current secret. One newline at its end is removed, nothing else.
 
-        May wait 30 s for a file system, a command or a keyring. Can be cancelled: the command is
-        killed.
+        `key`: the first part of its settings, "password" or "client_secret". May wait 30 s for a file
+        system, a command or a keyring. Can be cancelled: the command is killed.
 
         Raises:
             SecretUnavailable: it can't be read, others could read it too, or no server would accept
@@ -64,19 +68,19 @@ class Passwords:
                     "openfit-token login --ask --profile {profile}",
                 )
             case PasswordFile() | PasswordCredential():
-                what, raw = await self._raw(source, "password")
+                what, raw = await self._raw(source, key)
             case PasswordCommand():
-                what = f"password_command {source.argv[0]}"
-                raw = await output_of(source, self._commands)
+                what = f"{key}_command {source.argv[0]}"
+                raw = await output_of(source, self._commands, key=key)
             case PasswordEnv(name):
-                what = f"password_env {name}"
+                what = f"{key}_env {name}"
                 raw = _variable(what, name)
             case PasswordKeyring(service, username):
-                what = f"password_keyring {service}"
-                raw = await from_keyring(self._keyring, service, username)
+                what = f"{key}_keyring {service}"
+                raw = await from_keyring(self._keyring, service, username, key=key)
             case _:
                 assert_never(source)
-        return password_from(what, raw)
+        return password_from(what, raw, _LONGEST[key])
 
     async def keys(self, source: PasswordFile | PasswordCredential) -> tuple[bytes, ...]:
         """Return the keys of a fleet, read like a password.
@@ -126,8 +130,8 @@ class Passwords:
             raise SecretUnavailable(f"{what}: {unusable.message}", unusable.hint) from None
 
 
-def take_variables(sources: Iterable[PasswordSource | None]) -> None:
-    """Move the passwords of these sources out of the environment; `Passwords` keeps them."""
+def take_variables(sources: Iterable[PasswordSource]) -> None:
+    """Move the secrets of these sources out of the environment; `Passwords` keeps them."""
     for source in sources:
         if isinstance(source, PasswordEnv):
             _take(source.name)
@@ -140,8 +144,8 @@ def _take(name: str) -> Secret | None:
     return _taken.get(name)
 
 
-def password_from(what: str, raw: bytes) -> Secret:
-    """Return the password in what was read, without a final newline. Errors reveal nothing of it.
+def password_from(what: str, raw: bytes, longest: int = MAX_PASSWORD) -> Secret:
+    """Return the secret in what was read, without a final newline. Errors reveal nothing of it.
 
     Raises:
         SecretUnavailable: no server would accept it.
@@ -150,12 +154,12 @@ def password_from(what: str, raw: bytes) -> Secret:
         password = raw.removesuffix(b"\n").decode()
     except UnicodeDecodeError:
         raise SecretUnavailable(f"{what}: is not UTF-8", "save it with this encoding") from None
-    if fault := fault_of(password):
+    if fault := fault_of(password, longest):
         raise SecretUnavailable(f"{what}: {fault[0]}", fault[1])
     return Secret(password)
 
 
-def fault_of(password: str) -> tuple[str, str] | None:
+def fault_of(password: str, longest: int = MAX_PASSWORD) -> tuple[str, str] | None:
     """Return why no server would accept this password, and what to do; None: one might."""
     if not password:
         return "is empty", "put the password there"
@@ -167,9 +171,9 @@ def fault_of(password: str) -> tuple[str, str] | None:
     if any(category(character) == "Cc" for character in password):
         reason = "has a control character in it, such as a line break"
         return reason, "store the password alone, as one line of plain UTF-8 text"
-    if len(password) > MAX_PASSWORD:
+    if len(password) > longest:
         return (
-            f"is longer than {MAX_PASSWORD} characters, which the server refuses",
+            f"is longer than {longest} characters, which the server refuses",
             "make sure that nothing but the password is there",
         )
     return None

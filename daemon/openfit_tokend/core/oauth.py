@@ -8,9 +8,11 @@ meaning is taken from status and body together, never from the content type.
 import hashlib
 import json
 import re
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
-from typing import Final, assert_never, cast
+from typing import Final, Literal, assert_never, cast
+from urllib.parse import quote_plus
 
 from openfit_token._shared.frozen import frozen
 from openfit_token._shared.secret import Secret
@@ -87,8 +89,28 @@ def revocation_form(identity: Identity, token: Secret) -> Form:
     }
 
 
-def secrets(form: Form, said: Grant | Failure) -> Iterator[str]:
-    """Return the secrets of a request and of its answer."""
+def authenticated(
+    form: Form, secret: Secret, auth: Literal["basic", "post"]
+) -> tuple[Form, Mapping[str, str]]:
+    """Return a form, and the headers to send it with, that prove which client sends it.
+
+    As RFC 6749, section 2.3.1 says: both parts of a header are encoded like a form's fields, and a client
+    that has one isn't named again.
+    """
+    if auth == "post":
+        return {**form, "client_secret": secret.reveal}, {}
+    credentials = f"{quote_plus(form['client_id'])}:{quote_plus(secret.reveal)}".encode()
+    unnamed = {name: value for name, value in form.items() if name != "client_id"}
+    return unnamed, {"authorization": f"Basic {b64encode(credentials).decode()}"}
+
+
+def secrets(
+    form: Form, headers: Mapping[str, str], client_secret: Secret | None, said: Grant | Failure
+) -> Iterator[str]:
+    """Return the secrets of a request and of its answer; `headers`: of `authenticated`."""
+    yield from (credentials.rpartition(" ")[2] for credentials in headers.values())
+    if client_secret is not None:
+        yield client_secret.reveal
     yield from (form[name] for name in ("password", "refresh_token") if name in form)
     if isinstance(said, Grant):
         yield said.access_token.reveal
@@ -199,7 +221,7 @@ def _refusal(request: Login | Refresh, status: int, body: bytes | None) -> Failu
             Kind.CLIENT_REJECTED,
             ClientRejected,
             f"the token server rejected the client: {word}",
-            "check client_id and scope: use the values given by the token server's support (OpenFIT:"
+            "check client_id, its secret if it has one, and scope: use the values given by the token server's support (OpenFIT:"
             ' client_id from support@openfit.care, scope "OpenFitApi offline_access"),'
             " then: openfit-tokend reload",
         )

@@ -16,7 +16,8 @@ import anyio
 from openfit_token._shared.frozen import frozen
 from openfit_token._shared.request_ids import request_ids
 from openfit_token._shared.secret import Secret
-from openfit_token.errors import Unavailable
+from openfit_token.errors import SecretUnavailable, Unavailable
+from openfit_tokend.config.passwords import Passwords
 from openfit_tokend.core import oauth
 from openfit_tokend.core.events import Grant, Kind
 from openfit_tokend.core.problems import RETRIED, not_needed
@@ -25,7 +26,7 @@ from openfit_tokend.core.session import Login, Refresh
 from openfit_tokend.core.settings import Profile
 from openfit_tokend.host import clock, log
 from openfit_tokend.keeping.connecting import NotSent, Route
-from openfit_tokend.keeping.http_exchange import NoResponse, Response, ask
+from openfit_tokend.keeping.http_exchange import NO_HEADERS, NoResponse, Response, ask
 from openfit_tokend.keeping.outages import Reach
 from openfit_tokend.keeping.trust import NoAuthorities, Trust
 from openfit_tokend.keeping.turns import Turns
@@ -82,7 +83,8 @@ class Probe:
 class Endpoint:
     """Sends forms to token servers."""
 
-    def __init__(self) -> None:
+    def __init__(self, passwords: Passwords) -> None:
+        self._passwords = passwords
         self._trust = Trust()
         self._turns: dict[str, Turns] = {}
         self._reach: dict[tuple[str, str | None], Reach] = {}
@@ -99,8 +101,12 @@ class Endpoint:
         try:
             # Before its turn: a request that waits for a file must not keep others from the server.
             route = await self._route(profile, profile.identity.token_url)
+            secret = await self._client_secret(profile)
         except NotSent as error:
             return Reply(clock.boot(), _not_sent(error.message, error.hint))
+        except SecretUnavailable as error:
+            unread = oauth.Failure(Kind.UNSENT, SecretUnavailable, error.message, error.hint)
+            return Reply(clock.boot(), unread)
         turns = self._turns.setdefault(profile.identity.id_server, Turns())
         reach = self.reach(profile)
         async with turns.turn(order.deadline), reach.trial() as failure:
@@ -112,7 +118,7 @@ class Endpoint:
                 return Reply(sent, _not_sent(not_needed(sent).message, None))
             reply = Reply(sent, _no_answer("the daemon ended before the answer came"))
             with self._shielded(REQUEST_TIMEOUT):
-                reply = await _exchange(route, order, not_after, reach)
+                reply = await _exchange(route, order, secret, not_after, reach)
             return reply  # noqa: RET504 -- `abandon` ends the block without it
 
     async def revoke(self, profile: Profile, token: Secret) -> None:
@@ -124,8 +130,13 @@ class Endpoint:
         with self._shielded(REVOKE_TIMEOUT), anyio.move_on_after(REVOKE_TIMEOUT):
             try:
                 route = await self._route(profile, url)
-                await ask(route, "POST", urlencode(form).encode())
-            except (NotSent, NoResponse):  # best-effort: the token expires anyway
+                form, headers = _proved(profile, form, await self._client_secret(profile))
+                await ask(route, "POST", urlencode(form).encode(), headers=headers)
+            except (
+                NotSent,
+                NoResponse,
+                SecretUnavailable,
+            ):  # best-effort: the token expires anyway
                 log.debug("revocation_failed", profile=profile.name)
 
     async def probe(self, profile: Profile) -> Probe | oauth.Failure:
@@ -191,6 +202,17 @@ class Endpoint:
             finally:
                 del self._under_way[scope]
 
+    async def _client_secret(self, profile: Profile) -> Secret | None:
+        """Return the secret of a profile's client; None: it has none.
+
+        Raises:
+            SecretUnavailable: it can't be read.
+        """
+        client = profile.client_secret
+        return (
+            None if client is None else await self._passwords.read(client.source, "client_secret")
+        )
+
     async def _route(self, profile: Profile, url: str) -> Route:
         """Return the route to an endpoint of a profile's server.
 
@@ -203,7 +225,18 @@ class Endpoint:
             raise NotSent(error.message, error.hint) from None
 
 
-async def _exchange(route: Route, order: Order, not_after: float, reach: Reach) -> Reply:
+def _proved(
+    profile: Profile, form: oauth.Form, secret: Secret | None
+) -> tuple[oauth.Form, Mapping[str, str]]:
+    """Return a form, and the headers that it takes, if the client proves itself by a `secret`."""
+    if profile.client_secret is None or secret is None:
+        return form, NO_HEADERS
+    return oauth.authenticated(form, secret, profile.client_secret.auth)
+
+
+async def _exchange(
+    route: Route, order: Order, secret: Secret | None, not_after: float, reach: Reach
+) -> Reply:
     connected = False
 
     def may_go() -> bool:
@@ -218,12 +251,14 @@ async def _exchange(route: Route, order: Order, not_after: float, reach: Reach) 
         form = oauth.login_form(profile.identity, order.password)
     else:
         form = oauth.refresh_form(profile.identity, request.token)
+    form, headers = _proved(profile, form, secret)
+    content = urlencode(form).encode()
     sent = clock.boot()
     answer: Response | NotSent | NoResponse | TimeoutError = TimeoutError()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_end_in_time, tasks.cancel_scope)
         try:
-            answer = await ask(route, "POST", urlencode(form).encode(), may_go)
+            answer = await ask(route, "POST", content, may_go, headers)
         except (NotSent, NoResponse) as error:
             answer = error
         tasks.cancel_scope.cancel()
@@ -237,7 +272,7 @@ async def _exchange(route: Route, order: Order, not_after: float, reach: Reach) 
         said,
         oauth.retry_after(answer.headers.get("retry-after"), clock.wall()),
         answer.status,
-        request_ids(answer.headers, oauth.secrets(form, said)),
+        request_ids(answer.headers, oauth.secrets(form, headers, secret, said)),
     )
 
 

@@ -4,7 +4,7 @@ Each request has its own client, pool and connection. A pooled connection may be
 meanwhile: that would look like a lost response, and cost a refresh token.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from math import inf
 from typing import Final, Self, final
@@ -22,6 +22,9 @@ from openfit_tokend.keeping.connecting import Network, NotSent, Route, TooMuch, 
 
 CONNECT_TIMEOUT: Final = 10.0
 """Seconds to look up the name, connect, get through a proxy and negotiate TLS."""
+
+
+NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
 class NoResponse(Exception):
@@ -46,9 +49,15 @@ def _always() -> bool:
 
 
 async def ask(
-    route: Route, method: str, content: bytes, may_go: Callable[[], bool] = _always
+    route: Route,
+    method: str,
+    content: bytes,
+    may_go: Callable[[], bool] = _always,
+    headers: Mapping[str, str] = NO_HEADERS,
 ) -> Response:
     """Send a form, or nothing if it is empty, and return the response.
+
+    `headers`: further ones, which may be secret.
 
     `may_go` is asked before the headers go out and a last time before the form does: this process may
     have stood still meanwhile.
@@ -63,7 +72,7 @@ async def ask(
             url = httpx.URL(route.url)
             request = httpx.Request(method, url, headers=_headers(url, content), stream=form)
             async with httpx.AsyncClient(
-                transport=_Transport(route, form.may_go),
+                transport=_Transport(route, form.may_go, headers),
                 trust_env=False,
                 follow_redirects=False,
                 timeout=None,  # noqa: S113 -- the caller limits the time
@@ -166,8 +175,11 @@ class _Form(httpx.AsyncByteStream):
 class _Transport(httpx.AsyncBaseTransport):
     """A transport like httpx's own, with a pool for one connection over our network."""
 
-    def __init__(self, route: Route, may_go: Callable[[], bool]) -> None:
+    def __init__(
+        self, route: Route, may_go: Callable[[], bool], headers: Mapping[str, str]
+    ) -> None:
         self._may_go = may_go
+        self._further = headers
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=route.trusted,
             proxy=route.proxy,
@@ -180,15 +192,21 @@ class _Transport(httpx.AsyncBaseTransport):
         url = httpcore.URL(str(request.url))
         if b":" in url.host:
             url.host = b"[%b]" % url.host  # httpcore's CONNECT lacks the brackets
-        response = await self._pool.handle_async_request(
-            httpcore.Request(
-                request.method,
-                url,
-                headers=request.headers.raw,
-                content=request.stream,
-                extensions={"trace": self._trace},
-            )
+        further, self._further = self._further, NO_HEADERS  # so that a secret isn't kept
+        asked = httpcore.Request(
+            request.method,
+            url,
+            headers=[
+                *request.headers.raw,
+                *((name.encode(), value.encode()) for name, value in further.items()),
+            ],
+            content=request.stream,
+            extensions={"trace": self._trace},
         )
+        try:
+            response = await self._pool.handle_async_request(asked)
+        finally:
+            asked.headers.clear()  # the same
         return httpx.Response(
             response.status, headers=response.headers, content=response.aiter_stream()
         )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import final
 
-from openfit_token.errors import Unavailable
+from openfit_token.errors import SecretUnavailable, Unavailable
 from openfit_tokend.core.events import Failed, Granted, Kind
 from openfit_tokend.core.problems import hint_for
 from openfit_tokend.core.session import Login, Refresh, Session, state
@@ -68,7 +68,7 @@ class Record:
             log.debug("state_changed", profile=self._profile, state=now_is, was=was)
 
     def _log_failure(self, request: Login | Refresh, event: Failed) -> None:
-        unread = event.kind is Kind.SECRET_UNAVAILABLE
+        unread = event.error.raises is SecretUnavailable
         said, self._unread = self._unread, event.error.message if unread else None
         if unread and said == self._unread:
             return  # a state, not a failure each time

@@ -24,6 +24,12 @@ emulator = pytest.fixture(one_emulator)
             75,
             "fix: check environment, id_server or token_url, and the network",
         ),
+        (
+            {"client_secret_env": '"NONE"'},
+            "right horse",
+            78,
+            "client_secret_env NONE: this variable is not set",
+        ),
     ],
 )
 def test_what_to_do_after_a_failed_login_names_the_profile(

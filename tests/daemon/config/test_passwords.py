@@ -93,6 +93,19 @@ async def test_a_profile_without_a_stored_password_is_told_how_to_log_in() -> No
     )
 
 
+async def test_a_clients_secret_is_read_like_a_password_and_may_be_longer(tmp_path: Path) -> None:
+    file = tmp_path / "client"
+    file.touch(mode=0o600)
+    source = PasswordFile(str(file))
+    change(file, b"s" * 1000 + b"\n")
+
+    assert await Passwords().read(source, "client_secret") == Secret("s" * 1000)
+    for content, fault in ((b"s" * 1001, "is longer than 1000 characters"), (b"", "is empty")):
+        change(file, content)
+        with pytest.raises(SecretUnavailable, match=f"^client_secret_file {file}: {fault}"):
+            await Passwords().read(source, "client_secret")
+
+
 class TestFile:
     @pytest.mark.parametrize(
         ("content", "password"),
@@ -472,7 +485,7 @@ class TestVariable:
     ) -> None:
         monkeypatch.setenv("OPENFIT_PASSWORD", "taken")
 
-        take_variables([None, PasswordEnv("OPENFIT_PASSWORD")])
+        take_variables([PasswordEnv("OPENFIT_PASSWORD")])
 
         assert "OPENFIT_PASSWORD" not in os.environ
         for _ in range(2):

@@ -24,6 +24,7 @@ from daemons import PATIENCE, RunningDaemon, Wire, await_that, prepared_daemon, 
 from emulators import running_emulator
 from inside import async_await_that, daemon_inside
 from openfit_tokend.config import config_file
+from openfit_tokend.config.passwords import Passwords
 from openfit_tokend.host.alarm import Alarm
 from openfit_tokend.host.listener import Listener
 from openfit_tokend.host.service_manager import NO_SERVICE, Service, ServiceManager, take_over
@@ -411,7 +412,10 @@ async def test_a_full_listen_queue_is_waited_for_without_work(place: Path) -> No
         first.connect(str(path))
         full = SimpleNamespace(is_full=True, path=path, keepers={}, stopping=False)
         watching = Watchdog(
-            cast("Profiles", full), Endpoint(), cast("Server", full), cast("Listener", full)
+            cast("Profiles", full),
+            Endpoint(Passwords()),
+            cast("Server", full),
+            cast("Listener", full),
         )
         fed: list[None] = []
         teller = SimpleNamespace(feed_watchdog=lambda: fed.append(None))

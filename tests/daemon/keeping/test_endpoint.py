@@ -1,11 +1,15 @@
 """What each answer of a token server means, over real HTTP."""
 
+import re
 import shutil
 import socket
 import subprocess
 import threading
+from base64 import b64decode
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
+from urllib.parse import parse_qsl
 
 import anyio
 import pytest
@@ -16,12 +20,14 @@ from daemons import await_that
 from emulators import CLIENT_ID, PASSWORD, SCOPE, USERNAME, RunningEmulator, running_emulator
 from openfit_emulator.server import Address
 from openfit_token._shared.secret import Secret
+from openfit_token.errors import SecretUnavailable
+from openfit_tokend.config.passwords import Passwords
 from openfit_tokend.core.events import Failed, Grant, Kind
 from openfit_tokend.core.oauth import Failure
 from openfit_tokend.core.problems import not_needed
 from openfit_tokend.core.schedule import Policy
 from openfit_tokend.core.session import Login, Refresh
-from openfit_tokend.core.settings import Identity, Profile
+from openfit_tokend.core.settings import ClientSecret, Identity, PasswordFile, Profile
 from openfit_tokend.host import clock
 from openfit_tokend.keeping import endpoint as endpoint_module
 from openfit_tokend.keeping.claims import NotClaimed
@@ -41,7 +47,7 @@ SHORT = 0.3
 
 @pytest.fixture
 def endpoint() -> Endpoint:
-    return Endpoint()
+    return Endpoint(Passwords())
 
 
 def profile(url: str, ca_file: str | None = None) -> Profile:
@@ -131,6 +137,56 @@ async def test_a_token_url_is_asked_as_it_is_written_and_revocations_where_they_
         b"POST /gone",
         b"POST /connect/revocation",
     ]
+
+
+@pytest.mark.parametrize("auth", ["basic", "post"])
+async def test_each_request_proves_which_client_sends_it(
+    auth: Literal["basic", "post"], endpoint: Endpoint, tmp_path: Path
+) -> None:
+    file = tmp_path / "client"
+    with raw_server(sending(response("200 OK", GRANTED))) as server:
+        confidential = replace(
+            profile(server.url), client_secret=ClientSecret(PasswordFile(str(file)), auth)
+        )
+        for secret in ("first", "second"):  # it is read each time
+            write_secret(file, secret)
+            await endpoint.request(order(confidential, Login()))
+        await endpoint.request(order(confidential, Refresh(Secret("r1"))))
+        await endpoint.revoke(confidential, Secret("r1"))
+
+    def proof(request: bytes) -> tuple[str | None, bool, str | None]:
+        head, _, body = request.decode().partition("\r\n\r\n")
+        form = dict(parse_qsl(body))
+        header = re.search(r"^authorization: Basic (\S+)", head, re.IGNORECASE | re.MULTILINE)
+        given = None if header is None else b64decode(header[1]).decode()
+        return given, "client_id" in form, form.get("client_secret")
+
+    secrets = ["first", "second", "second", "second"]
+    assert [proof(request) for request in server.requests] == [
+        (f"{CLIENT_ID}:{each}", False, None) if auth == "basic" else (None, True, each)
+        for each in secrets
+    ]
+
+
+async def test_without_its_clients_secret_nothing_is_sent(
+    endpoint: Endpoint, tmp_path: Path
+) -> None:
+    missing = ClientSecret(PasswordFile(str(tmp_path / "client")), "basic")
+    with raw_server(sending(response("200 OK", GRANTED))) as server:
+        confidential = replace(profile(server.url), client_secret=missing)
+        reply = await endpoint.request(order(confidential, Refresh(Secret("r1"))))
+        await endpoint.revoke(confidential, Secret("r1"))
+
+    assert server.requests == []
+    assert isinstance(reply.meaning, Failure)
+    assert (reply.meaning.kind, reply.meaning.raises) == (Kind.UNSENT, SecretUnavailable)
+    assert reply.meaning.message == (f"client_secret_file {tmp_path / 'client'}: does not exist")
+
+
+def write_secret(file: Path, secret: str) -> None:
+    """Write it so that others can't read it: here, as an async test may not touch the disk."""
+    file.touch(mode=0o600)
+    file.write_text(secret)
 
 
 async def test_each_request_has_a_connection_of_its_own(endpoint: Endpoint) -> None:

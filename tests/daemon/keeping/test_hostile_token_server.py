@@ -16,6 +16,7 @@ from daemons import profile, running_daemon
 from emulators import CLIENT_ID, PASSWORD, SCOPE, USERNAME
 from inside import async_await_that, daemon_inside
 from openfit_token._shared.secret import Secret
+from openfit_tokend.config.passwords import Passwords
 from openfit_tokend.core.events import Kind
 from openfit_tokend.core.oauth import Failure
 from openfit_tokend.core.schedule import Policy
@@ -81,7 +82,7 @@ TOO_MUCH = "the token server's answer is too long, or in too many pieces"
 )
 async def test_an_endless_answer_is_broken_off(behaviour: Behaviour, said: str) -> None:
     with raw_server(behaviour) as server:
-        reply = await Endpoint().request(order(server.url, Login()))
+        reply = await Endpoint(Passwords()).request(order(server.url, Login()))
 
     assert failure(reply).kind is Kind.UNCERTAIN
     assert said in failure(reply).message
@@ -151,7 +152,7 @@ async def test_a_form_counts_as_sent_as_soon_as_its_headers_were(
 
     monkeypatch.setattr(anyio, "connect_tcp", connect_tcp)
 
-    reply = await Endpoint().request(order("http://localhost", Login()))
+    reply = await Endpoint(Passwords()).request(order("http://localhost", Login()))
 
     assert (reply.meaning.kind if isinstance(reply.meaning, Failure) else None) is kind
 
@@ -221,7 +222,7 @@ async def test_an_answer_in_more_pieces_than_a_token_needs_is_broken_off() -> No
     with raw_server(drip) as server, pytest.MonkeyPatch.context() as patch:
         patch.setattr(connecting, "MAX_READS", 20)
         with anyio.fail_after(30):
-            reply = await Endpoint().request(order(server.url, Login()))
+            reply = await Endpoint(Passwords()).request(order(server.url, Login()))
 
     assert failure(reply).message == TOO_MUCH
 
@@ -259,7 +260,7 @@ async def test_a_revocation_that_is_never_answered_is_given_up(
     monkeypatch.setattr(endpoint_module, "REVOKE_TIMEOUT", 0.3)
     with raw_server(silent) as server:
         before = clock.boot()
-        await Endpoint().revoke(order(server.url, Login()).profile, Secret("r1"))
+        await Endpoint(Passwords()).revoke(order(server.url, Login()).profile, Secret("r1"))
 
         assert clock.boot() - before < 10
         assert b"token=r1" in server.requests[0]
@@ -267,7 +268,9 @@ async def test_a_revocation_that_is_never_answered_is_given_up(
 
 async def test_a_request_that_nobody_waits_for_any_more_is_not_sent() -> None:
     with raw_server(sending(response("200 OK", GRANTED))) as server:
-        reply = await Endpoint().request(order(server.url, Refresh(Secret("r1")), is_void=True))
+        reply = await Endpoint(Passwords()).request(
+            order(server.url, Refresh(Secret("r1")), is_void=True)
+        )
 
         assert server.requests == []
     assert failure(reply).kind is Kind.UNSENT

@@ -9,6 +9,7 @@ from emulators import CLIENT_ID, PASSWORD, SCOPE, USERNAME
 from listeners import listener_of
 from openfit_token._shared.origin import ANYBODY
 from openfit_token._shared.secret import Secret
+from openfit_tokend.config.passwords import Passwords
 from openfit_tokend.core.events import Kind
 from openfit_tokend.core.oauth import Failure
 from openfit_tokend.core.schedule import Policy
@@ -41,7 +42,7 @@ async def log_in(url: str, user: str | int | None = None) -> Reply:
         deadline=0.0,
         is_void=lambda: False,
     )
-    return await Endpoint().request(order)
+    return await Endpoint(Passwords()).request(order)
 
 
 async def test_another_users_listener_gets_nothing() -> None:

@@ -9,6 +9,7 @@ import trustme
 from emulators import CLIENT_ID, PASSWORD, SCOPE, USERNAME, RunningEmulator, running_emulator
 from openfit_emulator.server import Address
 from openfit_token._shared.secret import Secret
+from openfit_tokend.config.passwords import Passwords
 from openfit_tokend.core.events import Grant
 from openfit_tokend.core.schedule import Policy
 from openfit_tokend.core.session import Login
@@ -47,7 +48,7 @@ def emulator(server: Path) -> Iterator[RunningEmulator]:
 
 @pytest.fixture
 def endpoint() -> Endpoint:
-    return Endpoint()
+    return Endpoint(Passwords())
 
 
 async def log_in(endpoint: Endpoint, url: str) -> Reply:

@@ -1,10 +1,10 @@
 """Settings and profiles: parsed and validated values."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import KW_ONLY, field
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
-from typing import Final
+from typing import Final, Literal
 from unicodedata import normalize
 from urllib.parse import urlsplit
 
@@ -64,6 +64,14 @@ PASSWORD_KEY: Final[Mapping[type[PasswordSource], str]] = {
     PasswordKeyring: "password_keyring",
 }
 """The key of each source."""
+
+
+@frozen
+class ClientSecret:
+    """What a client proves itself with, and where it is put (RFC 6749, section 2.3.1)."""
+
+    source: PasswordSource
+    auth: Literal["basic", "post"]
 
 
 @frozen
@@ -138,6 +146,7 @@ class Profile:
     policy: Policy
     revocation_url: str | None = None
     password: PasswordSource | None = None
+    client_secret: ClientSecret | None = None
     ca_file: str | None = None
     allow_users: tuple[str, ...] | None = None
     allow_groups: tuple[str, ...] | None = None
@@ -150,6 +159,14 @@ class Profile:
     def account(self) -> Account:
         """Return the account, whose lockout this profile may share with others."""
         return Account(self.identity.id_server, self.identity.username)
+
+    @property
+    def secrets(self) -> Iterator[PasswordSource]:
+        """Yield where its secrets are."""
+        if self.password is not None:
+            yield self.password
+        if self.client_secret is not None:
+            yield self.client_secret.source
 
     @property
     def revokes_at(self) -> str | None:

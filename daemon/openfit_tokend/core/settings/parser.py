@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from openfit_token._shared import profile_name
 from openfit_tokend.core.schedule import Policy
 from openfit_tokend.core.settings import (
     PASSWORD_KEY,
     TOKEN_PATH,
+    ClientSecret,
     DirectorysGroup,
     FleetSettings,
     Identity,
@@ -62,6 +63,7 @@ ENVIRONMENTS: Final[Mapping[str, Servers]] = {
 """The vendor's own. Any other environment is `custom`."""
 
 PASSWORD_KEYS: Final = tuple(PASSWORD_KEY.values())
+CLIENT_SECRET_KEYS: Final = tuple(key.replace("password", "client_secret") for key in PASSWORD_KEYS)
 
 TOP_KEYS: Final = (
     "socket",
@@ -82,6 +84,9 @@ PROFILE_KEYS: Final = (
     "revocation_url",
     "api_url",
     "client_id",
+    *CLIENT_SECRET_KEYS,
+    "client_secret_environment",
+    "client_auth",
     "form",
     "username",
     *PASSWORD_KEYS,
@@ -100,6 +105,7 @@ PROFILE_KEYS: Final = (
 
 _ALTERNATIVES: Final = (
     PASSWORD_KEYS,
+    CLIENT_SECRET_KEYS,
     ("allow_users", "allow_groups"),
     ("id_server", "token_url"),
 )
@@ -113,12 +119,13 @@ _KNOWN: Final = (
 _REFUSED_IN_PROFILE: Final[Mapping[str, str]] = {
     **dict.fromkeys(TOP_KEYS, "belongs at the top of the main file, before its first [table]"),
     "password": f"a password doesn't belong in this file: use one of {', '.join(PASSWORD_KEYS)}",
+    "client_secret": f"a secret doesn't belong in this file: use one of {', '.join(CLIENT_SECRET_KEYS)}",
 }
 _REFUSED_IN_DEFAULTS: Final = {
     "token_file": "belongs in a profile, below [profiles.NAME]: each has a file of its own"
 }
 _REFUSED_AT_TOP: Final[Mapping[str, str]] = dict.fromkeys(
-    (*PROFILE_KEYS, "password"), "belongs in a profile, below [profiles.NAME]"
+    (*PROFILE_KEYS, "password", "client_secret"), "belongs in a profile, below [profiles.NAME]"
 )
 _REFUSED_IN_INCLUDED: Final[Mapping[str, str]] = {
     **_REFUSED_AT_TOP,
@@ -255,7 +262,8 @@ def _profile(name: str, table: Table, may_connect: _Readers) -> Profile | None:
     username = table.required("username", fields.name, '"…", the name of the login')
     form = table.optional("form", fields.form)
     scope = table.optional("scope", fields.scope)
-    password = _password(table, username or "")
+    password = _secret(table, "password", username or "")
+    client_secret = _client_secret(table, client_id or "")
     ca_file = table.optional("ca_file", partial(fields.path, directory=table.directory("ca_file")))
     loopback_user = table.optional("loopback_user", fields.user)
     if servers is not None and not servers.id_server.startswith("http://"):
@@ -286,6 +294,7 @@ def _profile(name: str, table: Table, may_connect: _Readers) -> Profile | None:
         api_url=servers.api_url,
         revocation_url=servers.revocation_url,
         password=password,
+        client_secret=client_secret,
         ca_file=ca_file,
         policy=policy,
         allow_users=users,
@@ -345,19 +354,39 @@ def _servers(table: Table, environment: str | None) -> Servers | None:
     return Servers(id_server, api_url) if id_server and api_url else None
 
 
-def _password(table: Table, username: str) -> PasswordSource | None:
-    given = [key for key in PASSWORD_KEYS if key in table.values]
+def _client_secret(table: Table, client_id: str) -> ClientSecret | None:
+    auth = table.optional("client_auth", _client_auth)
+    source = _secret(table, "client_secret", client_id)
+    if source is None:
+        if not any(map(table.has, CLIENT_SECRET_KEYS)):
+            table.refuse({"client_auth": f"goes with one of {', '.join(CLIENT_SECRET_KEYS)} only"})
+        return None
+    return ClientSecret(source, auth or "basic")
+
+
+def _client_auth(value: object) -> Literal["basic", "post"]:
+    match value:
+        case "basic" | "post":
+            return value
+        case _:
+            raise Wrong('must be "basic" or "post"')
+
+
+def _secret(table: Table, what: str, username: str) -> PasswordSource | None:
+    """Return where a secret is; `what`: the beginning of its keys; `username`: its name in a keyring."""
+    keys = (key for key in (*PASSWORD_KEYS, *CLIENT_SECRET_KEYS) if key.startswith(what))
+    given = [key for key in keys if key in table.values]
     for key in given[1:]:
         table.note(f"is one source too many: {given[0]} is there already", key)
-    directory = table.directory("password_file")
-    path = table.optional("password_file", partial(fields.path, directory=directory))
-    credential = table.optional("password_credential", fields.credential)
-    argv = table.optional("password_command", fields.argv)
-    kept = table.optional("password_environment", fields.variables)
-    if not table.has("password_command"):
-        table.refuse({"password_environment": "goes with password_command only"})
-    variable = table.optional("password_env", fields.variable)
-    service = table.optional("password_keyring", fields.name)
+    directory = table.directory(f"{what}_file")
+    path = table.optional(f"{what}_file", partial(fields.path, directory=directory))
+    credential = table.optional(f"{what}_credential", fields.credential)
+    argv = table.optional(f"{what}_command", fields.argv)
+    kept = table.optional(f"{what}_environment", fields.variables)
+    if not table.has(f"{what}_command"):
+        table.refuse({f"{what}_environment": f"goes with {what}_command only"})
+    variable = table.optional(f"{what}_env", fields.variable)
+    service = table.optional(f"{what}_keyring", fields.name)
     if path is not None:
         return PasswordFile(path)
     if credential is not None:

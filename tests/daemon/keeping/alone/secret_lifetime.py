@@ -7,6 +7,7 @@ for is that the freed memory is overwritten: docs/security.md.)
 import gc
 import json
 import sys
+from base64 import b64encode
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from threading import get_ident
 import pytest
 
 from daemons import profile
+from emulators import CLIENT_ID
 from inside import DaemonInside, async_await_that, daemon_inside
 from openfit_token.errors import TokenError
 from raw_server import RawServer, raw_server, response, sending
@@ -35,6 +37,15 @@ def password() -> str:
 
 def typed() -> str:
     return made("typed", "by", "somebody")
+
+
+def client() -> str:
+    return made("only", "our", "client", "knows", "it")
+
+
+def header() -> str:
+    """Return the client's secret as a header has it."""
+    return b64encode(f"{CLIENT_ID}:{client()}".encode()).decode()
 
 
 def access() -> str:
@@ -102,11 +113,17 @@ def server() -> Iterator[RawServer]:
 
 
 @asynccontextmanager
-async def warm_daemon(directory: Path, server: RawServer) -> AsyncGenerator[DaemonInside]:
+async def warm_daemon(
+    directory: Path, server: RawServer, **keys: str
+) -> AsyncGenerator[DaemonInside]:
     """Run a daemon that has logged in once: to load and set up its parts leaves garbage behind."""
-    async with daemon_inside(directory, profile(server.url)) as daemon, daemon.client() as tokens:
+    (directory / "client").touch(mode=0o600)
+    (directory / "client").write_text("of the first login")
+    table = profile(server.url, **keys)
+    async with daemon_inside(directory, table) as daemon, daemon.client() as tokens:
         await tokens.get_token()
         (directory / "password").write_text(password())
+        (directory / "client").write_text(client())
         yield daemon
 
 
@@ -122,6 +139,20 @@ async def test_a_password_is_let_go_of_with_the_request_that_brought_it(
 
             assert holders(password) == []
             assert holders(typed) == []
+
+
+@pytest.mark.parametrize(("auth", "sent"), [("basic", header), ("post", client)])
+async def test_so_is_the_secret_of_a_client(
+    tmp_path: Path, server: RawServer, auth: str, sent: Secret
+) -> None:
+    keys = {"client_secret_file": '"client"', "client_auth": f'"{auth}"'}
+    async with warm_daemon(tmp_path, server, **keys) as daemon, daemon.client() as tokens:
+        with no_collector():
+            await tokens.login()
+
+            assert was_sent(server, sent)
+            assert holders(client) == []
+            assert holders(header) == []
 
 
 @pytest.mark.parametrize("answer", [response("500 Oh"), response("200 OK", b"<html>")])

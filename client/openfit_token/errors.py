@@ -77,7 +77,7 @@ class NotAllowed(TokenError):
 
 
 class LoginRejected(TokenError):
-    """The token server rejected username or password; the profile is locked."""
+    """The token server rejected username or password, and the profile is locked; or a refresh token that was given."""
 
     code = "LOGIN_REJECTED"
     exit_status = 77

@@ -413,7 +413,7 @@ def passwords() -> str:
     sources = ", ".join(f"`{key}`" for key in parser.PASSWORD_KEYS)
     return (
         f"It comes from one of {sources}; or from none, and an operator enters it with `openfit-token login"
-        f" --ask`. A password has 1 to {MAX_PASSWORD} characters, none of them a control character,"
+        f" --ask`, or a refresh token with `--refresh-token`. A password has 1 to {MAX_PASSWORD} characters, none of them a control character,"
         " and doesn't begin with a byte order mark (BOM)."
     )
 

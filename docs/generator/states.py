@@ -145,7 +145,7 @@ def _moments(session: Session, since: float) -> Iterator[float]:
 
 def _events(session: Session, now: float) -> Iterator[Event]:
     yield from (Woken(), NewTokenWanted())
-    yield from (LoginOrdered(), LogoutOrdered())
+    yield from (LoginOrdered(), LoginOrdered(Secret("given")), LogoutOrdered())
     yield from (Reconfigured(), Reconfigured(schedule=True), Reconfigured(identity=True))
     if isinstance(session.doing, Requesting):
         for refresh_token in (None, Secret("r")):
@@ -164,6 +164,8 @@ def _failures(
     match request:
         case Refresh():
             yield Kind.GRANT_REJECTED, Unavailable
+        case Login(given=Secret()):
+            yield Kind.GRANT_REJECTED, LoginRejected
         case Login():
             yield Kind.GRANT_REJECTED, LoginRejected
             yield Kind.SECRET_UNAVAILABLE, SecretUnavailable
@@ -178,13 +180,17 @@ def _kind(session: Session, now: float) -> object:
     return (
         state(session, now),
         type(doing),
-        request and (type(request.request), request.login_after),
+        request and (type(request.request), _given(request.request), request.login_after),
         access and (now < access.due, now < access.expires),
         refresh and (doubtful(refresh, now, POLICY), min(refresh.unclear, MAX_UNCLEAR)),
         bar and (bar.error.raises, bar.until == inf, bar.until <= now),
         session.error and session.error.raises,
         session.failures > 0,
     )
+
+
+def _given(request: Login | Refresh) -> bool:
+    return isinstance(request, Login) and request.given is not None
 
 
 _SHORT: Final = {

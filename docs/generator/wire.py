@@ -18,6 +18,10 @@ _LIMITS: Final = (
         "a password given with `login`",
         f"1 to {protocol.MAX_PASSWORD} characters, no control character, no byte order mark at the beginning",
     ),
+    (
+        "a refresh token given with `login`",
+        f"1 to {protocol.MAX_REFRESH_TOKEN:,} printable characters",
+    ),
     ("calls of one connection that wait", f"{rpc.MAX_PARKED}; then it isn't read"),
     (
         "calls of a user that wait, and its subscriptions",

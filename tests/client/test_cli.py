@@ -21,6 +21,7 @@ from openfit_token._cli.terminal import WrongUsage, printable
 from openfit_token._shared.durations import duration
 from openfit_token.errors import (
     BY_CODE,
+    BadRequest,
     Internal,
     LoginRejected,
     NoSuchProfile,
@@ -499,6 +500,29 @@ def test_login_ask_takes_one_line_of_input_as_the_password(
         assert run("login", "--ask", "--socket", daemon.path, typed=typed)[0] == 0
 
     assert daemon.calls == [("login", {"password": "p\xe4ss word ", "wait": 30.0})]
+
+
+def test_login_takes_a_refresh_token_like_a_password_and_says_that_it_is_the_daemons(
+    place: Path, run: Run
+) -> None:
+    with FakeDaemon(place / "s", always(token_fields())) as daemon:
+        outcome = run("login", "--refresh-token", "--socket", daemon.path, typed=b"r1\n")
+
+    told = "the refresh token is the daemon's now: whoever else has it must forget it\n"
+    assert outcome == (0, f"main: logged in, a token for 60 min\n{told}", "")
+    assert daemon.calls == [("login", {"refresh_token": "r1", "wait": 30.0})]
+
+
+def test_a_daemon_that_takes_no_refresh_token_yet_says_so_and_the_token_is_not_shown(
+    place: Path, run: Run
+) -> None:
+    """What one says that was made before there were any."""
+    older = BadRequest("login has no parameter 'refresh_token'", "it takes password, profile, wait")
+    with FakeDaemon(place / "s", always(older)) as daemon:
+        status, out, err = run("login", "--refresh-token", "--socket", daemon.path, typed=b"r1r1\n")
+
+    assert (status, out) == (76, "")
+    assert err == f"openfit-token: {older.message}\n  {older.hint}\n"
 
 
 @pytest.mark.parametrize(

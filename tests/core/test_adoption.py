@@ -34,6 +34,7 @@ from openfit_tokend.core.session import (
     Requesting,
     Session,
     Stopped,
+    behind,
     is_logged_out,
     live,
     logged_out_session,
@@ -241,7 +242,7 @@ def test_a_request_of_another_daemon_is_waited_for() -> None:
 
 def test_the_login_of_another_daemon_is_not_insisted_on_here() -> None:
     """Nor is what was ordered there to follow it: its own daemon sends that."""
-    sent = replace(others(), doing=Requesting(Login(insisted=True), login_after=True))
+    sent = replace(others(), doing=Requesting(Login(insisted=True), login_after=Login()))
 
     assert adopt(fresh(), sent).doing == Requesting(Login())
 
@@ -261,7 +262,9 @@ def test_where_the_fleet_is_stopped_so_is_each_of_its_daemons() -> None:
 
 ORDERED = {
     "as a login": relogging_in(),
-    "after a refresh": replace(refreshing(), doing=Requesting(REFRESH, login_after=True)),
+    "after a refresh": replace(
+        refreshing(), doing=Requesting(REFRESH, login_after=Login(insisted=True))
+    ),
 }
 
 
@@ -281,11 +284,11 @@ def test_an_operators_login_follows_the_request_of_another_daemon(
 ) -> None:
     sent = replace(others(), doing=Requesting(request_))
 
-    assert adopt(session, sent).doing == Requesting(request_, login_after=True)
+    assert adopt(session, sent).doing == behind(request_, Login(insisted=True))
 
 
 def test_a_login_of_another_daemon_that_brings_a_token_is_the_ordered_one() -> None:
-    waiting = replace(fresh(), doing=Requesting(Login(), login_after=True))
+    waiting = replace(fresh(), doing=Requesting(Login(), login_after=Login()))
 
     assert adopt(waiting, others()).doing == others().doing
 
@@ -297,7 +300,7 @@ def test_a_login_of_another_daemon_that_brings_a_token_is_the_ordered_one() -> N
 )
 def test_after_a_login_of_another_daemon_that_brings_none_ours_is_sent(ended: Session) -> None:
     """It may use another password."""
-    waiting = replace(fresh(), doing=Requesting(Login(), login_after=True))
+    waiting = replace(fresh(), doing=Requesting(Login(), login_after=Login()))
 
     _, effects = step(waiting, Adopted(ended), moment(NOW), POLICY)
 
@@ -306,7 +309,7 @@ def test_after_a_login_of_another_daemon_that_brings_none_ours_is_sent(ended: Se
 
 def test_a_refresh_of_another_daemon_makes_no_operators_order_of_a_reloads() -> None:
     """A password that was rejected is sent again only where an operator insists."""
-    reloaded = replace(fresh(), doing=Requesting(Login(), login_after=True))
+    reloaded = replace(fresh(), doing=Requesting(Login(), login_after=Login()))
     refreshed = replace(others(), access=access(), doing=Requesting(REFRESH))
     waiting = adopt(reloaded, refreshed)
     ended = replace(others(), doing=Stopped(), access=None, failures=1, bar=LOCKED)
@@ -321,7 +324,7 @@ def test_a_logout_of_the_fleet_stands_against_a_login_that_was_to_follow_a_reque
     request_: Login,
 ) -> None:
     """Also one that no operator ordered: a reload has the secret tried again."""
-    waiting = replace(fresh(), doing=Requesting(request_, login_after=True))
+    waiting = replace(fresh(), doing=behind(request_, Login(insisted=True)))
 
     after, effects = step(waiting, Adopted(logged_out_session(NOW)), moment(NOW), POLICY)
 
@@ -393,7 +396,7 @@ def test_nothing_is_sent_but_an_operators_login_and_nothing_given_back(adoption:
     for effect in effects:
         assert effect == Send(after.number, Login(insisted=True)) or (
             effect == Send(after.number, Login())
-            and session.doing == Requesting(Login(), login_after=True)
+            and session.doing == Requesting(Login(), login_after=Login())
         )
         assert not isinstance(shared.doing, Requesting)
 
@@ -405,12 +408,12 @@ def test_an_order_survives_all_but_a_login_that_fulfils_it_and_a_logout(adoption
     after, _ = step(session, Adopted(shared), at, policy)
 
     match session.doing:
-        case Requesting(login_after=True) if after.doing == Stopped():
+        case Requesting(login_after=Login()) if after.doing == Stopped():
             assert is_logged_out(shared)
-        case Requesting(Login(insisted=False), login_after=True):
+        case Requesting(Login(insisted=False), login_after=Login()):
             newer = token_number(after) > token_number(session)
             assert newer or isinstance(after.doing, Requesting)
-        case Requesting(Login(insisted=True)) | Requesting(login_after=True):
+        case Requesting(Login(insisted=True)) | Requesting(login_after=Login()):
             assert isinstance(after.doing, Requesting)
             assert after.doing.login_after or after.doing.request == Login(insisted=True)
         case _:

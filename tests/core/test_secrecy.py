@@ -29,7 +29,7 @@ VALUES = [
     HIDDEN,
     SESSION,
     REQUESTING,
-    replace(SESSION, doing=Requesting(Login(insisted=True), login_after=True)),
+    replace(SESSION, doing=Requesting(Login(insisted=True), login_after=Login())),
     replace(SESSION, doing=Stopped(), bar=Bar(inf, problem())),
     Granted(1, 0.0, replace(grant(), access_token=HIDDEN, refresh_token=HIDDEN)),
     Failed(1, Kind.UNCERTAIN, problem()),

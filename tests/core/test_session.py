@@ -72,7 +72,7 @@ def test_what_is_not_said_did_not_happen() -> None:
     assert RefreshToken(secret, since=0.0) == RefreshToken(secret, 0.0, lost=0, unclear=0)
     assert Bar(NOW, problem()) == Bar(NOW, problem(), count=0)
     assert Login() == Login(insisted=False)
-    assert Requesting(Login()) == Requesting(Login(), login_after=False)
+    assert Requesting(Login()) == Requesting(Login(), login_after=None)
 
 
 # live: the guard of the last second

@@ -30,6 +30,7 @@ from openfit_tokend.core.session import (
     Requesting,
     Session,
     Stopped,
+    behind,
 )
 from openfit_tokend.core.step import step
 
@@ -160,7 +161,7 @@ def test_after_a_login_that_brought_a_token_an_ordered_login_does_not_follow() -
 
 def replace_login_after(session: Session) -> Requesting:
     assert isinstance(session.doing, Requesting)
-    return replace(session.doing, login_after=True)
+    return behind(session.doing.request, Login(insisted=True))
 
 
 # Requesting, Granted, ended on arrival

@@ -280,7 +280,7 @@ def test_after_a_rejected_login_one_ordered_meanwhile_is_sent_but_does_not_insis
     held: RefreshToken | None,
 ) -> None:
     session = replace(
-        logging_in(), doing=Requesting(Login(insisted=True), login_after=True), refresh=held
+        logging_in(), doing=Requesting(Login(insisted=True), login_after=Login()), refresh=held
     )
 
     after, effects = step(

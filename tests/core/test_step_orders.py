@@ -43,6 +43,7 @@ from openfit_tokend.core.session import (
     Requesting,
     Session,
     Stopped,
+    behind,
     logged_out_session,
     new_session,
 )
@@ -98,7 +99,7 @@ def test_a_login_ordered_during_a_request_is_remembered(session: Session) -> Non
     assert isinstance(session.doing, Requesting)
 
     assert step(session, LoginOrdered(), moment(NOW), POLICY) == (
-        replace(session, doing=replace(session.doing, login_after=True)),
+        replace(session, doing=behind(session.doing.request, Login(insisted=True))),
         (),
     )
 
@@ -270,7 +271,7 @@ def test_a_reload_during_a_login_orders_another_with_the_secret_of_then(session:
     assert isinstance(session.doing, Requesting)
 
     assert step(session, Reconfigured(), moment(NOW), POLICY) == (
-        replace(session, doing=replace(session.doing, login_after=True)),
+        replace(session, doing=replace(session.doing, login_after=Login())),
         (),
     )
 
@@ -280,7 +281,7 @@ def test_a_reload_during_a_login_lifts_the_bar_it_was_ordered_over() -> None:
 
     after, _ = step(session, Reconfigured(), moment(NOW), POLICY)
 
-    assert after == replace(session, doing=Requesting(Login(), login_after=True), bar=None)
+    assert after == replace(session, doing=Requesting(Login(), login_after=Login()), bar=None)
 
 
 def test_a_reload_during_a_login_ordered_over_a_logout_leaves_that_bar() -> None:
@@ -288,7 +289,7 @@ def test_a_reload_during_a_login_ordered_over_a_logout_leaves_that_bar() -> None
 
     after, _ = step(session, Reconfigured(), moment(NOW), POLICY)
 
-    assert after == replace(session, doing=Requesting(Login(insisted=True), login_after=True))
+    assert after == replace(session, doing=Requesting(Login(insisted=True), login_after=Login()))
 
 
 def test_a_reload_during_a_refresh_only_lifts_the_bar() -> None:
@@ -302,7 +303,7 @@ def test_a_reload_during_a_refresh_only_lifts_the_bar() -> None:
 
 
 def test_a_reload_during_a_refresh_keeps_an_ordered_login() -> None:
-    session = replace(refreshing(), doing=Requesting(REFRESH, login_after=True))
+    session = replace(refreshing(), doing=Requesting(REFRESH, login_after=Login(insisted=True)))
 
     assert step(session, Reconfigured(), moment(NOW), POLICY) == (session, ())
 

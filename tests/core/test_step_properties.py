@@ -117,7 +117,7 @@ def test_only_an_order_insists(walk: Walk) -> None:
             if send.request == Login(insisted=True):
                 doing = taken.before.doing
                 after_refresh = isinstance(doing, Requesting) and doing == Requesting(
-                    doing.request, login_after=True
+                    doing.request, login_after=Login(insisted=True)
                 )
                 ordered = isinstance(taken.event, LoginOrdered) or after_refresh
                 assert ordered or (doing == taken.after.doing and isinstance(taken.event, Adopted))

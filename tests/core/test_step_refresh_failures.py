@@ -291,7 +291,9 @@ JUDGED = {
 @pytest.mark.parametrize("kind", JUDGED)
 def test_after_a_refresh_an_ordered_login_follows_however_it_failed(kind: Kind) -> None:
     asked = refreshing()
-    session = replace(asked, doing=Requesting(doing(asked).request, login_after=True))
+    session = replace(
+        asked, doing=Requesting(doing(asked).request, login_after=Login(insisted=True))
+    )
 
     after, effects = step(session, failed(session, kind, ERROR), moment(NOW), POLICY)
 
@@ -308,7 +310,7 @@ def test_an_ordered_login_follows_a_rejected_refresh_over_a_bar_for_ever() -> No
     asked = refreshing()
     session = replace(
         asked,
-        doing=Requesting(doing(asked).request, login_after=True),
+        doing=Requesting(doing(asked).request, login_after=Login(insisted=True)),
         bar=Bar(inf, problem(ClientRejected)),
     )
 

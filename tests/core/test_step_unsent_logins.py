@@ -192,7 +192,7 @@ MAY_NOT = [
 def test_an_ordered_login_follows_one_that_another_secret_may_mend(
     base: Session, kind: Kind | OverBudget
 ) -> None:
-    session = replace(base, doing=Requesting(Login(), login_after=True))
+    session = replace(base, doing=Requesting(Login(), login_after=Login()))
 
     after, effects = step(session, failed(session, kind, FAILURE), moment(NOW), POLICY)
 
@@ -205,7 +205,7 @@ def test_an_ordered_login_follows_one_that_another_secret_may_mend(
 def test_an_ordered_login_does_not_follow_one_that_another_secret_could_not_mend(
     base: Session, kind: Kind | OverBudget
 ) -> None:
-    with_order = replace(base, doing=Requesting(Login(), login_after=True))
+    with_order = replace(base, doing=Requesting(Login(), login_after=Login()))
     without = replace(base, doing=Requesting(Login()))
 
     assert step(with_order, failed(base, kind, FAILURE), moment(NOW), POLICY) == step(

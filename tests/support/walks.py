@@ -6,6 +6,7 @@ from math import inf
 from hypothesis import strategies as st
 
 from made import access, grant, problem, refresh
+from openfit_token._shared.secret import Secret
 from openfit_token.errors import (
     BudgetSpent,
     ClientRejected,
@@ -105,7 +106,8 @@ def grants(draw: st.DrawFn, session: Session, asked: float, now: float) -> Grant
 @st.composite
 def failures(draw: st.DrawFn, session: Session, now: float) -> Failed:
     assert isinstance(session.doing, Requesting)
-    login = isinstance(session.doing.request, Login)
+    request = session.doing.request
+    login = isinstance(request, Login) and request.given is None
     retry_after = draw(st.sampled_from([None, None, 0.0, 30.0, 1e6]))
     if login and draw(st.integers(0, 5)) == 0:
         known = draw(st.booleans())
@@ -133,6 +135,7 @@ def others(draw: st.DrawFn, session: Session, now: float) -> Event:
         NewTokenWanted(),
         ServerReached(),
         LoginOrdered(),
+        LoginOrdered(Secret("given")),
         LogoutOrdered(),
         Reconfigured(),
         Reconfigured(schedule=True),

@@ -48,7 +48,10 @@ def test_a_secret_that_vanished_ends_no_session_and_is_used_once_it_is_there_aga
 
 
 def test_a_secret_that_is_not_stored_is_logged_once_and_the_hint_names_the_profile() -> None:
-    hint = "openfit-token login --ask --profile other"
+    hint = (
+        "an operator logs in, again after each reboot: openfit-token login --ask --profile other,"
+        " or --refresh-token instead of --ask"
+    )
     with (
         running_emulator() as emulator,
         running_daemon(

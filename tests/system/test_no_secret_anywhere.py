@@ -171,8 +171,10 @@ def test_no_secret_is_seen_anywhere_whatever_the_token_server_does(
             call(seen, daemon, "refuse", profile=name, id="0" * 16, wait=0)
         call(seen, daemon, "login", profile="p0", password=wrong, wait=5)
         call(seen, daemon, "login", profile="p1", password=passwords["p2"], wait=5)
-        done = daemon.run("openfit-token", "login", "--profile", "p2", "--ask", stdin=f"{wrong}\n")
-        seen.add("login --ask", done.stdout + done.stderr)
+        for option in ("--ask", "--refresh-token"):
+            words = ("openfit-token", "login", "--profile", "p2", option)
+            done = daemon.run(*words, stdin=f"{wrong}\n")
+            seen.add(f"login {option}", done.stdout + done.stderr)
         look_round(seen, daemon, manager)
         call(seen, daemon, "logout", profile="p3")
         assert daemon.stop() == 0

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from getpass import getpass
+from typing import Final
 
 from openfit_token._cli.get import profile_of
 from openfit_token._cli.output import put
@@ -10,28 +11,30 @@ from openfit_token._cli.terminal import WrongUsage, printable
 from openfit_token._client.blocking import TokenClient
 from openfit_token._client.health import number, profiles_of
 from openfit_token._shared.durations import duration
-from openfit_token._shared.protocol import MAX_PASSWORD
+from openfit_token._shared.protocol import MAX_PASSWORD, MAX_REFRESH_TOKEN
 from openfit_token.errors import BudgetSpent, ClientRejected, LoginRejected, TokenError
 
-_MAX_LINE = 4 * MAX_PASSWORD
-"""Characters to read of a line: enough to see that it is too long."""
+_LONGEST: Final = {"password": MAX_PASSWORD, "refresh token": MAX_REFRESH_TOKEN}
 
 
-def login(profile: str | None, socket: str | None, wait: float, *, ask: bool) -> int:
-    """Have the daemon log in again, with a password to be typed if `ask`. Return the exit status.
+def login(profile: str | None, socket: str | None, wait: float, *, ask: str | None) -> int:
+    """Have the daemon log in again, with what is typed if it is to `ask`: a "password" or a "refresh token". Return the exit status.
 
     Raises:
-        WrongUsage: what was typed in can't be a password.
+        WrongUsage: what was typed in can't be that.
     """
     chosen = profile_of(profile)
-    password = _password(chosen) if ask else None
+    given = None if ask is None else _typed(ask, chosen)
+    password, refresh_token = (None, given) if ask == "refresh token" else (given, None)
     with TokenClient(chosen, socket) as client:
         try:
-            token = client.login(password, wait=wait)
+            token = client.login(password, refresh_token=refresh_token, wait=wait)
         except (LoginRejected, ClientRejected, BudgetSpent) as error:
             error.hint = "; ".join(filter(None, (error.hint, *_what_is_left(client))))
             raise
     put(f"{printable(token.profile)}: logged in, a token for {duration(token.expires_in)}\n")
+    if refresh_token is not None:
+        put("the refresh token is the daemon's now: whoever else has it must forget it\n")
     return 0
 
 
@@ -60,27 +63,27 @@ def _what_is_left(client: TokenClient) -> Iterator[str]:
         yield f"{logins:.0f} more may fail before no login is sent for some time"
 
 
-def _password(profile: str | None) -> str:
-    """Read a password without echo, or a line where standard input is no terminal."""
+def _typed(what: str, profile: str | None) -> str:
+    """Read a secret without echo, or a line where standard input is no terminal."""
+    longest = _LONGEST[what]
     try:
         if sys.stdin is None:  # `<&-` closed it
-            password = ""
+            typed = ""
         elif sys.stdin.isatty():
-            password = getpass(
-                f"Password{'' if profile is None else f' for {printable(profile)}'}: "
-            )
+            whose = "" if profile is None else f" for {printable(profile)}"
+            typed = getpass(f"{what.capitalize()}{whose}: ")
         else:
-            password = sys.stdin.readline(_MAX_LINE).removesuffix("\n")
-        password.encode()
+            typed = sys.stdin.readline(4 * longest).removesuffix("\n")  # to see that it is too long
+        typed.encode()
     except EOFError:
-        password = ""
+        typed = ""
     except UnicodeError as error:
-        raise WrongUsage("login: the password is not valid text in this locale") from error
-    if not password:
-        raise WrongUsage("login: no password was given, so none was sent")
-    if len(password) > MAX_PASSWORD:
+        raise WrongUsage(f"login: the {what} is not valid text in this locale") from error
+    if not typed:
+        raise WrongUsage(f"login: no {what} was given, so none was sent")
+    if len(typed) > longest:
         raise WrongUsage(
-            f"login: the password is longer than {MAX_PASSWORD} characters, so it was not sent",
-            "OpenFIT has none that long, and counts each wrong one",
+            f"login: the {what} is longer than {longest} characters, so it was not sent",
+            "OpenFIT has none that long, and counts each wrong one" if what == "password" else None,
         )
-    return password
+    return typed

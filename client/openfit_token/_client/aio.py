@@ -55,12 +55,18 @@ class AsyncTokenClient:
         """Have the token replaced though nothing is wrong with it; return the new one."""
         return calls.token(await self._call(calls.refresh(self._profile, wait)))
 
-    async def login(self, password: str | None = None, *, wait: float = DEFAULT_WAIT) -> Token:
-        """Have the daemon log in again, with this password or its own. For operators."""
+    async def login(
+        self,
+        password: str | None = None,
+        *,
+        refresh_token: str | None = None,
+        wait: float = DEFAULT_WAIT,
+    ) -> Token:
+        """Have the daemon log in again, with one of these or its own password. For operators."""
         try:
-            call = calls.login(self._profile, password, wait)
+            call = calls.login(self._profile, password, wait, refresh_token)
         finally:
-            del password
+            del password, refresh_token
         return calls.token(await self._call(call))
 
     async def logout(self) -> None:

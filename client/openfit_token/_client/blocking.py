@@ -107,20 +107,28 @@ class TokenClient:
         """Have the token replaced though nothing is wrong with it; return the new one."""
         return calls.token(self._call(calls.refresh(self._profile, wait)))
 
-    def login(self, password: str | None = None, *, wait: float = DEFAULT_WAIT) -> "Token":
+    def login(
+        self,
+        password: str | None = None,
+        *,
+        refresh_token: str | None = None,
+        wait: float = DEFAULT_WAIT,
+    ) -> "Token":
         """Have the daemon log in again, with this password or its own. For operators.
+
+        With `refresh_token` it goes on from this one instead, which is the daemon's from then on.
 
         Each rejected password brings the account closer to a lockout, so this is never sent twice.
 
         Raises:
             NotAllowed: the caller is no operator.
-            LoginRejected: the password is wrong.
+            LoginRejected: the password is wrong, or the refresh token is of no use.
             BudgetSpent: too many were rejected before; nothing was sent.
         """
         try:
-            call = calls.login(self._profile, password, wait)
+            call = calls.login(self._profile, password, wait, refresh_token)
         finally:
-            del password
+            del password, refresh_token
         return calls.token(self._call(call))
 
     def logout(self) -> None:

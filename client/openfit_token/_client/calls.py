@@ -84,13 +84,16 @@ def refresh(profile: str | None, wait: float) -> Call:
     return Call("refresh", {"profile": profile, "wait": wait}, _patience(wait))
 
 
-def login(profile: str | None, password: str | None, wait: float) -> Call:
+def login(
+    profile: str | None, password: str | None, wait: float, refresh_token: str | None = None
+) -> Call:
     """Order a login. Sent twice, it could use two of the few logins that may be rejected."""
     from openfit_token._shared.secret import Secret  # noqa: PLC0415 -- a script that gets a token needs none
 
     secret = None if password is None else Secret(password)
-    del password
-    params = {"profile": profile, "password": secret, "wait": wait}
+    token = None if refresh_token is None else Secret(refresh_token)
+    del password, refresh_token
+    params = {"profile": profile, "password": secret, "refresh_token": token, "wait": wait}
     return Call("login", params, _patience(wait), again=False)
 
 

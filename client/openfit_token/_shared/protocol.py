@@ -38,6 +38,8 @@ DEFAULT_WAIT: "Final" = 30.0
 """Seconds that a call waits by default."""
 MAX_PASSWORD: "Final" = 100
 """Characters. IdentityServer refuses longer ones, and counts that as a failed login."""
+MAX_REFRESH_TOKEN: "Final" = 8192
+"""Characters: several times the largest seen, and half a request."""
 
 _HEAD: "Final" = Struct(">BBBIB")
 """An array of four, RESPONSE, msgid as a 32-bit number, nil: what stands before a result."""

@@ -65,7 +65,8 @@ class Passwords:
             case None:
                 raise SecretUnavailable(
                     "no password is stored for this profile",
-                    "openfit-token login --ask --profile {profile}",
+                    "an operator logs in, again after each reboot: openfit-token login --ask --profile {profile},"
+                    " or --refresh-token instead of --ask",
                 )
             case PasswordFile() | PasswordCredential():
                 what, raw = await self._raw(source, key)

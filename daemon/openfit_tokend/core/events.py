@@ -85,7 +85,9 @@ class Failed:
 
 @frozen
 class LoginOrdered:
-    """An operator ordered a login."""
+    """An operator ordered a login, maybe with a refresh token in place of the password."""
+
+    given: Secret | None = None
 
 
 @frozen

@@ -157,6 +157,11 @@ def retry_after(value: str | None, now: float) -> float | None:
         return None
 
 
+def refresh_token(value: object) -> Secret | None:
+    """Return a refresh token that can be used; None: it can't."""
+    return Secret(value) if isinstance(value, str) and value.isprintable() and value else None
+
+
 def token_id(access_token: str) -> str:
     """Return the name of an access token: the first 16 hex digits of its SHA-256."""
     return hashlib.sha256(access_token.encode()).hexdigest()[:16]
@@ -176,15 +181,12 @@ def _grant(scope: str, status: int, body: bytes | None) -> Grant | Failure:
     lifetime = _lifetime(fields.get("expires_in"))
     if lifetime is None:
         return _unusable(status, "an expires_in that is no positive number of seconds")
-    refresh = fields.get("refresh_token")
     granted = fields.get("scope")
     return Grant(
         access_token=Secret(token),
         id=token_id(token),
         lifetime=lifetime,
-        refresh_token=Secret(refresh)
-        if isinstance(refresh, str) and refresh.isprintable() and refresh
-        else None,
+        refresh_token=refresh_token(fields.get("refresh_token")),
         scope=granted if isinstance(granted, str) and granted.isprintable() else scope,
     )
 
@@ -209,7 +211,8 @@ def _refusal(request: Login | Refresh, status: int, body: bytes | None) -> Failu
     word = fields.get("error")
     if not isinstance(word, str):
         word = ""
-    if isinstance(request, Login) and word in _PASSWORD_FORBIDDEN:
+    by_password = isinstance(request, Login) and request.given is None
+    if by_password and word in _PASSWORD_FORBIDDEN:
         return Failure(
             Kind.CLIENT_REJECTED,
             ClientRejected,
@@ -240,6 +243,14 @@ def _refusal(request: Login | Refresh, status: int, body: bytes | None) -> Failu
 
 def _rejected(request: Login | Refresh, word: str) -> Failure:
     match request:
+        case Login(given=Secret()):
+            return Failure(
+                Kind.GRANT_REJECTED,
+                LoginRejected,
+                f"the token server rejected the refresh token that was given: {word}",
+                "it may be spent, expired or another client's: obtain another one; what the daemon held"
+                " before, it holds still",
+            )
         case Login():
             return Failure(
                 Kind.GRANT_REJECTED,

@@ -70,9 +70,14 @@ class Bar:
 
 @frozen
 class Login:
-    """A request with the password. `insisted`: ordered by an operator; only the budget can stop it."""
+    """A request that begins a session. `insisted`: ordered by an operator; only the budget can stop it.
+
+    `given`: a refresh token that an operator gave, which is sent in place of the password. No budget
+    counts that.
+    """
 
     insisted: bool = False
+    given: Secret | None = None
 
 
 @frozen
@@ -91,10 +96,10 @@ class Idle:
 
 @frozen
 class Requesting:
-    """One request under way; `login_after`: a login was ordered meanwhile."""
+    """One request under way; `login_after`: a login that was ordered meanwhile."""
 
     request: Login | Refresh
-    login_after: bool = False
+    login_after: Login | None = None
 
 
 @frozen
@@ -139,6 +144,15 @@ class State(StrEnum):
     DOWN = "down"
     LOCKED = "locked"
     LOGGED_OUT = "logged_out"
+
+
+def behind(request: Login | Refresh, order: Login) -> Requesting:
+    """Return a request under way, and a login that was ordered meanwhile.
+
+    Behind another login one isn't insisted on: what was ordered may be done by then.
+    """
+    insisted = isinstance(request, Refresh) or order.given is not None
+    return Requesting(request, order if insisted else Login())
 
 
 def new_session(now: float) -> Session:

@@ -84,6 +84,7 @@ from openfit_tokend.core.session import (
     Session,
     Stopped,
     barred,
+    behind,
     client_rejected,
     is_logged_out,
     secret_missing,
@@ -113,8 +114,8 @@ def step(session: Session, event: Event, moment: Moment, policy: Policy) -> Step
             return _granted(session, event, moment, policy)
         case Failed():
             return _failed(session, event, moment, policy)
-        case LoginOrdered():
-            return _login_ordered(session)
+        case LoginOrdered(given):
+            return _login_ordered(session, Login(insisted=True, given=given))
         case LogoutOrdered():
             return _logged_out(session, moment.now)
         case Reconfigured(identity=True):
@@ -178,7 +179,7 @@ def _granted(session: Session, event: Granted, moment: Moment, policy: Policy) -
     assert isinstance(session.doing, Requesting)  # _awaited said so
     request, login_after = session.doing.request, session.doing.login_after
     if isinstance(request, Login):
-        token = grant.refresh_token
+        token = grant.refresh_token or request.given
         refresh = None if token is None else RefreshToken(token, since=event.sent)
         held = replace(session, refresh=refresh, bar=None, ended=now, unsent_until=-inf)
     else:
@@ -207,8 +208,8 @@ def _granted(session: Session, event: Granted, moment: Moment, policy: Policy) -
             error=held.bar.error if held.bar is not None and barred(held, now) else None,
             wanted=False,
         )
-    if isinstance(request, Refresh) and login_after:
-        return send(after, Login(insisted=True))
+    if login_after is not None and (isinstance(request, Refresh) or login_after.given is not None):
+        return send(after, login_after)
     return after, ()
 
 
@@ -218,6 +219,8 @@ def _granted(session: Session, event: Granted, moment: Moment, policy: Policy) -
 def _failed(session: Session, event: Failed, moment: Moment, policy: Policy) -> Step:
     assert isinstance(session.doing, Requesting)  # _awaited said so
     request, login_after = session.doing.request, session.doing.login_after
+    if isinstance(request, Login) and request.given is not None:
+        return _given_failed(replace(session, ended=moment.now), login_after, moment, policy)
     unsent = event.kind is Kind.SECRET_UNAVAILABLE or isinstance(event.kind, OverBudget)
     counted = not unsent or session.refresh is None  # a session that can go on hasn't failed
     failed = replace(
@@ -231,18 +234,31 @@ def _failed(session: Session, event: Failed, moment: Moment, policy: Policy) -> 
         failed = replace(failed, unsent_until=retry_at(failed, event, moment, policy))
     if isinstance(request, Refresh):
         after, wait = _refresh_failed(failed, event, moment, policy)
-        if login_after:
-            return send(after, Login(insisted=True))
+        if login_after is not None:
+            return send(after, login_after)
         if wait is None:
             return choose(after, moment.now, policy)
         return replace(after, doing=wait), ()
     bar, wait = _login_failed(failed, event, moment, policy)
     after = replace(failed, bar=bar)
-    if login_after and _another_secret_may_do(event.kind):
-        return send(after, Login())
+    if login_after is not None and (
+        login_after.given is not None or _another_secret_may_do(event.kind)
+    ):
+        return send(after, login_after)
     if wait is None:
         return _carry_on(after, session.failures, moment.now)
     return replace(after, doing=wait), ()
+
+
+def _given_failed(
+    session: Session, login_after: Login | None, moment: Moment, policy: Policy
+) -> Step:
+    """Go on as before: what became of a refresh token that was given says nothing of what is held."""
+    if login_after is not None:
+        return send(session, login_after)
+    if session.refresh is None and barred(session, moment.now):
+        return choose(session, moment.now, policy)
+    return replace(session, doing=rest(session, moment.now)), ()
 
 
 def _refresh_failed(
@@ -338,10 +354,10 @@ def _carry_on(session: Session, before: int, now: float) -> Step:
 # Orders
 
 
-def _login_ordered(session: Session) -> Step:
+def _login_ordered(session: Session, order: Login) -> Step:
     if isinstance(session.doing, Requesting):
-        return replace(session, doing=replace(session.doing, login_after=True)), ()
-    return send(session, Login(insisted=True))
+        return replace(session, doing=behind(session.doing.request, order)), ()
+    return send(session, order)
 
 
 def _logged_out(session: Session, now: float) -> Step:
@@ -382,9 +398,10 @@ def _reconfigured(session: Session, event: Reconfigured, moment: Moment, policy:
     lifted = session.bar is not None and not is_logged_out(session)
     after = replace(session, bar=None) if lifted else session
     match session.doing:
-        case Requesting(request):
-            login_after = session.doing.login_after or isinstance(request, Login)
-            return replace(after, doing=Requesting(request, login_after))
+        case Requesting(Login(given=None) as request, None):
+            return replace(after, doing=Requesting(request, Login()))
+        case Requesting():
+            return after
         case _ if (
             client_rejected(session)
             or secret_missing(session)

@@ -41,7 +41,7 @@ LATE: Final = 1.0
 class Order:
     """A token request to be sent.
 
-    `password` is a login's; `deadline` (CLOCK_BOOTTIME) is when its answer is needed. When its turn
+    `password` is a login's by password; `deadline` (CLOCK_BOOTTIME) is when its answer is needed. When its turn
     comes, it isn't sent if `is_void`.
 
     `claim`: of a fleet. It is awaited when the turn comes, so that no queue ages the claim, and
@@ -246,11 +246,12 @@ async def _exchange(
         return order.claim is None or not (clock.boot() > not_after or order.is_void())
 
     profile, request = order.profile, order.request
-    if isinstance(request, Login):
-        assert order.password is not None  # noqa: S101 -- a login has one
-        form = oauth.login_form(profile.identity, order.password)
+    token = request.given if isinstance(request, Login) else request.token
+    if token is not None:
+        form = oauth.refresh_form(profile.identity, token)
     else:
-        form = oauth.refresh_form(profile.identity, request.token)
+        assert order.password is not None  # noqa: S101 -- a login with a password has one
+        form = oauth.login_form(profile.identity, order.password)
     form, headers = _proved(profile, form, secret)
     content = urlencode(form).encode()
     sent = clock.boot()

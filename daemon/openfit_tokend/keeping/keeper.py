@@ -254,13 +254,14 @@ class Keeper:
         self._tools.alarm.cancel(self._timer)
         self._timer = self._tools.alarm.at(moment, self.wake)
 
-    def order_login(self, password: Secret | None) -> None:
-        """Log in on an operator's order, with this password or else the stored one, read again."""
+    def order_login(self, password: Secret | None, refresh_token: Secret | None = None) -> None:
+        """Log in on an operator's order, with one of these or else the stored password, read again."""
         self._password = password  # the newest order counts, also one for the stored password
         if self.claims is not None:
             self.claims.order_login()
-        self._tools.accounts.announce(self.profile.account)
-        self.feed(LoginOrdered())
+        if refresh_token is None:
+            self._tools.accounts.announce(self.profile.account)
+        self.feed(LoginOrdered(refresh_token))
 
     def order_logout(self, done: Callable[[bool], None]) -> None:
         """Forget both tokens on an operator's order, and stay logged out.
@@ -376,7 +377,7 @@ class Keeper:
     async def _answer_to(
         self, request: Login | Refresh, number: int, order: Order, claims: Claims | None
     ) -> Granted | Failed:
-        if isinstance(request, Refresh):
+        if isinstance(request, Refresh) or request.given is not None:
             return await self._requests.refresh(number, order, claims)
         given = self._password
         try:
@@ -428,6 +429,6 @@ class Keeper:
 def _login_to_come(session: Session) -> bool:
     match session.doing:
         case Requesting(request, login_after):
-            return login_after or isinstance(request, Login)
+            return login_after is not None or isinstance(request, Login)
         case _:
             return False

@@ -57,10 +57,10 @@ class TokenRequests:
         self.last: tuple[Sent, ...] = ()
 
     async def refresh(self, number: int, order: Order, claims: Claims | None) -> Granted | Failed:
-        """Send a refresh; in a fleet, once it is claimed."""
+        """Send a refresh, or a login with a refresh token; in a fleet, once it is claimed."""
         if claims is not None:
             event = await self._send_claimed(number, order, claims)
-            assert event is not None  # noqa: S101 -- only a login waits for another
+            assert event is not None  # noqa: S101 -- only a login with a password waits for another
             return event
         self._counters.refreshes += 1
         return self._event(number, order, await self._endpoint.request(order))
@@ -102,7 +102,7 @@ class TokenRequests:
 
         async def claim() -> float:
             not_after = await claims.claim(number, order.request, order.password)
-            if isinstance(order.request, Login):
+            if order.password is not None:
                 self._counters.logins += 1
             else:
                 self._counters.refreshes += 1

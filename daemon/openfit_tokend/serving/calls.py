@@ -10,6 +10,7 @@ from typing import Final, Protocol, final
 
 from openfit_token._shared.protocol import (
     DEFAULT_WAIT,
+    MAX_REFRESH_TOKEN,
     MAX_WAIT,
     PROTOCOL,
 )
@@ -24,6 +25,7 @@ from openfit_token.errors import (
 )
 from openfit_tokend import __version__
 from openfit_tokend.config.passwords import fault_of
+from openfit_tokend.core import oauth
 from openfit_tokend.core.callers.answers import Call, Get, Refuse, Renew, login_call, token_for
 from openfit_tokend.core.callers.wishes import Wishes, brings_login_forward, wish
 from openfit_tokend.core.events import NewTokenWanted
@@ -90,7 +92,7 @@ class Calls:
         self._methods: dict[str, tuple[Callable[[Connection, Params], object], frozenset[str]]] = {
             "get_token": (self._get_token, frozenset({"profile", "min_ttl", "wait"})),
             "hello": (self._hello, frozenset()),
-            "login": (self._login, frozenset({"profile", "wait", "password"})),
+            "login": (self._login, frozenset({"profile", "wait", "password", "refresh_token"})),
             "logout": (self._logout, frozenset({"profile"})),
             "refresh": (self._refresh, frozenset({"profile", "wait"})),
             "refuse": (self._refuse, frozenset({"profile", "id", "wait"})),
@@ -185,10 +187,13 @@ class Calls:
         password = _text(params, "password")
         if password is not None and (fault := fault_of(password)) is not None:
             raise BadRequest(f"the password {fault[0]}", "nothing was sent")
+        token = _refresh_token(params)
+        if password is not None and token is not None:
+            raise BadRequest("a login takes a password or a refresh token, not both")
         wait = _wait(params)
         keeper = self._operated(caller, "login", params)
         _judge_room(caller)  # before it is ordered: a refused call must not cost a login
-        keeper.order_login(None if password is None else Secret(password))
+        keeper.order_login(None if password is None else Secret(password), token)
         return Park(keeper, login_call(keeper.session), clock.boot() + wait)
 
     def _logout(self, caller: Connection, params: Params) -> object:
@@ -350,6 +355,18 @@ def _flag(params: Params, name: str) -> bool:
     if value is None or isinstance(value, bool):
         return bool(value)
     raise BadRequest(f"{name} is true or false")
+
+
+def _refresh_token(params: Params) -> Secret | None:
+    given = _text(params, "refresh_token")
+    if given is None:
+        return None
+    token = oauth.refresh_token(given) if len(given) <= MAX_REFRESH_TOKEN else None
+    if token is None:
+        raise BadRequest(
+            f"refresh_token is 1 to {MAX_REFRESH_TOKEN:,} printable characters", "nothing was sent"
+        )
+    return token
 
 
 def _number(params: Params, name: str, most: float) -> float | None:

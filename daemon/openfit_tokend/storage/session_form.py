@@ -25,6 +25,7 @@ from openfit_tokend.core.session import (
     Requesting,
     Session,
     Stopped,
+    behind,
 )
 from openfit_tokend.core.settings import Identity
 from openfit_tokend.storage import plain
@@ -197,9 +198,9 @@ def _formed_doing(doing: Doing) -> object:
         case Idle(due):
             return ["idle", due]
         case Requesting(request, login_after):
-            if isinstance(request, Login):
-                return ["login", request.insisted, login_after]
-            return ["refresh", request.token.reveal, login_after]
+            if isinstance(request, Login):  # what was given with it is for nobody else to send
+                return ["login", request.insisted, login_after is not None]
+            return ["refresh", request.token.reveal, login_after is not None]
         case Stopped():
             return ["stopped"]
         case _:
@@ -211,13 +212,18 @@ def _doing(value: Plain) -> Doing:
         case ["idle", due]:
             return Idle(plain.number(due))
         case ["login", insisted, login_after]:
-            return Requesting(Login(plain.flag(insisted)), plain.flag(login_after))
+            return _requesting(Login(plain.flag(insisted)), login_after)
         case ["refresh", token, *_, login_after]:  # version 1: a time-out between them
-            return Requesting(Refresh(plain.secret(token)), plain.flag(login_after))
+            return _requesting(Refresh(plain.secret(token)), login_after)
         case ["stopped"]:
             return Stopped()
         case _:
             raise Damaged
+
+
+def _requesting(request: Login | Refresh, login_after: Plain) -> Requesting:
+    ordered = plain.flag(login_after)
+    return behind(request, Login(insisted=True)) if ordered else Requesting(request)
 
 
 def _formed_access(access: AccessToken) -> object:

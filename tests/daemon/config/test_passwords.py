@@ -89,7 +89,10 @@ def shell(code: str) -> PasswordCommand:
 async def test_a_profile_without_a_stored_password_is_told_how_to_log_in() -> None:
     assert await refusal(None) == (
         "no password is stored for this profile",
-        "openfit-token login --ask --profile {profile}",
+        (
+            "an operator logs in, again after each reboot: openfit-token login --ask --profile {profile},"
+            " or --refresh-token instead of --ask"
+        ),
     )
 
 

@@ -5,9 +5,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import anyio
+import httpx
 import pytest
 
-from emulators import PASSWORD, RunningEmulator
+from emulators import PASSWORD, RunningEmulator, login
 from fleets import Host, fleet_of, refuse, stopped
 from inside import async_await_that
 from openfit_token._shared.secret import Secret
@@ -15,6 +16,7 @@ from openfit_token.errors import LoginRejected
 from openfit_tokend.core.session import Requesting, is_logged_out, last_error
 from openfit_tokend.fleet.row_form import Keys, Unreadable, opened
 from openfit_tokend.keeping.keeper import Keeper
+from openfit_tokend.keeping.record import token_id
 
 pytestmark = pytest.mark.usefixtures("unpaced")
 
@@ -79,6 +81,34 @@ async def test_a_login_that_was_ordered_is_answered_with_its_outcome(
 
         assert {ended.error for ended in first.ended} == {None}
     assert emulator.state().logins_rejected == 0
+
+
+async def test_a_refresh_token_that_was_given_to_one_is_everybodys_session(
+    tmp_path: Path, emulator: RunningEmulator
+) -> None:
+    """It takes this host's turn, and no place in the ledger; a rejected one leaves no trace."""
+    with httpx.Client(base_url=emulator.url, trust_env=False) as web:
+        token = login(web)["refresh_token"]
+    async with fleet_of(2, tmp_path, emulator.url) as fleet:
+        await fleet.agreed()
+        first, second = fleet.hosts
+        before = token_id(second.keeper.session)
+        first.ended.clear()
+        second.ended.clear()
+
+        first.keeper.order_login(None, Secret("never issued"))
+        await async_await_that(lambda: bool(first.ended))
+        await fleet.agreed()
+        assert [each.error and each.error.raises for each in first.ended] == [LoginRejected]
+        assert token_id(second.keeper.session) == before
+
+        second.keeper.order_login(None, Secret(token))
+        await async_await_that(lambda: bool(second.ended))
+        await fleet.agreed()
+        assert [each.error for each in second.ended] == [None]
+        assert token_id(first.keeper.session) != before
+    assert emulator.state().logins_rejected == 0
+    assert emulator.state().logins == 2
 
 
 async def test_a_password_that_was_given_is_kept_while_another_host_asks(

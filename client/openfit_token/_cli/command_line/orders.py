@@ -111,7 +111,8 @@ def _refuse(given: Namespace) -> Command:
 def _login(given: Namespace) -> Command:
     from openfit_token._cli.operator import login
 
-    return partial(login, given.profile, given.socket, given.wait, ask=given.ask)
+    what = "password" if given.ask else "refresh token" if given.refresh_token else None
+    return partial(login, given.profile, given.socket, given.wait, ask=what)
 
 
 def _logout(given: Namespace) -> Command:

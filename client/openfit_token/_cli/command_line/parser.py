@@ -101,8 +101,14 @@ def _add_operators_commands(commands: _Commands) -> None:
     login = _command(
         commands, "login", "log in anew, also after a rejected password (for operators)"
     )
-    login.add_argument(
+    given = login.add_mutually_exclusive_group()
+    given.add_argument(
         "--ask", action="store_true", help="ask for the password, use it once, and forget it"
+    )
+    given.add_argument(
+        "--refresh-token",
+        action="store_true",
+        help="ask for a refresh token that was obtained elsewhere, and go on from it",
     )
     _wait(login)
     _command(

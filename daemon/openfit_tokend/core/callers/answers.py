@@ -150,7 +150,7 @@ def ended_login(before: Session, event: Event, after: Session) -> LoginEnded | N
         case _:
             return None
     match after.doing:
-        case Requesting(Login()) | Requesting(login_after=True):
+        case Requesting(Login()) | Requesting(login_after=Login()):
             return None
         case _:
             pass

@@ -14,6 +14,7 @@ from openfit_tokend.core.session import (
     Requesting,
     Session,
     Stopped,
+    behind,
     is_logged_out,
     token_number,
     without_ended,
@@ -54,7 +55,9 @@ def adopted(session: Session, shared: Session, moment: Moment, policy: Policy) -
             # What follows a refresh is insisted on: so an order that isn't stays as behind a login.
             as_login = isinstance(request, Login) or order == Login()
             other = Login() if as_login else request
-            return replace(after, doing=Requesting(other, login_after=order is not None)), ()
+            return replace(
+                after, doing=Requesting(other) if order is None else behind(other, order)
+            ), ()
         case Idle() | Stopped() if order is not None:
             return send(after, order)
         case Idle() if after.failures == 0 and access is not None:
@@ -109,14 +112,16 @@ def _newer(own: AccessToken | None, shared: AccessToken | None) -> AccessToken |
 def _order(session: Session, after: Session) -> Login | None:
     """Return the login that was ordered here and is still to be sent."""
     match session.doing:
-        case Requesting(Login(insisted=True)):
-            return Login(insisted=True)
+        case Requesting(Login(insisted=True) as order):
+            return order
         case _ if is_logged_out(after):  # that is the newer order; a reload orders none at all
             return None
-        case Requesting(Login(), login_after=True):  # ordered while this one was under way
+        case Requesting(
+            Login(), Login(given=None) as order
+        ):  # ordered while this one was under way
             answered = token_number(after) > token_number(session) and after.failures == 0
-            return None if answered else Login()
-        case Requesting(login_after=True):
-            return Login(insisted=True)
+            return None if answered else order
+        case Requesting(login_after=Login() as order):
+            return order
         case _:
             return None

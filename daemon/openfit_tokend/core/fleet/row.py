@@ -87,7 +87,7 @@ def published(session: Session, now: float) -> Session:
 def claiming(session: Session) -> Session:
     """Return a session as others may see it while a claim covers what it is about to send."""
     assert isinstance(session.doing, Requesting)  # else there would be nothing to claim
-    return replace(session, doing=replace(session.doing, login_after=False), wanted=False)
+    return replace(session, doing=replace(session.doing, login_after=None), wanted=False)
 
 
 def without_unsent(session: Session, base: Session | None) -> Session:

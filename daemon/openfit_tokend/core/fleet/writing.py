@@ -105,7 +105,7 @@ def _claimed(
     """Return what may be claimed now, the ledger with it, and what becomes of the others."""
     claims, refused = dict[bytes, Attempt | None](), list[PutOff | Deny]()
     for claim, pending in requests_of(replica, Pending).items():
-        if isinstance(pending.request, Refresh):
+        if isinstance(pending.request, Refresh) or pending.request.given is not None:
             claims[claim] = None
             continue
         salt, fingerprint = pending.fingerprint or (b"", Fingerprint(0))

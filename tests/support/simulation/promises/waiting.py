@@ -66,7 +66,7 @@ def orders_are_kept(taken: "Taken") -> str | None:
     before, event = taken.before.doing, taken.event
     follows = False
     match before:
-        case Requesting(Refresh(), login_after=True):
+        case Requesting(Refresh(), Login()):
             follows = isinstance(event, Granted | Failed) and event.number == taken.before.number
         case Requesting():
             pass

@@ -417,6 +417,7 @@ def test_nothing_from_the_daemon_commands_the_terminal(place: Path, doctor: Exam
         ("CLIENT_REJECTED", "the token server rejected the client: invalid_client", WRONG_CLIENT),
         ("CLIENT_REJECTED", "… unauthorized_client", WRONG_CLIENT),
         ("CLIENT_REJECTED", "… invalid_scope", MISSING),
+        ("CLIENT_REJECTED", "… no longer lets this client …: unauthorized_client", None),
         ("LOGIN_REJECTED", "… rejected user name or password: invalid_grant", WRONG_LOGIN),
         ("LOGIN_REJECTED", "… rejected user name or password: invalid_request", MISSING),
         ("UNAVAILABLE", "the token server answered 404: no token endpoint is there", WRONG_URL),

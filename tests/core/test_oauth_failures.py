@@ -3,6 +3,7 @@
 import pytest
 
 from made import REFRESH
+from openfit_token._shared.secret import Secret
 from openfit_token.errors import ClientRejected, LoginRejected, TokenError, Unavailable
 from openfit_tokend.core.events import Kind
 from openfit_tokend.core.oauth import Failure, meaning
@@ -176,6 +177,13 @@ def test_a_wrong_url_looks_like_a_404_and_says_so() -> None:
 def test_a_login_that_the_server_no_longer_allows_is_told_in_words_of_its_own(word: str) -> None:
     told = failure(400, error(word), Login())
 
-    assert "doesn't allow this client to log in with a password" in told.message
+    assert told.message.endswith(f"doesn't let this client log in with a password: {word}")
+    assert told.kind is Kind.CLIENT_REJECTED  # so it counts as no rejected password
     assert told.hint != failure(400, error("invalid_client"), Login()).hint
-    assert "doesn't allow" not in failure(400, error(word), REFRESH).message
+    after = meaning(Login(), "api", 400, error(word), worked=True)
+    assert isinstance(after, Failure)
+    assert after.message.endswith(f"no longer lets this client log in with a password: {word}")
+    for way in (told, after):
+        assert "openfit-token login --refresh-token --profile {profile}" in str(way.hint)
+    for request in (REFRESH, Login(insisted=True, given=Secret("r"))):
+        assert "with a password" not in failure(400, error(word), request).message

@@ -119,11 +119,17 @@ def secrets(
 
 
 def meaning(
-    request: Login | Refresh, scope: str, status: int, body: bytes | None
+    request: Login | Refresh,
+    scope: str,
+    status: int,
+    body: bytes | None,
+    *,
+    worked: bool = False,
 ) -> Grant | Failure:
     """Return what an answer means. `body` None: larger than MAX_BODY, or not readable.
 
-    `scope` is what was asked for: a server that grants exactly that needn't repeat it.
+    `scope` is what was asked for: a server that grants exactly that needn't repeat it. `worked`: the
+    server gave this client tokens before.
     """
     if 200 <= status < 300:  # noqa: PLR2004 -- RFC 9110's success
         return _grant(scope, status, body)
@@ -137,7 +143,7 @@ def meaning(
     elif status in _NOT_READ:
         message, hint = "no token endpoint is there", f"{hint}: a wrong URL looks like this"
     else:
-        return _refusal(request, status, body)
+        return _refusal(request, status, body, worked=worked)
     return _failure(Kind.TRANSIENT, f"the token server answered {status}: {message}", hint)
 
 
@@ -199,7 +205,7 @@ def _unusable(status: int, what: str) -> Failure:
     )
 
 
-def _refusal(request: Login | Refresh, status: int, body: bytes | None) -> Failure:
+def _refusal(request: Login | Refresh, status: int, body: bytes | None, *, worked: bool) -> Failure:
     fields = _fields(body)
     if fields is None:  # some servers put a page in place of their own answer
         return _failure(
@@ -213,11 +219,13 @@ def _refusal(request: Login | Refresh, status: int, body: bytes | None) -> Failu
         word = ""
     by_password = isinstance(request, Login) and request.given is None
     if by_password and word in _PASSWORD_FORBIDDEN:
+        refuses = "no longer lets" if worked else "doesn't let"
         return Failure(
             Kind.CLIENT_REJECTED,
             ClientRejected,
-            f"the token server doesn't allow this client to log in with a password: {word}",
-            "if it did before, ask the token server's support why it no longer does; else check client_id",
+            f"the token server {refuses} this client log in with a password: {word}",
+            f"{'' if worked else 'check client_id; if it is right, '}obtain a refresh token in another way, which"
+            " the server's support may know: openfit-token login --refresh-token --profile {profile}",
         )
     if word in _CLIENT_WORDS:
         return Failure(

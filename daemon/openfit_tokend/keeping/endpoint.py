@@ -42,7 +42,7 @@ class Order:
     """A token request to be sent.
 
     `password` is a login's by password; `deadline` (CLOCK_BOOTTIME) is when its answer is needed. When its turn
-    comes, it isn't sent if `is_void`.
+    comes, it isn't sent if `is_void`. `worked`: the server gave tokens to this client before.
 
     `claim`: of a fleet. It is awaited when the turn comes, so that no queue ages the claim, and
     returns until when (CLOCK_BOOTTIME) the form may go out; what it raises, `request` does.
@@ -55,6 +55,7 @@ class Order:
     deadline: float
     is_void: Callable[[], bool]
     claim: Callable[[], Awaitable[float]] | None = None
+    worked: bool = False
 
 
 @frozen
@@ -261,13 +262,15 @@ async def _exchange(
         try:
             answer = await ask(route, "POST", content, may_go, headers)
         except (NotSent, NoResponse) as error:
-            answer = error
+            answer = error.with_traceback(None)  # else it and the form would keep each other
         tasks.cancel_scope.cancel()
     if not isinstance(answer, Response):
         if isinstance(answer, NotSent) and not connected:
             reach.failed(answer)
         return Reply(sent, _lost(answer))
-    said = oauth.meaning(request, profile.identity.scope, answer.status, answer.body)
+    said = oauth.meaning(
+        request, profile.identity.scope, answer.status, answer.body, worked=order.worked
+    )
     return Reply(
         sent,
         said,

@@ -283,6 +283,7 @@ class Keeper:
         self.profile, self.rights = profile, rights
         if moves:
             self._password = None  # it was another user's, or for another server
+            self.last_success_at = None  # the same
             self.claims = None if self._tools.fleet is None else self._tools.fleet.join(self)
         self._tools.accounts.announce(profile.account)
         suspect = needs_another_secret(self.session) or self._secret.problem is not None
@@ -404,6 +405,7 @@ class Keeper:
             password=None,
             deadline=clock.boot() + REQUEST_TIMEOUT if access is None else access.expires,
             is_void=lambda: self._is_void(number),
+            worked=self.last_success_at is not None,
         )
 
     def _is_void(self, number: int) -> bool:

@@ -9,7 +9,7 @@ from daemons import await_that, profile
 from emulators import RunningEmulator, login, running_emulator
 from failures import outcome, told
 from openfit_emulator.identity import Rules
-from openfit_token.errors import LoginRejected, SecretUnavailable
+from openfit_token.errors import ClientRejected, LoginRejected, SecretUnavailable
 from service_managers import ManagedDaemon, managed_daemon
 
 pytestmark = pytest.mark.system
@@ -98,6 +98,30 @@ def test_one_that_is_accepted_replaces_the_session_and_revokes_nothing() -> None
         assert new["id"] != old["id"]
         assert daemon.profile_status()["session_began_at"] > began
         assert emulator.state().revocations == 0
+
+
+@pytest.mark.parametrize("word", ["unauthorized_client", "unsupported_grant_type"])
+def test_where_the_server_takes_no_passwords_any_more_it_is_the_way_on_and_nothing_is_counted(
+    word: str, emulator: RunningEmulator
+) -> None:
+    with managed_daemon(profile(emulator.url)) as (_, daemon):
+        daemon.start()
+        before = daemon.call("get_token")
+        token, left = obtained(emulator), daemon.profile_status()["logins_left"]
+        emulator.fault(f"{word}@login:1-")
+
+        gone = outcome(lambda: daemon.call("login"))
+        assert isinstance(gone, ClientRejected)
+        assert gone.message == (
+            f"the token server no longer lets this client log in with a password: {word}"
+        )
+        assert str(gone.hint).endswith("openfit-token login --refresh-token --profile main")
+        status = daemon.profile_status()
+        assert (status["health"]["condition"], status["logins_left"]) == ("degraded", left)
+
+        give(daemon, token)
+        assert daemon.call("get_token")["id"] != before["id"]
+        assert daemon.profile_status()["health"]["condition"] == "well"
 
 
 def test_it_waits_for_a_request_under_way_and_is_sent_once_though_its_answer_is_lost(

@@ -50,7 +50,7 @@ def judgement(name: str, profile: Answer, now: float) -> Iterator[Verdict]:
 def cause(error: Answer) -> str | None:
     """Return which of the vendor's four causes an error is, if it may be one."""
     message = str(error.get("message"))
-    match error.get("code"):
+    match None if "no longer lets" in message else error.get("code"):
         case "CLIENT_REJECTED" if "invalid_scope" in message or "unsupported_grant" in message:
             return MISSING
         case "CLIENT_REJECTED":

@@ -4,7 +4,8 @@
     with httpx.Client(auth=auth, base_url=auth.api_url()) as api:
         api.get("/v1/...")
 
-It works with AsyncClient too, on asyncio and on trio.
+It works with AsyncClient too, on asyncio and on trio; and with the clients of httpx2, httpx's successor,
+where that is installed.
 """
 
 from collections.abc import (
@@ -18,7 +19,8 @@ from collections.abc import (
 )
 from http import HTTPStatus
 from time import sleep
-from typing import Any, Final, final
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final, final
 
 import httpcore
 import httpx
@@ -32,15 +34,35 @@ from openfit_token._shared.origin import Origin, origin
 from openfit_token._shared.protocol import DEFAULT_WAIT
 from openfit_token.errors import TokenError
 
-_CONNECTIONS: Final = (
-    httpcore.HTTP11Connection,
-    httpcore.HTTP2Connection,
-    httpcore.AsyncHTTP11Connection,
-    httpcore.AsyncHTTP2Connection,
+_HTTPX: list[ModuleType] = [httpx]
+_HTTPCORE: list[ModuleType] = [httpcore]
+try:
+    import httpcore2
+    import httpx2
+except ImportError:
+    pass  # few programs have it
+else:
+    _HTTPX.append(httpx2)
+    _HTTPCORE.append(httpcore2)
+
+_CONNECTIONS: Final[tuple[type[object], ...]] = tuple(
+    getattr(module, f"{kind}Connection")
+    for module in _HTTPCORE
+    for kind in ("HTTP11", "HTTP2", "AsyncHTTP11", "AsyncHTTP2")
 )
+_STREAMS: Final[tuple[type[httpcore.NetworkStream | httpcore.AsyncNetworkStream], ...]] = tuple(
+    stream for module in _HTTPCORE for stream in (module.NetworkStream, module.AsyncNetworkStream)
+)
+_BODIES: Final[tuple[type[object], ...]] = tuple(module.ByteStream for module in _HTTPX)
+if TYPE_CHECKING:
+    _Auth = httpx.Auth
+else:  # each library's clients take an auth of their own class alone
+
+    class _Auth(*dict.fromkeys(module.Auth for module in _HTTPX)):  # one may go by both names
+        """What the clients of both take."""
 
 
-class OpenFitAuth(Supply, httpx.Auth):
+class OpenFitAuth(Supply, _Auth):
     """Send the current token; if the API answers 401 to it, have it replaced and repeat once.
 
     A request whose body can't be read a second time isn't repeated: the 401 is returned, and the
@@ -194,9 +216,7 @@ def _stream_in_use() -> httpcore.NetworkStream | httpcore.AsyncNetworkStream | N
     """Return what httpcore is about to write to; None if it can't be found."""
     connection = caller(*_CONNECTIONS)
     stream: object = None if connection is None else vars(connection).get("_network_stream")
-    if isinstance(stream, httpcore.NetworkStream | httpcore.AsyncNetworkStream):
-        return stream
-    return None
+    return stream if isinstance(stream, _STREAMS) else None
 
 
 def _was_refused(response: httpx.Response, token: Token) -> bool:
@@ -207,7 +227,7 @@ def _was_refused(response: httpx.Response, token: Token) -> bool:
 
 def _can_be_repeated(request: httpx.Request) -> bool:
     """Return whether the body is bytes, or a form whose files can be read from their start again."""
-    if isinstance(request.stream, httpx.ByteStream):
+    if isinstance(request.stream, _BODIES):
         return True
     fields: list[object] | None = getattr(request.stream, "fields", None)
     return fields is not None and all(map(_starts_again, fields))

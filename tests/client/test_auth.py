@@ -1,4 +1,4 @@
-"""OpenFitAuth, for httpx, blocking and async, and for requests: what the API and the daemon see."""
+"""OpenFitAuth, for httpx and its successor, blocking and async, and for requests: what the API and the daemon see."""
 
 import ssl
 import threading
@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Final, cast
 
 import httpx
@@ -68,6 +69,34 @@ def by_async_httpx(
 
 
 @contextmanager
+def by_httpx2(trusted: Path | None = None, **about: Any) -> Generator[httpx.Client]:  # noqa: ANN401 -- passed on
+    with successor().Client(**_options(trusted, about)) as client:
+        yield client
+
+
+@contextmanager
+def by_async_httpx2(trusted: Path | None = None, **about: Any) -> Generator[httpx.Client]:  # noqa: ANN401 -- passed on
+    with start_blocking_portal("asyncio") as portal:
+        client = successor().AsyncClient(**_options(trusted, about))
+        yield cast("httpx.Client", Waited(portal, client))
+        portal.call(client.aclose)
+
+
+def successor() -> ModuleType:
+    """Return httpx's successor, whose names are the same; skip the test where it isn't installed."""
+    return cast("ModuleType", pytest.importorskip("httpx2", reason="needs the package httpx2"))
+
+
+def _options(trusted: Path | None, about: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "auth": httpx_auth.OpenFitAuth(**about),
+        "verify": trusted is None or ssl.create_default_context(cafile=trusted),
+        "trust_env": False,
+        "follow_redirects": True,
+    }
+
+
+@contextmanager
 def by_requests(trusted: Path | None = None, **about: Any) -> Generator[httpx.Client]:  # noqa: ANN401 -- passed on
     with Session() as session:
         session.auth = requests_auth.OpenFitAuth(**about)
@@ -81,6 +110,8 @@ KINDS: Final[dict[str, Kind]] = {
     "httpx": by_httpx,
     "asyncio": partial(by_async_httpx, "asyncio"),
     "trio": partial(by_async_httpx, "trio"),
+    "httpx2": by_httpx2,
+    "httpx2, asyncio": by_async_httpx2,
     "requests": by_requests,
 }
 each_auth = pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from copy import deepcopy
 from threading import Thread
-from typing import Final
+from typing import Final, cast
 
 import anyio
 import httpx
@@ -51,6 +51,16 @@ def by_async_httpx(
     return anyio.run(ask)
 
 
+def by_httpx2(url: str, proxy: str | None = None, loopback_user: str | int | None = None) -> int:
+    httpx2 = pytest.importorskip("httpx2", reason="needs the package httpx2")
+    auth = httpx_auth.OpenFitAuth(origins=[url], loopback_user=loopback_user)
+    with httpx2.Client(auth=auth, proxy=proxy, timeout=TIMEOUT) as client:
+        try:
+            return cast("int", client.get(f"{url}/echo").status_code)
+        except httpx2.HTTPError as error:
+            raise httpx.HTTPError(str(error)) from error
+
+
 def by_requests(url: str, proxy: str | None = None, loopback_user: str | int | None = None) -> int:
     with requests.Session() as session:
         session.auth = requests_auth.OpenFitAuth(origins=[url], loopback_user=loopback_user)
@@ -60,7 +70,7 @@ def by_requests(url: str, proxy: str | None = None, loopback_user: str | int | N
 
 
 Ask = Callable[..., int]
-each_way = pytest.mark.parametrize("ask", [by_httpx, by_async_httpx, by_requests])
+each_way = pytest.mark.parametrize("ask", [by_httpx, by_async_httpx, by_httpx2, by_requests])
 
 
 @pytest.fixture(autouse=True)

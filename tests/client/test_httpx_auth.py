@@ -1,7 +1,7 @@
 """OpenFitAuth for httpx: what httpx has and requests hasn't. Which bodies it can send twice, say."""
 
 import io
-from collections.abc import AsyncGenerator, Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 
 import httpx
 import pytest
@@ -13,10 +13,11 @@ from openfit_token.httpx_auth import OpenFitAuth
 A, B = "token-a", "token-b"
 
 
-@pytest.fixture
-def client(daemon: FakeDaemon, api: Api) -> Iterator[httpx.Client]:
+@pytest.fixture(params=["httpx", "httpx2"])
+def client(request: pytest.FixtureRequest, daemon: FakeDaemon, api: Api) -> Iterator[httpx.Client]:
+    library = pytest.importorskip(request.param, reason="needs the package httpx2")
     auth = OpenFitAuth(socket=daemon.path, origins=[api.url])
-    with httpx.Client(auth=auth, base_url=api.url, trust_env=False) as client:
+    with library.Client(auth=auth, base_url=api.url, trust_env=False) as client:
         yield client
 
 
@@ -42,13 +43,13 @@ async def test_the_api_url_can_be_awaited(daemon: FakeDaemon) -> None:
     assert await OpenFitAuth(socket=daemon.path).async_api_url() == "https://api.openfit.care"
 
 
-@pytest.mark.parametrize("content", [a_generator(), io.BytesIO(b"onetwo")])
+@pytest.mark.parametrize("content", [a_generator, lambda: io.BytesIO(b"onetwo")])
 def test_a_stream_is_not_repeated_but_the_next_request_has_a_new_token(
-    api: Api, client: httpx.Client, content: Iterator[bytes]
+    api: Api, client: httpx.Client, content: Callable[[], Iterator[bytes]]
 ) -> None:
     """httpx doesn't rewind files: repeated, they would be empty."""
     api.refused = {A}
-    assert client.post("/echo", content=content).status_code == 401
+    assert client.post("/echo", content=content()).status_code == 401
     assert client.get("/echo").status_code == 200
 
     assert api.seen == [Seen("POST", "/echo", A, b"onetwo"), Seen("GET", "/echo", B, b"")]

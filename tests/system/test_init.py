@@ -101,6 +101,29 @@ def test_a_person_is_asked_for_what_is_needed_and_one_login_is_tried(
     assert {mode(each) for each in (place, own(place), own(place, "password"))} == {0o600}
 
 
+def test_a_profile_of_another_server_may_have_no_password_and_stays_so(place: Path) -> None:
+    words = ("--environment", "custom", "--api-url", "https://api.example", "--client-id", "c")
+    others = (
+        "--token-url",
+        "https://login.example/oauth/token",
+        "--username",
+        "u",
+        "--no-password",
+    )
+
+    first = subprocess.run(
+        command("--yes", *words, *others), capture_output=True, check=False, text=True,
+        timeout=60, env=environment(place),
+    )  # fmt: skip
+    assert (first.returncode, "openfit-token login --refresh-token" in first.stdout) == (0, True)
+    again = init(place, "--yes", "--replace", "--client-id", "d", "--no-login")
+    assert again.returncode == 0, again.stderr
+
+    main = config_file.load(place).profiles["main"]
+    assert main.identity.token_url == "https://login.example/oauth/token"
+    assert (main.identity.client_id, main.password is not None) == ("d", True)
+
+
 def test_a_person_who_leaves_leaves_nothing(emulator: RunningEmulator, place: Path) -> None:
     terminal = at_terminal(place, *answers(emulator))
 

@@ -118,10 +118,12 @@ def _run(arguments: list[str]) -> int:  # noqa: C901, PLR0911, PLR0912 -- one fo
                 Given(
                     environment=options.environment,
                     id_server=options.id_server,
+                    token_url=options.token_url,
                     api_url=options.api_url,
                     client_id=options.client_id,
                     username=options.username,
                     password_file=options.password_file,
+                    has_password=not options.no_password,
                     profile=options.profile,
                     yes=options.yes,
                     replace=options.replace,
@@ -216,14 +218,21 @@ def _add_answers(parser: argparse.ArgumentParser) -> None:
     add("--profile", metavar="NAME", default="main", help="default: main")
     add("--environment", metavar="ENV", help="production, test, or custom")
     add("--id-server", metavar="URL", help="token server of a custom environment")
+    add("--token-url", metavar="URL", help="instead of it: another server's token endpoint")
     add("--api-url", metavar="URL", help="API of a custom environment")
     add("--client-id", metavar="ID", help="from OpenFIT's support")
     add("--username", metavar="NAME", help="user name for the login")
-    add(
+    password = parser.add_mutually_exclusive_group()
+    password.add_argument(
         "--password-file",
         metavar="FILE",
         type=_PATH,
         help="file with the password; - for standard input",
+    )
+    password.add_argument(
+        "--no-password",
+        action="store_true",
+        help="store none: an operator will give a refresh token (openfit-token login --refresh-token)",
     )
     add(
         "--yes",

@@ -52,10 +52,12 @@ class Given:
     _: KW_ONLY
     environment: str | None = None
     id_server: str | None = None
+    token_url: str | None = None
     api_url: str | None = None
     client_id: str | None = None
     username: str | None = None
     password_file: str | None = None
+    has_password: bool = True
     profile: str = DEFAULT_PROFILE
     yes: bool = False
     replace: bool = False
@@ -73,7 +75,7 @@ def init(given: Given) -> int:
         _refuse_taken(given, now, where)
         asked = _values(given, now.profile)
         password = _password(given, asked["username"])
-        values = asked | dict([where.source(given.profile)])
+        values = asked if password is None else asked | dict([where.source(given.profile)])
         default = configuration.new_default(now, given.profile)
         texts = configuration.with_profile(now, where, given.profile, values)
         store = partial(configuration.store, now, where, given.profile, texts)
@@ -95,14 +97,14 @@ def init(given: Given) -> int:
         print(
             "no login tried: a daemon uses this configuration, and only it counts rejected logins"
         )
-    elif given.login:
+    elif given.login and password is not None:
         status = _try_login(given, where, asked["username"], store)
         if status != 0:
             print(f"\n{_correction(given, status)}", file=sys.stderr)
             if export is not None:
                 print(f"\nin each shell:\n  {export}")
             return status
-    _say_next(where, given.profile, export, runs=runs)
+    _say_next(where, given, export, runs=runs)
     return 0
 
 
@@ -151,21 +153,29 @@ def _environment(value: object) -> str:
 _QUESTIONS: Final[Mapping[str, tuple[str, Callable[[object], str]]]] = {
     "environment": ("production, test or custom", _environment),
     "id_server": ("https://..., the token server", fields.url),
+    "token_url": ("https://..., its token endpoint", fields.endpoint),
     "api_url": ("https://..., the API", fields.url),
     "client_id": ("from OpenFIT's support", fields.name),
     "username": ("for the login", fields.name),
 }
 """The values of a profile, except for the password: how to ask for each, and how to parse it."""
-_CUSTOM_ONLY: Final = ("id_server", "api_url")
+_CUSTOM_ONLY: Final = ("id_server", "token_url", "api_url")
 
 
 def _values(given: Given, before: Mapping[str, object]) -> dict[str, str]:
     """Return the profile's values except for the password; those in `before` are the defaults."""
     values: dict[str, str] = {}
+    if given.id_server and given.token_url:
+        raise _Unusable(
+            "--id-server and --token-url are two ways to say one thing", "leave one out"
+        )
+    foreign = given.token_url or ("token_url" in before and not given.id_server)
     for key in _QUESTIONS:
+        if key == ("id_server" if foreign else "token_url"):
+            continue
         if key in _CUSTOM_ONLY and values["environment"] != CUSTOM:
             if getattr(given, key):
-                raise _Unusable("--id-server and --api-url need --environment custom")
+                raise _Unusable("--id-server, --token-url and --api-url need --environment custom")
             continue
         default = before.get(key, "production" if key == "environment" else None)
         values[key] = _value(given, key, None if default is None else str(default))
@@ -194,8 +204,10 @@ def _value(given: Given, key: str, default: str | None) -> str:
             print(f"  it {wrong}", file=sys.stderr)
 
 
-def _password(given: Given, username: str) -> Secret:
-    """Return the password: from the file, from standard input, or typed in without echo."""
+def _password(given: Given, username: str) -> Secret | None:
+    """Return the password: from the file, from standard input, or typed in without echo; None: none is to be."""
+    if not given.has_password:
+        return None
     if given.password_file == "-":  # noqa: S105 -- a place, no password
         return _validated(
             "the password on standard input", sys.stdin.buffer.read(MAX_SECRET_FILE + 1)
@@ -261,7 +273,7 @@ def _correction(given: Given, status: int) -> str:
     return f"to correct it: {again}"
 
 
-def _say_next(where: Location, profile: str, export: str | None, *, runs: bool) -> None:
+def _say_next(where: Location, given: Given, export: str | None, *, runs: bool) -> None:
     """Print the next steps. `export`: the line that a shell needs to find the daemon, if it needs one."""
     systemctl = "systemctl" if where.for_service else "systemctl --user"
     by_unit = where.for_service or _users_unit().exists()
@@ -277,8 +289,10 @@ def _say_next(where: Location, profile: str, export: str | None, *, runs: bool) 
         print(f"  openfit-tokend run     (or openfit-tokend {install}, for a systemd service)")
     if export is not None:
         print(f"  {export}")
-    named = "" if profile == DEFAULT_PROFILE else f" --profile {profile}"
-    if runs:
+    named = "" if given.profile == DEFAULT_PROFILE else f" --profile {given.profile}"
+    if not given.has_password:
+        print(f"  openfit-token login --refresh-token{named}     (asks for one that you have)")
+    elif runs:
         print(f"  openfit-token login{named}     (tests the password now)")
     print(f"  openfit-token get{named}")
 

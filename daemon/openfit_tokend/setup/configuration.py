@@ -22,7 +22,7 @@ from openfit_tokend.setup.failure import SetupFailed
 from openfit_tokend.setup.tree import Done, Owner, Tree
 from openfit_tokend.setup.units import CREDENTIALS
 
-ASKED: Final = ("environment", "id_server", "api_url", "client_id", "username")
+ASKED: Final = ("environment", "id_server", "token_url", "api_url", "client_id", "username")
 """The keys that `init` asks for, besides the password."""
 HEAD: Final = """\
 # openfit-tokend's configuration. All keys: docs/configuration.md or openfit-tokend.toml(5). `openfit-tokend check` checks it.
@@ -159,9 +159,9 @@ def _inclusion(now: Present, where: Location, section: str) -> dict[str, str]:
 
 
 def store(
-    now: Present, where: Location, name: str, texts: Mapping[Path, str], password: Secret
+    now: Present, where: Location, name: str, texts: Mapping[Path, str], password: Secret | None
 ) -> dict[Path, Done]:
-    """Write the files and the secret, even on Ctrl-C, and return what was done to each.
+    """Write the files and the secret, if any, even on Ctrl-C, and return what was done to each.
 
     Raises:
         SetupFailed: they can't be written.
@@ -178,8 +178,10 @@ def store(
             if made is Done.MADE and owner is not None:
                 os.chown(where.config.parent, *owner)
         tree.make(now.file.parent, 0o755 if mode & 0o077 else 0o700)
-        # The reader strips one newline, so this one is not part of the password.
-        done = {secret: tree.put(secret, f"{password.reveal}\n".encode(), 0o600)}
+        done = dict[Path, Done]()
+        if password is not None:
+            # The reader strips one newline, so this one is not part of the password.
+            done[secret] = tree.put(secret, f"{password.reveal}\n".encode(), 0o600)
         for path, text in texts.items():
             as_before = _mode_and_owner(path) if path.exists() else (mode, owner)
             done[path] = tree.put(path, text.encode(), *as_before)

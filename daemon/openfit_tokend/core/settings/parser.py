@@ -366,8 +366,10 @@ def _client_secret(table: Table, client_id: str) -> ClientSecret | None:
 
 def _client_auth(value: object) -> Literal["basic", "post"]:
     match value:
-        case "basic" | "post":
-            return value
+        case "basic":
+            return "basic"
+        case "post":
+            return "post"
         case _:
             raise Wrong('must be "basic" or "post"')
 

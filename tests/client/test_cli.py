@@ -518,7 +518,7 @@ def test_a_daemon_that_takes_no_refresh_token_yet_says_so_and_the_token_is_not_s
 ) -> None:
     """What one says that was made before there were any."""
     older = BadRequest("login has no parameter 'refresh_token'", "it takes password, profile, wait")
-    with FakeDaemon(place / "s", always(older)) as daemon:
+    with FakeDaemon(place / "s", failing(older)) as daemon:
         status, out, err = run("login", "--refresh-token", "--socket", daemon.path, typed=b"r1r1\n")
 
     assert (status, out) == (76, "")

@@ -109,7 +109,7 @@ def init(given: Given) -> int:
 
 
 def _try_login(
-    given: Given, where: Location, username: str, store: Callable[[Secret], object]
+    given: Given, where: Location, username: str, store: Callable[[Secret | None], object]
 ) -> int:
     """Try a login with what was stored, and return the exit status.
 

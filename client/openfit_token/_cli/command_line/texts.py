@@ -90,10 +90,11 @@ one line of standard input where that is no terminal. It is used once and
 forgotten: the session then lives on its refresh token.
 
 --refresh-token reads a refresh token in the same way: one that was obtained
-elsewhere, for the same client, where the server takes no password. It is used at
-once, and is the daemon's alone from then on: its other holder must forget it,
-since a server may end the session if an old one is used again. A restart of the
-service keeps it; a reboot ends the session. One that is rejected changes nothing.
+elsewhere, for the same client, where the server takes no password. It is used
+at once, and is the daemon's alone from then on: its other holder must forget
+it, since a server may end the session if an old one is used again. A restart
+of the service keeps it; a reboot ends the session. One that is rejected
+changes nothing.
 
 A session lasts for weeks, and a password that was changed meanwhile isn't tried
 before the next login. So after a change log in, while you can still mend it.

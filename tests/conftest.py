@@ -54,10 +54,10 @@ MAY_BE_SKIPPED = (
 )
 """Reasons that no installed package can mend."""
 TOGETHER = re.compile(
-    r"tests/service/|tests/system/test_container\.py|tests/packaging/test_deb\.py"
+    r"tests/service/|tests/system/test_(?:container|second_terminal)\.py|tests/packaging/test_deb\.py"
     r"|tests/packaging/test_installed\.py.*\[\d+\.\d+"
 )
-"""What tests of one worker have in common, since it takes long to make: a machine, an environment, an image."""
+"""What tests of one worker have in common, since it takes long to make, or there is one for all."""
 
 
 class _Apart(LoadScopeScheduling):

@@ -95,7 +95,7 @@ def test_the_command_finds_the_hubs_token_as_if_the_daemon_were_there(
     (status,) = ENABLE.typed("$")
 
     assert get(other).stdout == f"{machine.token()}\n"
-    assert "main     fresh" in other.run(*status.split(), user="alice").stdout
+    assert "main     custom       fresh" in other.run(*status.split(), user="alice").stdout
     assert "6 ok" in other.run("openfit-token", "doctor", user="alice").stdout
 
 

@@ -257,7 +257,7 @@ class Kind:
 
     def command(self, port: int) -> list[str]:
         packages = str(peer(self.packages))
-        if self.packages == "node_modules":
+        if self.program == NODE_PROGRAM:
             node = shutil.which("node")
             if node is None:
                 pytest.skip("node isn't installed: run .ci/install_peers")
@@ -284,7 +284,9 @@ OAUTHLIB: Final = Kind(
     {"form": '{ audience = "https://api.example.org" }'},
     {"audience": "https://api.example.org"},
 )
-NODE: Final = Kind(NODE_PROGRAM, "node_modules", "/api/oauth/token", PLAIN)
+NODE: Final = Kind(
+    NODE_PROGRAM, "node_modules/@node-oauth/oauth2-server", "/api/oauth/token", PLAIN
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,7 @@ def test_a_secret_that_is_not_stored_is_logged_once_and_the_hint_names_the_profi
             assert isinstance(error, SecretUnavailable)
             assert error.hint == hint
         assert daemon.profile_status("other")["last_error"]["hint"] == hint
+        daemon.await_log("event=login_failed")
         assert daemon.log().count("event=login_failed") == 1
         assert f'hint="{hint}"' in daemon.await_log("event=login_failed")
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from made import access, fresh, refresh, refreshing
 from openfit_tokend.core.budget import Attempt, Entry, Fingerprint, Ledger
-from openfit_tokend.core.fleet.row import Claim, Row, Shared, published
+from openfit_tokend.core.fleet.row import Claim, Row, Shared, claiming, published
 from openfit_tokend.core.session import Login, Requesting
 from openfit_tokend.core.settings import Account
 from openfit_tokend.fleet.row_form import FORM, Keys, Unreadable, opened, row_key, sealed
@@ -84,8 +84,9 @@ def test_whatever_a_session_comes_to_all_hosts_read_the_same(walk: tuple[Taken, 
     for taken in walk:
         session = replace(taken.after, unsent_until=-inf)  # which isn't written
         claim = LOGIN if isinstance(session.doing, Requesting) else None
+        claimed = session if claim is None else claiming(session)
         sessions = {
-            b"1" * 32: Shared(session, claim, "host-1", TAG),
+            b"1" * 32: Shared(claimed, claim, "host-1", TAG),
             b"2" * 32: Shared(published(session, taken.moment.now), None, "host-1", TAG),
         }
         row = replace(ROW, sessions=sessions)

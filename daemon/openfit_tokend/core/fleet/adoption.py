@@ -4,6 +4,7 @@ from dataclasses import replace
 from math import inf
 from typing import Final, assert_never
 
+from openfit_token._shared.secret import Secret
 from openfit_tokend.core.choice import MAX_PACE, Step, rescheduled, rest, send
 from openfit_tokend.core.moment import Moment
 from openfit_tokend.core.schedule import PAUSE, Policy
@@ -112,6 +113,8 @@ def _newer(own: AccessToken | None, shared: AccessToken | None) -> AccessToken |
 def _order(session: Session, after: Session) -> Login | None:
     """Return the login that was ordered here and is still to be sent."""
     match session.doing:
+        case Requesting(Login(insisted=True), Login(given=Secret()) as order):  # the newer of two
+            return order
         case Requesting(Login(insisted=True) as order):
             return order
         case _ if is_logged_out(after):  # that is the newer order; a reload orders none at all

@@ -15,7 +15,7 @@ from openfit_tokend.core.budget import Attempt, Entry, Ledger
 from openfit_tokend.core.events import Kind
 from openfit_tokend.core.restart import restored
 from openfit_tokend.core.schedule import PAUSE, REQUEST_TIMEOUT
-from openfit_tokend.core.session import AccessToken, Idle, Requesting, Session
+from openfit_tokend.core.session import AccessToken, Idle, Login, Requesting, Session
 
 SEND_BY: Final = 10.0
 """Seconds after the writing of a claim began, until which its request may be sent."""
@@ -85,9 +85,15 @@ def published(session: Session, now: float) -> Session:
 
 
 def claiming(session: Session) -> Session:
-    """Return a session as others may see it while a claim covers what it is about to send."""
+    """Return a session as others may see it while a claim covers what it is about to send.
+
+    A refresh token that an operator gave is for the token server alone.
+    """
     assert isinstance(session.doing, Requesting)  # else there would be nothing to claim
-    return replace(session, doing=replace(session.doing, login_after=None), wanted=False)
+    request = session.doing.request
+    if isinstance(request, Login):
+        request = replace(request, given=None)
+    return replace(session, doing=Requesting(request), wanted=False)
 
 
 def without_unsent(session: Session, base: Session | None) -> Session:

@@ -448,6 +448,8 @@ class FleetWitness(Witness):
             return
         if error["code"] == "BUDGET_SPENT":  # daemons were killed in one login after the other
             return
+        if error["code"] == "NO_SUCH_PROFILE":  # there are two, and it named none
+            return
         self.broken(4, "there is a live token at every daemon", f"{host.name}: {call}: {error}")
 
     # The whole, now and then

@@ -97,6 +97,16 @@ def test_after_three_clear_rejections_and_900_s_an_operator_may_insist() -> None
     assert ask(ledger, ONE, NOW, insisted=True) == going(ledger, ONE)
 
 
+@pytest.mark.parametrize("insisted", [True, False])
+def test_after_three_clear_rejections_a_lost_answer_counts_as_another(*, insisted: bool) -> None:
+    """It may be the server's fourth, and a fifth would lock the account."""
+    ledger = replace(lost(clear(0.0, 1.0, 2.0), ONE, 1000.0), announced=990.0)
+
+    asked = ask(ledger, TWO, 1001.0, insisted=insisted)
+
+    assert asked == OverBudget(1000.0 + LATE + 900.0, known=False)
+
+
 def test_after_three_clear_rejections_and_900_s_a_proven_password_goes() -> None:
     ledger = replace(clear(NOW - 5000, NOW - 3000, OLD), proven=(ONE,))
 

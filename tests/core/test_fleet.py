@@ -63,8 +63,10 @@ def test_a_claim_is_written_with_its_request_and_with_no_wish_or_order_of_this_h
     for taken in walk:
         doing = taken.after.doing
         if isinstance(doing, Requesting):
-            shown = claiming(taken.after)
-            assert shown == replace(taken.after, doing=Requesting(doing.request), wanted=False)
+            shown, request = claiming(taken.after), doing.request
+            if isinstance(request, Login):  # nor with a refresh token that an operator gave
+                request = replace(request, given=None)
+            assert shown == replace(taken.after, doing=Requesting(request), wanted=False)
 
 
 def test_a_request_that_has_no_claim_yet_is_published_as_due() -> None:

@@ -99,7 +99,7 @@ def ask(
     if known and not insisted:
         return OverBudget(inf, known)
     if ledger.clear >= LIMIT:
-        free_at = _newest_clear(ledger) + WINDOW
+        free_at = _newest(ledger) + WINDOW
         announced = ledger.announced > ledger.refused_sent
         if now < free_at:
             return OverBudget(free_at, known)
@@ -176,8 +176,14 @@ def possible_at(ledger: Ledger, now: float) -> float:
     """Return the moment from which the budget allows a login that an operator insists on."""
     young = _young(ledger, now)
     by_window = young[-LIMIT].at + WINDOW if len(young) >= LIMIT else now
-    by_clear = _newest_clear(ledger) + WINDOW if ledger.clear >= LIMIT else now
+    by_clear = _newest(ledger) + WINDOW if ledger.clear >= LIMIT else now
     return max(now, by_window, by_clear)
+
+
+def _newest(ledger: Ledger) -> float:
+    """Return when a login was rejected last, or may have been: its answer was lost."""
+    sent = (entry.at for entry in ledger.entries if entry.clear or entry.lost is not None)
+    return max(sent, default=-inf)
 
 
 def _young(ledger: Ledger, now: float) -> tuple[Entry, ...]:

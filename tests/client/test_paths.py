@@ -27,6 +27,9 @@ TRIES = 2000
 STRANGERS = 54321
 """A group that nobody here is in, and that has no name."""
 
+AT_HOME = [f"{Path.home()}/.openfit-tokend/socket"] if os.geteuid() else []
+"""Where root has no daemon of its own."""
+
 LOADED_FOR_NOBODY = (grp, pwd)
 """Loaded now, since nobody may not read every interpreter's library."""
 
@@ -60,12 +63,17 @@ def test_then_the_users_daemon_comes_before_the_systems(monkeypatch: pytest.Monk
     monkeypatch.setenv("OPENFIT_TOKEN_SOCKET", "")
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/xdg")
 
-    assert paths.candidates() == ["/xdg/openfit-tokend/socket", "/run/openfit-tokend/socket"]
+    assert paths.candidates() == [
+        "/xdg/openfit-tokend/socket",
+        *AT_HOME,
+        "/run/openfit-tokend/socket",
+    ]
 
 
 def test_without_a_runtime_directory_it_is_the_one_of_the_uid() -> None:
     assert paths.candidates() == [
         f"/run/user/{os.geteuid()}/openfit-tokend/socket",
+        *AT_HOME,
         "/run/openfit-tokend/socket",
     ]
 
@@ -121,9 +129,8 @@ def test_where_nothing_is_the_error_names_all_places(
     with pytest.raises(DaemonUnreachable) as caught:
         paths.connect()
 
-    assert caught.value.message == (
-        f"no daemon: there is no {place}/xdg/openfit-tokend/socket and no {place}/system"
-    )
+    places = [f"{place}/xdg/openfit-tokend/socket", *AT_HOME, f"{place}/system"]
+    assert caught.value.message == f"no daemon: there is no {' and no '.join(places)}"
     assert caught.value.hint == (
         "start it: `systemctl start openfit-tokend`, or `openfit-tokend run`; one whose configuration"
         " has a `socket` is found by --socket or $OPENFIT_TOKEN_SOCKET"

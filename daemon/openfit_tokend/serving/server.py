@@ -25,9 +25,9 @@ from openfit_token.errors import Overloaded
 from openfit_tokend.core.callers.fair_queue import FairQueue
 from openfit_tokend.host import clock, log
 from openfit_tokend.host.alarm import Alarm
-from openfit_tokend.host.peers import Peer, peer_of, program_of
+from openfit_tokend.host.peers import peer_of
 from openfit_tokend.serving.connection import BATCH, Connection, Dialect, Door, accept
-from openfit_tokend.serving.users import RESERVE_OWN, User, Users
+from openfit_tokend.serving.users import CONNECTS, RESERVE_OWN, User, Users, judge_pace
 
 TURN_TIME: Final = 0.005
 """Seconds after which a turn takes no more events, so that keepers get their time beside any crowd."""
@@ -46,8 +46,6 @@ MIN_ACCEPTED: Final = 32
 """Clients accepted at a socket, and heard, in one pass, whatever they ask for."""
 ACCEPT_TIME: Final = 0.002
 """Seconds in which more of them are: as many as wait at most, if they ask for little."""
-CONNECTS: Final = 2000
-"""Connections of one user within a second from which the log names it: a crowd of scripts has fewer."""
 MAX_UNREAD_USER: Final = 16 * 1024 * 1024
 """Bytes of answers that all connections of one user may leave unread."""
 RESERVE: Final = 64
@@ -272,7 +270,7 @@ class Server:
         user.connections += 1
         user.connects += 1
         if user.connects >= CONNECTS:
-            self._judge_pace(user, peer)
+            judge_pace(user, peer)
         if user.connections > user.most:
             log.limited("too_many_connections", user.uid, uid=user.uid, most=user.most)
             full = Overloaded(
@@ -283,21 +281,6 @@ class Server:
             self._make_room(connection)
         # Most clients have sent their request already: the epoll is for those that haven't.
         self._handle(connection, EPOLLIN if dialect.hears else EPOLLOUT)
-
-    def _judge_pace(self, user: User, peer: Peer) -> None:
-        """Log a user that connects so often that others have to wait, and start counting again."""
-        now = clock.boot()
-        if now < user.counted_at + 1.0:
-            log.limited(
-                "connects_too_often",
-                user.uid,
-                uid=user.uid,
-                pid=peer.pid,
-                program=program_of(peer),
-                connects=user.connects,
-                seconds=now - user.counted_at,
-            )
-        user.connects, user.counted_at = 0, now
 
     def _make_room(self, newcomer: Connection) -> None:
         """Close a connection of the user with the most of them, or refuse the newcomer if it is that user's."""

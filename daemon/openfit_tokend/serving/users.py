@@ -12,6 +12,8 @@ from typing import Final, final
 from openfit_tokend.core.callers.fair_queue import UserShare
 from openfit_tokend.core.callers.subordinate_ids import SubordinateIds
 from openfit_tokend.core.callers.wishes import Wishes
+from openfit_tokend.host import clock, log
+from openfit_tokend.host.peers import Peer, program_of
 
 MAX_CONNECTIONS: Final = 4096
 """Connections of one user."""
@@ -21,6 +23,8 @@ RESERVE_OWN: Final = 16
 """Connections reserved for root and for the daemon's own user."""
 MAX_REMEMBERED: Final = 1024
 """Users that are remembered while they have no connection."""
+CONNECTS: Final = 2000
+"""Connections of one user within a second from which the log names it: a crowd of scripts has fewer."""
 
 
 @dataclass(slots=True)
@@ -99,3 +103,19 @@ class Users:
         kept = RESERVE_OWN if uid in self._own else 0
         user = self.by_uid[uid] = User(uid, min(most, self._most), kept)
         return user
+
+
+def judge_pace(user: User, peer: Peer) -> None:
+    """Log a user that connects so often that others have to wait, and start counting again."""
+    now = clock.boot()
+    if now < user.counted_at + 1.0:
+        log.limited(
+            "connects_too_often",
+            user.uid,
+            uid=user.uid,
+            pid=peer.pid,
+            program=program_of(peer),
+            connects=user.connects,
+            seconds=now - user.counted_at,
+        )
+    user.connects, user.counted_at = 0, now

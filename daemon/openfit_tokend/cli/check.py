@@ -370,9 +370,8 @@ async def _check_login(  # noqa: PLR0913 -- the parts of a daemon that a login t
             fix = "see state above; the password would be sent again after a restart if it is rejected"
             report.say(fail(what, "not sent: the ledger can't be written", fix, os.EX_OSERR))
         case Failed(error=error) if stored and error.raises is LoginRejected:
-            report.say(
-                fail(what, error.message, None, LoginRejected.exit_status)
-            )  # `init` says more
+            # `init` says more.
+            report.say(fail(what, error.message, None, LoginRejected.exit_status))
         case Failed(error=error):
             report.say(_failed(profile, what, error, error.raises.exit_status))
 

@@ -297,18 +297,25 @@ async def test_without_a_default_the_plain_name_is_refused(
         assert 'hint="there are: a, b"' in daemon.log()
 
 
-async def test_a_unit_is_refused_when_its_profile_is_removed(
-    tmp_path: Path, listener: socket, place: str
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("[profiles.main]", "[profiles.other]"),
+        ("[profiles.main]", '[profiles.main]\nallow_units = ["b.service"]'),
+    ],
+    ids=["is removed", "allows it no more"],
+)
+async def test_a_unit_that_waits_fails_when_its_profile(
+    before: str, after: str, tmp_path: Path, listener: socket, place: str
 ) -> None:
     with running_emulator("slow=0.4@login:1") as emulator:
         config = tmp_path / "config.toml"
         async with daemon_inside(
             tmp_path, profile(emulator.url), credential=listener.dup()
         ) as daemon:
-            other = config.read_text().replace("[profiles.main]", "[profiles.other]")
             with Unit(place) as unit:
                 await until_waiting(daemon, 1)
-                await anyio.Path(config).write_text(other)
+                await anyio.Path(config).write_text(config.read_text().replace(before, after))
                 async with daemon.client() as tokens:
                     await tokens.reload()
 
@@ -339,25 +346,6 @@ async def test_a_unit_that_is_not_allowed_fails(
             assert was_refused(await unit.credential())
 
         assert 'hint="see its allow_units"' in daemon.log()
-
-
-async def test_a_unit_that_waits_fails_once_a_reload_allows_it_no_more(
-    tmp_path: Path, listener: socket, place: str
-) -> None:
-    with running_emulator("slow=0.4@login:1") as emulator:
-        config = tmp_path / "config.toml"
-        async with daemon_inside(
-            tmp_path, profile(emulator.url), credential=listener.dup()
-        ) as daemon:
-            with Unit(place) as unit:
-                await until_waiting(daemon, 1)
-                await anyio.Path(config).write_text(
-                    config.read_text() + 'allow_units = ["b.service"]\n'
-                )
-                async with daemon.client() as tokens:
-                    await tokens.reload()
-
-                assert was_refused(await unit.credential())
 
 
 async def test_another_user_gets_nothing(

@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 import threading
+import time
 from base64 import b64decode
 from dataclasses import replace
 from pathlib import Path
@@ -279,6 +280,31 @@ async def test_each_answer_has_its_meaning(
 ) -> None:
     with running_emulator(fault) as emulator:
         assert kind_of(await log_in(endpoint, emulator.url)) is kind
+
+
+async def test_an_answer_that_came_while_this_process_stood_still_is_read(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When it goes on, the request's time is over, and a long answer takes more than one turn."""
+    monkeypatch.setattr(endpoint_module, "REQUEST_TIMEOUT", SHORT)
+    monkeypatch.setattr(endpoint_module, "LATE", SHORT)
+    server_answered = threading.Event()
+
+    def answer(connection: socket.socket, _: bytes) -> None:
+        connection.sendall(response("200 OK", GRANTED + b" " * 60_000))
+        server_answered.set()
+
+    async def stand_still() -> None:
+        await arrived(server, 1)
+        assert server_answered.wait(20)
+        time.sleep(3 * SHORT)  # noqa: ASYNC251 -- the loop is to stand still, as after SIGSTOP
+
+    with raw_server(answer) as server:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(stand_still)
+            reply = await refresh(endpoint, server.url)
+
+    assert isinstance(reply.meaning, Grant)
 
 
 @pytest.mark.parametrize("fault", ["hang", "stall-header", "stall-body"])

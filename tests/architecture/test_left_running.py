@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from daemons import await_that
+from daemons import await_that, needs_root_to_look
 
 SUPPORT = Path(__file__).parents[1] / "support"
 KILLED = """
@@ -36,7 +36,14 @@ def has_ended(pid: str) -> bool:
 
 
 @pytest.mark.system
-@pytest.mark.parametrize("when", ["at rest", "with an answer unread", "a program of its own"])
+@pytest.mark.parametrize(
+    "when",
+    [
+        "at rest",
+        "with an answer unread",
+        pytest.param("a program of its own", marks=needs_root_to_look),
+    ],
+)
 def test_a_daemon_ends_with_the_tests_that_started_it(when: str) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", KILLED, SUPPORT, when],

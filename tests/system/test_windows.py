@@ -17,7 +17,7 @@ pytestmark = pytest.mark.system
 COLUMNS = 80
 TOKEND = (sys.executable, "-m", "openfit_tokend")
 FAULTS = "id_server: must begin with https:// (http:// is for localhost, 127.0.0.0/8 and ::1)"
-PLACE = "one whose configuration has a `socket` is found by --socket or $OPENFIT_TOKEN_SOCKET"
+START = "`systemctl start openfit-tokend`, or `openfit-tokend run`"
 
 
 def without_colours(text: str) -> str:
@@ -27,8 +27,8 @@ def without_colours(text: str) -> str:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ((*OPENFIT_TOKEN, "get"), PLACE),
-        ((*OPENFIT_TOKEN, "doctor"), PLACE),
+        ((*OPENFIT_TOKEN, "get"), START),
+        ((*OPENFIT_TOKEN, "doctor"), START),
         ((*TOKEND, "check"), FAULTS),
         ((*TOKEND, "run"), FAULTS),
     ],
@@ -40,7 +40,7 @@ def test_lines_end_between_words(words: tuple[str, ...], said: str, tmp_path: Pa
     variables = {
         "PATH": os.environ["PATH"],
         "HOME": str(tmp_path),
-        "XDG_RUNTIME_DIR": str(tmp_path),
+        "OPENFIT_TOKEN_SOCKET": "/nowhere/socket",
         "OPENFIT_TOKEND_CONFIG": str(config),
     }
     with Terminal(words, variables) as terminal:

@@ -303,8 +303,7 @@ async def test_an_answer_that_came_while_this_process_stood_still_is_read(
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(stand_still)
             reply = await refresh(endpoint, server.url)
-
-    assert isinstance(reply.meaning, Grant)
+            assert isinstance(reply.meaning, Grant)
 
 
 @pytest.mark.parametrize("fault", ["hang", "stall-header", "stall-body"])

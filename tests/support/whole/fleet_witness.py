@@ -196,7 +196,7 @@ class FleetWitness(Witness):
             return
         for use in self._uses[sent.secret]:
             stood = use.host.stood_still > use.sent.at or not use.host.runs
-            if use.sent.open and not stood:
+            if use.sent.open and use.claim and not stood:  # one without was judged when it was sent
                 what = f"{_named(sent)} by {host.name}, while {use.host.name} waits"
                 self._unless_excused(host, 1, "no refresh token is used twice at once", what)
         if sent.secret in self._settled:

@@ -27,13 +27,14 @@ def rejected_stays_unsent(one: Request, cost: Cost) -> str | None:
 def clear_before(one: Request, cost: Cost, now: float) -> str | None:
     """After 3 clear rejections one login at a time, each for an operator or a proven password.
 
-    And no sooner than 15 minutes after the last rejection.
+    And no sooner than 15 minutes after the last rejection, or lost answer.
     """
     assert isinstance(one.request, Login)
     if cost.clear < 3:
         return None
-    if now < cost.newest_clear + 900.0 - A_LITTLE:
-        return f"{one} is sent {now - cost.newest_clear:.0f} s after the last clear rejection"
+    newest = max([cost.newest_clear, *(at for at, lost in cost.entries if lost is not None)])
+    if now < newest + 900.0 - A_LITTLE:
+        return f"{one} is sent {now - newest:.0f} s after one that may have been rejected"
     announced = cost.announced > cost.refused_sent
     if one.request.insisted or announced or one.password in cost.proven:
         return None
@@ -48,7 +49,8 @@ def held_only_by_the_budget(
     if ordered and refused.until == inf:
         return f"{one} was ordered, but is held for ever"
     young = [at for at, _ in cost.entries if now < at + 900.0]
-    free = len(young) < 3 and now >= cost.newest_clear + 900.0
+    most = 3 if cost.clear < 3 else 1
+    free = len(young) < most and now >= cost.newest_clear + 900.0
     proven = one.password in cost.proven and one.password not in cost.rejected
     return f"{one} is proven, but held: {refused}" if proven and free else None
 

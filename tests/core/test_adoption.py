@@ -130,6 +130,20 @@ def test_a_token_of_unknown_age_is_replaced_at_once_and_not_served() -> None:
     assert after == Session(Idle(NOW), number=5)
 
 
+def test_whoever_still_has_an_older_one_serves_that_until_it_is_replaced_at_once() -> None:
+    after = adopt(fresh(), YET_TO_COME)
+
+    assert (after.access, after.doing) == (fresh().access, Idle(NOW))
+
+
+def test_whoever_has_a_newer_one_keeps_it() -> None:
+    own = replace(fresh(), access=access("ours", number=6, due=NOW + 90.0))
+
+    after = adopt(own, YET_TO_COME)
+
+    assert (after.access, after.doing) == (own.access, Idle(NOW + 90.0))
+
+
 def test_whoever_knows_its_age_keeps_it() -> None:
     known = replace(YET_TO_COME, access=access("b5", number=5, sent=50.0, due=NOW + 90.0))
 

@@ -35,6 +35,7 @@ def adopted(session: Session, shared: Session, moment: Moment, policy: Policy) -
     newer one comes, that this host couldn't send its last request.
     """
     now = moment.now
+    undated = _is_undated(session.access, shared.access, now)
     shared = without_ended(_bounded(shared, now), now)
     access = None if is_logged_out(shared) else _newer(session.access, shared.access)
     same = access is not None and session.access is not None and access.id == session.access.id
@@ -61,7 +62,7 @@ def adopted(session: Session, shared: Session, moment: Moment, policy: Policy) -
             ), ()
         case Idle() | Stopped() if order is not None:
             return send(after, order)
-        case Idle() if after.failures == 0 and access is not None:
+        case Idle() if after.failures == 0 and access is not None and not undated:
             if same:
                 return replace(after, doing=rest(after, now)), ()
             return rescheduled(after, moment, policy), ()
@@ -81,7 +82,7 @@ def _bounded(shared: Session, now: float) -> Session:
     how old a token is that is yet to be asked for: it is as good as ended.
     """
     doing, bar, access, refresh = shared.doing, shared.bar, shared.access, shared.refresh
-    if access is not None and access.sent > now + AHEAD:
+    if _is_undated(None, access, now):
         access, doing = None, Idle(now) if isinstance(doing, Idle) else doing
     if isinstance(doing, Idle):
         doing = Idle(min(doing.due, now + MAX_PACE))
@@ -99,6 +100,13 @@ def _bounded(shared: Session, now: float) -> Session:
         bar=bar,
         ended=min(shared.ended, now),
     )
+
+
+def _is_undated(own: AccessToken | None, shared: AccessToken | None, now: float) -> bool:
+    """Return whether the fleet's token is newer than one's own, but nobody knows how old it is."""
+    if shared is None or shared.sent <= now + AHEAD:
+        return False
+    return own is None or (own.id != shared.id and own.number <= shared.number)
 
 
 def _newer(own: AccessToken | None, shared: AccessToken | None) -> AccessToken | None:

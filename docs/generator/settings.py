@@ -85,6 +85,13 @@ TOP: Final[Mapping[str, Setting]] = {
         " may use every profile.",
         '["openfit-admin"]',
     ),
+    "audit": Setting(
+        "`true` or `false`",
+        "`true`",
+        "Whether the log names, [once for each token](security.md#who-got-a-token), each caller that gets one: its uid, unit and"
+        " program.",
+        "false",
+    ),
     "include": Setting(
         "a path, relative to this file; its last part may have wildcards",
         _NONE,

@@ -124,6 +124,7 @@ def test_every_key_is_taken() -> None:
             socket_group="openfit",
             default_profile="main",
             admin_groups=["openfit-admin", "wheel"],
+            audit=False,
             include="conf.d/*.toml",
             profiles={"main": full},
         )
@@ -158,6 +159,7 @@ def test_every_key_is_taken() -> None:
         socket_mode=0o660,
         socket_group="openfit",
         admin_groups=("openfit-admin", "wheel"),
+        audit=False,
     )
     assert main.account == Account("https://id.example.org:8443/base", "service@example.org")
 
@@ -688,11 +690,19 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one() -> None:
 
 def test_an_unknown_key_like_no_other_is_told_all_known_ones() -> None:
     known = (
-        "admin_groups, default_profile, defaults, fleet, http_socket, include, profiles, socket, socket_group,"
+        "admin_groups, audit, default_profile, defaults, fleet, http_socket, include, profiles, socket, socket_group,"
         " socket_mode"
     )
 
     assert top_faults(zzz=1) == [("zzz", f"unknown key; known here are {known}")]
+
+
+def test_the_audit_is_on_unless_it_is_turned_off() -> None:
+    assert isinstance(unchanged := parse(source(profiles={"main": PROFILE})), Settings)
+    assert unchanged.audit
+    assert top_faults(audit="false") == [
+        ("audit", "must be true or false, without quotes, not text")
+    ]
 
 
 def test_a_table_in_a_profile_hints_at_names_with_a_dot() -> None:

@@ -24,6 +24,7 @@ from openfit_tokend.config import config_file
 from openfit_tokend.host import clock, log
 from openfit_tokend.host.listener import AdoptedListener, Listener, Sockets
 from openfit_tokend.host.service_manager import NO_SERVICE, Service
+from openfit_tokend.serving.connection import Connection
 from openfit_tokend.storage.ledger_file import LedgerFile, ledger_path
 
 
@@ -64,6 +65,12 @@ class DaemonInside:
         async with self.client(name) as tokens:
             profiles = cast("dict[str, Any]", (await tokens.status())["profiles"])
         return cast("Fields", profiles[name])
+
+    @property
+    def newest_connection(self) -> Connection:
+        """Return the connection that was accepted last, of those that are open."""
+        server = self.daemon._faces.server  # pyright: ignore[reportPrivateUsage] -- no other way tells
+        return list(server._connections.values())[-1]  # pyright: ignore[reportPrivateUsage] -- nor here
 
     def log(self) -> str:
         """Return what was logged."""

@@ -2,7 +2,7 @@
 
 Where stderr leads to journald, an event goes to journald's own socket, with each field by its name.
 
-Levels: DEBUG each token handed out, INFO each token replaced and each operator's call, WARNING what
+Levels: DEBUG each request for a token, INFO each token replaced and who gets it first, WARNING what
 recovers by itself, ERROR what needs a person. Values come from settings and servers, so they are
 quoted: nothing logged can start a line of its own.
 """

@@ -1,6 +1,6 @@
 """What is counted and logged of one profile."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import final
 
 from openfit_token.errors import SecretUnavailable, Unavailable
@@ -21,6 +21,10 @@ class Counters:
     uncertain: int = 0
     failures: int = 0
     served: int = 0
+    callers: set[tuple[int, str | None, str]] = field(
+        default_factory=set[tuple[int, str | None, str]]
+    )
+    """Who has got the current token, as the log has named them: uid, unit and program."""
 
 
 def token_id(session: Session) -> str | None:
@@ -56,6 +60,7 @@ class Record:
         """Log a new token, and a new state."""
         now = clock.boot()
         if after.access is not None and token_id(after) != token_id(before):
+            self._counters.callers.clear()
             log.info(
                 "token_replaced" if before.access else "token_obtained",
                 profile=self._profile,

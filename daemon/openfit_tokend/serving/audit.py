@@ -6,8 +6,11 @@ from typing import Final
 from openfit_tokend.core.session import AccessToken
 from openfit_tokend.host import log
 from openfit_tokend.host.peers import Peer, program_of, unit_of
+from openfit_tokend.keeping.keeper import Keeper
 from openfit_tokend.serving.connection import Connection
 
+MAX_NAMED: Final = 256
+"""Callers of one token that are remembered as named."""
 BURST: Final = 20
 """Lines of one kind about one user in log_limits.PERIOD seconds."""
 
@@ -46,21 +49,31 @@ def is_detailed() -> bool:
     return log.shows(logging.DEBUG)
 
 
-def token_handed_out(caller: Connection, profile: str, access: AccessToken, now: float) -> None:
-    """Log which caller got a token."""
-    peer = caller.peer
-    missing = log.admit("token_handed_out", caller.user.uid, BURST)
-    if missing is not None:
-        log.debug(
-            "token_handed_out",
-            profile=profile,
-            id=access.id,
-            expires_in=access.expires - now,
-            uid=peer.uid,
-            pid=peer.pid,
-            unit=unit_of(peer),
-            suppressed=missing or None,
-        )
+def token_handed_out(
+    caller: Connection, keeper: Keeper, access: AccessToken, now: float, *, at_info: bool
+) -> None:
+    """Log which caller got a token: at debug each time, and for the first time at info, if that is wanted.
+
+    A caller is a uid with a unit and a program. One whose line is suppressed is named at another time.
+    """
+    peer, named = caller.peer, keeper.counters.callers
+    who = (peer.uid, unit_of(peer), program_of(peer))
+    is_new = at_info and who not in named
+    if is_new or is_detailed():
+        told = _admitted(f"token_handed_out, {is_new}", caller)
+        if told is None:
+            return
+        token = {"profile": keeper.profile.name, "id": access.id}
+        told |= {"expires_in": access.expires - now, "unit": who[1]}
+        if is_new:
+            log.info("token_handed_out", **token, **told)
+        else:
+            log.debug("token_handed_out_again", **token, **told)
+    if is_new:
+        if len(named) >= MAX_NAMED:
+            named.clear()  # they are named once more
+        named.add(who)
+    caller.named = access
 
 
 def _who(peer: Peer) -> dict[str, object]:

@@ -88,7 +88,7 @@ class Calls:
         self._backend = backend
         self._profiles = profiles
         self._hand_out = hand_out
-        self._audited = audit.is_detailed()  # then each token goes the long way, and is logged
+        self._logs_each = audit.is_detailed()  # then each token goes the long way, and is logged
         self._methods: dict[str, tuple[Callable[[Connection, Params], object], frozenset[str]]] = {
             "get_token": (self._get_token, frozenset({"profile", "min_ttl", "wait"})),
             "hello": (self._hello, frozenset()),
@@ -136,14 +136,14 @@ class Calls:
 
         None: the answer depends on the caller or on more parameters, or each token handed out is logged.
         """
-        if method != "get_token" or self._audited or not params.keys() <= {"profile", "wait"}:
+        if method != "get_token" or self._logs_each or not params.keys() <= {"profile", "wait"}:
             return None
         return self._profiles.find_for_all(_text(params, "profile"))
 
     def token(self, caller: Connection, keeper: Keeper, access: AccessToken, now: float) -> object:
         """Return the result that hands out a token."""
-        if self._audited:
-            audit.token_handed_out(caller, keeper.profile.name, access, now)
+        if self._logs_each or caller.named is not access:
+            audit.token_handed_out(caller, keeper, access, now, at_info=self._profiles.audit)
         return self._hand_out(keeper, access, now)
 
     # The methods

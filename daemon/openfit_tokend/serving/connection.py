@@ -14,6 +14,7 @@ from openfit_token.errors import TokenError
 from openfit_tokend.core.callers.answers import Call
 from openfit_tokend.core.callers.fair_queue import NO_SHARE
 from openfit_tokend.core.callers.rights import Who
+from openfit_tokend.core.session import AccessToken
 from openfit_tokend.host.alarm import Entry
 from openfit_tokend.host.peers import Peer, who
 from openfit_tokend.keeping.keeper import Keeper
@@ -65,8 +66,8 @@ class Dialect(Protocol):
     """The user that all its connections are counted to. Clients beyond its `most` wait in the listen queue.
     None: each connection is counted to its peer's user, and clients beyond that user's `most` are refused."""
 
-    def prepared(self, data: bytes, /) -> bytes | None:
-        """Return the whole answer to these bytes if it is prepared and the same for every caller."""
+    def prepared(self, data: bytes, caller: "Connection", /) -> bytes | None:
+        """Return the whole answer to these bytes if it is prepared, and needn't be logged for this caller."""
         ...
 
     def answer(self, connection: "Connection", data: bytes | None, /) -> bool:
@@ -125,7 +126,7 @@ class Connection:
     """A connected socket. Its methods never block; a broken one raises OSError."""
 
     __slots__ = (
-        "_who", "closed", "dialect", "ended", "follows", "has_more", "held", "outgoing", "owed",
+        "_who", "closed", "dialect", "ended", "follows", "has_more", "held", "named", "outgoing", "owed",
         "peer", "queued", "read_size", "rest", "share", "sock", "unread", "user", "watched", "watcher",
     )  # fmt: skip
 
@@ -148,6 +149,7 @@ class Connection:
         self.closed = False
         self.watched = -1  # what `watcher` looks for; -1: nothing does
         self.watcher: epoll
+        self.named: AccessToken | None = None  # the last token that the log says its client got
         self._who: Who | None = None  # None: not looked up yet
 
     @property

@@ -97,7 +97,7 @@ class Credentials:
 
     # For the server
 
-    def prepared(self, _data: bytes) -> None:
+    def prepared(self, _data: bytes, _caller: Connection) -> None:
         """Return None: units send no requests."""
 
     def answer(self, connection: Connection, _data: bytes | None) -> bool:

@@ -10,11 +10,14 @@ from typing import Final, TypeVar, final
 from openfit_tokend.core.session import AccessToken
 from openfit_tokend.host import clock
 from openfit_tokend.keeping.keeper import Keeper
+from openfit_tokend.serving.connection import Connection
 
 FRESH: Final = 0.1
 """Seconds for which a prepared answer is used: its times are those of the wall clock at the start."""
 MAX_PREPARED: Final = 64
 """Answers of one dialect that may stay prepared, the newest ones: each is as large as its token."""
+LOOKS: Final = 8
+"""Answers of one keeper to one user within FRESH for which it is looked who asks, if that isn't known."""
 MAX_KNOWN: Final = 1024
 """Requests that a dialect remembers. Clients of one kind send the same bytes: one or two for each profile."""
 
@@ -27,10 +30,12 @@ def fresh_until(access: AccessToken, now: float) -> float:
 class Prepared:
     """An answer that hands out a keeper's live token, for as long as its session is this one."""
 
-    __slots__ = ("expires", "session", "until")
+    __slots__ = ("access", "expires", "looks", "session", "until")
 
     def __init__(self, keeper: Keeper, access: AccessToken, now: float) -> None:
         self.session = keeper.session
+        self.access = access
+        self.looks: dict[int, int] = {}  # by uid
         self.expires = access.expires
         self.until = fresh_until(access, now)
 
@@ -45,6 +50,23 @@ class Answers(dict[Keeper, Answer]):
     def __init__(self, prepare: Callable[[Keeper, AccessToken, float], Answer]) -> None:
         super().__init__()
         self._prepare = prepare
+
+    def ready(self, keeper: Keeper, caller: Connection, now: float) -> Answer | None:
+        """Count a token that is handed out the short way, and return the answer that does it.
+
+        None: it isn't prepared, or it is to be looked who asks, for the log. A user whose programs ask so
+        often that LOOKS don't do isn't looked at more closely.
+        """
+        answer = self.get(keeper)
+        if answer is None or answer.session is not keeper.session or now >= answer.until:
+            return None
+        if caller.named is not answer.access:
+            looks = answer.looks.get(caller.user.uid, 0)
+            if looks < LOOKS:
+                answer.looks[caller.user.uid] = looks + 1
+                return None
+        keeper.counters.served += 1
+        return answer
 
     def hand_out(self, keeper: Keeper, access: AccessToken, now: float) -> Answer:
         """Count a token that is handed out, and return the answer that does it.

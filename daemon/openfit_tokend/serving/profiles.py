@@ -41,6 +41,8 @@ class Profiles:
         """All of them, including those that a reload hasn't served yet or will remove."""
         self.config_error: str | None = None
         """Why the newest configuration was refused."""
+        self.audit = True
+        """Whether the log names each caller that gets a token, once for each token."""
         self.stopping = False
         self.forget_answers: list[Callable[[], None]] = []
         """Called before answers may change: what is prepared is no longer valid."""
@@ -74,6 +76,7 @@ class Profiles:
             (name,) = self._served
         self._default = None if name is None else self._served[name]
         self._rights = self._newest
+        self.audit = settings.audit
         self.config_error = None
 
     def _forget_answers(self) -> None:

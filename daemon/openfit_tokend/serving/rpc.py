@@ -121,17 +121,15 @@ class Rpc:
 
     # The short way
 
-    def prepared(self, request: bytes) -> bytes | None:
+    def prepared(self, request: bytes, caller: Connection) -> bytes | None:
         """Return the bytes of the answer; None: decode the request instead."""
         known = self._known.get(request) or self._recognise(request)
         if known is None:
             return None
         head, keeper = known
-        now, answer = clock.boot(), self._answers.get(keeper)
-        if answer is None or answer.session is not keeper.session or now >= answer.until:
-            return None
-        keeper.counters.served += 1
-        return head + answer.at(now)
+        now = clock.boot()
+        answer = self._answers.ready(keeper, caller, now)
+        return None if answer is None else head + answer.at(now)
 
     def _remember(self, request: bytes, keeper: Keeper) -> None:
         """Remember which keeper's token answers a request for a token and nothing else."""

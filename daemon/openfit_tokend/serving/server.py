@@ -320,7 +320,7 @@ class Server:
                 data = connection.receive()
                 if data:
                     at_rest = connection.rest is None and not connection.outgoing
-                    if at_rest and (answer := connection.dialect.prepared(data)):
+                    if at_rest and (answer := connection.dialect.prepared(data, connection)):
                         connection.user.requests += 1
                         connection.outgoing = connection.send(answer)
                         if not connection.outgoing and connection.watched == EPOLLIN:

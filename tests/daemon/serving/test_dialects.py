@@ -47,7 +47,7 @@ class Lines:
         self.heard: list[bytes] = []
         self.forgotten = 0
 
-    def prepared(self, data: bytes) -> bytes | None:
+    def prepared(self, data: bytes, _caller: Connection) -> bytes | None:
         return self.prepared_answers.get(data)
 
     def answer(self, connection: Connection, data: bytes | None) -> bool:

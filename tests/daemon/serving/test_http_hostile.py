@@ -271,12 +271,15 @@ async def test_only_requests_without_fields_of_others_are_remembered(
         _, http = daemon.daemon._faces._by_dialect  # pyright: ignore[reportPrivateUsage] -- no other way tells
         async with daemon.client() as tokens:
             await tokens.get_token()
-        for field, known in (("Accept: */*", True), ("Cookie: id=1", False)):
-            asked = http_request("GET", "/v1/auth", field)
-            for _ in range(2):
-                answered = await anyio.to_thread.run_sync(_asked, tmp_path / "run" / "http", asked)
-                assert answered.status == 200
-            assert (http.prepared(asked) is not None) is known
+            named = daemon.newest_connection
+            for field, known in (("Accept: */*", True), ("Cookie: id=1", False)):
+                asked = http_request("GET", "/v1/auth", field)
+                for _ in range(2):
+                    answered = await anyio.to_thread.run_sync(
+                        _asked, tmp_path / "run" / "http", asked
+                    )
+                    assert answered.status == 200
+                assert (http.prepared(asked, named) is not None) is known
 
 
 def _asked(path: Path, request: bytes) -> HttpAnswer:

@@ -12,6 +12,7 @@ from daemons import NOBODY, Wire, needs_root, profile, request
 from emulators import running_emulator
 from inside import DaemonInside, async_await_that, daemon_inside
 from openfit_tokend.serving.calls import Calls
+from openfit_tokend.serving.connection import Connection
 from openfit_tokend.serving.rpc import Rpc
 from openfit_tokend.serving.server import CROWD as WATCHED
 from openfit_tokend.serving.server import MAX_EVENTS, PASS_TIME, Server
@@ -190,9 +191,9 @@ async def test_who_asks_behind_another_users_crowd_is_answered_among_its_first(
     asked = list[int]()
     prepared = Rpc.prepared
 
-    def noting(self: Rpc, data: bytes) -> bytes | None:
+    def noting(self: Rpc, data: bytes, caller: Connection) -> bytes | None:
         asked.append(data[2])
-        return prepared(self, data)
+        return prepared(self, data, caller)
 
     with running_emulator() as emulator, ExitStack() as stack:
         directory = Path(stack.enter_context(TemporaryDirectory(prefix="oft-")))

@@ -209,6 +209,7 @@ class Settings:
     socket_group: str | None = None
     http_socket: str | None = None
     admin_groups: tuple[str, ...] = ()
+    audit: bool = True
     fleet: FleetSettings | None = None
     rights: Rights = field(default_factory=Rights)
     unknown_names: tuple[str, ...] = ()

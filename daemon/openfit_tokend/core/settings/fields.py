@@ -69,6 +69,13 @@ def kind(value: object) -> str:
             return "a date or time"
 
 
+def flag(value: object) -> bool:
+    """Return true or false."""
+    if not isinstance(value, bool):
+        raise Wrong(f"must be true or false, without quotes, not {kind(value)}")
+    return value
+
+
 def table(value: object) -> Mapping[str, object]:
     """Return a table."""
     if not isinstance(value, dict):

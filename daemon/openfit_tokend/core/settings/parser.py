@@ -72,6 +72,7 @@ TOP_KEYS: Final = (
     "http_socket",
     "default_profile",
     "admin_groups",
+    "audit",
     "include",
     "fleet",
     "defaults",
@@ -159,6 +160,7 @@ def parse(
     socket_group = top.optional("socket_group", fields.account)
     http_socket = top.optional("http_socket", fields.socket_path)
     admin_groups = top.optional("admin_groups", fields.texts)
+    audit = top.optional("audit", fields.flag)
     default = top.optional("default_profile", fields.name)
     top.optional("include", fields.include)
     shared = _fleet(main, faults)
@@ -189,6 +191,7 @@ def parse(
         socket_group=socket_group,
         http_socket=http_socket,
         admin_groups=admin_groups or (),
+        audit=audit is not False,
         fleet=shared,
     )
 

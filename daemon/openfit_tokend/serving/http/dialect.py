@@ -100,16 +100,16 @@ class Http:
 
     # The short way
 
-    def prepared(self, request: bytes) -> bytes | None:
+    def prepared(self, request: bytes, caller: Connection) -> bytes | None:
         """Return the bytes of the answer; None: parse the request instead."""
         known = self._known.get(request)
         if known is None:
             return None
         keeper, authorizes = known
-        now, answers = clock.boot(), self._answers.get(keeper)
-        if answers is None or answers.session is not keeper.session or now >= answers.until:
+        now = clock.boot()
+        answers = self._answers.ready(keeper, caller, now)
+        if answers is None:
             return None
-        keeper.counters.served += 1
         return answers.authorization if authorizes else answers.token(now)
 
     def _remember(self, head: bytes, request: Request, keeper: Keeper) -> None:
@@ -157,7 +157,7 @@ class Http:
     def _answer_next(self, connection: Connection, reader: Reader) -> bool:
         """Answer a request, now or later; False: none is whole, or the connection ends."""
         head = reader.head()
-        known = None if head is None else self.prepared(head)
+        known = None if head is None else self.prepared(head, connection)
         if head is not None and known is not None:
             reader.skip(head)
             connection.user.requests += 1

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -53,6 +54,18 @@ def run(place: Path, api: Api) -> Iterator[Run]:
             )
 
         yield run
+
+
+def curl_at(place: Path, url: str, *words: str) -> subprocess.CompletedProcess[bytes]:
+    """Run `openfit-token curl` for this URL, which the daemon's token is for."""
+    with FakeDaemon(place / "s", always(token_fields(api_url=url))) as daemon:
+        return subprocess.run(
+            [*OPENFIT_TOKEN, "curl", *words, url],
+            env=environment(OPENFIT_TOKEN_SOCKET=daemon.path),
+            capture_output=True,
+            check=False,
+            timeout=PATIENCE,
+        )
 
 
 def test_curl_sends_the_token_and_says_what_curl_says(api: Api, run: Run) -> None:
@@ -208,21 +221,30 @@ def test_neither_a_curlrc_nor_a_proxy_takes_the_token_elsewhere(
 
 
 @needs_root
-def test_over_http_another_users_listener_gets_no_token(place: Path) -> None:
-    with listener_of(EVE, port := free_port()) as listener:
-        url = f"http://127.0.0.1:{port}"
-        with FakeDaemon(place / "s", always(token_fields(api_url=url))) as daemon:
-            done = subprocess.run(
-                [*OPENFIT_TOKEN, "curl", url],
-                env=environment(OPENFIT_TOKEN_SOCKET=daemon.path),
-                capture_output=True,
-                check=False,
-                timeout=PATIENCE,
-            )
-        told = listener.told
+@pytest.mark.parametrize("manner", ["accepts", "hangs up first"])
+def test_over_http_another_users_listener_gets_no_token(place: Path, manner: str) -> None:
+    with listener_of(EVE, manner=manner) as eve:
+        done = curl_at(place, eve.url)
+        told = eve.told
 
     assert (done.returncode, told) == (64, b"")
-    assert b"is at the other end, not root" in done.stderr
+    assert b"is at the other end, not root" in done.stderr or b"hung up" in done.stderr
+
+
+@needs_root
+def test_over_http_curl_connects_to_the_very_address_that_was_judged(place: Path) -> None:
+    """curl has addresses of its own for localhost, whatever /etc/hosts says."""
+    with running_api() as api, listener_of(EVE, urlsplit(api.url).port or 0, host="::1") as eve:
+        curl_at(place, api.url.replace("127.0.0.1", "localhost"), "--ipv6")
+        told = eve.told
+
+    assert told == b""
+
+
+def test_over_http_curl_is_given_no_token_where_nobody_listens(place: Path) -> None:
+    done = curl_at(place, f"http://127.0.0.1:{free_port()}", "--retry-connrefused", "--retry", "9")
+
+    assert (done.returncode, done.stdout) == (75, b"")
 
 
 def test_over_https_curl_verifies_the_api(place: Path) -> None:

@@ -41,6 +41,8 @@ while True:
             print(place[1], file=sys.stderr, flush=True)
         if manner == "never accepts":
             sys.stdin.read()
+        if manner == "hangs up first":
+            listener.accept()[0].close()
         listener.settimeout(0.004 if manner == "takes turns" else None)
         try:
             while True:
@@ -84,8 +86,8 @@ def listener_of(
 ) -> Generator[Listener]:
     """Run a server as a user, which gives this answer to all that comes. Only root can.
 
-    Its manner: "accepts"; "never accepts"; or "takes turns", where it listens for moments, again and
-    again. Its host may be the path of a Unix socket.
+    Its manner: "accepts"; "never accepts"; "hangs up first", on the first connection alone; or "takes
+    turns", where it listens for moments, again and again. Its host may be the path of a Unix socket.
     """
     if ":" in host:
         need_ipv6()

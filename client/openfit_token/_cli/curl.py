@@ -28,8 +28,9 @@ from openfit_token._cli.get import profile_of
 from openfit_token._cli.terminal import WrongUsage, printable
 from openfit_token._client.supply import Supply
 from openfit_token._client.token import Token
+from openfit_token._shared.local_peer import has_ended
 from openfit_token._shared.origin import Origin, origin_of
-from openfit_token.errors import ForeignOrigin, TokenError
+from openfit_token.errors import ForeignOrigin, TokenError, Unavailable
 
 _PLAIN: Final = re.compile(r"https?://[\w.:\[\]-]+(?:[/?#].*)?", re.ASCII | re.IGNORECASE)
 """A URL whose host all programs read alike: without a user's name, escapes or curl's own patterns."""
@@ -94,8 +95,10 @@ class _Curl(Supply):
         try:
             for asked in {self._destination(url, token) for url in urls}:
                 if asked.scheme == "http":
-                    self._judge_listener(asked)
-                    config += 'noproxy = "*"\n'
+                    address = self._judged_address(asked)
+                    config += (
+                        f'noproxy = "*"\nconnect-to = "{_pair(asked.host, asked.port)}:{address}"\n'
+                    )
         except ForeignOrigin as error:  # its hint is about the adapters
             raise ForeignOrigin(error.message, "to send no token: curl itself") from None
         return config
@@ -112,14 +115,21 @@ class _Curl(Supply):
             raise WrongUsage(f"curl: {printable(error)}") from None
         return asked
 
-    def _judge_listener(self, asked: Origin) -> None:
-        """Judge who listens on loopback, right before curl connects there: see decision 62."""
-        with (
-            suppress(ConnectionError, TimeoutError),  # curl finds out, too
-            create_connection((asked.host, asked.port), _PATIENCE) as own,
-        ):
-            for pause in self._judging(own, own, asked, _PATIENCE):
-                sleep(pause)
+    def _judged_address(self, asked: Origin) -> str:
+        """Return where on loopback curl may connect: who listens there was judged right before.
+
+        That is less than the adapters do: see decision 62. Raises ForeignOrigin, Unavailable.
+        """
+        try:
+            with create_connection((asked.host, asked.port), _PATIENCE) as own:
+                for pause in self._judging(own, own, asked, _PATIENCE):
+                    sleep(pause)
+                if has_ended(own):  # so nobody was judged
+                    raise ForeignOrigin(f"{asked} hung up before it was known who listens there")
+                host, port, *_ = own.getpeername()
+        except OSError as error:  # whoever listens a moment later isn't judged
+            raise Unavailable(f"{asked} can't be reached: {error.strerror or error}") from None
+        return _pair(host, port)
 
 
 class _Attempt:
@@ -216,6 +226,10 @@ def _signals_for(process: "subprocess.Popen[bytes]") -> Generator[None]:
     finally:
         for each, handler in usual.items():
             signal.signal(each, handler)
+
+
+def _pair(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _is_same(url: str, other: str) -> bool:

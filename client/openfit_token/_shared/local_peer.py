@@ -105,6 +105,14 @@ async def in_threads(steps: Iterator[float]) -> None:
         pause = await to_thread.run_sync(next, steps, None)
 
 
+def has_ended(own: Connected) -> bool:
+    """Return whether nobody is at the other end any more, or can't be seen. Then nobody was judged there."""
+    try:
+        return _uid(own) == _GONE
+    except LookupError:
+        return True
+
+
 def _judge(uid: int, believed: Collection[str | int | None]) -> None:
     if may_be_anybody("uid", uid):
         raise _unknown(

@@ -114,6 +114,8 @@ def test_a_second_401_is_the_answer(api: Api, run: Run) -> None:
         ["-d", "@-"],
         ["-T", "-"],
         ["-F", "f=@-;type=text/plain"],
+        ["-F", 'f=@ "-"'],
+        ["-T", "{file,file}"],
         ["--data-urlencode", "name@/dev/stdin"],
         ["-C", "0"],
         ["URL"],
@@ -121,8 +123,9 @@ def test_a_second_401_is_the_answer(api: Api, run: Run) -> None:
     ],
 )
 def test_what_curl_can_not_send_twice_is_sent_once_and_the_next_call_has_a_new_token(
-    api: Api, run: Run, words: list[str]
+    api: Api, run: Run, place: Path, words: list[str]
 ) -> None:
+    (place / "file").write_bytes(b"file")
     api.refused = {A}
     url = f"{api.url}/echo"
     done = run(*(word.replace("URL", url) for word in words), url, given=b"data")

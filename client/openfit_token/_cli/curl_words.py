@@ -34,7 +34,8 @@ _OUTPUT: Final = frozenset({"-o", "--output"})
 _FILES: Final = _OUTPUT | {"-O", "--remote-name", "--remote-name-all"}
 _ONCE: Final = frozenset({"-C", "--continue-at", "--no-clobber"})
 """What the output of a first attempt makes a difference to."""
-_PARTS: Final = re.compile(r"[@<=;,{}]")
+_UPLOAD: Final = frozenset({"-T", "--upload-file"})
+_PARTS: Final = re.compile(r'[@<=;,{}"]')
 """What stands before and after the name of a file in the values of -d, -F, -T, -H and the like."""
 
 
@@ -58,12 +59,13 @@ class Words:
     def can_be_repeated(self) -> bool:
         """Return whether it is one request, whose body can be read a second time."""
         (*more, url) = self.urls
+        patterns = [url, *(value or "" for option, value in self.pairs if option in _UPLOAD)]
         return (
             not more
-            and not set("[{") & set(url)
+            and not any(set("[{") & set(each) for each in patterns)
             and not any(option in _ONCE for option, _ in self.pairs)
             and not any(
-                _is_stream(part)
+                _is_stream(part.strip())
                 for option, value in self.pairs
                 if value is not None and option not in _OUTPUT
                 for part in _PARTS.split(value)

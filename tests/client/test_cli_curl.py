@@ -216,9 +216,10 @@ def test_neither_a_curlrc_nor_a_proxy_takes_the_token_elsewhere(
     api: Api, run: Run, place: Path
 ) -> None:
     with running_api() as other:
-        (place / ".curlrc").write_text(f"url = {other.url}/echo\nlocation-trusted\n")
+        (place / ".curlrc").write_text(f"url = {other.url}/echo\nlocation-trusted\nnonsense\n")
         for words in ([], ["--proxy", other.url], ["--noproxy", "example.org"]):
-            assert run(*words, f"{api.url}/echo", http_proxy=other.url).returncode == 0
+            done = run(*words, f"{api.url}/echo", http_proxy=other.url)
+            assert (done.returncode, done.stderr) == (0, b"")
 
     assert (api.tokens, other.seen) == ([A, A, A], [])
 
@@ -270,7 +271,7 @@ def test_over_https_curl_verifies_the_api(place: Path) -> None:
 
 def test_the_token_is_in_no_argument_variable_or_file(place: Path, api: Api) -> None:
     (place / "curl").write_text(
-        '#!/bin/sh\n[ "$1" = --help ] && exec /usr/bin/curl "$@"\n'
+        '#!/bin/sh\n[ "$2" = --help ] && exec /usr/bin/curl "$@"\n'
         f'tr "\\0" "\\n" </proc/$$/cmdline >{place}/told; env >>{place}/told\n'
         'exec /usr/bin/curl "$@"\n'
     )
@@ -289,10 +290,35 @@ def test_the_token_is_in_no_argument_variable_or_file(place: Path, api: Api) -> 
     assert [text for text in files if A in text] == []
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_curl_runs_with_what_a_shell_passes_and_without_what_it_closes(
+    place: Path, api: Api, closed: str
+) -> None:
+    api.refused = {A}
+    with FakeDaemon(place / "s", Replacing(api_url=api.url)) as daemon:
+        for body in ("@<(echo hello)", "hello"):
+            subprocess.run(
+                [
+                    "/bin/bash",
+                    "-c",
+                    f'"$@" -s -d {body} /echo {closed}',
+                    "-",
+                    *OPENFIT_TOKEN,
+                    "curl",
+                ],
+                env=environment(OPENFIT_TOKEN_SOCKET=daemon.path),
+                capture_output=True,
+                check=True,
+                timeout=PATIENCE,
+            )
+
+    assert [(seen.body, seen.token) for seen in api.seen] == [(b"hello", A), (b"hello", B)]
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_curl_too(place: Path, number: signal.Signals) -> None:
     (place / "curl").write_text(
-        '#!/bin/sh\n[ "$1" = --help ] && exec /usr/bin/curl "$@"\necho $$; exec sleep 1000\n'
+        '#!/bin/sh\n[ "$2" = --help ] && exec /usr/bin/curl "$@"\necho $$; exec sleep 1000\n'
     )
     (place / "curl").chmod(0o755)
     with (

@@ -13,7 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from socket import create_connection
@@ -39,6 +39,7 @@ _LOCATION: Final = re.compile(rb"^location:[ \t]*(\S+)", re.MULTILINE | re.IGNOR
 _QUIET: Final = "--no-progress-meter"
 _PATIENCE: Final = 10.0
 """Seconds to find out who listens on loopback."""
+_STDERR: Final = 2
 _CHUNK: Final = 64 * 1024
 _MAX_HELD: Final = 1024 * 1024
 """Bytes of a 401 that are kept until it is repeated. A longer one is printed, and not repeated."""
@@ -55,8 +56,13 @@ def curl(profile: str | None, socket: str | None, wait: float, words: list[str])
     program = shutil.which("curl")
     if program is None:
         raise not_found("curl", "curl")
+    _open_standard_streams()
     told = subprocess.run(  # noqa: S603 -- it is what was ordered
-        [program, "--help", "all"], stdout=subprocess.PIPE, text=True, errors="replace", check=False
+        [program, "-q", "--help", "all"],
+        stdout=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        check=False,
     )
     known = listed(told.stdout)
     given = read(words, known)
@@ -151,7 +157,7 @@ class _Attempt:
             [*command, *added],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            pass_fds=(theirs, self._headers),
+            pass_fds=(theirs, self._headers, *_passed()),
         ) as process:
             os.close(theirs)
             try:
@@ -237,6 +243,21 @@ def _is_same(url: str, other: str) -> bool:
         return origin_of(url) == origin_of(other)
     except ValueError:
         return False
+
+
+def _open_standard_streams() -> None:
+    """Have nothing else get the number of a stream that the caller closed: `<&-`, `>&-`."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
+        os.set_inheritable(number, True)  # noqa: FBT003 -- its only way
+    os.close(number)
+
+
+def _passed() -> Iterator[int]:
+    """Yield the descriptors that the caller has passed on: a shell does for each <(...)."""
+    for number in map(int, os.listdir("/proc/self/fd")):  # noqa: PTH208 -- names, no paths
+        with suppress(OSError):  # the directory itself is closed by now
+            if os.get_inheritable(number) and number > _STDERR:
+                yield number
 
 
 def _put(stream: int, data: bytes) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Generator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from diagnosis import Diagnosis, Examine
 from diagnosis import doctor as doctor_of
 from emulators import RunningEmulator, running_emulator
 from failures import secrets_in
+from fake_daemon import FakeDaemon, always, token_fields
 from openfit_token._cli.doctor import api
 from ports import free_port
 from raw_server import RawServer, endlessly, raw_server, response, sending, silent
@@ -124,6 +126,17 @@ def test_without_a_token_the_api_isnt_asked(doctor: Examine, apis: Apis) -> None
 
     assert found.of("api").kind == "WARN"
     assert found.of("api").text == "out has no token: its API wasn't asked"
+
+
+def test_an_id_that_is_the_token_isnt_told(tmp_path: Path) -> None:
+    answer = response("401 Unauthorized", b"", f"X-Ms-Request-Id: {ID}")
+    with raw_server(sending(answer)) as server:
+        behaviour = always(token_fields(access_token=ID, api_url=server.url))
+        with FakeDaemon(tmp_path / "s", behaviour) as daemon:
+            profile: dict[str, object] = {"expires_in": 60.0, "api_url": server.url}
+            (found,) = api.asked_api("main", profile, daemon.path, "/v1/me")
+
+    assert found.text.endswith(": 401: the API refuses the token")
 
 
 @pytest.mark.parametrize("path", ["v1/me", "@evil.example", "", "/a b", "/ü", "/a\r\nX: y"])

@@ -19,7 +19,7 @@ DATE = "Wed, 02 Dec 2026 08:35:04 GMT"
 ID = "0f8fad5b-d9cb-469f-a165-70867728950e"
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 PASSWORD = "d9428888-122b-11e1-b85c-61cd3cbb3210"
-REFRESH = "00-11111111111111111111111111111111-2222222222222222-33"
+REFRESH = "1234567890ABCDEF" * 4
 IN_ARGUMENT = "hunter2-in-an-argument"
 SECRETS = (PASSWORD, REFRESH, IN_ARGUMENT, "access-1")
 GRANT = json.dumps({"access_token": "access-1", "refresh_token": REFRESH, "expires_in": 3600})
@@ -30,8 +30,8 @@ ECHOED = response(
     "200 OK",
     GRANT.encode(),
     f"Date: {DATE}",
-    f"Traceparent: {REFRESH}",
-    f"X-Ms-Request-Id: {PASSWORD}",
+    f"Traceparent: 00-{REFRESH[:32]}-{'0' * 16}-01",
+    f"X-Ms-Request-Id: {PASSWORD.upper()}",
 )
 MADE_UP = response(
     "400 Bad Request",
@@ -124,7 +124,9 @@ def test_it_has_the_versions_the_configuration_and_the_last_requests_with_the_se
     ]
 
 
-def test_what_has_the_form_of_an_id_and_is_a_secret_is_left_out(report: Reporting) -> None:
+def test_what_has_the_form_of_an_id_and_a_piece_of_a_secret_in_it_is_left_out(
+    report: Reporting,
+) -> None:
     assert sent(report("echoed")) == [f"login: 200, a token; date {DATE}"]
 
 

@@ -19,17 +19,29 @@ FORMS: Final[Mapping[str, re.Pattern[str]]] = {
     "x-ms-request-id": re.compile(f"{_HEX}{{8}}(?:-{_HEX}{{4}}){{3}}-{_HEX}{{12}}"),
 }
 """The header fields, and the form of each."""
+_PIECE: Final = 12
+"""Characters that an id has in common with a secret only if it was made of it."""
 
 
 def request_ids(headers: Mapping[str, str], secrets: Iterable[str] = ()) -> dict[str, str]:
-    """Return those fields that are there, except one that contains a secret or is part of one.
+    """Return those fields that are there, except one with a secret in it, or with a piece of one.
 
     `headers` finds a field by its name in lower case.
     """
-    known = tuple(secrets)
+    known = tuple(map(_plain, secrets))
     return {
         name: value
         for name, form in FORMS.items()
         if form.fullmatch(value := headers.get(name, ""))
-        and not any(secret in value or value in secret for secret in known)
+        and not any(_tells(_plain(value), secret) for secret in known)
     }
+
+
+def _tells(value: str, secret: str) -> bool:
+    pieces = (value[at : at + _PIECE] for at in range(len(value) - _PIECE + 1))
+    return secret in value or any(piece in secret for piece in pieces)
+
+
+def _plain(text: str) -> str:
+    """Return what is the same of a GUID, however it is written."""
+    return text.replace("-", "").lower()

@@ -82,10 +82,12 @@ def _response(name: str, socket: str, url: str) -> _Response:
             api.build_request("GET", url)
         )
         # Only the flow's first request is sent: the second would be that with another token.
-        response = api.send(next(flow), auth=None, stream=True, follow_redirects=False)
+        request = next(flow)
+        response = api.send(request, auth=None, stream=True, follow_redirects=False)
         flow.close()
         response.close()
-        return _Response(response.status_code, request_ids(response.headers))
+        sent = request.headers["authorization"].rpartition(" ")[2]
+        return _Response(response.status_code, request_ids(response.headers, [sent]))
 
 
 def _judged(url: str, response: _Response) -> Verdict:

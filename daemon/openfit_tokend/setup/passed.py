@@ -26,6 +26,13 @@ _BUS: Final = (
     *("org.freedesktop.systemd1.Service", "LoadCredential", "LoadCredentialEncrypted"),
 )
 """`systemctl show` doesn't print these two."""
+STORES: Final = (
+    "/run/credentials/@system",
+    "/etc/credstore",
+    "/run/credstore",
+    "/usr/lib/credstore",
+)
+"""Where systemd looks for a credential whose path isn't absolute (systemd.exec(5))."""
 
 
 def variables() -> dict[str, str]:
@@ -63,12 +70,13 @@ def credentials() -> Iterator[tuple[str, bytes]]:
         return
     loaded, encrypted = (_pairs(line) for line in said.splitlines())
     for name, path in loaded:
-        yield from _loaded(name, Path(path))
+        yield from _loaded(name, _found(path))
     for name, path in encrypted:
-        content = _said("systemd-creds", "decrypt", f"--name={name}", path, "-")
+        file = _found(path, ".encrypted")
+        content = _said("systemd-creds", "decrypt", f"--name={name}", str(file), "-")
         if content is None:
-            text = f"the credential {name} can't be decrypted: {path}"
-            raise SetupFailed(text, f"systemd-creds decrypt --name={name} {path}: it says why")
+            text = f"the credential {name} can't be decrypted: {file}"
+            raise SetupFailed(text, f"systemd-creds decrypt --name={name} {file}: it says why")
         yield name, content
 
 
@@ -93,10 +101,18 @@ def _pairs(line: bytes) -> list[tuple[str, str]]:
     ]
 
 
+def _found(path: str, kind: str = "") -> Path:
+    """Return where systemd finds a credential: never in this process's directory."""
+    places = [Path(f"{store}{kind}", path) for store in STORES]  # each is an absolute path itself
+    return next((each for each in places if each.exists()), places[0])
+
+
 def _loaded(name: str, path: Path) -> Iterator[tuple[str, bytes]]:
     """Return a file as a credential, or those that the files of a directory are."""
     files = (
-        {f"{name}_{each.name}": each for each in path.iterdir()} if path.is_dir() else {name: path}
+        {f"{name}_{each.name}": each for each in path.iterdir()}
+        if path.is_dir()
+        else {name: path.resolve()}
     )
     for credential, file in files.items():
         if file.exists() and stat.S_ISREG(file.lstat().st_mode):

@@ -1,0 +1,40 @@
+"""Which credentials `check` finds: those that systemd would pass to the service."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from openfit_tokend.setup import passed
+
+
+@pytest.fixture
+def unit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine whose unit has LoadCredential=password_main and one of a link. Returns its directory."""
+    (tmp_path / "linked").symlink_to("file")
+    loaded = [["password_main", "password_main"], ["linked", str(tmp_path / "linked")]]
+    said = "".join(json.dumps({"type": "a(ss)", "data": each}) + "\n" for each in (loaded, []))
+    (tmp_path / "said").write_text(said)
+    (tmp_path / "busctl").write_text(f"#!/bin/sh\nexec /bin/cat {tmp_path}/said\n")
+    (tmp_path / "busctl").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(passed, "STORES", (f"{tmp_path}/none", f"{tmp_path}/store"))
+    return tmp_path
+
+
+def test_a_credential_without_a_path_comes_from_systemds_store_and_not_from_here(
+    unit: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(unit)
+    (unit / "password_main").write_text("a stranger's")
+    assert dict(passed.credentials()) == {}
+
+    (unit / "store").mkdir()
+    (unit / "store" / "password_main").write_text("the service's")
+    assert dict(passed.credentials()) == {"password_main": b"the service's"}
+
+
+def test_a_link_is_followed_as_systemd_does(unit: Path) -> None:
+    (unit / "file").write_text("secret")
+
+    assert dict(passed.credentials()) == {"linked": b"secret"}

@@ -956,6 +956,15 @@ def test_a_faulty_default_is_told_once_where_it_stands(
     assert faults_of(source(defaults=defaults, profiles={"a": leaves})) == found
 
 
+@pytest.mark.parametrize("key", PROFILE_KEYS)
+def test_no_faulty_default_is_passed_over(key: str) -> None:
+    """Without its fault an allow list would be none, and let everybody in."""
+    faulty: object = [["nothing takes this"]]
+    assert f"defaults.{key}" in dict(
+        faults_of(source(defaults={key: faulty}, profiles={"a": PROFILE}))
+    )
+
+
 def test_what_neither_a_profile_nor_the_defaults_have_is_missing_in_the_profile() -> None:
     assert faults_of(
         source(defaults={"client_id": "c"}, profiles={"a": {"environment": "test"}})

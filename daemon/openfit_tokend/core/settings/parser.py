@@ -275,6 +275,7 @@ def _profile(name: str, table: Table, may_connect: _Readers) -> Profile | None:
     policy = _policy(table)
     users = table.optional("allow_users", fields.texts)
     groups = table.optional("allow_groups", fields.texts)
+    units = table.optional("allow_units", fields.units)
     token_file = table.optional(
         "token_file", partial(fields.own_file, directory=table.source.directory)
     )
@@ -302,7 +303,7 @@ def _profile(name: str, table: Table, may_connect: _Readers) -> Profile | None:
         policy=policy,
         allow_users=users,
         allow_groups=groups,
-        allow_units=table.optional("allow_units", fields.units),
+        allow_units=units,
         token_file=None
         if token_file is None
         else TokenFile(token_file, _readers(users, groups, may_connect)),

@@ -330,7 +330,7 @@ def test_a_token_url_that_no_request_could_use_is_refused(url: str, text: str) -
         ({"a b": "c"}, "must have names of letters, digits and . _ - only"),
         *(
             ({name: "x"}, f"must not have {name}: the daemon sends it, or other settings say it")
-            for name in ("grant_type", "scope", "password", "refresh_token", "client_secret")
+            for name in ("grant_type", "scope", "Password", "refresh_token", "client_secret")
         ),
     ],
 )

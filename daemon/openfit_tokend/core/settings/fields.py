@@ -267,7 +267,7 @@ def form(value: object) -> tuple[tuple[str, str], ...]:
 def _form_value(name: str, value: object) -> str:
     if not _PARAMETER.fullmatch(name):
         raise Wrong("must have names of letters, digits and . _ - only")
-    if name in RESERVED:
+    if name.lower() in RESERVED:  # ASP.NET takes both for one
         raise Wrong(f"must not have {name}: the daemon sends it, or other settings say it")
     try:
         return text(value)

@@ -138,12 +138,12 @@ PROFILE: Final[Mapping[str, Setting]] = {
         f"an https URL, at most {fields.MAX_TEXT} characters, maybe with a query; http for localhost, 127.0.0.0/8 and ::1",
         _NONE,
         "The token endpoint of [another OAuth 2.0 server](#another-token-server), instead of `id_server`: the"
-        " whole URL. It goes with `custom`.",
+        " whole URL. It goes with `custom`. `status` shows it to all who may use the profile, so put no key into its query.",
         '"https://login.example.org/realms/main/protocol/openid-connect/token"',
     ),
     "revocation_url": Setting(
         "a URL, as for `token_url`",
-        "none: a logout revokes nothing",
+        "none: a logout revokes nothing, unless `token_url` ends in `/connect/token`",
         "Where that server revokes refresh tokens (RFC 7009).",
         '"https://login.example.org/realms/main/protocol/openid-connect/revoke"',
     ),

@@ -6,7 +6,6 @@ Where systemd can't be asked, it is what the shipped unit passes. All of this ma
 import glob
 import json
 import re
-import shlex
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -20,6 +19,11 @@ from openfit_tokend.setup.units import CREDENTIALS, SYSTEM_UNITS
 ASKING: Final = 10.0
 """Seconds that systemd may take to say what is in a unit, or to decrypt a credential."""
 _FILE: Final = re.compile(r"EnvironmentFiles=(.*) \(ignore_errors=(yes|no)\)")
+_QUOTED: Final = re.compile(r"""(?:'([^']*)'|"((?:\\.|[^"\\])*)")\s*""")
+"""What a variable's value begins with: quotes count nowhere else."""
+_WORD: Final = re.compile(r'"((?:\\.|[^"\\])*)"|(\S+)')
+"""A variable as `systemctl show` prints it: in quotes if need be."""
+_ESCAPED: Final = re.compile(r'\\(["\\`$])')
 _BUS: Final = (
     *("busctl", "--json=short", "get-property", "org.freedesktop.systemd1"),
     "/org/freedesktop/systemd1/unit/openfit_2dtokend_2eservice",
@@ -92,7 +96,8 @@ def _said(*command: str) -> bytes | None:
 
 
 def _words(line: str) -> list[str]:
-    return shlex.split(line.partition("=")[2])
+    found = _WORD.finditer(line.partition("=")[2])
+    return [each[2] or _ESCAPED.sub(r"\1", each[1]) for each in found]
 
 
 def _pairs(line: bytes) -> list[tuple[str, str]]:
@@ -131,7 +136,9 @@ def _assigned(text: str) -> dict[str, str]:
 
 
 def _unquoted(value: str) -> str:
-    """Return a value without its quotes; blanks outside them stay."""
-    reader = shlex.shlex(value, posix=True)
-    reader.whitespace, reader.commenters, reader.whitespace_split = "\n", "", True
-    return "".join(reader)
+    """Return a value without its quotes, as systemd does."""
+    text = ""
+    while found := _QUOTED.match(value):
+        text += found[1] or _ESCAPED.sub(r"\1", found[2] or "")
+        value = value[found.end() :]
+    return text + re.sub(r"\\(.)", r"\1", value)

@@ -1,4 +1,4 @@
-"""Which credentials `check` finds: those that systemd would pass to the service."""
+"""What `check` finds that systemd would pass to the service: its credentials and variables."""
 
 import json
 from pathlib import Path
@@ -38,3 +38,27 @@ def test_a_link_is_followed_as_systemd_does(unit: Path) -> None:
     (unit / "file").write_text("secret")
 
     assert dict(passed.credentials()) == {"linked": b"secret"}
+
+
+def test_variables_have_the_values_that_systemd_gives_them(unit: Path) -> None:
+    (unit / "file").write_text(
+        r"""A="a\$b \`c' \"d\" \\e \x"
+B='x\$y'
+C=a\ b$c
+D='a'  b"c"d
+H=it's
+"""
+    )
+    (unit / "shown").write_text(  # by systemctl 252
+        'Environment="E=a\\$\\$b \\`c\' \\"d\\" \\\\ e" "F=x\\$y" G=A%\n'
+        f"EnvironmentFiles={unit}/file (ignore_errors=no)\n"
+    )
+    (unit / "systemctl").write_text(f"#!/bin/sh\nexec /bin/cat {unit}/shown\n")
+    (unit / "systemctl").chmod(0o755)
+
+    found = passed.variables()
+
+    assert [found[name] for name in "ABCDH"] == [
+        *(r"""a$b `c' "d" \e \x""", r"x\$y", "a b$c", 'ab"c"d', "it's")
+    ]
+    assert [found[name] for name in "EFG"] == [r"""a$$b `c' "d" \ e""", "x$y", "A%"]

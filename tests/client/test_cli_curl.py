@@ -1,11 +1,13 @@
 """`openfit-token curl`: the user's curl, with a token that goes to its API alone."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from socket import socket
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -19,6 +21,7 @@ from openfit_token.errors import Unavailable
 from others import EVE
 from ports import free_port
 from processes import OPENFIT_TOKEN, environment
+from raw_server import raw_server, response
 from replacing import Replacing
 from terminals import Terminal
 
@@ -106,6 +109,24 @@ def test_a_second_401_is_the_answer(api: Api, run: Run) -> None:
 
     assert (done.stdout, done.returncode) == (b"no 401", 0)
     assert api.tokens == [A, B]
+
+
+def test_what_curl_itself_tries_again_is_printed_in_order(place: Path) -> None:
+    answers = iter((response("401 Unauthorized"), response("200 OK", b"yes")))
+
+    def answer(connection: socket, request: bytes) -> None:
+        if request:  # else it was only judged who listens
+            connection.sendall(next(answers))
+
+    with raw_server(answer) as server:
+        words = ("--silent", "-i", "--fail", "--retry", "1", "--retry-all-errors")
+        done = curl_at(place, server.url, *words)
+
+    assert re.findall(rb"HTTP/1.1 (\d+)|(yes)", done.stdout) == [
+        (b"401", b""),
+        (b"200", b""),
+        (b"", b"yes"),
+    ]
 
 
 @pytest.mark.parametrize(

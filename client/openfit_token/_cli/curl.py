@@ -207,6 +207,7 @@ class _Attempt:
     def _take(self, stream: int, data: bytes) -> bool:
         """Print or hold what curl printed; return whether anybody wants more."""
         if not self.holds or not self.was_refused:
+            self._let_go()  # what curl has tried again by itself
             return _put(stream, data)
         self._held.append((stream, data))
         if sum(len(each) for _, each in self._held) > _MAX_HELD:

@@ -54,7 +54,8 @@ MAY_BE_SKIPPED = (
 )
 """Reasons that no installed package can mend."""
 TOGETHER = re.compile(
-    r"tests/service/|tests/system/test_(?:container|second_terminal)\.py|tests/packaging/test_deb\.py"
+    r"tests/service/|tests/system/test_(?:container|second_terminal)\.py|tests/packaging/test_(?:any_path|deb)\.py"
+    r"|tests/docs/test_generated\.py"
     r"|tests/packaging/test_installed\.py.*\[\d+\.\d+"
 )
 """What tests of one worker have in common, since it takes long to make, or there is one for all."""

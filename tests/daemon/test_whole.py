@@ -68,6 +68,7 @@ def test_each_known_fault_can_be_put_in(name: str) -> None:
         pass
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("kind", "seed"), [("hard", 1), ("fleet", 3)])
 def test_a_seed_tells_the_same_story_in_every_process(kind: str, seed: int) -> None:
     code = (
@@ -92,6 +93,7 @@ def test_a_seed_tells_the_same_story_in_every_process(kind: str, seed: int) -> N
     assert (differ[:3], len(first)) == ([], len(second))
 
 
+@pytest.mark.long
 def test_a_seed_tells_the_same_story_whatever_ran_before() -> None:
     stories: list[list[str]] = [[], []]
 

@@ -148,6 +148,7 @@ def test_nothing_compiled_and_no_test_is_in_it_and_licences_are(pyz: Path) -> No
     assert not any("testing" in name for name in names)
 
 
+@pytest.mark.long
 def test_it_is_made_from_a_fresh_clone_as_the_documents_say(tree: Path, pyz: Path) -> None:
     assert "`.ci/build-pyz` builds it" in (ROOT / "docs/install.md").read_text()
 

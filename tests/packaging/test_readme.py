@@ -89,6 +89,7 @@ def test_readme_can_be_read_in_a_minute_or_two() -> None:
     assert text.count("\n") <= 110
 
 
+@pytest.mark.long  # whoever runs the tests has installed it, and .ci/run does
 def test_the_first_command_shows_the_demo_as_its_picture_does(tree: Path) -> None:
     """With other ports, tokens and times; the bars are as long as the tokens still live."""
     assert f"({DEMO.relative_to(ROOT)})" in README.read_text()
@@ -144,6 +145,7 @@ def users_environment(home: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.long
 def test_the_lines_of_install_lead_to_a_token(tree: Path) -> None:
     if (reason := box_opt.hindrance()) is not None:
         pytest.skip(reason)

@@ -76,6 +76,7 @@ def test_the_units_start_the_program_by_the_link_and_man_finds_its_pages(machine
     assert page == "/usr/local/share/man/man1/openfit-token.1\n"
 
 
+@pytest.mark.long
 def test_an_upgrade_beside_the_old_version_fails_no_call(machine: Machine) -> None:
     """In /srv, since the box's /opt can't be written to; as docs/operations.md has it."""
     box, link = machine.box, "/srv/openfit-tokend"

@@ -7,7 +7,7 @@ from stores.clusters import etcd_cluster, postgresql_primary, synchronous_standb
 from stores.hosts import hosts
 from stores.watched import watched
 
-pytestmark = [pytest.mark.system, pytest.mark.slow]
+pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.long]
 
 TABLE = "openfit_fleet"
 

@@ -19,7 +19,7 @@ KEY = "ab" * 32
 OTHER = "cd" * 32
 TABLE = "openfit_fleet"
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 class Writer:

@@ -18,7 +18,7 @@ from openfit_tokend.core.callers.answers import LoginEnded
 from openfit_tokend.core.callers.rights import Rights
 from openfit_tokend.core.problems import Problem
 from openfit_tokend.core.schedule import REQUEST_TIMEOUT
-from openfit_tokend.core.settings import FleetSettings, Profile, Settings
+from openfit_tokend.core.settings.values import FleetSettings, Profile, Settings
 from openfit_tokend.host import clock, log, signals
 from openfit_tokend.host.alarm import Alarm
 from openfit_tokend.host.blocking_calls import BlockingCalls

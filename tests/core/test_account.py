@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openfit_tokend.core.settings import Account
+from openfit_tokend.core.settings.values import Account
 
 SERVER = "https://ids.example.org"
 

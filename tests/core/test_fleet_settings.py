@@ -2,18 +2,18 @@
 
 import pytest
 
-from openfit_tokend.core.settings import (
-    FleetSettings,
-    PasswordCredential,
-    PasswordFile,
-    Settings,
-)
 from openfit_tokend.core.settings.engines import StorePlace
 from openfit_tokend.core.settings.etcd import EtcdPlace
 from openfit_tokend.core.settings.parser import parse
 from openfit_tokend.core.settings.postgresql import PostgreSQLPlace
 from openfit_tokend.core.settings.store import Host
 from openfit_tokend.core.settings.table import Source
+from openfit_tokend.core.settings.values import (
+    FleetSettings,
+    PasswordCredential,
+    PasswordFile,
+    Settings,
+)
 
 MAIN = "/etc/openfit-tokend/config.toml"
 PROFILE = {"environment": "test", "client_id": "c", "username": "u"}

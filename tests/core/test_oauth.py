@@ -23,7 +23,7 @@ from openfit_tokend.core.oauth import (
     token_id,
 )
 from openfit_tokend.core.session import Login
-from openfit_tokend.core.settings import Identity
+from openfit_tokend.core.settings.values import Identity
 
 IDENTITY = Identity("https://ids.example", "our-client", "api offline_access", "me@example.org")
 BOTH = pytest.mark.parametrize("request_", [Login(), REFRESH], ids=["login", "refresh"])

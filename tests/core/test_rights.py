@@ -12,10 +12,10 @@ from openfit_tokend.core.callers.rights import (
     is_operator,
     may_use,
 )
-from openfit_tokend.core.settings import Settings
 from openfit_tokend.core.settings.names import Mention, Name, mentions, rights, settled, unknown
 from openfit_tokend.core.settings.parser import parse
 from openfit_tokend.core.settings.table import Fault, Source
+from openfit_tokend.core.settings.values import Settings
 
 ALICE, BOB, ETL, ADMINS, NOBODY = 1000, 1001, 2000, 2001, 65534
 RIGHTS = Rights(

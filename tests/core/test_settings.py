@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openfit_tokend.core.schedule import Policy
-from openfit_tokend.core.settings import (
+from openfit_tokend.core.settings.parser import (
+    CLIENT_SECRET_KEYS,
+    PASSWORD_KEYS,
+    PROFILE_KEYS,
+    include_pattern,
+    parse,
+)
+from openfit_tokend.core.settings.table import Fault, Source
+from openfit_tokend.core.settings.values import (
     Account,
     ClientSecret,
     Identity,
@@ -23,14 +31,6 @@ from openfit_tokend.core.settings import (
     Settings,
     TokenFile,
 )
-from openfit_tokend.core.settings.parser import (
-    CLIENT_SECRET_KEYS,
-    PASSWORD_KEYS,
-    PROFILE_KEYS,
-    include_pattern,
-    parse,
-)
-from openfit_tokend.core.settings.table import Fault, Source
 
 MAIN = "/etc/openfit-tokend/config.toml"
 PROFILE: dict[str, object] = {"environment": "test", "client_id": "c", "username": "u"}

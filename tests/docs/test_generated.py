@@ -12,9 +12,9 @@ from generator import claims, states
 from generator.settings import FLEET, PROFILE, TOP
 from openfit_tokend.core.events import Adopted, Failed, Granted
 from openfit_tokend.core.session import State, state
-from openfit_tokend.core.settings import Settings
 from openfit_tokend.core.settings.parser import PASSWORD_KEYS, PROFILE_KEYS, TOP_KEYS, parse
 from openfit_tokend.core.settings.table import Source
+from openfit_tokend.core.settings.values import Settings
 from walks import Taken, walks
 
 NEEDED = {"environment": '"production"', "client_id": '"c"', "username": '"u"'}

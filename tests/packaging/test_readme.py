@@ -26,7 +26,7 @@ from emulators import CLIENT_ID, PASSWORD, USERNAME, running_emulator
 from fenced import API, CLIENTS, INSTALL, README, ROOT, Block, blocks, in_section
 from openfit_token.testing import Daemon, Emulator
 from openfit_tokend.config import config_file
-from openfit_tokend.core.settings import Settings
+from openfit_tokend.core.settings.values import Settings
 from packages import run
 from pictures import texts, without_figures
 from terminals import Terminal

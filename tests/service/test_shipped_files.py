@@ -8,7 +8,7 @@ import pytest
 
 from fenced import ROOT
 from openfit_tokend.config import config_file
-from openfit_tokend.core.settings import Settings
+from openfit_tokend.core.settings.values import Settings
 from openfit_tokend.setup import units
 from openfit_tokend.setup.program import Program
 

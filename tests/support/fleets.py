@@ -24,7 +24,7 @@ from openfit_tokend.core.callers.rights import Rights
 from openfit_tokend.core.events import NewTokenWanted
 from openfit_tokend.core.schedule import Policy
 from openfit_tokend.core.session import Stopped, live
-from openfit_tokend.core.settings import Identity, PasswordFile, Profile
+from openfit_tokend.core.settings.values import Identity, PasswordFile, Profile
 from openfit_tokend.fleet.fleet import Fleet, Resources
 from openfit_tokend.fleet.row_form import Keys
 from openfit_tokend.fleet.store import Said, Tagged, Unreached

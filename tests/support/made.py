@@ -21,7 +21,7 @@ from openfit_tokend.core.session import (
     Requesting,
     Session,
 )
-from openfit_tokend.core.settings import Identity, Profile
+from openfit_tokend.core.settings.values import Identity, Profile
 
 POLICY = Policy()
 PROFILE = Profile(

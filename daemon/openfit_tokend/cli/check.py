@@ -26,7 +26,7 @@ from openfit_tokend.core.oauth import CHECK_URL, Failure
 from openfit_tokend.core.problems import Problem, hint_for, ledger_not_written
 from openfit_tokend.core.schedule import REQUEST_TIMEOUT
 from openfit_tokend.core.session import Login
-from openfit_tokend.core.settings import FleetSettings, PasswordSource, Profile, Settings
+from openfit_tokend.core.settings.values import FleetSettings, PasswordSource, Profile, Settings
 from openfit_tokend.host import clock
 from openfit_tokend.host.listener import SocketUnusable, judge_place, who_is_kept_out
 from openfit_tokend.keeping.endpoint import Endpoint, Order, Probe

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from openfit_token._cli.report import Report, fail, ok
-from openfit_tokend.core.settings import Profile
+from openfit_tokend.core.settings.values import Profile
 from openfit_tokend.host.child_process import judged_program
 from openfit_tokend.host.regular_file import Unusable
 from openfit_tokend.keeping.trust import NoAuthorities, Trust

@@ -8,8 +8,8 @@ from typing import Final
 
 from openfit_token._cli.report import Report, Verdict, fail, ok, warn
 from openfit_tokend.config.passwords import Passwords
-from openfit_tokend.core.settings import Account, FleetSettings, Profile
 from openfit_tokend.core.settings.engines import StorePlace
+from openfit_tokend.core.settings.values import Account, FleetSettings, Profile
 from openfit_tokend.fleet import made
 from openfit_tokend.fleet.judging import judge
 from openfit_tokend.fleet.row_form import Keys, Unreadable

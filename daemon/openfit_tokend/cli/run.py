@@ -18,7 +18,7 @@ from openfit_tokend.app import Daemon
 from openfit_tokend.cli.complaints import complain
 from openfit_tokend.config import config_file
 from openfit_tokend.config.passwords import take_variables
-from openfit_tokend.core.settings import Settings
+from openfit_tokend.core.settings.values import Settings
 from openfit_tokend.host import log
 from openfit_tokend.host.listener import AdoptedListener, Listener, Sockets, SocketUnusable
 from openfit_tokend.host.peers import ambiguous

@@ -20,10 +20,10 @@ from openfit_token._shared.one_line import one_line
 from openfit_token.errors import ConfigRejected
 from openfit_tokend.config.names import look_up, read_subordinates
 from openfit_tokend.config.toml_lines import lines
-from openfit_tokend.core.settings import Settings
 from openfit_tokend.core.settings.names import Name, mentions, settled, unknown
 from openfit_tokend.core.settings.parser import include_pattern, parse, socket_path
 from openfit_tokend.core.settings.table import MAX_QUOTED, Fault, Source
+from openfit_tokend.core.settings.values import Settings
 from openfit_tokend.host.blocking_calls import BlockingCalls
 from openfit_tokend.host.home import user_directory
 from openfit_tokend.host.regular_file import Unusable, read, refuse_writable

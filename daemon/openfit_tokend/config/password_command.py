@@ -6,7 +6,7 @@ from typing import Final
 import anyio
 
 from openfit_token.errors import SecretUnavailable
-from openfit_tokend.core.settings import PasswordCommand
+from openfit_tokend.core.settings.values import PasswordCommand
 from openfit_tokend.host.child_process import Commands, ending
 from openfit_tokend.host.regular_file import Unusable
 

@@ -13,7 +13,7 @@ from openfit_token.errors import SecretUnavailable
 from openfit_tokend.config import fleet_keys
 from openfit_tokend.config.password_command import TIME_LIMIT, output_of
 from openfit_tokend.config.password_keyring import from_keyring
-from openfit_tokend.core.settings import (
+from openfit_tokend.core.settings.values import (
     PasswordCommand,
     PasswordCredential,
     PasswordEnv,

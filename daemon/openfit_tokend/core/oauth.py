@@ -20,7 +20,7 @@ from openfit_token.errors import ClientRejected, LoginRejected, TokenError, Unav
 from openfit_tokend.core.events import Grant, Kind
 from openfit_tokend.core.problems import STORE_ANOTHER
 from openfit_tokend.core.session import Login, Refresh
-from openfit_tokend.core.settings import Identity
+from openfit_tokend.core.settings.values import Identity
 
 CHECK_URL: Final = "check environment, id_server or token_url"
 """What to do where a wrong URL may be the cause."""

@@ -13,7 +13,7 @@ from openfit_tokend.config.passwords import Passwords
 from openfit_tokend.core.fleet.clocks import Offset
 from openfit_tokend.core.fleet.messages import Doubted
 from openfit_tokend.core.problems import Problem, internal_error, store_not_reached
-from openfit_tokend.core.settings import Account
+from openfit_tokend.core.settings.values import Account
 from openfit_tokend.fleet.replication import Replication
 from openfit_tokend.fleet.row_form import Keys, Unreadable
 from openfit_tokend.fleet.store import RowTrouble, Said, Store, Tagged, Unreached

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from secrets import token_bytes
 
 from openfit_token._shared.frozen import frozen
-from openfit_tokend.core.settings import Account
+from openfit_tokend.core.settings.values import Account
 from openfit_tokend.fleet.row_form import Keys, opened, row_key
 from openfit_tokend.fleet.store import TAG_SIZE, Said, Store
 from openfit_tokend.host import clock

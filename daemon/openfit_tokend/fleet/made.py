@@ -7,10 +7,10 @@ import socket
 from functools import partial
 
 from openfit_tokend.config.passwords import Passwords
-from openfit_tokend.core.settings import FleetSettings
 from openfit_tokend.core.settings.engines import StorePlace
 from openfit_tokend.core.settings.etcd import EtcdPlace
 from openfit_tokend.core.settings.postgresql import PostgreSQLPlace
+from openfit_tokend.core.settings.values import FleetSettings
 from openfit_tokend.fleet.fleet import Fleet, Resources
 from openfit_tokend.fleet.row_form import Keys
 from openfit_tokend.fleet.store import Password, Store

@@ -43,7 +43,7 @@ from openfit_tokend.core.fleet.messages import (
 from openfit_tokend.core.fleet.replica import Held, Here, Logout, Replica
 from openfit_tokend.core.problems import Problem
 from openfit_tokend.core.session import Login, Refresh
-from openfit_tokend.core.settings import Account
+from openfit_tokend.core.settings.values import Account
 from openfit_tokend.fleet.row_form import ID_SIZE, opened, row_key, sealed
 from openfit_tokend.fleet.store import TAG_SIZE, RowTrouble
 from openfit_tokend.host import clock, log

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from openfit_tokend.core.budget import Attempt, Entry, Fingerprint, Ledger
 from openfit_tokend.core.fleet.row import Claim, Row, Shared
 from openfit_tokend.core.session import Requesting
-from openfit_tokend.core.settings import Account
+from openfit_tokend.core.settings.values import Account
 from openfit_tokend.fleet.store import TAG_SIZE, RowTrouble
 from openfit_tokend.storage import plain
 from openfit_tokend.storage.plain import Damaged, Plain

@@ -11,7 +11,7 @@ from openfit_tokend.core import events
 from openfit_tokend.core.events import Failed, Granted
 from openfit_tokend.core.problems import Problem
 from openfit_tokend.core.session import Login, Refresh, Session
-from openfit_tokend.core.settings import Profile
+from openfit_tokend.core.settings.values import Profile
 
 
 class NotClaimed(Exception):

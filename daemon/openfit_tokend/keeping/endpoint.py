@@ -23,7 +23,7 @@ from openfit_tokend.core.events import Grant, Kind
 from openfit_tokend.core.problems import RETRIED, not_needed
 from openfit_tokend.core.schedule import REQUEST_TIMEOUT
 from openfit_tokend.core.session import Login, Refresh
-from openfit_tokend.core.settings import Profile
+from openfit_tokend.core.settings.values import Profile
 from openfit_tokend.host import clock, log
 from openfit_tokend.keeping.connecting import NotSent, Route
 from openfit_tokend.keeping.http_exchange import NO_HEADERS, NoResponse, Response, ask

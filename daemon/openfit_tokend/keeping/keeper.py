@@ -59,7 +59,7 @@ from openfit_tokend.core.session import (
     needs_another_secret,
     wake_at,
 )
-from openfit_tokend.core.settings import Profile
+from openfit_tokend.core.settings.values import Profile
 from openfit_tokend.core.step import step
 from openfit_tokend.host import clock, log
 from openfit_tokend.host.alarm import Alarm

@@ -15,7 +15,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from openfit_tokend.core.events import ServerReached
-from openfit_tokend.core.settings import Profile
+from openfit_tokend.core.settings.values import Profile
 from openfit_tokend.host import clock, log
 from openfit_tokend.host.alarm import Alarm
 from openfit_tokend.keeping.connecting import NotSent

@@ -12,7 +12,7 @@ from openfit_tokend.core import problems
 from openfit_tokend.core.events import Reconfigured
 from openfit_tokend.core.problems import Problem
 from openfit_tokend.core.session import needs_another_secret
-from openfit_tokend.core.settings import Profile
+from openfit_tokend.core.settings.values import Profile
 from openfit_tokend.host import clock, log
 from openfit_tokend.host.alarm import Entry
 

@@ -16,7 +16,7 @@ from openfit_token._shared.one_line import one_line
 from openfit_tokend.core.problems import hint_for
 from openfit_tokend.core.reports.health import Condition, Health
 from openfit_tokend.core.reports.notices import Notice, Told, after_run, due_at, notice
-from openfit_tokend.core.settings import Profile
+from openfit_tokend.core.settings.values import Profile
 from openfit_tokend.host import clock, log
 from openfit_tokend.host.alarm import Alarm, Entry
 from openfit_tokend.host.child_process import Commands, ending

@@ -17,7 +17,7 @@ import anyio
 
 from openfit_tokend.core.problems import Problem, file_not_written
 from openfit_tokend.core.session import AccessToken, Session, live
-from openfit_tokend.core.settings import Profile, TokenFile
+from openfit_tokend.core.settings.values import Profile, TokenFile
 from openfit_tokend.host import clock, log
 from openfit_tokend.host.alarm import Alarm
 from openfit_tokend.host.blocking_calls import BlockingCalls

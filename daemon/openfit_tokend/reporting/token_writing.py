@@ -25,7 +25,7 @@ from openfit_token._shared.trusted_path import (
     user_name,
 )
 from openfit_tokend.core.oauth import MAX_BODY
-from openfit_tokend.core.settings import DirectorysGroup, TokenFile
+from openfit_tokend.core.settings.values import DirectorysGroup, TokenFile
 from openfit_tokend.host.regular_file import Unusable
 from openfit_tokend.host.replaced_file import new_file, replace
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from openfit_token._client.paths import SYSTEM_SOCKET, VARIABLE, everybodys, usual
 from openfit_token.errors import ConfigRejected
-from openfit_tokend.core.settings import Settings
+from openfit_tokend.core.settings.values import Settings
 from openfit_tokend.host.listener import (
     AdoptedListener,
     Sockets,

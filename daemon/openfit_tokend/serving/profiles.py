@@ -22,7 +22,7 @@ from openfit_tokend.core.callers.rights import (
     no_such_profile,
     not_yours,
 )
-from openfit_tokend.core.settings import Profile, Settings
+from openfit_tokend.core.settings.values import Profile, Settings
 from openfit_tokend.keeping.keeper import Keeper
 from openfit_tokend.serving import audit
 from openfit_tokend.serving.connection import Connection

@@ -7,7 +7,7 @@ from openfit_tokend.core import budget
 from openfit_tokend.core.problems import Problem, hint_for
 from openfit_tokend.core.reports.health import Health
 from openfit_tokend.core.session import Idle, last_error, live
-from openfit_tokend.core.settings import PASSWORD_KEY, Profile
+from openfit_tokend.core.settings.values import PASSWORD_KEY, Profile
 from openfit_tokend.host import clock
 from openfit_tokend.keeping.claims import Fleet
 from openfit_tokend.keeping.keeper import Keeper

@@ -15,7 +15,7 @@ from typing import Final, cast
 from openfit_token._shared.frozen import frozen
 from openfit_token._shared.secret import Secret
 from openfit_tokend.config import config_file, passwords
-from openfit_tokend.core.settings import Settings
+from openfit_tokend.core.settings.values import Settings
 from openfit_tokend.host.regular_file import named_once
 from openfit_tokend.setup import service
 from openfit_tokend.setup.failure import SetupFailed

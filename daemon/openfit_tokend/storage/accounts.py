@@ -18,7 +18,7 @@ from openfit_tokend.core import budget
 from openfit_tokend.core.budget import Attempt, Fingerprint, Go, Ledger, Unwritten, Wait
 from openfit_tokend.core.events import Kind, OverBudget
 from openfit_tokend.core.problems import Problem, ledger_not_written
-from openfit_tokend.core.settings import Account
+from openfit_tokend.core.settings.values import Account
 from openfit_tokend.host import clock, log
 from openfit_tokend.host.blocking_calls import BlockingCalls
 from openfit_tokend.storage.ledger_file import LedgerFile, Ledgers

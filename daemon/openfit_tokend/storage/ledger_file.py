@@ -21,7 +21,7 @@ from openfit_token._shared.frozen import frozen
 from openfit_token._shared.trusted_path import Untrusted, judge_directory
 from openfit_tokend.core import budget
 from openfit_tokend.core.budget import LATE, WINDOW, Entry, Fingerprint, Ledger
-from openfit_tokend.core.settings import Account
+from openfit_tokend.core.settings.values import Account
 from openfit_tokend.host import clock, lock_file, log
 from openfit_tokend.host.home import user_directory
 from openfit_tokend.host.regular_file import Unusable, named_once, read, refuse_writable

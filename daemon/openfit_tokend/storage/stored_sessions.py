@@ -16,7 +16,7 @@ from errno import EINVAL
 from typing import Final, final
 
 from openfit_tokend.core.session import Session
-from openfit_tokend.core.settings import Profile
+from openfit_tokend.core.settings.values import Profile
 from openfit_tokend.host import clock, log
 from openfit_tokend.host.service_manager import STORED_PREFIX, Passed, Service, ServiceManager
 from openfit_tokend.storage.ledger_file import boot_id

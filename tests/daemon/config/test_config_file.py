@@ -15,7 +15,7 @@ from openfit_token.errors import ConfigRejected
 from openfit_tokend.config.config_file import MAX_SIZE, load, locate
 from openfit_tokend.config.toml_lines import lines
 from openfit_tokend.core.callers.rights import Allowed, Rights
-from openfit_tokend.core.settings import PasswordFile
+from openfit_tokend.core.settings.values import PasswordFile
 from others import group_of_others
 from users import needs_account
 

@@ -7,7 +7,7 @@ import pytest
 from openfit_token.errors import SecretUnavailable
 from openfit_tokend.config.fleet_keys import new_key
 from openfit_tokend.config.passwords import Passwords
-from openfit_tokend.core.settings import PasswordFile
+from openfit_tokend.core.settings.values import PasswordFile
 
 KEY = "ab" * 32
 

@@ -20,7 +20,7 @@ from openfit_token._shared.secret import Secret
 from openfit_token.errors import SecretUnavailable
 from openfit_tokend.config.password_keyring import from_keyring
 from openfit_tokend.config.passwords import Passwords
-from openfit_tokend.core.settings import PasswordKeyring
+from openfit_tokend.core.settings.values import PasswordKeyring
 from openfit_tokend.host import package
 from openfit_tokend.host.blocking_calls import BlockingCalls
 

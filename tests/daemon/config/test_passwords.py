@@ -18,7 +18,7 @@ from openfit_token._shared.secret import Secret
 from openfit_token.errors import SecretUnavailable
 from openfit_tokend.config.password_command import output_of
 from openfit_tokend.config.passwords import Passwords, take_variables
-from openfit_tokend.core.settings import (
+from openfit_tokend.core.settings.values import (
     PasswordCommand,
     PasswordCredential,
     PasswordEnv,

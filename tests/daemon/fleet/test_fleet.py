@@ -12,7 +12,7 @@ from fleets import Host, fleet_of, refuse
 from inside import async_await_that
 from openfit_tokend.core.fleet.row import Claim
 from openfit_tokend.core.session import Requesting, last_error, live
-from openfit_tokend.core.settings import Account
+from openfit_tokend.core.settings.values import Account
 from openfit_tokend.fleet.row_form import row_key
 from openfit_tokend.host import clock
 from openfit_tokend.keeping.turns import MAX_REQUESTS

@@ -13,7 +13,7 @@ from made import access, fresh, refresh, refreshing
 from openfit_tokend.core.budget import Attempt, Entry, Fingerprint, Ledger
 from openfit_tokend.core.fleet.row import Claim, Row, Shared, claiming, published
 from openfit_tokend.core.session import Login, Requesting
-from openfit_tokend.core.settings import Account
+from openfit_tokend.core.settings.values import Account
 from openfit_tokend.fleet.row_form import FORM, Keys, Unreadable, opened, row_key, sealed
 from openfit_tokend.fleet.store import Unreached
 from openfit_tokend.storage import session_form

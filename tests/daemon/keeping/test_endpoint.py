@@ -28,7 +28,7 @@ from openfit_tokend.core.oauth import Failure
 from openfit_tokend.core.problems import not_needed
 from openfit_tokend.core.schedule import Policy
 from openfit_tokend.core.session import Login, Refresh
-from openfit_tokend.core.settings import ClientSecret, Identity, PasswordFile, Profile
+from openfit_tokend.core.settings.values import ClientSecret, Identity, PasswordFile, Profile
 from openfit_tokend.host import clock
 from openfit_tokend.keeping import endpoint as endpoint_module
 from openfit_tokend.keeping.claims import NotClaimed

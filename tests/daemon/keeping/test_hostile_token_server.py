@@ -21,7 +21,7 @@ from openfit_tokend.core.events import Kind
 from openfit_tokend.core.oauth import Failure
 from openfit_tokend.core.schedule import Policy
 from openfit_tokend.core.session import Login, Refresh
-from openfit_tokend.core.settings import Identity, Profile
+from openfit_tokend.core.settings.values import Identity, Profile
 from openfit_tokend.host import clock
 from openfit_tokend.keeping import connecting, http_exchange
 from openfit_tokend.keeping import endpoint as endpoint_module

@@ -13,7 +13,7 @@ from openfit_tokend.config.passwords import Passwords
 from openfit_tokend.core.events import Grant
 from openfit_tokend.core.schedule import Policy
 from openfit_tokend.core.session import Login
-from openfit_tokend.core.settings import Identity, Profile
+from openfit_tokend.core.settings.values import Identity, Profile
 from openfit_tokend.keeping.endpoint import Endpoint, Order, Reply
 
 SWITCHES = {

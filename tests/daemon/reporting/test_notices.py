@@ -22,7 +22,7 @@ from openfit_tokend.core.reports import notices as core_notices
 from openfit_tokend.core.reports.health import Condition, Health
 from openfit_tokend.core.reports.notices import Notice
 from openfit_tokend.core.session import Bar, Idle, Session, State, Stopped
-from openfit_tokend.core.settings import Profile
+from openfit_tokend.core.settings.values import Profile
 from openfit_tokend.host.alarm import Alarm
 from openfit_tokend.reporting import notices
 from openfit_tokend.reporting.notices import MAX_COMMANDS, MAX_TEXT, Notices, environment

@@ -26,7 +26,7 @@ from made import PROFILE, access
 from openfit_emulator.identity import Rules
 from openfit_token._shared.secret import Secret
 from openfit_tokend.core.session import Idle, Session
-from openfit_tokend.core.settings import DirectorysGroup, Profile, TokenFile
+from openfit_tokend.core.settings.values import DirectorysGroup, Profile, TokenFile
 from openfit_tokend.host import blocking_calls, clock
 from openfit_tokend.host.alarm import Alarm
 from openfit_tokend.host.blocking_calls import AT_ONCE

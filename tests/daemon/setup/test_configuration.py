@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from openfit_token._shared.secret import Secret
 from openfit_tokend.config import config_file
-from openfit_tokend.core.settings import Settings
+from openfit_tokend.core.settings.values import Settings
 from openfit_tokend.setup import configuration
 from openfit_tokend.setup.configuration import HEAD, OWN_HEAD, Location, Present
 from openfit_tokend.setup.failure import SetupFailed

@@ -16,7 +16,7 @@ from hung_disk import hung_disk
 from openfit_token._shared.secret import Secret
 from openfit_tokend.core.budget import Attempt, Entry, Ledger, Unwritten, logins_left
 from openfit_tokend.core.events import Kind, OverBudget
-from openfit_tokend.core.settings import Account
+from openfit_tokend.core.settings.values import Account
 from openfit_tokend.host import clock
 from openfit_tokend.storage.accounts import Accounts
 from openfit_tokend.storage.ledger_file import LedgerFile, Ledgers

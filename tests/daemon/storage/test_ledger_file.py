@@ -27,7 +27,7 @@ from openfit_tokend.core.budget import (
     logins_left,
 )
 from openfit_tokend.core.events import OverBudget
-from openfit_tokend.core.settings import Account
+from openfit_tokend.core.settings.values import Account
 from openfit_tokend.host import clock
 from openfit_tokend.storage.ledger_file import MAX_SIZE, LedgerFile, Ledgers, ledger_path
 from others import EVE, theirs

@@ -26,7 +26,7 @@ from openfit_tokend.core.session import (
     Stopped,
     behind,
 )
-from openfit_tokend.core.settings import Identity
+from openfit_tokend.core.settings.values import Identity
 from openfit_tokend.storage.plain import Damaged
 from openfit_tokend.storage.session_form import (
     VERSION,

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from openfit_tokend.core.events import Kind, OverBudget
 from openfit_tokend.core.session import Login
-from openfit_tokend.core.settings import Account
+from openfit_tokend.core.settings.values import Account
 from simulation.promises import passwords, secrecy
 from simulation.requests import Request
 from simulation.seen import Cost

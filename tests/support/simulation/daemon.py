@@ -43,7 +43,7 @@ from openfit_tokend.core.session import (
     new_session,
     wake_at,
 )
-from openfit_tokend.core.settings import Account, Identity
+from openfit_tokend.core.settings.values import Account, Identity
 from openfit_tokend.core.step import step
 from simulation.clocks import Clock
 from simulation.disk import Disk

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final, final
 
 from openfit_tokend.core.budget import Ledger
-from openfit_tokend.core.settings import Account
+from openfit_tokend.core.settings.values import Account
 from openfit_tokend.storage import ledger_file
 from openfit_tokend.storage.ledger_file import Ledgers
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, final
 
 from openfit_tokend.core.events import Reconfigured
 from openfit_tokend.core.session import Requesting, client_rejected, needs_another_secret
-from openfit_tokend.core.settings import Identity
+from openfit_tokend.core.settings.values import Identity
 from simulation.clocks import Clock
 from simulation.faults import Fate, Fault, fate
 from simulation.plan import Act, Deed

@@ -18,7 +18,7 @@ from openfit_tokend.core.oauth import Failure
 from openfit_tokend.core.problems import Problem
 from openfit_tokend.core.schedule import REQUEST_TIMEOUT
 from openfit_tokend.core.session import Login, Refresh, Requesting
-from openfit_tokend.core.settings import Account, Identity
+from openfit_tokend.core.settings.values import Account, Identity
 from simulation.clocks import Clock
 from simulation.faults import Fate, Fault
 

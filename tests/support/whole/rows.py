@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from openfit_tokend.core.fleet.row import Row
-from openfit_tokend.core.settings import Profile
+from openfit_tokend.core.settings.values import Profile
 from openfit_tokend.fleet.row_form import Keys, opened
 from openfit_tokend.storage.session_form import digest
 

@@ -4,15 +4,15 @@ import re
 from functools import partial
 from typing import Final
 
-from openfit_tokend.core.settings import (
+from openfit_tokend.core.settings import fields
+from openfit_tokend.core.settings.engines import store_place
+from openfit_tokend.core.settings.table import Table, Wrong
+from openfit_tokend.core.settings.values import (
     FleetSettings,
     PasswordCredential,
     PasswordFile,
     SmallSecret,
-    fields,
 )
-from openfit_tokend.core.settings.engines import store_place
-from openfit_tokend.core.settings.table import Table, Wrong
 
 FLEET_KEYS: Final = (
     "store",

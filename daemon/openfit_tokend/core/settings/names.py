@@ -10,8 +10,9 @@ from typing import Literal
 from openfit_token._shared.frozen import frozen
 from openfit_token._shared.origin import ANYBODY
 from openfit_tokend.core.callers.rights import Allowed, Rights
-from openfit_tokend.core.settings import Settings, fields
+from openfit_tokend.core.settings import fields
 from openfit_tokend.core.settings.table import Fault, Source, Table
+from openfit_tokend.core.settings.values import Settings
 
 
 @frozen

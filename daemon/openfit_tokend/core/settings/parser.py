@@ -6,7 +6,10 @@ from typing import Final, Literal, NamedTuple
 
 from openfit_token._shared import profile_name
 from openfit_tokend.core.schedule import Policy
-from openfit_tokend.core.settings import (
+from openfit_tokend.core.settings import fields
+from openfit_tokend.core.settings.fleet import fleet
+from openfit_tokend.core.settings.table import Fault, Source, Table, Wrong
+from openfit_tokend.core.settings.values import (
     PASSWORD_KEY,
     TOKEN_PATH,
     ClientSecret,
@@ -22,10 +25,7 @@ from openfit_tokend.core.settings import (
     Profile,
     Settings,
     TokenFile,
-    fields,
 )
-from openfit_tokend.core.settings.fleet import fleet
-from openfit_tokend.core.settings.table import Fault, Source, Table, Wrong
 
 DEFAULT_SCOPE: Final = "OpenFitApi offline_access"
 DEFAULT_POLICY: Final = Policy()

@@ -218,7 +218,7 @@ PROFILE: Final[Mapping[str, Setting]] = {
         "the name of a systemd credential",
         _NONE,
         "The password is the content of that file in `$CREDENTIALS_DIRECTORY`. A changed one needs a restart"
-        " of the service, which costs no session.",
+        " of the service, which costs no session, or with systemd 260 and newer `systemctl reload`.",
         '"password_main"',
     ),
     "password_command": Setting(

@@ -76,6 +76,11 @@ def test_the_units_start_the_program_by_the_link_and_man_finds_its_pages(machine
     assert page == "/usr/local/share/man/man1/openfit-token.1\n"
 
 
+def test_systemd_warns_of_nothing_in_the_units(machine: Machine) -> None:
+    """Older ones don't know RefreshOnReload=, which newer ones get."""
+    assert "Unknown key" not in machine.box.journal()
+
+
 @pytest.mark.long
 def test_an_upgrade_beside_the_old_version_fails_no_call(machine: Machine) -> None:
     """In /srv, since the box's /opt can't be written to; as docs/operations.md has it."""

@@ -39,12 +39,15 @@ def hindrance() -> str | None:
     return None
 
 
-def make(directory: Path, command: str = INSTALL) -> Path:
-    """Run a command in this tree with a new, writable /opt, and return that directory."""
+def make(directory: Path, command: str = INSTALL, root: Path = Path("/")) -> Path:
+    """Run a command in this tree with a new, writable /opt, and return that directory.
+
+    The programs are those of `root`, a whole system's.
+    """
     for name in ("opt", "layers"):
         (directory / name).mkdir()
     done = subprocess.run(
-        [*_PRIVATELY, "sh", "-c", _OWN_OPT, directory, command, VENV],
+        [ROOT / ".ci/in-root", root, *_PRIVATELY, "sh", "-c", _OWN_OPT, directory, command, VENV],
         check=False,
         capture_output=True,
         text=True,

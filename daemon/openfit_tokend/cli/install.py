@@ -67,10 +67,12 @@ def install(*, user: bool, root: str | None) -> int:
             program.refuse_unrunnable(found, destination.tree, *_who_will_run_it(destination))
             destination.tree.make(units.CONFIG_DIRECTORY, 0o750)
             destination.tree.make(units.CREDENTIALS, 0o700)
+        refreshes = _refreshes_credentials(destination)
         for part in destination.parts:
             path, done = destination.base / part.target, Done.LEFT
             if not _is_changed_example(destination, part):
-                done = destination.tree.put(path, units.content(part, found), part.mode)
+                content = units.content(part, found, refreshes=refreshes)
+                done = destination.tree.put(path, content, part.mode)
             print(f"{done:<14} {destination.tree.outside(path)}")
         if not user:
             _put_man_pages(destination.tree)
@@ -148,6 +150,14 @@ def _who_will_run_it(destination: _Destination) -> tuple[int, int]:
     return (NOBODY, NOBODY) if user is None else (user.pw_uid, user.pw_gid)
 
 
+def _refreshes_credentials(destination: _Destination) -> bool:
+    """Return whether the running systemd knows RefreshOnReload=: an older one shows no such property."""
+    if not destination.manager_runs:
+        return False
+    show = ("show", "--property=RefreshOnReload", units.SYSTEM_UNITS[0])
+    return _run(*destination.systemctl, *show) != ""
+
+
 def _put_man_pages(tree: Tree) -> None:
     """Install the man pages. A /usr/local that can't be written to is no reason to fail."""
     for part in units.MAN_PARTS:
@@ -185,8 +195,8 @@ def _disable(destination: _Destination, names: list[str]) -> None:
         _run(*destination.systemctl, "--no-reload", "disable", *names)
 
 
-def _run(*command: str) -> None:
-    """Run one of systemd's commands."""
+def _run(*command: str) -> str:
+    """Run one of systemd's commands, and return its output."""
     try:
         done = subprocess.run(  # noqa: S603 -- a fixed command
             command, capture_output=True, check=False, text=True, timeout=TIME_LIMIT
@@ -197,6 +207,7 @@ def _run(*command: str) -> None:
         raise SetupFailed(f"{' '.join(command)}: not done within {TIME_LIMIT:.0f} s") from None
     if done.returncode != 0:
         raise SetupFailed(f"{' '.join(command)}: {done.stderr.strip() or done.returncode}")
+    return done.stdout
 
 
 def _unit_path(destination: _Destination, name: str) -> Path:

@@ -116,8 +116,7 @@ class Passwords:
         try:
             return await self._content(what, path, partial(_read_credential, path))
         except SecretUnavailable as error:
-            hint = f"{load} (a changed one is seen after a restart only), {_RESTART}"
-            raise SecretUnavailable(error.message, hint) from None
+            raise SecretUnavailable(error.message, f"{load}, {_RESTART}") from None
 
     async def _content(self, what: str, path: str, read_it: Callable[[], bytes]) -> bytes:
         try:

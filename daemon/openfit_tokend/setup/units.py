@@ -14,6 +14,9 @@ SHIPPED_COMMAND: Final = "/usr/bin/openfit-tokend"
 """The command in the shipped units: where a distribution's package would install it."""
 SHIPPED_PLACES: Final = "ExecPaths=/usr "
 """The beginning of the line that lists where the service may run code from."""
+SHIPPED_CREDENTIALS: Final = f"LoadCredential=password:{passwords.CREDENTIALS}\n"
+REFRESH: Final = "RefreshOnReload=credentials\n"
+"""Has systemd 260 and newer pass changed credentials at a reload; an older one warns of it."""
 
 
 @frozen
@@ -65,8 +68,10 @@ def shipped(source: str) -> str:
     return files("openfit_tokend").joinpath("systemd", source).read_text(encoding="utf-8")
 
 
-def content(part: Part, program: Program) -> bytes:
+def content(part: Part, program: Program, *, refreshes: bool = False) -> bytes:
     """Return a file's content with the paths of this machine's program.
+
+    `refreshes`: its systemd knows RefreshOnReload=.
 
     Raises:
         SetupFailed: a path can't be written in a unit.
@@ -77,6 +82,8 @@ def content(part: Part, program: Program) -> bytes:
         places = "".join(f"{quoted(place)} " for place in new)
         text = text.replace(SHIPPED_COMMAND, quoted(program.command))
         text = text.replace(SHIPPED_PLACES, f"{SHIPPED_PLACES}{places}")
+        if refreshes:
+            text = text.replace(SHIPPED_CREDENTIALS, f"{SHIPPED_CREDENTIALS}{REFRESH}")
     return text.encode()
 
 

@@ -470,8 +470,7 @@ class TestCredential:
         assert await refusal(PasswordCredential("main")) == (
             "password_credential main: does not exist",
             (
-                "put LoadCredential=main:/etc/openfit-tokend/credentials/main into the unit"
-                " (a changed one is seen after a restart only),"
+                "put LoadCredential=main:/etc/openfit-tokend/credentials/main into the unit,"
                 " then openfit-tokend restart"
             ),
         )

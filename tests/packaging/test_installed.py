@@ -17,7 +17,7 @@ OS_ERROR = 71
 THIS = f"3.{sys.version_info.minor}"
 OTHERS = [
     pytest.param(each, marks=pytest.mark.long)
-    for each in ("3.11", "3.12", "3.13", "3.14")
+    for each in ("3.11", "3.12", "3.13", "3.14", "3.15")
     if each != THIS
 ]
 

@@ -73,7 +73,7 @@ def token_handed_out(
         if len(named) >= MAX_NAMED:
             named.clear()  # they are named once more
         named.add(who)
-    caller.named = access
+    caller.named = access.id
 
 
 def _who(peer: Peer) -> dict[str, object]:

@@ -142,7 +142,7 @@ class Calls:
 
     def token(self, caller: Connection, keeper: Keeper, access: AccessToken, now: float) -> object:
         """Return the result that hands out a token."""
-        if self._logs_each or caller.named is not access:
+        if self._logs_each or caller.named != access.id:
             audit.token_handed_out(caller, keeper, access, now, at_info=self._profiles.audit)
         return self._hand_out(keeper, access, now)
 

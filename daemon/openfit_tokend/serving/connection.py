@@ -14,7 +14,6 @@ from openfit_token.errors import TokenError
 from openfit_tokend.core.callers.answers import Call
 from openfit_tokend.core.callers.fair_queue import NO_SHARE
 from openfit_tokend.core.callers.rights import Who
-from openfit_tokend.core.session import AccessToken
 from openfit_tokend.host.alarm import Entry
 from openfit_tokend.host.peers import Peer, who
 from openfit_tokend.keeping.keeper import Keeper
@@ -149,7 +148,7 @@ class Connection:
         self.closed = False
         self.watched = -1  # what `watcher` looks for; -1: nothing does
         self.watcher: epoll
-        self.named: AccessToken | None = None  # the last token that the log says its client got
+        self.named: str | None = None  # the id of the last token that the log says its client got
         self._who: Who | None = None  # None: not looked up yet
 
     @property

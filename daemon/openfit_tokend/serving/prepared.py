@@ -30,11 +30,11 @@ def fresh_until(access: AccessToken, now: float) -> float:
 class Prepared:
     """An answer that hands out a keeper's live token, for as long as its session is this one."""
 
-    __slots__ = ("access", "expires", "looks", "session", "until")
+    __slots__ = ("expires", "id", "looks", "session", "until")
 
     def __init__(self, keeper: Keeper, access: AccessToken, now: float) -> None:
         self.session = keeper.session
-        self.access = access
+        self.id = access.id
         self.looks: dict[int, int] = {}  # by uid
         self.expires = access.expires
         self.until = fresh_until(access, now)
@@ -60,7 +60,7 @@ class Answers(dict[Keeper, Answer]):
         answer = self.get(keeper)
         if answer is None or answer.session is not keeper.session or now >= answer.until:
             return None
-        if caller.named is not answer.access:
+        if caller.named != answer.id:
             looks = answer.looks.get(caller.user.uid, 0)
             if looks < LOOKS:
                 answer.looks[caller.user.uid] = looks + 1

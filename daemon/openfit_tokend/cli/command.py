@@ -139,7 +139,7 @@ def _run(arguments: list[str]) -> int:  # noqa: C901, PLR0911, PLR0912 -- one fo
 
             return uninstall(user=options.user, root=options.root)
         case _:
-            from openfit_emulator.demo import demo
+            from openfit_emulator.demo.demo import demo
 
             return demo(forever=options.forever, fleet=options.fleet)
 

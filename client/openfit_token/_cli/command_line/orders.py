@@ -81,7 +81,7 @@ def _get(given: Namespace) -> Command:
 
 
 def _status(given: Namespace) -> Command:
-    from openfit_token._cli.status import status
+    from openfit_token._cli.status.status import status
 
     if given.watch and given.form == "openmetrics":
         raise WrongUsage(
@@ -147,7 +147,7 @@ def _watch(given: Namespace) -> Command:
 
 
 def _doctor(given: Namespace) -> Command:
-    from openfit_token._cli.doctor import doctor
+    from openfit_token._cli.doctor.doctor import doctor
 
     return partial(doctor, given.profile, given.socket, given.api, for_support=given.report)
 

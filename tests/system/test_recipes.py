@@ -293,7 +293,7 @@ def test_no_block_is_forgotten() -> None:
     assert {recipe.section for recipe in RECIPES} >= ANSWERS_401
     assert len(RECIPES) >= 19
     assert PAGE.read_text().count("\n```") == 2 * (
-        len(RECIPES) + len(TESTS) + len(UNITS) + len(SECRETS) + 4
+        len(RECIPES) + len(TESTS) + len(UNITS) + len(SECRETS) + 5
     )  # C# and PowerShell are not tested; the commands for systemd are, by tests/service
     assert {tomllib.loads(each.text)["password_command"][0] for each in SECRETS} == {*MANAGERS}
 

@@ -141,7 +141,7 @@ async def daemon_inside(
 @contextmanager
 def _log_to(stderr: TextIO, patch: pytest.MonkeyPatch) -> Generator[None]:
     patch.setattr(sys, "stderr", stderr)
-    patch.setattr(log, "_limits", {})  # else another test's daemon may have used them up
+    log._limits.clear()  # pyright: ignore[reportPrivateUsage] -- another test's daemon may have used them up
     logger = logging.getLogger("openfit_tokend")
     for name in ("level", "propagate"):
         patch.setattr(logger, name, getattr(logger, name))

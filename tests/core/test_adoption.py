@@ -130,10 +130,13 @@ def test_a_token_of_unknown_age_is_replaced_at_once_and_not_served() -> None:
     assert after == Session(Idle(NOW), number=5)
 
 
-def test_whoever_still_has_an_older_one_serves_that_until_it_is_replaced_at_once() -> None:
-    after = adopt(fresh(), YET_TO_COME)
+@pytest.mark.parametrize("number", [1, 5], ids=["older", "as new"])
+def test_whoever_has_another_serves_that_until_it_is_replaced_at_once(number: int) -> None:
+    own = replace(fresh(), access=access("ours", number=number))
 
-    assert (after.access, after.doing) == (fresh().access, Idle(NOW))
+    after = adopt(own, YET_TO_COME)
+
+    assert (after.access, after.doing) == (own.access, Idle(NOW))
 
 
 def test_whoever_has_a_newer_one_keeps_it() -> None:

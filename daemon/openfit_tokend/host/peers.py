@@ -64,6 +64,11 @@ def groups_of(sock: socket, peer: Peer) -> frozenset[int]:
     return frozenset({peer.gid, *struct.unpack(f"{len(raw) // 4}I", raw)})
 
 
+def named(peer: Peer) -> dict[str, object]:
+    """Return the fields that name a peer in a line of the log."""
+    return {"uid": peer.uid, "pid": peer.pid, "program": program_of(peer)}
+
+
 def program_of(peer: Peer) -> str:
     """Return the name of the caller's program, for the log alone: it can choose it itself."""
     try:

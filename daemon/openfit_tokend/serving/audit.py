@@ -5,7 +5,7 @@ from typing import Final
 
 from openfit_tokend.core.session import AccessToken
 from openfit_tokend.host import log
-from openfit_tokend.host.peers import Peer, program_of, unit_of
+from openfit_tokend.host.peers import Peer, named, program_of, unit_of
 from openfit_tokend.keeping.keeper import Keeper
 from openfit_tokend.serving.connection import Connection
 
@@ -17,7 +17,7 @@ BURST: Final = 20
 
 def operator_call(peer: Peer, method: str, profile: str | None = None) -> None:
     """Log what an operator ordered."""
-    log.info("operator_call", method=method, profile=profile, **_who(peer))
+    log.info("operator_call", method=method, profile=profile, **named(peer))
 
 
 def call_refused(caller: Connection, method: str, profile: str | None = None) -> None:
@@ -56,9 +56,9 @@ def token_handed_out(
 
     A caller is a uid with a unit and a program. One whose line is suppressed is named at another time.
     """
-    peer, named = caller.peer, keeper.counters.callers
+    peer, callers = caller.peer, keeper.counters.callers
     who = (peer.uid, unit_of(peer), program_of(peer))
-    is_new = at_info and who not in named
+    is_new = at_info and who not in callers
     if is_new or is_detailed():
         told = _admitted(f"token_handed_out, {is_new}", caller)
         if told is None:
@@ -70,17 +70,13 @@ def token_handed_out(
         else:
             log.debug("token_handed_out_again", **token, **told)
     if is_new:
-        if len(named) >= MAX_NAMED:
-            named.clear()  # they are named once more
-        named.add(who)
+        if len(callers) >= MAX_NAMED:
+            callers.clear()  # they are named once more
+        callers.add(who)
     caller.named = access.id
-
-
-def _who(peer: Peer) -> dict[str, object]:
-    return {"uid": peer.uid, "pid": peer.pid, "program": program_of(peer)}
 
 
 def _admitted(event: str, caller: Connection, burst: int = BURST) -> dict[str, object] | None:
     """Return the fields that name a caller in a line; None: its user's lines are too many."""
     missing = log.admit(event, caller.user.uid, burst)
-    return None if missing is None else {**_who(caller.peer), "suppressed": missing or None}
+    return None if missing is None else {**named(caller.peer), "suppressed": missing or None}

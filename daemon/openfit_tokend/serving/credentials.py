@@ -25,7 +25,7 @@ from openfit_tokend.core.events import NewTokenWanted
 from openfit_tokend.core.session import AccessToken, live, state
 from openfit_tokend.host import clock, log
 from openfit_tokend.host.alarm import Alarm
-from openfit_tokend.host.peers import program_of
+from openfit_tokend.host.peers import named
 from openfit_tokend.keeping.keeper import Keeper
 from openfit_tokend.serving.connection import Connection, Owed, Park
 from openfit_tokend.serving.profiles import Profiles
@@ -178,9 +178,7 @@ class Credentials:
         log.limited(
             "credential_refused",
             peer.uid,
-            uid=peer.uid,
-            pid=peer.pid,
-            program=program_of(peer),
+            **named(peer),
             reason="only systemd is answered here, for a unit with LoadCredential=",
             hint="openfit-token get asks at the other socket",
         )

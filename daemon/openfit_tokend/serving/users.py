@@ -13,7 +13,7 @@ from openfit_tokend.core.callers.fair_queue import UserShare
 from openfit_tokend.core.callers.subordinate_ids import SubordinateIds
 from openfit_tokend.core.callers.wishes import Wishes
 from openfit_tokend.host import clock, log
-from openfit_tokend.host.peers import Peer, program_of
+from openfit_tokend.host.peers import Peer, named
 
 MAX_CONNECTIONS: Final = 4096
 """Connections of one user."""
@@ -112,9 +112,7 @@ def judge_pace(user: User, peer: Peer) -> None:
         log.limited(
             "connects_too_often",
             user.uid,
-            uid=user.uid,
-            pid=peer.pid,
-            program=program_of(peer),
+            **named(peer),
             connects=user.connects,
             seconds=now - user.counted_at,
         )

@@ -10,7 +10,7 @@ import pytest
 import box as boxes
 import debian
 from box import PATIENCE, Box
-from emulators import CLIENT_ID, PASSWORD, USERNAME, RunningEmulator, running_emulator
+from emulators import PASSWORD, RunningEmulator, answers_of_init, running_emulator
 from fenced import INSTALL, ROOT, in_section
 from machine import DROP_IN, UNIT, Machine, getting
 from openfit_token import __version__
@@ -89,12 +89,8 @@ def installed(box: Box, package: Path) -> Box:
 def machine(box: Box, emulator: RunningEmulator, package: Path) -> Machine:
     """Install and configure it, as docs/install.md says."""
     if not having(box, package).outside(CONFIG).exists():
-        box.run(
-            "openfit-tokend", "init", "--yes", "--environment", "custom",
-            "--id-server", emulator.url, "--api-url", f"{emulator.url}/api",
-            "--client-id", CLIENT_ID, "--username", USERNAME, "--password-file", "-",
-            stdin=PASSWORD,
-        )  # fmt: skip
+        answers = answers_of_init(emulator.url, f"{emulator.url}/api")
+        box.run("openfit-tokend", "init", "--yes", *answers, stdin=PASSWORD)
     for command in (ENABLE, LET_IN):
         box.run("sh", "-c", command)
     return Machine(box, emulator)

@@ -3,7 +3,7 @@
 import pytest
 
 from box_opt import SERVICE
-from emulators import CLIENT_ID, PASSWORD, USERNAME
+from emulators import PASSWORD, answers_of_init
 from fenced import API, README, in_section
 from machine import Machine
 
@@ -101,11 +101,8 @@ def test_init_makes_the_directories_again_with_their_owners_and_modes(machine: M
     before = machine.box.run(*look).stdout
     machine.box.run("mv", directories[0], "/etc/aside")
     try:
-        machine.box.run(
-            "openfit-tokend", "init", "--yes", "--no-login", "--environment", "custom",
-            "--id-server", machine.emulator.url, "--api-url", machine.emulator.url,
-            "--client-id", CLIENT_ID, "--username", USERNAME, "--password-file", "-", stdin=PASSWORD,
-        )  # fmt: skip
+        answers = answers_of_init(machine.emulator.url)
+        machine.box.run("openfit-tokend", "init", "--yes", "--no-login", *answers, stdin=PASSWORD)
 
         assert machine.box.run(*look).stdout == before
         assert "[FAIL]" not in machine.box.run("openfit-tokend", "check").stdout
@@ -119,11 +116,8 @@ def test_init_beside_a_running_service_says_how_it_learns_of_the_new_profile(
 ) -> None:
     requests = machine.emulator.state().token_requests
 
-    said = machine.box.run(
-        "openfit-tokend", "init", "--profile", "etl.x", "--yes", "--environment", "custom",
-        "--id-server", machine.emulator.url, "--api-url", machine.emulator.url,
-        "--client-id", CLIENT_ID, "--username", USERNAME, "--password-file", "-", stdin=PASSWORD,
-    ).stdout  # fmt: skip
+    words = ("init", "--profile", "etl.x", "--yes", *answers_of_init(machine.emulator.url))
+    said = machine.box.run("openfit-tokend", *words, stdin=PASSWORD).stdout
     restart = next(line for line in said.splitlines() if "openfit-tokend restart" in line)
     machine.box.run(*restart.partition("(")[0].split())
 

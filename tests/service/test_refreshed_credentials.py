@@ -13,7 +13,7 @@ import box as boxes
 import box_opt
 from box import Box
 from daemons import await_that, profile
-from emulators import CLIENT_ID, PASSWORD, USERNAME, running_emulator
+from emulators import PASSWORD, answers_of_init, running_emulator
 from fenced import ROOT, in_section
 from machine import UNIT, Machine
 from openfit_tokend.setup import units
@@ -48,12 +48,8 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Generator[Machine]:
     ):
         for command in (box_opt.LINKS, box_opt.UNITS):
             box.run("sh", "-c", command)
-        box.run(
-            "openfit-tokend", "init", "--yes", "--environment", "custom",
-            "--id-server", emulator.url, "--api-url", f"{emulator.url}/api",
-            "--client-id", CLIENT_ID, "--username", USERNAME, "--password-file", "-",
-            stdin=PASSWORD,
-        )  # fmt: skip
+        answers = answers_of_init(emulator.url, f"{emulator.url}/api")
+        box.run("openfit-tokend", "init", "--yes", *answers, stdin=PASSWORD)
         running = Machine(box, emulator)
         running.start()
         yield running

@@ -6,7 +6,7 @@ import pytest
 
 from box import Box, Completed
 from daemons import await_that
-from emulators import CLIENT_ID, PASSWORD, USERNAME, RunningEmulator
+from emulators import PASSWORD, RunningEmulator, answers_of_init
 
 pytestmark = [pytest.mark.service, pytest.mark.slow]
 
@@ -37,11 +37,8 @@ def test_a_user_has_a_daemon_of_their_own(box: Box, emulator: RunningEmulator) -
     carol = Carol(box)
 
     carol.run("openfit-tokend", "install", "--user")
-    carol.run(
-        "openfit-tokend", "init", "--yes", "--environment", "custom", "--no-login",
-        "--id-server", emulator.url, "--api-url", emulator.url,
-        "--client-id", CLIENT_ID, "--username", USERNAME, "--password-file", "-", stdin=PASSWORD,
-    )  # fmt: skip
+    answers = answers_of_init(emulator.url)
+    carol.run("openfit-tokend", "init", "--yes", "--no-login", *answers, stdin=PASSWORD)
     carol.run("systemctl", "--user", "enable", "--now", *UNITS)
 
     token, requests = carol.run("openfit-token", "get").stdout, emulator.state().token_requests

@@ -113,6 +113,14 @@ class RunningEmulator(Orders):
         self._portal.call(obey, self._emulator, name, fields)
 
 
+def answers_of_init(url: str, api_url: str | None = None) -> tuple[str, ...]:
+    """Return the options with which `openfit-tokend init` asks nothing; it reads the password from its input."""
+    return (
+        *("--environment", "custom", "--id-server", url, "--api-url", api_url or url),
+        *("--client-id", CLIENT_ID, "--username", USERNAME, "--password-file", "-"),
+    )
+
+
 @contextmanager
 def running_emulator(
     *faults: str,

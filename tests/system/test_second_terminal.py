@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import pytest
 
 from daemons import PATIENCE, await_that, needs_root
-from emulators import CLIENT_ID, PASSWORD, USERNAME, RunningEmulator, one_emulator
+from emulators import PASSWORD, RunningEmulator, answers_of_init, one_emulator
 from others import EVE, theirs
 from processes import OPENFIT_TOKEN
 
@@ -56,10 +56,7 @@ class Home(NamedTuple):
         )
 
     def init(self, emulator: RunningEmulator, password: str, **variables: str) -> Completed:
-        answers = (
-            "--environment", "custom", "--id-server", emulator.url, "--api-url", emulator.url,
-            "--client-id", CLIENT_ID, "--username", USERNAME, "--password-file", "-",
-        )  # fmt: skip
+        answers = answers_of_init(emulator.url)
         return self.do(*OPENFIT_TOKEND, "init", *answers, stdin=f"{password}\n", **variables)
 
     @contextmanager

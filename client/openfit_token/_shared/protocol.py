@@ -5,8 +5,6 @@ specification: `[0, msgid, method, params]` is answered by `[1, msgid, error, re
 `[2, method, params]` asks for no answer.
 """
 
-from struct import Struct
-
 from msgpack import BufferFull, Unpacker, packb, unpackb
 
 from openfit_token.errors import BY_CODE, BadRequest, Internal, ProtocolViolation, TokenError
@@ -41,8 +39,6 @@ MAX_PASSWORD: "Final" = 100
 MAX_REFRESH_TOKEN: "Final" = 8192
 """Characters: several times the largest seen, and half a request."""
 
-_HEAD: "Final" = Struct(">BBBIB")
-"""An array of four, RESPONSE, msgid as a 32-bit number, nil: what stands before a result."""
 _SMALL: "Final" = 1024
 """Bytes of half a message that are kept as they are, and looked at anew when more comes. An Unpacker
 takes 40 KiB: too much for each of thousands of slow peers, and no caller's request is longer."""
@@ -189,7 +185,7 @@ class Encoded:
 def encode_result(msgid: int, result: object) -> bytes:
     """Return the bytes of an answer."""
     if isinstance(result, Encoded):
-        return _HEAD.pack(0x94, RESPONSE, 0xCE, msgid, 0xC0) + result.data
+        return packb([RESPONSE, msgid, None, None])[:-1] + result.data
     return packb([RESPONSE, msgid, None, result])
 
 

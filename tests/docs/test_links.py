@@ -3,8 +3,6 @@
 import re
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 TOPS = (ROOT, ROOT / "tests")
@@ -39,16 +37,24 @@ def broken(document: Path) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=name)
-def test_each_link_leads_to_a_file_and_each_anchor_to_a_heading(document: Path) -> None:
-    assert broken(document) == []
+def test_each_link_leads_to_a_file_and_each_anchor_to_a_heading() -> None:
+    found = [(document, each) for document in DOCUMENTS for each in broken(document)]
+
+    assert [f"{name(document)}: {each}" for document, each in found] == []
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=name)
-def test_each_place_of_the_repository_that_is_named_is_there(document: Path) -> None:
-    places = MENTIONED.findall(CODE.sub("", document.read_text()))
+def test_each_place_of_the_repository_that_is_named_is_there() -> None:
+    places = [
+        (document, each)
+        for document in DOCUMENTS
+        for each in MENTIONED.findall(CODE.sub("", document.read_text()))
+    ]
 
-    assert [each for each in places if not any((top / each).exists() for top in TOPS)] == []
+    assert [
+        f"{name(document)}: {each}"
+        for document, each in places
+        if not any((top / each).exists() for top in TOPS)
+    ] == []
 
 
 def test_a_broken_link_and_a_broken_anchor_are_found(tmp_path: Path) -> None:

@@ -53,46 +53,53 @@ MAY_BE_SKIPPED = (
     "needs an account",
 )
 """Reasons that no installed package can mend."""
-TOGETHER = re.compile(
-    r"tests/service/|tests/system/test_(?:container|second_terminal)\.py|tests/packaging/test_(?:any_path|deb)\.py"
-    r"|tests/docs/test_generated\.py"
-    r"|tests/packaging/test_installed\.py.*\[\d+\.\d+"
+ONE_BY_ONE = re.compile(
+    r"tests/(?:core/test_simulation|daemon/test_whole|system/test_(?:demo|main_job|recipes))\.py"
 )
-"""What tests of one worker have in common, since it takes long to make, or there is one for all."""
+"""Files whose tests are long and have nothing in common."""
+IN_ONE_PLACE = re.compile(r"tests/service/|tests/packaging/test_installed\.py.*\[\d+\.\d+")
+"""What tests of several files, or with one parameter, have in common: it takes long to make."""
+ENGINE = re.compile(r"\[(?:etcd|postgresql)\b")
 
 
-class _Apart(LoadScopeScheduling):
-    """Gives each test to whichever worker is free, but those that share something to one.
+class _ByFile(LoadScopeScheduling):
+    """Gives a file to whichever worker is free, so that what its tests share is made once.
 
     (Not by the mark `xdist_group`: it goes by a private attribute that pytest 9.2 has no more.)
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        found = TOGETHER.search(nodeid)
-        return nodeid if found is None else re.sub(r"::.*\[", "[", found[0])
+        if (found := IN_ONE_PLACE.search(nodeid)) is not None:
+            return re.sub(r"::.*\[", "[", found[0])
+        if ONE_BY_ONE.match(nodeid):
+            return nodeid
+        engine = ENGINE.search(nodeid)
+        return nodeid.partition("::")[0] + ("" if engine is None else engine[0])
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Run two more than there are processors: half of the time the tests wait."""
-    return len(os.sched_getaffinity(0)) + 2
+    """Run more than there are processors: most of the time the tests wait."""
+    processors = len(os.sched_getaffinity(0))
+    return min(4 * processors, processors + 6)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
-    return _Apart(config, log)
+    return _ByFile(config, log)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what is marked `long`, unless the long forms are wanted; begin with what is slow.
 
-    So no worker begins something slow when all others are at their end.
+    So no worker begins something slow when all others are at their end. What boots a systemd comes
+    first of all: it is one after the other.
     """
     long = [] if LONG_FORMS else [each for each in items if each.get_closest_marker("long")]
     if long:
         config.hook.pytest_deselected(items=long)
         items[:] = [each for each in items if each not in set(long)]
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    items.sort(key=lambda item: [item.get_closest_marker(it) is None for it in ("service", "slow")])
 
 
 _skipped: dict[str, str] = {}

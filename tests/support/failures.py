@@ -23,6 +23,8 @@ from openfit_emulator.journal import TokenRequest
 from openfit_token import Token, TokenClient, TokenError
 from openfit_tokend.host import clock
 
+LIFETIME = 20
+"""Seconds that a scene's tokens live, unless it says otherwise."""
 SLACK = 1.0
 """Seconds by which a busy machine may be late."""
 _ASK_EACH = 0.02
@@ -90,7 +92,7 @@ class Scene:
     """What goes wrong for one profile."""
 
     faults: tuple[str, ...] = ()
-    rules: Rules = field(default_factory=lambda: Rules(token_lifetime=16))
+    rules: Rules = field(default_factory=lambda: Rules(token_lifetime=LIFETIME))
     reads: bool = False
     """A Reader runs from the first token on."""
     away: bool = False

@@ -281,7 +281,7 @@ def test_a_password_changed_at_the_server_ends_no_session_and_the_new_one_heals_
         daemon.call("get_token")
         emulator.set_password("a new one")
         # As long as it can, it goes on:
-        emulator.set_lifetime(6)
+        emulator.set_lifetime(10)
         await_that(lambda: emulator.state().refreshes == 1)
         # Then it says why it can't, while the token lives:
         emulator.revoke_refresh()

@@ -31,7 +31,7 @@ def stage() -> Iterator[Stage]:
     with scenes(
         late=Scene(away=True),
         refused=Scene(),
-        failing=Scene(("error-503@refresh:*",), Rules(token_lifetime=24)),
+        failing=Scene(),
         no_login=Scene(busy),
         no_refresh=Scene(busy[1:], Rules(token_lifetime=4)),
     ) as staged:
@@ -96,6 +96,8 @@ def test_in_an_outage_the_live_token_is_served_and_said_to_be_degraded(
     first = scene.token()
     if name == "refused":
         scene.emulator.stop()
+    else:
+        scene.emulator.fault("error-503@refresh:*")
 
     served = first
     while served["degraded"] is None:

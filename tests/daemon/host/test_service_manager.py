@@ -380,8 +380,10 @@ async def test_a_profile_that_nobody_wakes_starves_the_watchdog(
     service = Service(notify_socket=manager.address, watchdog=0.3)
     with running_emulator() as emulator:
         async with daemon_inside(tmp_path, profile(emulator.url), service=service) as daemon:
+            keeper = daemon.daemon.profiles.keepers["main"]
+            await async_await_that(lambda: keeper.session.access is not None)
             await async_await_that(lambda: manager.count("WATCHDOG=1") >= 1)
-            daemon.daemon.profiles.keepers["main"].retire()
+            keeper.retire()
 
             daemon.clocks.suspend(3600.0)
 

@@ -537,8 +537,9 @@ def test_a_daemon_whose_state_others_rule_does_not_start_and_writes_nothing() ->
         daemon.state.with_suffix(".new").symlink_to(precious)
         daemon.state.with_suffix(".lock").symlink_to(precious)
 
-        done = daemon.run("openfit-tokend", "run", "--config", str(daemon.config))
-        checked = daemon.run("openfit-tokend", "check", "--config", str(daemon.config))
+        own = ("--config", str(daemon.config))
+        done = daemon.run("openfit-tokend", "run", *own, "--socket", str(daemon.socket))
+        checked = daemon.run("openfit-tokend", "check", *own)
 
         assert done.returncode == os.EX_CONFIG
         assert "state_untrusted" in done.stderr

@@ -219,6 +219,19 @@ async def test_no_password_is_sent_again_that_any_host_sent_before(
     assert emulator.state().logins_rejected == 1
 
 
+async def test_different_wrong_passwords_cost_three_rejections_at_most(
+    tmp_path: Path, emulator: RunningEmulator, warnings: pytest.LogCaptureFixture
+) -> None:
+    async with fleet_of(0, tmp_path, emulator.url) as fleet:
+        for number in range(5):
+            host = await fleet.add()
+            host.password.write_text(f"wrong horse {number}")
+
+        await async_await_that(lambda: warnings.text.count("login_failed") == 5)
+
+    assert emulator.state().token_requests == 3
+
+
 async def test_a_stale_password_of_one_host_does_not_lock_the_others(
     tmp_path: Path, emulator: RunningEmulator
 ) -> None:

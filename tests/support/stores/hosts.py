@@ -43,11 +43,11 @@ class Hosts:
             write_secrets(daemon, key)
             self.all.append(daemon)
 
-    def start(self, first: str = "", *, beginning_with: int = 0) -> None:
-        """Start all that there are, or all from one on, at once; `first` is what each does first."""
-        for each in self.all[beginning_with:]:
+    def start(self, first: str = "") -> None:
+        """Start all that there are at once; `first` is what each does first."""
+        for each in self.all:
             each.begin(first=_UNPACED + first)
-        for each in self.all[beginning_with:]:
+        for each in self.all:
             each.await_answers(PATIENCE + len(self.all) * _START)
 
     def await_one_token(self, other_than: str = "") -> str:

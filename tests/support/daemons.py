@@ -32,6 +32,11 @@ PATIENCE = 20.0
 """Seconds a test waits for what must happen; only a failing test waits so long."""
 NOBODY = 65534
 """The uid and gid of a stranger."""
+UNPACED = """
+from openfit_tokend.core import schedule
+schedule.RECENT = 1.0
+"""
+"""For a daemon: it replaces a token that is refused a second after the last, and not ten."""
 _PAUSE = 0.01
 """Seconds between two polls."""
 
@@ -201,6 +206,8 @@ class RunningDaemon:
         """The interpreter. The commands are in the same directory."""
         self.is_forked = True
         """It starts quickly; but what a process has from its start, as a command line, it hasn't."""
+        self.is_paced = True
+        """It replaces a token that is refused ten seconds after the last."""
         self._log = directory / "log"
         self._process: subprocess.Popen[bytes] | Forked | None = None
 
@@ -241,6 +248,7 @@ class RunningDaemon:
     def begin(self, *options: str, without: tuple[str, ...] = (), first: str = "") -> None:
         """Start the daemon, as `start` does, but don't wait."""
         own = ["run", "--config", str(self.config), "--socket", str(self.socket), *options]
+        first = first if self.is_paced else UNPACED + first
         if self._can_be_forked and not self.launcher and not without:
             with self._log.open("ab") as log:
                 self._process = forked.start(own, self.environment, log, first=first)
@@ -403,8 +411,11 @@ def prepared_daemon(*tables: str, password: str = PASSWORD) -> Generator[Running
 
 
 @contextmanager
-def running_daemon(*tables: str, password: str = PASSWORD) -> Generator[RunningDaemon]:
+def running_daemon(
+    *tables: str, password: str = PASSWORD, paced: bool = True
+) -> Generator[RunningDaemon]:
     """Run a daemon with this configuration; it is killed at the end."""
     with prepared_daemon(*tables, password=password) as daemon:
+        daemon.is_paced = paced
         daemon.start()
         yield daemon

@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from threading import Event, Lock, Thread
 
 import forked
-from daemons import RunningDaemon, await_that
+from daemons import UNPACED, RunningDaemon, await_that
 from emulators import PASSWORD
 from openfit_tokend.storage.session_form import StoredSession, decoded
 from openfit_tokend.storage.stored_sessions import _sealed as sealed  # pyright: ignore[reportPrivateUsage] -- what the daemon stores is made the same way
@@ -254,8 +254,10 @@ class ManagedDaemon(RunningDaemon):
         launcher = [sys.executable, "-c", LAUNCHER, str(len(fds)), *map(str, fds)]
         with self._log.open("ab") as log:
             if self.is_forked and len(fds) <= forked.MAX_PASSED:
-                self._process = forked.start(own, environment, log, fds)
+                first = "" if self.is_paced else UNPACED
+                self._process = forked.start(own, environment, log, fds, first)
                 return
+            assert self.is_paced
             self._process = subprocess.Popen(
                 [*launcher, "-m", "openfit_tokend", *own],
                 stdin=subprocess.DEVNULL,

@@ -37,6 +37,7 @@ def test_a_password_and_what_follows_is_taken_in_each_way_of_proof(
         auth = f'"{way}"' if way else ""
         table = server.profile(tmp_path, client_auth=auth)
         with managed_daemon(table) as (_, daemon):
+            daemon.is_paced = False
             daemon.write_password(PASSWORD)
             daemon.start()
             first = daemon.call("get_token")
@@ -54,6 +55,7 @@ def test_a_refresh_token_that_was_obtained_by_hand_starts_it_and_a_restart_keeps
     server: TokenServer, tmp_path: Path
 ) -> None:
     with managed_daemon(server.profile(tmp_path, password_file="")) as (_, daemon):
+        daemon.is_paced = False
         daemon.start()
         given = server.refresh_token()
         done = daemon.run("openfit-token", "login", "--refresh-token", stdin=f"{given}\n")

@@ -17,7 +17,7 @@ from openfit_tokend.keeping.outages import PACE
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 
 Stage = Mapping[str, Staged]
-OUTAGE = 15.0
+OUTAGE = 7.0
 """Seconds of the outages whose requests are counted."""
 CALLS_APART = 0.05
 """Seconds between two calls of a client."""

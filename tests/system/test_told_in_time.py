@@ -77,7 +77,7 @@ def test_a_token_file_and_a_ledger_that_cannot_be_written_are_told_until_they_ca
 def test_a_password_that_an_operator_mistyped_keeps_the_stored_one_from_nothing(
     emulator: RunningEmulator,
 ) -> None:
-    with running_daemon(profile(emulator.url)) as daemon:
+    with running_daemon(profile(emulator.url), paced=False) as daemon:
         token = daemon.call("get_token")
         assert isinstance(outcome(lambda: daemon.call("login", password="mistyped")), LoginRejected)
         emulator.revoke_refresh()
@@ -121,7 +121,7 @@ def test_a_refresh_never_prints_the_token_of_a_moment_ago_as_a_new_one(
 def test_a_password_that_an_operator_gave_is_used_for_that_login_alone(
     emulator: RunningEmulator,
 ) -> None:
-    with running_daemon(profile(emulator.url), password="wrong") as daemon:
+    with running_daemon(profile(emulator.url), password="wrong", paced=False) as daemon:
         daemon.await_state("locked")
         token = daemon.call("login", password=PASSWORD)
         emulator.revoke_refresh()

@@ -37,6 +37,7 @@ def test_it_starts_a_profile_without_a_password_and_goes_on_over_a_restart_but_n
     emulator: RunningEmulator,
 ) -> None:
     with managed_daemon(profile(emulator.url, password_file="")) as (manager, daemon):
+        daemon.is_paced = False
         daemon.start()
         assert isinstance(outcome(lambda: daemon.call("get_token")), SecretUnavailable)
 
@@ -62,6 +63,7 @@ def test_it_starts_a_profile_without_a_password_and_goes_on_over_a_restart_but_n
 
 def test_one_that_is_rejected_says_so_and_the_session_goes_on(emulator: RunningEmulator) -> None:
     with managed_daemon(profile(emulator.url)) as (_, daemon):
+        daemon.is_paced = False
         daemon.start()
         before = daemon.call("get_token")
         status = daemon.profile_status()
@@ -128,6 +130,7 @@ def test_it_waits_for_a_request_under_way_and_is_sent_once_though_its_answer_is_
     emulator: RunningEmulator,
 ) -> None:
     with managed_daemon(profile(emulator.url)) as (_, daemon):
+        daemon.is_paced = False
         daemon.start()
         daemon.call("get_token")
         token = obtained(emulator)

@@ -47,7 +47,7 @@ def program(name: str) -> Generator[None]:
 
 
 def test_each_program_is_named_once_for_each_token(emulator: RunningEmulator) -> None:
-    with running_daemon(profile(emulator.url)) as daemon:
+    with running_daemon(profile(emulator.url), paced=False) as daemon:
         first = daemon.call("get_token")
         with daemon.wire() as wire:
             for _ in range(20):
@@ -72,7 +72,7 @@ def test_each_program_is_named_once_for_each_token(emulator: RunningEmulator) ->
 def test_a_kept_connection_is_looked_at_again_when_its_token_was_replaced(
     emulator: RunningEmulator,
 ) -> None:
-    with running_daemon(profile(emulator.url)) as daemon, daemon.wire() as wire:
+    with running_daemon(profile(emulator.url), paced=False) as daemon, daemon.wire() as wire:
         first = (wire.call("get_token").result or {})["id"]
         for _ in range(LOOKS + 2):
             wire.call("get_token")

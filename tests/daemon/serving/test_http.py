@@ -13,6 +13,7 @@ from prometheus_client.openmetrics import parser
 
 from daemons import (
     NOBODY,
+    UNPACED,
     RunningDaemon,
     await_that,
     needs_root,
@@ -111,7 +112,7 @@ def test_a_percent_encoded_profile_is_meant(wire: HttpWire) -> None:
 def test_a_refused_token_is_replaced_once_for_all_who_refuse_it() -> None:
     with (
         running_emulator() as emulator,
-        http_daemon(profile(emulator.url)) as daemon,
+        http_daemon(profile(emulator.url), first=UNPACED) as daemon,
         wire_of(daemon) as one,
         wire_of(daemon) as another,
         wire_of(daemon) as third,
@@ -344,7 +345,7 @@ def test_a_request_that_is_repeated_is_answered_by_its_bytes_and_counted(
 def test_a_repeated_request_gets_each_new_token() -> None:
     with (
         running_emulator() as emulator,
-        http_daemon(profile(emulator.url)) as daemon,
+        http_daemon(profile(emulator.url), first=UNPACED) as daemon,
         wire_of(daemon) as wire,
     ):
         for _ in range(2):
@@ -398,7 +399,7 @@ def test_a_client_that_closed_its_sending_side_gets_all_answers(daemon: RunningD
 def test_a_stop_answers_who_waits_and_serves_a_live_token_to_the_end() -> None:
     with (
         running_emulator() as emulator,
-        http_daemon(profile(emulator.url)) as daemon,
+        http_daemon(profile(emulator.url), first=UNPACED) as daemon,
         wire_of(daemon) as waiting,
         wire_of(daemon) as served,
     ):

@@ -96,6 +96,7 @@ def test_a_profile_is_logged_in_as_soon_as_the_ledger_can_be_written(
 
 def test_a_session_goes_on_while_nothing_can_be_written(emulator: RunningEmulator) -> None:
     with prepared_daemon(profile(emulator.url)) as daemon:
+        daemon.is_paced = False
         daemon.start()
         token = daemon.call("get_token")
         with broken("a directory for the file", daemon.state):

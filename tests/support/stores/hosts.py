@@ -15,11 +15,6 @@ OTHER_KEY: Final = "fedcba9876543210" * 4
 
 _START: Final = 3.0
 """Seconds of all processors that the start of one may take where much else runs."""
-_UNPACED: Final = """
-from openfit_tokend.core import schedule
-schedule.RECENT = 1.0
-"""
-"""For a daemon: it replaces a token that is refused a second after the last, and not ten."""
 
 
 class Hosts:
@@ -40,13 +35,14 @@ class Hosts:
             daemon = self._stack.enter_context(
                 prepared_daemon(table, profile(self._emulator.url), password=password)
             )
+            daemon.is_paced = False
             write_secrets(daemon, key)
             self.all.append(daemon)
 
     def start(self, first: str = "") -> None:
         """Start all that there are at once; `first` is what each does first."""
         for each in self.all:
-            each.begin(first=_UNPACED + first)
+            each.begin(first=first)
         for each in self.all:
             each.await_answers(PATIENCE + len(self.all) * _START)
 

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from daemons import Fields, RunningDaemon, await_that, prepared_daemon, profile, running_daemon
+from daemons import RunningDaemon, await_that, prepared_daemon, profile, running_daemon
 from emulators import PASSWORD, USERNAME, RunningEmulator, running_emulator
 from failures import outcome, secrets_in
 from openfit_emulator.identity import Rules
@@ -30,11 +30,6 @@ def crowd(daemon: RunningDaemon) -> set[str | None]:
         for number, wire in enumerate(wires):
             wire.ask("get_token", profile=f"p{number % PROFILES}", wait=60)
         return {wire.answer().code for wire in wires}
-
-
-def trouble_of(token: Fields) -> object:
-    """Return the code of what keeps a token from being replaced."""
-    return token["degraded"] and token["degraded"]["code"]
 
 
 def insist(daemon: RunningDaemon, profiles: list[str]) -> list[TokenError]:
@@ -145,26 +140,6 @@ def test_operators_who_insist_six_times_cost_three_at_most_and_are_told_when_to_
         assert emulator.state().token_requests == 3
 
 
-def test_two_profiles_with_different_wrong_passwords_cost_one_rejection_each() -> None:
-    with (
-        running_emulator() as emulator,
-        prepared_daemon(password=WRONG) as daemon,
-    ):
-        other = daemon.directory / "other"
-        other.touch(mode=0o600)
-        other.write_text("another wrong one")
-        daemon.write_config(
-            profile(emulator.url, "p0"), profile(emulator.url, "p1", password_file=f'"{other}"')
-        )
-        for _ in range(3):
-            daemon.start()
-            daemon.await_state("locked", name="p0")
-            daemon.await_state("locked", name="p1")
-            daemon.stop()
-
-        assert failed_logins(emulator) == 2
-
-
 @pytest.mark.parametrize("damage", ["damaged", "unreadable"])
 def test_a_ledger_that_tells_nothing_is_said_and_taken_as_two_of_three_spent(damage: str) -> None:
     with (
@@ -251,50 +226,3 @@ def test_a_crash_during_a_login_counts_as_a_login_that_may_have_been_rejected() 
             960, abs=30
         )  # 15 minutes after the restart + 60 s
         assert emulator.state().login_requests == 3
-
-
-def test_a_session_whose_operator_typed_a_wrong_password_goes_on_refreshing() -> None:
-    with (
-        running_emulator(rules=SHORT) as emulator,
-        running_daemon(profile(emulator.url)) as daemon,
-    ):
-        token = daemon.call("get_token")
-        emulator.set_lifetime(HOUR)
-
-        error = outcome(lambda: daemon.call("login", password=WRONG))
-
-        assert isinstance(error, LoginRejected)
-        assert daemon.call("get_token", wait=0)["id"] == token["id"]
-        await_that(lambda: daemon.call("get_token")["id"] != token["id"], daemon.log)
-        assert emulator.state().refreshes == 1
-        assert daemon.profile_status()["state"] == "fresh"
-        assert daemon.call("get_token")["degraded"] is None
-        assert daemon.run("openfit-token", "status").returncode == 0
-        assert emulator.state().login_requests == 2
-
-
-def test_a_password_changed_at_the_server_ends_no_session_and_the_new_one_heals_it() -> None:
-    with (
-        running_emulator(rules=SHORT) as emulator,
-        running_daemon(profile(emulator.url)) as daemon,
-    ):
-        daemon.call("get_token")
-        emulator.set_password("a new one")
-        # As long as it can, it goes on:
-        emulator.set_lifetime(10)
-        await_that(lambda: emulator.state().refreshes == 1)
-        # Then it says why it can't, while the token lives:
-        emulator.revoke_refresh()
-        await_that(lambda: trouble_of(daemon.call("get_token", wait=0)) == "LOGIN_REJECTED")
-        assert daemon.run("openfit-token", "status").returncode == 77
-        # And then, too:
-        await_that(lambda: daemon.profile_status()["expires_in"] is None)
-        assert isinstance(outcome(lambda: daemon.call("get_token")), LoginRejected)
-        assert failed_logins(emulator) == 1
-
-        daemon.write_password("a new one")
-        assert daemon.run("openfit-tokend", "reload").returncode == 0
-
-        assert daemon.call("get_token")["degraded"] is None
-        assert (emulator.state().logins_rejected, emulator.state().logins) == (1, 2)
-        assert failed_logins(emulator) == 0

@@ -5,7 +5,6 @@ import json
 import signal
 import threading
 from collections.abc import Iterator
-from itertools import pairwise
 from urllib.parse import urlsplit
 
 import pytest
@@ -21,14 +20,13 @@ from daemons import (
 from emulators import PASSWORD, USERNAME, RunningEmulator, running_emulator
 from openfit_emulator.identity import Rules
 from openfit_token import Token, TokenClient
-from openfit_tokend.core.oauth import token_id
 from openfit_tokend.host import clock
 
 pytestmark = pytest.mark.system
 
 CLIENTS = 20
-SECONDS = 16.0
-"""How long they ask: three tokens of 8 seconds."""
+SECONDS = 9.0
+"""How long they ask: two tokens of 8 seconds."""
 PROMPT = 0.5
 """Seconds from asking for a token to the API's answer, on a machine that is well. Slower ones tell
 nothing: a token has a second at least when it is handed out, and may end on the way."""
@@ -106,25 +104,11 @@ def test_twenty_clients_share_one_login_and_never_meet_a_dead_token() -> None:
     assert told.max_concurrent == {USERNAME: 1}
     # Due from 6 s less a tenth of the margin after the last, and soon after that.
     sent = [request.at for request in told.log]
-    assert len(sent) in {3, 4}
-    assert all(5.7 <= after - before < 8 for before, after in pairwise(sent))
+    assert len(sent) == 2
+    assert 5.7 <= sent[1] - sent[0] < 8
     assert len({each for script in scripts for each in script.ids}) == len(sent)
     assert (counters["failures"], counters["uncertain"]) == (0, 0)
     assert counters["served"] > CLIENTS * 100
-
-
-def test_the_password_and_the_tokens_are_never_logged_nor_told(emulator: RunningEmulator) -> None:
-    with prepared_daemon(profile(emulator.url)) as daemon:
-        daemon.start("--log-level", "debug", "--log-format", "json")
-        token = daemon.call("login")["access_token"]
-        daemon.call("logout")
-        daemon.run("openfit-token", "login", "--ask", stdin="mistyped-secret\n")
-        shown = daemon.run("openfit-token", "status").stdout + json.dumps(daemon.call("status"))
-        daemon.stop()
-
-        told = daemon.log() + shown + daemon.state.read_text()
-        assert all(json.loads(line)["event"] for line in daemon.log().splitlines())
-        assert [word for word in (PASSWORD, token, "mistyped-secret") if word in told] == []
 
 
 # What a user does
@@ -146,20 +130,6 @@ def test_status_of_a_daemon_that_is_well_exits_with_0(daemon: RunningDaemon) -> 
     assert (text.returncode, fields.returncode) == (0, 0)
     assert "main     custom       fresh" in text.stdout
     assert json.loads(fields.stdout)["v"] == 1
-
-
-def test_refresh_and_refuse_print_a_token(daemon: RunningDaemon) -> None:
-    token = daemon.call("get_token")["access_token"]
-
-    fresh = daemon.run("openfit-token", "refresh")
-    other = daemon.run("openfit-token", "refuse", "0" * 16)
-    piped = daemon.run("openfit-token", "refuse", stdin="another-token\n")
-    current = fresh.stdout.removesuffix("\n")
-    refused = daemon.run("openfit-token", "refuse", token_id(current), "--wait", "0")
-
-    assert current not in {"", token}
-    assert [other.stdout, piped.stdout] == [f"{current}\n"] * 2
-    assert (refused.returncode, refused.stdout) == (75, "")
 
 
 def test_logout_revokes_and_holds_until_login(
@@ -201,53 +171,6 @@ def test_a_profile_without_a_password_lives_on_the_one_that_is_typed(
 # What can be wrong
 
 
-def test_a_dead_server_is_named(emulator: RunningEmulator) -> None:
-    emulator.stop()
-    with running_daemon(profile(emulator.url)) as daemon:
-        daemon.await_log("login_failed")
-
-        found = daemon.run("openfit-token", "get", "--wait", "0")
-        status = daemon.run("openfit-token", "status")
-
-        assert found.returncode == 75
-        assert "the token server can't be reached: Connection refused" in found.stderr
-        assert status.returncode == 75
-        assert "Connection refused" in status.stdout
-
-        emulator.start()
-
-        assert daemon.run("openfit-token", "get").returncode == 0
-
-
-def test_a_wrong_url_is_named(emulator: RunningEmulator) -> None:
-    with running_daemon(profile(f"{emulator.url}/wrong")) as daemon:
-        daemon.await_log("login_failed")
-
-        found = daemon.run("openfit-token", "get", "--wait", "0")
-
-        assert found.returncode == 75
-        assert "no token endpoint is there" in found.stderr
-        assert "id_server" in found.stderr
-        assert daemon.run("openfit-token", "status").returncode == 75
-
-
-def test_a_wrong_client_id_is_named(emulator: RunningEmulator) -> None:
-    with running_daemon(profile(emulator.url, client_id='"of-another"')) as daemon:
-        found = daemon.run("openfit-token", "get")
-        status = daemon.run("openfit-token", "status")
-
-        assert found.returncode == 78
-        assert "rejected the client: invalid_client" in found.stderr
-        assert status.returncode == 77
-        assert "locked" in status.stdout
-        assert daemon.profile_status()["logins_left"] == 3
-
-        daemon.write_config(profile(emulator.url))
-        assert daemon.run("openfit-tokend", "reload").returncode == 0
-
-        assert daemon.run("openfit-token", "get").returncode == 0
-
-
 def test_a_wrong_password_is_named(emulator: RunningEmulator) -> None:
     with running_daemon(profile(emulator.url), password="wrong") as daemon:
         found = daemon.run("openfit-token", "get")
@@ -286,22 +209,6 @@ def test_no_daemon_is_named_with_exit_69() -> None:
             assert "no daemon" in found.stderr
 
 
-# Reload
-
-
-def test_another_user_name_ends_the_session(
-    daemon: RunningDaemon, emulator: RunningEmulator
-) -> None:
-    emulator.set_password(PASSWORD, "other@example.org")
-    old = daemon.call("get_token")["id"]
-    daemon.write_config(profile(emulator.url, username='"other@example.org"'))
-
-    daemon.call("reload")
-
-    assert daemon.call("get_token")["id"] != old
-    assert emulator.state().users["other@example.org"].sessions == 1
-
-
 # The end
 
 
@@ -317,42 +224,6 @@ def test_a_stop_removes_the_socket_and_exits_with_0(
     assert "event=stopped" in daemon.log().splitlines()[-1]
 
 
-def test_a_request_under_way_is_finished_before_the_end() -> None:
-    with (
-        running_emulator("slow=1@login:1") as emulator,
-        running_daemon(profile(emulator.url)) as daemon,
-    ):
-        await_that(lambda: emulator.state().login_requests == 1)
-
-        assert daemon.stop() == 0
-
-        assert emulator.state().logins == 1
-        assert "token_obtained" in daemon.log()
-        daemon.start()
-        assert daemon.await_state("fresh")["logins_left"] == 3  # its answer wasn't lost
-
-
-def test_a_live_token_is_served_to_the_end() -> None:
-    with (
-        running_emulator("slow=2@login:2") as emulator,
-        running_daemon(profile(emulator.url)) as daemon,
-        daemon.wire() as wire,
-        daemon.wire() as operator,
-    ):
-        daemon.await_state("fresh")
-        operator.ask("login")
-        await_that(lambda: emulator.state().login_requests == 2)
-
-        daemon.signal(signal.SIGTERM)
-        assert operator.answer().code == "STOPPING"
-
-        assert wire.call("get_token").error is None
-        assert wire.call("refresh").error is None
-        assert wire.call("login").code == "STOPPING"
-        assert wire.call("reload").code == "STOPPING"
-        assert daemon.wait() == 0
-
-
 def test_a_second_signal_ends_at_once_and_the_login_counts_as_lost(
     emulator: RunningEmulator,
 ) -> None:
@@ -366,22 +237,3 @@ def test_a_second_signal_ends_at_once_and_the_login_counts_as_lost(
 
         daemon.start()
         assert daemon.await_state("fresh")["logins_left"] == 2
-
-
-def test_a_logged_out_profile_stays_so_over_restarts_and_reloads(
-    daemon: RunningDaemon, emulator: RunningEmulator
-) -> None:
-    daemon.call("logout")
-    logins = emulator.state().login_requests
-    daemon.kill()
-
-    daemon.start()
-    assert daemon.run("openfit-tokend", "reload").returncode == 0
-
-    assert daemon.profile_status()["state"] == "logged_out"
-    assert daemon.run("openfit-token", "get").returncode == 77
-    assert emulator.state().login_requests == logins
-    assert daemon.run("openfit-token", "login").returncode == 0
-    daemon.stop()
-    daemon.start()
-    assert daemon.run("openfit-token", "get").returncode == 0

@@ -514,23 +514,6 @@ def test_a_socket_that_its_unit_gives_no_name_is_served(name: str) -> None:
         assert daemon.call("get_token")
 
 
-def test_who_comes_while_no_daemon_runs_is_answered_by_the_next() -> None:
-    with running_emulator() as emulator, managed_daemon(profile(emulator.url)) as (manager, daemon):
-        manager.pass_socket(daemon.socket)
-        daemon.start()
-        token = daemon.call("get_token")
-        daemon.stop()
-
-        with daemon.wire() as early:
-            msgid = early.ask("get_token")
-            daemon.launch()
-            answer = early.answer()
-
-        assert answer.msgid == msgid
-        assert answer.result is not None
-        assert answer.result["id"] == token["id"]
-
-
 def test_who_comes_while_the_daemon_stops_waits_for_the_next() -> None:
     with (
         running_emulator("slow=0.7@login:2") as emulator,
@@ -548,7 +531,8 @@ def test_who_comes_while_the_daemon_stops_waits_for_the_next() -> None:
             with daemon.wire() as after:
                 after.ask("hello")
                 assert before.answer().code == "STOPPING"
-                assert before.call("get_token").error is None, "who is connected is served"
+                for method in ("get_token", "refresh"):
+                    assert before.call(method).error is None, "who is connected is served"
                 daemon.wait()
                 daemon.launch()
                 answer = after.answer()

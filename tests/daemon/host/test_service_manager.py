@@ -533,6 +533,7 @@ def test_who_comes_while_the_daemon_stops_waits_for_the_next() -> None:
                 assert before.answer().code == "STOPPING"
                 for method in ("get_token", "refresh"):
                     assert before.call(method).error is None, "who is connected is served"
+                assert before.call("logout").code == "STOPPING"
                 daemon.wait()
                 daemon.launch()
                 answer = after.answer()

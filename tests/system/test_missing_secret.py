@@ -2,7 +2,7 @@
 
 import pytest
 
-from daemons import await_that, prepared_daemon, profile, running_daemon
+from daemons import prepared_daemon, profile, running_daemon
 from emulators import PASSWORD, running_emulator
 from failures import outcome
 from openfit_emulator.identity import Rules
@@ -27,24 +27,6 @@ def test_a_secret_that_is_not_there_is_said_costs_nothing_and_is_used_once_it_is
 
         daemon.await_state("fresh")
         assert daemon.profile_status()["logins_left"] == 3
-
-
-def test_a_secret_that_vanished_ends_no_session_and_is_used_once_it_is_there_again() -> None:
-    with (
-        running_emulator(rules=SHORT) as emulator,
-        running_daemon(profile(emulator.url)) as daemon,
-    ):
-        daemon.call("get_token")
-        daemon.password.unlink()
-        error = outcome(lambda: daemon.call("login"))
-        assert isinstance(error, SecretUnavailable)
-        await_that(lambda: emulator.state().refreshes == 1)
-
-        daemon.write_password(PASSWORD)
-        emulator.revoke_refresh()
-
-        await_that(lambda: emulator.state().logins == 2, daemon.log)
-        daemon.await_state("fresh")
 
 
 def test_a_secret_that_is_not_stored_is_logged_once_and_the_hint_names_the_profile() -> None:

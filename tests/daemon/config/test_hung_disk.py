@@ -1,7 +1,6 @@
 """A disk that hangs: who needs it is told so, and nobody else notices."""
 
 import grp
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -130,19 +129,4 @@ async def test_a_reload_whose_groups_have_no_answer_is_refused_in_time(
         config.write_text(f'admin_groups = ["far-away"]\n{config.read_text()}')
 
         with pytest.raises(ConfigRejected, match="or to a question for a user or group"):
-            await tokens.reload()
-
-
-async def test_a_fifo_to_be_included_is_refused_at_once(
-    tmp_path: Path, emulator: RunningEmulator
-) -> None:
-    os.mkfifo(tmp_path / "fifo")
-    config = tmp_path / "config.toml"
-    async with (
-        daemon_inside(tmp_path, profile(emulator.url)) as daemon,
-        daemon.client("main") as tokens,
-    ):
-        config.write_text(f'include = "fifo"\n{config.read_text()}')
-
-        with pytest.raises(ConfigRejected, match="is not a regular file"):
             await tokens.reload()

@@ -555,6 +555,12 @@ def test_the_file_follows_the_session_from_login_to_stop(place: Path) -> None:
         daemon.call("reload")
         await_file(daemon, moved)
         await_that(lambda: not place.exists())
+        daemon.write_config(table(emulator.url, "other"))
+        daemon.call("reload")
+        await_that(lambda: not moved.exists())
+        daemon.write_config(tables(emulator.url, place))
+        daemon.call("reload")
+        await_file(daemon, place)
 
         assert daemon.stop() == 0
         assert beside(place) == []
@@ -592,15 +598,6 @@ def test_a_member_of_the_directorys_group_whom_the_lists_dont_name_can_not_read_
 
 
 @pytest.mark.system
-def test_a_profile_that_a_reload_removes_leaves_no_file(place: Path) -> None:
-    with running_emulator() as emulator, running_daemon(tables(emulator.url, place)) as daemon:
-        await_file(daemon, place)
-        daemon.write_config(table(emulator.url, "other"))
-        daemon.call("reload")
-        await_that(lambda: not place.exists())
-
-
-@pytest.mark.system
 def test_a_token_that_ends_in_an_outage_leaves_no_file_and_neither_does_a_killed_daemon(
     place: Path,
 ) -> None:
@@ -618,20 +615,3 @@ def test_a_token_that_ends_in_an_outage_leaves_no_file_and_neither_does_a_killed
         daemon.socket.unlink()
         daemon.start()
         await_that(lambda: not place.exists())
-
-
-@pytest.mark.system
-def test_a_place_that_can_not_be_written_is_said_once_and_the_session_goes_on(
-    place: Path,
-) -> None:
-    place.parent.chmod(0o777)
-    with running_emulator() as emulator, running_daemon(tables(emulator.url, place)) as daemon:
-        for _ in range(3):
-            daemon.call("login")
-
-        line = daemon.await_log("token_file_not_written", "profile=main", f"path={place}")
-        assert f"chmod go-w {place.parent}" in line
-        assert daemon.log().count("token_file_not_written") == 1
-        place.parent.chmod(0o755)
-        daemon.call("reload")
-        await_file(daemon, place)

@@ -1,6 +1,5 @@
 """Calls that wait: one request for all of them, and an end for each. A real daemon, raw sockets."""
 
-import resource
 import signal
 import socket
 from collections.abc import Iterator
@@ -345,23 +344,3 @@ def test_a_password_given_to_login_is_used_once_and_forgotten() -> None:
         daemon.call("login")
 
         assert emulator.state().logins_rejected == 0
-
-
-def test_running_out_of_descriptors_pauses_accepting_and_recovers() -> None:
-    with (
-        running_emulator() as emulator,
-        running_daemon(profile(emulator.url)) as daemon,
-        ExitStack() as stack,
-    ):
-        daemon.await_state("fresh")
-        resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (40, 40))
-        wires = [stack.enter_context(daemon.wire()) for _ in range(60)]
-        for wire in wires:
-            wire.ask("hello")
-        daemon.await_log("accepting_paused")
-        assert wires[0].answer().error is None
-
-        for wire in wires[:40]:
-            wire.close()
-
-        assert all(wire.answer().error is None for wire in wires[40:])

@@ -45,10 +45,8 @@ async def test_passwords_on_a_dead_disk_hold_up_no_other_profile_and_cost_a_thre
         async with daemon.client("main") as tokens:
             assert (await tokens.get_token(wait=4.0)).expires_in > 0
         async with daemon.client("dead") as tokens:
-            with pytest.raises(SecretUnavailable, match="no answer within 5 s"):
-                await tokens.login()
             monkeypatch.setattr(passwords, "TIME_LIMIT", 0.1)
-            for _ in range(5):
+            for _ in range(6):
                 with pytest.raises(SecretUnavailable, match="no answer within 0 s"):
                     await tokens.login()
             assert disk.asked <= MORE + 1

@@ -188,26 +188,6 @@ def test_a_call_whose_connection_is_lost_is_sent_again_with_the_wait_that_is_lef
     assert all(isinstance(wait, float) and 0 < wait < 5.0 for wait in later)
 
 
-def test_a_daemon_that_always_drops_is_left_when_the_wait_is_over(
-    daemon: FakeDaemon, client: TokenClient
-) -> None:
-    daemon.behaviour = dropping
-    with pytest.raises(DaemonUnreachable, match="closed the connection before it answered"):
-        client.get_token(wait=0.1)
-
-    assert len(daemon.requests) > 2
-
-
-def test_even_without_a_wait_a_lost_call_is_sent_once_more(
-    daemon: FakeDaemon, client: TokenClient
-) -> None:
-    daemon.behaviour = dropping
-    with pytest.raises(DaemonUnreachable):
-        client.get_token(wait=0)
-
-    assert len(daemon.requests) == 2
-
-
 @pytest.mark.parametrize("method", ["login", "logout", "reload"])
 def test_an_operators_order_is_never_sent_twice(
     daemon: FakeDaemon, client: TokenClient, method: str
@@ -226,23 +206,6 @@ def test_stopping_ends_an_operators_order(daemon: FakeDaemon, client: TokenClien
         client.login()
 
     assert len(daemon.requests) == 1
-
-
-def test_a_daemon_that_never_was_there_is_not_waited_for(client: TokenClient) -> None:
-    with pytest.raises(DaemonUnreachable, match="no daemon: there is no "):
-        client.get_token(wait=300)
-
-
-def test_after_a_wait_in_vain_the_next_call_fails_at_once(
-    daemon: FakeDaemon, client: TokenClient
-) -> None:
-    client.get_token()
-    daemon.stop()
-    with pytest.raises(DaemonUnreachable):
-        client.get_token(wait=0.1)
-
-    with pytest.raises(DaemonUnreachable, match="it isn't running"):
-        client.get_token(wait=300)
 
 
 def test_a_silent_daemon_is_left_a_few_seconds_after_the_wait(

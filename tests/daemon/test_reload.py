@@ -2,7 +2,7 @@
 
 import pwd
 import signal
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from random import Random
@@ -23,7 +23,7 @@ from daemons import (
     prepared_daemon,
     profile,
 )
-from emulators import RunningEmulator, api, client, running_emulator
+from emulators import RunningEmulator, api, client, one_emulator, running_emulator
 from inside import DaemonInside, async_await_that, daemon_inside
 from openfit_tokend import app
 from users import being
@@ -35,18 +35,9 @@ NO_LIST = ""
 EVERYBODYS = 'socket_mode = "0666"'
 
 
-@pytest.fixture(scope="module")
-def left() -> Iterator[RunningEmulator]:
-    """A token server."""
-    with running_emulator() as emulator:
-        yield emulator
-
-
-@pytest.fixture(scope="module")
-def right() -> Iterator[RunningEmulator]:
-    """Another one: whatever token it issues is of another account."""
-    with running_emulator() as emulator:
-        yield emulator
+left = pytest.fixture(one_emulator, scope="module")
+right = pytest.fixture(one_emulator, scope="module")
+"""Another token server: whatever token it issues is of another account."""
 
 
 # Many clients and many profiles

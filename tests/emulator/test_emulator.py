@@ -27,7 +27,6 @@ from emulators import (
     refresh_form,
     running_emulator,
 )
-from openfit_emulator.identity import Rules
 from openfit_emulator.journal import Account
 from openfit_emulator.server import Address, loopback
 from openfit_tokend.host import clock
@@ -48,16 +47,6 @@ def test_a_login_is_answered_like_identity_server_does(web: httpx.Client) -> Non
     assert fields["scope"] == "OpenFitApi offline_access"
     assert "no-store" in answer.headers["Cache-Control"]
     assert abs(parsedate_to_datetime(answer.headers["Date"]).timestamp() - clock.wall()) < 5
-
-
-def test_a_refresh_spends_the_old_token_and_brings_a_new_one(web: httpx.Client) -> None:
-    first = login(web)
-
-    second = post(web, refresh_form(first["refresh_token"])).json()
-    again = post(web, refresh_form(first["refresh_token"]))
-
-    assert second["refresh_token"] != first["refresh_token"]
-    assert (again.status_code, again.json()) == (400, {"error": "invalid_grant"})
 
 
 def test_a_wrong_password_and_a_locked_account_get_the_same_answer(
@@ -295,18 +284,6 @@ def test_it_serves_https_with_a_certificate(tmp_path: Path) -> None:
         for _ in range(2):
             with pytest.raises(httpx.TransportError):
                 post(web, login_form())
-
-
-def test_old_access_tokens_die_at_a_refresh_where_the_rules_say_so() -> None:
-    with (
-        running_emulator(rules=Rules(old_access_dies=True)) as emulator,
-        client(emulator) as web,
-    ):
-        first = login(web)
-        second = post(web, refresh_form(first["refresh_token"])).json()
-
-        assert api(web, first["access_token"]) == 401
-        assert api(web, second["access_token"]) == 200
 
 
 def test_a_stop_closes_whom_it_has_just_accepted() -> None:

@@ -19,13 +19,10 @@ from daemons import (
 )
 from emulators import PASSWORD, RunningEmulator, running_emulator
 from openfit_token.errors import (
-    ClientRejected,
     LoggedOut,
     LoginRejected,
     NoSuchProfile,
-    SecretUnavailable,
     TimedOut,
-    Unavailable,
 )
 from openfit_tokend.host import clock
 from openfit_tokend.serving.rpc import MAX_PARKED
@@ -228,16 +225,6 @@ def test_who_waits_is_told_when_the_profile_is_removed(
         daemon.call("get_token", profile="main")
 
 
-def test_a_profile_that_a_reload_adds_logs_in(
-    daemon: RunningDaemon, emulator: RunningEmulator
-) -> None:
-    daemon.write_config(profile(emulator.url), profile(emulator.url, "other"))
-
-    daemon.call("reload")
-
-    assert {"main", "other"} == set(daemon.call("hello")["profiles"])
-
-
 def test_who_waits_is_told_of_a_rejected_login_at_once() -> None:
     with (
         running_emulator("slow=0.5@login:1") as emulator,
@@ -253,43 +240,6 @@ def test_who_waits_is_told_of_a_rejected_login_at_once() -> None:
         with pytest.raises(LoginRejected):
             daemon.call("get_token", wait=300)
         assert emulator.state().token_requests == 1
-
-
-def test_who_waits_is_told_of_a_rejected_client_at_once() -> None:
-    with (
-        running_emulator() as emulator,
-        running_daemon(profile(emulator.url, client_id='"of-another"')) as daemon,
-        pytest.raises(ClientRejected),
-    ):
-        daemon.call("get_token", wait=300)
-
-
-def test_who_waits_is_told_of_a_missing_secret_at_once(emulator: RunningEmulator) -> None:
-    with (
-        running_daemon(profile(emulator.url, password_file='"/nonexistent/secret"')) as daemon,
-        pytest.raises(SecretUnavailable, match="/nonexistent/secret"),
-    ):
-        daemon.call("get_token", wait=300)
-
-
-def test_who_waits_is_told_when_the_next_try_lies_beyond_the_wait() -> None:
-    with (
-        running_emulator("503=120@login:1") as emulator,
-        running_daemon(profile(emulator.url)) as daemon,
-    ):
-        with pytest.raises(Unavailable) as caught:
-            daemon.call("get_token", wait=100)
-
-        assert caught.value.retry_after == pytest.approx(125, abs=15)
-
-
-def test_who_waits_gets_the_token_of_a_later_try() -> None:
-    with (
-        running_emulator("error-503@login:1-2") as emulator,
-        running_daemon(profile(emulator.url)) as daemon,
-    ):
-        assert daemon.call("get_token")["profile"] == "main"
-        assert emulator.state().token_requests == 3
 
 
 @pytest.mark.slow

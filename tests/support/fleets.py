@@ -53,9 +53,6 @@ class Database:
     stores: list["MemoryStore"] = field(default_factory=list["MemoryStore"])
     down: bool = False
     """Nobody reaches it."""
-    losing: bool = False
-    """Writes are taken, and their acknowledgements lost."""
-    ahead: float = EPOCH
     writes: int = 0
     refused: str | None = None
     """The row of which no write is taken."""
@@ -71,12 +68,6 @@ class MemoryStore:
         self._woken = anyio.Event()
         self.cut = False
         """This host doesn't reach it."""
-        self.deaf = False
-        """It is told nothing."""
-        self.slow: anyio.Event | None = None
-        """A write is answered only then."""
-        self.writing = anyio.Event()
-        """A write has begun that is slow."""
         self.gate = anyio.Event()
         """Its exchanges wait for it."""
         self.gate.set()
@@ -104,11 +95,6 @@ class MemoryStore:
         self._database.writes += 1
         for store in self._database.stores:
             store.tell(Tagged(key, tag))
-        if self.slow is not None:
-            self.writing.set()
-            await self.slow.wait()
-        if self._database.losing:
-            raise Unreached("the acknowledgement was lost")
         return Said(tag, data, self._clock(), before, clock.boot())
 
     async def tags(self, keys: Iterable[str]) -> list[Tagged]:
@@ -149,7 +135,7 @@ class MemoryStore:
             raise Unreached("it is down")
 
     def _clock(self) -> float:
-        return clock.boot() + self._database.ahead
+        return clock.boot() + EPOCH
 
 
 @dataclass(slots=True, eq=False)

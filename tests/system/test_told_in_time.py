@@ -88,20 +88,6 @@ def test_a_password_that_an_operator_mistyped_keeps_the_stored_one_from_nothing(
         assert exits(daemon) == [0, 0]
 
 
-def test_a_secret_that_a_reload_mends_is_used_at_once(emulator: RunningEmulator) -> None:
-    with prepared_daemon(profile(emulator.url)) as daemon:
-        daemon.password.unlink()
-        daemon.start()
-        await_that(
-            lambda: daemon.profile_status()["counters"]["failures"] >= 4, daemon.log
-        )  # 8 s apart
-        daemon.write_password(PASSWORD)
-
-        daemon.call("reload")
-
-        assert daemon.call("get_token", wait=2)["api_url"]
-
-
 def test_a_refresh_never_prints_the_token_of_a_moment_ago_as_a_new_one(
     emulator: RunningEmulator,
 ) -> None:

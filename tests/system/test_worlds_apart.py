@@ -30,7 +30,7 @@ from users import MAY_MOUNT
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 
 SHORT = Rules(token_lifetime=8)
-ALONE, BESIDE = 5.0, 20.0
+ALONE, BESIDE = 3.0, 13.0
 """Seconds for which a client asks."""
 PAUSE = 0.005
 """Seconds between an answer and the next question."""

@@ -231,9 +231,11 @@ async def given_up(call: Awaitable[object]) -> None:
 
 @pytest.mark.slow
 async def test_a_server_that_hangs_is_given_up_in_time_and_holds_up_nobody(
-    own: StoreServer, table: str
+    own: StoreServer, table: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with connected(own, table) as store:
+        for module in ("store", "engines.etcd", "engines.postgresql"):
+            monkeypatch.setattr(f"openfit_tokend.fleet.{module}.EXCHANGE", 1.0)
         longest = 0.0
 
         async def watch() -> None:
@@ -252,6 +254,7 @@ async def test_a_server_that_hangs_is_given_up_in_time_and_holds_up_nobody(
             tasks.cancel_scope.cancel()
 
         assert longest < 1.0
+        monkeypatch.undo()
         own.go_on()
         await store.connect()
         assert (await row(store))[0] in {None, A}  # nobody knows whether it was taken

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from daemons import PATIENCE, await_that, profile, running_daemon
-from failures import SLACK, Scene, Staged, scenes, told
+from failures import Scene, Staged, scenes, told
 from openfit_emulator.identity import Rules
 from openfit_tokend.core.oauth import DEFAULT_LIFETIME, MAX_LIFETIME
 from raw_server import raw_server, response
@@ -91,8 +91,8 @@ def test_a_lifetime_in_an_odd_form_is_taken_as_far_as_it_has_a_meaning(
 
     assert len(scene.requests()) == 1
     whole = token["expires_at"] - token["obtained_at"]
-    assert whole == pytest.approx(lifetime - GUARD, abs=SLACK)
-    assert 0 < token["expires_in"] <= lifetime - GUARD
+    assert lifetime - GUARD - PATIENCE < whole <= lifetime - GUARD  # it counts from the sending
+    assert 0 < token["expires_in"] <= whole
 
 
 @pytest.mark.parametrize("name", RENEWALS)

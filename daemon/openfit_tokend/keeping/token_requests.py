@@ -62,7 +62,6 @@ class TokenRequests:
             event = await self._send_claimed(number, order, claims)
             assert event is not None  # noqa: S101 -- only a login with a password waits for another
             return event
-        self._counters.refreshes += 1
         return self._event(number, order, await self._endpoint.request(order))
 
     async def log_in(
@@ -101,12 +100,7 @@ class TokenRequests:
         """Return the outcome of a request of a fleet; None: the secret must be read again."""
 
         async def claim() -> float:
-            not_after = await claims.claim(number, order.request, order.password)
-            if order.password is not None:
-                self._counters.logins += 1
-            else:
-                self._counters.refreshes += 1
-            return not_after
+            return await claims.claim(number, order.request, order.password)
 
         account = order.profile.account
         announced = self._accounts.ledger(account).announced
@@ -132,7 +126,6 @@ class TokenRequests:
             return Failed(number, admitted, problems.over_budget(admitted.until, clock.boot()))
         if isinstance(admitted, budget.Unwritten):
             return Failed(number, Kind.UNSENT, problems.ledger_not_written(clock.boot()))
-        self._counters.logins += 1
         kind: Kind | None = Kind.UNSENT  # what it is if the daemon ends before it is sent
         try:
             reply = await self._endpoint.request(order)
@@ -156,6 +149,10 @@ class TokenRequests:
                 return Failed(number, kind, problem, reply.retry_after)
 
     def _remember(self, order: Order, reply: Reply, message: str | None) -> None:
+        if order.password is None:
+            self._counters.refreshes += 1
+        else:
+            self._counters.logins += 1
         is_login = isinstance(order.request, Login)
         sent = Sent(reply.sent, is_login, reply.status, message, reply.ids)
         self.last = (*self.last, sent)[-MOST_REMEMBERED:]

@@ -124,6 +124,15 @@ async def test_all_profiles_of_a_server_that_cannot_be_reached_try_it_as_one(
             assert len(read.read_text().split()) == PROFILES
 
 
+async def test_what_did_not_get_through_does_not_count_as_sent(tmp_path: Path) -> None:
+    with nothing_but_hanging_up() as (url, _):
+        async with daemon_inside(tmp_path, profile(url)) as daemon:
+            (keeper,) = daemon.daemon.profiles.keepers.values()
+            await async_await_that(lambda: keeper.counters.failures == 1, daemon.log)
+
+            assert keeper.counters.logins == 0
+
+
 async def test_one_that_gets_through_has_all_others_tried_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,6 +25,7 @@ from openfit_tokend.host.blocking_calls import BlockingCalls
 from openfit_tokend.host.listener import AdoptedListener, Listener, Sockets
 from openfit_tokend.host.service_manager import NO_SERVICE, Service, ServiceManager
 from openfit_tokend.host.signals import NO_TERMINAL, Terminal
+from openfit_tokend.keeping.claims import Claims
 from openfit_tokend.keeping.endpoint import Endpoint
 from openfit_tokend.keeping.keeper import Keeper, Tools
 from openfit_tokend.keeping.outages import Outages
@@ -144,7 +145,7 @@ class Daemon:
                     logins,
                     self._passwords,
                     Outages(self._endpoint, requests, self._alarm),
-                    self.fleet,
+                    self._join,
                 )
                 _warn_of_names(self._settings)
                 services.start_soon(self._reload_when_wanted, tools)
@@ -197,6 +198,9 @@ class Daemon:
         from openfit_tokend.fleet.made import fleet  # noqa: PLC0415 -- few daemons have one
 
         return fleet(settings, self._accounts, self._alarm, self._passwords)
+
+    def _join(self, keeper: Keeper) -> Claims:
+        return Claims(self._accounts) if self.fleet is None else self.fleet.join(keeper)
 
     # Changes of keepers
 

@@ -224,7 +224,7 @@ class RunningFleet:
             Queue(tasks, alarm),
             passwords,
             Outages(endpoint, tasks, alarm),
-            fleet,
+            fleet.join,
         )
         host = Host(name, store, fleet, accounts, tools, password, [], tasks.cancel_scope)
 

@@ -29,6 +29,7 @@ from openfit_tokend.core.session import Login
 from openfit_tokend.core.settings.values import FleetSettings, PasswordSource, Profile, Settings
 from openfit_tokend.host import clock
 from openfit_tokend.host.listener import SocketUnusable, judge_place, who_is_kept_out
+from openfit_tokend.keeping.claims import Claims
 from openfit_tokend.keeping.endpoint import Endpoint, Order, Probe
 from openfit_tokend.keeping.record import Counters
 from openfit_tokend.keeping.token_requests import TokenRequests
@@ -353,7 +354,7 @@ async def _check_login(  # noqa: PLR0913 -- the parts of a daemon that a login t
         is_void=lambda: False,
     )
     requests = TokenRequests(endpoint, accounts, passwords, Counters())
-    ended = await requests.log_in(1, order, None, None, insisted=False)
+    ended = await requests.log_in(1, order, None, Claims(accounts))
     await accounts.write()
     match ended:
         case Granted(grant=grant):

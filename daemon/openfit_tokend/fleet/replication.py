@@ -4,7 +4,7 @@ Keepers tell of their requests at any time. The store is used by the fleet's tas
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
 from secrets import token_bytes
@@ -47,7 +47,16 @@ from openfit_tokend.core.settings.values import Account
 from openfit_tokend.fleet.row_form import ID_SIZE, opened, row_key, sealed
 from openfit_tokend.fleet.store import TAG_SIZE, RowTrouble
 from openfit_tokend.host import clock, log
-from openfit_tokend.keeping.claims import Claimed, FleetKeeper, LastWriter, NotClaimed, Occupied
+from openfit_tokend.keeping.claims import (
+    Claimed,
+    Claims,
+    FleetKeeper,
+    LastWriter,
+    NotClaimed,
+    Occupied,
+    Send,
+)
+from openfit_tokend.keeping.endpoint import Order, Reply
 from openfit_tokend.storage.session_form import digest
 
 if TYPE_CHECKING:  # it makes these
@@ -73,6 +82,7 @@ class Replication:
 
     def __init__(self, fleet: "Fleet", account: Account) -> None:
         self.account = account
+        self.accounts = fleet.accounts
         self.key = row_key(account)
         self.replica = Replica(fleet.member)
         self.problem: Problem | None = None
@@ -119,9 +129,7 @@ class Replication:
         here, before = Here(clock.moment(), self._fleet.offset, sessions), self.replica
         self.replica, effects = exchange(before, event, here)
         counted, salt = self.replica.counted, self.replica.salt
-        if counted is not before.counted and self._fleet.accounts.mirror(
-            self.account, salt, counted
-        ):
+        if counted is not before.counted and self.accounts.mirror(self.account, salt, counted):
             self._fleet.mirrored()
         for effect in effects:
             self._carry_out(effect)
@@ -130,8 +138,8 @@ class Replication:
     async def want(
         self, who: int, number: int, request: Login | Refresh, password: Secret | None
     ) -> float:
-        """Wait until a request is claimed; see `Claims.claim`."""
-        accounts, claim = self._fleet.accounts, token_bytes(ID_SIZE)
+        """Wait until a request is claimed; return until when it may be sent; see `Order.claim`."""
+        accounts, claim = self.accounts, token_bytes(ID_SIZE)
         made = None
         if password is not None:
             salt = accounts.salt(self.account)
@@ -212,7 +220,7 @@ class Replication:
             RowTrouble: the row can't be read, or isn't taken.
             Unreached: the store gave no answer.
         """
-        accounts = self._fleet.accounts
+        accounts = self.accounts
         for _ in range(ROUNDS):
             known, salt = accounts.ledger(self.account), accounts.salt(self.account)
             match self._take(Turn(token_bytes(TAG_SIZE), known, salt)):
@@ -267,10 +275,13 @@ class Replication:
 
 
 @final
-class Participation:
-    """See `Claims`, which it is to its keeper."""
+class Participation(Claims):
+    """A profile's claims in its fleet."""
+
+    is_shared = True
 
     def __init__(self, replication: Replication, keeper: FleetKeeper, who: int) -> None:
+        super().__init__(replication.accounts)
         self.keeper = keeper
         self._replication = replication
         self._who = who
@@ -282,24 +293,23 @@ class Participation:
         """Return why nothing can be claimed now, if so."""
         return self._replication.problem
 
-    async def claim(self, number: int, request: Login | Refresh, password: Secret | None) -> float:
-        """Wait until the row has the claim."""
-        return await self._replication.want(self._who, number, request, password)
+    async def send(self, number: int, order: Order, send: Send) -> Reply:
+        """Let a request be claimed in the row once its turn at the server is there."""
+        request, password = order.request, order.password
+        claim = partial(self._replication.want, self._who, number, request, password)
+        return await send(replace(order, claim=claim))
 
-    def ended(self, number: int, event: Granted | Failed) -> bool:
+    def ended(self, event: Granted | Failed) -> bool:
         """Take note of how a request ended."""
-        assert number == event.number  # noqa: S101 -- it is how that request ended
         return Withhold() not in self._replication.tell(Ended(self._who, event))
 
-    def order_login(self) -> None:
-        """Forget a logout that others don't know of yet."""
-        self._revocations = []
-        self._replication.tell(Ordered(self._who, LoginOrdered()))
-
-    def order_logout(self) -> None:
-        """Tell others."""
-        self._written = anyio.Event()
-        self._replication.tell(Ordered(self._who, LogoutOrdered()))
+    def ordered(self, order: LoginOrdered | LogoutOrdered) -> None:
+        """Tell others of a logout, or forget one that they don't know of yet."""
+        if isinstance(order, LogoutOrdered):
+            self._written = anyio.Event()
+        else:
+            self._revocations = []
+        self._replication.tell(Ordered(self._who, order))
 
     async def logout_written(self) -> bool:
         """Wait until the row has it."""
@@ -307,13 +317,13 @@ class Participation:
             await self._written.wait()
         return self._written.is_set()
 
-    def hold(self, revoke: Callable[[], None]) -> bool:
-        """Keep it until the logout is written."""
+    def revoke(self, revoke: Callable[[], None]) -> None:
+        """Do it at once, unless it is for a logout that isn't written yet."""
         participant = self._replication.replica.participants.get(self._who)
         if participant is None or participant.untold != Logout():
-            return False
-        self._revocations.append(revoke)
-        return True
+            revoke()
+        else:
+            self._revocations.append(revoke)
 
     def release(self) -> None:
         """Revoke what was held: the logout is written."""

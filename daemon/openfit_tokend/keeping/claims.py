@@ -1,17 +1,31 @@
-"""How a keeper of a fleet asks before it sends: all that a keeper knows of fleets."""
+"""How a keeper asks before it sends, alone or in a fleet: all that a keeper knows of fleets."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from anyio import Event
 
 from openfit_token._shared.frozen import frozen
-from openfit_token._shared.secret import Secret
-from openfit_tokend.core import events
-from openfit_tokend.core.events import Failed, Granted
+from openfit_tokend.core import events, problems
+from openfit_tokend.core.budget import Attempt, Unwritten
+from openfit_tokend.core.events import (
+    Failed,
+    Granted,
+    Kind,
+    LoginOrdered,
+    LogoutOrdered,
+    OverBudget,
+)
+from openfit_tokend.core.oauth import Failure
 from openfit_tokend.core.problems import Problem
-from openfit_tokend.core.session import Login, Refresh, Session
+from openfit_tokend.core.session import Login, Session
 from openfit_tokend.core.settings.values import Profile
+from openfit_tokend.host import clock
+from openfit_tokend.keeping.endpoint import Order, Reply
+from openfit_tokend.storage.accounts import Accounts
+
+Send = Callable[[Order], Awaitable[Reply]]
+"""Sends a request once its turn at the server is there, as `Endpoint.request` does."""
 
 
 class NotClaimed(Exception):
@@ -48,55 +62,87 @@ class LastWriter:
     claim: Claimed | None
 
 
-class Claims(Protocol):
-    """One profile's part in its fleet. Requests are named by their numbers."""
+class Claims:
+    """What one profile asks before a request is sent, and tells of it: those of a daemon alone.
+
+    It asks its ledger, and has nobody to tell. A fleet's are `Participation`, which overrides all.
+    """
+
+    __slots__ = ("_accounts",)
+
+    is_shared = False
+    """The session is a fleet's, which remembers what was rejected."""
+
+    def __init__(self, accounts: Accounts) -> None:
+        self._accounts = accounts
 
     @property
     def problem(self) -> Problem | None:
         """Return why nothing can be claimed now, if so."""
-        ...
+        return None
 
-    async def claim(self, number: int, request: Login | Refresh, password: Secret | None) -> float:
-        """Wait until a request is claimed; return until when (CLOCK_BOOTTIME) it may be sent.
+    async def send(self, number: int, order: Order, send: Send) -> Reply:
+        """Send a request once it is claimed, and return the outcome.
 
-        Call `ended` when it has ended, also if this is cancelled. `password` is a login's.
+        Call `ended` when it has ended, also if this is cancelled. Alone, a login with a password is
+        written down before it waits for its turn: a disk that hangs takes no turn from others.
 
         Raises:
             NotClaimed: it isn't, and won't be.
             Occupied: it can't be yet.
         """
-        ...
+        account, password, request = order.profile.account, order.password, order.request
+        if password is None or not isinstance(request, Login):
+            return await send(order)
+        attempt = await self._accounts.admit(account, password, insisted=request.insisted)
+        match attempt:
+            case OverBudget(until):
+                problem = problems.over_budget(until, clock.boot())
+                raise NotClaimed(Failed(number, attempt, problem))
+            case Unwritten():
+                problem = problems.ledger_not_written(clock.boot())
+                raise NotClaimed(Failed(number, Kind.UNSENT, problem))
+            case None:
+                over = Event()
+                over.set()
+                raise Occupied(over)
+            case Attempt():
+                pass
+        kind: Kind | None = Kind.UNSENT  # what it is if the daemon ends before it is sent
+        try:
+            reply = await send(order)
+            kind = reply.meaning.kind if isinstance(reply.meaning, Failure) else None
+        except Exception:
+            kind = Kind.UNCERTAIN  # an internal error: it may have been sent
+            raise
+        finally:
+            self._accounts.settle(account, attempt, kind)
+        return reply
 
-    def ended(self, number: int, event: Granted | Failed) -> bool:
-        """Tell the fleet how a request ended; return whether the session is to know, too."""
-        ...
+    def ended(self, event: Granted | Failed) -> bool:  # noqa: ARG002 -- for a fleet
+        """Tell others how a request ended; return whether the session is to know, too."""
+        return True
 
-    def order_login(self) -> None:
-        """Note that an operator orders a login, before the session is told."""
-        ...
-
-    def order_logout(self) -> None:
-        """Note that an operator orders a logout, before the session is told."""
-        ...
+    def ordered(self, order: LoginOrdered | LogoutOrdered) -> None:
+        """Note what an operator orders, before the session is told."""
 
     async def logout_written(self) -> bool:
-        """Wait until the fleet knows of the logout, for a limited time; return whether it does."""
-        ...
+        """Wait until others know of the logout, for a limited time; return whether they do."""
+        return True
 
-    def hold(self, revoke: Callable[[], None]) -> bool:
-        """Revoke a token once the fleet knows of the logout that it is for; False: do it yourself."""
-        ...
+    def revoke(self, revoke: Callable[[], None]) -> None:
+        """Revoke a token, once others know if it is for a logout."""
+        revoke()
 
     def last_writer(self) -> LastWriter | None:
         """Return who wrote last of this session; None: nobody has."""
-        ...
+        return None
 
     def leave(self) -> None:
         """End it: the profile is removed, or has another identity.
 
         What comes of a request under way is still the fleet's.
         """
-        ...
 
 
 class FleetKeeper(Protocol):

@@ -63,7 +63,7 @@ from openfit_tokend.core.settings.values import Profile
 from openfit_tokend.core.step import step
 from openfit_tokend.host import clock, log
 from openfit_tokend.host.alarm import Alarm
-from openfit_tokend.keeping.claims import Claims, Fleet
+from openfit_tokend.keeping.claims import Claims
 from openfit_tokend.keeping.endpoint import Endpoint, Order
 from openfit_tokend.keeping.outages import Outages
 from openfit_tokend.keeping.queue import Queue, Work
@@ -95,7 +95,8 @@ class Tools:
     logins: Queue
     passwords: Passwords
     outages: Outages
-    fleet: Fleet | None = None
+    join: Callable[["Keeper"], Claims]
+    """Gives a keeper its claims, with the identity that its profile has now."""
 
 
 @final
@@ -138,7 +139,7 @@ class Keeper:
             now=now,
         )
         self._timer = tools.alarm.at(wake_at(self.session), self.wake)
-        self.claims = None if tools.fleet is None else tools.fleet.join(self)
+        self.claims = tools.join(self)
         if stored is not None:
             self._go_on(stored, now)
         self.answered = live(self.session, now) is not None or isinstance(
@@ -206,7 +207,7 @@ class Keeper:
         accounts = self._tools.accounts
         self.reported = told_before(stored.session, now, stored.policy)
         self.last_success_at = stored.last_success_at
-        if self.claims is None and forgotten(  # a fleet remembers what was rejected
+        if not self.claims.is_shared and forgotten(
             stored.session, stored.at, unwritten=stored.unwritten, noted_at=accounts.saved_at
         ):
             accounts.doubt(self.profile.account)
@@ -257,11 +258,11 @@ class Keeper:
     def order_login(self, password: Secret | None, refresh_token: Secret | None = None) -> None:
         """Log in on an operator's order, with one of these or else the stored password, read again."""
         self._password = password  # the newest order counts, also one for the stored password
-        if self.claims is not None:
-            self.claims.order_login()
+        order = LoginOrdered(refresh_token)
+        self.claims.ordered(order)
         if refresh_token is None:
             self._tools.accounts.announce(self.profile.account)
-        self.feed(LoginOrdered(refresh_token))
+        self.feed(order)
 
     def order_logout(self, done: Callable[[bool], None]) -> None:
         """Forget both tokens on an operator's order, and stay logged out.
@@ -269,8 +270,7 @@ class Keeper:
         `done` is called with True when that is on disk, or with False if it can't be written.
         """
         self._password = None
-        if self.claims is not None:
-            self.claims.order_logout()
+        self.claims.ordered(LogoutOrdered())
         self.feed(LogoutOrdered())
         self._tools.tasks.start_soon(self._write_and_tell, self.claims, done)
 
@@ -278,13 +278,13 @@ class Keeper:
         """Apply what a reload brought. An unchanged profile keeps its session."""
         assert not self.stopping  # noqa: S101 -- it would serve the old session by the new rights
         old, moves = self.profile, profile.identity != self.profile.identity
-        if moves and self.claims is not None:
+        if moves:
             self.claims.leave()
         self.profile, self.rights = profile, rights
         if moves:
             self._password = None  # it was another user's, or for another server
             self.last_success_at = None  # the same
-            self.claims = None if self._tools.fleet is None else self._tools.fleet.join(self)
+            self.claims = self._tools.join(self)
         self._tools.accounts.announce(profile.account)
         suspect = needs_another_secret(self.session) or self._secret.problem is not None
         self.feed(Reconfigured(identity=moves, schedule=profile.policy != old.policy))
@@ -302,8 +302,7 @@ class Keeper:
         self._removed = True
         self._tools.outages.ended(self, self.profile, got_through=True)
         self.retire()
-        if self.claims is not None:
-            self.claims.leave()
+        self.claims.leave()
 
     # Effects
 
@@ -318,9 +317,7 @@ class Keeper:
             case Send(number, request):
                 self._begin(self.profile, number, request)
             case Revoke(token):
-                revoke = partial(self._revoke, sender, token)
-                if self.claims is None or not self.claims.hold(revoke):
-                    revoke()
+                self.claims.revoke(partial(self._revoke, sender, token))
 
     def _revoke(self, sender: Profile, token: Secret) -> None:
         self._tools.tasks.start_soon(self._tools.endpoint.revoke, sender, token)
@@ -346,7 +343,7 @@ class Keeper:
                 self._newest = None  # a scope takes a KiB
 
     async def _request(
-        self, claims: Claims | None, sender: Profile, number: int, request: Login | Refresh
+        self, claims: Claims, sender: Profile, number: int, request: Login | Refresh
     ) -> None:
         order = self._order(sender, number, request)
         try:
@@ -358,7 +355,7 @@ class Keeper:
             # It wasn't sent, and the daemon ends: it must not be stored as one that may have been.
             # Or a newer one takes its place, and the session no longer knows its number.
             event = Failed(number, Kind.UNSENT, problems.not_sent(clock.boot()))
-            if claims is None or claims.ended(number, event):
+            if claims.ended(event):
                 self.feed(event, sender)
             raise
         with CancelScope(shield=True):
@@ -371,20 +368,18 @@ class Keeper:
                 self._record.request_ended(request, event)
                 unsent = isinstance(event, Failed) and event.kind is Kind.UNSENT
                 self._tools.outages.ended(self, sender, got_through=not unsent)
-            if claims is None or claims.ended(number, event):
+            if claims.ended(event):
                 self.feed(event, sender)
             await self._tools.accounts.write()
 
     async def _answer_to(
-        self, request: Login | Refresh, number: int, order: Order, claims: Claims | None
+        self, request: Login | Refresh, number: int, order: Order, claims: Claims
     ) -> Granted | Failed:
         if isinstance(request, Refresh) or request.given is not None:
             return await self._requests.refresh(number, order, claims)
         given = self._password
         try:
-            return await self._requests.log_in(
-                number, order, given, claims, insisted=request.insisted
-            )
+            return await self._requests.log_in(number, order, given, claims)
         finally:
             # Else a newer one came meanwhile, or this one is for the login that took the place of
             # this: the fleet had another request under way.
@@ -393,8 +388,8 @@ class Keeper:
             ):
                 self._password = None
 
-    async def _write_and_tell(self, claims: Claims | None, done: Callable[[bool], None]) -> None:
-        told = claims is None or await claims.logout_written()
+    async def _write_and_tell(self, claims: Claims, done: Callable[[bool], None]) -> None:
+        told = await claims.logout_written()
         done(await self._tools.accounts.write() and told)
 
     def _order(self, sender: Profile, number: int, request: Login | Refresh) -> Order:
@@ -415,7 +410,7 @@ class Keeper:
     @property
     def blocked(self) -> Problem | None:
         """Return why nothing can be requested, if so: the fleet's row can't be used."""
-        return None if self.claims is None else self.claims.problem
+        return self.claims.problem
 
     @property
     def sent(self) -> tuple[Sent, ...]:

@@ -8,8 +8,8 @@ from openfit_token._shared.frozen import frozen
 from openfit_token._shared.secret import Secret
 from openfit_token.errors import SecretUnavailable
 from openfit_tokend.config.passwords import Passwords
-from openfit_tokend.core import budget, problems
-from openfit_tokend.core.events import Failed, Grant, Granted, Kind, OverBudget
+from openfit_tokend.core import problems
+from openfit_tokend.core.events import Failed, Grant, Granted, Kind
 from openfit_tokend.core.oauth import Failure
 from openfit_tokend.core.problems import Problem
 from openfit_tokend.core.session import Login
@@ -56,86 +56,41 @@ class TokenRequests:
         self._counters = counters
         self.last: tuple[Sent, ...] = ()
 
-    async def refresh(self, number: int, order: Order, claims: Claims | None) -> Granted | Failed:
-        """Send a refresh, or a login with a refresh token; in a fleet, once it is claimed."""
-        if claims is not None:
-            event = await self._send_claimed(number, order, claims)
-            assert event is not None  # noqa: S101 -- only a login with a password waits for another
-            return event
-        return self._event(number, order, await self._endpoint.request(order))
+    async def refresh(self, number: int, order: Order, claims: Claims) -> Granted | Failed:
+        """Send a refresh, or a login with a refresh token, once it is claimed."""
+        event = await self._send(number, order, claims)
+        assert event is not None  # noqa: S101 -- only a login with a password waits for another
+        return event
 
     async def log_in(
-        self,
-        number: int,
-        order: Order,
-        given: Secret | None,
-        claims: Claims | None,
-        *,
-        insisted: bool,
+        self, number: int, order: Order, given: Secret | None, claims: Claims
     ) -> Granted | Failed:
-        """Send a login with the password that was given, or else the stored one.
-
-        `insisted`: an operator ordered it. The account's ledger says whether, and when, it is sent:
-        this host's, or the fleet's.
-        """
+        """Send a login with the password that was given, or else the stored one, once it is claimed."""
         try:
             while True:
                 password = given or await self._passwords.read(order.profile.password)
                 if order.is_void():  # else it would take a place in the account's ledger
                     return Failed(number, Kind.UNSENT, problems.not_needed(clock.boot()))
-                ready = replace(order, password=password)
-                if claims is not None:
-                    event = await self._send_claimed(number, ready, claims)
-                else:
-                    event = await self._log_in_with(number, ready, password, insisted=insisted)
+                event = await self._send(number, replace(order, password=password), claims)
                 if event is not None:
                     return event
         except SecretUnavailable as error:
             unread = problems.secret_unread(error.message, error.hint, clock.boot())
             return Failed(number, Kind.SECRET_UNAVAILABLE, unread)
 
-    async def _send_claimed(
-        self, number: int, order: Order, claims: Claims
-    ) -> Granted | Failed | None:
-        """Return the outcome of a request of a fleet; None: the secret must be read again."""
-
-        async def claim() -> float:
-            return await claims.claim(number, order.request, order.password)
-
+    async def _send(self, number: int, order: Order, claims: Claims) -> Granted | Failed | None:
+        """Return the outcome of a request; None: the secret must be read again."""
         account = order.profile.account
         announced = self._accounts.ledger(account).announced
         while self._accounts.ledger(account).announced == announced:
             try:
-                reply = await self._endpoint.request(replace(order, claim=claim))
+                reply = await claims.send(number, order, self._endpoint.request)
                 return self._event(number, order, reply)
             except NotClaimed as refused:
                 return refused.event
             except Occupied as occupied:  # without a turn: others must reach the server meanwhile
                 await occupied.may_be_over.wait()
         return None
-
-    async def _log_in_with(
-        self, number: int, order: Order, password: Secret, *, insisted: bool
-    ) -> Granted | Failed | None:
-        """Return the outcome of a login with this password; None: the secret must be read again."""
-        account = order.profile.account
-        admitted = await self._accounts.admit(account, password, insisted=insisted)
-        if admitted is None:
-            return None
-        if isinstance(admitted, OverBudget):
-            return Failed(number, admitted, problems.over_budget(admitted.until, clock.boot()))
-        if isinstance(admitted, budget.Unwritten):
-            return Failed(number, Kind.UNSENT, problems.ledger_not_written(clock.boot()))
-        kind: Kind | None = Kind.UNSENT  # what it is if the daemon ends before it is sent
-        try:
-            reply = await self._endpoint.request(order)
-            kind = reply.meaning.kind if isinstance(reply.meaning, Failure) else None
-        except Exception:
-            kind = Kind.UNCERTAIN  # an internal error: it may have been sent
-            raise
-        finally:
-            self._accounts.settle(account, admitted, kind)
-        return self._event(number, order, reply)
 
     def _event(self, number: int, order: Order, reply: Reply) -> Granted | Failed:
         match reply.meaning:

@@ -103,7 +103,7 @@ def _configuration(profile: Profile) -> Params:
 
 def _last_writer(keeper: Keeper, epoch: float) -> Params:
     """Return what a profile's status says of the fleet, if there is one."""
-    if keeper.claims is None:
+    if not keeper.claims.is_shared:
         return {}
     writer = keeper.claims.last_writer()
     if writer is None:

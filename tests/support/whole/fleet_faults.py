@@ -235,10 +235,10 @@ def _untold(replication: Any, who: int, number: int) -> None:  # noqa: ANN401 --
 
 def _unsent_written() -> Patch:
     def make(ended: Method) -> Method:
-        def end(claims: Any, number: int, event: object) -> bool:  # noqa: ANN401 -- the same
-            if number == claims.keeper.session.number:
-                _untold(claims._replication, claims._who, number)
-            feeds: bool = ended(claims, number, event)
+        def end(claims: Any, event: Any) -> bool:  # noqa: ANN401 -- the same
+            if event.number == claims.keeper.session.number:
+                _untold(claims._replication, claims._who, event.number)
+            feeds: bool = ended(claims, event)
             return feeds
 
         return end
@@ -249,13 +249,13 @@ def _unsent_written() -> Patch:
 @contextmanager
 def _unsent_claims_written() -> Generator[None]:
     def make(ended: Method) -> Method:
-        def end(claims: Any, number: int, event: object) -> bool:  # noqa: ANN401 -- the same
+        def end(claims: Any, event: Any) -> bool:  # noqa: ANN401 -- the same
             replica, who = claims._replication.replica, claims._who
-            claim = claim_of(replica, who, number)
+            claim = claim_of(replica, who, event.number)
             flew = claim is not None and isinstance(replica.requests[claim], InFlight)
-            feeds: bool = ended(claims, number, event)
+            feeds: bool = ended(claims, event)
             if flew and isinstance(event, Failed) and event.kind is Kind.UNSENT:
-                _untold(claims._replication, who, number)
+                _untold(claims._replication, who, event.number)
             return feeds
 
         return end

@@ -19,7 +19,8 @@ from openfit_tokend.fleet.row_form import Keys, Unreadable
 from openfit_tokend.fleet.store import RowTrouble, Said, Store, Tagged, Unreached
 from openfit_tokend.host import clock, log
 from openfit_tokend.host.alarm import Alarm
-from openfit_tokend.keeping.claims import Claims, FleetKeeper
+from openfit_tokend.keeping.claims import Claims
+from openfit_tokend.keeping.keeper import Keeper
 from openfit_tokend.storage.accounts import Accounts
 
 POLL: Final = 30.0
@@ -69,7 +70,7 @@ class Fleet:
 
     # What keepers and the daemon call
 
-    def join(self, keeper: FleetKeeper) -> Claims:
+    def join(self, keeper: Keeper) -> Claims:
         """Return the claims of a keeper."""
         account = keeper.profile.account
         replication = self._replications.get(account)

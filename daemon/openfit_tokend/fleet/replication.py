@@ -47,16 +47,9 @@ from openfit_tokend.core.settings.values import Account
 from openfit_tokend.fleet.row_form import ID_SIZE, opened, row_key, sealed
 from openfit_tokend.fleet.store import TAG_SIZE, RowTrouble
 from openfit_tokend.host import clock, log
-from openfit_tokend.keeping.claims import (
-    Claimed,
-    Claims,
-    FleetKeeper,
-    LastWriter,
-    NotClaimed,
-    Occupied,
-    Send,
-)
+from openfit_tokend.keeping.claims import Claimed, Claims, LastWriter, NotClaimed, Occupied, Send
 from openfit_tokend.keeping.endpoint import Order, Reply
+from openfit_tokend.keeping.keeper import Keeper
 from openfit_tokend.storage.session_form import digest
 
 if TYPE_CHECKING:  # it makes these
@@ -95,7 +88,7 @@ class Replication:
         self._refusal: RowTrouble | None = None  # of the last write
         self._changed = anyio.Event()
 
-    def join(self, keeper: FleetKeeper) -> "Participation":
+    def join(self, keeper: Keeper) -> "Participation":
         """Return a new participation of a keeper."""
         who = next(self._numbers)
         made = self._participations[who] = Participation(self, keeper, who)
@@ -280,7 +273,7 @@ class Participation(Claims):
 
     is_shared = True
 
-    def __init__(self, replication: Replication, keeper: FleetKeeper, who: int) -> None:
+    def __init__(self, replication: Replication, keeper: Keeper, who: int) -> None:
         super().__init__(replication.accounts)
         self.keeper = keeper
         self._replication = replication

@@ -1,12 +1,11 @@
 """How a keeper asks before it sends, alone or in a fleet: all that a keeper knows of fleets."""
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol
 
 from anyio import Event
 
 from openfit_token._shared.frozen import frozen
-from openfit_tokend.core import events, problems
+from openfit_tokend.core import problems
 from openfit_tokend.core.budget import Attempt, Unwritten
 from openfit_tokend.core.events import (
     Failed,
@@ -18,8 +17,7 @@ from openfit_tokend.core.events import (
 )
 from openfit_tokend.core.oauth import Failure
 from openfit_tokend.core.problems import Problem
-from openfit_tokend.core.session import Login, Session
-from openfit_tokend.core.settings.values import Profile
+from openfit_tokend.core.session import Login
 from openfit_tokend.host import clock
 from openfit_tokend.keeping.endpoint import Order, Reply
 from openfit_tokend.storage.accounts import Accounts
@@ -143,43 +141,3 @@ class Claims:
 
         What comes of a request under way is still the fleet's.
         """
-
-
-class FleetKeeper(Protocol):
-    """What a fleet uses of one of its keepers."""
-
-    @property
-    def profile(self) -> Profile:
-        """Return the profile."""
-        ...
-
-    @property
-    def session(self) -> Session:
-        """Return the session."""
-        ...
-
-    @property
-    def stopping(self) -> bool:
-        """Return whether nothing new is to be started."""
-        ...
-
-    def feed(self, event: events.Event) -> None:
-        """Let the core decide what an event means. Never raises."""
-        ...
-
-    def tell(self) -> None:
-        """Tell of a change in how the profile is: `Claims.problem` is another."""
-        ...
-
-
-class Fleet(Protocol):
-    """Where keepers get their claims."""
-
-    member: str
-    """This daemon's name."""
-    problem: Problem | None
-    """Why the store can't be reached."""
-
-    def join(self, keeper: FleetKeeper) -> Claims:
-        """Return the claims of a keeper, with the identity that its profile has now."""
-        ...

@@ -6,7 +6,7 @@ Their names are the protocol's. No secret is among the values but the token itse
 import os
 from collections.abc import Callable, Mapping
 from math import inf, isfinite
-from typing import Final, Protocol, final
+from typing import TYPE_CHECKING, Final, Protocol, final
 
 from openfit_token._shared.protocol import (
     DEFAULT_WAIT,
@@ -33,7 +33,6 @@ from openfit_tokend.core.session import (
     AccessToken,
 )
 from openfit_tokend.host import clock, log
-from openfit_tokend.keeping.claims import Fleet
 from openfit_tokend.keeping.keeper import Keeper
 from openfit_tokend.serving import audit
 from openfit_tokend.serving.connection import Connection, Park
@@ -41,6 +40,9 @@ from openfit_tokend.serving.profiles import Profiles, quoted
 from openfit_tokend.serving.status import of_fleet, status_of
 from openfit_tokend.serving.users import Users
 from openfit_tokend.serving.waiting import Follow, Later, Respond
+
+if TYPE_CHECKING:  # few daemons have one
+    from openfit_tokend.fleet.fleet import Fleet
 
 REFUSED: Final = "the last reload was refused: operators are told why"
 """What callers are told of a faulty configuration."""
@@ -66,7 +68,7 @@ class Backend(Protocol):
     """CLOCK_BOOTTIME."""
 
     @property
-    def fleet(self) -> Fleet | None:
+    def fleet(self) -> "Fleet | None":
         """Return the daemon's membership of a fleet."""
         ...
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from math import inf
+from typing import TYPE_CHECKING
 
 from openfit_tokend.core import budget
 from openfit_tokend.core.problems import Problem, hint_for
@@ -9,9 +10,11 @@ from openfit_tokend.core.reports.health import Health
 from openfit_tokend.core.session import Idle, last_error, live
 from openfit_tokend.core.settings.values import PASSWORD_KEY, Profile
 from openfit_tokend.host import clock
-from openfit_tokend.keeping.claims import Fleet
 from openfit_tokend.keeping.keeper import Keeper
 from openfit_tokend.keeping.token_requests import Sent
+
+if TYPE_CHECKING:  # few daemons have one
+    from openfit_tokend.fleet.fleet import Fleet
 
 Params = Mapping[str, object]
 
@@ -69,7 +72,7 @@ def status_of(keeper: Keeper, now: float, *, operator: bool, for_support: bool =
     }
 
 
-def of_fleet(fleet: Fleet | None, epoch: float) -> Params:
+def of_fleet(fleet: "Fleet | None", epoch: float) -> Params:
     """Return what a status says of the fleet, if there is one."""
     if fleet is None:
         return {}

@@ -51,3 +51,21 @@ async def test_nothing_of_a_request_is_left_once_it_has_ended(tmp_path: Path) ->
             await async_await_that(
                 lambda: scopes() < others + PROFILES, lambda: f"{scopes() - others} are left"
             )
+
+
+async def test_a_login_that_ends_before_its_turn_makes_room_for_the_next(tmp_path: Path) -> None:
+    slow = {"client_secret_command": '["sleep", "1000"]'}
+    with running_emulator() as emulator, ExitStack() as stack:
+        async with daemon_inside(tmp_path, profile(emulator.url, **slow)) as daemon:
+            (keeper,) = daemon.daemon.profiles.keepers.values()
+            await async_await_that(lambda: bool(keeper.ledger.under_way))
+            (first,) = keeper.ledger.under_way
+
+            wire = stack.enter_context(Wire(daemon.socket))
+            wire.send(request(1, "logout") + request(2, "login", wait=0))
+            await to_thread.run_sync(wire.answers, 2)
+
+            await async_await_that(
+                lambda: [each == first for each in keeper.ledger.under_way] == [False],
+                lambda: str(keeper.ledger),
+            )

@@ -21,6 +21,7 @@ from openfit_tokend.core.budget import (
     announce,
     ask,
     doubted,
+    is_void,
     lacks,
     logins_left,
     lost,
@@ -182,6 +183,19 @@ def test_a_proven_password_goes_beside_another_login_of_the_account() -> None:
     ledger = Ledger(under_way=(Attempt(NOW - 1.0, TWO),), proven=(ONE,))
 
     assert ask(ledger, ONE, NOW, insisted=False) == going(ledger, ONE)
+
+
+@pytest.mark.parametrize(("insisted", "void"), [(False, True), (True, False)])
+def test_a_login_that_goes_is_void_once_its_password_was_rejected_unless_an_operator_insists(
+    *, insisted: bool, void: bool
+) -> None:
+    first, second = Attempt(NOW - 1.0, ONE), Attempt(NOW, ONE)
+    ledger = Ledger(under_way=(first, second), proven=(ONE,))
+    rejected = settle(ledger, first, Kind.GRANT_REJECTED, NOW)
+
+    assert not is_void(ledger, second, insisted=insisted)
+    assert is_void(rejected, second, insisted=insisted) is void
+    assert not is_void(rejected, Attempt(NOW, TWO), insisted=insisted)
 
 
 @pytest.mark.parametrize(("entries", "under_way"), [(0, 3), (1, 2), (2, 1)])

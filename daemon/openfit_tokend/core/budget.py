@@ -149,6 +149,14 @@ def settle(ledger: Ledger, attempt: Attempt, kind: Kind | None, now: float) -> L
             assert_never(kind)
 
 
+def is_void(ledger: Ledger, attempt: Attempt, *, insisted: bool) -> bool:
+    """Return whether a login that was let go mustn't be sent any more: its password was rejected since.
+
+    Logins with a proven password go side by side, so another's rejection may come before its turn.
+    """
+    return attempt.fingerprint in ledger.rejected and not insisted
+
+
 def lost(ledger: Ledger, fingerprint: Fingerprint | None, now: float, logins: int = 1) -> Ledger:
     """Count logins of which nobody will tell how they ended; a `fingerprint` of None isn't known.
 

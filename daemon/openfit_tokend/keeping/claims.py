@@ -1,11 +1,12 @@
 """How a keeper asks before it sends, alone or in a fleet: all that a keeper knows of fleets."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from anyio import Event
 
 from openfit_token._shared.frozen import frozen
-from openfit_tokend.core import problems
+from openfit_tokend.core import budget, problems
 from openfit_tokend.core.budget import Attempt, Unwritten
 from openfit_tokend.core.events import (
     Failed,
@@ -106,9 +107,14 @@ class Claims:
                 raise Occupied(over)
             case Attempt():
                 pass
+
+        def is_void() -> bool:
+            ledger = self._accounts.ledger(account)
+            return order.is_void() or budget.is_void(ledger, attempt, insisted=request.insisted)
+
         kind: Kind | None = Kind.UNSENT  # what it is if the daemon ends before it is sent
         try:
-            reply = await send(order)
+            reply = await send(replace(order, is_void=is_void))
             kind = reply.meaning.kind if isinstance(reply.meaning, Failure) else None
         except Exception:
             kind = Kind.UNCERTAIN  # an internal error: it may have been sent

@@ -244,7 +244,7 @@ async def _exchange(
         nonlocal connected
         connected = True
         reach.connected()
-        return order.claim is None or not (clock.boot() > not_after or order.is_void())
+        return not (clock.boot() > not_after or order.is_void())
 
     profile, request = order.profile, order.request
     token = request.given if isinstance(request, Login) else request.token

@@ -116,7 +116,7 @@ def _not_sent(error: Exception, route: Route) -> NotSent:
         case NotSent():
             return error
         case _Forbidden():
-            what = "the request wasn't sent in time: another daemon of the fleet may send it"
+            what = "the request wasn't sent: when it could be, it was too late for it"
             return NotSent(what, RETRIED)
         case httpcore.ProxyError():
             what = f"the proxy refused: it answered {str(error)[:3]}"

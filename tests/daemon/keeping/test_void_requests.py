@@ -2,6 +2,7 @@
 
 import gc
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from anyio import CancelScope, get_running_tasks, to_thread
@@ -69,3 +70,28 @@ async def test_a_login_that_ends_before_its_turn_makes_room_for_the_next(tmp_pat
                 lambda: [each == first for each in keeper.ledger.under_way] == [False],
                 lambda: str(keeper.ledger),
             )
+
+
+async def test_a_login_is_void_once_its_password_was_rejected_before_its_turn(
+    tmp_path: Path,
+) -> None:
+    """It was let go, since the password was proven, and only waits for its client's secret."""
+    await_it = f"until [ -e {tmp_path}/secret ]; do sleep 0.05; done; echo secret"
+    slow = {"client_secret_command": f'["sh", "-c", "{await_it}"]'}
+    with running_emulator() as emulator, ExitStack() as stack:
+        tables = profile(emulator.url, "first"), profile(emulator.url, "second", **slow)
+        async with daemon_inside(tmp_path, *tables) as daemon:
+            second = daemon.daemon.profiles.keepers["second"]
+            await async_await_that(lambda: bool(second.ledger.proven and second.ledger.under_way))
+            emulator.set_password("another")
+            wire = stack.enter_context(Wire(daemon.socket))
+            refused = await to_thread.run_sync(partial(wire.call, "login", profile="first"))
+            assert refused.code == "LOGIN_REJECTED"
+
+            (tmp_path / "secret").touch()
+
+            await async_await_that(lambda: not second.ledger.under_way)
+            await async_await_that(
+                lambda: "profile=second code=LOGIN_REJECTED" in daemon.log(), daemon.log
+            )
+            assert emulator.state().login_requests == 2

@@ -29,7 +29,7 @@ from others import EVE
 from ports import free_port
 
 A: Final = "token-a"
-TIMEOUT: Final = 3.0
+TIMEOUT: Final = 1.5
 """Seconds that a client waits."""
 VARIABLES: Final = ("HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "all_proxy", "no_proxy")
 

@@ -45,8 +45,9 @@ def test_a_store_that_cant_be_reached_is_told_to_whoever_asks() -> None:
         daemon.start()
 
         await_that(lambda: "can't be reached" in store(daemon), daemon.log)
+        await_that(lambda: daemon.profile_status()["last_error"] is not None, daemon.log)
         with pytest.raises(Unavailable, match="the fleet's store can't be reached"):
-            daemon.call("get_token", wait=10)
+            daemon.call("get_token", wait=0)
         assert daemon.call("status")["fleet"]["member"] == "here"
         assert daemon.profile_status()["fleet"] is None
         assert daemon.log().count("event=fleet_not_reached") == 1

@@ -176,19 +176,3 @@ def test_a_ca_file_that_is_missing_is_logged_once_as_an_error_and_tried_again(
         written(ca, file)
 
         assert daemon.call("get_token")["profile"] == "main"
-
-
-def test_a_ca_file_that_is_mended_is_noticed_at_the_next_try(
-    ca: trustme.CA, tmp_path: Path
-) -> None:
-    file = written(trustme.CA(), tmp_path / "ca.pem")
-    with (
-        running_emulator(address=place(ca, tmp_path / "server.pem")) as server,
-        running_daemon(profile(server.url, ca_file=f'"{file}"')) as daemon,
-    ):
-        daemon.await_log("login_failed", "from a CA that isn't trusted")
-
-        written(ca, file)
-
-        assert daemon.call("get_token")["profile"] == "main"
-        assert "reloaded" not in daemon.log()

@@ -142,31 +142,6 @@ def test_operators_who_insist_six_times_cost_three_at_most_and_are_told_when_to_
         assert emulator.state().token_requests == 3
 
 
-@pytest.mark.parametrize("damage", ["damaged", "unreadable"])
-def test_a_ledger_that_tells_nothing_is_said_and_taken_as_two_of_three_spent(damage: str) -> None:
-    with (
-        running_emulator() as emulator,
-        prepared_daemon(profile(emulator.url), password=WRONG) as daemon,
-    ):
-        daemon.state.parent.mkdir()
-        if damage == "damaged":
-            daemon.state.write_text('{"v": 1, "boot')
-        else:  # root may read everything, but no directory
-            daemon.state.mkdir()
-
-        daemon.start()
-
-        line = daemon.await_log("state_unreadable", str(daemon.state))
-        assert "two of three" in line
-        if damage == "damaged":
-            daemon.await_state("locked")
-        else:  # nor can it be written: nothing is sent by itself
-            daemon.await_state("down")
-            assert isinstance(outcome(lambda: daemon.call("login")), LoginRejected)
-        assert isinstance(outcome(lambda: daemon.call("login", password="also wrong")), BudgetSpent)
-        assert failed_logins(emulator) == 1
-
-
 @pytest.mark.parametrize("damage", ["damaged", "removed"])
 def test_a_ledger_lost_before_a_start_costs_one_more_rejection_and_no_second(damage: str) -> None:
     with (

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from daemons import await_that, needs_root_to_look, profile
-from disks import FOR_EVERYBODY, broken
+from disks import broken
 from emulators import PASSWORD, RunningEmulator, running_emulator
 from failures import outcome
 from openfit_emulator.identity import Rules
@@ -235,14 +235,11 @@ def test_a_login_that_only_the_store_knows_of_holds() -> None:
         assert emulator.state().login_requests == 2
 
 
-@pytest.mark.parametrize("what", FOR_EVERYBODY)
-def test_a_rejection_that_only_the_store_knows_of_leaves_the_next_login_to_an_operator(
-    what: str,
-) -> None:
+def test_a_rejection_that_only_the_store_knows_of_leaves_the_next_login_to_an_operator() -> None:
     with (
         running_emulator() as emulator,
         managed_daemon(profile(emulator.url), password="wrong") as (_, daemon),
-        broken(what, daemon.state) as mend,
+        broken("a file for the directory", daemon.state) as mend,
     ):
         daemon.start()
         daemon.await_state("down")

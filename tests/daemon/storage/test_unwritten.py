@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from daemons import RunningDaemon, await_that, prepared_daemon, profile
-from disks import FOR_EVERYBODY, MOUNTED, broken, slow
+from disks import broken, slow
 from emulators import PASSWORD, RunningEmulator
 from failures import outcome
 from openfit_token.errors import LoggedOut, LoginRejected, Unavailable
@@ -16,14 +16,13 @@ pytestmark = [pytest.mark.system, pytest.mark.slow]
 Ending = Callable[[RunningDaemon], object]
 
 
-@pytest.mark.parametrize("what", FOR_EVERYBODY + MOUNTED)
 @pytest.mark.parametrize("end", [RunningDaemon.kill, RunningDaemon.stop])
 def test_a_wrong_password_is_not_sent_by_itself_before_it_is_written_and_then_once(
-    what: str, end: Ending, emulator: RunningEmulator
+    end: Ending, emulator: RunningEmulator
 ) -> None:
     with (
         prepared_daemon(profile(emulator.url), password="wrong") as daemon,
-        broken(what, daemon.state) as mend,
+        broken("a file for the directory", daemon.state) as mend,
     ):
         for _ in range(2):
             daemon.start()
@@ -43,13 +42,12 @@ def test_a_wrong_password_is_not_sent_by_itself_before_it_is_written_and_then_on
         assert emulator.state().token_requests == 1
 
 
-@pytest.mark.parametrize("what", FOR_EVERYBODY + MOUNTED)
 def test_what_an_operators_login_came_to_is_written_once_the_disk_is_mended(
-    what: str, emulator: RunningEmulator
+    emulator: RunningEmulator,
 ) -> None:
     with (
         prepared_daemon(profile(emulator.url), password="wrong") as daemon,
-        broken(what, daemon.state) as mend,
+        broken("a directory for the file", daemon.state) as mend,
     ):
         daemon.start()
         daemon.await_state("down")

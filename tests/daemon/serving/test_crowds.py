@@ -29,8 +29,8 @@ while True:
 """
 BUSY = "while True: pass"
 PROCESSES = 2
-CALLS = 300
-REQUESTS = 300
+CALLS = 150
+REQUESTS = 150
 PATIENCE = 5.0
 """Seconds in which a client that doesn't wait in line tries again."""
 

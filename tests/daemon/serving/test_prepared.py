@@ -12,12 +12,15 @@ from emulators import PASSWORD, running_emulator
 from http_wire import HttpWire
 from inside import daemon_inside
 from made import access
+from openfit_tokend.serving import prepared
 from openfit_tokend.serving.http.answer import TokenAnswers
-from openfit_tokend.serving.prepared import MAX_PREPARED, fresh_until
+from openfit_tokend.serving.prepared import fresh_until
 from openfit_tokend.serving.rpc import TokenResult
 
 LONG = 100.0
 NOW = 3000.0
+MOST = 8
+"""How many answers a daemon prepares here."""
 
 
 @pytest.mark.parametrize(
@@ -42,8 +45,11 @@ def test_an_answer_stays_prepared_for_a_moment_since_the_wall_clock_may_be_set()
     assert NOW < fresh_until(access(due=NOW + LONG), NOW) <= NOW + 0.1
 
 
-async def test_only_those_asked_for_last_stay_prepared_and_all_are_answered(tmp_path: Path) -> None:
-    names = [f"p{each}" for each in range(MAX_PREPARED + 8)]
+async def test_only_those_asked_for_last_stay_prepared_and_all_are_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepared, "MAX_PREPARED", MOST)
+    names = [f"p{each}" for each in range(2 * MOST)]
     kinds = (TokenResult, TokenAnswers)
     before = [alive(kind) for kind in kinds]  # those of daemons not yet forgotten
     with running_emulator(users=dict.fromkeys(names, PASSWORD)) as emulator, ExitStack() as stack:
@@ -63,7 +69,7 @@ async def test_only_those_asked_for_last_stay_prepared_and_all_are_answered(tmp_
 
             await to_thread.run_sync(ask_over_http, tmp_path / "run" / "http", names)
 
-            assert [alive(kind) for kind in kinds] == [each + MAX_PREPARED for each in before]
+            assert [alive(kind) for kind in kinds] == [each + MOST for each in before]
 
 
 def alive(kind: type[object]) -> int:

@@ -5,9 +5,7 @@ import os
 import pytest
 
 from daemons import prepared_daemon, profile
-from emulators import RunningEmulator, one_emulator, running_emulator
-
-emulator = pytest.fixture(one_emulator)
+from emulators import RunningEmulator, running_emulator
 
 
 @pytest.mark.parametrize(

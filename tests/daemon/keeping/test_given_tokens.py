@@ -1,7 +1,5 @@
 """A refresh token that was obtained elsewhere, and given by an operator: it starts the daemon."""
 
-from collections.abc import Iterator
-
 import httpx
 import pytest
 
@@ -13,12 +11,6 @@ from openfit_token.errors import ClientRejected, LoginRejected, SecretUnavailabl
 from service_managers import ManagedDaemon, managed_daemon
 
 pytestmark = pytest.mark.system
-
-
-@pytest.fixture
-def emulator() -> Iterator[RunningEmulator]:
-    with running_emulator() as running:
-        yield running
 
 
 def obtained(emulator: RunningEmulator) -> str:

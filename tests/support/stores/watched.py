@@ -29,10 +29,10 @@ class Seen:
         The first token is left out: all had it before anybody looked.
         """
         return [
-            moment - min(moments.values())
-            for moments in list(self._first.values())[1:]
-            for moment in moments.values()
-            if moment > min(moments.values())
+            moment - min(moments)
+            for moments in [[*each.values()] for each in [*self._first.values()][1:]]
+            for moment in moments
+            if moment > min(moments)
         ]
 
 

@@ -14,6 +14,9 @@ from typing import Self
 
 from daemons import PATIENCE
 
+SILENCE = 3 * PATIENCE
+"""Seconds without a word: pip says nothing while it installs, on a busy machine for long."""
+
 
 class Terminal:
     """A terminal with a command running in it."""
@@ -46,7 +49,7 @@ class Terminal:
     def read_until(self, words: str | None) -> None:
         """Wait for words after those awaited before; None: the end."""
         while words is None or words not in self.shown[self._read :]:
-            ready, _, _ = select.select([self._ours], [], [], PATIENCE)
+            ready, _, _ = select.select([self._ours], [], [], SILENCE)
             assert ready, f"silence after:\n{self.shown}"
             try:
                 read = self._ours.read(4096)

@@ -329,7 +329,7 @@ def test_a_stop_is_told_with_the_time_it_needs_and_what_it_waits_for() -> None:
             assert daemon.stop() == 0
 
         after = manager.words[manager.words.index("STOPPING=1") :]
-        assert after == [
+        assert after[:3] == [
             "STOPPING=1",
             "EXTEND_TIMEOUT_USEC=70000000",
             "STATUS=stopping: 1 request is being finished",

@@ -149,7 +149,7 @@ def test_a_refresh_that_was_not_sent_when_the_daemon_stopped_counts_as_nothing()
             manager.replace(
                 *(encoded(replace(k, session=replace(k.session, doing=Idle(0.0)))) for k in due)
             )
-            emulator.fault("slow=1@refresh:*")
+            emulator.fault("slow=3@refresh:*")
             daemon.launch()
             await_that(lambda: emulator.state().refresh_requests == MAX_REQUESTS)
 

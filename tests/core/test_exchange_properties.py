@@ -201,7 +201,7 @@ def deeds(of: tuple[int, tuple[str, ...]]) -> st.SearchStrategy[list[tuple[int, 
     return st.lists(deed, min_size=25, max_size=60)
 
 
-@settings(max_examples=300)
+@settings(max_examples=3 * settings().max_examples)
 @given(st.sampled_from(DEEDS).flatmap(deeds))
 def test_no_budget_is_exceeded_and_no_token_used_twice_whatever_happens(
     happened: list[tuple[int, str, int]],

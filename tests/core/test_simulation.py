@@ -19,7 +19,7 @@ from simulation.world import World
 
 HARD = range(0, 1000, 100)
 YEARS = range(10)
-MANY = 2
+MANY = 1
 """Of these, in the short form."""
 
 

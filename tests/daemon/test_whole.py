@@ -16,14 +16,14 @@ from whole.world import World
 pytestmark = pytest.mark.slow
 
 RUNS = (
-    *(("hard", seed) for seed in (1, 2, 3)),
-    *(("short", seed) for seed in range(6)),
+    ("hard", 1),
+    *(("short", seed) for seed in range(3)),
     *((kind, 0) for kind in ("fleet", "before", "set_back", "restored", "reboots", "keys")),
     ("cut_off", 0),
 )
 LONG_RUNS = (
-    *(("hard", seed) for seed in (0, 4, 5, 6, 7)),
-    *(("short", seed) for seed in range(6, 50)),
+    *(("hard", seed) for seed in (0, *range(2, 8))),
+    *(("short", seed) for seed in range(3, 50)),
     ("week", 0),
     *(("fleet", seed) for seed in (1, 3)),
     *((kind, 0) for kind in ("weather", "asleep", "after", "brisk", "stale", "crowd")),

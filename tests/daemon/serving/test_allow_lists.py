@@ -4,7 +4,7 @@ import grp
 import os
 import pwd
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -271,7 +271,9 @@ def test_an_admin_group_gives_an_operators_rights_until_a_reload_takes_it_away(
     emulator: RunningEmulator,
 ) -> None:
     config = tables(emulator, f'admin_groups = ["{ADMIN}"]', main="")
-    with open_daemon(*config) as daemon, wire_of(daemon, NOBODY, 2) as wire:
+    with open_daemon(*config) as daemon, ExitStack() as stack:
+        daemon.await_state("fresh")  # else the emulator may accept its connection as nobody
+        wire = stack.enter_context(wire_of(daemon, NOBODY, 2))
         assert wire.call("login").code is None
         assert "clients" in (wire.call("status").result or {})
         assert wire.call("reload").code is None

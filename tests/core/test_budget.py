@@ -411,7 +411,7 @@ def test_what_is_written_lacks_an_entry_that_came_since() -> None:
 def test_a_login_that_nobody_heard_of_counts_once_the_server_has_ended_it() -> None:
     before = Ledger(entries=(Entry(NOW - 10.0, clear=True),))
 
-    assert lost(before, ONE, NOW).entries == (*before.entries, Entry(NOW + LATE, lost=ONE))
+    assert lost(before, ONE, NOW).entries == (*before.entries, Entry(NOW + 60.0, lost=ONE))
     assert lost(before, None, NOW).entries == (*before.entries, Entry(NOW + LATE))
 
 

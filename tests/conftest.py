@@ -38,12 +38,19 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 def _usual_surroundings() -> Iterator[None]:
     """What is shown and made doesn't depend on the terminal and the umask of whoever runs the tests."""
     umask = os.umask(0o022)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        # By nohup, and each program would inherit it: hang-ups are tested.
+        signal.signal(signal.SIGHUP, _do_nothing)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TERM", "xterm")
         patch.delenv("NO_COLOR", raising=False)
         with minded():
             yield
     os.umask(umask)
+
+
+def _do_nothing(_signal: int, _frame: object) -> None:
+    pass
 
 
 MAY_BE_SKIPPED = (

@@ -237,7 +237,7 @@ def test_a_request_that_isnt_whole_takes_64_kib_at_most(emulator: RunningEmulato
 
 
 def test_a_request_may_have_a_hundred_fields_and_no_more(daemon: RunningDaemon) -> None:
-    for fields, status in ((MAX_FIELDS, 200), (MAX_FIELDS + 1, 431)):
+    for fields, status in ((100, 200), (101, 431)):
         with wire_of(daemon) as wire:
             wire.send(head(*["a:"] * (fields - 1)))
             assert wire.answer().status == status

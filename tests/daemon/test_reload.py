@@ -15,6 +15,7 @@ import pytest
 
 from daemons import (
     NOBODY,
+    PATIENCE,
     Answer,
     RunningDaemon,
     Wire,
@@ -116,7 +117,7 @@ def await_fresh(daemon: RunningDaemon, count: int) -> None:
         profiles = daemon.call("status")["profiles"].values()
         return [each["state"] for each in profiles].count("fresh") == count
 
-    await_that(are_fresh, daemon.log)
+    await_that(are_fresh, daemon.log, 4 * PATIENCE)  # 200 logins, of two servers in this process
 
 
 def nobodys(daemon: RunningDaemon | DaemonInside) -> Wire:

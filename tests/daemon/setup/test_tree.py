@@ -49,7 +49,8 @@ def test_what_is_there_as_it_should_be_is_left_untouched(tmp_path: Path) -> None
 
     assert tree.put(TARGET, b"text", 0o644) is Done.KEPT
 
-    assert tree.outside(TARGET).stat() == before
+    after = tree.outside(TARGET).stat()
+    assert (after.st_ino, after.st_ctime_ns) == (before.st_ino, before.st_ctime_ns)
 
 
 @pytest.mark.parametrize(("content", "wanted"), [(b"other", 0o644), (b"text", 0o600)])

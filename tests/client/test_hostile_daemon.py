@@ -1,6 +1,7 @@
 """What the command makes of a daemon that answers anything: an error in words, never a traceback."""
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from math import inf, nan
 from pathlib import Path
 
@@ -65,7 +66,12 @@ def changed(whole: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
             yield {**whole, key: value}
 
 
-def statuses() -> Iterator[Mapping[str, object]]:
+def statuses(third: int) -> Iterator[Mapping[str, object]]:
+    """Return each third one: a third has each place, and each value in some of them."""
+    return islice(all_statuses(), third, None, 3)
+
+
+def all_statuses() -> Iterator[Mapping[str, object]]:
     yield from changed(STATUS)
     for profile in changed(PROFILE):
         yield {**STATUS, "profiles": {"main": profile}}
@@ -111,18 +117,25 @@ def test_no_token_breaks_inspect(
             ends_in_words(capsys, "inspect", *words, "--socket", daemon.path)
 
 
+each_third = pytest.mark.parametrize(
+    "third", [0, *(pytest.param(each, marks=pytest.mark.long) for each in (1, 2))]
+)
+
+
+@each_third
 @pytest.mark.parametrize("words", [("status",), ("status", "--json"), ("status", "--openmetrics")])
 def test_no_status_breaks_status(
-    place: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+    place: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], third: int
 ) -> None:
-    answers = iter(list(statuses()))
+    answers = iter(list(statuses(third)))
     with FakeDaemon(place / "s", lambda request: request.result(next(answers))) as daemon:
-        for _ in statuses():
+        for _ in statuses(third):
             ends_in_words(capsys, *words, "--socket", daemon.path)
 
 
+@each_third
 def test_no_answer_breaks_doctor(
-    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, third: int
 ) -> None:
     monkeypatch.setenv("PATH", "")  # no systemctl: it is asked each time, and says the same
     told: list[Mapping[str, object]] = [HELLO, STATUS]
@@ -131,7 +144,7 @@ def test_no_answer_breaks_doctor(
         request.result(told[request.method == "status"])
 
     with FakeDaemon(place / "s", answer) as daemon:
-        for status in statuses():
+        for status in statuses(third):
             told[:] = HELLO, status
             ends_in_words(capsys, "doctor", "--socket", daemon.path)
         for hello in changed(HELLO):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections import deque
+from contextlib import suppress
 from datetime import UTC, datetime
 from threading import Event, Thread
 from typing import NoReturn
@@ -121,7 +122,7 @@ def _run(words: list[str], environment: dict[str, str]) -> int:
             signal.signal(signal.SIGINT, usual)
             if early:
                 signal.raise_signal(signal.SIGINT)
-            return process.wait()
+            return _ended(process)
         except KeyboardInterrupt:
             try:
                 if process.poll() is None:
@@ -130,6 +131,17 @@ def _run(words: list[str], environment: dict[str, str]) -> int:
             except (KeyboardInterrupt, subprocess.TimeoutExpired):
                 process.kill()
             raise
+
+
+def _ended(process: subprocess.Popen[bytes]) -> int:
+    """Wait for its end, and look for a Ctrl-C meanwhile.
+
+    To start a command, Python keeps signals from this thread: one of that moment goes to another thread,
+    and wouldn't wake this one.
+    """
+    while True:
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(1.0)
 
 
 def _line(change: Change) -> str:

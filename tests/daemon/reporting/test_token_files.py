@@ -399,8 +399,14 @@ async def test_a_stop_removes_the_files(place: Path) -> None:
         assert text(place) is None
 
 
+def writers() -> set[Thread]:
+    """Return the threads that write a file at the moment."""
+    return {each for each in all_threads() if each.name == "token_file"}
+
+
 async def test_what_comes_after_the_stop_is_written_nowhere(place: Path) -> None:
     """In a fleet another host may bring a token while this daemon ends."""
+    others = writers()
     async with running() as files:
         files.changed(profile(place), holding("a"))
         await await_text(place, "a")
@@ -408,7 +414,7 @@ async def test_what_comes_after_the_stop_is_written_nowhere(place: Path) -> None
 
         files.changed(profile(place), holding("b"))
         await anyio.wait_all_tasks_blocked()
-        await async_await_that(lambda: "token_file" not in [each.name for each in all_threads()])
+        await async_await_that(lambda: writers() <= others)
 
         assert beside(place) == []
 
@@ -435,6 +441,7 @@ async def test_a_write_that_hangs_is_said_and_follows_what_came_meanwhile_once_i
     place: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(token_files, "WRITE_TIME", 0.05)
+    others = writers()
     dead = place.with_name("dead")
     async with running() as files:
         with hung_disk(".dead.new"):
@@ -444,7 +451,7 @@ async def test_a_write_that_hangs_is_said_and_follows_what_came_meanwhile_once_i
             assert troubles(caplog) == ["no answer within 0 s"]
             files.changed(profile(dead), EMPTY)  # the token that is being written has died
             await files.stop()  # which gives it up too
-        await async_await_that(lambda: "token_file" not in [each.name for each in all_threads()])
+        await async_await_that(lambda: writers() <= others)
         assert beside(place) == []
 
 

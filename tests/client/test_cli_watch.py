@@ -1,5 +1,6 @@
 """`openfit-token watch`: a line, or a command, at each new token."""
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -7,6 +8,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from select import select
 
 import pytest
 
@@ -181,6 +183,22 @@ def test_ctrl_c_while_a_command_starts_leaves_none_behind(daemon: RunningDaemon)
             finally:
                 with suppress(ProcessLookupError):
                     os.kill(command, signal.SIGKILL)
+
+
+def test_a_ctrl_c_that_the_kernel_gives_to_another_thread_is_heard(daemon: RunningDaemon) -> None:
+    """As it does while the one that waits for the command has signals blocked, to start it."""
+    with in_a_terminal(daemon, "--", "sh", "-c", "echo $$; exec sleep 1000 2>&-") as process:
+        command = int(line(process))
+        threads = [int(each.name) for each in Path(f"/proc/{process.pid}/task").iterdir()]
+        (other,) = (each for each in threads if each != process.pid)
+        try:
+            assert ctypes.CDLL(None).tgkill(process.pid, other, signal.SIGINT) == 0
+            assert process.stderr is not None
+            assert select([process.stderr], [], [], PATIENCE)[0]
+            assert "waiting for sh to end" in process.stderr.readline()
+        finally:
+            os.kill(command, signal.SIGKILL)
+        assert process.wait(PATIENCE) == -signal.SIGINT
 
 
 def is_gone(pid: int) -> bool:

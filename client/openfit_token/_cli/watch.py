@@ -122,7 +122,7 @@ def _run(words: list[str], environment: dict[str, str]) -> int:
             signal.signal(signal.SIGINT, usual)
             if early:
                 signal.raise_signal(signal.SIGINT)
-            return _ended(process)
+            return _await_end(process)
         except KeyboardInterrupt:
             try:
                 if process.poll() is None:
@@ -133,11 +133,11 @@ def _run(words: list[str], environment: dict[str, str]) -> int:
             raise
 
 
-def _ended(process: subprocess.Popen[bytes]) -> int:
-    """Wait for its end, and look for a Ctrl-C meanwhile.
+def _await_end(process: subprocess.Popen[bytes]) -> int:
+    """Return its status once it has ended; look for a Ctrl-C each second.
 
-    To start a command, Python keeps signals from this thread: one of that moment goes to another thread,
-    and wouldn't wake this one.
+    Python blocks signals in this thread while it starts a command. The kernel then gives a Ctrl-C to another
+    thread, and this one may begin to wait before that has told it.
     """
     while True:
         with suppress(subprocess.TimeoutExpired):

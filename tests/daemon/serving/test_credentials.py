@@ -430,10 +430,12 @@ async def test_units_that_wait_are_no_connections_of_roots(
                 }
 
 
+@pytest.mark.parametrize("limit", ["MAX_UNITS", "SHARE"])
 async def test_one_more_than_there_is_room_for_waits_its_turn(
-    tmp_path: Path, listener: socket, place: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, listener: socket, place: str, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
-    monkeypatch.setattr(credentials, "MAX_UNITS", 2)
+    half = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
+    monkeypatch.setattr(credentials, limit, 2 if limit == "MAX_UNITS" else half)
     with running_emulator("slow=0.4@login:1") as emulator:
         async with daemon_inside(
             tmp_path, profile(emulator.url), credential=listener.dup()

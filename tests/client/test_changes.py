@@ -146,7 +146,6 @@ def test_a_forked_child_follows_over_a_connection_of_its_own(place: Path) -> Non
 async def test_a_daemon_that_hangs_after_its_restart_is_left_and_asked_again(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("openfit_token._client.changes._ANSWER", 0.1)
     states = [
         {"profile": "main", "state": state, "id": None, "expires_at": None}
         for state in ("empty", "down")
@@ -155,12 +154,13 @@ async def test_a_daemon_that_hangs_after_its_restart_is_left_and_asked_again(
     with FakeDaemon(place / "s", always(states[1]), *script) as daemon:
         changes = AsyncTokenClient(socket=daemon.path).changes()
         await anext(changes)
+        monkeypatch.setattr("openfit_token._client.changes._ANSWER", 0.1)
         daemon.requests[0].peer.hang_up()
 
         with anyio.fail_after(PATIENCE):
             assert (await anext(changes)).state == "down"
         await changes.aclose()
-    assert len(daemon.requests) == 4
+    assert len(daemon.requests) >= 4, "both that hung were asked"
 
 
 async def test_the_async_client_tells_the_same_and_waits_for_a_restart(

@@ -41,7 +41,13 @@ async def test_a_session_that_ends_is_told_by_status_and_by_command_until_that_i
             (tmp_path / "password").write_text("a new one")
             await tokens.reload()
 
-            await async_await_that(lambda: emulator.state().logins == 2, daemon.log)
+            keeper = daemon.daemon.profiles.keepers["main"]
+            await async_await_that(
+                lambda: (
+                    emulator.state().logins == 2 and keeper.health(clock.boot()).condition == "well"
+                ),
+                daemon.log,
+            )
             assert judge(await tokens.status()) == 0
 
 

@@ -364,14 +364,26 @@ class RunningDaemon:
     def log(self) -> str:
         """Return what it has logged, over all its starts.
 
-        It writes its log in a thread of its own: what it says now may come a moment later.
+        It writes its log in a thread of its own, so it is waited until none of its threads has anything
+        left to do; not longer than a second, for one that is always busy.
         """
-        said, now = None, self._said()
-        while said != now:
-            if self._process is not None and self._process.poll() is None:
-                sleep(2 * _PAUSE)
-            said, now = now, self._said()
-        return now
+        until = clock.boot() + 1
+        while self._is_busy() and clock.boot() < until:
+            sleep(0.001)
+        return self._said()
+
+    def _is_busy(self) -> bool:
+        """Return whether a thread of it runs, wants to, or waits for a disk (proc_pid_stat(5)).
+
+        The main one is the first: once it sleeps, the one that writes has been woken.
+        """
+        if self._process is None or self._process.poll() is not None:
+            return False
+        with suppress(OSError):  # it just ended
+            for each in sorted(Path(f"/proc/{self.pid}/task").iterdir(), key=lambda it: int(it.name)):
+                if (each / "stat").read_text().rpartition(")")[2].split()[0] in "RD":
+                    return True
+        return False
 
     def _said(self) -> str:
         return self._log.read_text(errors="replace")

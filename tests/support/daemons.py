@@ -380,8 +380,8 @@ class RunningDaemon:
         if self._process is None or self._process.poll() is not None:
             return False
         with suppress(OSError):  # it just ended
-            for each in sorted(Path(f"/proc/{self.pid}/task").iterdir(), key=lambda it: int(it.name)):
-                if (each / "stat").read_text().rpartition(")")[2].split()[0] in "RD":
+            for each in Path(f"/proc/{self.pid}/task").glob("*/stat"):
+                if each.read_text().rpartition(")")[2].split()[0] in "RD":
                     return True
         return False
 

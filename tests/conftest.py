@@ -17,8 +17,8 @@ from minder import minded
 
 LONG_FORMS = bool(os.environ.get("OPENFIT_LONG_FORMS"))
 """Whether to run what an ordinary run leaves out, or does in a short form: .ci/run wants it."""
-settings.register_profile("long", derandomize=True, deadline=None, max_examples=200)
-settings.register_profile("short", deadline=None, max_examples=30)
+settings.register_profile("long", derandomize=True, deadline=None, max_examples=100)
+settings.register_profile("short", deadline=None, max_examples=20)
 settings.load_profile("long" if LONG_FORMS else "short")
 
 if len(tempfile.gettempdir()) > 20:
@@ -89,7 +89,7 @@ class _ByFile(LoadScopeScheduling):
 def pytest_xdist_auto_num_workers() -> int:
     """Run more than there are processors: most of the time the tests wait."""
     processors = len(os.sched_getaffinity(0))
-    return min(4 * processors, processors + 6)
+    return min(3 * processors, processors + 6)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -86,5 +86,5 @@ class Life(RuleBasedStateMachine):
             self.world.calm()
 
 
-Life.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+Life.TestCase.settings = settings(stateful_step_count=30)
 TestLife = Life.TestCase

@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 import generate
 from generator import claims, states
@@ -126,7 +126,6 @@ def test_only_what_is_said_to_be_needed_is() -> None:
     assert not set(NEEDED) & set(PASSWORD_KEYS)
 
 
-@settings(max_examples=60)
 @given(walks())
 def test_no_walk_takes_a_way_that_the_diagram_has_not(walk: tuple[Taken, ...]) -> None:
     taken = {

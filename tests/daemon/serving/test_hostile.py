@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgpack
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from daemons import (
@@ -141,7 +141,6 @@ NESTED = st.recursive(
 METHODS = st.sampled_from(["hello", "get_token", "refuse", "refresh", "status", "subscribe"])
 
 
-@settings(max_examples=100)
 @given(
     method=METHODS | st.text(max_size=20),
     params=st.dictionaries(
@@ -161,7 +160,6 @@ def test_any_params_get_one_answer_of_the_protocol_and_hurt_nothing(
     assert daemon.call("hello")["pid"] == daemon.pid
 
 
-@settings(max_examples=100)
 @given(message=NESTED, tail=st.binary(max_size=40))
 def test_any_value_is_answered_once_or_ends_the_connection(
     daemon: RunningDaemon, message: object, tail: bytes

@@ -142,7 +142,7 @@ def test_a_request_is_the_same_however_it_is_cut(cuts: list[int]) -> None:
     assert [each.keeps for each in found] == [True, True, True, False]
 
 
-@settings(max_examples=300)
+@settings(max_examples=3 * settings().max_examples)
 @given(
     st.lists(
         st.one_of(st.binary(max_size=40), st.sampled_from(sorted(NOT_HTTP.values()))), max_size=4

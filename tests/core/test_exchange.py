@@ -24,7 +24,7 @@ from openfit_tokend.core.events import (
     OverBudget,
 )
 from openfit_tokend.core.fleet.clocks import moved
-from openfit_tokend.core.fleet.exchange import owes
+from openfit_tokend.core.fleet.exchange import is_void, owes
 from openfit_tokend.core.fleet.messages import (
     Deny,
     Expired,
@@ -47,6 +47,7 @@ from openfit_tokend.core.problems import not_needed
 from openfit_tokend.core.schedule import Policy
 from openfit_tokend.core.session import (
     Idle,
+    Login,
     Requesting,
     Session,
     is_logged_out,
@@ -425,6 +426,32 @@ def test_a_login_whose_password_was_rejected_anywhere_is_not_sent() -> None:
     assert denied.claim == claim
     assert denied.event.kind == OverBudget(inf, known=True)
     assert not owes(host.replica)
+
+
+@pytest.mark.parametrize(
+    ("kind", "insisted", "void"),
+    [(Kind.GRANT_REJECTED, False, True), (Kind.GRANT_REJECTED, True, False), (None, False, False)],
+)
+def test_a_login_that_was_claimed_is_void_once_its_password_was_rejected(
+    kind: Kind | None,
+    insisted: bool,  # noqa: FBT001 -- a column of the table
+    void: bool,  # noqa: FBT001 -- same
+) -> None:
+    host = with_row(logging_in())
+    second = replace(logging_in(), doing=Requesting(Login(insisted=insisted)))
+    host.join(second, who=2, key=b"2" * 32)
+    host.read(row_of(ledger=Ledger(proven=(ONE,))))
+    host.want(1)
+    host.want(2)
+    host.written()
+    assert not is_void(host.replica, 2, host.sessions[2].number, NOW)
+
+    host.ended(host.granted() if kind is None else host.failed(kind))
+
+    assert is_void(host.replica, 2, host.sessions[2].number, NOW) is void
+    host.written()
+    assert is_void(host.replica, 2, host.sessions[2].number, NOW) is void
+    assert not is_void(host.replica, 1, host.sessions[1].number, NOW), "it has ended"
 
 
 def test_a_fingerprint_by_another_salt_is_made_anew_at_once() -> None:

@@ -181,11 +181,11 @@ class RunningFleet:
         self._tasks = tasks
         self._numbers = count()
 
-    def profile(self, password: Path, name: str, username: str) -> Profile:
+    def profile(self, password: Path, name: str, username: str, scope: str) -> Profile:
         return Profile(
             name=name,
             environment="custom",
-            identity=Identity(self._url, CLIENT_ID, SCOPE, username),
+            identity=Identity(self._url, CLIENT_ID, scope, username),
             api_url=self._url,
             policy=Policy(),
             password=PasswordFile(str(password)),
@@ -235,7 +235,7 @@ class RunningFleet:
         self.hosts.append(host)
         return host
 
-    def add_profile(self, host: Host, username: str = USERNAME) -> Keeper:
+    def add_profile(self, host: Host, username: str = USERNAME, scope: str = SCOPE) -> Keeper:
         """Start one more profile of a host, as a reload does."""
 
         def changed(keeper: Keeper, ended: LoginEnded | None) -> None:
@@ -243,7 +243,7 @@ class RunningFleet:
             if ended is not None:
                 host.ended.append(ended)
 
-        profile = self.profile(host.password, f"p{len(host.keepers)}", username)
+        profile = self.profile(host.password, f"p{len(host.keepers)}", username, scope)
         keeper = Keeper(profile, Rights(), host.tools, changed)
         host.keepers.append(keeper)
         return keeper

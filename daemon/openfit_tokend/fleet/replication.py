@@ -14,7 +14,7 @@ import anyio
 
 from openfit_token._shared.secret import Secret
 from openfit_tokend.core.events import Failed, Granted, LoginOrdered, LogoutOrdered
-from openfit_tokend.core.fleet.exchange import exchange, owes
+from openfit_tokend.core.fleet.exchange import exchange, is_void, owes
 from openfit_tokend.core.fleet.messages import (
     Deny,
     Doubted,
@@ -290,7 +290,12 @@ class Participation(Claims):
         """Let a request be claimed in the row once its turn at the server is there."""
         request, password = order.request, order.password
         claim = partial(self._replication.want, self._who, number, request, password)
-        return await send(replace(order, claim=claim))
+
+        def is_void_now() -> bool:
+            replica = self._replication.replica
+            return order.is_void() or is_void(replica, self._who, number, clock.boot())
+
+        return await send(replace(order, claim=claim, is_void=is_void_now))
 
     def ended(self, event: Granted | Failed) -> bool:
         """Take note of how a request ended."""

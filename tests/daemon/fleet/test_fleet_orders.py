@@ -2,6 +2,7 @@
 
 import gc
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -13,8 +14,10 @@ from fleets import Host, fleet_of, refuse, stopped
 from inside import async_await_that
 from openfit_token._shared.secret import Secret
 from openfit_token.errors import LoginRejected
-from openfit_tokend.core.session import Requesting, is_logged_out, last_error
+from openfit_tokend.core.events import NewTokenWanted
+from openfit_tokend.core.session import Requesting, Stopped, is_logged_out, last_error
 from openfit_tokend.fleet.row_form import Keys, Unreadable, opened
+from openfit_tokend.keeping.endpoint import Order, Reply
 from openfit_tokend.keeping.keeper import Keeper
 from openfit_tokend.keeping.record import token_id
 
@@ -261,3 +264,42 @@ async def test_a_secret_that_one_host_lacks_is_written_nowhere(
         assert fleet.database.writes == 0
         await fleet.add()
         await fleet.agreed()
+
+
+async def test_a_login_is_void_once_its_password_was_rejected_after_it_was_claimed(
+    tmp_path: Path, emulator: RunningEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was claimed beside another, since the password was proven, and its connection takes long."""
+    async with fleet_of(1, tmp_path, emulator.url) as fleet:
+        (host,) = fleet.hosts
+        await fleet.agreed()
+        second = fleet.add_profile(host, scope="offline_access OpenFitApi")
+        await async_await_that(lambda: token_id(second.session) is not None)
+        request, connects, claimed = host.tools.endpoint.request, anyio.Event(), anyio.Event()
+
+        async def slowly(order: Order) -> Reply:
+            claim = order.claim
+            if claim is None or order.profile is not second.profile or order.password is None:
+                return await request(order)
+
+            async def then_wait() -> float:
+                not_after = await claim()
+                claimed.set()
+                await connects.wait()
+                return not_after
+
+            return await request(replace(order, claim=then_wait))
+
+        monkeypatch.setattr(host.tools.endpoint, "request", slowly)
+        emulator.revoke_refresh_tokens()
+        second.feed(NewTokenWanted())
+        await claimed.wait()
+        emulator.set_password("another horse")
+        host.keeper.order_login(None)
+        await async_await_that(lambda: emulator.state().logins_rejected == 1)
+        await async_await_that(lambda: bool(host.keeper.ledger.rejected))
+
+        connects.set()
+
+        await async_await_that(lambda: isinstance(second.session.doing, Stopped))
+        assert emulator.state().logins_rejected == 1

@@ -40,7 +40,7 @@ from dataclasses import replace
 from hashlib import sha256
 from typing import assert_never
 
-from openfit_tokend.core import events, problems
+from openfit_tokend.core import budget, events, problems
 from openfit_tokend.core.events import (
     Adopted,
     Failed,
@@ -99,10 +99,10 @@ from openfit_tokend.core.fleet.replica import (
     with_request,
     without_requests,
 )
-from openfit_tokend.core.fleet.row import Row, Shared, given_up
+from openfit_tokend.core.fleet.row import Row, Shared, given_up, settled
 from openfit_tokend.core.fleet.writing import mirrored, write_row
 from openfit_tokend.core.problems import Problem
-from openfit_tokend.core.session import Refresh, is_logged_out, new_session
+from openfit_tokend.core.session import Login, Refresh, is_logged_out, new_session
 from openfit_tokend.core.step import step
 
 
@@ -214,6 +214,19 @@ def _ended(replica: Replica, event: Ended, here: Here) -> Exchanged:
     if request.superseded and isinstance(request.request, Refresh) and not is_logged_out(session):
         return replica, (Withhold(),)
     return replica, ()
+
+
+def is_void(replica: Replica, who: int, number: int, now: float) -> bool:
+    """Return whether a login that was claimed mustn't be sent any more; see `budget.is_void`."""
+    claim = claim_of(replica, who, number)
+    request = None if claim is None else replica.requests[claim]
+    if not (isinstance(request, InFlight) and isinstance(request.request, Login)):
+        return False
+    ledger = replica.counted
+    for each in requests_of(replica, Answered).values():
+        ledger = settled(ledger, each.attempt, each.kind, now)
+    attempt, insisted = request.attempt, request.request.insisted
+    return attempt is not None and budget.is_void(ledger, attempt, insisted=insisted)
 
 
 # The store

@@ -17,7 +17,7 @@ FRESH: Final = 0.1
 MAX_PREPARED: Final = 64
 """Answers of one dialect that may stay prepared, the newest ones: each is as large as its token."""
 LOOKS: Final = 8
-"""Answers of one keeper to one user within FRESH for which it is looked who asks, if that isn't known."""
+"""Answers of one keeper to one user within FRESH for which the daemon looks who asks, if it doesn't know."""
 MAX_KNOWN: Final = 1024
 """Requests that a dialect remembers. Clients of one kind send the same bytes: one or two for each profile."""
 
@@ -54,8 +54,8 @@ class Answers(dict[Keeper, Answer]):
     def ready(self, keeper: Keeper, caller: Connection, now: float) -> Answer | None:
         """Count a token that is handed out the short way, and return the answer that does it.
 
-        None: it isn't prepared, or it is to be looked who asks, for the log. A user whose programs ask so
-        often that LOOKS don't do isn't looked at more closely.
+        None: it isn't prepared, or the log is to say who asks. Of a user whose programs ask more often than
+        LOOKS, some may be named later.
         """
         answer = self.get(keeper)
         if answer is None or answer.session is not keeper.session or now >= answer.until:

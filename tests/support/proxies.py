@@ -24,7 +24,7 @@ from api import Api
 from daemons import PATIENCE, await_that, connected_to
 from fake_http_daemon import FakeHttpDaemon
 from fenced import ROOT, in_section
-from ports import free_port, need_ipv6
+from ports import free_port, listens, need_ipv6
 from service_managers import ManagedDaemon
 
 SHIPPED: Final = ROOT / "docs/proxy"
@@ -98,6 +98,8 @@ class Proxy:
         at: str = "",
     ) -> Answer:
         """Send a request. `at`: to this address of loopback, not to the Unix socket."""
+        if at:
+            self.await_port(at)
         link = (
             http.client.HTTPConnection(at, self.port, timeout=PATIENCE) if at else self.connection()
         )
@@ -105,6 +107,10 @@ class Proxy:
             link.request(method, path, body, fields or {})
             got = link.getresponse()
             return Answer(got.status, got.read(), got.headers)
+
+    def await_port(self, at: str) -> None:
+        """Wait until it listens at an address of loopback: it begins at one place after another."""
+        await_that(lambda: listens(at, self.port), self.log)
 
     def log(self) -> str:
         """Return all that it has logged and left in files."""

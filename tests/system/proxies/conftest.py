@@ -2,18 +2,16 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 import proxies
 from api import running_api, tls
-from daemons import await_that, profile
+from daemons import profile
 from emulators import running_emulator
 from fake_http_daemon import FakeHttpDaemon
 from healing import World, running_world
-from ports import listens
 from proxies import API_HOST, PROXIES, Between, Restarted
 from service_managers import managed_daemon
 
@@ -42,8 +40,6 @@ def between(program: str, tmp_path: Path) -> Generator[Between]:
 def on_loopback(program: str, tmp_path: Path) -> Generator[Between]:
     """Run the same proxy, which listens on loopback too, as docs/proxy.md says."""
     with _between(program, tmp_path, *proxies.on_loopback(program)) as running:
-        for host in ("127.0.0.1", "::1"):  # it begins to listen at one place after another
-            await_that(partial(listens, host, running.proxy.port))
         yield running
 
 

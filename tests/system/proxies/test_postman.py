@@ -23,6 +23,7 @@ def program(request: pytest.FixtureRequest) -> str:
 
 def run(between: Between, report: Path) -> dict[str, bool]:
     """Run the collection, and return which of its tests passed."""
+    between.proxy.await_port("localhost")
     done = subprocess.run(
         [
             *(peer("node_modules/.bin/newman"), "run"),

@@ -65,21 +65,21 @@ class Watchdog:
             return
         interval = min(MAX_INTERVAL, limit / 3)
         while True:
-            look = anyio.Event()
-            alarm.at(clock.boot() + interval, look.set)
-            await look.wait()
-            faults = await self._faults(interval)
+            await _passed(clock.boot() + interval, alarm)
+            now = clock.boot()
+            await _passed(now, alarm)  # after a suspend much is due, and takes several passes
+            faults = await self._faults(now, interval)
             if not faults:
                 manager.feed_watchdog()
             for fault in faults:
                 log.error("watchdog_not_fed", reason=fault)
 
-    async def _faults(self, patience: float) -> list[str]:
-        """Return what is wrong. The alarm has made all callbacks that were due before this runs."""
+    async def _faults(self, now: float, patience: float) -> list[str]:
+        """Return what is wrong. `now`: the alarm has made all callbacks that were due by then."""
         if self._profiles.stopping:  # the loop runs, but callbacks and new clients no longer count
             return []
         sessions = [(name, keeper.session) for name, keeper in self._profiles.keepers.items()]
-        faults = late_keepers(sessions, clock.boot())
+        faults = late_keepers(sessions, now)
         faults += late_requests(self._endpoint.overruns())
         try:
             with anyio.fail_after(patience):
@@ -129,6 +129,13 @@ class Watchdog:
         if code in EXHAUSTED or self._profiles.stopping:
             return []
         return [f"the socket didn't answer: {str(error) or type(error).__name__}"]
+
+
+async def _passed(moment: float, alarm: Alarm) -> None:
+    """Wait until the alarm has made all callbacks that are due by this moment."""
+    passed = anyio.Event()
+    alarm.at(moment, passed.set)
+    await passed.wait()
 
 
 async def _received(sock: socket.socket) -> bytes:

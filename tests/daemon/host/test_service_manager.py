@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from itertools import count as count_from
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,6 +26,7 @@ from emulators import running_emulator
 from inside import async_await_that, daemon_inside
 from openfit_tokend.config import config_file
 from openfit_tokend.config.passwords import Passwords
+from openfit_tokend.host import clock
 from openfit_tokend.host.alarm import Alarm
 from openfit_tokend.host.listener import Listener
 from openfit_tokend.host.service_manager import NO_SERVICE, Service, ServiceManager, take_over
@@ -436,6 +438,8 @@ async def test_a_suspend_is_no_fault(tmp_path: Path, manager: Manager) -> None:
     with running_emulator() as emulator:
         async with daemon_inside(tmp_path, profile(emulator.url), service=service) as daemon:
             await async_await_that(lambda: manager.count("READY=1") == 1)
+            # What is due before the profile takes so long that the rest waits for the next pass.
+            daemon.daemon._alarm.at(clock.boot() + 60.0, partial(sleep, 0.01))  # pyright: ignore[reportPrivateUsage] -- the loop's only timer
             daemon.clocks.suspend(8 * 3600.0)
             await async_await_that(lambda: emulator.state().token_requests == 2)
             fed = manager.count("WATCHDOG=1")

@@ -99,8 +99,8 @@ from openfit_tokend.core.fleet.replica import (
     with_request,
     without_requests,
 )
-from openfit_tokend.core.fleet.row import Row, Shared, given_up, settled
-from openfit_tokend.core.fleet.writing import mirrored, write_row
+from openfit_tokend.core.fleet.row import Row, Shared, given_up
+from openfit_tokend.core.fleet.writing import mirrored, with_answers, write_row
 from openfit_tokend.core.problems import Problem
 from openfit_tokend.core.session import Login, Refresh, is_logged_out, new_session
 from openfit_tokend.core.step import step
@@ -222,9 +222,7 @@ def is_void(replica: Replica, who: int, number: int, now: float) -> bool:
     request = None if claim is None else replica.requests[claim]
     if not (isinstance(request, InFlight) and isinstance(request.request, Login)):
         return False
-    ledger = replica.counted
-    for each in requests_of(replica, Answered).values():
-        ledger = settled(ledger, each.attempt, each.kind, now)
+    ledger, _ = with_answers(replica, replica.counted, (), now)
     attempt, insisted = request.attempt, request.request.insisted
     return attempt is not None and budget.is_void(ledger, attempt, insisted=insisted)
 

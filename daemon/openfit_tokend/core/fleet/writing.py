@@ -62,7 +62,7 @@ def write_row(replica: Replica, turn: Turn, here: Here) -> Exchanged:
     ledger = replace(turn.ledger, under_way=())
     if old is not None:
         ledger = _ledger(replica, old, here)
-    ledger, done = _with_answers(replica, ledger, row.done, here.now)
+    ledger, done = with_answers(replica, ledger, row.done, here.now)
     ledger, claims, refused = _claimed(replica, ledger, turn, here)
     replica = without_requests(replica, (each.claim for each in refused))
     sessions = _without_ended(replica, row, turn.tag, here)
@@ -128,10 +128,10 @@ def _claimed(
     return ledger, claims, tuple(refused)
 
 
-def _with_answers(
+def with_answers(
     replica: Replica, ledger: Ledger, done: tuple[bytes, ...], now: float
 ) -> tuple[Ledger, tuple[bytes, ...]]:
-    """Count the logins that were answered, each once."""
+    """Count the logins that were answered, each once. `done`: those that are counted."""
     for claim, answered in requests_of(replica, Answered).items():
         if claim not in done:  # else the answer to the write that counted it was lost
             done = (*done, claim)[-REMEMBERED:]

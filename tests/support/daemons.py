@@ -25,6 +25,7 @@ from emulators import CLIENT_ID, PASSWORD, USERNAME
 from forked import Forked
 from openfit_token import TokenClient, TokenError
 from openfit_token.errors import BY_CODE
+from openfit_token.testing._processes import await_rest
 from openfit_tokend.host import clock
 from users import IS_ROOT, MAY_LOOK
 
@@ -362,28 +363,10 @@ class RunningDaemon:
             self._process = None
 
     def log(self) -> str:
-        """Return what it has logged, over all its starts.
-
-        It writes its log in a thread of its own, so it is waited until none of its threads has anything
-        left to do; not longer than a second, for one that is always busy.
-        """
-        until = clock.boot() + 1
-        while self._is_busy() and clock.boot() < until:
-            sleep(0.001)
+        """Return what it has logged, over all its starts, once it has nothing left to do."""
+        if self._process is not None and self._process.poll() is None:
+            await_rest(self.pid)
         return self._said()
-
-    def _is_busy(self) -> bool:
-        """Return whether a thread of it runs, wants to, or waits for a disk (proc_pid_stat(5)).
-
-        The main one is the first: once it sleeps, the one that writes has been woken.
-        """
-        if self._process is None or self._process.poll() is not None:
-            return False
-        with suppress(OSError):  # it just ended
-            for each in Path(f"/proc/{self.pid}/task").glob("*/stat"):
-                if each.read_text().rpartition(")")[2].split()[0] in "RD":
-                    return True
-        return False
 
     def _said(self) -> str:
         return self._log.read_text(errors="replace")

@@ -15,6 +15,7 @@ from openfit_token.testing._processes import (
     PATIENCE,
     PYTHON,
     Program,
+    await_rest,
     not_started,
     temporary_parent,
 )
@@ -130,18 +131,9 @@ class Daemon(Program):
         self.start()
 
     def log(self) -> str:
-        """Return its log, over all its starts.
-
-        It is written in a thread of its own, so this waits until nothing more comes for a moment.
-        """
-        said, now = None, self._said()
-        while said != now:
-            if self.is_running:
-                sleep(2 * _LOOK)
-            said, now = now, self._said()
-        return now
-
-    def _said(self) -> str:
+        """Return its log, over all its starts, once it has nothing left to do."""
+        if self._process is not None and self.is_running:
+            await_rest(self._process.pid)
         return self._log.read_text(errors="replace")
 
     def __enter__(self) -> Self:

@@ -5,12 +5,19 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from tempfile import gettempdir
+from time import sleep
 from typing import Final, Self
 
 PATIENCE: Final = 30.0
 """Seconds in which a process must start or end, on a very busy machine."""
 PYTHON: Final = (sys.executable, "-P")  # don't import modules from the working directory
+_LOOK: Final = 0.001
+"""Seconds between two looks whether a process has something left to do."""
+_LOOKS: Final = 1000
+"""Some always have."""
 _LONGEST_TEMPORARY: Final = 60
 """Bytes of the temporary directory's path: beyond, a socket's path might be too long."""
 _LOG_LINES: Final = 10
@@ -97,6 +104,26 @@ class Program:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+def await_rest(pid: int) -> None:
+    """Wait until a process has done all that was to do: what it logs in a thread of its own is written."""
+    for _ in range(_LOOKS):
+        if not _is_busy(pid):
+            return
+        sleep(_LOOK)
+
+
+def _is_busy(pid: int) -> bool:
+    """Return whether a thread of it runs, wants to, or waits for a disk (proc_pid_stat(5)).
+
+    The main one is the first: once it sleeps, the one that writes has been woken.
+    """
+    with suppress(OSError):  # it just ended
+        for thread in Path(f"/proc/{pid}/task").glob("*/stat"):
+            if thread.read_text().rpartition(")")[2].split()[0] in "RD":
+                return True
+    return False
 
 
 def temporary_parent() -> str:

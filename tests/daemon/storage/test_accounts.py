@@ -46,9 +46,9 @@ async def ordered(accounts: Accounts, kind: Kind | None) -> None:
     await accounts.write()
 
 
-def threads(kind: str) -> list[str]:
-    """Return the blocking calls of a kind that haven't ended."""
-    return [each.name for each in threading.enumerate() if each.name == kind]
+def saving() -> set[threading.Thread]:
+    """Return the threads that save a ledger. Of an earlier test, one may wait for a loop that has ended."""
+    return {each for each in threading.enumerate() if each.name == "ledger"}
 
 
 def left(accounts: Accounts) -> int:
@@ -307,6 +307,7 @@ async def test_a_disk_that_hangs_is_waited_for_once_and_what_came_meanwhile_is_w
 ) -> None:
     monkeypatch.setattr("openfit_tokend.storage.accounts.WRITE_TIME", 0.2)
     accounts = Accounts(file)
+    earlier = saving()
     with hung_disk("ledger.new") as disk:
         accounts.mark("one", logged_out=True)
         assert not await accounts.write()
@@ -317,7 +318,7 @@ async def test_a_disk_that_hangs_is_waited_for_once_and_what_came_meanwhile_is_w
         disk.mend()
         await to_thread.run_sync(await_that, file.path.exists)
 
-    await to_thread.run_sync(await_that, lambda: not threads("ledger"))
+    await to_thread.run_sync(await_that, lambda: not saving() - earlier)
     assert await accounts.write()
 
     assert Accounts(file).is_logged_out("other")
@@ -325,11 +326,12 @@ async def test_a_disk_that_hangs_is_waited_for_once_and_what_came_meanwhile_is_w
 
 async def test_what_changes_during_a_save_is_written_by_the_next(file: LedgerFile) -> None:
     accounts = Accounts(file)
+    earlier = saving()
     with hung_disk("ledger.new") as disk:
         async with anyio.create_task_group() as tasks:
             accounts.mark("one", logged_out=True)
             tasks.start_soon(accounts.write)
-            await to_thread.run_sync(await_that, lambda: bool(threads("ledger")))
+            await to_thread.run_sync(await_that, lambda: bool(saving() - earlier))
             accounts.mark("other", logged_out=True)
             disk.mend()
         await accounts.write()

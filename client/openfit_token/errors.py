@@ -184,25 +184,5 @@ class ForeignOrigin(TokenError):
     exit_status = 64
 
 
-BY_CODE = {
-    kind.code: kind
-    for kind in (
-        BadRequest,
-        NoSuchMethod,
-        NoSuchProfile,
-        NotAllowed,
-        LoginRejected,
-        ClientRejected,
-        SecretUnavailable,
-        BudgetSpent,
-        Unavailable,
-        TimedOut,
-        MinTtl,
-        LoggedOut,
-        Overloaded,
-        Stopping,
-        ConfigRejected,
-        Internal,
-    )
-}
+BY_CODE = {kind.code: kind for kind in TokenError.__subclasses__() if kind.code}
 """The error class of each code of the wire."""

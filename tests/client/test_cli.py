@@ -314,7 +314,11 @@ def test_the_help_of_get_says_that_env_isnt_exported(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    "word", ["run", "check", "reload", "init", "install", "uninstall", "emulator", "demo"]
+    "word",
+    [
+        *("run", "check", "reload", "restart", "fleet-key", "init", "install", "uninstall"),
+        *("emulator", "demo"),
+    ],
 )
 def test_the_daemons_words_are_sent_to_the_daemons_command(run: Run, word: str) -> None:
     assert run("--socket", "/s", word, "--config", "x") == (

@@ -7,7 +7,7 @@ password, a token, or the bytes or answers that contain one; here and in the two
 from math import isfinite
 
 from openfit_token._client.token import Token
-from openfit_token._shared.protocol import DEFAULT_WAIT, MAX_WAIT, encode_request
+from openfit_token._shared.protocol import MAX_WAIT, encode_request
 from openfit_token.errors import ProtocolViolation
 
 TYPE_CHECKING = False
@@ -157,19 +157,3 @@ def _fault(answer: object) -> str | None:
     if not (f"{found['token_type']}{found['access_token']}".isascii() and found["access_token"]):
         return "the daemon's token doesn't fit into an HTTP header"
     return None
-
-
-__all__ = [
-    "DEFAULT_WAIT",
-    "Call",
-    "fields",
-    "get_token",
-    "hello",
-    "login",
-    "logout",
-    "refresh",
-    "refuse",
-    "reload",
-    "status",
-    "token",
-]

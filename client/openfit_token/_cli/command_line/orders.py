@@ -14,7 +14,8 @@ Command = Callable[[], int]
 """Does what the command line says, and returns the exit status."""
 
 _DAEMONS_WORDS: Final = (
-    *("run", "check", "reload", "init", "install", "uninstall", "emulator", "demo"),
+    *("run", "check", "reload", "restart", "fleet-key", "init", "install", "uninstall"),
+    *("emulator", "demo"),
 )
 """Commands of `openfit-tokend`, which people type here."""
 

@@ -42,10 +42,10 @@ async def from_keyring(
             f"{what}: has nothing for {username}",
             "as the daemon's user: keyring set SERVICE USERNAME",
         )
-    return password.encode()
+    return password
 
 
-def _ask(what: str, service: str, username: str) -> str | None:
+def _ask(what: str, service: str, username: str) -> bytes | None:
     try:
         import keyring  # noqa: PLC0415 -- optional, and slow to load
         from keyring.errors import KeyringLocked, NoKeyringError  # noqa: PLC0415 -- the same
@@ -53,7 +53,8 @@ def _ask(what: str, service: str, username: str) -> str | None:
         hint = package.again("keyring")
         raise SecretUnavailable(f"{what}: the package keyring isn't installed", hint) from None
     try:
-        return keyring.get_password(service, username)
+        password = keyring.get_password(service, username)
+        return None if password is None else password.encode()
     except NoKeyringError:
         raise SecretUnavailable(
             f"{what}: the daemon's user has no keyring",

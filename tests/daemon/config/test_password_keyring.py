@@ -52,6 +52,15 @@ class Broken(FileKeyring):
         raise self.error
 
 
+class Garbled(FileKeyring):
+    """Answers with a text that no encoding has."""
+
+    def get_password(self, service: str, username: str) -> str | None:
+        """Return half a character, whatever is asked."""
+        del service, username
+        return "\ud800"
+
+
 class Silent(FileKeyring):
     """Doesn't answer, as one that asks on a screen where nobody is."""
 
@@ -92,6 +101,12 @@ async def test_what_no_server_would_take_is_refused_here() -> None:
 
     message, _ = await refusal()
     assert message.startswith("password_keyring openfit: is longer than 100 characters")
+
+
+async def test_a_text_that_cant_be_encoded_is_told_and_not_shown() -> None:
+    keyring.set_keyring(Garbled())
+
+    assert (await refusal())[0] == "password_keyring openfit: failed with UnicodeEncodeError"
 
 
 async def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

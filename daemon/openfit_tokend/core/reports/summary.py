@@ -16,9 +16,9 @@ from openfit_tokend.core.session import Idle, Session, State
 NAMED: Final = 3
 """Profiles that are named: all of them up to this number, else those in trouble."""
 MAX_NAME: Final = 40
-"""Characters of a profile's name that are local_time."""
+"""Characters of a profile's name that are shown."""
 MAX_REASON: Final = 120
-"""Characters of a reason that are local_time."""
+"""Characters of a reason that are shown."""
 
 _WORDS: Final = {State.LOGGING_IN: "logging in", State.LOGGED_OUT: "logged out"}
 

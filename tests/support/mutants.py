@@ -226,7 +226,7 @@ def survives(path: Path, number: int | None) -> bool:
 
 
 def _in_core(path: Path) -> bool:
-    return path.parent.name == "core"
+    return path.is_relative_to(PACKAGE / "core")
 
 
 def _lives(path: Path, number: int | None, passes: Callable[[], bool]) -> bool:

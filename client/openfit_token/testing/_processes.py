@@ -17,7 +17,7 @@ PYTHON: Final = (sys.executable, "-P")  # don't import modules from the working 
 _LOOK: Final = 0.001
 """Seconds between two looks whether a process has something left to do."""
 _LOOKS: Final = 1000
-"""Some always have."""
+"""How often it is looked at most, since some always have: for about a second."""
 _LONGEST_TEMPORARY: Final = 60
 """Bytes of the temporary directory's path: beyond, a socket's path might be too long."""
 _LOG_LINES: Final = 10

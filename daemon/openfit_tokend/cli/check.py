@@ -36,6 +36,7 @@ from openfit_tokend.keeping.token_requests import TokenRequests
 from openfit_tokend.serving.driver import ServingLoop
 from openfit_tokend.serving.places import http_socket_path, socket_path
 from openfit_tokend.setup import service
+from openfit_tokend.setup.failure import SetupFailed
 from openfit_tokend.storage.accounts import Accounts
 from openfit_tokend.storage.ledger_file import LedgerFile, ledger_path
 
@@ -83,7 +84,12 @@ def logins_left(config: Path, name: str) -> int:
         ledger = Accounts(LedgerFile(ledger_path(config))).ledger(account)
         return budget.logins_left(ledger, clock.boot())
 
-    return service.in_its_place(look) if service.is_meant(config) else look()
+    if not service.is_meant(config):
+        return look()
+    left = service.in_its_place(look)
+    if left not in range(budget.LIMIT + 1):  # its status is that of a failure, which is printed
+        raise SetupFailed(f"the logins that are left for {name} can't be counted", None)
+    return left
 
 
 def _look(  # noqa: PLR0913 -- one for each option
@@ -141,12 +147,12 @@ def _look(  # noqa: PLR0913 -- one for each option
     return report.status
 
 
-def _named(option: str | None, settings: Settings) -> Path:
-    """Return the path for the socket; an empty one if nothing names it, which is told by then."""
+def _named(option: str | None, settings: Settings) -> Path | None:
+    """Return the path for the socket; None if nothing names it, which is told by then."""
     try:
         return socket_path(option, settings)
     except SocketUnusable:
-        return Path()
+        return None
 
 
 def _check_socket(what: str, place: Callable[[], Path], settings: Settings, report: Report) -> None:

@@ -47,14 +47,14 @@ def export_line(socket: Path) -> str | None:
     return f"export {VARIABLE}={shlex.quote(str(socket))}"
 
 
-def http_socket_path(given: str, other: Path) -> Path:
-    """Return the path for the HTTP socket.
+def http_socket_path(given: str, other: Path | None) -> Path:
+    """Return the path for the HTTP socket. `other`: the path of the other one, if there is a place for it.
 
     Raises:
         SocketUnusable: it is the other socket's, however that is spelled, or one is the other's lock.
     """
     path = Path(given)
-    if _files(path) & _files(other):
+    if other is not None and _files(path) & _files(other):
         raise SocketUnusable(
             f"http_socket is {path}, where the daemon's other socket is",
             "HTTP needs a socket of its own: name another file",

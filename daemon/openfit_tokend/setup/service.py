@@ -7,7 +7,7 @@ import shutil
 import signal
 import traceback
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Final
@@ -88,7 +88,7 @@ def in_its_place(work: Callable[[], int]) -> int:
     exit status.
 
     Raises:
-        SetupFailed: the service's user doesn't exist, or systemd couldn't pass what the unit names.
+        SetupFailed: the service's user doesn't exist, or it can't be given what the unit names.
     """
     user = account()
     if user is None:
@@ -146,16 +146,25 @@ def _be(
 
 @contextmanager
 def _credentials(user: pwd.struct_passwd) -> Generator[Path]:
-    """Yield a directory in memory with the credentials that the unit passes."""
-    directory = Path(mkdtemp(prefix="openfit-tokend-", dir=IN_MEMORY))
-    try:
-        for name, secret in passed.credentials():
-            copy = directory / name
-            copy.write_bytes(secret)
-            copy.chmod(0o400)  # whatever the umask: nobody else gets into the directory
-            os.chown(copy, user.pw_uid, user.pw_gid)
-        directory.chmod(0o500)
-        os.chown(directory, user.pw_uid, user.pw_gid)
+    """Yield a directory in memory with the credentials that the unit passes.
+
+    Raises:
+        SetupFailed: it can't be made, or filled.
+    """
+    with ExitStack() as afterwards:
+        try:
+            directory = Path(mkdtemp(prefix="openfit-tokend-", dir=IN_MEMORY))
+            afterwards.callback(shutil.rmtree, directory)
+            for name, secret in passed.credentials():
+                copy = directory / name
+                copy.write_bytes(secret)
+                copy.chmod(0o400)  # whatever the umask: nobody else gets into the directory
+                os.chown(copy, user.pw_uid, user.pw_gid)
+            directory.chmod(0o500)
+            os.chown(directory, user.pw_uid, user.pw_gid)
+        except OSError as error:
+            text = f"the service's credentials can't be put into {IN_MEMORY}: {error.strerror}"
+            raise SetupFailed(
+                text, f"its space and inodes: df {IN_MEMORY}; df -i {IN_MEMORY}"
+            ) from None
         yield directory
-    finally:
-        shutil.rmtree(directory)

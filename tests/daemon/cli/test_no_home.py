@@ -13,12 +13,14 @@ from users import as_user
 VARIABLES = ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "OPENFIT_TOKEND_CONFIG")
 
 
-def run_as_eve(*words: str) -> subprocess.CompletedProcess[str]:
+def run_as_eve(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    kept = {name: value for name, value in os.environ.items() if name not in VARIABLES}
     return subprocess.run(
         [*as_user(EVE), sys.executable, "-m", "openfit_tokend", *words],
         capture_output=True,
         check=False,
-        env={name: value for name, value in os.environ.items() if name not in VARIABLES},
+        cwd="/",
+        env=kept | variables,
         text=True,
         timeout=60,
     )
@@ -56,3 +58,20 @@ def test_a_configuration_that_is_named_needs_no_home_but_the_ledger_does() -> No
     assert done.returncode == os.EX_CONFIG
     assert "this user has no home directory for its state files" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@needs_root
+def test_two_sockets_are_judged_where_only_one_has_a_place() -> None:
+    with prepared_daemon(profile("https://127.0.0.1:9")) as daemon:
+        text = daemon.config.read_text()
+        daemon.config.write_text(f'http_socket = "{daemon.directory}/http"\n{text}')
+        for path in (daemon.directory, daemon.config, daemon.password):
+            os.chown(path, EVE, EVE)
+
+        done = run_as_eve(
+            "check", "--config", str(daemon.config), STATE_DIRECTORY=str(daemon.directory)
+        )
+
+    assert (done.returncode, done.stderr) == (os.EX_CANTCREAT, "")
+    assert "[FAIL] socket         there is no place for the socket" in done.stdout
+    assert f"[ OK ] http           {daemon.directory}/http\n" in done.stdout

@@ -1,6 +1,7 @@
 """What is done in the service's place: with its credentials, which lie in memory for so long."""
 
 import os
+import pwd
 import signal
 import subprocess
 import sys
@@ -11,8 +12,9 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from daemons import NOBODY, PATIENCE, needs_root
-from openfit_tokend.cli.check import check
+from openfit_tokend.cli.check import check, logins_left
 from openfit_tokend.setup import service, units
+from openfit_tokend.setup.failure import SetupFailed
 
 pytestmark = needs_root
 
@@ -78,6 +80,31 @@ def test_a_missing_user_is_reported_and_nothing_else_is_judged(
     said = capsys.readouterr()
     assert (status, said.out) == (os.EX_OSERR, "")
     assert "there is no user openfit-tokend\n  openfit-tokend install" in said.err
+
+
+def test_credentials_for_which_there_is_no_room_are_told_as_such(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "IN_MEMORY", str(place / "credentials" / "main"))  # no directory
+    monkeypatch.setattr(service, "account", lambda: pwd.getpwuid(NOBODY))
+
+    with pytest.raises(SetupFailed, match=r"can't be put into .*: Not a directory"):
+        service.in_its_place(lambda: 0)
+
+
+def test_a_count_that_failed_in_the_services_place_is_none(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (place / units.SYSTEM_UNITS[0]).touch()
+    monkeypatch.setattr(service, "CONFIG", place / "config.toml")
+    monkeypatch.setattr(service, "UNIT_PLACES", (str(place),))
+    monkeypatch.setattr(service, "IN_MEMORY", str(place / "memory"))
+    monkeypatch.setattr(service, "account", lambda: pwd.getpwuid(NOBODY))
+
+    with pytest.raises(SetupFailed, match="left for main can't be counted"):
+        logins_left(service.CONFIG, "main")
+
+    assert "config.toml: does not exist" in capfd.readouterr().err
 
 
 def in_its_place(place: Path, event: str, number: int = 0) -> tuple[int, str]:

@@ -181,9 +181,14 @@ class Replication:
 
     # The store
 
+    @property
+    def _tag(self) -> bytes | None:
+        """Return the row's tag, as last seen."""
+        return None if self.replica.row is None else self.replica.row.tag
+
     def noticed(self, tag: bytes) -> None:
         """Take note that the row has this tag now."""
-        if self.replica.row is None or tag != self.replica.row.tag:
+        if tag != self._tag:
             self.tell(Doubted())
 
     def keys_changed(self) -> None:
@@ -242,7 +247,10 @@ class Replication:
             row = opened(keys, self.key, said.tag, said.data)
         old_seal = said.data is not None and keys.is_old_seal(said.data)
         reseal, self._reseals = self._reseals and old_seal, False
+        before = self._tag
         self._learn(RowRead(row, reseal))
+        if self._tag != before:  # the store took somebody's write
+            self._refusal = None
 
     async def _write(self, write: WriteRow) -> None:
         data = sealed(self._fleet.keys, self.key, write.row)
@@ -259,7 +267,7 @@ class Replication:
     async def _look_who_wrote(self, old: bytes | None) -> None:
         """Read what took the place of the row: else nothing would be gained by writing again."""
         await self._read()
-        if (None if self.replica.row is None else self.replica.row.tag) == old:
+        if self._tag == old:
             self._refusal = RowTrouble(
                 "the fleet's row isn't taken by the store, though nobody has changed it",
                 "look for what refuses it: row security, a trigger, a pooler that reads elsewhere",

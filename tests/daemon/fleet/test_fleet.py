@@ -228,6 +228,28 @@ async def test_a_row_that_the_store_does_not_take_is_its_own_accounts_trouble(
         await async_await_that(lambda: host.token is not None)
 
 
+async def test_a_row_that_another_host_could_write_is_no_trouble_any_more(
+    tmp_path: Path, emulator: RunningEmulator
+) -> None:
+    async with fleet_of(2, tmp_path, emulator.url) as fleet:
+        old = await fleet.agreed()
+        ill, well = fleet.hosts
+        fleet.database.refused = row_key(Account(emulator.url, USERNAME))
+        refuse(ill)
+        await async_await_that(lambda: "isn't taken by the store" in repr(ill.keeper.blocked))
+        ill.store.cut = True  # so that it doesn't write itself
+        await async_await_that(lambda: ill.fleet.problem is not None)
+        fleet.database.refused = None
+        refuse(well)
+        await async_await_that(lambda: well.token not in {None, old})
+        ill.store.cut = False
+
+        await async_await_that(lambda: ill.token == well.token)
+        await async_await_that(lambda: ill.keeper.blocked is None)
+
+    assert emulator.state().refresh_requests == 1
+
+
 async def test_a_row_that_another_key_sealed_is_neither_used_nor_written_over(
     tmp_path: Path, emulator: RunningEmulator, warnings: pytest.LogCaptureFixture
 ) -> None:

@@ -250,8 +250,8 @@ def lock_path(path: Path) -> Path:
 def _lock(path: Path) -> int:
     """Lock the file beside the socket for as long as this process lives."""
     while True:
-        lock = lock_file.open_lock(lock_path(path))
-        if not lock_file.acquire(lock):
+        lock = lock_file.acquire(lock_path(path))
+        if lock is None:
             pid = lock_file.holder(lock_path(path))
             raise _taken(path, pid) if path.exists() else _unlisted(path, pid)
         # Its last holder may have removed the file after we opened it: then our lock protects nothing.

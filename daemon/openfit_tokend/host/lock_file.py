@@ -9,34 +9,28 @@ MAX_NUMBER: Final = 20
 """Bytes of a process's number, and more."""
 
 
-def open_lock(path: Path) -> int:
-    """Return the descriptor of a lock file, created if it is absent. It isn't locked yet.
+def acquire(path: Path) -> int | None:
+    """Lock a file for this process, and return its descriptor; None: another process has it.
+
+    The file is created if it is absent.
 
     Raises:
-        OSError: it can't be opened.
+        OSError: it can't be opened or locked.
     """
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-
-
-def acquire(lock: int) -> bool:
-    """Lock an open file for this process; where another has it, close the file and return False.
-
-    Raises:
-        OSError: it can't be locked; it is closed too.
-    """
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(lock)
         if isinstance(error, BlockingIOError):
-            return False
+            return None
         raise
     try:
         os.ftruncate(lock, 0)
         os.pwrite(lock, b"%d\n" % os.getpid(), 0)
     except OSError:  # a full disk: `holder` knows less
         pass
-    return True
+    return lock
 
 
 def holder(path: Path) -> int | None:

@@ -84,7 +84,6 @@ class LedgerFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._is_ours = False
         self._lock: int | None = None
         self._loaded: _Identity | None = None
 
@@ -142,18 +141,16 @@ class LedgerFile:
         """
         try:
             self._make_directory()
-            lock = lock_file.open_lock(self._lock_path)
-            self._is_ours = lock_file.acquire(lock)
+            self._lock = lock_file.acquire(self._lock_path)
         except OSError:
             return True  # then it can't be written either, which is reported when it is tried
-        self._lock = lock if self._is_ours else None
-        return self._is_ours
+        return self._lock is not None
 
     def unlock(self) -> None:
         """Let others use the file again."""
         if self._lock is not None:
             os.close(self._lock)
-        self._lock, self._is_ours = None, False
+        self._lock = None
 
     def holder(self) -> int | None:
         """Return the process that has locked the file; None: unknown."""
@@ -182,23 +179,21 @@ class LedgerFile:
         Raises:
             OSError: it isn't yet, or another daemon was quicker.
         """
-        if self._is_ours:
+        if self._lock is not None:
             return
         try:
-            lock = lock_file.open_lock(self._lock_path)
-            mine = lock_file.acquire(lock)
+            lock = lock_file.acquire(self._lock_path)
         except OSError as error:
             raise OSError(error.errno, f"{self._lock_path.name}: {error.strerror}") from None
-        if not mine:
+        if lock is None:
             raise BlockingIOError(EBUSY, "another daemon uses it: stop one of them")
         try:
-            self._is_ours = self._identity() == self._loaded
-        finally:
-            if self._is_ours:
+            if self._identity() == self._loaded:
                 self._lock = lock
-            else:
+        finally:
+            if self._lock is None:
                 os.close(lock)
-        if not self._is_ours:
+        if self._lock is None:
             raise OSError(ESTALE, "it isn't what was read at the start: restart the daemon")
 
     def _identity(self) -> _Identity | None:

@@ -17,13 +17,14 @@ from openfit_token._shared.secret import Secret
 from openfit_token.errors import ConfigRejected, LoginRejected, TokenError
 from openfit_tokend.cli.check import check, logins_left
 from openfit_tokend.cli.complaints import complain
-from openfit_tokend.config.passwords import MAX_SECRET_FILE, password_from
+from openfit_tokend.config.passwords import MAX_SECRET_FILE, secret_in
 from openfit_tokend.core.budget import WINDOW
 from openfit_tokend.core.settings import fields
 from openfit_tokend.core.settings.parser import ENVIRONMENTS
 from openfit_tokend.core.settings.table import Wrong
 from openfit_tokend.host.home import user_directory
 from openfit_tokend.host.listener import SocketUnusable
+from openfit_tokend.host.regular_file import Unusable
 from openfit_tokend.serving.places import export_line, socket_path
 from openfit_tokend.setup import configuration, service, units
 from openfit_tokend.setup.configuration import Location, Present
@@ -232,9 +233,9 @@ def _content(path: str) -> bytes:
 
 def _validated(what: str, raw: bytes) -> Secret:
     try:
-        return password_from(what, raw)
-    except TokenError as error:
-        raise _Unusable(error.message, error.hint) from None
+        return secret_in(raw)
+    except Unusable as unusable:
+        raise _Unusable(f"{what}: {unusable.message}", unusable.hint) from None
 
 
 def _may_ask(given: Given) -> bool:

@@ -4,8 +4,8 @@ import re
 import secrets
 from typing import Final
 
-from openfit_token.errors import SecretUnavailable
 from openfit_tokend.core.settings.fleet import MAX_KEYS
+from openfit_tokend.host.regular_file import Unusable
 
 KEY_SIZE: Final = 32
 """Bytes of a key: AES-256."""
@@ -13,17 +13,17 @@ _KEY: Final = re.compile(rb"[0-9A-Fa-f]{64}")
 _HINT: Final = "openfit-tokend fleet-key makes one; each line is one key, of 64 hexadecimal digits"
 
 
-def keys_from(what: str, raw: bytes) -> tuple[bytes, ...]:
+def keys_from(raw: bytes) -> tuple[bytes, ...]:
     """Return the keys in what was read; the first is the one that seals. Errors reveal nothing of them.
 
     Raises:
-        SecretUnavailable: these aren't keys.
+        Unusable: these aren't keys.
     """
     lines = raw.split()
     if not lines or not all(map(_KEY.fullmatch, lines)):
-        raise SecretUnavailable(f"{what}: has something else than keys in it, or nothing", _HINT)
+        raise Unusable("has something else than keys in it, or nothing", _HINT)
     if len(lines) > MAX_KEYS:
-        raise SecretUnavailable(f"{what}: has more than {MAX_KEYS} keys", "take the oldest out")
+        raise Unusable(f"has more than {MAX_KEYS} keys", "take the oldest out")
     return tuple(bytes.fromhex(line.decode()) for line in lines)
 
 

@@ -5,7 +5,6 @@ from typing import Final
 
 import anyio
 
-from openfit_token.errors import SecretUnavailable
 from openfit_tokend.core.settings.values import PasswordCommand
 from openfit_tokend.host.child_process import Commands, ending
 from openfit_tokend.host.regular_file import Unusable
@@ -17,23 +16,17 @@ MAX_OUTPUT: Final = 4096
 
 
 async def output_of(
-    command: PasswordCommand,
-    commands: Commands,
-    time_limit: float = TIME_LIMIT,
-    key: str = "password",
+    command: PasswordCommand, commands: Commands, time_limit: float = TIME_LIMIT
 ) -> bytes:
     """Run the command, without a shell and without input, and return what it prints.
-
-    `key`: as for `Passwords.read`.
 
     When it takes too long, prints too much, or the caller is cancelled, its process group is
     killed. No error repeats its output or error output: either may hold the secret, as a shell's
     trace does.
 
     Raises:
-        SecretUnavailable: it can't be started, failed, printed too much or took too long.
+        Unusable: it can't be started, failed, printed too much or took too long.
     """
-    what = f"{key}_command {command.argv[0]}"
     kept = {name: os.environ[name] for name in command.environment if name in os.environ}
     output, status = bytearray(), None
 
@@ -44,24 +37,21 @@ async def output_of(
         running.kill()
         return False
 
-    try:
-        async with commands.started(command.argv, kept, heard="stdout") as running:
-            with anyio.move_on_after(time_limit):
-                status = await running.finish(take)
-    except Unusable as refused:
-        raise SecretUnavailable(f"{what}: {refused.message}", refused.hint) from None
+    async with commands.started(command.argv, kept, heard="stdout") as running:
+        with anyio.move_on_after(time_limit):
+            status = await running.finish(take)
     if len(output) > MAX_OUTPUT:
-        raise SecretUnavailable(
-            f"{what}: printed more than {MAX_OUTPUT} bytes and {running.fate()}",
+        raise Unusable(
+            f"printed more than {MAX_OUTPUT} bytes and {running.fate()}",
             "it must print the password and nothing else",
         )
     if status is None:
-        raise SecretUnavailable(
-            f"{what}: took longer than {time_limit:g} s and {running.fate()}",
+        raise Unusable(
+            f"took longer than {time_limit:g} s and {running.fate()}",
             "run it by hand as the daemon's user; it must not ask for anything",
         )
     if status != 0:
-        raise SecretUnavailable(f"{what}: {ending(status)}", _hint(command.environment))
+        raise Unusable(ending(status), _hint(command.environment))
     return bytes(output)
 
 

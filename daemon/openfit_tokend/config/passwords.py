@@ -1,7 +1,8 @@
 """Reads a profile's password, or its client's secret, from its source each time it is needed."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final, assert_never, final
@@ -61,27 +62,14 @@ class Passwords:
             SecretUnavailable: it can't be read, others could read it too, or no server would accept
                 it.
         """
-        match source:
-            case None:
-                raise SecretUnavailable(
-                    "no password is stored for this profile",
-                    "an operator logs in, again after each reboot: openfit-token login --ask --profile {profile},"
-                    " or --refresh-token instead of --ask",
-                )
-            case PasswordFile() | PasswordCredential():
-                what, raw = await self._raw(source, key)
-            case PasswordCommand():
-                what = f"{key}_command {source.argv[0]}"
-                raw = await output_of(source, self._commands, key=key)
-            case PasswordEnv(name):
-                what = f"{key}_env {name}"
-                raw = _variable(what, name)
-            case PasswordKeyring(service, username):
-                what = f"{key}_keyring {service}"
-                raw = await from_keyring(self._keyring, service, username, key=key)
-            case _:
-                assert_never(source)
-        return password_from(what, raw, _LONGEST[key])
+        if source is None:
+            raise SecretUnavailable(
+                "no password is stored for this profile",
+                "an operator logs in, again after each reboot: openfit-token login --ask --profile {profile},"
+                " or --refresh-token instead of --ask",
+            )
+        with _told_as(source, key):
+            return secret_in(await self._raw(source), _LONGEST[key])
 
     async def keys(self, source: PasswordFile | PasswordCredential) -> tuple[bytes, ...]:
         """Return the keys of a fleet, read like a password.
@@ -89,45 +77,72 @@ class Passwords:
         Raises:
             SecretUnavailable: as `read` does, or what was read isn't keys.
         """
-        return fleet_keys.keys_from(*await self._raw(source, "key"))
+        with _told_as(source, "key"):
+            return fleet_keys.keys_from(await self._raw(source))
 
-    async def _raw(self, source: PasswordFile | PasswordCredential, key: str) -> tuple[str, bytes]:
-        """Return the words for a source, and its content; `key`: the setting's first part."""
+    async def _raw(self, source: PasswordSource) -> bytes:
+        """Return a source's content. Raises `Unusable`."""
         match source:
             case PasswordFile(path):
-                what = f"{key}_file {path}"
-                return what, await self._content(what, path, partial(_read_file, path))
+                return await self._content(path, partial(_read_file, path))
             case PasswordCredential(name):
-                what = f"{key}_credential {name}"
-                return what, await self._credential(what, name)
+                return await self._credential(name)
+            case PasswordCommand():
+                return await output_of(source, self._commands)
+            case PasswordEnv(name):
+                return _variable(name)
+            case PasswordKeyring(service, username):
+                return await from_keyring(self._keyring, service, username)
+            case _:
+                assert_never(source)
 
-    async def _credential(self, what: str, name: str) -> bytes:
+    async def _credential(self, name: str) -> bytes:
         directory = os.environ.get("CREDENTIALS_DIRECTORY")
         file = f"{CREDENTIALS}/{name.removeprefix(CREDENTIAL)}"
         load = f"put LoadCredential={name}:{file} into the unit"
         if name.startswith(CREDENTIAL):
             load = f"write it to {file}"
         if not directory:
-            raise SecretUnavailable(
-                f"{what}: $CREDENTIALS_DIRECTORY is not set: no credential was passed by systemd",
+            raise Unusable(
+                "$CREDENTIALS_DIRECTORY is not set: no credential was passed by systemd",
                 f"{load}, {_RESTART}: a daemon that is started by hand has none",
             )
         path = f"{directory}/{name}"
         try:
-            return await self._content(what, path, partial(_read_credential, path))
-        except SecretUnavailable as error:
-            raise SecretUnavailable(error.message, f"{load}, {_RESTART}") from None
+            return await self._content(path, partial(_read_credential, path))
+        except Unusable as unusable:
+            raise Unusable(unusable.message, f"{load}, {_RESTART}") from None
 
-    async def _content(self, what: str, path: str, read_it: Callable[[], bytes]) -> bytes:
+    async def _content(self, path: str, read_it: Callable[[], bytes]) -> bytes:
         try:
             return await self._files.run(path, read_it, TIME_LIMIT)
         except TimeoutError:
             reason = f"no answer within {TIME_LIMIT:.0f} s"
-            raise SecretUnavailable(f"{what}: {reason}", "its file system hangs") from None
+            raise Unusable(reason, "its file system hangs") from None
         except OSError as error:
-            raise SecretUnavailable(f"{what}: can't be read: {error.strerror}") from None
-        except Unusable as unusable:
-            raise SecretUnavailable(f"{what}: {unusable.message}", unusable.hint) from None
+            raise Unusable(f"can't be read: {error.strerror}") from None
+
+
+@contextmanager
+def _told_as(source: PasswordSource, key: str) -> Generator[None]:
+    """Name a source whose content is unusable by its setting; `key`: as for `Passwords.read`."""
+    try:
+        yield
+    except Unusable as unusable:
+        match source:
+            case PasswordFile(path):
+                what = f"{key}_file {path}"
+            case PasswordCredential(name):
+                what = f"{key}_credential {name}"
+            case PasswordCommand(argv):
+                what = f"{key}_command {argv[0]}"
+            case PasswordEnv(name):
+                what = f"{key}_env {name}"
+            case PasswordKeyring(service):
+                what = f"{key}_keyring {service}"
+            case _:
+                assert_never(source)
+        raise SecretUnavailable(f"{what}: {unusable.message}", unusable.hint) from None
 
 
 def take_variables(sources: Iterable[PasswordSource]) -> None:
@@ -144,18 +159,18 @@ def _take(name: str) -> Secret | None:
     return _taken.get(name)
 
 
-def password_from(what: str, raw: bytes, longest: int = MAX_PASSWORD) -> Secret:
+def secret_in(raw: bytes, longest: int = MAX_PASSWORD) -> Secret:
     """Return the secret in what was read, without a final newline. Errors reveal nothing of it.
 
     Raises:
-        SecretUnavailable: no server would accept it.
+        Unusable: no server would accept it.
     """
     try:
         password = raw.removesuffix(b"\n").decode()
     except UnicodeDecodeError:
-        raise SecretUnavailable(f"{what}: is not UTF-8", "save it with this encoding") from None
+        raise Unusable("is not UTF-8", "save it with this encoding") from None
     if fault := fault_of(password, longest):
-        raise SecretUnavailable(f"{what}: {fault[0]}", fault[1])
+        raise Unusable(*fault)
     return Secret(password)
 
 
@@ -179,11 +194,11 @@ def fault_of(password: str, longest: int = MAX_PASSWORD) -> tuple[str, str] | No
     return None
 
 
-def _variable(what: str, name: str) -> bytes:
+def _variable(name: str) -> bytes:
     value = _take(name)
     if value is None:
-        raise SecretUnavailable(
-            f"{what}: this variable is not set in the daemon's environment",
+        raise Unusable(
+            "this variable is not set in the daemon's environment",
             "set it where the daemon is started, and start it again",
         )
     return os.fsencode(value.reveal)

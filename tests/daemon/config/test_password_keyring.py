@@ -23,6 +23,7 @@ from openfit_tokend.config.passwords import Passwords
 from openfit_tokend.core.settings.values import PasswordKeyring
 from openfit_tokend.host import package
 from openfit_tokend.host.blocking_calls import BlockingCalls
+from openfit_tokend.host.regular_file import Unusable
 
 SOURCE = PasswordKeyring("openfit", USERNAME)
 
@@ -152,7 +153,7 @@ async def test_one_that_does_not_answer_is_given_up_and_never_asked_by_two_threa
     try:
         with anyio.fail_after(10):
             for _ in range(2):
-                with pytest.raises(SecretUnavailable, match=r"no answer within 0.2 s"):
+                with pytest.raises(Unusable, match=r"no answer within 0.2 s"):
                     await from_keyring(calls, "openfit", USERNAME, time_limit=0.2)
         assert silent.asked == 1
     finally:

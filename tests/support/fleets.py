@@ -25,7 +25,7 @@ from openfit_tokend.core.events import NewTokenWanted
 from openfit_tokend.core.schedule import Policy
 from openfit_tokend.core.session import Stopped, live
 from openfit_tokend.core.settings.values import Identity, PasswordFile, Profile
-from openfit_tokend.fleet.fleet import Fleet, Resources
+from openfit_tokend.fleet.fleet import Fleet
 from openfit_tokend.fleet.row_form import Keys
 from openfit_tokend.fleet.store import Said, Tagged, Unreached
 from openfit_tokend.host import clock
@@ -211,7 +211,7 @@ class RunningFleet:
             await checkpoint()
             return Keys(host.keys)
 
-        fleet = Fleet(name, store, keys, Resources(accounts, alarm, passwords))
+        fleet = Fleet(name, store, keys, accounts, alarm)
         manager = ServiceManager(NO_SERVICE.notify_socket, alarm)
         sessions = StoredSessions(NO_SERVICE, manager, {}, shared=True)
         endpoint = Endpoint(passwords)

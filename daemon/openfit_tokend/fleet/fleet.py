@@ -7,9 +7,7 @@ from typing import Final, final
 import anyio
 from anyio.abc import TaskGroup
 
-from openfit_token._shared.frozen import frozen
 from openfit_token.errors import SecretUnavailable, Unavailable
-from openfit_tokend.config.passwords import Passwords
 from openfit_tokend.core.fleet.clocks import Offset
 from openfit_tokend.core.fleet.messages import Doubted
 from openfit_tokend.core.problems import Problem, internal_error, store_not_reached
@@ -34,28 +32,20 @@ ReadKeys = Callable[[], Awaitable[Keys]]
 """Reads the fleet's keys anew. Raises SecretUnavailable."""
 
 
-@frozen
-class Resources:
-    """What a membership uses of its daemon."""
-
-    accounts: Accounts
-    alarm: Alarm
-    passwords: Passwords
-
-
 @final
 class Fleet:
     """One daemon's membership."""
 
-    def __init__(self, member: str, store: Store, read_keys: ReadKeys, daemon: Resources) -> None:
+    def __init__(
+        self, member: str, store: Store, read_keys: ReadKeys, accounts: Accounts, alarm: Alarm
+    ) -> None:
         self.member = member
         self.store = store
-        self.accounts = daemon.accounts
-        self.alarm = daemon.alarm
+        self.accounts = accounts
+        self.alarm = alarm
         self.offset = Offset()
         self.problem: Problem | None = None
         """Why the store can't be reached."""
-        self._passwords = daemon.passwords
         self._read_keys = read_keys
         self._keys: Keys | None = None
         self._has_news_of_keys = True

@@ -11,7 +11,7 @@ from openfit_tokend.core.settings.engines import StorePlace
 from openfit_tokend.core.settings.etcd import EtcdPlace
 from openfit_tokend.core.settings.postgresql import PostgreSQLPlace
 from openfit_tokend.core.settings.values import FleetSettings
-from openfit_tokend.fleet.fleet import Fleet, Resources
+from openfit_tokend.fleet.fleet import Fleet
 from openfit_tokend.fleet.row_form import Keys
 from openfit_tokend.fleet.store import Password, Store
 from openfit_tokend.host.alarm import Alarm
@@ -27,8 +27,7 @@ def fleet(settings: FleetSettings, accounts: Accounts, alarm: Alarm, passwords: 
     source = settings.password
     password = None if source is None else partial(passwords.read, source)
     member = settings.member or socket.gethostname()
-    daemon = Resources(accounts, alarm, passwords)
-    return Fleet(member, store(settings.store, password), keys, daemon)
+    return Fleet(member, store(settings.store, password), keys, accounts, alarm)
 
 
 def store(place: StorePlace, password: Password | None) -> Store:

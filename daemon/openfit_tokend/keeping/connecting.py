@@ -92,13 +92,19 @@ def reason(error: BaseException) -> str:
     return "no connection"
 
 
-async def judge_peer(stream: ByteStream, user: str | int | None) -> None:
+async def judge_peer(
+    stream: ByteStream | httpcore.AsyncNetworkStream, user: str | int | None
+) -> None:
     """Judge who is at the other end of a connection without TLS, and close it if it isn't one to trust.
 
     Raises:
         Stranger: somebody else than root, the daemon's user, and `user`.
     """
-    own: Connected = stream.extra(SocketAttribute.raw_socket)  # noqa: S610 -- anyio's, not Django's
+    own: Connected
+    if isinstance(stream, ByteStream):
+        own = stream.extra(SocketAttribute.raw_socket)  # noqa: S610 -- anyio's, not Django's
+    else:
+        own = stream.get_extra_info("socket")
     try:
         await in_threads(judging(own, {user}))
     except BaseException:

@@ -10,14 +10,14 @@ from http import HTTPStatus
 from typing import Final, NamedTuple, cast, final
 
 import httpcore
-from anyio import BrokenResourceError, CancelScope, EndOfStream
+from anyio import BrokenResourceError, EndOfStream
 
-from openfit_token._shared.local_peer import Stranger, in_threads, judging
+from openfit_token._shared.local_peer import Stranger
 from openfit_tokend import __version__
 from openfit_tokend.core.settings.etcd import EtcdPlace
 from openfit_tokend.fleet.store import ENTRY_HINT, Password, RowTrouble, Unreached, password_of
 from openfit_tokend.host import clock
-from openfit_tokend.keeping.connecting import reason
+from openfit_tokend.keeping.connecting import judge_peer, reason
 from openfit_tokend.keeping.trust import NoAuthorities, Trust
 
 Fields = dict[str, object]
@@ -166,13 +166,7 @@ class _Network(httpcore.AsyncNetworkBackend):
         """Connect. Raises Stranger: somebody else listens there."""
         stream = await self._network.connect_tcp(host, port, timeout, local_address, socket_options)
         if not self._place.tls:
-            own: socket.socket = stream.get_extra_info("socket")
-            try:
-                await in_threads(judging(own, {self._place.loopback_user}))
-            except BaseException:
-                with CancelScope(shield=True):
-                    await stream.aclose()
-                raise
+            await judge_peer(stream, self._place.loopback_user)
         return stream
 
 

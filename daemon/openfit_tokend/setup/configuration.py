@@ -3,11 +3,9 @@
 import json
 import os
 import re
-import signal
 import stat
 import tomllib
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final, cast
@@ -171,7 +169,7 @@ def store(
     if where.config.exists():
         mode, owner = _mode_and_owner(where.config)
     secret = CREDENTIALS / name if where.for_service else now.file.parent / f"{name}.password"
-    with _undisturbed():
+    with service.held_back(service.ENDS):
         made = tree.make(where.config.parent, 0o700 if owner is None else 0o750)
         if where.for_service:  # as tmpfiles.d has both
             tree.make(CREDENTIALS, 0o700)
@@ -231,13 +229,3 @@ def _quoted(value: object) -> str:
 def _is_asked(key: str) -> bool:
     """Return whether `init` asks for a key: it does for every source of the password."""
     return key in ASKED or key.startswith("password")
-
-
-@contextmanager
-def _undisturbed() -> Generator[None]:
-    """Hold back Ctrl-C and similar signals meanwhile."""
-    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, held)

@@ -6,7 +6,7 @@ import pwd
 import shutil
 import signal
 import traceback
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
@@ -95,7 +95,7 @@ def in_its_place(work: Callable[[], int]) -> int:
         raise SetupFailed(f"there is no user {ACCOUNT}", "openfit-tokend install")
     variables = passed.variables()
     ends = {each for each in ENDS if signal.getsignal(each) is not signal.SIG_IGN}
-    with _held_back({*ends, signal.SIGCHLD}) as before, _credentials(user) as directory:
+    with held_back({*ends, signal.SIGCHLD}) as before, _credentials(user) as directory:
         child = os.fork()
         if child == 0:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -113,7 +113,7 @@ def in_its_place(work: Callable[[], int]) -> int:
 
 
 @contextmanager
-def _held_back(signals: set[signal.Signals]) -> Generator[set[int]]:
+def held_back(signals: Iterable[signal.Signals]) -> Generator[set[int]]:
     """Hold back signals, so that none can skip a clean-up; yield the mask from before."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:

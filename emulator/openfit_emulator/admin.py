@@ -20,6 +20,7 @@ from typing import Final, cast
 from openfit_emulator.answers import json_answer
 from openfit_emulator.emulated import Emulator
 from openfit_emulator.wire import Answer, Request
+from openfit_token._cli.get import valid_text
 
 LONGEST_LIFETIME: Final = 30 * 86_400
 """Seconds. No token server issues tokens that live longer."""
@@ -96,7 +97,7 @@ def _text(fields: Fields, name: str) -> str:
     value = fields.get(name)
     if not isinstance(value, str) or not value:
         raise ValueError(f"{name}: a text is needed")
-    return value
+    return valid_text(value)
 
 
 def _user(fields: Fields) -> str | None:

@@ -18,7 +18,7 @@ from openfit_emulator.faults import KINDS, WORDS
 from openfit_emulator.identity import FORBIDDEN_CLIENT, Rules
 from openfit_emulator.server import Address, loopback, serve
 from openfit_token._cli.command_line.parser import Parser, checked
-from openfit_token._cli.get import valid_path
+from openfit_token._cli.get import valid_path, valid_text
 
 DEFAULT_PORT: Final = 8901
 DEFAULT_USER: Final = "demo@example.org"
@@ -189,9 +189,9 @@ def _rules(options: _Options) -> Rules:
 
 
 def _user(text: str) -> tuple[str, str]:
-    name, colon, password = text.partition(":")
+    name, colon, password = valid_text(text).partition(":")
     if not (name and colon and password):
-        raise argparse.ArgumentTypeError("write NAME:PASSWORD")
+        raise ValueError("write NAME:PASSWORD")
     return name, password
 
 
@@ -217,11 +217,11 @@ def _parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    add = parser.add_argument
+    add, text = parser.add_argument, checked(valid_text)
 
     def seconds(name: str, default: float, more: str = "") -> None:
-        text = f"{more}(%(default)s)"
-        add(name, type=_whole(1), default=int(default), metavar="SECONDS", help=text)
+        shown = f"{more}(%(default)s)"
+        add(name, type=_whole(1), default=int(default), metavar="SECONDS", help=shown)
 
     add("--host", default="127.0.0.1", help="a loopback address (%(default)s)")
     add(
@@ -230,18 +230,21 @@ def _parser() -> Parser:
         default=DEFAULT_PORT,
         help="0: any free one (%(default)s)",
     )
-    add("--username", default=DEFAULT_USER, help="(%(default)s)")
-    add("--password", default=DEFAULT_PASSWORD, help="don't use a real one (%(default)s)")
+    add("--username", type=text, default=DEFAULT_USER, help="(%(default)s)")
+    add(
+        "--password", type=text, default=DEFAULT_PASSWORD, help="don't use a real one (%(default)s)"
+    )
     add(
         "--user",
-        type=_user,
+        type=checked(_user),
         action="append",
         default=[],
         metavar="NAME:PASSWORD",
         help="another user",
     )
-    add("--client-id", default=_RULES.client_id, help="(%(default)s)")
-    add("--scope", default=" ".join(sorted(_RULES.scopes)), help="allowed scopes (%(default)s)")
+    add("--client-id", type=text, default=_RULES.client_id, help="(%(default)s)")
+    scopes = " ".join(sorted(_RULES.scopes))
+    add("--scope", type=text, default=scopes, help="allowed scopes (%(default)s)")
     seconds("--token-lifetime", _RULES.token_lifetime)
     seconds("--refresh-lifetime", _RULES.refresh_lifetime, "counted from the login ")
     add("--old-access-dies", action="store_true", help="a refresh ends the old access token")

@@ -47,6 +47,8 @@ WORDS: Final = (
     "unsupported_grant_type",
 )
 """OAuth errors that are also faults: the server returns them without acting."""
+LONGEST: Final = 300
+"""Characters of a fault: more than any needs, and fewer than could nest JSON too deeply to be parsed."""
 _INDENT: Final = " " * 26
 _WHEN: Final = re.compile(
     r"(?:(?P<grant>login|refresh):)?(?:(?P<all>\*)|(?P<first>\d+)(?P<range>-(?P<last>\d*))?)"
@@ -130,7 +132,8 @@ def _acted(text: str) -> bool:
 
 def _json(text: str) -> bool:
     try:
-        json.dumps(expires_in(text), allow_nan=False)
+        # A text may have half of a surrogate pair, which can't be sent.
+        json.dumps(expires_in(text), allow_nan=False, ensure_ascii=False).encode()
     except ValueError:
         return False
     return bool(text)
@@ -192,6 +195,8 @@ KINDS: Final = {
 
 def parse(text: str) -> Fault:
     """Parse a fault. Raises: ValueError: it is invalid; the message says why."""
+    if len(text) > LONGEST:
+        raise ValueError(f"a fault has at most {LONGEST} characters")
     what, at, when = text.partition("@")
     name, equals, argument = what.partition("=")
     kind = KINDS.get(name)

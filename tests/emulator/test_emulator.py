@@ -31,6 +31,8 @@ from openfit_emulator.journal import Account
 from openfit_emulator.server import Address, loopback
 from openfit_tokend.host import clock
 
+NESTED = b'{"fault": "expires-in=%s"}' % (b"[" * 60_000)
+"""Beyond the recursion limit of a parser that recurses."""
 OPENSSL = shutil.which("openssl")
 SELF_SIGNED = (
     "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj /CN=emulator "
@@ -196,6 +198,10 @@ def test_orders_are_given_as_json(emulator: RunningEmulator, web: httpx.Client) 
         ("faults", b"[]", "this isn't a JSON object"),
         ("faults", b"{", "this isn't JSON"),
         ("faults", b"{}", "fault: a text is needed"),
+        pytest.param("faults", NESTED, "a fault has at most 300 characters", id="nested"),
+        ("faults", rb'{"fault": "expires-in=\ud800"}', "is not valid text"),
+        ("faults", rb'{"fault": "expires-in=\"\\ud800\""}', "is invalid in expires-in=VALUE"),
+        ("password", rb'{"username": "\ud800", "password": "a"}', "is not valid text"),
         ("unlock", b'{"username": "nobody"}', "no user 'nobody'"),
         ("lifetime", b'{"seconds": true}', "seconds: a whole number"),
         ("revoke", b'{"kind": "all"}', "kind: refresh or access"),
@@ -208,6 +214,7 @@ def test_a_wrong_order_is_refused_with_its_reason(
 
     assert answer.status_code == 400
     assert said in answer.json()["error"]
+    assert web.get("/admin/state").status_code == 200
 
 
 def test_an_order_must_say_that_it_is_json(web: httpx.Client) -> None:

@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 import httpx
 import pytest
 
+from daemons import await_that
 from emulators import (
     CLIENT_ID,
     INVALID_GRANT,
@@ -245,8 +246,7 @@ def test_it_stops_though_a_client_is_kept_waiting(emulator: RunningEmulator) -> 
     emulator.fault("slow=1000@2")
     with client(emulator) as web, ThreadPoolExecutor(2) as threads:
         answers = [threads.submit(post, web, login_form()) for _ in range(2)]
-        while emulator.state().token_requests < 2:
-            pass
+        await_that(lambda: emulator.state().token_requests == 2)
 
         emulator.stop()
 

@@ -132,6 +132,22 @@ def test_an_outage_ends_with_its_block_and_takes_no_other_fault_along(
     assert list(emulator.state().faults) == ["slow=0@refresh:999"]
 
 
+def test_an_outage_ends_though_its_block_has_cleared_the_faults(emulator: Emulator) -> None:
+    with emulator.outage():
+        emulator.clear_faults()
+        emulator.fault("slow=0@refresh:999")
+
+    assert list(emulator.state().faults) == ["slow=0@refresh:999"]
+
+
+def test_an_outage_within_an_outage_does_not_end_it(emulator: Emulator) -> None:
+    emulator.clear_faults()
+    with emulator.outage():
+        with emulator.outage():
+            pass
+        assert list(emulator.state().faults) == ["error-503@*"]
+
+
 def test_a_revoked_refresh_token_takes_a_login(emulator: Emulator, client: TokenClient) -> None:
     client.login()
     before = emulator.state()
@@ -188,6 +204,17 @@ def test_a_fault_that_is_none_is_told(emulator: Emulator) -> None:
 
 
 # The daemon
+
+
+def test_what_runs_is_not_started_a_second_time(
+    openfit_emulator: Emulator, openfit_daemon: Daemon
+) -> None:
+    for program in (openfit_emulator, openfit_daemon):
+        with pytest.raises(RuntimeError, match="it runs already"):
+            program.start()
+
+    assert openfit_daemon.log().count("event=started") == 1
+    assert openfit_emulator.logins == 1
 
 
 def test_a_client_outlives_a_restart_and_a_crash(openfit_daemon: Daemon) -> None:

@@ -92,7 +92,9 @@ class Daemon(Program):
 
         Raises:
             NotStarted: it ended instead.
+            RuntimeError: it runs already.
         """
+        super().start()
         options = ("run", f"--config={self.config}", f"--socket={self.socket}")
         words = (*PYTHON, "-m", "openfit_emulator.hurried", str(self._pause), *options)
         with self._log.open("ab") as log:

@@ -5,7 +5,7 @@ import os
 import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from http import HTTPStatus
 from select import select
@@ -161,13 +161,20 @@ class Emulator(Program, Orders):
             yield
         finally:
             others = list(self.state().faults)
-            others.remove(fault)
+            with suppress(ValueError):  # the block cleared them
+                others.remove(fault)
             self.clear_faults()
             for other in others:
                 self.fault(other)
 
     def start(self) -> None:
-        """Start it and wait until it listens. Raises: NotStarted."""
+        """Start it and wait until it listens.
+
+        Raises:
+            NotStarted: it ended instead.
+            RuntimeError: it runs already.
+        """
+        super().start()
         command = (*PYTHON, "-m", "openfit_tokend", "emulator", "--port=0", *self._options)
         self._log = TemporaryFile()  # noqa: SIM115 -- until it is stopped
         process = self._begin(command, out=subprocess.PIPE, err=self._log.fileno())

@@ -67,8 +67,14 @@ class Program:
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Start it, and wait until it can be used. Raises: NotStarted."""
-        raise NotImplementedError
+        """Start it, and wait until it can be used.
+
+        Raises:
+            NotStarted: it ended instead.
+            RuntimeError: it runs already.
+        """
+        if self.is_running:
+            raise RuntimeError("it runs already: stop it first")
 
     def stop(self) -> None:
         """Stop it in an orderly way, as systemd does; kill it if it doesn't end."""

@@ -44,12 +44,13 @@ Next steps, with the real OpenFIT:
   use its tokens     {token} exec -- ./nightly.sh"""
 
 
-def _typed(name: str) -> str:
+def typed(name: str) -> str:
     """Return what to type for a command: its name if $PATH finds it, else its path."""
     started = Path(sys.argv[0] if Path(sys.argv[0]).name == TOKEND else sys.executable)
-    command = started.with_name(name)
-    found = shutil.which(name)
-    return name if found and Path(found).samefile(command) else shlex.quote(str(command))
+    command, found = started.with_name(name), shutil.which(name)
+    if not command.is_file():  # `pip install --user` puts none beside Python
+        return name
+    return name if found and command.samefile(found) else shlex.quote(str(command))
 
 
 class Solo(Play):
@@ -101,7 +102,7 @@ All of this really runs, on this machine only, and is removed at the end.
         if broken:
             self.screen.text(f"Broken: {broken}", "red")
         else:
-            self.screen.commands(_NEXT_STEPS.format(tokend=_typed(TOKEND), token=_typed(TOKEN)))
+            self.screen.commands(_NEXT_STEPS.format(tokend=typed(TOKEND), token=typed(TOKEN)))
 
     # The acts
 
@@ -154,7 +155,7 @@ All of this really runs, on this machine only, and is removed at the end.
             f"\nThis goes on until Ctrl-C. Try it yourself, in another terminal:\n"
             f"  export OPENFIT_TOKEN_SOCKET={self.stage.daemons['daemon'].socket}\n"
         )
-        self.screen.commands(f"  {_typed(TOKEN)} status\n  {_typed(TOKEN)} get\n")
+        self.screen.commands(f"  {typed(TOKEN)} status\n  {typed(TOKEN)} get\n")
         try:
             while True:
                 self.turn()

@@ -2,7 +2,6 @@
 
 demo.py      the command: what it is to play, and how it ends
 stage.py     the processes and their directory; all are removed at the end
-observed.py  what a daemon's status says
 store.py     the store of a fleet
 play.py      acts that wait for an observation, never for a fixed time
 solo.py, fleet.py   what happens, with one daemon and with three

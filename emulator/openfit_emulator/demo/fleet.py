@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
-from openfit_emulator.demo.observed import profile_status
-from openfit_emulator.demo.play import PATIENCE, Act, Play
+from openfit_emulator.demo.play import PATIENCE, Act, Play, short
 from openfit_emulator.demo.promises import Promise, login, taken_over
 from openfit_emulator.demo.screen import Screen
 from openfit_emulator.demo.stage import Stage
@@ -146,14 +145,10 @@ All of this really runs, on this machine only, and is removed at the end.
             )
 
     def _is_older(self) -> bool:
-        token = profile_status(self.stage.clients["gamma"]).token
-        return token is not None and token.left < LIFETIME - RECENT - 2
+        left = self.stage.clients["gamma"].get_token().expires_in
+        return left < LIFETIME - RECENT - 2
 
     def _common(self, names: Sequence[str]) -> str | None:
-        """Return the token that all of these hold; None: they differ, or one has none."""
-        held = {self._held(name) for name in names}
-        return held.pop() if len(held) == 1 else None
-
-    def _held(self, name: str) -> str | None:
-        token = profile_status(self.stage.clients[name]).token
-        return None if token is None else token.id
+        """Return the token that all of these give; None: they differ."""
+        given = {short(self.stage.clients[name].get_token()) for name in names}
+        return given.pop() if len(given) == 1 else None

@@ -12,7 +12,7 @@ from typing import Final
 from openfit_emulator.demo.promises import Promise, calls
 from openfit_emulator.demo.screen import Screen
 from openfit_emulator.demo.stage import Stage
-from openfit_token import TokenError
+from openfit_token import Token, TokenError
 from openfit_token._cli.output import OutputFailed
 from openfit_token.testing import Emulator, State
 from openfit_tokend.host import clock
@@ -25,6 +25,11 @@ _NOTHING: Final = State(0, 0, 0, 0, 0, 0, 0, (), 0, 0, {})
 """What a token server has counted that doesn't answer."""
 
 Act = Callable[[], None]
+
+
+def short(token: Token) -> str:
+    """Return the beginning of a token's id, for people."""
+    return f"{token.id[:4]}…"
 
 
 class Aborted(Exception):

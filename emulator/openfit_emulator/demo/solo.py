@@ -7,8 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from openfit_emulator.demo.observed import HeldToken, ProfileStatus, profile_status
-from openfit_emulator.demo.play import Aborted, Act, Play
+from openfit_emulator.demo.play import Act, Play, short
 from openfit_emulator.demo.promises import (
     Replacement,
     login,
@@ -19,7 +18,7 @@ from openfit_emulator.demo.promises import (
 )
 from openfit_emulator.demo.screen import Screen
 from openfit_emulator.demo.stage import SCRIPTS, Stage
-from openfit_token import TokenError
+from openfit_token import Token
 from openfit_token.testing import State
 from openfit_tokend.host import clock
 
@@ -70,11 +69,12 @@ You will see {SCRIPTS} scripts call an API once a second with tokens that live {
 All of this really runs, on this machine only, and is removed at the end.
 """
     glance = 0.1
+    _token: Token
+    """What the scripts get at the moment. There is one from the login on."""
 
     def __init__(self, stage: Stage, screen: Screen, *, forever: bool) -> None:
         super().__init__(stage, screen)
         self._forever = forever
-        self._status = ProfileStatus("", None, None)
         self._replacements: list[Replacement] = []
         self._password_changed = False
         self._late = False
@@ -110,7 +110,8 @@ All of this really runs, on this machine only, and is removed at the end.
         self.start_server(LIFETIME)
         self.stage.start_daemon("daemon")
         self.screen.event("daemon", "is running; only it knows the password")
-        self.until("the login", lambda: self._status.token is not None)
+        self._token = self.stage.clients["daemon"].get_token()
+        self.screen.event("daemon", f"logged in: token {short(self._token)}", "cyan")
         for _ in self.stage.start_scripts(("daemon",)):
             self.stage.listen(0.25)  # so that they call in turn
         names = ", ".join(script.name for script in self.stage.scripts)
@@ -132,8 +133,8 @@ All of this really runs, on this machine only, and is removed at the end.
         self.screen.event(
             "server", "OUTAGE: from now on it answers token requests with 503", "yellow"
         )
-        self.until("a failed token request", lambda: self._status.degraded is not None)
-        self.screen.event("status", f"{self._status.state}: {self._status.degraded}", "yellow")
+        self.until("a failed token request", lambda: bool(self._trouble))
+        self.screen.event("daemon", f"retrying: {self._trouble}", "yellow")
         self.screen.event("daemon", "serves the old token while it is valid, and retries")
         self._late = True
         failed = self.server.state().faulted
@@ -171,44 +172,45 @@ All of this really runs, on this machine only, and is removed at the end.
     def _on_schedule(self) -> list[bool]:
         return [each.by_schedule for each in self._replacements]
 
+    @property
+    def _trouble(self) -> str:
+        """Why the daemon can't replace the token; "": it can."""
+        return (self._token.degraded or {}).get("message", "")
+
     def _due_soon(self) -> bool:
-        token = self._status.token
-        return token is not None and DUE < token.left < DUE + AHEAD
+        return DUE < self._token.expires_in < DUE + AHEAD
 
     # What happens all the time
 
     def turn(self) -> None:
-        """Read the scripts' output and the status, and print what is new. Raises: Aborted."""
+        """Read the scripts' output, get the token, and print what is new.
+
+        Raises:
+            Aborted: something has ended.
+            TokenError: there is no token.
+        """
         super().turn()
-        before = self._status.token
-        try:
-            self._status = profile_status(self.stage.clients["daemon"])
-        except TokenError as error:
-            raise Aborted(f"the daemon's status: {error}") from error
-        token = self._status.token
-        if token is not None and (before is None or before.id != token.id):
-            self._tell_token(before, token)
+        before, self._token = self._token, self.stage.clients["daemon"].get_token()
+        if self._token.id != before.id:
+            self._tell_replacement(before)
         if self.stage.scripts and clock.boot() >= self._next_beat:
             self._next_beat = clock.boot() + self._beat
             self._tell_calls()
 
-    def _tell_token(self, before: HeldToken | None, token: HeldToken) -> None:
-        if before is None:
-            self.screen.event("daemon", f"logged in: token {token.id}", "cyan")
-            return
-        early = before.expires_at - token.obtained_at
+    def _tell_replacement(self, before: Token) -> None:
+        early = before.expires_at - self._token.obtained_at
         self._replacements.append(Replacement(early, not self._late, self._password_changed))
         self._late = False
         self.screen.event(
             "daemon",
-            f"token replaced: {before.id} -> {token.id}, {early:.1f} s before it expires",
+            f"token replaced: {short(before)} -> {short(self._token)},"
+            f" {early:.1f} s before it expires",
             "cyan",
         )
 
     def _tell_calls(self) -> None:
-        text = f"{sum(self.counts):3} calls, {len(self.stage.failures)} failed"
-        token = self._status.token
-        if token is not None:
-            bar = self.screen.gauge(token.left / LIFETIME, LIFETIME)
-            text += f"    token {token.id} {bar} {token.left:2.0f} s left"
-        self.screen.event("scripts", text, "green")
+        calls = f"{sum(self.counts):3} calls, {len(self.stage.failures)} failed"
+        left = self._token.expires_in
+        bar = self.screen.gauge(left / LIFETIME, LIFETIME)
+        token = f"token {short(self._token)} {bar} {left:2.0f} s left"
+        self.screen.event("scripts", f"{calls}    {token}", "green")

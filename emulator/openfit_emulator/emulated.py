@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
-from openfit_emulator.faults import Script, parse
+from openfit_emulator.faults import parse
 from openfit_emulator.identity import IdentityServer, Rules
 from openfit_emulator.journal import Account, Journal, State
+from openfit_emulator.script import Script
 from openfit_tokend.host import clock
 
 

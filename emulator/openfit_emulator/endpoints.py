@@ -5,11 +5,12 @@ from typing import Final
 from urllib.parse import parse_qsl
 
 from openfit_emulator import admin
-from openfit_emulator.answers import NO_STORE, instead, json_answer, oauth_error, spoiled
+from openfit_emulator.answers import NO_STORE, json_answer, oauth_error
 from openfit_emulator.emulated import Emulator
-from openfit_emulator.faults import Fault
+from openfit_emulator.faults import response
 from openfit_emulator.identity import GRANTS, Issued
 from openfit_emulator.journal import TokenRequest
+from openfit_emulator.script import Fault
 from openfit_emulator.wire import Answer, Connection, Request
 
 FORM: Final = "application/x-www-form-urlencoded"
@@ -68,8 +69,7 @@ async def _play(
             await connection.pause(float(fault.argument), left)
         if fault.name == "clock-skew":
             connection.skew = int(fault.argument)
-    unacted = [answer for fault in faults if (answer := instead(fault)) is not None]
-    answer = unacted[0] if unacted else spoiled(faults, act())
+    answer = response(faults, act)
     if isinstance(answer, Answer):
         await connection.answer(answer)
     else:

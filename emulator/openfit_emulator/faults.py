@@ -1,40 +1,24 @@
-"""Faults by name: `NAME[=ARGUMENT][@WHEN]`. No I/O, no clock.
-
-WHEN says which requests a fault meets:
-
-    (nothing)     the next token request; several such faults wait in line, one for each request
-    @2  @2-5  @2- the second token request since the start; a range of them; from it on
-    @refresh:2    the same, counting only refreshes (or `login:`)
-    @10s-20s      from 10 s to 20 s after the start (@10s-: from then on)
-    @*            always (@login:*, @refresh:*: all of a kind)
-
-Faults counted in token requests affect only these. `@*` and time windows affect every request to the
-identity server, discovery and revocation too, but never /api or /admin.
+"""The faults `NAME[=ARGUMENT][@WHEN]`: what they are called, what they take, and what they do.
 
 If several faults affect one request, the first that replaces or spoils the response is applied;
 `slow`, `lockout`, `revoked`, `expires-in` and `clock-skew` apply in addition.
 """
 
 import json
-import math
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Final
+from typing import Final, cast
 
+from anyio import move_on_after
+
+from openfit_emulator.answers import JSON, json_answer, oauth_error
+from openfit_emulator.script import Fault, Next, parse_when
+from openfit_emulator.wire import Answer, Connection, Ended
 from openfit_token._shared.frozen import frozen
 
-RUBBISH: Final = (
-    "not-json",
-    "list",
-    "no-token",
-    "null-token",
-    "number-token",
-    "crlf-token",
-    "nested",
-    "huge",
-)
-"""The malformed bodies of the fault `rubbish`."""
+LONGEST: Final = 300
+"""Characters of a fault: more than any needs, and fewer than could nest JSON too deeply to be parsed."""
 WORDS: Final = (
     "server_error",
     "temporarily_unavailable",
@@ -47,150 +31,34 @@ WORDS: Final = (
     "unsupported_grant_type",
 )
 """OAuth errors that are also faults: the server returns them without acting."""
-LONGEST: Final = 300
-"""Characters of a fault: more than any needs, and fewer than could nest JSON too deeply to be parsed."""
+_BEGUN: Final = b"HTTP/1.1 200 OK\r\nContent-Type: applicat"
+_NESTED: Final = 60_000
+"""Brackets: far beyond the recursion limit of any parser that recurses."""
+_PAGE: Final = b"<!DOCTYPE html><html><body><h1>Not what you asked for</h1></body></html>\n"
 _INDENT: Final = " " * 26
-_WHEN: Final = re.compile(
-    r"(?:(?P<grant>login|refresh):)?(?:(?P<all>\*)|(?P<first>\d+)(?P<range>-(?P<last>\d*))?)"
-    r"|(?P<start>\d+(?:\.\d+)?)s-(?:(?P<end>\d+(?:\.\d+)?)s)?"
-)
+_SECONDS: Final = r"\d+(\.\d+)?"
+_STATUS: Final = "40[013]"
 
-
-@frozen
-class Next:
-    """The next token request."""
-
-
-@frozen
-class Counted:
-    """Token requests by number, from 1. `grant` "" counts both kinds together."""
-
-    grant: str
-    first: int
-    last: float
-
-
-@frozen
-class Window:
-    """A time window in seconds since the start: from `start` to before `end`."""
-
-    start: float
-    end: float
-
-
-When = Next | Counted | Window
-
-
-@frozen
-class Fault:
-    """What goes wrong, and when. `text` is the fault as written."""
-
-    name: str
-    argument: str
-    when: When
-    text: str
-
-
-@frozen
-class Arrival:
-    """A token request: its number among all, and among those with its grant ("" for none)."""
-
-    number: int
-    grant: str
-    grant_number: int
+Fields = Mapping[str, object]
+Act = Callable[[], Answer]
+"""Lets the server act on a request; returns its good response, or an OAuth error."""
+Send = Callable[[Connection], Awaitable[None]]
+"""Sends a response, or a part of one."""
 
 
 @frozen
 class Kind:
-    """A kind of fault. `takes` shows its argument; `default` None: an argument is required."""
+    """A kind of fault. `takes` shows its argument; `default` None: an argument is required.
+
+    `fits` is the argument's pattern. `respond` gets the argument, and returns the response; the server
+    acts only if `respond` lets it. A fault without it is applied where the server acts.
+    """
 
     summary: str
     takes: str = ""
-    fits: Callable[[str], bool] = lambda text: not text
+    fits: str = ""
     default: str | None = ""
-
-
-def _seconds(text: str) -> bool:
-    return bool(re.fullmatch(r"\d+(\.\d+)?", text))
-
-
-def _seconds_or_none(text: str) -> bool:
-    return not text or _seconds(text)
-
-
-def _offset(text: str) -> bool:
-    return bool(re.fullmatch(r"-?\d{1,9}", text))
-
-
-def _status(text: str) -> bool:
-    return text in ("400", "401", "403")
-
-
-def _acted(text: str) -> bool:
-    return text in ("", "acted")
-
-
-def _json(text: str) -> bool:
-    try:
-        # A text may have half of a surrogate pair, which can't be sent.
-        json.dumps(expires_in(text), allow_nan=False, ensure_ascii=False).encode()
-    except ValueError:
-        return False
-    return bool(text)
-
-
-def _stall(summary: str) -> Kind:
-    return Kind(f"{summary}; closes after SECONDS", "[=SECONDS]", _seconds_or_none)
-
-
-def _page(status: str) -> Kind:
-    return Kind(f"status {status}, HTML; doesn't act unless `=acted`", "[=acted]", _acted)
-
-
-def _later(status: str) -> Kind:
-    return Kind(f"status {status}, Retry-After (5), doesn't act", "[=SECONDS]", _seconds, "5")
-
-
-def _word(error: str) -> Kind:
-    return Kind(f"the OAuth error {error}, doesn't act", "[=STATUS]", _status, "400")
-
-
-KINDS: Final = {
-    "reset": Kind("connection reset, doesn't act"),
-    "hang": _stall("no answer, doesn't act"),
-    "slow": Kind("acts after SECONDS, even if the client left", "=SECONDS", _seconds, None),
-    "lost-answer": Kind("acts, disconnects without an answer"),
-    "half-answer": Kind("acts, sends half of the body, disconnects"),
-    "stall-header": _stall("acts, stops within the header"),
-    "stall-body": _stall("acts, stops within the body"),
-    "error-400": _page("400"),
-    "error-500": _page("500"),
-    "error-502": _page("502"),
-    "error-503": _page("503"),
-    "error-504": _page("504"),
-    "429": _later("429"),
-    "503": _later("503"),
-    "404": Kind("status 404, HTML, doesn't act"),
-    "html": Kind("status 200, HTML, doesn't act"),
-    "redirect": Kind("status 302, doesn't act"),
-    "unclear": Kind(
-        "an empty body, status 403 or STATUS, doesn't act", "[=STATUS]", _status, "403"
-    ),
-    "rubbish": Kind(
-        f"acts, 200 with a malformed body:\n{_INDENT}{', '.join(RUBBISH[:5])},"
-        f"\n{_INDENT}{', '.join(RUBBISH[5:])}",
-        "[=BODY]",
-        RUBBISH.__contains__,
-        "not-json",
-    ),
-    "expires-in": Kind("acts, `expires_in` is this JSON, text, or absent", "=VALUE", _json, None),
-    "client-rejected": Kind("invalid_client, doesn't act"),
-    "lockout": Kind("locks the account (if unknown: all), then acts"),
-    "revoked": Kind("revokes all refresh tokens, then acts"),
-    "clock-skew": Kind("acts, the Date is off (3600)", "[=SECONDS]", _offset, "3600"),
-    **{word: _word(word) for word in WORDS},
-}
-"""Every fault by its name."""
+    respond: Callable[[str, Act], Answer | Send] | None = None
 
 
 def parse(text: str) -> Fault:
@@ -208,12 +76,38 @@ def parse(text: str) -> Fault:
         if kind.default is None:
             raise ValueError(f"{text!r}: write {name}{kind.takes}: {kind.summary}")
         argument = kind.default
-    if not kind.fits(argument):
+    if not (re.fullmatch(kind.fits, argument) and _can_be_sent(_value(argument))):
         raise ValueError(f"{text!r}: {argument!r} is invalid in {name}{kind.takes}: {kind.summary}")
-    return Fault(name, argument, _parse_when(text, when) if at else Next(), text)
+    return Fault(name, argument, parse_when(text, when) if at else Next(), text)
 
 
-def expires_in(argument: str) -> object:
+def response(faults: Sequence[Fault], act: Act) -> Answer | Send:
+    """Let the server act, unless a fault prevents it; return its response as the faults make it."""
+
+    def acted() -> Answer:
+        answer = act()
+        for fault in faults:
+            if fault.name == "expires-in" and answer.status == 200:  # noqa: PLR2004 -- an error has none
+                answer = _with("expires_in", _value(fault.argument))(_fields(answer))
+        return answer
+
+    for fault in faults:
+        respond = KINDS[fault.name].respond
+        if respond is not None:
+            return respond(fault.argument, acted)
+    return acted()
+
+
+def _can_be_sent(value: object) -> bool:
+    """Return whether a value is JSON's: no infinite number, no text with half of a surrogate pair."""
+    try:
+        json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+    except ValueError:
+        return False
+    return True
+
+
+def _value(argument: str) -> object:
     """Return the value that `expires-in=ARGUMENT` puts into the response."""
     try:
         # A parsed JSON value is as untyped as the response it goes into.
@@ -222,63 +116,171 @@ def expires_in(argument: str) -> object:
         return argument
 
 
-def _parse_when(text: str, when: str) -> When:
-    match = _WHEN.fullmatch(when)
-    if match is None:
-        raise ValueError(f"{text!r}: after @ comes 2, 2-5, 2-, login:2, refresh:2-, 10s-20s or *")
-    part = match.groupdict()
-    if part["all"]:
-        return Counted(part["grant"], 1, math.inf) if part["grant"] else Window(0.0, math.inf)
-    if part["start"] is not None:
-        start, end = float(part["start"]), float(part["end"] or math.inf)
-        if start >= end:
-            raise ValueError(f"{text!r}: a window ends after its start")
-        return Window(start, end)
-    first = int(part["first"])
-    last = first if part["range"] is None else float(part["last"] or math.inf)
-    if not 1 <= first <= last:
-        raise ValueError(f"{text!r}: requests are counted from 1")
-    return Counted(part["grant"] or "", first, last)
+# What they do
 
 
-class Script:
-    """The faults that are still to come."""
-
-    def __init__(self) -> None:
-        self._faults: list[Fault] = []
-
-    def add(self, fault: Fault) -> None:
-        """Add a fault after the others."""
-        self._faults.append(fault)
-
-    def clear(self) -> None:
-        """Forget all faults."""
-        self._faults.clear()
-
-    def texts(self) -> list[str]:
-        """Return the faults as written, without those used up by a request."""
-        return [fault.text for fault in self._faults]
-
-    def take(self, arrival: Arrival | None, elapsed: float) -> tuple[Fault, ...]:
-        """Return the faults that affect a request, and remove those for only one request.
-
-        `arrival` None: it is no token request. `elapsed`: seconds since the start.
-        """
-        affecting = [fault for fault in self._faults if _affects(fault.when, arrival, elapsed)]
-        waiting = (i for i, fault in enumerate(self._faults) if isinstance(fault.when, Next))
-        first = next(waiting, None)
-        if arrival is not None and first is not None:
-            affecting.append(self._faults.pop(first))
-        return tuple(affecting)
+async def _reset(connection: Connection) -> None:
+    connection.reset()
+    raise Ended
 
 
-def _affects(when: When, arrival: Arrival | None, elapsed: float) -> bool:
-    match when:
-        case Window(start, end):
-            return start <= elapsed < end
-        case Counted(grant, first, last) if arrival is not None:
-            if grant not in ("", arrival.grant):
-                return False
-            return first <= (arrival.grant_number if grant else arrival.number) <= last
-        case Next() | Counted():
-            return False
+async def _disconnect(_: Connection) -> None:
+    raise Ended
+
+
+def _lost(_: str, act: Act) -> Send:
+    act()
+    return _disconnect
+
+
+def _halved(_: str, act: Act) -> Send:
+    answer = act()
+
+    async def send(connection: Connection) -> None:
+        await connection.half(answer)
+        connection.finish()
+        raise Ended
+
+    return send
+
+
+def _stalled(seconds: str, begun: bytes | Answer = b"") -> Send:
+    """Send bytes or half of a body, then nothing until the client leaves, or the seconds are over."""
+
+    async def send(connection: Connection) -> None:
+        if isinstance(begun, Answer):
+            await connection.half(begun)
+        else:
+            await connection.write(begun)
+        with move_on_after(float(seconds) if seconds else None):
+            await connection.gone()
+        raise Ended
+
+    return send
+
+
+def _stalled_header(seconds: str, act: Act) -> Send:
+    act()
+    return _stalled(seconds, _BEGUN)
+
+
+def _html(status: int, headers: Mapping[str, str] | None = None) -> Answer:
+    return Answer(status, _PAGE, {"Content-Type": "text/html; charset=utf-8", **(headers or {})})
+
+
+def _fields(answer: Answer) -> Fields:
+    # The emulator's own response: a JSON object, or nothing.
+    return cast("Fields", json.loads(answer.body or b"{}"))
+
+
+def _with(name: str, value: object) -> Callable[[Fields], Answer]:
+    """Return what answers with another value of a field, or without it if that is "absent"."""
+
+    def answer(fields: Fields) -> Answer:
+        rest = {each: known for each, known in fields.items() if each != name}
+        return json_answer(rest if value == "absent" else {**rest, name: value})
+
+    return answer
+
+
+def _with_crlf(fields: Fields) -> Answer:
+    token = f"{fields.get('access_token', 'token')}\r\nX-Injected: yes"
+    return json_answer({**fields, "access_token": token})
+
+
+def _raw(body: str) -> Callable[[Fields], Answer]:
+    return lambda _: Answer(200, body.encode(), JSON)
+
+
+RUBBISH: Final[Mapping[str, Callable[[Fields], Answer | Send]]] = {
+    "not-json": _raw('{"access_token": "cut of'),
+    "list": _raw('["access_token", "expires_in"]'),
+    "no-token": _with("access_token", "absent"),
+    "null-token": _with("access_token", None),
+    "number-token": _with("access_token", 12_345),
+    "crlf-token": _with_crlf,
+    "nested": _raw("[" * _NESTED),
+    "huge": lambda _: Connection.flood,
+}
+"""The malformed bodies of the fault `rubbish`."""
+_BODIES: Final = tuple(RUBBISH)
+
+
+# The table
+
+
+def _stall(summary: str, respond: Callable[[str, Act], Send]) -> Kind:
+    return Kind(f"{summary}; closes after SECONDS", "[=SECONDS]", f"({_SECONDS})?", respond=respond)
+
+
+def _page(status: int) -> Kind:
+    def respond(argument: str, act: Act) -> Answer:
+        if argument == "acted":
+            act()
+        return _html(status)
+
+    summary = f"status {status}, HTML; doesn't act unless `=acted`"
+    return Kind(summary, "[=acted]", "(acted)?", respond=respond)
+
+
+def _later(status: int) -> Kind:
+    return Kind(
+        f"status {status}, Retry-After (5), doesn't act",
+        "[=SECONDS]",
+        _SECONDS,
+        "5",
+        lambda seconds, _: _html(status, {"Retry-After": seconds}),
+    )
+
+
+def _word(error: str) -> Kind:
+    return Kind(
+        f"the OAuth error {error}, doesn't act",
+        "[=STATUS]",
+        _STATUS,
+        "400",
+        lambda status, _: oauth_error(error, status=int(status)),
+    )
+
+
+KINDS: Final[Mapping[str, Kind]] = {
+    "reset": Kind("connection reset, doesn't act", respond=lambda _, __: _reset),
+    "hang": _stall("no answer, doesn't act", lambda seconds, _: _stalled(seconds)),
+    "slow": Kind("acts after SECONDS, even if the client left", "=SECONDS", _SECONDS, None),
+    "lost-answer": Kind("acts, disconnects without an answer", respond=_lost),
+    "half-answer": Kind("acts, sends half of the body, disconnects", respond=_halved),
+    "stall-header": _stall("acts, stops within the header", _stalled_header),
+    "stall-body": _stall(
+        "acts, stops within the body", lambda seconds, act: _stalled(seconds, act())
+    ),
+    **{f"error-{status}": _page(status) for status in (400, 500, 502, 503, 504)},
+    "429": _later(429),
+    "503": _later(503),
+    "404": Kind("status 404, HTML, doesn't act", respond=lambda _, __: _html(404)),
+    "html": Kind("status 200, HTML, doesn't act", respond=lambda _, __: _html(200)),
+    "redirect": Kind(
+        "status 302, doesn't act",
+        respond=lambda _, __: Answer(302, headers={"Location": "/account/login"}),
+    ),
+    "unclear": Kind(
+        "an empty body, status 403 or STATUS, doesn't act",
+        "[=STATUS]",
+        _STATUS,
+        "403",
+        lambda status, _: Answer(int(status)),
+    ),
+    "rubbish": Kind(
+        f"acts, 200 with a malformed body:\n{_INDENT}{', '.join(_BODIES[:5])},"
+        f"\n{_INDENT}{', '.join(_BODIES[5:])}",
+        "[=BODY]",
+        "|".join(RUBBISH),
+        "not-json",
+        lambda body, act: RUBBISH[body](_fields(act())),
+    ),
+    "expires-in": Kind("acts, `expires_in` is this JSON, text, or absent", "=VALUE", ".+", None),
+    "lockout": Kind("locks the account (if unknown: all), then acts"),
+    "revoked": Kind("revokes all refresh tokens, then acts"),
+    "clock-skew": Kind("acts, the Date is off (3600)", "[=SECONDS]", r"-?\d{1,9}", "3600"),
+    **{word: _word(word) for word in WORDS},
+}
+"""Every fault by its name."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Final
 
-from openfit_emulator.faults import Arrival
+from openfit_emulator.script import Arrival
 from openfit_token._shared.frozen import frozen
 
 LOG_LENGTH: Final = 20_000

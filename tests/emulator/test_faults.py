@@ -2,7 +2,8 @@
 
 import pytest
 
-from openfit_emulator.faults import KINDS, Arrival, Script, parse
+from openfit_emulator.faults import KINDS, parse
+from openfit_emulator.script import Arrival, Script
 
 
 def script(*texts: str) -> Script:

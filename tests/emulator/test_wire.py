@@ -139,7 +139,7 @@ def test_a_slow_server_acts_though_its_client_has_left(emulator: RunningEmulator
         ("redirect", 302, None),
         ("unclear", 403, None),
         ("unclear=401", 401, None),
-        ("client-rejected", 400, "application/json"),
+        ("invalid_client", 400, "application/json"),
         ("slow_down=401", 401, "application/json"),
     ],
 )
@@ -295,12 +295,13 @@ def test_faults_that_meet_one_request_are_played_together(
     assert entry.ended - entry.at >= 0.05
 
 
-def test_of_two_faults_that_spoil_an_answer_the_first_is_played(
+def test_of_faults_that_replace_or_spoil_an_answer_the_first_is_played(
     emulator: RunningEmulator, web: httpx.Client
 ) -> None:
     emulator.fault("expires-in=soon@1")
     emulator.fault("half-answer@1")
     emulator.fault("rubbish=list@1")
+    emulator.fault("reset@1")
 
     with raw_login(emulator) as connection:
         body = read_all(connection).partition(b"\r\n\r\n")[2]

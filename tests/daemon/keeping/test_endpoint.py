@@ -249,7 +249,7 @@ async def test_a_login_and_its_refresh_are_granted(endpoint: Endpoint) -> None:
         ("rubbish=crlf-token", Kind.UNCERTAIN),
         ("rubbish=nested", Kind.UNCERTAIN),
         ("rubbish=huge", Kind.UNCERTAIN),
-        ("client-rejected", Kind.CLIENT_REJECTED),
+        ("invalid_client", Kind.CLIENT_REJECTED),
         ("invalid_client=401", Kind.CLIENT_REJECTED),
         ("unauthorized_client", Kind.CLIENT_REJECTED),
         ("unsupported_grant_type", Kind.CLIENT_REJECTED),

@@ -1,11 +1,12 @@
 """What the emulator was asked: counters and a log, without passwords or tokens."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Final
 
 from openfit_emulator.script import Arrival
+from openfit_token import testing
 from openfit_token._shared.frozen import frozen
 
 LOG_LENGTH: Final = 20_000
@@ -41,63 +42,49 @@ class Account:
 
 
 @frozen
-class State:
-    """The whole state. `logins` and `refreshes` count the granted ones."""
+class State(testing.State):
+    """The whole state: what the kit for tests knows of it, and more."""
 
     _: KW_ONLY
     uptime: float
-    token_requests: int
-    login_requests: int
     refresh_requests: int
-    logins: int
-    refreshes: int
-    logins_rejected: int
-    refreshes_rejected: int
-    faulted: int
     revocations: int
-    api_ok: int
-    api_refused: int
-    max_concurrent: Mapping[str, int]
-    """The most token requests of each user that were under way at once."""
     users: Mapping[str, Account]
-    faults: tuple[str, ...]
-    """Those still to come."""
     log: tuple[TokenRequest, ...]
 
 
 @dataclass(slots=True)
 class Journal:
-    """The counters and the log."""
+    """The counters and the log. Requests are counted by their grant."""
 
     api_ok: int = 0
     api_refused: int = 0
     revocations: int = 0
     faulted: int = 0
-    requests: dict[str, int] = field(default_factory=dict[str, int])
-    granted: dict[str, int] = field(default_factory=dict[str, int])
-    rejected: dict[str, int] = field(default_factory=dict[str, int])
-    max_concurrent: dict[str, int] = field(default_factory=dict[str, int])
+    requests: Counter[str] = field(default_factory=Counter[str])
+    granted: Counter[str] = field(default_factory=Counter[str])
+    rejected: Counter[str] = field(default_factory=Counter[str])
+    max_concurrent: Counter[str] = field(default_factory=Counter[str])
     log: deque[TokenRequest] = field(default_factory=lambda: deque(maxlen=LOG_LENGTH))
-    _under_way: dict[str, int] = field(default_factory=dict[str, int])
+    _under_way: Counter[str] = field(default_factory=Counter[str])
 
     def arrive(self, grant: str) -> Arrival:
         """Count a token request."""
-        self.requests[grant] = self.requests.get(grant, 0) + 1
-        return Arrival(sum(self.requests.values()), grant, self.requests[grant])
+        self.requests[grant] += 1
+        return Arrival(self.requests.total(), grant, self.requests[grant])
 
     def begin(self, entry: TokenRequest) -> None:
         """Log the start of a request. The caller must `end` it."""
         self.log.append(entry)
         self.faulted += bool(entry.faults)
-        count = self._under_way.get(entry.user, 0) + 1
-        self._under_way[entry.user] = count
-        self.max_concurrent[entry.user] = max(count, self.max_concurrent.get(entry.user, 0))
+        user = entry.user
+        self._under_way[user] += 1
+        self.max_concurrent[user] = max(self._under_way[user], self.max_concurrent[user])
 
     def judge(self, entry: TokenRequest, outcome: str, cause: str) -> None:
         """Record the outcome of a request."""
         entry.outcome, entry.cause = outcome, cause
-        counts = self.granted if outcome == "issued" else self.rejected
-        counts[entry.grant] = counts.get(entry.grant, 0) + 1
+        (self.granted if outcome == "issued" else self.rejected)[entry.grant] += 1
 
     def leave(self, entry: TokenRequest, elapsed: float) -> None:
         """Record that a client no longer waits; only the first call counts."""

@@ -19,10 +19,9 @@ from openfit_emulator.identity import FORBIDDEN_CLIENT, Rules
 from openfit_emulator.server import Address, loopback, serve
 from openfit_token._cli.command_line.parser import Parser, checked
 from openfit_token._cli.get import valid_path, valid_text
+from openfit_token.testing._emulator import PASSWORD, USERNAME
 
 DEFAULT_PORT: Final = 8901
-DEFAULT_USER: Final = "demo@example.org"
-DEFAULT_PASSWORD: Final = "emulated"  # noqa: S105 -- it protects nothing
 LAST_PORT: Final = 65_535
 _RULES: Final = Rules()
 
@@ -149,9 +148,9 @@ def _say(parser: argparse.ArgumentParser, status: int, why: str) -> int:
 
 
 def _greeting(url: str, options: _Options) -> str:
-    default = (options.username, options.password) == (DEFAULT_USER, DEFAULT_PASSWORD)
+    default = (options.username, options.password) == (USERNAME, PASSWORD)
     password = (
-        f'password_command = ["echo", "{DEFAULT_PASSWORD}"]  # for `init`: {DEFAULT_PASSWORD}'
+        f'password_command = ["echo", "{PASSWORD}"]  # for `init`: {PASSWORD}'
         if default
         else 'password_env = "EMULATOR_PASSWORD"  # the one given with --password'
     )
@@ -230,10 +229,8 @@ def _parser() -> Parser:
         default=DEFAULT_PORT,
         help="0: any free one (%(default)s)",
     )
-    add("--username", type=text, default=DEFAULT_USER, help="(%(default)s)")
-    add(
-        "--password", type=text, default=DEFAULT_PASSWORD, help="don't use a real one (%(default)s)"
-    )
+    add("--username", type=text, default=USERNAME, help="(%(default)s)")
+    add("--password", type=text, default=PASSWORD, help="don't use a real one (%(default)s)")
     add(
         "--user",
         type=checked(_user),

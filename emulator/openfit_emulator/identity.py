@@ -17,6 +17,7 @@ from typing import Final
 from openfit_emulator.access_tokens import Claims, access_token, refresh_token
 from openfit_token._shared.frozen import frozen
 from openfit_token._shared.secret import Secret
+from openfit_token.testing._emulator import CLIENT_ID
 
 DAY: Final = 86_400.0
 """Seconds."""
@@ -32,7 +33,7 @@ class Rules:
     """The server's settings. Times are in seconds."""
 
     _: KW_ONLY
-    client_id: str = "openfit-emulator"
+    client_id: str = CLIENT_ID
     scopes: frozenset[str] = frozenset({"OpenFitApi", "offline_access"})
     token_lifetime: int = 3600
     refresh_lifetime: float = 30 * DAY

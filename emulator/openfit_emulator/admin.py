@@ -1,7 +1,8 @@
 """The admin endpoint: JSON for tests and demos, on the same loopback address.
 
     GET    /admin/state
-    POST   /admin/faults    {"fault": "lost-answer@2"}      DELETE /admin/faults
+    POST   /admin/faults    {"fault": "lost-answer@2"}
+    POST   /admin/forget    {"fault": "lost-answer@2"}      without it: all faults
     POST   /admin/password  {"username": …, "password": …}
     POST   /admin/lock      {"username": …}                 without it: all users
     POST   /admin/unlock    {"username": …}
@@ -34,9 +35,6 @@ def answer(emulator: Emulator, request: Request) -> Answer:
     match request.method, name:
         case "GET" | "HEAD", "state":
             return json_answer(asdict(emulator.state()))
-        case "DELETE", "faults":
-            emulator.script.clear()
-            return Answer(204)
         case "POST", _:
             try:
                 obey(emulator, name, _fields(request))
@@ -55,21 +53,24 @@ def obey(emulator: Emulator, name: str, fields: Fields) -> None:
         LookupError: no such user.
     """
     identity = emulator.identity
+    user = _text_or_none(fields, "username")
     match name:
         case "faults":
             emulator.fault(_text(fields, "fault"))
+        case "forget":
+            emulator.script.forget(_text_or_none(fields, "fault"))
         case "password":
             identity.set_password(_text(fields, "username"), _text(fields, "password"))
         case "lock":
-            identity.lock(_user(fields), emulator.now())
+            identity.lock(user, emulator.now())
         case "unlock":
-            identity.unlock(_user(fields))
+            identity.unlock(user)
         case "revoke":
             match fields.get("kind", "refresh"):
                 case "refresh":
-                    identity.revoke_refresh(_user(fields))
+                    identity.revoke_refresh(user)
                 case "access":
-                    identity.revoke_access(_user(fields))
+                    identity.revoke_access(user)
                 case _:
                     raise ValueError("kind: refresh or access")
         case "lifetime":
@@ -100,8 +101,8 @@ def _text(fields: Fields, name: str) -> str:
     return valid_text(value)
 
 
-def _user(fields: Fields) -> str | None:
-    return _text(fields, "username") if "username" in fields else None
+def _text_or_none(fields: Fields, name: str) -> str | None:
+    return _text(fields, name) if name in fields else None
 
 
 def _lifetime(fields: Fields) -> int:

@@ -42,7 +42,7 @@ WHEN: without it, the next token request; @2: the second one since the start; @2
 @login:1, @refresh:2-3: counting only that kind; @10s-20s: seconds since the start;
 @*, @refresh:*: always. Faults can be added while it runs:
   curl -H 'Content-Type: application/json' -d '{{"fault": "lost-answer"}}' URL/admin/faults
-Also: /admin/password, lock, unlock, revoke, lifetime. GET /admin/state shows everything.
+Also: /admin/forget, password, lock, unlock, revoke, lifetime. GET /admin/state shows everything.
 
 The client {FORBIDDEN_CLIENT} exists too, but isn't allowed to use any grant.
 """

@@ -98,9 +98,12 @@ class Script:
         """Add a fault after the others."""
         self._faults.append(fault)
 
-    def clear(self) -> None:
-        """Forget all faults."""
-        self._faults.clear()
+    def forget(self, text: str | None) -> None:
+        """Forget a fault, if it is still to come; None: all of them."""
+        if text is None:
+            self._faults.clear()
+        elif text in self.texts():
+            del self._faults[self.texts().index(text)]
 
     def texts(self) -> list[str]:
         """Return the faults as written, without those used up by a request."""

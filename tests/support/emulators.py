@@ -103,9 +103,6 @@ class RunningEmulator(Orders):
     def state(self) -> State:
         return self._portal.call(self._emulator.state)
 
-    def clear_faults(self) -> None:
-        self._portal.call(self._emulator.script.clear)
-
     revoke_refresh = Orders.revoke_refresh_tokens
     set_lifetime = Orders.set_token_lifetime
 

@@ -5,7 +5,7 @@ import os
 import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import fields
 from http import HTTPStatus
 from select import select
@@ -48,10 +48,6 @@ class Orders(ABC):
     def _order(self, name: str, **fields: object) -> None:
         """Post to the admin endpoint. Raises: ValueError: the order is wrong."""
 
-    @abstractmethod
-    def clear_faults(self) -> None:
-        """Forget all faults."""
-
     def fault(self, text: str) -> None:
         """Add a fault, NAME[=ARGUMENT][@WHEN]; without WHEN it affects the next token request.
 
@@ -62,6 +58,20 @@ class Orders(ABC):
             ValueError: there is no such fault.
         """
         self._order("faults", fault=text)
+
+    def clear_faults(self) -> None:
+        """Forget all faults."""
+        self._order("forget")
+
+    @contextmanager
+    def outage(self, kind: str = "error-503") -> Generator[None]:
+        """Let the token server fail for a while: error-503, reset, hang ... The API goes on."""
+        fault = f"{kind}@*"
+        self.fault(fault)
+        try:
+            yield
+        finally:
+            self._order("forget", fault=fault)
 
     def reject_next(self) -> None:
         """Reject the next token request: a password as wrong, a refresh token as used."""
@@ -147,25 +157,6 @@ class Emulator(Program, Orders):
         told = json.loads(self._ask("GET", "state"))
         # Our own emulator tells a class with these very fields, and more.
         return State(**{each.name: told[each.name] for each in fields(State)})
-
-    def clear_faults(self) -> None:
-        """Forget all faults."""
-        self._ask("DELETE", "faults")
-
-    @contextmanager
-    def outage(self, kind: str = "error-503") -> Generator[None]:
-        """Let the token server fail for a while: error-503, reset, hang ... The API goes on."""
-        fault = f"{kind}@*"
-        self.fault(fault)
-        try:
-            yield
-        finally:
-            others = list(self.state().faults)
-            with suppress(ValueError):  # the block cleared them
-                others.remove(fault)
-            self.clear_faults()
-            for other in others:
-                self.fault(other)
 
     def start(self) -> None:
         """Start it and wait until it listens.

@@ -5,20 +5,21 @@ import errno
 import os
 import signal
 import ssl
-import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import anyio
 
 from openfit_emulator.emulated import Emulator
+from openfit_emulator.failure import Failed
 from openfit_emulator.faults import KINDS, WORDS
 from openfit_emulator.identity import FORBIDDEN_CLIENT, Rules
 from openfit_emulator.server import Address, loopback, serve
 from openfit_token._cli.command_line.parser import Parser, checked
 from openfit_token._cli.get import valid_path, valid_text
+from openfit_token._cli.output import OutputFailed, put
+from openfit_token.errors import TokenError
 from openfit_token.testing._emulator import PASSWORD, USERNAME
 
 DEFAULT_PORT: Final = 8901
@@ -72,9 +73,9 @@ class _Options(argparse.Namespace):
 def main(argv: Sequence[str]) -> int:
     """Serve until SIGINT or SIGTERM, and return the exit status.
 
-    That is 0, 71 if it can't serve, or 74 if the output can't be written.
-
     Raises:
+        Failed: it can't serve.
+        OutputFailed: the output can't be written.
         WrongUsage: an option is wrong.
         SystemExit: after --help.
     """
@@ -95,22 +96,24 @@ def main(argv: Sequence[str]) -> int:
         host=options.host, port=options.port, tls_cert=options.tls_cert, tls_key=options.tls_key
     )
 
-    async def run() -> int:
-        status = 0
+    async def run() -> TokenError | None:  # a task group would wrap it if it were raised
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with anyio.create_task_group() as tasks:
                 try:
                     url = await tasks.start(serve, emulator, address)
-                except OSError as error:
-                    return _say(parser, os.EX_OSERR, _hindrance(error, options))
-                if _print(_greeting(url, options)):
+                    put(_greeting(url, options))
                     await anext(signals)
-                else:
-                    status = _say(parser, os.EX_IOERR, "can't write to the standard output")
-                tasks.cancel_scope.cancel()
-        return status
+                except OSError as error:
+                    return Failed(_hindrance(error, options))
+                except OutputFailed as error:
+                    return error
+                finally:
+                    tasks.cancel_scope.cancel()
+        return None
 
-    return anyio.run(run)
+    if failed := anyio.run(run):
+        raise failed
+    return 0
 
 
 def _hindrance(error: OSError, options: _Options) -> str:
@@ -128,23 +131,6 @@ def _hindrance(error: OSError, options: _Options) -> str:
         taken = f"{os.strerror(errno.EADDRINUSE)} (choose another --port; 0 takes any free one)"
         return f"can't serve at {where}: {taken}"
     return f"can't serve at {where}: {error.strerror or error}"
-
-
-def _print(text: str) -> bool:
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except OSError:
-        # Once closed, the interpreter doesn't try again on exit, with a traceback.
-        with suppress(OSError):
-            sys.stdout.close()
-        return False
-    return True
-
-
-def _say(parser: argparse.ArgumentParser, status: int, why: str) -> int:
-    sys.stderr.write(f"{parser.prog}: {why}\n")
-    return status
 
 
 def _greeting(url: str, options: _Options) -> str:

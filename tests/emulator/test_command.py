@@ -121,9 +121,7 @@ def test_a_certificate_that_is_missing_is_said_with_exit_71() -> None:
     status, text = refusal("--tls-cert", "/nowhere/cert.pem")
 
     assert status == 71
-    assert text == (
-        "openfit-tokend emulator: can't read /nowhere/cert.pem: No such file or directory\n"
-    )
+    assert text == ("openfit-tokend: can't read /nowhere/cert.pem: No such file or directory\n")
 
 
 def test_a_key_that_is_missing_is_said_with_exit_71(tmp_path: Path) -> None:
@@ -133,9 +131,7 @@ def test_a_key_that_is_missing_is_said_with_exit_71(tmp_path: Path) -> None:
     status, text = refusal("--tls-cert", str(certificate), "--tls-key", "/nowhere/key.pem")
 
     assert status == 71
-    assert text == (
-        "openfit-tokend emulator: can't read /nowhere/key.pem: No such file or directory\n"
-    )
+    assert text == ("openfit-tokend: can't read /nowhere/key.pem: No such file or directory\n")
 
 
 @pytest.mark.parametrize("key", [[], ["--tls-key", "key.pem"]])
@@ -150,7 +146,7 @@ def test_files_without_a_certificate_and_its_key_are_named_with_exit_71(
 
     assert status == 71
     named = " and ".join(["cert.pem", *key[1:]])
-    assert text == f"openfit-tokend emulator: no PEM certificate with its key: {named}\n"
+    assert text == f"openfit-tokend: no PEM certificate with its key: {named}\n"
 
 
 def test_a_full_disk_is_said_with_exit_74() -> None:
@@ -165,4 +161,4 @@ def test_a_full_disk_is_said_with_exit_74() -> None:
         )
 
     assert ended.returncode == 74
-    assert ended.stderr == "openfit-tokend emulator: can't write to the standard output\n"
+    assert ended.stderr == "openfit-tokend: can't write the output: No space left on device\n"

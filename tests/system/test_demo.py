@@ -206,7 +206,7 @@ def test_a_full_disk_ends_it_with_a_line(tmp_path: Path) -> None:
             check=False,
         )
 
-    line = b"openfit-tokend demo: can't write the output: No space left on device\n"
+    line = b"openfit-tokend: can't write the output: No space left on device\n"
     assert (done.returncode, done.stderr) == (74, line)
     assert left_behind(tmp_path) == []
 
@@ -243,7 +243,7 @@ def test_a_fleet_without_a_database_says_which_one_it_needs(tmp_path: Path) -> N
         check=False,
     )
 
-    line = "openfit-tokend demo: it needs an etcd or a PostgreSQL: apt-get install etcd-server\n"
+    line = "openfit-tokend: it needs an etcd or a PostgreSQL: apt-get install etcd-server\n"
     assert (done.returncode, done.stdout, done.stderr) == (71, "", line)
     assert left_behind(tmp_path) == []
 
@@ -267,7 +267,7 @@ def test_a_fleet_without_its_extra_says_how_to_get_it(tmp_path: Path) -> None:
         check=False,
     )
 
-    line = f"openfit-tokend demo: cryptography is missing: run {package.again('fleet')}\n"
+    line = f"openfit-tokend: cryptography is missing: run {package.again('fleet')}\n"
     assert (done.returncode, done.stdout, done.stderr) == (71, "", line)
 
 

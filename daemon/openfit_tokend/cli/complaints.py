@@ -17,8 +17,7 @@ def ended(command: Callable[[], int]) -> int:
     """Carry out a command, write what is left of its output, and return the exit status."""
     try:
         status = command()
-        if not sys.stdout.closed:  # the demo closes it if writing fails
-            sys.stdout.flush()
+        sys.stdout.flush()
     except KeyboardInterrupt:
         if sys.stderr.isatty():
             print(file=sys.stderr)  # so that the shell's prompt begins a line

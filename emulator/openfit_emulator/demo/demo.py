@@ -1,10 +1,9 @@
 """The command `openfit-tokend demo`."""
 
-import os
 import signal
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib.util import find_spec
 from types import FrameType
 from typing import Final, NoReturn
@@ -15,7 +14,7 @@ from openfit_emulator.demo.screen import Screen
 from openfit_emulator.demo.solo import Solo
 from openfit_emulator.demo.stage import Stage
 from openfit_emulator.demo.store import Store, find_store
-from openfit_token._cli.output import OutputFailed, ReaderLeft
+from openfit_emulator.failure import Failed
 from openfit_token.testing import NotStarted
 from openfit_tokend.host import package
 
@@ -29,6 +28,8 @@ def demo(*, forever: bool, fleet: bool = False) -> int:
     `fleet`: another one, with three daemons and a database.
 
     Raises:
+        Failed: a process doesn't start.
+        OutputFailed: the output can't be written.
         KeyboardInterrupt: Ctrl-C before the end of the last act. Nothing is left behind.
         SystemExit: the same for SIGTERM or SIGHUP.
     """
@@ -41,13 +42,8 @@ def demo(*, forever: bool, fleet: bool = False) -> int:
                 play = Fleet(stage, Screen(), store)
             return 0 if play.run() else BROKEN
     except NotStarted as error:
-        return _say(os.EX_OSERR, str(error))
-    except OutputFailed as error:
-        # Once closed, the interpreter doesn't try again on exit, with a traceback.
-        with suppress(OSError, AttributeError):
-            sys.stdout.close()
-        left = isinstance(error, ReaderLeft)  # `demo | head` isn't an error
-        return error.exit_status if left else _say(error.exit_status, error.message)
+        what, _, log = str(error).partition("\n")
+        raise Failed(what, log) from error
 
 
 def _store() -> Store:
@@ -58,14 +54,6 @@ def _store() -> Store:
         what = f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
         raise NotStarted(f"{what}: run {package.again(store.extra)}")
     return store
-
-
-def _say(status: int, why: str) -> int:
-    if sys.stderr is not None:  # `2>&-` closed it
-        with suppress(OSError):
-            sys.stderr.write(f"openfit-tokend demo: {why}\n")
-            sys.stderr.flush()
-    return status
 
 
 @contextmanager

@@ -22,13 +22,12 @@ class Emulator:
         users: Mapping[str, str],
         rules: Rules | None = None,
         faults: Iterable[str] = (),
-        now: Callable[[], float] | None = None,
     ) -> None:
         """`users`: their passwords by name. Raises: ValueError: a fault is invalid."""
         self.identity = IdentityServer(rules or Rules(), users)
         self.script = Script()
         self.journal = Journal()
-        self.now = now or _steady_clock()
+        self.now = _steady_clock()
         self._started = self.now()
         for text in faults:
             self.fault(text)

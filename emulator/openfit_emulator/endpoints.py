@@ -114,7 +114,7 @@ def _revocation(emulator: Emulator, form: Form | None) -> Answer:
     if form.get("client_id") != emulator.identity.rules.client_id:
         return oauth_error("invalid_client")
     emulator.journal.revocations += 1
-    emulator.identity.revoke_token(form["token"], emulator.now())
+    emulator.identity.revoke_token(form["token"])
     return Answer()
 
 

@@ -132,10 +132,10 @@ class IdentityServer:
         access = self._access.get(value)
         return access.session.user.name if access and now < access.expires else None
 
-    def revoke_token(self, value: str, now: float) -> bool:
-        """Revoke a token of either kind (RFC 7009), and return whether it was valid."""
-        access = self._access.pop(value, None)
-        return self._refresh.pop(value, None) is not None or bool(access and now < access.expires)
+    def revoke_token(self, value: str) -> None:
+        """Revoke a token of either kind (RFC 7009), if there is one."""
+        self._access.pop(value, None)
+        self._refresh.pop(value, None)
 
     def revoke_refresh(self, username: str | None = None) -> None:
         """Revoke the refresh tokens of a user, or of all. Raises: LookupError: no such user."""

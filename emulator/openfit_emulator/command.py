@@ -6,6 +6,7 @@ import os
 import signal
 import ssl
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Final
 
@@ -50,7 +51,7 @@ The client {FORBIDDEN_CLIENT} exists too, but isn't allowed to use any grant.
 
 
 class _Options(argparse.Namespace):
-    """The options after parsing, with their types."""
+    """The options after parsing, with their types. Those of Rules have the names of its fields."""
 
     host: str
     port: int
@@ -58,13 +59,7 @@ class _Options(argparse.Namespace):
     password: str
     user: list[tuple[str, str]]
     client_id: str
-    scope: str
-    token_lifetime: int
-    refresh_lifetime: int
-    lockout_after: int
-    lockout_seconds: int
-    old_access_dies: bool
-    reuse_revokes: bool
+    scopes: frozenset[str]
     fault: list[str]
     tls_cert: Path | None
     tls_key: Path | None
@@ -85,7 +80,7 @@ def main(argv: Sequence[str]) -> int:
         loopback(options.host)
         emulator = Emulator(
             {options.username: options.password, **dict(options.user)},
-            _rules(options),
+            Rules(**{each.name: getattr(options, each.name) for each in fields(Rules)}),
             options.fault,
         )
     except ValueError as error:
@@ -149,7 +144,7 @@ environment = "custom"
 id_server = "{url}"
 api_url = "{url}/api"
 client_id = {_toml(options.client_id)}
-scope = {_toml(options.scope)}
+scope = {_toml(" ".join(sorted(options.scopes)))}
 username = {_toml(options.username)}
 {password}
 """
@@ -158,19 +153,6 @@ username = {_toml(options.username)}
 def _toml(text: str) -> str:
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
-
-
-def _rules(options: _Options) -> Rules:
-    return Rules(
-        client_id=options.client_id,
-        scopes=frozenset(options.scope.split()),
-        token_lifetime=options.token_lifetime,
-        refresh_lifetime=options.refresh_lifetime,
-        lockout_after=options.lockout_after,
-        lockout_seconds=options.lockout_seconds,
-        old_access_dies=options.old_access_dies,
-        reuse_revokes=options.reuse_revokes,
-    )
 
 
 def _user(text: str) -> tuple[str, str]:
@@ -226,8 +208,14 @@ def _parser() -> Parser:
         help="another user",
     )
     add("--client-id", type=text, default=_RULES.client_id, help="(%(default)s)")
-    scopes = " ".join(sorted(_RULES.scopes))
-    add("--scope", type=text, default=scopes, help="allowed scopes (%(default)s)")
+    add(
+        "--scope",
+        dest="scopes",
+        type=checked(lambda text: frozenset(valid_text(text).split())),
+        default=" ".join(sorted(_RULES.scopes)),
+        metavar="SCOPE",
+        help="allowed scopes (%(default)s)",
+    )
     seconds("--token-lifetime", _RULES.token_lifetime)
     seconds("--refresh-lifetime", _RULES.refresh_lifetime, "counted from the login ")
     add("--old-access-dies", action="store_true", help="a refresh ends the old access token")

@@ -166,9 +166,7 @@ def _whole(least: int, most: int | None = None) -> Callable[[str], int]:
     wanted = f"a whole number from {least}" + ("" if most is None else f" to {most}")
 
     def parse(text: str) -> int:
-        if not (text.isascii() and text.isdigit()):
-            raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
-        number = int(text)
+        number = int(text) if text.isascii() and text.isdigit() else -1
         if number < least or (most is not None and number > most):
             raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
         return number

@@ -101,7 +101,6 @@ def _listener(address: Address) -> socket.socket:
 
 
 def _url(address: Address, listener: socket.socket) -> str:
-    host = loopback(address.host)
+    host, port, *_ = listener.getsockname()
     name = f"[{host}]" if ":" in host else host
-    port: int = listener.getsockname()[1]
     return f"{'https' if address.tls_cert else 'http'}://{name}:{port}"

@@ -56,11 +56,6 @@ All of this really runs, on this machine only, and is removed at the end.
         more = f"tokens requested in all: {server.token_requests}"
         self.promises.insert(1, login("three daemons", server, more))
 
-    def end(self, broken: str) -> None:
-        """Print what was broken."""
-        if broken:
-            self.screen.text(f"Broken: {broken}", "red")
-
     # The acts
 
     def _start(self) -> None:

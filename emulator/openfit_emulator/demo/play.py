@@ -59,9 +59,9 @@ class Play(ABC):
     def judge(self, server: State) -> None:
         """Add the promises that are known only at the end. `server`: what it has counted."""
 
-    @abstractmethod
-    def end(self, broken: str) -> None:
-        """Print the last lines. `broken`: the promises that were; "": none."""
+    def next_steps(self) -> str:
+        """Return what to do after a demo that kept its promises: lines to copy."""
+        return ""
 
     def run(self) -> bool:
         """Run the acts, print the summary, and return whether all promises were kept.
@@ -135,4 +135,7 @@ class Play(ABC):
         for promise in self.promises:
             self.screen.promise(promise)
         self.screen.text()
-        self.end("; ".join(promise.text for promise in self.promises if not promise.kept))
+        if broken := [promise.text for promise in self.promises if not promise.kept]:
+            self.screen.text(f"Broken: {'; '.join(broken)}", "red")
+        elif steps := self.next_steps():
+            self.screen.commands(steps)

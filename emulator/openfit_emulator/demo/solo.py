@@ -97,12 +97,9 @@ All of this really runs, on this machine only, and is removed at the end.
         ]
         self.promises.append(password(self._replacements))
 
-    def end(self, broken: str) -> None:
-        """Print what to do next, or what was broken."""
-        if broken:
-            self.screen.text(f"Broken: {broken}", "red")
-        else:
-            self.screen.commands(_NEXT_STEPS.format(tokend=typed(TOKEND), token=typed(TOKEN)))
+    def next_steps(self) -> str:
+        """Return what to do with the real OpenFIT."""
+        return _NEXT_STEPS.format(tokend=typed(TOKEND), token=typed(TOKEN))
 
     # The acts
 

@@ -270,9 +270,3 @@ def _environment() -> dict[str, str]:
     """Return the scripts' environment. This environment's commands come first in its $PATH."""
     commands = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
     return environment() | {"PATH": os.pathsep.join(commands)}
-
-
-def write(path: Path, text: str) -> None:
-    """Write a file that only its owner may read."""
-    path.touch(mode=0o600)
-    path.write_text(text)

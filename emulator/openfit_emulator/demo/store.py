@@ -10,7 +10,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from openfit_emulator.demo.stage import Stage, write
+from openfit_emulator.demo.stage import Stage
 from openfit_token.testing._processes import NotStarted, not_started
 from openfit_tokend.config.fleet_keys import new_key
 from openfit_tokend.core.settings.etcd import EtcdPlace
@@ -60,7 +60,8 @@ def start_store(store: Store, stage: Stage) -> str:
         NotStarted: it doesn't start.
     """
     url, key = store.start(stage), stage.directory / "fleet.key"
-    write(key, f"{new_key()}\n")
+    key.touch(mode=0o600)
+    key.write_text(f"{new_key()}\n")
     return f'[fleet]\nstore = "{url}"\nkey_file = "{key}"\n'
 
 

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Self
 
 from openfit_token._client.token import Token
@@ -129,12 +130,12 @@ class FakeDaemon:
         self.script = list(script)
         self.requests: list[Request] = []
         """All received requests, in order."""
-        self.arrived = threading.Semaphore(0)
-        """Released at each request: acquire it to await one."""
         self.accepted = 0
         """Connections so far."""
         self.closed = threading.Semaphore(0)
         """Released when a client closed a connection."""
+        self._arrived = SimpleQueue[Request]()
+        """Those that `next_request` has not returned."""
         self._listener: socket.socket | None = None
         self._peers: list[Peer] = []
         self._threads: list[threading.Thread] = []
@@ -146,8 +147,10 @@ class FakeDaemon:
 
     def next_request(self) -> Request:
         """Wait for a request and return it. Each is returned only once."""
-        assert self.arrived.acquire(timeout=PATIENCE), "no request came"
-        return self.requests[-1]
+        try:
+            return self._arrived.get(timeout=PATIENCE)
+        except Empty:
+            raise AssertionError("no request came") from None
 
     def start(self) -> None:
         """Listen on a new socket."""
@@ -219,5 +222,5 @@ class FakeDaemon:
         request = Request(peer, msgid, method, parse_params(params))
         self.requests.append(request)
         behaviour = self.script.pop(0) if self.script else self.behaviour
-        self.arrived.release()
+        self._arrived.put(request)
         behaviour(request)

@@ -4,6 +4,7 @@ with Terminal(["openfit-tokend", "init"], environment) as terminal:
     ... terminal.answer("client_id", "one\\n"), terminal.end(), terminal.shown ...
 """
 
+import codecs
 import os
 import pty
 import select
@@ -29,6 +30,8 @@ class Terminal:
     ) -> None:
         self.shown = ""
         self._read = 0
+        self._decode = codecs.getincrementaldecoder("utf-8")().decode
+        """A read may end within a character."""
         ours, theirs = pty.openpty()
         self._ours = os.fdopen(ours, "r+b", buffering=0)
         self._process = subprocess.Popen(
@@ -58,7 +61,7 @@ class Terminal:
             if not read:
                 assert words is None, self.shown
                 return
-            self.shown += read.decode()
+            self.shown += self._decode(read)
         self._read = self.shown.index(words, self._read) + len(words)
 
     def end(self) -> int:

@@ -17,7 +17,7 @@ from daemons import (
     profile,
     running_daemon,
 )
-from emulators import PASSWORD, USERNAME, RunningEmulator, running_emulator
+from emulators import USERNAME, RunningEmulator, running_emulator
 from openfit_emulator.identity import Rules
 from openfit_token import Token, TokenClient
 from openfit_tokend.host import clock
@@ -153,48 +153,7 @@ def test_logout_revokes_and_holds_until_login(
     assert daemon.run("openfit-token", "get").returncode == 0
 
 
-def test_a_profile_without_a_password_lives_on_the_one_that_is_typed(
-    emulator: RunningEmulator,
-) -> None:
-    with running_daemon(profile(emulator.url, password_file="")) as daemon:
-        refused = daemon.run("openfit-token", "get")
-        assert refused.returncode == 78
-        assert "openfit-token login --ask" in refused.stderr
-
-        typed = daemon.run("openfit-token", "login", "--ask", stdin=f"{PASSWORD}\n")
-
-        assert (typed.returncode, typed.stderr) == (0, "")
-        assert daemon.run("openfit-token", "get").returncode == 0
-        assert emulator.state().logins == 1
-
-
 # What can be wrong
-
-
-def test_a_wrong_password_is_named(emulator: RunningEmulator) -> None:
-    with running_daemon(profile(emulator.url), password="wrong") as daemon:
-        found = daemon.run("openfit-token", "get")
-        status = daemon.run("openfit-token", "status")
-
-        assert found.returncode == 77
-        assert "rejected user name or password" in found.stderr
-        assert "openfit-token login" in found.stderr
-        assert status.returncode == 77
-        assert "locked" in status.stdout
-        assert daemon.profile_status()["logins_left"] == 2
-
-
-def test_a_wrong_configuration_is_named_with_every_fault() -> None:
-    wrong = profile("http://ids.example.org", client_id="7", usrname='"x"')
-    with prepared_daemon(wrong) as daemon:
-        found = daemon.run("openfit-tokend", "run", "--config", str(daemon.config))
-
-        assert found.returncode == 78
-        assert found.stdout == ""
-        assert f"{daemon.config}:" in found.stderr
-        for word in ("id_server", "client_id", "usrname", "username"):
-            assert word in found.stderr
-        assert "Traceback" not in found.stderr
 
 
 def test_no_daemon_is_named_with_exit_69() -> None:
@@ -222,18 +181,3 @@ def test_a_stop_removes_the_socket_and_exits_with_0(
     assert list(daemon.socket.parent.iterdir()) == []
     assert "Traceback" not in daemon.log()
     assert "event=stopped" in daemon.log().splitlines()[-1]
-
-
-def test_a_second_signal_ends_at_once_and_the_login_counts_as_lost(
-    emulator: RunningEmulator,
-) -> None:
-    emulator.fault("hang@login:1")
-    with running_daemon(profile(emulator.url)) as daemon:
-        await_that(lambda: emulator.state().login_requests == 1)
-        daemon.signal(signal.SIGTERM)
-        daemon.await_log("event=stopping")
-
-        assert daemon.stop() == 0
-
-        daemon.start()
-        assert daemon.await_state("fresh")["logins_left"] == 2

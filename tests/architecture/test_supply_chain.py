@@ -1,11 +1,6 @@
-"""What CI is made of is known by hash, and the same sources give the same wheel."""
+"""What CI is made of, and what is shipped of others, is known by hash."""
 
-import hashlib
-import os
 import re
-import shutil
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -16,17 +11,6 @@ ROOT = Path(__file__).parents[2]
 PINNED = (ROOT / ".ci/requirements.txt", ROOT / ".ci/tools.txt")
 PIN = re.compile(
     r'([a-z0-9.-]+)==([\w.]+)( ; python_version in "[\d. ]+")?((?: --hash=sha256:[0-9a-f]{64})+)'
-)
-SOURCES = (
-    "client",
-    "daemon",
-    "emulator",
-    "docs",
-    "systemd",
-    "hatch_build.py",
-    "pyproject.toml",
-    "README.md",
-    "LICENSE",
 )
 
 
@@ -98,42 +82,3 @@ def test_the_release_runs_others_steps_by_hash_and_names_no_place_to_fetch_from(
     assert steps
     assert [each for each in steps if not pinned.fullmatch(each)] == []
     assert re.findall(r"https?:|secrets\.", workflow) == []
-
-
-def wheel(directory: Path, umask: int, age: float) -> str:
-    """Build the wheel in a copy of the sources; give its SHA-256."""
-    for name in SOURCES:
-        source, copy = ROOT / name, directory / "tree" / name
-        ignored = shutil.ignore_patterns("__pycache__")
-        if source.is_dir():
-            shutil.copytree(source, copy, symlinks=True, ignore=ignored)
-        else:
-            copy.parent.mkdir(exist_ok=True, parents=True)
-            shutil.copy(source, copy)
-    for path in (directory / "tree").rglob("*"):
-        if path.is_file() and not path.is_symlink():
-            path.chmod(path.stat().st_mode & ~umask | 0o600)
-            os.utime(path, (age, age))
-    words = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(directory)]
-    subprocess.run(
-        words,
-        cwd=directory / "tree",
-        check=True,
-        capture_output=True,
-        umask=umask,
-        env={**os.environ, "SOURCE_DATE_EPOCH": "1700000000", "TZ": f"X{umask % 12}"},
-    )
-    (built,) = directory.glob("*.whl")
-    return hashlib.sha256(built.read_bytes()).hexdigest()
-
-
-def test_the_wheel_is_the_same_wherever_whenever_and_by_whomever_it_is_built(
-    tmp_path: Path,
-) -> None:
-    (tmp_path / "a").mkdir()
-    (tmp_path / "elsewhere").mkdir()
-
-    here = wheel(tmp_path / "a", umask=0o022, age=1_600_000_000)
-    there = wheel(tmp_path / "elsewhere", umask=0o077, age=1_750_000_001)
-
-    assert here == there

@@ -1,5 +1,6 @@
 """What is in wheel and sdist: all that it takes, and nothing else."""
 
+import os
 import re
 import tarfile
 import zipfile
@@ -12,7 +13,7 @@ import pytest
 
 from fenced import ROOT
 from openfit_token import __version__
-from packages import Built, build
+from packages import Built, build, unpack
 
 STEM = f"openfit_tokend-{__version__}"
 INFO = f"{STEM}.dist-info"
@@ -101,10 +102,18 @@ def in_systemd(built: Built) -> set[str]:
     return {name for name in in_sdist(built) if name.startswith("daemon/openfit_tokend/systemd/")}
 
 
-def test_the_sdist_builds_the_same_wheel_to_the_byte(
-    built: Built, tree: Path, tmp_path: Path
+def test_the_sdist_builds_the_same_packages_wherever_whenever_and_by_whomever(
+    built: Built, tmp_path: Path
 ) -> None:
-    again = build(tree, tmp_path)
+    tree = unpack(built.sdist, tmp_path)
+    for path in tree.rglob("*"):
+        path.chmod(path.stat().st_mode & ~0o077)
+        os.utime(path, (1_750_000_001, 1_750_000_001))
+    umask = os.umask(0o077)
+    try:
+        again = build(tree, tmp_path, TZ="X11")
+    finally:
+        os.umask(umask)
 
     assert again.wheel.read_bytes() == built.wheel.read_bytes()
     assert again.sdist.read_bytes() == built.sdist.read_bytes()

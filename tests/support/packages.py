@@ -53,9 +53,10 @@ def done(*command: str | Path, directory: Path | None = None, **environment: str
     return ended.stdout
 
 
-def build(tree: Path, directory: Path) -> Built:
+def build(tree: Path, directory: Path, **environment: str) -> Built:
     """Build both packages of a tree with the backend that pip uses."""
-    done(sys.executable, "-m", "hatchling", "build", "--directory", directory, directory=tree)
+    words = (sys.executable, "-m", "hatchling", "build", "--directory", directory)
+    done(*words, directory=tree, **environment)
     (wheel,), (sdist,) = directory.glob("*.whl"), directory.glob("*.tar.gz")
     return Built(wheel, sdist)
 

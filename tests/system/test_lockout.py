@@ -7,16 +7,13 @@ import pytest
 
 from daemons import RunningDaemon, await_that, prepared_daemon, profile, running_daemon
 from emulators import PASSWORD, USERNAME, RunningEmulator, running_emulator
-from failures import outcome, secrets_in
-from openfit_emulator.identity import Rules
+from failures import outcome
 from openfit_token.errors import BudgetSpent, LoginRejected, TokenError
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 
 CLIENTS, PROFILES, RESTARTS = 50, 10, 5
 WRONG = "wrong horse"
-SHORT = Rules(token_lifetime=2)
-HOUR = 3600
 
 
 def names() -> list[str]:
@@ -159,26 +156,6 @@ def test_a_ledger_lost_before_a_start_costs_one_more_rejection_and_no_second(dam
                 daemon.state.write_bytes(daemon.state.read_bytes()[:100])
             else:
                 daemon.state.unlink()
-
-
-def test_no_secret_is_in_the_ledger_nor_in_the_log() -> None:
-    with (
-        running_emulator(rules=SHORT) as emulator,
-        prepared_daemon(profile(emulator.url)) as daemon,
-    ):
-        daemon.start("--log-level", "debug")
-        daemon.call("get_token")
-        outcome(lambda: daemon.call("login", password=WRONG))
-        emulator.revoke_refresh()
-        daemon.call("refresh")
-        daemon.call("logout")
-        await_that(lambda: '"main"' in daemon.state.read_text(), daemon.log)
-        daemon.stop()
-
-        written = daemon.log() + daemon.state.read_text()
-        assert secrets_in(written) == []
-        assert WRONG not in written
-        assert daemon.state.stat().st_mode & 0o077 == 0
 
 
 def test_a_crash_during_a_login_counts_as_a_login_that_may_have_been_rejected() -> None:

@@ -14,6 +14,7 @@ from time import sleep
 import pytest
 
 from openfit_tokend.host import clock, package
+from terminals import Terminal
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 
@@ -67,8 +68,8 @@ def until(process: Text, what: str) -> str:
     return "".join(lines)
 
 
-def ended(process: Text) -> Ended:
-    out, err = process.communicate(timeout=PATIENCE)
+def ended(process: Text, patience: float = PATIENCE) -> Ended:
+    out, err = process.communicate(timeout=patience)
     return Ended(process.returncode, out, err)
 
 
@@ -215,36 +216,32 @@ def test_a_full_disk_ends_it_with_a_line(tmp_path: Path) -> None:
 @pytest.mark.skipif(shutil.which("etcd") is None, reason="etcd isn't installed")
 def test_a_fleet_goes_on_when_one_of_its_daemons_is_killed_in_a_refresh(tmp_path: Path) -> None:
     with demo(tmp_path, "--fleet") as process:
-        end = Ended(*_ended_late(process))
+        end = ended(process, 2 * PATIENCE)  # a claim stands for 75 s
 
     assert (end.status, end.err) == (0, ""), end
     assert end.out.count("✓") == FLEET_PROMISES
     assert left_behind(tmp_path) == []
 
 
-def _ended_late(process: Text) -> tuple[int, str, str]:
-    out, err = process.communicate(timeout=2 * PATIENCE)  # a claim stands for 75 s
-    return process.returncode, out, err
-
-
-def test_a_fleet_without_a_database_says_which_one_it_needs(tmp_path: Path) -> None:
-    code = (
-        "from pathlib import Path; from openfit_emulator.demo import store;"
-        " store._SERVERS = Path('/nowhere');"
-        " from openfit_tokend.cli import main; main(['demo', '--fleet'])"
-    )
-
+def fleet_after(first: str, tmp: Path) -> Ended:
+    """Run the demo of a fleet after these statements; programs are looked for in `tmp` alone."""
+    code = f"{first}; from openfit_tokend.cli import main; main(['demo', '--fleet'])"
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env=os.environ | {"PATH": str(tmp_path), "TMPDIR": str(tmp_path)},
+        env=os.environ | {"PATH": str(tmp), "TMPDIR": str(tmp)},
         capture_output=True,
         text=True,
         timeout=PATIENCE,
         check=False,
     )
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def test_a_fleet_without_a_database_says_which_one_it_needs(tmp_path: Path) -> None:
+    nowhere = "from openfit_emulator.demo import store; store._SERVERS /= 'nowhere'"
 
     line = "openfit-tokend: it needs an etcd or a PostgreSQL: apt-get install etcd-server\n"
-    assert (done.returncode, done.stdout, done.stderr) == (71, "", line)
+    assert fleet_after(nowhere, tmp_path) == Ended(71, "", line)
     assert left_behind(tmp_path) == []
 
 
@@ -253,39 +250,21 @@ def test_a_fleet_without_its_extra_says_how_to_get_it(tmp_path: Path) -> None:
     etcd = tmp_path / "etcd"
     etcd.write_text("#!/bin/sh\necho started >&2\n")
     etcd.chmod(0o755)
-    code = (
-        "import sys; sys.modules['cryptography'] = None;"
-        " from openfit_tokend.cli import main; main(['demo', '--fleet'])"
-    )
-
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=os.environ | {"PATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+    without = "import sys; sys.modules['cryptography'] = None"
 
     line = f"openfit-tokend: cryptography is missing: run {package.again('fleet')}\n"
-    assert (done.returncode, done.stdout, done.stderr) == (71, "", line)
+    assert fleet_after(without, tmp_path) == Ended(71, "", line)
 
 
 def test_a_terminal_sees_colours_unless_told_not_to(tmp_path: Path) -> None:
-    assert b"\x1b[" in on_a_terminal(tmp_path, NO_COLOR="")
-    assert b"\x1b" not in on_a_terminal(tmp_path, NO_COLOR="1")
+    assert "\x1b[" in on_a_terminal(tmp_path, NO_COLOR="")
+    assert "\x1b" not in on_a_terminal(tmp_path, NO_COLOR="1")
 
 
-def on_a_terminal(tmp: Path, **changes: str) -> bytes:
-    """Return what a terminal gets to see until the login."""
-    ours, theirs = os.openpty()
+def on_a_terminal(tmp: Path, **changes: str) -> str:
+    """Return what a terminal gets to see until Ctrl-C, after the login."""
     environment = os.environ | {"TMPDIR": str(tmp), "TERM": "xterm"} | changes
-    with subprocess.Popen(DEMO, stdin=theirs, stdout=theirs, env=environment) as process:
-        os.close(theirs)
-        seen = b""
-        while b"logged in" not in seen:
-            seen += os.read(ours, 4096)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(PATIENCE) == 130
-    os.close(ours)
-    return seen
+    with Terminal(DEMO, environment) as terminal:
+        terminal.answer("logged in", "\x03")
+        assert terminal.end() == 130
+    return terminal.shown

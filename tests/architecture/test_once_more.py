@@ -1,11 +1,11 @@
 """What failed in CI runs once more if it was little: `.ci/once-more`."""
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+import processes
 
 ONCE_MORE = Path(__file__).parents[2] / ".ci/once-more"
 PYTEST = Path(sys.executable).with_name("pytest")
@@ -22,13 +22,7 @@ FAILING = "def test_{}(): assert False\n"
 
 def run(directory: Path, *words: str | Path) -> int:
     own = ("-o", "addopts=", "-p", "xdist")  # no other plugin: they start slowly
-    done = subprocess.run(
-        [*words, *own],
-        cwd=directory,
-        check=False,
-        capture_output=True,
-        env=os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
-    )
+    done = processes.run(*words, *own, directory=directory, PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
     return done.returncode
 
 

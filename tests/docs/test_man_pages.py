@@ -1,7 +1,7 @@
 """The man pages are well formed, and hold what they should."""
 
 import shutil
-import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +11,7 @@ from openfit_token._cli.command_line.parser import parser as client_parser
 from openfit_tokend.cli import parser as daemon_parser
 from openfit_tokend.core.settings.fleet import FLEET_KEYS
 from openfit_tokend.core.settings.parser import PROFILE_KEYS, TOP_KEYS
+from processes import run
 
 PAGES = sorted((generate.DOCS / "man").iterdir())
 MANDOC = shutil.which("mandoc")
@@ -27,13 +28,8 @@ def test_there_is_a_page_for_each_command_for_the_file_and_for_the_wire() -> Non
 
 @pytest.mark.skipif(MANDOC is None, reason="mandoc isn't installed (Debian: mandoc)")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_mandoc_finds_nothing_to_complain_of(page: object) -> None:
-    ended = subprocess.run(
-        ["mandoc", "-Tlint", "-Wwarning", str(page)],  # noqa: S607 -- whichever is installed
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def test_mandoc_finds_nothing_to_complain_of(page: Path) -> None:
+    ended = run("mandoc", "-Tlint", "-Wwarning", page)
 
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 

@@ -1,7 +1,6 @@
 """The protocol's document says what a real daemon does."""
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import cast
@@ -13,6 +12,7 @@ from openfit_tokend.core.callers.rights import Rights
 from openfit_tokend.core.session import State
 from openfit_tokend.serving.calls import Backend, Calls
 from openfit_tokend.serving.profiles import Profiles
+from processes import done
 
 TEXT = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
 METHOD = re.compile(r"^### (\w+)\n\n`\{([\w, ]*)\}`", re.MULTILINE)
@@ -72,11 +72,7 @@ def test_the_simplest_client_gets_a_token(daemon: RunningDaemon) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
     client = code.replace("/run/openfit-tokend/socket", daemon.environment["OPENFIT_TOKEN_SOCKET"])
 
-    ended = subprocess.run(
-        [sys.executable, "-c", client], capture_output=True, text=True, check=True
-    )
-
-    assert ended.stdout.startswith("http")
+    assert done(sys.executable, "-c", client).startswith("http")
 
 
 @pytest.mark.parametrize("exchange", re.findall(r"`(\[[012], .*?)`", TEXT))

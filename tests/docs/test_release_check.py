@@ -4,7 +4,6 @@ import importlib.machinery
 import importlib.util
 import re
 import shutil
-import subprocess
 import tarfile
 import zipfile
 from collections.abc import Iterator
@@ -13,6 +12,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from processes import done
 
 SCRIPT = Path(__file__).parents[2] / ".ci" / "release-check"
 
@@ -65,7 +66,7 @@ def test_the_tag_belongs_to_the_commit_after_it_was_made_and_not_before(
 ) -> None:
     def git(*words: str) -> None:
         identity = ("-c", "user.name=a", "-c", "user.email=a@example.org")
-        subprocess.run(["git", *identity, *words], cwd=tmp_path, check=True, capture_output=True)  # noqa: S607 -- whichever is installed
+        done("git", *identity, *words, directory=tmp_path)
 
     git("init")
     assert list(check.tree("1.2.3", tagged=False)) == ["git: not all is committed"]
@@ -127,14 +128,8 @@ def test_the_checksums_are_those_of_all_files_of_the_version(
 
     check.checksums("1.2.3")
 
-    verified = subprocess.run(
-        ["sha256sum", "--check", "SHA256SUMS"],  # noqa: S607 -- coreutils'
-        cwd=tmp_path / "dist",
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    assert verified.stdout.splitlines() == [f"{name}: OK" for name in names]
+    verified = done("sha256sum", "--check", "SHA256SUMS", directory=tmp_path / "dist")
+    assert verified.splitlines() == [f"{name}: OK" for name in names]
 
 
 def test_what_a_package_lacks_or_has_too_much_is_named(check: ModuleType, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from fenced import ROOT
 from openfit_token import __version__
-from packages import done
+from processes import done
 
 HOME = "https://example.org/openfit-tokend"
 FILES = f"{HOME}/blob/v{__version__}/"

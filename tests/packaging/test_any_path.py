@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from openfit_token import __version__
-from packages import Built, done, environment, run
+from packages import Built, environment
+from processes import done, run
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 

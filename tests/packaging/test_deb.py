@@ -15,7 +15,8 @@ from fenced import INSTALL, ROOT, in_section
 from machine import DROP_IN, UNIT, Machine, getting
 from openfit_token import __version__
 from openfit_tokend.host import clock
-from packages import IMPORT_ALL, run
+from packages import IMPORT_ALL
+from processes import run
 
 pytestmark = [
     pytest.mark.service,

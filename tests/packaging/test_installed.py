@@ -9,7 +9,8 @@ import pytest
 from daemons import prepared_daemon, profile
 from emulators import running_emulator
 from openfit_token import __version__
-from packages import IMPORT_ALL, Built, done, environment, python, run
+from packages import IMPORT_ALL, Built, environment, python
+from processes import done, run
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 import zipfile
 from collections.abc import Generator
@@ -11,11 +10,12 @@ from pathlib import Path
 import pytest
 
 import box_opt
+import processes
 from daemons import RunningDaemon, profile, running_daemon
 from emulators import running_emulator
 from fenced import ROOT
 from openfit_token import __version__
-from packages import done
+from processes import Completed, done
 
 pytestmark = pytest.mark.system
 
@@ -49,19 +49,11 @@ def daemon() -> Generator[RunningDaemon]:
         yield running
 
 
-def run(
-    pyz: Path, daemon: RunningDaemon, *words: str | Path, stdin: str = ""
-) -> subprocess.CompletedProcess[str]:
+def run(pyz: Path, daemon: RunningDaemon, *words: str | Path, stdin: str = "") -> Completed:
     """Run the file as on a host where nothing else can be imported."""
-    return subprocess.run(
-        [PYTHON, "-S", "-W", "error", pyz, *words],
-        input=stdin,
-        capture_output=True,
-        check=False,
-        text=True,
-        timeout=60,
-        env={"OPENFIT_TOKEN_SOCKET": str(daemon.socket), "PATH": os.defpath},
-    )
+    program = (PYTHON, "-S", "-W", "error", pyz, *words)
+    variables = {"OPENFIT_TOKEN_SOCKET": str(daemon.socket), "PATH": os.defpath}
+    return processes.run(*program, stdin=stdin, inherited=variables)
 
 
 def test_get_prints_the_token(pyz: Path, daemon: RunningDaemon) -> None:

@@ -27,8 +27,8 @@ from fenced import API, CLIENTS, INSTALL, README, ROOT, Block, blocks, in_sectio
 from openfit_token.testing import Daemon, Emulator
 from openfit_tokend.config import config_file
 from openfit_tokend.core.settings.values import Settings
-from packages import run
 from pictures import texts, without_figures
+from processes import Completed, run
 from terminals import Terminal
 from users import IS_ROOT
 
@@ -203,19 +203,12 @@ def test_a_block_for_a_shell_sends_nothing_without_a_token(
     assert api.seen == []
 
 
-def in_bash(world: World, command: str, directory: Path) -> subprocess.CompletedProcess[str]:
+def in_bash(world: World, command: str, directory: Path) -> Completed:
     """Run a command where there is the program that the documents let it run."""
     (directory / "nightly.sh").write_text('#!/bin/sh\ntest -n "$OPENFIT_ACCESS_TOKEN"\n')
     (directory / "nightly.sh").chmod(0o755)
-    return subprocess.run(
-        [BASH, "-c", f"set -e\n{command}"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        cwd=directory,
-        env=world.environment | {"token": "older"},
-    )
+    words = (BASH, "-c", f"set -e\n{command}")
+    return run(*words, directory=directory, inherited=world.environment, token="older")
 
 
 @pytest.mark.parametrize(
@@ -285,14 +278,8 @@ def test_crons_line_runs_a_daemon_at_home(world: World, tmp_path: Path) -> None:
 
 def test_in_python_the_adapter_calls_the_api(world: World) -> None:
     call = 'print(api.get("/v1/me").json())'
-    done = subprocess.run(
-        [sys.executable, "-W", "error::DeprecationWarning", "-c", f"{WITH_HTTPX.text}\n{call}"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        env=world.environment,
-    )
+    program = ("-W", "error::DeprecationWarning", "-c", f"{WITH_HTTPX.text}\n{call}")
+    done = run(sys.executable, *program, inherited=world.environment)
 
     assert done.returncode == 0, done.stderr
     assert "/api/v1/me" in done.stdout

@@ -2,10 +2,10 @@
 
 import pytest
 
-from box import Completed
 from daemons import await_that, profile
 from emulators import PASSWORD
 from machine import CREDENTIAL_SOCKET, Machine
+from processes import Completed
 
 pytestmark = [pytest.mark.service, pytest.mark.slow]
 

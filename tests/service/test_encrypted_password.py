@@ -5,9 +5,9 @@ The first as docs/recipes.md has it.
 
 import pytest
 
-from box import Completed
 from fenced import ROOT, in_section
 from machine import UNIT, Machine
+from processes import Completed
 
 pytestmark = [pytest.mark.service, pytest.mark.slow]
 

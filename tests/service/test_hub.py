@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 import box_opt
-from box import Box, Completed
+from box import Box
 from daemons import await_that
 from fenced import ROOT, in_section
 from machine import Machine
+from processes import Completed
 
 pytestmark = [pytest.mark.service, pytest.mark.slow]
 

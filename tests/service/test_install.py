@@ -2,9 +2,10 @@
 
 import pytest
 
-from box import Box, Completed
+from box import Box
 from box_opt import VENV
 from machine import UNIT, Machine, getting
+from processes import Completed
 
 pytestmark = [pytest.mark.service, pytest.mark.slow]
 

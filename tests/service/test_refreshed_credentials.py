@@ -17,7 +17,7 @@ from emulators import PASSWORD, answers_of_init, running_emulator
 from fenced import ROOT, in_section
 from machine import UNIT, Machine
 from openfit_tokend.setup import units
-from packages import done
+from processes import done
 
 pytestmark = [
     pytest.mark.service,

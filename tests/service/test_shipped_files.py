@@ -1,7 +1,6 @@
 """What systemd itself says of the files that are shipped."""
 
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from openfit_tokend.config import config_file
 from openfit_tokend.core.settings.values import Settings
 from openfit_tokend.setup import units
 from openfit_tokend.setup.program import Program
+from processes import Completed, run
 
 pytestmark = pytest.mark.service
 
@@ -35,14 +35,8 @@ def shipped(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def analyze(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [ANALYZE, *arguments],
-        check=False,
-        capture_output=True,
-        text=True,
-        env=os.environ | environment,
-    )
+def analyze(*arguments: str | Path, **variables: str) -> Completed:
+    return run(ANALYZE, *arguments, inherited=os.environ | variables)
 
 
 def test_systemd_finds_no_fault_in_the_systems_units(shipped: Path) -> None:

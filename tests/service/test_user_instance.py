@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from box import Box, Completed
+from box import Box
 from daemons import await_that
 from emulators import PASSWORD, RunningEmulator, answers_of_init
+from processes import Completed
 
 pytestmark = [pytest.mark.service, pytest.mark.slow]
 

@@ -21,7 +21,9 @@ from tempfile import gettempdir, mkdtemp
 from time import sleep
 from typing import Final, Self, final
 
+import processes
 from openfit_tokend.host import clock
+from processes import Completed
 from terminals import Terminal
 from users import MAY_MOUNT
 
@@ -54,8 +56,6 @@ _IN_CGROUP: Final = (
     "sh", "-c", 'echo $$ >"$0/cgroup.procs"; exec setpriv --pdeathsig KILL "$@"',
 )  # fmt: skip
 """Runs a command in a cgroup, for as long as this process lives."""
-
-Completed = subprocess.CompletedProcess[str]
 
 
 def hindrance() -> str | None:
@@ -147,16 +147,9 @@ class Box:
     ) -> Completed:
         """Run a command inside to its end, as root or as a user with all their groups."""
         who = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"] if user else []
-        done = subprocess.run(
-            [*self._enter(), *who, *map(str, command)],
-            input=stdin,
-            capture_output=True,
-            check=False,
-            text=True,
-            timeout=PATIENCE,
-            env=ENVIRONMENT | ({"HOME": self.home(user)} if user else {}),
-            cwd="/",
-        )
+        own = ENVIRONMENT | ({"HOME": self.home(user)} if user else {})
+        words = (*self._enter(), *who, *command)
+        done = processes.run(*words, stdin=stdin, directory=Path("/"), inherited=own)
         if check:
             assert done.returncode == 0, self._told(command, done)
         return done
@@ -242,14 +235,8 @@ class Box:
             sleep(0.02)
 
     def _told(self, command: Sequence[str | Path], done: Completed) -> str:
-        last = subprocess.run(
-            [*self._enter(), "journalctl", "--no-pager", "-n", "40", "-o", "short-monotonic"],
-            capture_output=True,
-            check=False,
-            text=True,
-            timeout=PATIENCE,
-            env=ENVIRONMENT,
-        )
+        journal = ("journalctl", "--no-pager", "-n", "40", "-o", "short-monotonic")
+        last = processes.run(*self._enter(), *journal, inherited=ENVIRONMENT)
         words = " ".join(map(str, command))
         return (
             f"{words}: exit {done.returncode}\n{done.stdout}{done.stderr}\njournal:\n{last.stdout}"

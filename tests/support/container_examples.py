@@ -8,13 +8,13 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from subprocess import CompletedProcess
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from containers import Container, Volume, yaml_documents
 from emulators import CLIENT_ID, PASSWORD, USERNAME, RunningEmulator
 from fenced import ROOT, in_section
+from processes import Completed
 
 DOCUMENT: Final = ROOT / "docs/containers.md"
 COMPOSE: Final = ROOT / "docs/container/compose.yaml"
@@ -36,7 +36,7 @@ class Run:
         """Return the command that does it."""
         return self.container.command(self.words, self.volumes, self.environment, self.user)
 
-    def ended(self, *words: str) -> CompletedProcess[str]:
+    def ended(self, *words: str) -> Completed:
         """Run it, or other words in its place, to the end."""
         words = words or tuple(self.words)
         return self.container.run(words, self.volumes, self.environment, self.user)

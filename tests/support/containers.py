@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple, cast
 
-from packages import done
+from processes import Completed, done, run
 from users import MAY_MOUNT
 
 READ_ONLY = """\
@@ -138,16 +138,10 @@ class Container:
         volumes: Sequence[Volume] = (),
         environment: Mapping[str, str] | None = None,
         user: str | None = None,
-    ) -> subprocess.CompletedProcess[str]:
+    ) -> Completed:
         """Run something in it to its end, whatever that is."""
-        return subprocess.run(
-            self.command(words, volumes, environment, user),
-            capture_output=True,
-            check=False,
-            text=True,
-            timeout=60,
-            env=self.environment,
-        )
+        command = self.command(words, volumes, environment, user)
+        return run(*command, inherited=self.environment)
 
     @property
     def environment(self) -> dict[str, str]:

@@ -21,12 +21,14 @@ import msgpack
 import pytest
 
 import forked
+import processes
 from emulators import CLIENT_ID, PASSWORD, USERNAME
 from forked import Forked
 from openfit_token import TokenClient, TokenError
 from openfit_token.errors import BY_CODE
 from openfit_token.testing._processes import await_rest
 from openfit_tokend.host import clock
+from processes import Completed
 from users import IS_ROOT, MAY_LOOK
 
 PATIENCE = 20.0
@@ -319,9 +321,7 @@ class RunningDaemon:
         await_that(lambda: bool(found()), lambda: f"no line with {words} in:\n{self.log()}")
         return found()[-1]
 
-    def run(
-        self, *command: str, stdin: str = "", first: str = ""
-    ) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, stdin: str = "", first: str = "") -> Completed:
         """Run one of the installed commands, as a user of this daemon would.
 
         `first`: what a command of ours does before it imports anything.
@@ -332,15 +332,7 @@ class RunningDaemon:
         if first:
             program = f"{first}\nfrom {forked.COMMANDS[command[0]]} import main; main()"
             installed = [str(self.python), "-c", program]
-        return subprocess.run(
-            [*installed, *command[1:]],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=forked.PATIENCE,
-            env=self.environment,
-        )
+        return processes.run(*installed, *command[1:], stdin=stdin, inherited=self.environment)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal."""

@@ -9,7 +9,7 @@ from typing import Final
 
 from box import Box
 from fenced import ROOT
-from packages import done
+from processes import done
 
 NEWER: Final = "99.0"
 """The version of the package for an upgrade."""

@@ -7,11 +7,12 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Final, cast
 
-from box import Box, Completed
+from box import Box
 from daemons import Fields, Wire, await_that, error_of
 from emulators import RunningEmulator
 from fenced import INSTALL, in_section
 from openfit_token import TokenClient, TokenError
+from processes import Completed
 
 UNIT: Final = "openfit-tokend.service"
 SOCKET: Final = "/run/openfit-tokend/socket"

@@ -1,12 +1,13 @@
 """Wheel and sdist of a tree, and Python versions to try them on."""
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import pytest
+
+from processes import done, run
 
 IMPORT_ALL: Final = """\
 import importlib, pkgutil
@@ -31,32 +32,10 @@ class Built(NamedTuple):
     sdist: Path
 
 
-def run(
-    *command: str | Path, directory: Path | None = None, **environment: str
-) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end, whatever that is."""
-    return subprocess.run(
-        command,
-        capture_output=True,
-        check=False,
-        text=True,
-        timeout=300,
-        cwd=directory,
-        env=os.environ | environment,
-    )
-
-
-def done(*command: str | Path, directory: Path | None = None, **environment: str) -> str:
-    """Run a command that must succeed, and return its output."""
-    ended = run(*command, directory=directory, **environment)
-    assert ended.returncode == 0, f"{command}:\n{ended.stdout}{ended.stderr}"
-    return ended.stdout
-
-
 def build(tree: Path, directory: Path, **environment: str) -> Built:
     """Build both packages of a tree with the backend that pip uses."""
     words = (sys.executable, "-m", "hatchling", "build", "--directory", directory)
-    done(*words, directory=tree, **environment)
+    done(*words, directory=tree, inherited=os.environ | environment)
     (wheel,), (sdist,) = directory.glob("*.whl"), directory.glob("*.tar.gz")
     return Built(wheel, sdist)
 

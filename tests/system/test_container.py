@@ -19,7 +19,7 @@ from containers import Container, Images, Volume, hindrance, running, storage
 from daemons import PATIENCE, Wire, await_that
 from emulators import RunningEmulator, one_emulator
 from fenced import ROOT, in_section
-from packages import done
+from processes import done
 
 pytestmark = [
     pytest.mark.system,

@@ -14,6 +14,7 @@ from time import sleep
 import pytest
 
 from openfit_tokend.host import clock, package
+from processes import run
 from terminals import Terminal
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
@@ -226,14 +227,7 @@ def test_a_fleet_goes_on_when_one_of_its_daemons_is_killed_in_a_refresh(tmp_path
 def fleet_after(first: str, tmp: Path) -> Ended:
     """Run the demo of a fleet after these statements; programs are looked for in `tmp` alone."""
     code = f"{first}; from openfit_tokend.cli import main; main(['demo', '--fleet'])"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=os.environ | {"PATH": str(tmp), "TMPDIR": str(tmp)},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+    done = run(sys.executable, "-c", code, PATH=str(tmp), TMPDIR=str(tmp))
     return Ended(done.returncode, done.stdout, done.stderr)
 
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from daemons import RunningDaemon, await_that, needs_root, prepared_daemon, prof
 from emulators import CLIENT_ID, PASSWORD, USERNAME, RunningEmulator, one_emulator, running_emulator
 from openfit_tokend.config import config_file
 from openfit_tokend.core.budget import WINDOW
+from processes import Completed, run
 from terminals import Terminal
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
@@ -21,9 +21,6 @@ USAGE = 64
 REJECTED = 77
 CONFIG_REJECTED = 78
 INTERRUPTED = 130
-
-Completed = subprocess.CompletedProcess[str]
-
 
 emulator = pytest.fixture(one_emulator, scope="module")
 
@@ -111,10 +108,7 @@ def test_a_profile_of_another_server_may_have_no_password_and_stays_so(place: Pa
         "--no-password",
     )
 
-    first = subprocess.run(
-        command("--yes", *words, *others), capture_output=True, check=False, text=True,
-        timeout=60, env=environment(place),
-    )  # fmt: skip
+    first = run(*command("--yes", *words, *others), inherited=environment(place))
     assert (first.returncode, "openfit-token login --refresh-token" in first.stdout) == (0, True)
     again = init(place, "--yes", "--replace", "--client-id", "d", "--no-login")
     assert again.returncode == 0, again.stderr
@@ -435,15 +429,8 @@ def init_beside(daemon: RunningDaemon, *options: str, stdin: str = PASSWORD) -> 
 
 def beside(daemon: RunningDaemon, *line: str, stdin: str = "") -> Completed:
     """Run a command as this daemon's user would, with the same configuration."""
-    return subprocess.run(
-        [*daemon.launcher, *line],
-        input=stdin,
-        capture_output=True,
-        check=False,
-        text=True,
-        timeout=60,
-        env=daemon.environment | {"OPENFIT_TOKEND_CONFIG": str(daemon.config)},
-    )
+    variables = daemon.environment | {"OPENFIT_TOKEND_CONFIG": str(daemon.config)}
+    return run(*daemon.launcher, *line, stdin=stdin, inherited=variables)
 
 
 def test_a_stop_in_the_middle_of_the_login_leaves_both_files_whole(

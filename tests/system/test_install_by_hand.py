@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,25 +10,18 @@ import pytest
 import box_opt
 from daemons import needs_root
 from fenced import ROOT
+from processes import Completed, done, run
 from users import IS_ROOT
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 
 SYSTEM, NOT_ALLOWED = 71, 77
-Completed = subprocess.CompletedProcess[str]
 
 
 def tokend(*words: str | Path, python: str | Path = sys.executable, **variables: str) -> Completed:
     without = ("XDG_RUNTIME_DIR",)
     kept = {name: value for name, value in os.environ.items() if name not in without}
-    return subprocess.run(
-        [python, "-m", "openfit_tokend", *words],
-        capture_output=True,
-        check=False,
-        text=True,
-        timeout=60,
-        env=kept | variables,
-    )
+    return run(python, "-m", "openfit_tokend", *words, inherited=kept | variables)
 
 
 def test_an_example_that_was_edited_is_neither_overwritten_nor_removed(tmp_path: Path) -> None:
@@ -44,8 +36,8 @@ def test_an_example_that_was_edited_is_neither_overwritten_nor_removed(tmp_path:
     assert (again.returncode, gone.returncode) == (0, 0), again.stderr + gone.stderr
     assert "# openfit-tokend" in shipped
     assert example.read_text() == "# mine\n"
-    for done in (again, gone):
-        assert f"kept           {example}\n" in done.stdout
+    for each in (again, gone):
+        assert f"kept           {example}\n" in each.stdout
 
 
 @pytest.mark.skipif(
@@ -55,7 +47,7 @@ def test_units_of_a_user_whose_manager_does_not_run_are_disabled_too(tmp_path: P
     place = {"XDG_CONFIG_HOME": str(tmp_path)}
     tokend("install", "--user", **place)
     enable = ("systemctl", "--user", "--no-reload", "enable", "openfit-tokend.socket")
-    subprocess.run(enable, check=True, capture_output=True, env=os.environ | place)
+    done(*enable, inherited=os.environ | place)
     wanted = tmp_path / "systemd/user/sockets.target.wants/openfit-tokend.socket"
     assert wanted.is_symlink()
 
@@ -81,11 +73,10 @@ openfit_tokend.cli.main()
 )
 @pytest.mark.parametrize("command", ["install", "uninstall"])
 def test_who_is_not_root_is_told_how_to_do_what_was_asked(command: str) -> None:
-    words = [sys.executable, "-c", AS_STRANGER, command]
-    done = subprocess.run(words, capture_output=True, check=False, text=True, timeout=60)
+    refused = run(sys.executable, "-c", AS_STRANGER, command)
 
-    assert done.returncode == NOT_ALLOWED
-    assert done.stderr == (
+    assert refused.returncode == NOT_ALLOWED
+    assert refused.stderr == (
         f"openfit-tokend: only root can {command} the system service\n"
         f"  sudo openfit-tokend {command}, or for yourself only: openfit-tokend {command} --user\n"
     )
@@ -101,8 +92,8 @@ def test_the_advice_for_a_program_that_others_cannot_run_makes_one_that_they_can
         pytest.skip(reason)
     venv, tree = tmp_path / "venv", tmp_path / "tree"
     tree.mkdir()
-    subprocess.run([box_opt.SYSTEM_PYTHON, "-m", "venv", venv], check=True)
-    subprocess.run([venv / "bin/pip", "install", "--quiet", ROOT], check=True)
+    done(box_opt.SYSTEM_PYTHON, "-m", "venv", venv)
+    done(venv / "bin/pip", "install", "--quiet", ROOT)
 
     refused = tokend("install", "--root", tree, python=venv / "bin/python")
 

@@ -7,9 +7,7 @@ that client alone. `.ci/install_peers` installs them.
 import json
 import os
 import shutil
-import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ import pytest
 
 from openfit_token.testing import Daemon
 from peers import PEERS, peer
+from processes import done
 
 pytestmark = pytest.mark.system
 
@@ -105,13 +104,9 @@ console.log(JSON.stringify([1, 2, 4294967295].map((id) => answers.get(id))));
 """
 
 
-def run(command: list[str], environment: Mapping[str, str]) -> list[dict[str, Any]]:
+def run(*command: str, packages: str = "") -> list[dict[str, Any]]:
     """Run a program and give what it printed: the answers to hello, get_token, and an error."""
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, timeout=60, env=dict(environment)
-    )
-    assert done.returncode == 0, done.stderr
-    answers: list[dict[str, Any]] = json.loads(done.stdout)
+    answers: list[dict[str, Any]] = json.loads(done(*command, PYTHONPATH=packages))
     return answers
 
 
@@ -129,11 +124,10 @@ def judge(answers: list[dict[str, Any]], daemon: Daemon) -> None:
 
 
 def run_python(name: str, program: str, daemon: Daemon) -> list[dict[str, Any]]:
-    packages = peer(name)
     # With the interpreter that installed them, but none of its own packages (-S): so each has the
     # msgpack that it asks for.
-    command = [str(peer("tools/bin/python")), "-S", "-c", program, str(daemon.socket)]
-    return run(command, os.environ | {"PYTHONPATH": str(packages)})
+    command = (str(peer("tools/bin/python")), "-S", "-c", program, str(daemon.socket))
+    return run(*command, packages=str(peer(name)))
 
 
 @pytest.mark.parametrize(
@@ -160,8 +154,7 @@ def test_a_client_in_javascript_does_too(openfit_daemon: Daemon, tmp_path: Path)
     modules = peer("node_modules/@msgpack").parents[1]
     program = tmp_path / "client.mjs"
     program.write_text(NODE)
-    command = [node, str(program), str(openfit_daemon.socket), str(modules)]
-    judge(run(command, os.environ), openfit_daemon)
+    judge(run(node, str(program), str(openfit_daemon.socket), str(modules)), openfit_daemon)
 
 
 def test_they_are_where_the_tests_look_for_them() -> None:

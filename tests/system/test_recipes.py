@@ -7,7 +7,6 @@ no test knows what to do with fails.
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from typing import NamedTuple
 
 import pytest
 
+import processes
 from api import Api, running_api
 from daemons import profile, running_daemon
 from emulators import PASSWORD, running_emulator
@@ -25,6 +25,7 @@ from fenced import ROOT, Block, blocks
 from openfit_token import get_token
 from openfit_token.testing import Daemon, Emulator
 from peers import PEERS, peer
+from processes import Completed
 
 pytestmark = pytest.mark.system
 
@@ -58,9 +59,7 @@ UNITS = [recipe for recipe in to_try() if recipe.language == "ini"]
 runnable = pytest.mark.parametrize("recipe", RECIPES, ids=[recipe.section for recipe in RECIPES])
 
 
-def run(
-    recipe: Block, directory: Path, daemon: Path | str, url: str
-) -> subprocess.CompletedProcess[str]:
+def run(recipe: Block, directory: Path, daemon: Path | str, url: str) -> Completed:
     """Run a block in an empty directory, with a daemon's sockets and an API."""
     token = directory / "openfit.main"  # as systemd would have put it there
     if "CREDENTIALS_DIRECTORY" in recipe.text and Path(daemon).exists():
@@ -70,15 +69,10 @@ def run(
         (directory / ".local/share/openfit").mkdir(parents=True, exist_ok=True)
         (directory / ".local/share/openfit/bin").symlink_to(path[0])
         path = ["/usr/bin", "/bin"]
-    return subprocess.run(
-        command(recipe, directory),
-        cwd=directory,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,  # Go's library is compiled once
-        stdin=subprocess.DEVNULL,
-        env={
+    return processes.run(
+        *command(recipe, directory),
+        directory=directory,
+        inherited={
             "PATH": ":".join(path),
             "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
             "HOME": str(directory),
@@ -204,15 +198,9 @@ def test_the_tests_pass(tmp_path: Path) -> None:
     (test,) = TESTS
     (tmp_path / "test_theirs.py").write_text(test.text)
     options = ["-q", "--strict-markers", "-W", "error", "-p", "no:cacheprovider"]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *options],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        env=os.environ | {"OPENFIT_PROFILE": "theirs", "OPENFIT_TOKEN_SOCKET": "/nowhere"},
-    )
+    words = (sys.executable, "-m", "pytest", *options)
+    own = os.environ | {"OPENFIT_PROFILE": "theirs", "OPENFIT_TOKEN_SOCKET": "/nowhere"}
+    done = processes.run(*words, directory=tmp_path, inherited=own)
 
     assert done.returncode == 0, done.stdout
     assert "2 passed" in done.stdout
@@ -236,12 +224,8 @@ def test_the_units_are_what_systemd_takes(tmp_path: Path) -> None:
     script.write_text("#!/bin/sh\n")
     script.chmod(0o755)
 
-    done = subprocess.run(
-        ["systemd-analyze", "verify", f"--root={tmp_path}", "openfit-report.timer"],  # noqa: S607 -- the system's
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    words = ("systemd-analyze", "verify", f"--root={tmp_path}", "openfit-report.timer")
+    done = processes.run(*words)
     ours = [line for line in done.stderr.splitlines() if "openfit-report" in line]
 
     assert ours == []

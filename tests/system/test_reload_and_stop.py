@@ -2,7 +2,6 @@
 
 import re
 import signal
-import subprocess
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
@@ -15,6 +14,7 @@ from failures import outcome
 from openfit_emulator.identity import Rules
 from openfit_token.errors import ConfigRejected, LoggedOut, NoSuchProfile, SecretUnavailable
 from openfit_tokend.host import clock
+from processes import run
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 
@@ -112,15 +112,9 @@ def test_the_daemon_is_found_by_its_configuration_faulty_as_that_may_be(
         if named_by == "variable":
             option, variable = [], str(daemon.config)
 
-        done = subprocess.run(
-            [sys.executable, "-m", "openfit_tokend", "reload", *option],
-            capture_output=True,
-            check=False,
-            text=True,
-            timeout=60,
-            env=daemon.environment
-            | {"OPENFIT_TOKEN_SOCKET": "", "OPENFIT_TOKEND_CONFIG": variable},
-        )
+        words = (sys.executable, "-m", "openfit_tokend", "reload", *option)
+        variables = {"OPENFIT_TOKEN_SOCKET": "", "OPENFIT_TOKEND_CONFIG": variable}
+        done = run(*words, inherited=daemon.environment | variables)
 
         assert done.returncode == (CONFIG_REJECTED if rest else 0), done.stderr
         assert ("refresh_befor" in done.stderr) == bool(rest), "the daemon says what is wrong"

@@ -17,7 +17,7 @@ import pytest
 from daemons import PATIENCE, await_that, needs_root
 from emulators import PASSWORD, RunningEmulator, answers_of_init, one_emulator
 from others import EVE, theirs
-from processes import OPENFIT_TOKEN
+from processes import OPENFIT_TOKEN, Completed, run
 
 pytestmark = [pytest.mark.system, needs_root]
 
@@ -27,8 +27,6 @@ AS_EVE: Final = (
 )  # fmt: skip
 """Runs a command as another user, who may read all files: the interpreter may lie in /root."""
 OPENFIT_TOKEND: Final = (sys.executable, "-m", "openfit_tokend")
-
-Completed = subprocess.CompletedProcess[str]
 
 emulator = pytest.fixture(one_emulator, scope="module")
 
@@ -44,16 +42,8 @@ class Home(NamedTuple):
 
     def do(self, *words: str, stdin: str = "", **variables: str) -> Completed:
         """Run a command in a terminal of its own."""
-        return subprocess.run(
-            [*AS_EVE, *words],
-            input=stdin,
-            capture_output=True,
-            check=False,
-            text=True,
-            timeout=PATIENCE,
-            cwd="/",
-            env=self.environment(variables),
-        )
+        own = self.environment(variables)
+        return run(*AS_EVE, *words, stdin=stdin, directory=Path("/"), inherited=own)
 
     def init(self, emulator: RunningEmulator, password: str, **variables: str) -> Completed:
         answers = answers_of_init(emulator.url)

@@ -1,7 +1,6 @@
 """The kit for authors of scripts: its fixtures, its handles, and the plugin in a run of theirs."""
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,23 +12,17 @@ from daemons import needs_root_to_look
 from openfit_token import TokenClient, get_token
 from openfit_token.errors import DaemonUnreachable, LoginRejected, TimedOut, Unavailable
 from openfit_token.testing import Daemon, Emulator, NotStarted
+from processes import Completed, run
 
 pytestmark = pytest.mark.system
 
 
-def pytest_run(directory: Path, test: str) -> subprocess.CompletedProcess[str]:
+def pytest_run(directory: Path, test: str) -> Completed:
     """Run pytest over a file, as its author would."""
     (directory / "test_theirs.py").write_text(dedent(test))
     # As installed: the plugin comes by its entry point.
     options = ["-q", "--strict-markers", "-W", "error", "-p", "no:cacheprovider"]
-    return subprocess.run(
-        [sys.executable, "-m", "pytest", *options],
-        cwd=directory,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    return run(sys.executable, "-m", "pytest", *options, directory=directory)
 
 
 # In a run of pytest: what it is good for is in test_recipes.py

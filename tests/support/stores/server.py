@@ -18,6 +18,7 @@ from openfit_token._shared.secret import Secret
 from openfit_tokend.core.settings.store import Host
 from openfit_tokend.fleet.store import Password, Store
 from ports import LOOPBACK, free_port
+from processes import done
 from users import IS_ROOT
 
 USER: Final = "openfit"
@@ -146,16 +147,7 @@ class StoreServer(ABC):
 
     def run(self, *command: str | Path) -> str:
         """Run a command as the server's user, and return what it prints."""
-        done = subprocess.run(
-            [*_as_its_user(), *command],
-            cwd=self.directory,
-            capture_output=True,
-            check=False,
-            text=True,
-            timeout=60,
-        )
-        assert done.returncode == 0, done.stderr + done.stdout
-        return done.stdout
+        return done(*_as_its_user(), *command, directory=self.directory)
 
     def _begin(self, *command: str | Path) -> None:
         with self._log.open("ab") as log:

@@ -1,11 +1,11 @@
 """The collection in docs/postman/, run by Postman's own runner through the shipped proxies."""
 
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
 
+import processes
 from fenced import ROOT
 from peers import peer
 from proxies import Between
@@ -24,18 +24,12 @@ def program(request: pytest.FixtureRequest) -> str:
 def run(between: Between, report: Path) -> dict[str, bool]:
     """Run the collection, and return which of its tests passed."""
     between.proxy.await_port("localhost")
-    done = subprocess.run(
-        [
-            *(peer("node_modules/.bin/newman"), "run"),
-            FILES / "openfit.postman_collection.json",
-            *("--environment", FILES / "openfit.postman_environment.json"),
-            *("--env-var", f"url=http://localhost:{between.proxy.port}"),
-            *("--reporters", "json", "--reporter-json-export", report),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=100,
+    done = processes.run(
+        *(peer("node_modules/.bin/newman"), "run"),
+        FILES / "openfit.postman_collection.json",
+        *("--environment", FILES / "openfit.postman_environment.json"),
+        *("--env-var", f"url=http://localhost:{between.proxy.port}"),
+        *("--reporters", "json", "--reporter-json-export", report),
     )
     assert report.exists(), done.stdout + done.stderr
     (execution,) = json.loads(report.read_text())["run"]["executions"]

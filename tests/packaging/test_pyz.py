@@ -4,15 +4,13 @@ import json
 import os
 import sys
 import zipfile
-from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
 import box_opt
 import processes
-from daemons import RunningDaemon, profile, running_daemon
-from emulators import running_emulator
+from daemons import RunningDaemon, fresh_daemon
 from fenced import ROOT
 from openfit_token import __version__
 from processes import Completed, done
@@ -42,11 +40,7 @@ def pyz(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(tmp_path_factory.mktemp("pyz") / "openfit-token.pyz")
 
 
-@pytest.fixture(scope="module")
-def daemon() -> Generator[RunningDaemon]:
-    with running_emulator() as emulator, running_daemon(profile(emulator.url)) as running:
-        running.await_state("fresh")
-        yield running
+daemon = pytest.fixture(fresh_daemon, scope="module")
 
 
 def run(pyz: Path, daemon: RunningDaemon, *words: str | Path, stdin: str = "") -> Completed:

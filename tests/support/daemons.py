@@ -22,7 +22,7 @@ import pytest
 
 import forked
 import processes
-from emulators import CLIENT_ID, PASSWORD, USERNAME
+from emulators import CLIENT_ID, PASSWORD, USERNAME, running_emulator
 from forked import Forked
 from openfit_token import TokenClient, TokenError
 from openfit_token.errors import BY_CODE
@@ -405,4 +405,11 @@ def running_daemon(
     with prepared_daemon(*tables, password=password) as daemon:
         daemon.is_paced = paced
         daemon.start()
+        yield daemon
+
+
+def fresh_daemon() -> Generator[RunningDaemon]:
+    """Run a daemon that holds an emulator's token, as a fixture of any scope does."""
+    with running_emulator() as emulator, running_daemon(profile(emulator.url)) as daemon:
+        daemon.await_state("fresh")
         yield daemon

@@ -5,13 +5,19 @@ The links up to the daemon's answer are in tests/client/test_cli_doctor.py.
 
 import io
 import signal
-from collections.abc import Generator
 
 import pytest
 
-from daemons import Fields, RunningDaemon, prepared_daemon, profile, running_daemon
+import diagnosis
+from daemons import (
+    Fields,
+    RunningDaemon,
+    fresh_daemon,
+    prepared_daemon,
+    profile,
+    running_daemon,
+)
 from diagnosis import Diagnosis, Examine
-from diagnosis import doctor as doctor_of
 from emulators import CLIENT_ID, PASSWORD, running_emulator
 from failures import outcome, secrets_in
 from openfit_token._cli import run as run_words
@@ -30,17 +36,9 @@ TROUBLES = (
 )
 
 
-@pytest.fixture
-def doctor(capsys: pytest.CaptureFixture[str]) -> Examine:
-    return doctor_of(capsys)
-
-
-@pytest.fixture(scope="module")
-def main() -> Generator[RunningDaemon]:
-    """A daemon that is well; each test leaves it so."""
-    with running_emulator() as emulator, running_daemon(profile(emulator.url)) as daemon:
-        daemon.await_state("fresh")
-        yield daemon
+doctor = pytest.fixture(diagnosis.doctor)
+main = pytest.fixture(fresh_daemon, scope="module")
+"""A daemon that is well; each test leaves it so."""
 
 
 def examine(doctor: Examine, daemon: RunningDaemon, *words: str) -> Diagnosis:

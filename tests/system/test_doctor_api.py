@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+import diagnosis
 from daemons import RunningDaemon, profile, running_daemon
 from diagnosis import Diagnosis, Examine
-from diagnosis import doctor as doctor_of
 from emulators import RunningEmulator, running_emulator
 from failures import secrets_in
 from fake_daemon import FakeDaemon, always, token_fields
@@ -29,9 +29,7 @@ STATUSES = {
 }
 
 
-@pytest.fixture
-def doctor(capsys: pytest.CaptureFixture[str]) -> Examine:
-    return doctor_of(capsys)
+doctor = pytest.fixture(diagnosis.doctor)
 
 
 class Apis:

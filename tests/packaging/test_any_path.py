@@ -29,10 +29,6 @@ def commands(
     return environment(sys.executable, directory / "venv", "--no-deps", built.wheel, "msgpack")
 
 
-def test_the_command_runs(commands: Path) -> None:
-    assert done(commands / "openfit-token", "--version") == VERSION
-
-
 def test_it_runs_by_a_link_and_by_its_name_alone(commands: Path, tmp_path: Path) -> None:
     link = tmp_path / "openfit-token"
     link.symlink_to(commands / "openfit-token")

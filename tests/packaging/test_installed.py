@@ -8,7 +8,6 @@ import pytest
 
 from daemons import prepared_daemon, profile
 from emulators import running_emulator
-from openfit_token import __version__
 from packages import IMPORT_ALL, Built, environment, python
 from processes import done, run
 
@@ -30,11 +29,6 @@ def commands(
     """Install the wheel, and give the directory of its commands."""
     directory = tmp_path_factory.mktemp("installed")
     return environment(python(request.param), directory / "venv", built.wheel)
-
-
-def test_both_commands_run_and_know_their_version(commands: Path) -> None:
-    assert done(commands / "openfit-token", "--version") == f"openfit-token {__version__}\n"
-    assert done(commands / "openfit-tokend", "--version") == f"openfit-tokend {__version__}\n"
 
 
 def test_what_cannot_be_imported_wants_an_extra_and_nothing_warns(commands: Path) -> None:
@@ -69,17 +63,6 @@ def test_the_emulator_needs_no_extra(commands: Path) -> None:
 
     assert ended.returncode == OS_ERROR
     assert "can't serve at 127.0.0.1" in ended.stderr
-
-
-def test_man_pages_are_where_man_looks_beside_a_directory_of_the_path(commands: Path) -> None:
-    manual = commands.parent / "share/man"
-
-    assert sorted(str(page.relative_to(manual)) for page in manual.rglob("*.?")) == [
-        "man1/openfit-token.1",
-        "man5/openfit-tokend.toml.5",
-        "man7/openfit-tokend-protocol.7",
-        "man8/openfit-tokend.8",
-    ]
 
 
 def test_it_serves_tokens(commands: Path) -> None:

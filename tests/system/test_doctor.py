@@ -4,7 +4,6 @@ The links up to the daemon's answer are in tests/client/test_cli_doctor.py.
 """
 
 import io
-import signal
 
 import pytest
 
@@ -21,7 +20,6 @@ from diagnosis import Diagnosis, Examine
 from emulators import CLIENT_ID, PASSWORD, running_emulator
 from failures import outcome, secrets_in
 from openfit_token._cli import run as run_words
-from openfit_token._cli.doctor import answers
 from openfit_token._cli.doctor.profiles import MISSING, WRONG_CLIENT, WRONG_LOGIN, WRONG_URL
 from openfit_token.errors import ConfigRejected
 from ports import free_port
@@ -162,22 +160,6 @@ def test_each_trouble_of_a_login_is_named_costs_nothing_and_is_mended_as_the_fix
         assert {name: each.status for name, each in mended.items()} == dict.fromkeys(TROUBLES, 0)
 
 
-def test_a_hung_daemon_is_found_so_until_it_goes_on(
-    doctor: Examine, main: RunningDaemon, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(answers, "_PATIENCE", 0.3)
-    main.signal(signal.SIGSTOP)
-    try:
-        found = examine(doctor, main)
-    finally:
-        main.signal(signal.SIGCONT)
-
-    assert (found.status, found.troubles) == (69, [("FAIL", "daemon")])
-    assert "it hangs" in found.of("daemon").text
-    monkeypatch.setattr(answers, "_PATIENCE", 20)
-    assert examine(doctor, main).status == 0
-
-
 def test_the_profile_that_is_meant_is_looked_up_as_the_daemon_would(
     doctor: Examine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -300,20 +282,3 @@ def test_the_installed_command_says_it_with_its_exit_status(main: RunningDaemon)
     assert "[FAIL] main           logged_out, no token: " in done.stdout
     assert "       fix: to log it in again: openfit-token login --profile main\n" in done.stdout
     main.call("login")
-
-
-def test_a_daemon_that_was_killed_or_stopped_is_found_so_and_well_once_it_is_started(
-    doctor: Examine,
-) -> None:
-    with prepared_daemon(profile("http://127.0.0.1:9", password_file="")) as daemon:
-        daemon.start()
-        daemon.kill()
-        found = examine(doctor, daemon)
-        assert (found.status, found.troubles) == (69, [("FAIL", "daemon")])
-
-        daemon.start()
-        assert examine(doctor, daemon).of("daemon").kind == " OK "
-
-        daemon.stop()
-        found = examine(doctor, daemon)
-        assert (found.status, found.troubles) == (69, [("FAIL", "socket")])

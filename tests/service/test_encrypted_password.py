@@ -5,6 +5,7 @@ The first as docs/recipes.md has it.
 
 import pytest
 
+from daemons import write_secret
 from fenced import ROOT, in_section
 from machine import UNIT, Machine
 from processes import Completed
@@ -64,8 +65,7 @@ def test_check_judges_the_variables_that_a_drop_in_passes_and_none_of_its_caller
         assert "password_env FROM_CALLER: this variable is not set" in refused.stdout
 
         machine.write_profile(by_variable.format('"FROM_FILE"'))
-        file.touch(mode=0o600)
-        file.write_text(f"# a comment\nOTHER=a b\nFROM_FILE='{password}'\n")
+        write_secret(file, f"# a comment\nOTHER=a b\nFROM_FILE='{password}'\n")
         machine.drop_in("[Service]\nEnvironmentFile=/etc/openfit-tokend/variables\n")
         assert machine.profile_status()["state"] == "fresh"
         assert secret_is_ok(machine.box.run(*check))

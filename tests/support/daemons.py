@@ -180,6 +180,26 @@ def error_of(fields: Fields) -> TokenError:
     return BY_CODE[fields["code"]](fields["message"], fields["hint"], fields["retry_after"])
 
 
+def call_at(path: Path, method: str, **params: object) -> Fields:
+    """Call a method at a socket, on a connection of its own, and return its result.
+
+    Raises:
+        TokenError: what the daemon answered instead.
+    """
+    with Wire(path) as wire:
+        answer = wire.call(method, **params)
+    if answer.error is not None:
+        raise error_of(answer.error)
+    return answer.result or {}
+
+
+def write_secret(path: Path, secret: str) -> Path:
+    """Write a file that its owner alone may read, as the daemon demands, and return its path."""
+    path.touch(mode=0o600)
+    path.write_text(secret)
+    return path
+
+
 def profile(url: str, name: str = "main", **changes: str) -> str:
     """Return a profile's table of the configuration; a change is a TOML value, "" leaves it out."""
     fields = {
@@ -237,8 +257,7 @@ class RunningDaemon:
 
     def write_password(self, password: str) -> None:
         """Write the secret's file."""
-        self.password.touch(mode=0o600)
-        self.password.write_text(password)
+        write_secret(self.password, password)
 
     def start(self, *options: str, without: tuple[str, ...] = (), first: str = "") -> None:
         """Start the daemon and wait until its socket answers.
@@ -283,16 +302,8 @@ class RunningDaemon:
         return TokenClient(profile, str(self.socket))
 
     def call(self, method: str, **params: object) -> Fields:
-        """Call a method on a connection of its own, and return its result.
-
-        Raises:
-            TokenError: what the daemon answered instead.
-        """
-        with self.wire() as wire:
-            answer = wire.call(method, **params)
-        if answer.error is not None:
-            raise error_of(answer.error)
-        return answer.result or {}
+        """Call a method, as `call_at` does."""
+        return call_at(self.socket, method, **params)
 
     def profile_status(self, name: str = "main") -> Fields:
         """Return one profile's status."""

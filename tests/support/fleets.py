@@ -16,6 +16,7 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 from anyio.lowlevel import checkpoint
 
+from daemons import write_secret
 from emulators import CLIENT_ID, PASSWORD, SCOPE, USERNAME
 from inside import async_await_that
 from openfit_tokend.config.passwords import Passwords
@@ -197,9 +198,7 @@ class RunningFleet:
         name = f"host-{next(self._numbers)}"
         directory = self._directory / name
         directory.mkdir(mode=0o700)
-        password = directory / "password"
-        password.touch(mode=0o600)
-        password.write_text(PASSWORD)
+        password = write_secret(directory / "password", PASSWORD)
         accounts, alarm, passwords = (
             Accounts(LedgerFile(directory / "ledger")),
             Alarm(),

@@ -8,7 +8,7 @@ from threading import Event, Thread
 from typing import Final, cast
 
 from box import Box
-from daemons import Fields, Wire, await_that, error_of
+from daemons import Fields, Wire, await_that, call_at, write_secret
 from emulators import RunningEmulator
 from fenced import INSTALL, in_section
 from openfit_token import TokenClient, TokenError
@@ -79,9 +79,7 @@ class Machine:
 
     def write_secret(self, name: str, password: str) -> None:
         """Write a credential's file."""
-        path = self._secrets / name
-        path.touch(mode=0o600)
-        path.write_text(password)
+        write_secret(self._secrets / name, password)
 
     def remove_profiles_but(self, name: str) -> bool:
         """Remove the files and credentials of other profiles, and return whether the daemon knew of them."""
@@ -125,16 +123,8 @@ class Machine:
     # What a client does
 
     def call(self, method: str, **params: object) -> Fields:
-        """Call a method on a connection of its own.
-
-        Raises:
-            TokenError: what the daemon answered instead.
-        """
-        with Wire(self.socket) as wire:
-            answer = wire.call(method, **params)
-        if answer.error is not None:
-            raise error_of(answer.error)
-        return answer.result or {}
+        """Call a method, as `call_at` does."""
+        return call_at(self.socket, method, **params)
 
     def token(self, profile: str | None = None) -> str:
         """Return the current token."""

@@ -12,7 +12,7 @@ from typing import Final
 import httpx
 import pytest
 
-from daemons import await_that, profile
+from daemons import await_that, profile, write_secret
 from peers import peer
 from ports import LOOPBACK, free_port, listens
 
@@ -309,9 +309,7 @@ class TokenServer:
         if kind.revocation_path is not None:
             keys["revocation_url"] = f'"{self.url}{kind.revocation_path}"'
         if kind.secret is not None:
-            file = directory / "client"
-            file.touch(mode=0o600)
-            file.write_text(kind.secret)
+            file = write_secret(directory / "client", kind.secret)
             keys["client_secret_file"] = f'"{file}"'
         return profile(self.url, **keys | changes)
 

@@ -15,6 +15,7 @@ from daemons import (
     prepared_daemon,
     profile,
     running_daemon,
+    write_secret,
 )
 from diagnosis import Diagnosis, Examine
 from emulators import CLIENT_ID, PASSWORD, running_emulator
@@ -79,8 +80,7 @@ def test_each_trouble_of_a_login_is_named_costs_nothing_and_is_mended_as_the_fix
         prepared_daemon() as daemon,
     ):
         wrong, missing = daemon.directory / "wrong", daemon.directory / "missing"
-        wrong.touch(mode=0o600)
-        wrong.write_text(WRONG)
+        write_secret(wrong, WRONG)
         url = emulator.url
         at = {
             "refused": f"http://127.0.0.1:{free_port()}",
@@ -142,8 +142,7 @@ def test_each_trouble_of_a_login_is_named_costs_nothing_and_is_mended_as_the_fix
 
         # Do as it says
         wrong.write_text(PASSWORD)
-        missing.touch(mode=0o600)
-        missing.write_text(PASSWORD)
+        write_secret(missing, PASSWORD)
         right = special | {"client": {"client_id": f'"{CLIENT_ID}"'}}
         daemon.write_config(*(table(url, name, **right.get(name, {})) for name in TROUBLES))
         assert (

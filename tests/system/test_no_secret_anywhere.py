@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-from daemons import await_that, needs_root, profile
+from daemons import await_that, needs_root, profile, write_secret
 from emulators import CLIENT_ID, RunningEmulator, running_emulator
 from openfit_emulator.faults import KINDS, RUBBISH
 from openfit_emulator.identity import IdentityServer, Issued, Rules, Session
@@ -85,15 +85,11 @@ def tables(
 ) -> Iterator[str]:
     """Return a profile for each fault, each of a user of its own, and one whose client is refused."""
     yield 'default_profile = "p0"'
-    client = directory / "client"
-    client.touch(mode=0o600)
-    client.write_text(client_secret)
+    client = write_secret(directory / "client", client_secret)
     keys = {"client_secret_file": f'"{client}"', "client_auth": '"post"'}
     yield profile(emulator.url, "refused", **keys | {"client_auth": '"basic"'})
     for name, password in passwords.items():
-        file = directory / f"{name}.pw"
-        file.touch(mode=0o600)
-        file.write_text(password)
+        file = write_secret(directory / f"{name}.pw", password)
         yield profile(emulator.url, name, username=f'"{name}@x"', password_file=f'"{file}"', **keys)
 
 

@@ -18,14 +18,11 @@ from daemons import PATIENCE, await_that, needs_root
 from emulators import PASSWORD, RunningEmulator, answers_of_init, one_emulator
 from others import EVE, theirs
 from processes import OPENFIT_TOKEN, Completed, run
+from users import as_user
 
 pytestmark = [pytest.mark.system, needs_root]
 
-AS_EVE: Final = (
-    "setpriv", f"--reuid={EVE}", f"--regid={EVE}", "--clear-groups",
-    "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search",
-)  # fmt: skip
-"""Runs a command as another user, who may read all files: the interpreter may lie in /root."""
+AS_EVE: Final = as_user(EVE)
 OPENFIT_TOKEND: Final = (sys.executable, "-m", "openfit_tokend")
 
 emulator = pytest.fixture(one_emulator, scope="module")

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import pytest
 
-from daemons import RunningDaemon, await_that, prepared_daemon, profile
+from daemons import RunningDaemon, await_that, prepared_daemon, profile, write_secret
 from disks import broken, slow
 from emulators import PASSWORD, running_emulator
 from name_server import silent_name_server
@@ -135,8 +135,7 @@ def disk_that_hangs(directory: Path) -> Troubles:
     """Have passwords and token files on it."""
     disk = directory / "dead"
     disk.mkdir(mode=0o755)
-    (disk / "password").touch(mode=0o600)
-    (disk / "password").write_text(PASSWORD)
+    write_secret(disk / "password", PASSWORD)
     users = dict.fromkeys(names("file"), PASSWORD)
     with running_emulator(users=users) as emulator, slow(disk / "any"):
         secret = three("secret", emulator.url, password_file=f'"{disk}/password"')

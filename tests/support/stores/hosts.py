@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 from threading import Thread
 from typing import Final
 
-from daemons import PATIENCE, RunningDaemon, await_that, prepared_daemon, profile
+from daemons import PATIENCE, RunningDaemon, await_that, prepared_daemon, profile, write_secret
 from emulators import PASSWORD, RunningEmulator
 from stores.server import OWNER, StoreServer
 from stores.server import PASSWORD as STORE_PASSWORD
@@ -83,10 +83,8 @@ def fleet_table(url: str, member: str = "host", table: str = "openfit_fleet") ->
 
 def write_secrets(daemon: RunningDaemon, key: str = KEY) -> None:
     """Write the files that `fleet_table` names."""
-    for name, content in (("store.password", STORE_PASSWORD), ("fleet.key", f"{key}\n")):
-        path = daemon.directory / name
-        path.touch(mode=0o600)
-        path.write_text(content)
+    write_secret(daemon.directory / "store.password", STORE_PASSWORD)
+    write_secret(daemon.directory / "fleet.key", f"{key}\n")
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """A wrong password costs as little as possible, whoever asks, insists, restarts or crashes."""
 
 import signal
-from contextlib import ExitStack
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -18,6 +19,15 @@ WRONG = "wrong horse"
 
 def names() -> list[str]:
     return [f"p{number}" for number in range(PROFILES)]
+
+
+@contextmanager
+def many_profiles(*faults: str) -> Generator[tuple[RunningEmulator, RunningDaemon]]:
+    """Prepare a daemon whose profiles have one login, with a wrong password."""
+    with running_emulator(*faults) as emulator:
+        tables = [profile(emulator.url, name) for name in names()]
+        with prepared_daemon(*tables, password=WRONG) as daemon:
+            yield emulator, daemon
 
 
 def crowd(daemon: RunningDaemon) -> set[str | None]:
@@ -68,12 +78,7 @@ def test_who_waits_while_an_operator_stores_another_password_sends_that_one(
 
 
 def test_a_wrong_password_costs_one_rejection_whoever_asks_and_over_restarts() -> None:
-    with (
-        running_emulator() as emulator,
-        prepared_daemon(
-            *(profile(emulator.url, name) for name in names()), password=WRONG
-        ) as daemon,
-    ):
+    with many_profiles() as (emulator, daemon):
         told: list[set[str | None]] = []
         for round_ in range(1 + RESTARTS):
             daemon.start()
@@ -90,12 +95,8 @@ def test_a_wrong_password_costs_one_rejection_whoever_asks_and_over_restarts() -
 
 
 def test_a_rejection_behind_a_page_counts_as_what_it_may_be() -> None:
-    with (
-        running_emulator("error-400=acted@login:*") as emulator,
-        running_daemon(
-            *(profile(emulator.url, name) for name in names()), password=WRONG
-        ) as daemon,
-    ):
+    with many_profiles("error-400=acted@login:*") as (emulator, daemon):
+        daemon.start()
         for name in names():
             daemon.await_state("down", name=name)
         for name in names():
@@ -107,12 +108,7 @@ def test_a_rejection_behind_a_page_counts_as_what_it_may_be() -> None:
 
 
 def test_operators_who_insist_six_times_cost_three_at_most_and_are_told_when_to_try_again() -> None:
-    with (
-        running_emulator() as emulator,
-        prepared_daemon(
-            *(profile(emulator.url, name) for name in names()), password=WRONG
-        ) as daemon,
-    ):
+    with many_profiles() as (emulator, daemon):
         daemon.start()
         crowd(daemon)
 

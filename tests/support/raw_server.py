@@ -10,16 +10,16 @@ Behaviour = Callable[[socket.socket, bytes], None]
 
 
 class RawServer:
-    """Listens on loopback, each connection in its own thread."""
+    """Listens on loopback, each connection in its own thread. `reads`: a request, before it behaves."""
 
-    def __init__(self, behaviour: Behaviour) -> None:
+    def __init__(self, behaviour: Behaviour, *, reads: bool = True) -> None:
         self.behaviour = behaviour
         self.requests: list[bytes] = []
         """All received requests, in order."""
         self.arrived = threading.Semaphore(0)
         """Released at each request."""
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-        self._threads: list[threading.Thread] = []
+        self._reads = reads
 
     @property
     def url(self) -> str:
@@ -33,9 +33,7 @@ class RawServer:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
-            thread = threading.Thread(target=self._take, args=(connection,), daemon=True)
-            self._threads.append(thread)
-            thread.start()
+            threading.Thread(target=self._take, args=(connection,), daemon=True).start()
 
     def close(self) -> None:
         """Stop listening."""
@@ -45,9 +43,10 @@ class RawServer:
     def _take(self, connection: socket.socket) -> None:
         with connection, suppress(OSError):  # the client may leave at any time
             connection.settimeout(20)
-            self.requests.append(_request(connection))
+            request = _request(connection) if self._reads else b""
+            self.requests.append(request)
             self.arrived.release()
-            self.behaviour(connection, self.requests[-1])
+            self.behaviour(connection, request)
 
 
 def _request(connection: socket.socket) -> bytes:
@@ -69,9 +68,9 @@ def _request(connection: socket.socket) -> bytes:
 
 
 @contextmanager
-def raw_server(behaviour: Behaviour) -> Generator[RawServer]:
+def raw_server(behaviour: Behaviour, *, reads: bool = True) -> Generator[RawServer]:
     """Run a server with this behaviour."""
-    server = RawServer(behaviour)
+    server = RawServer(behaviour, reads=reads)
     thread = threading.Thread(target=server.serve, daemon=True)
     thread.start()
     try:
@@ -112,17 +111,5 @@ def silent(connection: socket.socket, _: bytes) -> None:
 @contextmanager
 def server_that_hangs_up() -> Generator[str]:
     """Run a server that disconnects during the TLS handshake, and return its URL."""
-
-    def leave() -> None:
-        with suppress(OSError):  # closed
-            while True:
-                listener.accept()[0].close()
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=leave)
-        thread.start()
-        try:
-            yield f"https://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            listener.shutdown(socket.SHUT_RDWR)
-            thread.join()
+    with raw_server(lambda _connection, _request: None, reads=False) as server:
+        yield server.url.replace("http:", "https:")

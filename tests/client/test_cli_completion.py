@@ -123,6 +123,17 @@ def test_profiles_are_asked_of_the_daemon_at_each_completion(
         assert complete("openfit-token --profile m") == {"mine"}
 
 
+@pytest.mark.parametrize("before", ["--socket t", "--socket=t", "--socket s --socket t"])
+def test_profiles_are_those_of_the_socket_that_the_line_names(
+    scripts: Path, complete: Complete, before: str
+) -> None:
+    with (
+        FakeDaemon(scripts / "s", always(HELLO)),
+        FakeDaemon(scripts / "t", always({"profiles": ["mine"]})),
+    ):
+        assert complete(f"openfit-token get {before} --profile m") == {"mine"}
+
+
 def test_only_what_a_profile_may_be_called_is_offered(scripts: Path, complete: Complete) -> None:
     """Who answers chooses the words: a shell would run `$(...)` as soon as the line is entered."""
     hostile = [

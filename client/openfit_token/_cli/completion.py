@@ -108,7 +108,7 @@ def profiles(socket: str | None) -> int:
     return 0
 
 
-def _profiles(socket: str | None = None) -> list[str]:
+def _profiles(socket: str | None) -> list[str]:
     """Return only valid names: a shell puts them into a command line, and would run anything else."""
     with suppress(TokenError, OSError):
         connection = Connection(connect(socket))
@@ -136,13 +136,15 @@ def _offered(
     before = [word for word in words if word != "="]  # to bash, the = of --option=value is a word
     current = before.pop() if words[-1:] != ["="] else ""
     command, at = "", 0
+    given: dict[str, str] = {}
     while at < len(before):
         word, at = before[at], at + 1
-        if word in options:
-            if at == len(before):
-                yield from _values(options[word])
+        flag, equals, value = word.partition("=")
+        if flag in options:
+            if not equals and at == len(before):
+                yield from _values(options[flag], given)
                 return
-            at += 1
+            given[flag], at = (value, at) if equals else (before[at], at + 1)
         elif word == "--" and command in commands and _runs(commands[command]):
             yield _RUN, len(before) - at
             return
@@ -150,7 +152,7 @@ def _offered(
             command = word
     flag, equals, _ = current.partition("=")
     if equals:
-        yield from _values(options[flag]) if flag in options else ()
+        yield from _values(options[flag], given) if flag in options else ()
     elif not command:
         shown = cast("Iterable[Action]", _subparsers(parser)._get_subactions())  # type: ignore[attr-defined] # noqa: SLF001 -- argparse has no public way to look into a parser
         yield from ((each.dest, each.help) for each in shown)
@@ -158,7 +160,7 @@ def _offered(
         yield from _flags(commands[default]) if default else ()
     elif command in commands:
         for action in _actions(commands[command]):
-            yield from _values(action) if not action.option_strings else ()
+            yield from _values(action, given) if not action.option_strings else ()
         yield from _flags(commands[command])
 
 
@@ -186,9 +188,9 @@ def _flags(parser: ArgumentParser) -> Iterator[tuple[str, object]]:
             yield each.option_strings[-1], each.help
 
 
-def _values(action: Action) -> Iterator[tuple[str, object]]:
+def _values(action: Action, given: Mapping[str, str]) -> Iterator[tuple[str, object]]:
     if action.dest == "profile":
-        words: Iterable[object] = _profiles()
+        words: Iterable[object] = _profiles(given.get("--socket"))
     elif action.metavar in _PATHS:
         words = (_FILES,)
     else:

@@ -246,6 +246,7 @@ def test_profiles_prints_names_alone_and_nothing_where_there_is_no_answer(
         (["watch", "--", ""], {":run": "0"}),
         (["get", "--socket", ""], {":files": ""}),
         (["get", "--socket="], {":files": ""}),
+        (["doctor", "--api", ""], {}),
         (["get", "--wait", ""], {}),
         (["get", "--nonsense=x"], {}),
         (["nonsense", ""], {}),

@@ -145,7 +145,7 @@ def _add_looking_commands(commands: _Commands) -> None:
     doctor = _command(commands, "doctor", "find the link that fails, and say what to do")
     doctor.add_argument(
         "--api",
-        metavar="PATH",
+        metavar="API_PATH",
         type=checked(_api_path),
         help="also ask the API whether it takes the token: a GET of this path",
     )

@@ -1,10 +1,13 @@
 """`openfit-token curl`: the user's curl, with a token that goes to its API alone."""
 
+import fcntl
 import os
 import re
 import shutil
 import signal
 import subprocess
+import sys
+import termios
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from socket import socket
@@ -14,7 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from api import Api, running_api, tls
-from daemons import PATIENCE, needs_root
+from daemons import PATIENCE, await_that, needs_root
 from fake_daemon import FakeDaemon, Request, always, failing, token_fields
 from listeners import listener_of
 from openfit_token.errors import Unavailable
@@ -34,6 +37,8 @@ A: Final = "token-a"
 B: Final = "token-b"
 NO: Final = b"no"
 """What the API says with a 401."""
+PAGE: Final = 4096
+"""Bytes of the smallest pipe."""
 
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
 
@@ -357,6 +362,35 @@ def test_a_signal_ends_curl_too(place: Path, number: signal.Signals) -> None:
 
         assert process.wait(PATIENCE) == 128 + number
         assert not Path("/proc", curl).exists()
+
+
+def bytes_in(pipe: int) -> int:
+    """Return how many bytes there are to read."""
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
+def test_nothing_is_lost_where_a_pipe_that_does_not_block_is_full(place: Path, api: Api) -> None:
+    """Node.js, say, makes such pipes."""
+    body = b"0123456789" * 10_000
+    (place / "body").write_bytes(body)
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, PAGE)
+    os.set_blocking(writer, False)
+    with (
+        FakeDaemon(place / "s", always(token_fields(api_url=api.url))) as daemon,
+        os.fdopen(reader, "rb") as printed,
+        subprocess.Popen(
+            [*OPENFIT_TOKEN, "curl", "-s", "--data-binary", f"@{place}/body", "/echo"],
+            env=environment(OPENFIT_TOKEN_SOCKET=daemon.path),
+            stdout=writer,
+        ) as process,
+    ):
+        os.close(writer)
+        status = Path(f"/proc/{process.pid}/status")
+        await_that(lambda: bytes_in(reader) == PAGE and "\nState:\tS" in status.read_text())
+
+        assert printed.read() == body
+        assert process.wait(PATIENCE) == 0
 
 
 def test_at_a_terminal_curl_shows_no_progress(place: Path, api: Api) -> None:

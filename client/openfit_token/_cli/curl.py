@@ -8,6 +8,7 @@
 
 import os
 import re
+import select
 import selectors
 import shutil
 import signal
@@ -262,9 +263,11 @@ def _passed() -> Iterator[int]:
 
 
 def _put(stream: int, data: bytes) -> bool:
-    try:
-        while data:
+    while data:
+        try:
             data = data[os.write(stream, data) :]
-    except OSError:  # its reader left: curl is told so in the same way
-        return False
+        except BlockingIOError:  # a full pipe, of a caller who made it so that it doesn't block
+            select.select((), (stream,), ())
+        except OSError:  # its reader left: curl is told so in the same way
+            return False
     return True

@@ -23,12 +23,18 @@ OTHERS: int = 100
 """A group that the tests' process isn't in: `users`."""
 PROFILE: dict[str, object] = {
     "state": "fresh",
+    "health": {"condition": "well", "ready": True, "problems": []},
     "expires_in": 2520.0,
     "api_url": "https://api.openfit.care",
     "id": "0123456789abcdef",
     "logins_left": 3,
     "counters": {},
 }
+
+
+def ill(condition: str, *problems: object, **changed: object) -> dict[str, object]:
+    """Return a profile that something is wrong with."""
+    return PROFILE | {"health": {"condition": condition, "problems": list(problems)}} | changed
 
 
 @pytest.fixture
@@ -349,7 +355,7 @@ def test_an_outage_under_a_live_token_is_a_warning_that_ends_with_it(
     place: Path, doctor: Examine
 ) -> None:
     error = {"code": "UNAVAILABLE", "message": "the token server can't be reached: no connection"}
-    retrying = PROFILE | {"state": "retrying", "last_error": error}
+    retrying = ill("well", error, state="retrying")
     with FakeDaemon(place / "s", well(profiles={"main": retrying})) as daemon:
         found = doctor("--socket", daemon.path)
         assert (found.status, found.troubles) == (0, [("WARN", "main")])
@@ -366,7 +372,7 @@ def test_an_outage_under_a_live_token_is_a_warning_that_ends_with_it(
 def test_a_degraded_profile_fails_though_it_serves(
     place: Path, doctor: Examine, degraded: str, status: int
 ) -> None:
-    profile = PROFILE | {"degraded": {"code": degraded, "message": "it failed"}}
+    profile = ill("degraded", {"code": degraded, "message": "it failed"})
     with FakeDaemon(place / "s", well(profiles={"main": profile})) as daemon:
         found = doctor("--socket", daemon.path)
 
@@ -376,7 +382,7 @@ def test_a_degraded_profile_fails_though_it_serves(
 def test_the_exit_status_is_that_of_the_first_link_that_failed(
     place: Path, doctor: Examine
 ) -> None:
-    down = PROFILE | {"state": "down", "expires_in": None, "last_error": {"code": "UNAVAILABLE"}}
+    down = ill("down", {"code": "UNAVAILABLE"}, state="down", expires_in=None)
     none = failing(NoSuchProfile("none is the default"))
     behaviour = well(profiles={"a": PROFILE, "b": down}, get_token=none)
     with FakeDaemon(place / "s", behaviour) as daemon:
@@ -386,7 +392,7 @@ def test_the_exit_status_is_that_of_the_first_link_that_failed(
 
 
 def test_a_first_login_under_way_is_to_be_waited_for(place: Path, doctor: Examine) -> None:
-    profile = PROFILE | {"state": "logging_in", "expires_in": None}
+    profile = ill("pending", state="logging_in", expires_in=None)
     with FakeDaemon(place / "s", well(profiles={"main": profile})) as daemon:
         found = doctor("--socket", daemon.path)
 
@@ -394,15 +400,9 @@ def test_a_first_login_under_way_is_to_be_waited_for(place: Path, doctor: Examin
 
 
 def test_nothing_from_the_daemon_commands_the_terminal(place: Path, doctor: Examine) -> None:
-    nasty = {
-        "main": PROFILE
-        | {
-            "state": "down\x1b[2J",
-            "expires_in": None,
-            "last_error": {"code": "\x1b", "message": "\x1b]0;x\x07", "hint": "\r\n\x9b"},
-        }
-    }
-    with FakeDaemon(place / "s", well({"version": "\x1b[1m"}, nasty)) as daemon:
+    problem = {"code": "\x1b", "message": "\x1b]0;x\x07", "hint": "\r\n\x9b"}
+    nasty = ill("down", problem, state="down\x1b[2J", expires_in=None)
+    with FakeDaemon(place / "s", well({"version": "\x1b[1m"}, {"main": nasty})) as daemon:
         found = doctor("--socket", daemon.path)
 
     assert found.printed.replace("\n", "") == printable(found.printed.replace("\n", ""))

@@ -29,6 +29,7 @@ COUNTERS = {
 }
 PROFILE: dict[str, object] = {
     "state": "fresh",
+    "health": {"condition": "well", "ready": True, "problems": []},
     "id": "0123456789abcdef",
     "expires_at": NOW + 2520.5,
     "expires_in": 2520.5,

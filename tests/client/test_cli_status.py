@@ -34,23 +34,27 @@ def daemon_status(*, config_error: object = None, **profiles: object) -> dict[st
     }
 
 
-def profile(state: str = "fresh", **changed: object) -> dict[str, object]:
+def profile(
+    state: str = "fresh", condition: str = "well", *problems: object, **changed: object
+) -> dict[str, object]:
     return {
         "state": state,
+        "health": {"condition": condition, "ready": True, "problems": list(problems)},
         "environment": "production",
         "expires_in": 2520.0,
         "refresh_at": NOW + 2220,
         "last_success_at": NOW - 1080,
         "session_began_at": NOW - 266400,
-        "degraded": None,
-        "last_error": None,
         "logins_left": 3,
         "login_possible_at": None,
     } | changed
 
 
-def without_token(state: str, **changed: object) -> dict[str, object]:
-    return profile(state, **({"expires_in": None, "refresh_at": None} | changed))
+def without_token(
+    state: str, condition: str, *problems: object, **changed: object
+) -> dict[str, object]:
+    without: dict[str, object] = {"expires_in": None, "refresh_at": None}
+    return profile(state, condition, *problems, **(without | changed))
 
 
 def test_all_well_is_one_line_for_each_profile() -> None:
@@ -78,7 +82,7 @@ def test_a_fleets_store_that_cant_be_reached_is_told_above_the_profiles() -> Non
 
 def test_below_a_profile_in_trouble_stands_what_happened_and_what_to_do() -> None:
     found = daemon_status(
-        main=without_token("down", refresh_at=NOW + 12, session_began_at=None, last_error=ERROR),
+        main=without_token("down", "down", ERROR, refresh_at=NOW + 12, session_began_at=None),
         other=profile(),
     )
 
@@ -90,34 +94,14 @@ def test_below_a_profile_in_trouble_stands_what_happened_and_what_to_do() -> Non
     ]
 
 
-def test_a_retrying_profile_shows_its_last_error_though_it_serves() -> None:
-    found = daemon_status(main=profile("retrying", last_error=ERROR))
-
-    assert "  connection refused (30 s ago)\n" in described(found, NOW)
-
-
-def test_a_profile_that_is_well_again_doesnt_show_its_last_error() -> None:
-    found = daemon_status(main=profile(last_error=ERROR))
-
-    assert "connection refused" not in described(found, NOW)
-
-
-def test_a_degraded_profile_without_an_error_of_its_own_shows_what_degrades_it() -> None:
-    degraded = {"code": "LOGIN_REJECTED", "message": "wrong password"}
-    found = daemon_status(main=profile("locked", degraded=degraded))
-
-    assert "\n  wrong password\n" in described(found, NOW)
-
-
 def test_a_spent_budget_says_when_a_login_is_possible() -> None:
-    found = daemon_status(main=without_token("locked", login_possible_at=NOW + 600))
+    found = daemon_status(main=without_token("locked", "locked", login_possible_at=NOW + 600))
 
     assert "\n  a login is possible in 10 min\n" in described(found, NOW)
 
 
-@pytest.mark.parametrize("error", ["fault 1\nfault 2", {"message": "fault 1\nfault 2"}])
-def test_a_refused_configuration_is_shown_with_all_its_faults(error: object) -> None:
-    found = daemon_status(config_error=error, main=profile())
+def test_a_refused_configuration_is_shown_with_all_its_faults() -> None:
+    found = daemon_status(config_error="fault 1\nfault 2", main=profile())
 
     assert described(found, NOW).splitlines()[1:4] == [
         "the last reload was refused, the old configuration is in force:",
@@ -133,30 +117,26 @@ def test_no_profile_is_a_header_alone() -> None:
 def test_nothing_from_the_daemon_commands_the_terminal() -> None:
     nasty = ERROR | {"message": "\x1b[2J", "hint": "\x07"}
     found = daemon_status(
-        config_error="\x1b]0;x", **{"\x1b[1m": without_token("\x1b", last_error=nasty)}
+        config_error="\x1b]0;x", **{"\x1b[1m": without_token("\x1b", "down", nasty)}
     )
 
     assert described(found, NOW).replace("\n", "").isprintable()
 
 
 @pytest.mark.parametrize(
-    ("profiles", "status"),
+    ("conditions", "status"),
     [
-        ({}, 0),
-        ({"a": profile(), "b": profile("refreshing")}, 0),
-        ({"a": profile("retrying")}, 0),
-        ({"a": profile(), "b": profile("retrying", degraded={"code": "X", "message": "y"})}, 75),
-        ({"a": without_token("down")}, 75),
-        ({"a": without_token("logging_in")}, 75),
-        ({"a": without_token("empty")}, 75),
-        ({"a": profile(expires_in=-3.0)}, 75),
-        ({"a": without_token("down"), "b": profile("locked")}, 77),
-        ({"a": without_token("logged_out"), "b": without_token("down")}, 77),
+        ([], 0),
+        (["well", "well"], 0),
+        *(([each], 75) for each in ("pending", "retrying", "degraded", "ending", "down")),
+        (["well", "a newer daemon's"], 75),
+        (["down", "locked"], 77),
+        (["logged_out", "down"], 77),
     ],
 )
-def test_the_exit_status_is_that_of_the_worst_profile(
-    profiles: dict[str, object], status: int
-) -> None:
+def test_the_exit_status_is_that_of_the_worst_profile(conditions: list[str], status: int) -> None:
+    profiles = {f"p{at}": profile("fresh", each) for at, each in enumerate(conditions)}
+
     assert judge(daemon_status(**profiles)) == status
 
 
@@ -168,7 +148,7 @@ def test_a_status_without_profiles_is_a_violation() -> None:
 def test_json_is_the_daemons_status_on_one_line(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = daemon_status(main=without_token("locked"))
+    found = daemon_status(main=without_token("locked", "locked"))
     with FakeDaemon(place / "s", always(found)) as daemon:
         status = run_words(["status", "--json", "--socket", daemon.path])
 
@@ -179,7 +159,9 @@ def test_json_is_the_daemons_status_on_one_line(
 def test_text_is_printed_with_the_same_verdict(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with FakeDaemon(place / "s", always(daemon_status(main=without_token("down")))) as daemon:
+    with FakeDaemon(
+        place / "s", always(daemon_status(main=without_token("down", "down")))
+    ) as daemon:
         status = run_words(["status", "--profile", "main", "--socket", daemon.path])
 
     assert status == 75

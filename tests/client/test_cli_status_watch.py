@@ -36,15 +36,16 @@ QUICK = [
 UP = re.compile(rb"\x1b\[(\d+)A")
 
 
-def profile(state: str = "fresh", **changed: object) -> dict[str, object]:
+def profile(
+    state: str = "fresh", condition: str = "well", *problems: object, **changed: object
+) -> dict[str, object]:
     return {
         "state": state,
+        "health": {"condition": condition, "ready": True, "problems": list(problems)},
         "environment": "test",
         "expires_in": 2520.0,
         "refresh_at": NOW + 2220,
         "last_success_at": NOW - 1080,
-        "degraded": None,
-        "last_error": None,
         "logins_left": 3,
     } | changed
 
@@ -64,13 +65,14 @@ def status(**profiles: object) -> dict[str, object]:
 
 LOCKED = profile(
     "locked",
-    expires_in=None,
-    refresh_at=None,
-    last_error={
+    "locked",
+    {
         "code": "LOGIN_REJECTED",
         "message": "the token server rejected user name or password: invalid_grant",
         "hint": "store the right password and reload, or: openfit-token login",
     },
+    expires_in=None,
+    refresh_at=None,
 )
 
 

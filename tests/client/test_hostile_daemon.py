@@ -77,11 +77,9 @@ def all_statuses() -> Iterator[Mapping[str, object]]:
         yield {**STATUS, "profiles": {"main": profile}}
     for health in changed(HEALTH):
         yield {**STATUS, "profiles": {"main": {**PROFILE, "health": health}}}
-    older = {key: value for key, value in PROFILE.items() if key != "health"}
     for problem in changed(PROBLEM):
         health = {**HEALTH, "problems": [problem]}
         yield {**STATUS, "profiles": {"main": {**PROFILE, "health": health}}}
-        yield {**STATUS, "profiles": {"main": {**older, "degraded": None, "last_error": problem}}}
     for name in HOSTILE:
         if not isinstance(name, list | dict):
             yield {**STATUS, "profiles": {name: PROFILE}}

@@ -32,32 +32,15 @@ def judge_profile(profile: Answer) -> int:
 
 def condition_of(profile: Answer) -> str:
     """Return how a profile is, in the daemon's word."""
-    return str(_health(profile).get("condition"))
+    return str(fields(profile.get("health")).get("condition"))
 
 
 def problems_of(profile: Answer) -> list[Answer]:
     """Return what is wrong with a profile, the most urgent first."""
-    problems = _health(profile).get("problems")
+    problems = fields(profile.get("health")).get("problems")
     if not isinstance(problems, list):
         raise ProtocolViolation("the daemon's answer has problems that are no list")
     return [fields(problem) for problem in cast("list[object]", problems)]  # as it came
-
-
-def _health(profile: Answer) -> Answer:
-    if "health" in profile:
-        return fields(profile["health"])
-    state, left = str(profile.get("state")), number(profile.get("expires_in"))  # an older daemon
-    error = profile.get("last_error") or profile.get("degraded")
-    if state in {"locked", "logged_out"}:
-        condition = state
-    elif left is None or left <= 0:
-        condition = "pending" if error is None else "down"
-    elif profile.get("degraded") is not None:
-        condition = "retrying"
-    else:
-        condition = "well"
-        error = error if state == "retrying" else None
-    return {"condition": condition, "problems": [] if error is None else [error]}
 
 
 def profiles_of(found: Answer) -> dict[str, Answer]:
@@ -70,11 +53,6 @@ def profiles_of(found: Answer) -> dict[str, Answer]:
     if not all(isinstance(name, str) for name in profiles):
         raise ProtocolViolation("the daemon's answer has a profile whose name is not text")
     return {str(name): fields(profile) for name, profile in profiles.items()}
-
-
-def config_fault(error: object) -> str:
-    """Return the text of a status's config_error: its message, or itself."""
-    return error if isinstance(error, str) else str(fields(error).get("message"))
 
 
 def number(value: object) -> float | None:

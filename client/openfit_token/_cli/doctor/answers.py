@@ -14,7 +14,7 @@ from openfit_token._cli.terminal import printable
 from openfit_token._client import calls
 from openfit_token._client.blocking import ask
 from openfit_token._client.connection import Connection
-from openfit_token._client.health import Answer, config_fault, number, profiles_of
+from openfit_token._client.health import Answer, number, profiles_of
 from openfit_token._shared.durations import duration
 from openfit_token._shared.frozen import frozen
 from openfit_token._shared.protocol import PROTOCOL
@@ -133,7 +133,7 @@ def _http(path: object) -> Iterator[Verdict]:
 def _configuration(error: object) -> Iterator[Verdict]:
     if error is None:
         return
-    first, *more = config_fault(error).splitlines() or ["?"]
+    first, *more = str(error).splitlines() or ["?"]
     count = f" (and {len(more)} more)" if more else ""
     yield warn(
         "config",

@@ -11,7 +11,6 @@ from openfit_token._client.health import (
     OPERATOR_NEEDED,
     WELL,
     Answer,
-    config_fault,
     judge_profile,
     number,
     problems_of,
@@ -88,7 +87,7 @@ def _configuration(found: Answer, width: int | None) -> list[str]:
     if error is None:
         return []
     head = "the last reload was refused, the old configuration is in force:"
-    faults = [printable(line) for line in config_fault(error).splitlines()]
+    faults = [printable(line) for line in str(error).splitlines()]
     return [*_wrapped([head], "", width), *_wrapped(faults, "  ", width)]
 
 

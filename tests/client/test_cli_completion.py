@@ -103,7 +103,6 @@ def complete(request: pytest.FixtureRequest, scripts: Path) -> Complete:
 def test_commands_are_completed(complete: Complete) -> None:
     assert complete("openfit-token st") == {"status"}
     assert set(COMMANDS) <= complete("openfit-token ")
-    assert "profiles" not in complete("openfit-token ")
 
 
 def test_options_and_their_words_are_completed(complete: Complete) -> None:
@@ -225,17 +224,16 @@ class Terminal:
         os.close(self._ours)
 
 
-def test_profiles_prints_names_alone_and_nothing_where_there_is_no_answer(
+def test_no_profiles_are_offered_where_no_daemon_answers_in_time(
     place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(completion, "_PATIENCE", 0.1)
-    with FakeDaemon(place / "s", always({"profiles": ["a", "b", "c\nd"]})) as daemon:
-        told = [run_words(["profiles", "--socket", daemon.path])]
-        daemon.behaviour = silent
-        told.append(run_words(["profiles", "--socket", daemon.path]))
-    told.append(run_words(["profiles", "--socket", daemon.path]))
+    words = ["complete", "--", "get", "--socket", str(place / "s"), "--profile", ""]
+    with FakeDaemon(place / "s", silent):
+        told = [run_words(words)]
+    told.append(run_words(words))
 
-    assert (told, capsys.readouterr()) == ([0, 0, 0], ("a\nb\n", ""))
+    assert (told, capsys.readouterr()) == ([0, 0], ("", ""))
 
 
 @pytest.mark.parametrize(

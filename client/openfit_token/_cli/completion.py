@@ -102,14 +102,11 @@ def complete(parser: ArgumentParser, words: list[str], default: str | None = "ge
     return 0
 
 
-def profiles(socket: str | None) -> int:
-    """Print the names of the profiles, one a line; none if the daemon can't be asked now."""
-    put("".join(f"{name}\n" for name in _profiles(socket)))
-    return 0
-
-
 def _profiles(socket: str | None) -> list[str]:
-    """Return only valid names: a shell puts them into a command line, and would run anything else."""
+    """Return the profiles' names; none if the daemon can't be asked now.
+
+    Only valid ones: a shell puts them into a command line, and would run anything else.
+    """
     with suppress(TokenError, OSError):
         connection = Connection(connect(socket))
         try:

@@ -36,9 +36,9 @@ def parse(words: list[str]) -> Command:
             f"{command} is a command of openfit-tokend, the daemon", f"openfit-tokend {command}"
         )
     if command not in _ORDERS and not command.startswith("-"):
-        shown = ", ".join(name for name in _ORDERS if name != "profiles")
         raise WrongUsage(
-            f"there is no command {command}: choose from {shown}", "see: openfit-token --help"
+            f"there is no command {command}: choose from {', '.join(_ORDERS)}",
+            "see: openfit-token --help",
         )
     if command == "curl" and rest[:1] not in (["-h"], ["--help"]):  # curl's own options follow ours
         at = _count_options(rest, "--profile", "--socket", "--wait")
@@ -159,12 +159,6 @@ def _completion(given: Namespace) -> Command:
     return partial(script, "openfit-token", given.shell)
 
 
-def _profiles(given: Namespace) -> Command:
-    from openfit_token._cli.completion import profiles
-
-    return partial(profiles, given.socket)
-
-
 _ORDERS: Final[Mapping[str, Callable[[Namespace], Command]]] = {
     "get": _get,
     "status": _status,
@@ -178,5 +172,4 @@ _ORDERS: Final[Mapping[str, Callable[[Namespace], Command]]] = {
     "watch": _watch,
     "doctor": _doctor,
     "completion": _completion,
-    "profiles": _profiles,
 }

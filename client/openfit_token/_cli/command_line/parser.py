@@ -8,7 +8,6 @@ from argparse import (
     _SubParsersAction,  # pyright: ignore[reportPrivateUsage] -- argparse gives it no other name
 )
 from collections.abc import Callable
-from functools import partial
 from typing import NoReturn, TypeAlias, TypeVar
 
 from openfit_token import __version__
@@ -60,7 +59,6 @@ def parser() -> ArgumentParser:
     _add_looking_commands(commands)
     completion = _command(commands, "completion", "print a shell's completions", common=False)
     completion.add_argument("shell", choices=SHELLS, help="for which shell")
-    _command(commands, "profiles", None)  # for completions: names alone, and quickly
     return whole
 
 
@@ -156,11 +154,10 @@ def _add_looking_commands(commands: _Commands) -> None:
     )
 
 
-def _command(commands: _Commands, name: str, does: str | None, *, common: bool = True) -> Parser:
-    """Add a command; one that does None isn't shown in the help."""
-    add = commands.add_parser if does is None else partial(commands.add_parser, help=does)
-    added = add(
+def _command(commands: _Commands, name: str, does: str, *, common: bool = True) -> Parser:
+    added = commands.add_parser(
         name,
+        help=does,
         description=does,
         epilog=texts.BY_COMMAND[name],
         formatter_class=RawDescriptionHelpFormatter,

@@ -219,5 +219,4 @@ BY_COMMAND: Final = {
     "inspect": _INSPECT,
     "doctor": _DOCTOR,
     "completion": _COMPLETION,
-    "profiles": STATUSES,
 }

@@ -7,7 +7,7 @@ import gc
 import os
 import sys
 
-from openfit_token._cli.get import quick
+from openfit_token._cli.get import get, quick
 from openfit_token._cli.output import OutputFailed, ReaderLeft
 from openfit_token.errors import TokenError
 
@@ -65,9 +65,9 @@ def run(words: list[str]) -> int:
 
 
 def _carry_out(words: list[str]) -> int:
-    command = quick(words)
-    if command is not None:
-        return command()
+    options = quick(words)
+    if options is not None:
+        return get(*options)
     gc.enable()
     from openfit_token._cli.command_line.orders import parse  # noqa: PLC0415 -- argparse takes 7 ms
 

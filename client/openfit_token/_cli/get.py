@@ -13,44 +13,26 @@ from openfit_token._shared.protocol import DEFAULT_WAIT, MAX_WAIT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing is not loaded at run time: it would double the command's start
-    from typing import Final
+    from typing import Final, TypeAlias
 
     from openfit_token._client.token import Token
+
+    Options: TypeAlias = tuple[str | None, float | None, float, str | None, str]
+    """What `get` takes."""
 
 FORMATS: "Final" = ("raw", "header", "json", "env", "curl")
 _OPTIONS: "Final" = ("--profile", "--min-ttl", "--wait", "--socket", "--format")
 
 
-class Get:
-    """The order to print the current token. Each attribute is an option of the command line."""
-
-    __slots__ = ("format", "min_ttl", "profile", "socket", "wait")
-
-    def __init__(
-        self,
-        profile: str | None = None,
-        min_ttl: float | None = None,
-        wait: float = DEFAULT_WAIT,
-        socket: str | None = None,
-        format: str = "raw",  # noqa: A002 -- the option's name
-    ) -> None:
-        self.profile = profile
-        self.min_ttl = min_ttl
-        self.wait = wait
-        self.socket = socket
-        self.format = format
-
-    def __call__(self) -> int:
-        """Print the token and return the exit status."""
-        profile = profile_of(self.profile)
-        show(
-            get_token(profile, min_ttl=self.min_ttl, wait=self.wait, socket=self.socket),
-            self.format,
-        )
-        return 0
+def get(
+    profile: str | None, min_ttl: float | None, wait: float, socket: str | None, form: str
+) -> int:
+    """Print the current token and return the exit status."""
+    show(get_token(profile_of(profile), min_ttl=min_ttl, wait=wait, socket=socket), form)
+    return 0
 
 
-def quick(words: list[str]) -> Get | None:
+def quick(words: list[str]) -> "Options | None":
     """Read a plain `[get] [--option value]…`; return None for anything else, errors included."""
     given: dict[str, str] = {}
     rest = iter(words[1:] if words[:1] == ["get"] else words)
@@ -64,7 +46,7 @@ def quick(words: list[str]) -> Get | None:
                 return None  # missing, a negative number, `--`: argparse knows what these mean
         given[name] = value
     try:
-        return Get(
+        return (
             valid_text(given["--profile"]) if "--profile" in given else None,
             seconds(given["--min-ttl"]) if "--min-ttl" in given else None,
             wait_seconds(given["--wait"]) if "--wait" in given else DEFAULT_WAIT,

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Final
 
 from openfit_token._cli.command_line.parser import parser
-from openfit_token._cli.get import Get
+from openfit_token._cli.get import get
 from openfit_token._cli.terminal import WrongUsage
 
 Command = Callable[[], int]
@@ -78,7 +78,7 @@ def _count_options(words: list[str], *options: str) -> int:
 
 
 def _get(given: Namespace) -> Command:
-    return Get(given.profile, given.min_ttl, given.wait, given.socket, given.format)
+    return partial(get, given.profile, given.min_ttl, given.wait, given.socket, given.format)
 
 
 def _status(given: Namespace) -> Command:

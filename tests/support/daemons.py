@@ -40,6 +40,11 @@ from openfit_tokend.core import schedule
 schedule.RECENT = 1.0
 """
 """For a daemon: it replaces a token that is refused a second after the last, and not ten."""
+PREPARED_FOR_LONG = """
+from openfit_tokend.serving import prepared
+prepared.FRESH = 60.0
+"""
+"""For a daemon: an answer stays prepared until it must not, however slow the machine is."""
 _PAUSE = 0.01
 """Seconds between two polls."""
 

@@ -11,6 +11,7 @@ import pytest
 
 from daemons import (
     NOBODY,
+    PREPARED_FOR_LONG,
     Answer,
     RunningDaemon,
     Wire,
@@ -54,10 +55,10 @@ def tables(emulator: RunningEmulator, *top: str, **lists: str) -> list[str]:
 
 
 @contextmanager
-def open_daemon(*config: str, level: str = "info") -> Generator[RunningDaemon]:
+def open_daemon(*config: str, level: str = "info", first: str = "") -> Generator[RunningDaemon]:
     with prepared_daemon(*config) as daemon:
         daemon.directory.chmod(0o711)
-        daemon.start("--log-level", level)
+        daemon.start("--log-level", level, first=first)
         yield daemon
 
 
@@ -166,11 +167,18 @@ def test_no_method_lets_a_stranger_at_a_profile_of_others(daemon: RunningDaemon)
 
 
 def test_bytes_that_were_answered_for_one_user_are_judged_anew_for_another(
-    daemon: RunningDaemon,
+    emulator: RunningEmulator,
 ) -> None:
     asked = request(1, "get_token", profile="roots")
-    with daemon.wire() as root, wire_of(daemon, NOBODY) as stranger:
-        for _ in range(3):
+    config = tables(emulator, open="", roots='allow_users = ["root"]')
+    with (
+        open_daemon(*config, first=PREPARED_FOR_LONG) as daemon,
+        daemon.wire() as root,
+        wire_of(daemon, NOBODY) as stranger,
+    ):
+        for _ in range(
+            prepared.LOOKS + 2
+        ):  # so often that the short way is taken where there is one
             root.send(asked)
             assert root.answer().code is None
             stranger.send(asked)

@@ -13,6 +13,7 @@ from prometheus_client.openmetrics import parser
 
 from daemons import (
     NOBODY,
+    PREPARED_FOR_LONG,
     UNPACED,
     RunningDaemon,
     await_that,
@@ -25,6 +26,7 @@ from emulators import RunningEmulator, one_emulator, running_emulator
 from http_wire import HttpWire, http_daemon, http_request, place, wire_of
 from openfit_tokend.host import clock
 from openfit_tokend.serving.http.dialect import MAX_KNOWN_SIZE
+from openfit_tokend.serving.prepared import LOOKS
 from users import being
 
 pytestmark = pytest.mark.system
@@ -315,7 +317,10 @@ def test_a_stranger_gets_403_and_no_name(emulator: RunningEmulator) -> None:
 def test_a_request_that_root_made_isnt_remembered_for_a_stranger(emulator: RunningEmulator) -> None:
     open_one = profile(emulator.url, "open")
     with http_daemon(
-        profile(emulator.url, allow_users='["root"]'), open_one, mode="0666"
+        profile(emulator.url, allow_users='["root"]'),
+        open_one,
+        mode="0666",
+        first=PREPARED_FOR_LONG,
     ) as daemon:
         daemon.directory.chmod(0o711)
         asked = http_request("GET", "/v1/auth?profile=main")
@@ -324,8 +329,11 @@ def test_a_request_that_root_made_isnt_remembered_for_a_stranger(emulator: Runni
                 ours.send(asked)
                 assert ours.answer().status == 200
             with being(NOBODY), wire_of(daemon) as theirs:
-                theirs.send(asked)
-                assert theirs.answer().status == 404
+                for _ in range(
+                    LOOKS + 2
+                ):  # so often that the short way is taken where there is one
+                    theirs.send(asked)
+                    assert theirs.answer().status == 404
 
 
 # The short way

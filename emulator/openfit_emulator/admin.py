@@ -2,7 +2,7 @@
 
     GET    /admin/state
     POST   /admin/faults    {"fault": "lost-answer@2"}
-    POST   /admin/forget    {"fault": "lost-answer@2"}      without it: all faults
+    POST   /admin/forget    {"fault": "lost-answer@2"}      without it: all faults, as DELETE /admin/faults
     POST   /admin/password  {"username": …, "password": …}
     POST   /admin/lock      {"username": …}                 without it: all users
     POST   /admin/unlock    {"username": …}
@@ -35,6 +35,9 @@ def answer(emulator: Emulator, request: Request) -> Answer:
     match request.method, name:
         case "GET" | "HEAD", "state":
             return json_answer(asdict(emulator.state()))
+        case "DELETE", "faults":
+            emulator.script.forget(None)
+            return Answer(204)
         case "POST", _:
             try:
                 obey(emulator, name, _fields(request))

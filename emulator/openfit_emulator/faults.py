@@ -282,5 +282,8 @@ KINDS: Final[Mapping[str, Kind]] = {
     "revoked": Kind("revokes all refresh tokens, then acts"),
     "clock-skew": Kind("acts, the Date is off (3600)", "[=SECONDS]", r"-?\d{1,9}", "3600"),
     **{word: _word(word) for word in WORDS},
+    "client-rejected": Kind(
+        "invalid_client, doesn't act", respond=lambda _, __: oauth_error("invalid_client")
+    ),
 }
 """Every fault by its name."""

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import field
 from errno import EBUSY, EPERM, ESTALE
-from math import inf, isfinite
+from math import inf
 from pathlib import Path
 from typing import Final, cast
 
@@ -26,6 +26,7 @@ from openfit_tokend.host import clock, lock_file, log
 from openfit_tokend.host.home import user_directory
 from openfit_tokend.host.regular_file import Unusable, named_once, read, refuse_writable
 from openfit_tokend.host.replaced_file import replace
+from openfit_tokend.storage.plain import finite, text
 
 VERSION: Final = 2
 """The version of the file's form."""
@@ -91,8 +92,8 @@ class LedgerFile:
         """Return the ledgers; a missing file counts as empty, a damaged one is logged."""
         salt = secrets.token_bytes(16)
         try:
-            text = self._read()
-            return Ledgers(salt) if text is None else parsed(json.loads(text))
+            content = self._read()
+            return Ledgers(salt) if content is None else parsed(json.loads(content))
         except Untrusted as untrusted:
             reason = str(untrusted)
         except Unusable as unusable:
@@ -262,8 +263,8 @@ def parsed(value: object) -> Ledgers:
         raise ValueError("another version")
     restart = _Restart(
         same_boot=file["boot_id"] == boot_id() != "",
-        ago=clock.wall() - _number(file["wall"]),
-        saved=_number(file["boot"]),
+        ago=clock.wall() - finite(file["wall"]),
+        saved=finite(file["boot"]),
         now=clock.boot(),
     )
     ledgers: dict[Account, Ledger] = {}
@@ -279,7 +280,7 @@ def parsed(value: object) -> Ledgers:
         salt=bytes.fromhex(cast("str", file["salt"])),
         by_account=ledgers,
         logged_out=_names(file["logged_out"]),
-        unknown=Ledger(entries=tuple(Entry(restart.entry(_number(at))) for at in unknown)),
+        unknown=Ledger(entries=tuple(Entry(restart.entry(finite(at))) for at in unknown)),
         saved_at=restart.saved if restart.same_boot else -inf,
         salts=salts,
     )
@@ -313,17 +314,17 @@ def _account(each: Json) -> Account:
 def _ledger(each: Json, restart: _Restart) -> Ledger:
     ledger = Ledger(
         entries=tuple(
-            Entry(restart.entry(_number(at)), clear=bool(clear))
+            Entry(restart.entry(finite(at)), clear=bool(clear))
             for at, clear in cast("Sequence[tuple[object, object]]", each["entries"])
         ),
-        clear=int(_number(each["clear"])),
+        clear=int(finite(each["clear"])),
         rejected=tuple(
-            Fingerprint(int(_number(one))) for one in cast("Sequence[object]", each["rejected"])
+            Fingerprint(int(finite(one))) for one in cast("Sequence[object]", each["rejected"])
         ),
         announced=restart.moment(_or_never(each["announced"])),
         refused_sent=restart.moment(_or_never(each["refused_sent"])),
     )
-    ledger = budget.lost(ledger, None, restart.now, logins=int(_number(each["under_way"])))
+    ledger = budget.lost(ledger, None, restart.now, logins=int(finite(each["under_way"])))
     account = _account(each)
     if ledger.rejected and (account.id_server, account.username) != (
         each["id_server"],
@@ -337,10 +338,7 @@ def _ledger(each: Json, restart: _Restart) -> Ledger:
 def _names(value: object) -> frozenset[str]:
     if not isinstance(value, list | dict):
         raise TypeError("not names")
-    names = cast("Sequence[object]", value)
-    if not all(isinstance(name, str) for name in names):
-        raise TypeError("not names")
-    return frozenset(cast("Sequence[str]", names))
+    return frozenset(map(text, cast("Sequence[object]", value)))
 
 
 def _or_null(moment: float) -> float | None:
@@ -348,10 +346,4 @@ def _or_null(moment: float) -> float | None:
 
 
 def _or_never(moment: object) -> float:
-    return -inf if moment is None else _number(moment)
-
-
-def _number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
-        raise TypeError("not a number")
-    return float(value)
+    return -inf if moment is None else finite(moment)

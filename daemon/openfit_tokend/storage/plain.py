@@ -40,47 +40,47 @@ def unpacked(data: bytes) -> Plain:
 # Single values. Each raises Damaged if it is none.
 
 
-def text(value: Plain) -> str:
+def text(value: object) -> str:
     """Return a text."""
     if not isinstance(value, str):
         raise Damaged
     return value
 
 
-def secret(value: Plain) -> Secret:
+def secret(value: object) -> Secret:
     """Return a text that mustn't be shown."""
     return Secret(text(value))
 
 
-def octets(value: Plain, size: int | None = None) -> bytes:
+def octets(value: object, size: int | None = None) -> bytes:
     """Return bytes; `size`: exactly so many."""
     if not isinstance(value, bytes) or (size is not None and len(value) != size):
         raise Damaged
     return value
 
 
-def flag(value: Plain) -> bool:
+def flag(value: object) -> bool:
     """Return whether it is so."""
     if not isinstance(value, bool):
         raise Damaged
     return value
 
 
-def whole(value: Plain) -> int:
+def whole(value: object) -> int:
     """Return a number that counts something."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise Damaged
     return value
 
 
-def number(value: Plain) -> float:
+def number(value: object) -> float:
     """Return a number, which may be infinite."""
     if isinstance(value, bool) or not isinstance(value, int | float) or isnan(value):
         raise Damaged
     return float(value)
 
 
-def finite(value: Plain) -> float:
+def finite(value: object) -> float:
     """Return a number that is finite."""
     found = number(value)
     if not isfinite(found):

@@ -6,7 +6,7 @@ from typing import Final
 
 from openfit_emulator.demo.promises import Promise
 from openfit_token._cli.output import put
-from openfit_token._cli.terminal import in_colour, painted
+from openfit_token._cli.terminal import in_colour, painted, printable
 from openfit_tokend.host import clock
 
 COLUMNS: Final = 80
@@ -25,7 +25,8 @@ class Screen:
     def __init__(self) -> None:
         self._began = clock.boot()
         self._coloured = in_colour()
-        self._ascii = not _can_show(_SPECIAL)
+        self._encoding = sys.stdout.encoding
+        self._ascii = printable(_SPECIAL) != _SPECIAL
 
     def text(self, text: str = "", colour: str = "") -> None:
         """Print lines; wrap those that are too long."""
@@ -61,18 +62,10 @@ class Screen:
 
     def _plain(self, text: str) -> str:
         text = text.translate(_PLAIN) if self._ascii else text
-        return text if _can_show(text) else text.encode("ascii", "backslashreplace").decode()
+        return text.encode(self._encoding, "backslashreplace").decode(self._encoding)
 
     def _painted(self, text: str, colour: str) -> str:
         return painted(text, colour) if self._coloured and colour else text
 
     def _put(self, line: str) -> None:
         put(f"{line}\n")
-
-
-def _can_show(text: str) -> bool:
-    try:
-        text.encode(getattr(sys.stdout, "encoding", None) or "ascii")
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -10,18 +10,16 @@ from pathlib import Path
 
 import httpx
 import pytest
-import trustme
 
-RUN = "import sys; from openfit_tokend.cli import main; main(['emulator', *sys.argv[1:]])"
+COMMAND = [sys.executable, "-m", "openfit_tokend", "emulator", "--port", "0"]
 
 pytestmark = pytest.mark.system
 
 
 @contextmanager
 def emulator(*options: str) -> Generator[subprocess.Popen[str]]:
-    argv = [sys.executable, "-c", RUN, "--port", "0", *options]
     pipe = subprocess.PIPE
-    with subprocess.Popen(argv, stdout=pipe, stderr=pipe, text=True) as process:
+    with subprocess.Popen([*COMMAND, *options], stdout=pipe, stderr=pipe, text=True) as process:
         try:
             yield process
         finally:
@@ -30,8 +28,8 @@ def emulator(*options: str) -> Generator[subprocess.Popen[str]]:
 
 def refusal(*options: str) -> tuple[int, str]:
     """Return the exit status and the text of an emulator that doesn't begin."""
-    argv = [sys.executable, "-c", RUN, "--port", "0", *options]
-    ended = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False)
+    command = [*COMMAND, *options]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
     assert ended.stdout == ""
     return ended.returncode, ended.stderr
 
@@ -117,47 +115,37 @@ def test_a_port_that_is_taken_is_said_with_exit_71() -> None:
     assert text.count("\n") == 1
 
 
-def test_a_certificate_that_is_missing_is_said_with_exit_71() -> None:
-    status, text = refusal("--tls-cert", "/nowhere/cert.pem")
-
-    assert status == 71
-    assert text == ("openfit-tokend: can't read /nowhere/cert.pem: No such file or directory\n")
-
-
-def test_a_key_that_is_missing_is_said_with_exit_71(tmp_path: Path) -> None:
-    certificate = tmp_path / "cert.pem"
-    trustme.CA().issue_cert("127.0.0.1").cert_chain_pems[0].write_to_path(str(certificate))
-
-    status, text = refusal("--tls-cert", str(certificate), "--tls-key", "/nowhere/key.pem")
-
-    assert status == 71
-    assert text == ("openfit-tokend: can't read /nowhere/key.pem: No such file or directory\n")
-
-
-@pytest.mark.parametrize("key", [[], ["--tls-key", "key.pem"]])
-def test_files_without_a_certificate_and_its_key_are_named_with_exit_71(
-    key: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--tls-cert=none.pem"], "can't read none.pem: No such file or directory"),
+        (
+            ["--tls-cert=cert.pem", "--tls-key=none.pem"],
+            "can't read none.pem: No such file or directory",
+        ),
+        (["--tls-cert=cert.pem"], "no PEM certificate with its key: cert.pem"),
+        (
+            ["--tls-cert=cert.pem", "--tls-key=key.pem"],
+            "no PEM certificate with its key: cert.pem and key.pem",
+        ),
+    ],
+)
+def test_files_that_are_missing_or_no_certificate_with_its_key_are_named_with_exit_71(
+    options: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("cert.pem", "key.pem"):
         Path(name).write_text("nothing of the kind\n")
 
-    status, text = refusal("--tls-cert", "cert.pem", *key)
+    status, text = refusal(*options)
 
-    assert status == 71
-    named = " and ".join(["cert.pem", *key[1:]])
-    assert text == f"openfit-tokend: no PEM certificate with its key: {named}\n"
+    assert (status, text) == (71, f"openfit-tokend: {said}\n")
 
 
 def test_a_full_disk_is_said_with_exit_74() -> None:
     with Path("/dev/full").open("w") as full:
         ended = subprocess.run(
-            [sys.executable, "-c", RUN, "--port", "0"],
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=20,
-            check=False,
+            COMMAND, stdout=full, stderr=subprocess.PIPE, text=True, timeout=20, check=False
         )
 
     assert ended.returncode == 74

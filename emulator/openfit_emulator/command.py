@@ -2,11 +2,13 @@
 
 import argparse
 import errno
+import json
 import os
 import signal
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -135,6 +137,7 @@ def _greeting(url: str, options: _Options) -> str:
         if default
         else 'password_env = "EMULATOR_PASSWORD"  # the one given with --password'
     )
+    toml = partial(json.dumps, ensure_ascii=False)  # JSON's texts are TOML's too
     return f"""\
 The emulator listens at {url}. Its counters: /admin/state. Ctrl-C stops it.
 For openfit-tokend's config.toml:
@@ -143,16 +146,11 @@ For openfit-tokend's config.toml:
 environment = "custom"
 id_server = "{url}"
 api_url = "{url}/api"
-client_id = {_toml(options.client_id)}
-scope = {_toml(" ".join(sorted(options.scopes)))}
-username = {_toml(options.username)}
+client_id = {toml(options.client_id)}
+scope = {toml(" ".join(sorted(options.scopes)))}
+username = {toml(options.username)}
 {password}
 """
-
-
-def _toml(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
 
 
 def _user(text: str) -> tuple[str, str]:

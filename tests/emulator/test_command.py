@@ -70,10 +70,10 @@ def test_it_says_where_it_listens_and_how_to_use_it() -> None:
 
 
 def test_a_password_that_was_given_is_not_shown() -> None:
-    with emulator("--username", 'a"b', "--password", "sesame", "--user", "c:other") as process:
+    with emulator("--username", 'a"\nb', "--password", "sesame", "--user", "c:other") as process:
         text = "\n".join(greeting(process))
 
-    assert 'username = "a\\"b"' in text
+    assert 'username = "a\\"\\nb"' in text
     assert "sesame" not in text
     assert "other" not in text
 

@@ -70,8 +70,7 @@ All of this really runs, on this machine only, and is removed at the end.
         self.screen.event(
             "daemons", f"all hold token {self._common(DAEMONS)}; logins: {logins}", "cyan"
         )
-        for _ in self.stage.start_scripts(OTHERS):
-            self.stage.listen(0.25)  # so that they call in turn
+        self.stage.start_scripts(OTHERS)
         self.screen.event("scripts", f"call the API by {' and '.join(OTHERS)}")
 
     def _refresh(self) -> None:

@@ -109,8 +109,7 @@ All of this really runs, on this machine only, and is removed at the end.
         self.screen.event("daemon", "is running; only it knows the password")
         self._token = self.stage.clients["daemon"].get_token()
         self.screen.event("daemon", f"logged in: token {short(self._token)}", "cyan")
-        for _ in self.stage.start_scripts(("daemon",)):
-            self.stage.listen(0.25)  # so that they call in turn
+        self.stage.start_scripts(("daemon",))
         names = ", ".join(script.name for script in self.stage.scripts)
         self.screen.event("scripts", f"{names} are running, each in its own process")
         self.until("every script called the API", self._each_called(2))

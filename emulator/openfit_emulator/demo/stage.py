@@ -174,8 +174,8 @@ class Stage:
         if ran.returncode:
             raise not_started(name, ran.stderr.decode(errors="replace"))
 
-    def start_scripts(self, daemons: Sequence[str]) -> Iterator[Script]:
-        """Yield each script after starting it, for these daemons in turn. Raises: NotStarted."""
+    def start_scripts(self, daemons: Sequence[str]) -> None:
+        """Start the scripts, for these daemons in turn. Raises: NotStarted."""
         home = Path(__file__).parent
         path = _environment()["PATH"]
         in_python, in_shell = (
@@ -186,7 +186,8 @@ class Stage:
             in_shell = in_python
         for name, daemon in zip(_NAMES, cycle(daemons)):
             command = [*(in_shell if name == _SHELL else in_python), name]
-            yield self._run_script(name, command, daemon)
+            self._run_script(name, command, daemon)
+            self.listen(0.25)  # so that they call in turn
 
     def listen(self, seconds: float) -> None:
         """Read the scripts' output for so many seconds."""
@@ -237,7 +238,7 @@ class Stage:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _run_script(self, name: str, command: list[str], daemon: str) -> Script:
+    def _run_script(self, name: str, command: list[str], daemon: str) -> None:
         more = {
             "OPENFIT_DEMO_API": self.emulator.api_url,
             "OPENFIT_TOKEN_SOCKET": str(self.daemons[daemon].socket),
@@ -253,7 +254,6 @@ class Stage:
         self.scripts.append(script)
         assert process.stdout is not None, "it was asked for"  # noqa: S101 -- can't happen
         self._output.register(process.stdout, selectors.EVENT_READ, script)
-        return script
 
     def attempts(self, server: Server) -> Iterator[None]:
         """Yield now and then, until a server has ended or took too long to start."""

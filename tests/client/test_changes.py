@@ -71,6 +71,24 @@ def test_a_restart_is_waited_for(daemon: RunningDaemon) -> None:
         changes.close()
 
 
+def test_the_state_of_before_is_not_told_again_though_its_end_is_worked_out_anew(
+    place: Path,
+) -> None:
+    held = {"profile": "main", "state": "fresh", "id": "i", "expires_at": 1.0}
+
+    def again(request: Request) -> None:
+        request.result(held | {"expires_at": 1.5})
+        request.peer.send(encode_notification("changed", held | {"state": "refreshing"}))
+
+    with FakeDaemon(place / "s", again, always(held)) as daemon:
+        changes = TokenClient(socket=daemon.path).changes()
+        next(changes)
+        daemon.requests[0].peer.hang_up()
+
+        assert next(changes).state == "refreshing"
+        changes.close()
+
+
 def test_what_the_daemon_refuses_is_raised(daemon: RunningDaemon) -> None:
     with TokenClient("none", str(daemon.socket)) as client, pytest.raises(NoSuchProfile):
         next(client.changes())

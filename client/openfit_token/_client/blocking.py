@@ -162,7 +162,7 @@ class TokenClient:
         It waits for a daemon that is being restarted. To get the token itself, call `get_token`.
 
         >>> next(TokenClient().changes())
-        <Change main fresh ...>
+        Change(profile='main', state='fresh', ...)
         """
         from openfit_token._client.changes import Feed  # noqa: PLC0415 -- a script that gets a token needs none
 

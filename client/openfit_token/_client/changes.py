@@ -4,9 +4,12 @@ Nothing here waits: the clients do that. `Feed` says what to send, what was rece
 when the daemon is gone.
 """
 
+from dataclasses import field
 from math import isfinite
+from typing import TYPE_CHECKING, Final
 
 from openfit_token._client.connection import pauses, unreachable
+from openfit_token._shared.frozen import frozen
 from openfit_token._shared.protocol import (
     MAX_ANSWER,
     Decoder,
@@ -24,18 +27,17 @@ from openfit_token.errors import (
     TokenError,
 )
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:  # typing is not loaded at run time: it would double the client's start
+if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Final
 
     from openfit_token._shared.protocol import Value
 
-_ANSWER: "Final" = 10.0
+_ANSWER: Final = 10.0
 """Seconds that the daemon may take for each part of its first answer."""
 _MSGID = 1
 
 
+@frozen
 class Change:
     """A profile's new state.
 
@@ -46,50 +48,10 @@ class Change:
         expires_at: Unix seconds; None without a token.
     """
 
-    __slots__ = ("expires_at", "id", "profile", "state")
-
     profile: str
     state: str
     id: str | None
-    expires_at: float | None
-
-    def __init__(self, fields: "Mapping[Value, Value]") -> None:
-        """Take the fields of the daemon's message.
-
-        Raises:
-            ProtocolViolation: they break the protocol.
-        """
-        profile, state, token, expires_at = (
-            fields.get(name) for name in ("profile", "state", "id", "expires_at")
-        )
-        if (
-            not isinstance(profile, str)
-            or not isinstance(state, str)
-            or not isinstance(token, str | None)
-            or not isinstance(expires_at, int | float | None)
-            or not isfinite(expires_at or 0.0)
-            # They become lines and variables, which a control character would break.
-            or not f"{profile}{state}{token}".isprintable()
-        ):
-            raise ProtocolViolation("the daemon's notification breaks the protocol")
-        self.profile = profile
-        self.state = state
-        self.id = token
-        self.expires_at = expires_at
-
-    def __repr__(self) -> str:
-        return f"<Change {self.profile} {self.state} {self.id}>"
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Change):
-            return NotImplemented
-        return self._key() == other._key()
-
-    def __hash__(self) -> int:
-        return hash(self._key())
-
-    def _key(self) -> tuple[str, str, str | None]:
-        return self.profile, self.state, self.id
+    expires_at: float | None = field(compare=False)  # the daemon works it out anew each time
 
 
 class Feed:
@@ -168,4 +130,22 @@ def _change(message: "Value") -> Change:
         if msgid != _MSGID or not isinstance(result, dict):
             raise ProtocolViolation("the daemon answered a call that wasn't made")
         fields = result
-    return Change(fields)
+    return _checked(fields)
+
+
+def _checked(fields: "Mapping[Value, Value]") -> Change:
+    """Return the change that these fields are. Raises ProtocolViolation if they break the protocol."""
+    profile, state, token, expires_at = (
+        fields.get(name) for name in ("profile", "state", "id", "expires_at")
+    )
+    if (
+        not isinstance(profile, str)
+        or not isinstance(state, str)
+        or not isinstance(token, str | None)
+        or not isinstance(expires_at, int | float | None)
+        or not isfinite(expires_at or 0.0)
+        # They become lines and variables, which a control character would break.
+        or not f"{profile}{state}{token}".isprintable()
+    ):
+        raise ProtocolViolation("the daemon's notification breaks the protocol")
+    return Change(profile, state, token, expires_at)

@@ -6,6 +6,7 @@ asked that could make the daemon send a request: no login is spent. The API is a
 
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from time import time  # noqa: TID251 -- the daemon tells moments; people want "in 5 min"
 
 from openfit_token._cli.doctor import support
@@ -39,18 +40,16 @@ def doctor(
 
 
 def _links(profile: str | None, socket: str | None, api: str | None) -> Iterator[Verdict]:
-    place = yield from placed(socket)
-    connection = None if place is None else (yield from connected(place.path))
+    path = yield from placed(socket)
+    connection = None if path is None else (yield from connected(path))
     found = None
     if connection is not None:
-        try:
+        with closing(connection):
             found = yield from asked(connection, profile)
-        finally:
-            connection.close()
-    yield from service(place, found)
+    yield from service(path, found)
     profiles = {} if found is None else found.profiles
     for name, each in profiles.items():
         yield from judgement(name, each, time())
-        if api is not None and place is not None:
-            yield from asked_api(name, each, place.path, api)
+        if api is not None and path is not None:
+            yield from asked_api(name, each, path, api)
     yield from variables(os.environ, profiles, time())

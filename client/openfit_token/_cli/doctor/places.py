@@ -11,48 +11,39 @@ from struct import unpack
 from openfit_token._cli.report import Verdict, fail, ok, warn
 from openfit_token._client import paths
 from openfit_token._client.connection import Connection
-from openfit_token._shared.frozen import frozen
 from openfit_token._shared.trusted_path import group_name, user_name
 from openfit_token.errors import DaemonUnreachable, DaemonUntrusted
 
 _START = "start the daemon there: `systemctl start openfit-tokend`, or `openfit-tokend run`"
 
 
-@frozen
-class Place:
-    """A path, and why it is this one."""
-
-    path: str
-    why: str
-
-
-def placed(given: str | None) -> Generator[Verdict, None, Place | None]:
-    """Report which socket is the caller's; return it if there is one."""
-    why = _why(given)
+def placed(given: str | None) -> Generator[Verdict, None, str | None]:
+    """Report which socket is the caller's; return its path if there is one."""
+    named_by = _named_by(given)
     *mine, machines = paths.usual()
     try:
         path = paths.find(given)
     except DaemonUnreachable as error:
-        yield _missing(given, why, error)
+        yield _missing(given, named_by, error)
         return None
-    place = Place(path, why or ("your own daemon's" if path in mine else "the machine's"))
+    why = named_by or ("your own daemon's" if path in mine else "the machine's")
     match _kind(path):
         case "socket":
-            yield ok("socket", f"{path} ({place.why})")
+            yield ok("socket", f"{path} ({why})")
         case None:
             pass  # it can't be seen: connecting says why
         case other:
             status = DaemonUnreachable.exit_status
-            text = f"{path} ({place.why}) is a {other}, no socket"
+            text = f"{path} ({why}) is a {other}, no socket"
             yield fail("socket", text, _instead(given), status)
             return None
-    if why is None and path in mine and _kind(machines) == "socket":
+    if named_by is None and path in mine and _kind(machines) == "socket":
         yield warn(
             "daemons",
             f"there is {machines} (the machine's) too: yours is asked, since it comes first",
             f"stop the one you don't mean, or: export {paths.VARIABLE}={machines}",
         )
-    return place
+    return path
 
 
 def connected(path: str) -> Generator[Verdict, None, Connection | None]:
@@ -78,7 +69,7 @@ def connected(path: str) -> Generator[Verdict, None, Connection | None]:
     return Connection(channel)
 
 
-def _why(given: str | None) -> str | None:
+def _named_by(given: str | None) -> str | None:
     """Return what names the socket; None if nothing does, and it is searched for."""
     if given is not None:
         return "--socket"
@@ -96,12 +87,12 @@ def _kind(path: str) -> str | None:
     return "directory" if stat.S_ISDIR(mode) else "file"
 
 
-def _missing(given: str | None, why: str | None, error: DaemonUnreachable) -> Verdict:
-    if why is None:
+def _missing(given: str | None, named_by: str | None, error: DaemonUnreachable) -> Verdict:
+    if named_by is None:
         return fail("socket", error.message, error.hint or _START, error.exit_status)
     (path,) = paths.candidates(given)
     what = "is a link to nothing" if Path(path).is_symlink() else "isn't there"
-    return fail("socket", f"{path} ({why}) {what}", _instead(given), error.exit_status)
+    return fail("socket", f"{path} ({named_by}) {what}", _instead(given), error.exit_status)
 
 
 def _instead(given: str | None) -> str:

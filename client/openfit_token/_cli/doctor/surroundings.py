@@ -8,7 +8,6 @@ from hashlib import sha256
 from typing import Final
 
 from openfit_token._cli.doctor.answers import Found
-from openfit_token._cli.doctor.places import Place
 from openfit_token._cli.doctor.profiles import WRONG_URL
 from openfit_token._cli.report import Verdict, fail, ok, warn
 from openfit_token._client import paths
@@ -24,9 +23,9 @@ _ID_DIGITS: Final = 16
 """Hex digits of the SHA-256 of a token that are its id."""
 
 
-def service(place: Place | None, found: Found | None) -> Iterator[Verdict]:
-    """Report how the service's unit is, if there is one."""
-    own = place is not None and place.path in paths.usual()[:-1]
+def service(path: str | None, found: Found | None) -> Iterator[Verdict]:
+    """Report how the service's unit is, if there is one. `path`: the caller's socket."""
+    own = path in paths.usual()[:-1]
     scope = ("--user",) if own else ()
     unit = _unit(scope)
     if unit.get("LoadState") != "loaded":

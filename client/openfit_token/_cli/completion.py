@@ -2,7 +2,7 @@
 
 from argparse import REMAINDER, Action, ArgumentParser
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Final, cast
 
 from openfit_token._cli.get import FORMATS
@@ -108,11 +108,8 @@ def _profiles(socket: str | None) -> list[str]:
     Only valid ones: a shell puts them into a command line, and would run anything else.
     """
     with suppress(TokenError, OSError):
-        connection = Connection(connect(socket))
-        try:
+        with closing(Connection(connect(socket))) as connection:
             hello = calls.fields(ask(connection, calls.hello(), _PATIENCE))
-        finally:
-            connection.close()
         if isinstance(found := hello.get("profiles"), list):
             names = cast("list[object]", found)
             return [str(name) for name in names if is_profile_name(name)]

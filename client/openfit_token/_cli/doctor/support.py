@@ -5,6 +5,7 @@ All of it but the versions here comes from the daemon, which tells each caller w
 
 import platform
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import Final, cast
 
@@ -31,14 +32,10 @@ def _lines(profile: str | None, socket: str | None, now: float) -> Iterator[str]
     yield f"Report of {_time(now)}. It contains no password and no token; read it before you send it."
     yield f"client: openfit-token {__version__}, Python {platform.python_version()}, {_system()}"
     try:
-        channel = paths.connect(paths.find(socket))
-        connection = Connection(channel)
-        try:
+        with closing(Connection(paths.connect(socket))) as connection:
             call = calls.status(profile_of(profile), for_support=True)
             status = calls.fields(ask(connection, call, _PATIENCE))
             profiles = profiles_of(status)
-        finally:
-            connection.close()
     except (TokenError, OSError) as error:
         yield f"daemon: {error.message if isinstance(error, TokenError) else error}"
         return

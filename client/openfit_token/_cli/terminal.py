@@ -3,6 +3,7 @@
 import os
 import sys
 from contextlib import suppress
+from datetime import UTC, datetime
 from math import isfinite
 from typing import TextIO
 
@@ -22,6 +23,16 @@ class WrongUsage(TokenError):
 def printable(text: object) -> str:
     """Return a text as one line that standard output can take, in this locale too."""
     return one_line(text, getattr(sys.stdout, "encoding", None) or "ascii")
+
+
+def moment(unix: float | None) -> str:
+    """Return a time in UTC, of ISO 8601; "?" for none, and for one that no calendar has."""
+    if unix is None:
+        return "?"
+    try:
+        return datetime.fromtimestamp(unix, UTC).isoformat(timespec="seconds")
+    except (ValueError, OverflowError, OSError):
+        return "?"
 
 
 def columns(stream: TextIO | None) -> int | None:

@@ -7,14 +7,13 @@ import subprocess
 import sys
 from collections import deque
 from contextlib import suppress
-from datetime import UTC, datetime
 from threading import Event, Thread
 from typing import NoReturn
 
 from openfit_token._cli.exec import not_found, unusable
 from openfit_token._cli.get import profile_of
 from openfit_token._cli.output import ReaderLeft, put
-from openfit_token._cli.terminal import complain, printable, remark
+from openfit_token._cli.terminal import complain, moment, printable, remark
 from openfit_token._client.blocking import TokenClient
 from openfit_token._client.changes import Change
 from openfit_token.errors import ProtocolViolation, TokenError
@@ -145,12 +144,5 @@ def _await_end(process: subprocess.Popen[bytes]) -> int:
 
 
 def _line(change: Change) -> str:
-    expires = "" if change.expires_at is None else f", until {_time(change.expires_at)}"
+    expires = "" if change.expires_at is None else f", until {moment(change.expires_at)}"
     return f"{printable(change.profile)}: token {printable(change.id)}{expires}\n"
-
-
-def _time(unix: float) -> str:
-    try:
-        return datetime.fromtimestamp(unix, UTC).isoformat(timespec="seconds")
-    except (ValueError, OverflowError, OSError):
-        return "?"

@@ -6,12 +6,11 @@ All of it but the versions here comes from the daemon, which tells each caller w
 import platform
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime
 from typing import Final, cast
 
 from openfit_token import __version__
 from openfit_token._cli.get import profile_of
-from openfit_token._cli.terminal import printable
+from openfit_token._cli.terminal import moment, printable
 from openfit_token._client import calls, paths
 from openfit_token._client.blocking import ask
 from openfit_token._client.connection import Connection
@@ -29,7 +28,7 @@ def report(profile: str | None, socket: str | None, now: float) -> str:
 
 
 def _lines(profile: str | None, socket: str | None, now: float) -> Iterator[str]:
-    yield f"Report of {_time(now)}. It contains no password and no token; read it before you send it."
+    yield f"Report of {moment(now)}. It contains no password and no token; read it before you send it."
     yield f"client: openfit-token {__version__}, Python {platform.python_version()}, {_system()}"
     try:
         with closing(Connection(paths.connect(socket))) as connection:
@@ -40,7 +39,7 @@ def _lines(profile: str | None, socket: str | None, now: float) -> Iterator[str]
         yield f"daemon: {error.message if isinstance(error, TokenError) else error}"
         return
     started = number(status.get("started_at"))
-    yield f"daemon: openfit-tokend {status.get('version')}, started {_time(started)}"
+    yield f"daemon: openfit-tokend {status.get('version')}, started {moment(started)}"
     for name, each in profiles.items():
         yield from _profile(name, each)
 
@@ -52,7 +51,7 @@ def _profile(name: str, profile: Answer) -> Iterator[str]:
         yield f"  configured: {_pairs(configuration)}"
     yield f"  since the start: {_pairs(calls.fields(profile.get('counters') or {}))}"
     for problem in problems_of(profile):
-        at = _time(number(problem.get("at")))
+        at = moment(number(problem.get("at")))
         yield f"  problem: {at} {problem.get('code')}: {problem.get('message')}"
     sent = profile.get("sent")
     if not isinstance(sent, list):
@@ -63,20 +62,13 @@ def _profile(name: str, profile: Answer) -> Iterator[str]:
         outcome = request.get("message") or "a token"
         ids = _pairs(calls.fields(request.get("ids") or {}))
         yield (
-            f"  sent: {_time(number(request.get('at')))} {request.get('kind')}:"
+            f"  sent: {moment(number(request.get('at')))} {request.get('kind')}:"
             f" {'no response' if status is None else status}, {outcome}{ids and '; '}{ids}"
         )
 
 
 def _pairs(values: Answer) -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items() if value is not None)
-
-
-def _time(moment: float | None) -> str:
-    try:
-        return datetime.fromtimestamp(moment or 0, UTC).isoformat(timespec="seconds")
-    except (ValueError, OverflowError, OSError):
-        return "at an impossible time"
 
 
 def _system() -> str:

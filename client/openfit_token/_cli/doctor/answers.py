@@ -3,11 +3,11 @@
 import os
 from collections.abc import Generator, Iterator
 from dataclasses import field
+from socket import AF_UNIX, socket
 from time import perf_counter
 from typing import cast
 
 from openfit_token import __version__
-from openfit_token._cli.doctor.http import is_alive
 from openfit_token._cli.get import profile_of
 from openfit_token._cli.report import Verdict, fail, ok, warn
 from openfit_token._cli.terminal import printable
@@ -31,6 +31,8 @@ _PATIENCE = 5.0
 """Seconds for an answer that takes a healthy daemon less than a millisecond."""
 _SHOWN = 20
 """Names of profiles to show at most."""
+_ASKED = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+_ANSWERED = b"HTTP/1.1 200 "
 _ANOTHER = "another program has this socket: name the daemon's by --socket or $OPENFIT_TOKEN_SOCKET"
 _REPLACED = "something removed or replaced it; restart what makes it, its socket unit or the daemon"
 _HANGS = (
@@ -118,7 +120,7 @@ def _http(path: object) -> Iterator[Verdict]:
         return
     place = printable(path)
     try:
-        answers = is_alive(str(path), _PATIENCE)
+        answers = _answers_http(str(path))
     except OSError as error:
         gone = isinstance(error, FileNotFoundError | ConnectionRefusedError)
         fix = _REPLACED if gone else "its unit or socket_mode and socket_group say who may connect"
@@ -128,6 +130,15 @@ def _http(path: object) -> Iterator[Verdict]:
         yield ok("http", f"{place} answers HTTP")
     else:
         yield warn("http", f"what answers at {place} isn't openfit-tokend", _HANGS)
+
+
+def _answers_http(path: str) -> bool:
+    """Return whether a socket answers that all is well. Raises OSError if nobody answers."""
+    with socket(AF_UNIX) as asking:
+        asking.settimeout(_PATIENCE)
+        asking.connect(path)
+        asking.sendall(_ASKED)
+        return asking.recv(len(_ANSWERED)) == _ANSWERED
 
 
 def _configuration(error: object) -> Iterator[Verdict]:

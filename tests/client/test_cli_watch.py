@@ -60,6 +60,17 @@ def new_token(daemon: RunningDaemon) -> str:
     return str(daemon.call("login")["id"])
 
 
+@contextmanager
+def stopped(daemon: RunningDaemon) -> Generator[None]:
+    """Leave it as it was for the tests that come after, also when this one fails."""
+    daemon.stop()
+    try:
+        yield
+    finally:
+        daemon.start()
+        daemon.call("get_token")
+
+
 def test_the_token_that_is_held_and_each_new_one_have_a_line(daemon: RunningDaemon) -> None:
     with watching(daemon) as process:
         assert daemon.call("get_token")["id"] in line(process)
@@ -101,13 +112,11 @@ def test_it_ends_with_the_reader_of_its_output_though_nothing_happens(
 def test_it_ends_with_the_reader_while_it_waits_for_the_daemon(daemon: RunningDaemon) -> None:
     with watching(daemon) as process:
         line(process)
-        daemon.stop()
-        assert process.stdout is not None
-        process.stdout.close()
+        with stopped(daemon):
+            assert process.stdout is not None
+            process.stdout.close()
 
-        assert process.wait(PATIENCE) == 74
-    daemon.start()
-    daemon.call("get_token")
+            assert process.wait(PATIENCE) == 74
 
 
 def test_a_command_runs_at_each_new_token_and_is_told_which(

@@ -239,7 +239,7 @@ def _lives(path: Path, number: int | None, passes: Callable[[], bool]) -> bool:
     tree = ast.parse(path.read_text())
     if number is not None:
         list(mutants(tree, limits=_in_core(path)))[number].make()
-    module = f"openfit_tokend.{path.parent.name}.{path.stem}"
+    module = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
     sys.meta_path.insert(0, _Changed(module, path, tree))
     lives = False
     try:

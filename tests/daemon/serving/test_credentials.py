@@ -8,8 +8,8 @@ import gc
 import os
 import resource
 import signal
-from collections.abc import Iterator
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from pathlib import Path
 from secrets import token_hex
 from socket import AF_UNIX, SHUT_WR, socket
@@ -87,6 +87,22 @@ def listener() -> Iterator[socket]:
         yield listener
 
 
+Run = Callable[..., AbstractAsyncContextManager[DaemonInside]]
+
+
+@pytest.fixture
+def run(tmp_path: Path, listener: socket) -> Run:
+    """What runs a daemon of these tables to which the listener was passed."""
+    return lambda *tables: daemon_inside(tmp_path, *tables, credential=listener.dup())
+
+
+@pytest.fixture
+def slow() -> Iterator[RunningEmulator]:
+    """A token server whose first login takes a while: units come to wait for it."""
+    with running_emulator("slow=0.4@login:1") as emulator:
+        yield emulator
+
+
 @pytest.fixture(autouse=True)
 def limits(monkeypatch: pytest.MonkeyPatch) -> dict[str, Window]:
     """What was logged but now: no test's refusals keep those of the next out of the log."""
@@ -124,10 +140,8 @@ def was_refused(credential: bytes) -> bool:
     return len(credential) > MIB
 
 
-async def test_a_unit_gets_the_bare_token(
-    tmp_path: Path, listener: socket, place: str, emulator: RunningEmulator
-) -> None:
-    async with daemon_inside(tmp_path, profile(emulator.url), credential=listener.dup()) as daemon:
+async def test_a_unit_gets_the_bare_token(run: Run, place: str, emulator: RunningEmulator) -> None:
+    async with run(profile(emulator.url)) as daemon:
         token = await token_of(daemon)
 
         with Unit(place, "openfit.main", name="backup@1.service") as unit:
@@ -140,10 +154,10 @@ async def test_a_unit_gets_the_bare_token(
 
 
 async def test_the_plain_name_is_the_default_profiles(
-    tmp_path: Path, listener: socket, place: str, emulator: RunningEmulator
+    run: Run, place: str, emulator: RunningEmulator
 ) -> None:
     config = ['default_profile = "b"', profile(emulator.url, '"a.x"'), profile(emulator.url, "b")]
-    async with daemon_inside(tmp_path, *config, credential=listener.dup()) as daemon:
+    async with run(*config) as daemon:
         tokens = {name: await token_of(daemon, name) for name in ("a.x", "b")}
 
         with Unit(place) as plain, Unit(place, "openfit.a.x") as named:
@@ -152,10 +166,10 @@ async def test_the_plain_name_is_the_default_profiles(
 
 
 async def test_a_unit_waits_for_the_first_token(
-    tmp_path: Path, listener: socket, place: str, emulator: RunningEmulator
+    run: Run, place: str, emulator: RunningEmulator
 ) -> None:
     emulator.stop()
-    async with daemon_inside(tmp_path, profile(emulator.url), credential=listener.dup()) as daemon:
+    async with run(profile(emulator.url)) as daemon:
         with Unit(place) as unit:
             await until_waiting(daemon, 1)
             assert unit.is_silent()
@@ -167,12 +181,12 @@ async def test_a_unit_waits_for_the_first_token(
 
 
 async def test_another_profiles_token_is_not_for_it(
-    tmp_path: Path, listener: socket, place: str, emulator: RunningEmulator
+    run: Run, place: str, emulator: RunningEmulator
 ) -> None:
     with running_emulator("hang@login:1") as hanging:
         emulator.stop()
         config = [profile(hanging.url, "main"), profile(emulator.url, "other")]
-        async with daemon_inside(tmp_path, *config, credential=listener.dup()) as daemon:
+        async with run(*config) as daemon:
             with Unit(place, "openfit.main") as main, Unit(place, "openfit.other") as other:
                 await until_waiting(daemon, 1)
                 emulator.start()
@@ -183,9 +197,9 @@ async def test_another_profiles_token_is_not_for_it(
 
 
 async def test_a_token_that_ended_in_a_suspend_is_replaced_at_once(
-    tmp_path: Path, listener: socket, place: str, emulator: RunningEmulator
+    run: Run, place: str, emulator: RunningEmulator
 ) -> None:
-    async with daemon_inside(tmp_path, profile(emulator.url), credential=listener.dup()) as daemon:
+    async with run(profile(emulator.url)) as daemon:
         old = await token_of(daemon)
         daemon.clocks.suspend(8 * 3600)
 
@@ -194,9 +208,9 @@ async def test_a_token_that_ended_in_a_suspend_is_replaced_at_once(
 
 
 async def test_a_token_that_came_due_in_a_suspend_is_given_and_replaced(
-    tmp_path: Path, listener: socket, place: str, emulator: RunningEmulator
+    run: Run, place: str, emulator: RunningEmulator
 ) -> None:
-    async with daemon_inside(tmp_path, profile(emulator.url), credential=listener.dup()) as daemon:
+    async with run(profile(emulator.url)) as daemon:
         old = await token_of(daemon)
         daemon.clocks.suspend(3500)
 
@@ -207,10 +221,10 @@ async def test_a_token_that_came_due_in_a_suspend_is_given_and_replaced(
 
 
 async def test_a_unit_waits_while_its_profile_is_locked(
-    tmp_path: Path, listener: socket, place: str, emulator: RunningEmulator
+    run: Run, place: str, emulator: RunningEmulator
 ) -> None:
     emulator.set_password("another")
-    async with daemon_inside(tmp_path, profile(emulator.url), credential=listener.dup()) as daemon:
+    async with run(profile(emulator.url)) as daemon:
         await async_await_that(lambda: "LOGIN_REJECTED" in daemon.log(), daemon.log)
         with Unit(place) as unit:
             await until_waiting(daemon, 1)
@@ -222,38 +236,31 @@ async def test_a_unit_waits_while_its_profile_is_locked(
 
 
 async def test_all_who_wait_cost_one_request_and_no_processor_time(
-    tmp_path: Path, listener: socket, place: str
+    run: Run, place: str, slow: RunningEmulator
 ) -> None:
-    with running_emulator("slow=0.4@login:1") as emulator:
-        async with (
-            daemon_inside(tmp_path, profile(emulator.url), credential=listener.dup()) as daemon,
-            AsyncExitStack() as stack,
-        ):
-            units = [stack.enter_context(Unit(place)) for _ in range(50)]
-            await until_waiting(daemon, 50)
-            before = resource.getrusage(resource.RUSAGE_SELF)
-            with anyio.move_on_after(0.2):
-                await anyio.sleep_forever()
-            after = resource.getrusage(resource.RUSAGE_SELF)
+    async with run(profile(slow.url)) as daemon, AsyncExitStack() as stack:
+        units = [stack.enter_context(Unit(place)) for _ in range(50)]
+        await until_waiting(daemon, 50)
+        before = resource.getrusage(resource.RUSAGE_SELF)
+        with anyio.move_on_after(0.2):
+            await anyio.sleep_forever()
+        after = resource.getrusage(resource.RUSAGE_SELF)
 
-            assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.1
-            assert {await unit.credential() for unit in units} == {await token_of(daemon)}
-            assert emulator.state().token_requests == 1
+        assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.1
+        assert {await unit.credential() for unit in units} == {await token_of(daemon)}
+        assert slow.state().token_requests == 1
 
 
 async def test_a_unit_that_is_stopped_while_it_waits_is_forgotten(
-    tmp_path: Path, listener: socket, place: str
+    run: Run, place: str, slow: RunningEmulator
 ) -> None:
-    with running_emulator("slow=0.4@login:1") as emulator:
-        async with daemon_inside(
-            tmp_path, profile(emulator.url), credential=listener.dup()
-        ) as daemon:
-            with Unit(place):
-                await until_waiting(daemon, 1)
+    async with run(profile(slow.url)) as daemon:
+        with Unit(place):
+            await until_waiting(daemon, 1)
 
-            await until_waiting(daemon, 0)
-            await token_of(daemon)
-            assert "credential_served" not in daemon.log()
+        await until_waiting(daemon, 0)
+        await token_of(daemon)
+        assert "credential_served" not in daemon.log()
 
 
 @pytest.mark.parametrize(
@@ -266,15 +273,10 @@ async def test_a_unit_that_is_stopped_while_it_waits_is_forgotten(
         ("openfitmain", "a credential of this socket is called openfit or openfit.PROFILE"),
     ],
 )
-async def test_a_unit_that_asks_for_what_is_not_there_is_not_started(  # noqa: PLR0913, PLR0917 -- fixtures
-    tmp_path: Path,
-    listener: socket,
-    place: str,
-    emulator: RunningEmulator,
-    credential: str,
-    reason: str,
+async def test_a_unit_that_asks_for_what_is_not_there_is_not_started(
+    run: Run, place: str, emulator: RunningEmulator, credential: str, reason: str
 ) -> None:
-    async with daemon_inside(tmp_path, profile(emulator.url), credential=listener.dup()) as daemon:
+    async with run(profile(emulator.url)) as daemon:
         token = await token_of(daemon)
 
         with Unit(place, credential) as unit:
@@ -288,17 +290,17 @@ async def test_a_unit_that_asks_for_what_is_not_there_is_not_started(  # noqa: P
 
 
 async def test_without_a_default_the_plain_name_is_refused(
-    tmp_path: Path, listener: socket, place: str, emulator: RunningEmulator
+    run: Run, place: str, emulator: RunningEmulator
 ) -> None:
     config = [profile(emulator.url, "a"), profile(emulator.url, "b")]
-    async with daemon_inside(tmp_path, *config, credential=listener.dup()) as daemon:
+    async with run(*config) as daemon:
         with Unit(place) as unit:
             assert was_refused(await unit.credential())
         assert 'hint="there are: a, b"' in daemon.log()
 
 
 @pytest.mark.parametrize(
-    ("before", "after"),
+    "change",
     [
         ("[profiles.main]", "[profiles.other]"),
         ("[profiles.main]", '[profiles.main]\nallow_units = ["b.service"]'),
@@ -306,28 +308,25 @@ async def test_without_a_default_the_plain_name_is_refused(
     ids=["is removed", "allows it no more"],
 )
 async def test_a_unit_that_waits_fails_when_its_profile(
-    before: str, after: str, tmp_path: Path, listener: socket, place: str
+    change: tuple[str, str], tmp_path: Path, run: Run, place: str, slow: RunningEmulator
 ) -> None:
-    with running_emulator("slow=0.4@login:1") as emulator:
-        config = tmp_path / "config.toml"
-        async with daemon_inside(
-            tmp_path, profile(emulator.url), credential=listener.dup()
-        ) as daemon:
-            with Unit(place) as unit:
-                await until_waiting(daemon, 1)
-                await anyio.Path(config).write_text(config.read_text().replace(before, after))
-                async with daemon.client() as tokens:
-                    await tokens.reload()
+    config = tmp_path / "config.toml"
+    async with run(profile(slow.url)) as daemon:
+        with Unit(place) as unit:
+            await until_waiting(daemon, 1)
+            await anyio.Path(config).write_text(config.read_text().replace(*change))
+            async with daemon.client() as tokens:
+                await tokens.reload()
 
-                assert was_refused(await unit.credential())
+            assert was_refused(await unit.credential())
 
 
 @pytest.mark.parametrize("name", ["nightly@a.service", "report.service"])
 async def test_a_unit_that_is_allowed_gets_the_token(
-    name: str, tmp_path: Path, listener: socket, place: str, emulator: RunningEmulator
+    name: str, run: Run, place: str, emulator: RunningEmulator
 ) -> None:
     config = profile(emulator.url, allow_units='["nightly@*.service", "report.service"]')
-    async with daemon_inside(tmp_path, config, credential=listener.dup()) as daemon:
+    async with run(config) as daemon:
         with Unit(place, name=name) as unit:
             assert await unit.credential() == await token_of(daemon)
 
@@ -336,10 +335,10 @@ async def test_a_unit_that_is_allowed_gets_the_token(
     "allowed", ['["nightly@*.service"]', '["A.service", "a.service.socket"]', "[]"]
 )
 async def test_a_unit_that_is_not_allowed_fails(
-    allowed: str, tmp_path: Path, listener: socket, place: str, emulator: RunningEmulator
+    allowed: str, run: Run, place: str, emulator: RunningEmulator
 ) -> None:
     config = profile(emulator.url, allow_units=allowed)
-    async with daemon_inside(tmp_path, config, credential=listener.dup()) as daemon:
+    async with run(config) as daemon:
         await token_of(daemon)  # at the other socket nothing has changed
 
         with Unit(place) as unit:
@@ -348,10 +347,8 @@ async def test_a_unit_that_is_not_allowed_fails(
         assert 'hint="see its allow_units"' in daemon.log()
 
 
-async def test_another_user_gets_nothing(
-    tmp_path: Path, listener: socket, place: str, emulator: RunningEmulator
-) -> None:
-    async with daemon_inside(tmp_path, profile(emulator.url), credential=listener.dup()) as daemon:
+async def test_another_user_gets_nothing(run: Run, place: str, emulator: RunningEmulator) -> None:
+    async with run(profile(emulator.url)) as daemon:
         await token_of(daemon)
         with being(NOBODY):
             unit = Unit(place, "openfit.main")
@@ -376,11 +373,11 @@ async def test_another_user_gets_nothing(
     ],
 )
 async def test_root_itself_gets_nothing_without_systemds_address(
-    tmp_path: Path, listener: socket, place: str, emulator: RunningEmulator, address: str
+    tmp_path: Path, run: Run, place: str, emulator: RunningEmulator, address: str
 ) -> None:
     real = tmp_path / "unit" / "a.service"
     real.mkdir(parents=True)
-    async with daemon_inside(tmp_path, profile(emulator.url), credential=listener.dup()) as daemon:
+    async with run(profile(emulator.url)) as daemon:
         await token_of(daemon)
         first = token_hex(8) if address.startswith("\0") else str(tmp_path)
 
@@ -391,10 +388,10 @@ async def test_root_itself_gets_nothing_without_systemds_address(
 
 
 async def test_a_units_name_can_forge_nothing_in_the_log(
-    tmp_path: Path, listener: socket, place: str, emulator: RunningEmulator
+    run: Run, place: str, emulator: RunningEmulator
 ) -> None:
     name = "a\nlevel=error event=forged \udcff"
-    async with daemon_inside(tmp_path, profile(emulator.url), credential=listener.dup()) as daemon:
+    async with run(profile(emulator.url)) as daemon:
         with Unit(place, name=name) as unit:
             await unit.credential()
 
@@ -403,66 +400,52 @@ async def test_a_units_name_can_forge_nothing_in_the_log(
 
 
 async def test_one_that_does_not_read_its_refusal_hinders_nobody(
-    tmp_path: Path, listener: socket, place: str, emulator: RunningEmulator
+    run: Run, place: str, emulator: RunningEmulator
 ) -> None:
-    async with daemon_inside(tmp_path, profile(emulator.url), credential=listener.dup()) as daemon:
+    async with run(profile(emulator.url)) as daemon:
         with Unit(place, "openfit.none") as silent, Unit(place) as unit:
             assert await unit.credential() == await token_of(daemon)
             assert was_refused(await silent.credential())
 
 
 async def test_units_that_wait_are_no_connections_of_roots(
-    tmp_path: Path, listener: socket, place: str
+    run: Run, place: str, slow: RunningEmulator
 ) -> None:
-    with running_emulator("slow=0.4@login:1") as emulator:
-        async with daemon_inside(
-            tmp_path, profile(emulator.url), credential=listener.dup()
-        ) as daemon:
-            with Unit(place) as first, Unit(place) as second:
-                await until_waiting(daemon, 2)
-                async with daemon.client() as tokens:
-                    status = await tokens.status()
+    async with run(profile(slow.url)) as daemon:
+        with Unit(place) as first, Unit(place) as second:
+            await until_waiting(daemon, 2)
+            async with daemon.client() as tokens:
+                status = await tokens.status()
 
-                clients = cast("dict[str, Fields]", status["clients"])
-                assert (status["connections"], clients["0"]["connections"]) == (1, 1)
-                assert {await unit.credential() for unit in (first, second)} == {
-                    await token_of(daemon)
-                }
+            clients = cast("dict[str, Fields]", status["clients"])
+            assert (status["connections"], clients["0"]["connections"]) == (1, 1)
+            assert {await unit.credential() for unit in (first, second)} == {await token_of(daemon)}
 
 
 @pytest.mark.parametrize("limit", ["MAX_UNITS", "SHARE"])
 async def test_one_more_than_there_is_room_for_waits_its_turn(
-    tmp_path: Path, listener: socket, place: str, monkeypatch: pytest.MonkeyPatch, limit: str
+    run: Run, place: str, slow: RunningEmulator, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
     half = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
     monkeypatch.setattr(credentials, limit, 2 if limit == "MAX_UNITS" else half)
-    with running_emulator("slow=0.4@login:1") as emulator:
-        async with daemon_inside(
-            tmp_path, profile(emulator.url), credential=listener.dup()
-        ) as daemon:
-            with Unit(place) as first, Unit(place) as second, Unit(place) as third:
-                await until_waiting(daemon, 2)
-                assert third.is_silent()
+    async with run(profile(slow.url)) as daemon:
+        with Unit(place) as first, Unit(place) as second, Unit(place) as third:
+            await until_waiting(daemon, 2)
+            assert third.is_silent()
 
-                token = await third.credential()
+            token = await third.credential()
 
-                assert {await unit.credential() for unit in (first, second)} == {token}
-                assert token == await token_of(daemon)
+            assert {await unit.credential() for unit in (first, second)} == {token}
+            assert token == await token_of(daemon)
 
 
 async def test_without_descriptors_they_wait_until_there_are_some(
-    tmp_path: Path,
-    listener: socket,
-    place: str,
-    limits: dict[str, Window],
+    run: Run, place: str, limits: dict[str, Window]
 ) -> None:
     paused = "accepting_paused"
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with running_emulator("hang@login:1") as emulator:
-        async with (
-            daemon_inside(tmp_path, profile(emulator.url), credential=listener.dup()) as daemon,
-            AsyncExitStack() as stack,
-        ):
+        async with run(profile(emulator.url)) as daemon, AsyncExitStack() as stack:
             await async_await_that(lambda: emulator.state().login_requests == 1)
             for _ in range(20):
                 stack.enter_context(Unit(place))
@@ -518,12 +501,10 @@ class TestStop:
             gc.enable()
 
     async def test_those_who_wait_are_refused_and_those_in_the_queue_are_left(
-        self, tmp_path: Path, listener: socket, place: str
+        self, listener: socket, run: Run, place: str
     ) -> None:
         with running_emulator("hang@login:1") as emulator:
-            async with daemon_inside(
-                tmp_path, profile(emulator.url), credential=listener.dup()
-            ) as daemon:
+            async with run(profile(emulator.url)) as daemon:
                 with Unit(place) as early:
                     await until_waiting(daemon, 1)
                     await async_await_that(lambda: emulator.state().login_requests == 1)
@@ -543,53 +524,45 @@ class TestStop:
         assert 'reason="the daemon is shutting down"' in daemon.log()
 
     async def test_a_token_that_comes_while_it_stops_is_still_handed_out(
-        self, tmp_path: Path, listener: socket, place: str
+        self, run: Run, place: str, slow: RunningEmulator
     ) -> None:
-        with running_emulator("slow=0.4@login:1") as emulator:
-            async with daemon_inside(
-                tmp_path, profile(emulator.url), credential=listener.dup()
-            ) as daemon:
-                with Unit(place) as unit:
-                    await until_waiting(daemon, 1)
-                    await async_await_that(lambda: emulator.state().login_requests == 1)
-                    signal.raise_signal(signal.SIGTERM)
+        async with run(profile(slow.url)) as daemon:
+            with Unit(place) as unit:
+                await until_waiting(daemon, 1)
+                await async_await_that(lambda: slow.state().login_requests == 1)
+                signal.raise_signal(signal.SIGTERM)
 
-                    credential = await unit.credential()
-                    await async_await_that(lambda: "event=stopped" in daemon.log())
+                credential = await unit.credential()
+                await async_await_that(lambda: "event=stopped" in daemon.log())
 
         assert 0 < len(credential) < MIB
         assert "credential_served" in daemon.log()
 
     async def test_it_does_not_wait_long_for_one_that_never_reads(
-        self, tmp_path: Path, listener: socket, place: str, monkeypatch: pytest.MonkeyPatch
+        self, run: Run, place: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(credentials, "FAREWELL", 0.2)
         with running_emulator() as emulator, Unit(place, "openfit.none") as unit:
             with anyio.fail_after(PATIENCE / 2):
-                async with daemon_inside(
-                    tmp_path, profile(emulator.url), credential=listener.dup()
-                ) as daemon:
+                async with run(profile(emulator.url)) as daemon:
                     await async_await_that(lambda: "credential_refused" in daemon.log())
             assert not was_refused(await unit.credential())
 
 
 async def test_a_fault_of_ours_closes_one_unit_and_the_keeper_goes_on(
-    tmp_path: Path, listener: socket, place: str, monkeypatch: pytest.MonkeyPatch
+    run: Run, place: str, slow: RunningEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with running_emulator("slow=0.4@login:1") as emulator:
-        async with daemon_inside(
-            tmp_path, profile(emulator.url), credential=listener.dup()
-        ) as daemon:
-            with Unit(place) as unit:
-                await until_waiting(daemon, 1)
-                with monkeypatch.context() as patch:
-                    patch.setattr(keeper, "answer", _raise)
-                    assert await unit.credential() == b""
+    async with run(profile(slow.url)) as daemon:
+        with Unit(place) as unit:
+            await until_waiting(daemon, 1)
+            with monkeypatch.context() as patch:
+                patch.setattr(keeper, "answer", _raise)
+                assert await unit.credential() == b""
 
-            assert (await daemon.profile_status())["state"] == "fresh"
-            assert "internal_fault" in daemon.log()
-            with Unit(place) as unit:
-                assert await unit.credential() == await token_of(daemon)
+        assert (await daemon.profile_status())["state"] == "fresh"
+        assert "internal_fault" in daemon.log()
+        with Unit(place) as unit:
+            assert await unit.credential() == await token_of(daemon)
 
 
 def _raise(*_: object) -> None:

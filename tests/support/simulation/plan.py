@@ -119,6 +119,19 @@ class Plan(Course):
     """At the end all is mended, and must become well."""
 
 
+def hard_traits(rng: Random, lifetime: int) -> Traits:
+    """Return a server of any kind, whose sessions often end."""
+    return Traits(
+        lifetime=lifetime,
+        life=rng.choice((30 * DAY, 300.0, 120.0)),
+        rotates=rng.random() < 0.9,
+        reuse_revokes=rng.random() < 0.3,
+        old_access_dies=rng.random() < 0.3,
+        gives_refresh_tokens=rng.random() < 0.93,
+        phase=rng.random(),
+    )
+
+
 def hard_plan(seed: int) -> Plan:
     """Return a short run of short tokens, in which everything happens."""
     rng = Random(seed)  # noqa: S311 -- a seed is to decide it
@@ -130,15 +143,7 @@ def hard_plan(seed: int) -> Plan:
     slow = not crowd and rng.random() < 0.2
     if slow:
         lifetime, duration = rng.choice((60, 300)), rng.choice((4000.0, 8000.0))
-    traits = Traits(
-        lifetime=lifetime,
-        life=rng.choice((30 * DAY, 300.0, 120.0)),
-        rotates=rng.random() < 0.9,
-        reuse_revokes=rng.random() < 0.3,
-        old_access_dies=rng.random() < 0.3,
-        gives_refresh_tokens=rng.random() < 0.93,
-        phase=rng.random(),
-    )
+    traits = hard_traits(rng, lifetime)
     policy = Policy(
         refresh_before=rng.choice((300.0, 300.0, 4.0)), refresh_token_lifetime=traits.life
     )

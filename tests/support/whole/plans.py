@@ -6,7 +6,7 @@ from random import Random
 from typing import Final
 
 from simulation.faults import OUTAGES
-from simulation.plan import DAY, Traits
+from simulation.plan import DAY, Traits, hard_traits
 from whole.clocks import Pause
 from whole.plan import Act, Deed, Plan
 
@@ -85,15 +85,7 @@ def short_plan(seed: int) -> Plan:
     # At the server a token ends up to a second early: the daemon allows for that from 16 s on.
     lifetime, duration = rng.choice((16, 16, 16, 20, 30, 60)), rng.choice((100.0, 200.0, 300.0))
     profiles = rng.choice((1, 1, 2, 3))
-    traits = Traits(
-        lifetime=lifetime,
-        life=rng.choice((30 * DAY, 300.0, 120.0)),
-        rotates=rng.random() < 0.9,
-        reuse_revokes=rng.random() < 0.3,
-        old_access_dies=rng.random() < 0.3,
-        gives_refresh_tokens=rng.random() < 0.93,
-        phase=rng.random(),
-    )
+    traits = hard_traits(rng, lifetime)
     margin = min(lifetime / 4, 25.0)
     return Plan(
         seed=seed,

@@ -7,7 +7,6 @@ with broken("a full disk", daemon.state) as mend:
 import ctypes
 import os
 import resource
-import subprocess
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Final
 import pytest
 
 from daemons import NOBODY, await_that
+from processes import done
 from users import IS_ROOT, MAY_MOUNT, being
 
 _FAN_CLASS_CONTENT: Final = 0x4
@@ -87,7 +87,7 @@ def _a_directory_for(new: Path) -> Iterator[None]:
 
 
 def _full(directory: Path) -> Iterator[None]:
-    _run("mount", "-t", "tmpfs", "-o", "size=64k,mode=700", "tmpfs", directory)
+    done("mount", "-t", "tmpfs", "-o", "size=64k,mode=700", "tmpfs", directory)
     filler = directory / "filler"
     with suppress(OSError), filler.open("wb", buffering=0) as file:
         while True:
@@ -95,14 +95,14 @@ def _full(directory: Path) -> Iterator[None]:
     yield
     filler.unlink()
     yield
-    _run("umount", "--lazy", directory)
+    done("umount", "--lazy", directory)
 
 
 def _read_only(directory: Path) -> Iterator[None]:
-    _run("mount", "--bind", directory, directory)
-    _run("mount", "-o", "remount,ro,bind", directory)
+    done("mount", "--bind", directory, directory)
+    done("mount", "-o", "remount,ro,bind", directory)
     yield
-    _run("umount", "--lazy", directory)
+    done("umount", "--lazy", directory)
 
 
 def _closed(directory: Path, mode: int) -> Iterator[None]:
@@ -141,10 +141,6 @@ def _between_saves(make: Callable[[], None]) -> None:
         return True
 
     await_that(is_made)
-
-
-def _run(*command: str | Path) -> None:
-    subprocess.run(command, check=True)
 
 
 @contextmanager

@@ -5,7 +5,6 @@ import pytest
 from box import Box
 from box_opt import VENV
 from machine import UNIT, Machine, getting
-from processes import Completed
 
 pytestmark = [pytest.mark.service, pytest.mark.slow]
 
@@ -45,12 +44,6 @@ def ours(machine: Machine) -> str:
     find = "find /etc/openfit-tokend -type f ! -name '*.example'"
     look = f"{find} -exec stat -c '%n %U %G %a %Y' {{}} + -exec sha256sum {{}} +"
     return machine.box.run("sh", "-c", look).stdout
-
-
-def copied(box: Box, place: str) -> Completed:
-    """Copy the program to another place, and have it install itself from there."""
-    copy(box, place)
-    return box.run(f"{place}/bin/openfit-tokend", "install", check=False)
 
 
 def copy(box: Box, place: str) -> None:
@@ -166,25 +159,13 @@ def test_uninstall_takes_back_what_install_put_and_leaves_what_is_not_its_own(
 def test_a_program_below_roots_home_is_refused_and_one_to_use_is_named(machine: Machine) -> None:
     before = unit(machine)
 
-    done = copied(machine.box, f"{ROOTS_HOME}/venv")
+    copy(machine.box, f"{ROOTS_HOME}/venv")
+    done = machine.box.run(f"{ROOTS_HOME}/venv/bin/openfit-tokend", "install", check=False)
 
     assert (done.returncode, done.stdout) == (SYSTEM, "")
     assert f"the service's user can't run {ROOTS_HOME}/venv/bin/python" in done.stderr
     assert "/root, which is hidden from the service" in done.stderr
     assert "/usr/bin/python3 -m venv /opt/openfit-tokend-" in done.stderr
-    assert unit(machine) == before
-
-
-def test_a_program_that_others_cannot_reach_is_refused_by_the_directory_in_the_way(
-    machine: Machine,
-) -> None:
-    before = unit(machine)
-    machine.box.run("mkdir", "-m", "0700", "/srv/closed")
-
-    done = copied(machine.box, "/srv/closed/venv")
-
-    assert (done.returncode, done.stdout) == (SYSTEM, "")
-    assert "other users have no access to /srv/closed" in done.stderr
     assert unit(machine) == before
 
 
@@ -206,13 +187,11 @@ def test_a_program_whose_packages_others_cannot_read_is_refused_too(machine: Mac
     assert unit(machine) == before
 
 
-def test_only_root_installs_for_all_and_each_for_themselves(machine: Machine) -> None:
-    alice = machine.box.run("openfit-tokend", "install", user="alice", check=False)
+def test_root_installs_into_nobody_elses_home(machine: Machine) -> None:
     home = machine.box.home("alice")
-    root = machine.box.run(
-        "env", f"HOME={home}", "openfit-tokend", "install", "--user", check=False
-    )
+    words = ("env", f"HOME={home}", "openfit-tokend", "install", "--user")
 
-    assert (alice.returncode, root.returncode) == (NOT_ALLOWED, NOT_ALLOWED)
-    assert "sudo openfit-tokend install" in alice.stderr
-    assert f"{home} belongs to uid" in root.stderr
+    done = machine.box.run(*words, check=False)
+
+    assert done.returncode == NOT_ALLOWED
+    assert f"{home} belongs to uid" in done.stderr

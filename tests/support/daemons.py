@@ -282,7 +282,7 @@ class RunningDaemon:
             return
         program = ["-m", "openfit_tokend"]
         if without:
-            first = f"import sys; sys.modules.update(dict.fromkeys({without!r}))"
+            first = f"import sys; sys.modules.update(dict.fromkeys({without!r}))\n{first}"
         if first:
             program = ["-c", f"{first}\nfrom openfit_tokend.cli import main; main()"]
         with self._log.open("ab") as log:

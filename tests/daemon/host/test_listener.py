@@ -297,6 +297,7 @@ def test_starting_and_ending_in_turn_leaves_exactly_one_at_a_time(place: Path) -
     path = place / "socket"
     holders: list[int] = []
     most: list[int] = []
+    lives: list[bool] = []
 
     def live() -> None:
         for _ in range(50):
@@ -305,6 +306,7 @@ def test_starting_and_ending_in_turn_leaves_exactly_one_at_a_time(place: Path) -
             except SocketUnusable:
                 continue
             holders.append(1)
+            lives.append(connects(path))  # meanwhile others try
             most.append(len(holders))
             holders.pop()
             listener.close()
@@ -316,6 +318,7 @@ def test_starting_and_ending_in_turn_leaves_exactly_one_at_a_time(place: Path) -
         thread.join()
 
     assert max(most) == 1
+    assert all(lives)
 
 
 def test_a_file_in_the_way_is_refused_and_stays(place: Path) -> None:

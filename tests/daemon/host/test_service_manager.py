@@ -283,11 +283,6 @@ async def test_a_daemon_whose_server_says_nothing_is_ready_after_a_while(
 
             assert manager.status == "1 profile: main logging in"
             assert (await daemon.profile_status())["state"] == "logging_in"
-    assert service_status.READY_TIME == 0.3
-
-
-def test_ready_is_said_after_ten_seconds() -> None:
-    assert service_status.READY_TIME == 10.0
 
 
 def test_the_status_changes_with_what_it_tells() -> None:
@@ -597,7 +592,7 @@ def test_a_passed_descriptor_that_cannot_be_served_is_refused_clearly(
         daemon.await_log("socket_unusable", "the service manager passed", "ListenStream=")
 
 
-def test_a_daemon_started_by_hand_beside_a_socket_unit_says_who_holds_it(place: Path) -> None:
+def test_a_daemon_started_by_hand_beside_a_socket_unit_says_who_holds_it() -> None:
     """The holder calls itself systemd, as a user's service manager does."""
     holder = """
 import socket, sys
@@ -621,10 +616,10 @@ with socket.socket(socket.AF_UNIX) as held:
             done = started_by_hand(daemon)
 
             running.kill()
-    assert done.returncode == CANTCREAT
-    assert "systemd holds the socket" in done.stderr
-    assert "systemctl start openfit-tokend" in done.stderr
-    assert list(place.iterdir()) == []
+        assert done.returncode == CANTCREAT
+        assert "systemd holds the socket" in done.stderr
+        assert "systemctl start openfit-tokend" in done.stderr
+        assert daemon.socket.is_socket(), "it stays"
 
 
 def started_by_hand(daemon: RunningDaemon) -> subprocess.CompletedProcess[str]:

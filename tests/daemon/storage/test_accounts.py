@@ -46,6 +46,16 @@ async def ordered(accounts: Accounts, kind: Kind | None) -> None:
     await accounts.write()
 
 
+class CountedSaves(LedgerFile):
+    """The ledger file, and how often a save was begun."""
+
+    saves = 0
+
+    def save(self, ledgers: Ledgers) -> None:
+        self.saves += 1
+        super().save(ledgers)
+
+
 def saving() -> set[threading.Thread]:
     """Return the threads that save a ledger. Of an earlier test, one may wait for a loop that has ended."""
     return {each for each in threading.enumerate() if each.name == "ledger"}
@@ -340,21 +350,15 @@ async def test_what_changes_during_a_save_is_written_by_the_next(file: LedgerFil
 
 
 async def test_many_who_wait_for_a_failing_disk_share_one_try(file: LedgerFile) -> None:
-    tried = list[Ledgers]()
-
-    class Counted(LedgerFile):
-        def save(self, ledgers: Ledgers) -> None:
-            tried.append(ledgers)
-            super().save(ledgers)
-
-    accounts = Accounts(Counted(file.path))
+    counted = CountedSaves(file.path)
+    accounts = Accounts(counted)
     with broken("a directory for the file", file.path):
         async with anyio.create_task_group() as tasks:
             for number in range(100):
                 accounts.mark(f"p{number}", logged_out=True)
                 tasks.start_soon(accounts.write)
 
-    assert len(tried) <= 2
+    assert counted.saves <= 2
 
 
 async def test_of_daemons_that_could_not_lock_the_file_at_their_start_the_first_to_write_has_it(
@@ -462,7 +466,8 @@ async def test_a_write_that_is_cancelled_before_its_thread_began_stops_no_later_
 
 
 async def test_many_changes_at_once_share_a_write(file: LedgerFile) -> None:
-    accounts = Accounts(file)
+    counted = CountedSaves(file.path)
+    accounts = Accounts(counted)
 
     async with anyio.create_task_group() as tasks:
         for number in range(100):
@@ -471,6 +476,7 @@ async def test_many_changes_at_once_share_a_write(file: LedgerFile) -> None:
 
     again = Accounts(file)
     assert all(again.is_logged_out(f"p{number}") for number in range(100))
+    assert counted.saves == 1
 
 
 async def test_an_entry_of_another_account_costs_nothing_here(file: LedgerFile) -> None:

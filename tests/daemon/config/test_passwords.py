@@ -612,20 +612,6 @@ class TestCommand:
             "use its absolute path, or set $PATH where the daemon is started",
         )
 
-    async def test_a_program_that_others_can_exchange_is_not_run(
-        self, secret: Path, tmp_path: Path
-    ) -> None:
-        change(secret, b"#!/bin/sh\necho hunter2", mode=0o755)
-        change(tmp_path, mode=0o777)
-
-        assert await refusal(PasswordCommand((str(secret),))) == (
-            (
-                f"password_command {secret}: is reached through {tmp_path},"
-                " which can be written by everybody (mode 0777)"
-            ),
-            f"chmod go-w {tmp_path}",
-        )
-
     async def test_a_file_that_is_no_program_is_told_so(self, secret: Path) -> None:
         assert await refusal(PasswordCommand((str(secret),))) == (
             f"password_command {secret}: can't be executed",

@@ -13,7 +13,7 @@ OTHERS = {"node_textfile_mtime_seconds"}
 """Metrics that node_exporter tells of itself."""
 OF_A_FLEET: dict[str, object] = {
     "fleet": {"store": None},
-    "profiles": {"main": {"fleet": {"claim": {"since": 0.0}}}},
+    "profiles": {"main": {"health": {}, "fleet": {"claim": {"since": 0.0}}}},
 }
 CORE = {"state-timeline", "stat", "table", "timeseries"}
 """The kinds of panels used that come with Grafana itself."""

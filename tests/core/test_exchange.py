@@ -28,6 +28,7 @@ from openfit_tokend.core.fleet.exchange import is_void, owes
 from openfit_tokend.core.fleet.messages import (
     Deny,
     Expired,
+    Feed,
     GaveUp,
     Grant,
     Left,
@@ -100,6 +101,18 @@ def test_who_joins_goes_on_from_what_is_there() -> None:
     host = with_row(new_session(NOW), row_of(fresh()))
 
     assert host.fed == [Adopted(fresh())]
+
+
+def test_a_token_that_is_adopted_ends_no_later_than_it_does_by_any_clock() -> None:
+    host = with_row(new_session(NOW))
+    host.unsure = 2.0
+
+    host.read(row_of(fresh()))
+
+    adopted, its = host.sessions[1].access, fresh().access
+    assert adopted is not None
+    assert its is not None
+    assert adopted.expires == its.expires - host.unsure
 
 
 def test_where_there_is_no_row_a_session_goes_on_as_it_is() -> None:
@@ -193,6 +206,28 @@ def test_a_request_that_nobody_waits_for_any_more_is_not_claimed() -> None:
     assert host.turn() == (Deny(claim, Failed(2, Kind.TRANSIENT, not_needed(NOW))),)
 
 
+def test_one_that_ends_before_it_is_claimed_is_wanted_no_more() -> None:
+    host = about_to_refresh()
+    host.want()
+
+    host.ended(host.failed(Kind.TRANSIENT))
+
+    assert not host.replica.requests
+    assert host.turn() == ()
+
+
+def test_what_one_profile_writes_lets_the_others_of_its_row_be() -> None:
+    host = with_row(fresh(), row_of(fresh()))
+    host.join(logging_in(), who=2, key=b"2" * 32)
+    host.read(host.replica.row)
+    host.sessions[2] = logging_in()
+    host.fed.clear()
+
+    host.claimed(2)
+
+    assert host.fed == []
+
+
 def test_one_that_nobody_waits_for_once_it_is_claimed_is_taken_back() -> None:
     host = with_row(refreshing())
     claim, _ = host.want()
@@ -232,9 +267,11 @@ def test_a_claim_whose_acknowledgement_was_lost_is_taken_back() -> None:
     (denied,) = host.take(Unreached(AWAY))
     assert denied == Deny(claim, Failed(1, Kind.TRANSIENT, AWAY))
     host.ended(Failed(1, Kind.TRANSIENT, AWAY))
+    host.fed.clear()
 
     host.read(write.row)
 
+    assert host.fed == []
     taken_back = host.write()
     assert taken_back.row.sessions[KEY].claim is None
     assert taken_back.row.sessions[KEY].session == replace(
@@ -260,6 +297,17 @@ def test_who_comes_too_late_waits_for_the_other_and_goes_on_with_what_that_bring
     assert host.sessions[1].access == brought.access
 
 
+def test_when_a_session_came_to_be_what_it_is_is_known() -> None:
+    host = about_to_refresh()
+    host.now += 10.0
+    host.claimed()
+    assert host.replica.participants[1].based_at == host.now
+
+    host.now += 10.0
+    host.read(others_refresh())
+    assert host.replica.participants[1].based_at == host.now
+
+
 def test_a_claim_stands_for_its_term_from_when_it_was_seen() -> None:
     host = with_row(fresh())
 
@@ -280,6 +328,23 @@ def test_a_claim_that_nobody_heard_of_is_given_up_as_a_lost_use() -> None:
     assert effects[0] == GaveUp("other")
     assert host.sessions[1].refresh == refresh(lost=1)
     assert isinstance(host.sessions[1].doing, Idle)
+
+
+def test_it_is_given_up_for_its_own_session_alone() -> None:
+    host = with_row(fresh())
+    other, none = b"2" * 32, b"3" * 32
+    row = others_refresh()
+    host.join(fresh(), who=2, key=other)
+    host.join(new_session(NOW), who=3, key=none)
+    there = Shared(moved(fresh(), AHEAD), None, "other", row.tag)
+    host.read(replace(row, sessions={**row.sessions, other: there}))
+    host.now += TERM
+    before = host.sessions[2], host.sessions[3]
+
+    effects = host.take(Expired(KEY, OTHERS))
+
+    assert [effect.who for effect in effects if isinstance(effect, Feed)] == [1]
+    assert (host.sessions[2], host.sessions[3]) == before
 
 
 @pytest.mark.parametrize("early", [1.0, 0.0], ids=["before its term", "at its term"])
@@ -353,6 +418,17 @@ def test_what_it_brings_is_nobodys(session: Session, then: Session, given_back: 
     assert host.ended(late) == given_back
     assert host.sessions[1] == before
     assert host.replica.participants[1].untold is None
+
+
+def test_what_came_to_pass_is_not_told_any_more_once_others_went_on_without_it() -> None:
+    host = with_row(refreshing())
+    host.claimed()
+    host.ended(host.granted())
+
+    host.read(row_of(replace(fresh(), number=7)))
+
+    assert host.sessions[1].number == 7
+    assert not owes(host.replica)
 
 
 def test_a_login_counts_though_others_gave_it_up() -> None:
@@ -584,8 +660,13 @@ def logged_out() -> Host:
 
 def test_what_a_logout_revokes_is_held_until_the_others_know() -> None:
     host = logged_out()
+    host.join(fresh(), who=2, key=b"2" * 32)  # one that owes nothing
+    host.read(host.replica.row)
+    assert owes(host.replica)
 
     assert host.written() == (Release(1),)
+
+    assert not owes(host.replica)
 
 
 def test_a_logout_stands_against_a_login_of_who_did_not_know_of_it() -> None:
@@ -658,6 +739,17 @@ def test_it_goes_once_all_is_told_and_wants_nothing_new() -> None:
     host.turn()
 
     assert not host.replica.participants
+
+
+def test_who_left_before_or_never_came_leaves_nothing_behind() -> None:
+    host = left(refreshing())
+    before = host.replica
+
+    for who in (1, 2):  # by now the first has gone on without its keeper
+        host.sessions[who] = fresh()
+        assert host.take(Left(who)) == ()
+
+    assert host.replica == before
 
 
 def test_who_comes_back_waits_for_what_it_had_under_way() -> None:

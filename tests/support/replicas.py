@@ -63,6 +63,8 @@ class Host:
 
     member: str = "us"
     now: float = NOW
+    unsure: float = 0.0
+    """Seconds by which AHEAD may be wrong."""
     ledger: Ledger = field(default_factory=Ledger)
     """That of its own, from before there is a row."""
     sessions: dict[int, Session] = field(default_factory=dict[int, Session])
@@ -76,7 +78,9 @@ class Host:
     def take(self, event: Event) -> tuple[Effect, ...]:
         """Let an event happen, and let the sessions take what they are fed."""
         held = {who: Held(session, POLICY) for who, session in self.sessions.items()}
-        here = Here(Moment(self.now, 0.0), Offset(AHEAD, AHEAD, self.now), held)
+        here = Here(
+            Moment(self.now, 0.0), Offset(AHEAD - self.unsure, AHEAD + self.unsure, self.now), held
+        )
         self.replica, effects = exchange(self.replica, event, here)
         for effect in effects:
             if isinstance(effect, Feed):

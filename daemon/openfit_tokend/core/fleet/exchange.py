@@ -351,11 +351,9 @@ def _adopt(replica: Replica, who: int, here: Here) -> Exchanged:
     if base is None:
         session = new_session(here.now)
     else:
-        session = moved(base.session, -here.offset.middle)
-        if session.access is not None and base.session.access is not None:
-            # A token never ends later than it does.
-            access = moved_access(base.session.access, -here.offset.high)
-            session = replace(session, access=access)
+        session, access = moved(base.session, -here.offset.middle), base.session.access
+        if access is not None:  # a token never ends later than it does
+            session = replace(session, access=moved_access(access, -here.offset.high))
         if base.claim is not None and has_ended(replica, base.claim, here.now):
             session = given_up(session, base.by, here.now)
     replica, effects = _fed(replica, who, Adopted(session), here)

@@ -1,15 +1,12 @@
 """Completions, as the shells themselves make them of what `openfit-token completion` prints."""
 
 import os
-import pty
-import select
 import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Self
 
 import pytest
 
@@ -18,10 +15,10 @@ from openfit_token._cli import completion
 from openfit_token._cli import run as run_words
 from openfit_token._cli.completion import SHELLS
 from processes import OPENFIT_TOKEN, environment
+from terminals import Terminal
 
 pytestmark = pytest.mark.system
 
-PATIENCE = 10.0
 HELP = "show this help message and exit"
 HELLO = {"profiles": ["main", "etl"]}
 TERMINAL = {
@@ -158,9 +155,9 @@ def test_only_what_a_profile_may_be_called_is_offered(scripts: Path, complete: C
 @pytest.mark.parametrize("shell", [pytest.param(name, marks=needs(name)) for name in TERMINAL])
 def test_a_completed_line_that_is_entered_runs_no_profiles_name(scripts: Path, shell: str) -> None:
     named = always({"profiles": ["main$(touch${IFS}pwned)"]})
-    with FakeDaemon(scripts / "s", named), Terminal(scripts, shell) as terminal:
-        assert terminal.types("openfit-token get --profile mai\t", "--profile mai", keep=True)
-        assert terminal.types("\necho do''ne\n", "done", keep=True)
+    with FakeDaemon(scripts / "s", named), interactive(scripts, shell) as terminal:
+        enter(terminal, "openfit-token get --profile mai\t", "--profile mai")
+        enter(terminal, "\necho do''ne\n", "done")
 
     assert not (scripts / "pwned").exists()
 
@@ -173,55 +170,35 @@ def test_exec_completes_commands(complete: Complete) -> None:
 def test_zsh_completes_too(scripts: Path) -> None:
     with (
         FakeDaemon(scripts / "s", always({"profiles": ["mainly"]})),
-        Terminal(scripts, "zsh") as zsh,
+        interactive(scripts, "zsh") as zsh,
     ):
-        assert zsh.types("openfit-token sta\t", "openfit-token status")
-        assert zsh.types("openfit-token insp\t", "openfit-token inspect")
-        assert zsh.types("openfit-token get --format hea\t", "--format header")
-        assert zsh.types("openfit-token get --format=hea\t", "--format=header")
-        assert zsh.types("openfit-token login --profile mai\t", "--profile mainly")
-        assert zsh.types("openfit-token exec -- whoa\t", "exec -- whoami")
-        assert zsh.types("openfit-token exec -- cat script.z\t", "cat script.zsh")
-        assert zsh.types("openfit-token get --socket script.z\t", "--socket script.zsh")
+        for typed, shown in (
+            ("openfit-token sta", "openfit-token status"),
+            ("openfit-token insp", "openfit-token inspect"),
+            ("openfit-token get --format hea", "--format header"),
+            ("openfit-token get --format=hea", "--format=header"),
+            ("openfit-token login --profile mai", "--profile mainly"),
+            ("openfit-token exec -- whoa", "exec -- whoami"),
+            ("openfit-token exec -- cat script.z", "cat script.zsh"),
+            ("openfit-token get --socket script.z", "--socket script.zsh"),
+        ):
+            enter(zsh, f"{typed}\t", shown)
+            zsh.answer("", "\x15")  # Ctrl-U
 
 
-class Terminal:
-    """An interactive shell on a terminal of its own."""
+def interactive(scripts: Path, shell: str) -> Terminal:
+    """Start a shell on a terminal of its own, and await that it completes."""
+    options, ready = TERMINAL[shell]
+    variables = environment_of(scripts) | {"PS1": "> "}
+    terminal = Terminal([shutil.which(shell) or "", *options], variables, scripts)
+    enter(terminal, f"{ready}; echo rea''dy\n", "ready")
+    return terminal
 
-    def __init__(self, scripts: Path, shell: str) -> None:
-        options, ready = TERMINAL[shell]
-        self._ours, theirs = pty.openpty()
-        self._process = subprocess.Popen(
-            [shutil.which(shell) or "", *options],
-            cwd=scripts,
-            env=environment_of(scripts) | {"PS1": "> "},
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            start_new_session=True,
-        )
-        os.close(theirs)
-        assert self.types(f"{ready}; echo rea''dy\n", "ready")
 
-    def types(self, keys: str, shown: str, *, keep: bool = False) -> bool:
-        """Type, and await what is to be shown then; the line is thrown away unless to `keep`."""
-        os.write(self._ours, keys.encode())
-        seen = b""
-        while shown.encode() not in seen:
-            if not select.select([self._ours], [], [], PATIENCE)[0]:
-                return False
-            seen += os.read(self._ours, 4096)
-        if not keep:
-            os.write(self._ours, b"\x15")  # Ctrl-U
-        return True
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.wait()
-        os.close(self._ours)
+def enter(terminal: Terminal, keys: str, shown: str) -> None:
+    """Type, and await what is to be shown then."""
+    terminal.answer("", keys)
+    terminal.read_until(shown)
 
 
 def test_no_profiles_are_offered_where_no_daemon_answers_in_time(

@@ -1,17 +1,15 @@
 """`openfit-token` as a process: how it ends when the world interferes."""
 
-import fcntl
 import os
-import pty
 import signal
 import subprocess
-import termios
 from pathlib import Path
 
 import pytest
 
 from fake_daemon import FakeDaemon, Request, always, silent, token_fields
 from processes import OPENFIT_TOKEN, environment
+from terminals import Terminal
 
 pytestmark = pytest.mark.system
 
@@ -137,46 +135,21 @@ def test_ctrl_c_ends_it_silently_and_by_the_signal_so_that_a_shells_loop_ends_to
 
 
 def test_a_password_is_asked_for_on_the_terminal_without_echo(place: Path) -> None:
-    ours, theirs = pty.openpty()
+    command = [*OPENFIT_TOKEN, "login", "--ask", "--profile", "main"]
     with (
         FakeDaemon(place / "s", always(token_fields())) as daemon,
-        subprocess.Popen(
-            [*OPENFIT_TOKEN, "login", "--ask", "--profile", "main"],
-            env=environment(OPENFIT_TOKEN_SOCKET=daemon.path),
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(theirs, termios.TIOCSCTTY, 0),  # noqa: PLW1509 -- no threads yet
-        ) as process,
+        Terminal(command, environment(OPENFIT_TOKEN_SOCKET=daemon.path)) as terminal,
     ):
-        shown = os.read(ours, 1000)
-        while not shown.endswith(b": "):
-            shown += os.read(ours, 1000)
-        os.write(ours, b"hunter2\n")
-        while not shown.endswith(b"60 min\r\n"):
-            shown += os.read(ours, 1000)
-    os.close(ours)
-    os.close(theirs)
+        terminal.answer(": ", "hunter2\n")
+        assert terminal.end() == 0
 
-    assert process.returncode == 0
-    assert shown.replace(b"\r\n", b"\n") == (
-        b"Password for main: \nmain: logged in, a token for 60 min\n"
-    )
+    assert terminal.shown == "Password for main: \r\nmain: logged in, a token for 60 min\r\n"
     assert daemon.calls == [("login", {"profile": "main", "password": "hunter2", "wait": 30.0})]
 
 
 def test_refuse_on_a_terminal_doesnt_wait_for_input(place: Path) -> None:
-    ours, theirs = pty.openpty()
-    done = subprocess.run(
-        [*OPENFIT_TOKEN, "refuse"],
-        env=environment(OPENFIT_TOKEN_SOCKET=f"{place}/s"),
-        stdin=theirs,
-        stderr=subprocess.PIPE,
-        check=False,
-    )
-    os.close(ours)
-    os.close(theirs)
+    variables = environment(OPENFIT_TOKEN_SOCKET=f"{place}/s")
+    with Terminal([*OPENFIT_TOKEN, "refuse"], variables) as terminal:
+        assert terminal.end() == 64
 
-    assert done.returncode == 64
-    assert done.stderr.startswith(b"openfit-token: refuse: which token?")
+    assert terminal.shown.startswith("openfit-token: refuse: which token?")

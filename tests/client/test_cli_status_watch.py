@@ -1,27 +1,21 @@
 """`openfit-token status` where somebody looks: colours, narrow windows, and `--watch`."""
 
-import fcntl
 import json
 import os
-import pty
 import re
-import select
 import signal
-import struct
 import subprocess
 import sys
-import termios
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
 
 import pytest
 
 from fake_daemon import FakeDaemon, always
 from openfit_token._cli import run as run_words
 from openfit_token._cli.status.table import described
-from openfit_tokend.host import clock
 from processes import environment
+from terminals import Terminal
 
 pytestmark = pytest.mark.system
 
@@ -33,7 +27,7 @@ QUICK = [
     "import openfit_token._cli as c, openfit_token._cli.status.repeated as r; r._EACH = 0.05; c.main()",
 ]
 """The command, which looks oftener than each second."""
-UP = re.compile(rb"\x1b\[(\d+)A")
+UP = re.compile(r"\x1b\[(\d+)A")
 
 
 def profile(
@@ -76,56 +70,19 @@ LOCKED = profile(
 )
 
 
-class Terminal:
-    """A process of `openfit-token status` on a terminal of its own."""
-
-    def __init__(
-        self,
-        path: str,
-        *words: str,
-        columns: int = WIDE,
-        rows: int = 24,
-        more: Mapping[str, str] | None = None,
-    ) -> None:
-        self._ours, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-        own = {"OPENFIT_TOKEN_SOCKET": path, "TERM": "xterm", "NO_COLOR": ""} | dict(more or {})
-        inherited = environment(**own)
-        for name in ("COLUMNS", "LINES"):
-            inherited.pop(name, None)
-        self.process = subprocess.Popen(
-            [*QUICK, "status", *words], env=inherited, stdout=theirs, stderr=theirs
-        )
-        os.close(theirs)
-        self._seen = b""
-
-    def until(self, text: bytes) -> bytes:
-        """Await a text, and give what has come since the one before, it included."""
-        until = clock.boot() + PATIENCE
-        while text not in self._seen:
-            left = max(0.0, until - clock.boot())
-            assert select.select([self._ours], [], [], left)[0], self._seen
-            assert clock.boot() < until, self._seen
-            self._seen += os.read(self._ours, 4096)
-        shown, _, self._seen = self._seen.partition(text)
-        return (shown + text).replace(b"\r\n", b"\n")
-
-    def rest(self) -> str:
-        """Return all up to the end of the process."""
-        try:
-            while data := os.read(self._ours, 4096):
-                self._seen += data
-        except OSError:
-            pass  # that is how a terminal says that nobody holds its other end
-        return self._seen.replace(b"\r\n", b"\n").decode()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.wait()
-        os.close(self._ours)
+def on_terminal(
+    path: str,
+    *words: str,
+    columns: int = WIDE,
+    rows: int = 24,
+    more: Mapping[str, str] | None = None,
+) -> Terminal:
+    """Run `openfit-token status` on a terminal of its own."""
+    own = {"OPENFIT_TOKEN_SOCKET": path, "TERM": "xterm", "NO_COLOR": ""} | dict(more or {})
+    inherited = environment(**own)
+    for name in ("COLUMNS", "LINES"):
+        inherited.pop(name, None)
+    return Terminal([*QUICK, "status", *words], inherited, columns=columns, rows=rows)
 
 
 def shown(
@@ -136,9 +93,9 @@ def shown(
 ) -> str:
     with (
         FakeDaemon(place / "s", always(found)) as daemon,
-        Terminal(daemon.path, columns=columns, more=more) as terminal,
+        on_terminal(daemon.path, columns=columns, more=more) as terminal,
     ):
-        return terminal.rest()
+        return terminal.read_until(None).replace("\r\n", "\n")
 
 
 def test_a_terminal_is_shown_the_states_in_colours(place: Path) -> None:
@@ -190,21 +147,21 @@ def test_a_narrow_window_leaves_out_what_matters_least() -> None:
 def test_watch_paints_each_picture_over_the_one_before(place: Path) -> None:
     with (
         FakeDaemon(place / "s", always(status(main=profile()))) as daemon,
-        Terminal(daemon.path, "--watch") as terminal,
+        on_terminal(daemon.path, "--watch") as terminal,
     ):
-        first = terminal.until(b"3\r\n")
+        first = terminal.read_until("3\r\n")
         daemon.behaviour = always(status(main=LOCKED))
-        second = terminal.until(b"openfit-token login\r\n")
+        second = terminal.read_until("openfit-token login\r\n")
         daemon.behaviour = always(status(main=profile()))
-        third = terminal.until(b"3\r\n")
-        terminal.process.send_signal(signal.SIGINT)
-        assert terminal.process.wait(PATIENCE) == -signal.SIGINT
-        assert terminal.rest().strip() == ""
+        third = terminal.read_until("3\r\n")
+        os.kill(terminal.pid, signal.SIGINT)
+        assert terminal.read_until(None).strip() == ""
+        assert terminal.hang_up() == -signal.SIGINT
 
     assert UP.findall(first) == []
     assert [int(found.group(1)) for found in map(UP.search, (second, third)) if found] == [
-        first.count(b"\n"),
-        second.count(b"\n"),
+        first.count("\n"),
+        second.count("\n"),
     ]
 
 
@@ -212,19 +169,19 @@ def test_watch_on_a_low_window_shows_what_fits(place: Path) -> None:
     many = {f"p{number}": profile() for number in range(50)}
     with (
         FakeDaemon(place / "s", always(status(**many))) as daemon,
-        Terminal(daemon.path, "--watch", rows=10) as terminal,
+        on_terminal(daemon.path, "--watch", rows=10) as terminal,
     ):
-        assert terminal.until(b"\x1b[9A").count(b"\n") == 9
+        assert terminal.read_until("\x1b[9A").count("\n") == 9
 
 
 def test_watch_says_that_the_daemon_is_gone_and_goes_on_when_it_is_back(place: Path) -> None:
     daemon = FakeDaemon(place / "s", always(status(main=profile())))
-    with daemon, Terminal(daemon.path, "--watch") as terminal:
-        terminal.until(b"3\r\n")
+    with daemon, on_terminal(daemon.path, "--watch") as terminal:
+        terminal.read_until("3\r\n")
         daemon.stop()
-        terminal.until(b"it isn't running")
+        terminal.read_until("it isn't running")
         daemon.start()
-        terminal.until(b"3\r\n")
+        terminal.read_until("3\r\n")
 
 
 def test_watch_for_programs_is_a_line_each_and_ends_with_its_pipe(place: Path) -> None:

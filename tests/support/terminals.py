@@ -9,6 +9,7 @@ import os
 import pty
 import select
 import subprocess
+import termios
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
@@ -27,12 +28,17 @@ class Terminal:
         command: Sequence[str | Path],
         environment: dict[str, str],
         directory: Path | None = None,
+        *,
+        columns: int = 0,
+        rows: int = 0,
     ) -> None:
+        """Start the command, which leads a session of its own; 0: a terminal of unknown size."""
         self.shown = ""
         self._read = 0
         self._decode = codecs.getincrementaldecoder("utf-8")().decode
         """A read may end within a character."""
         ours, theirs = pty.openpty()
+        termios.tcsetwinsize(theirs, (rows, columns))
         self._ours = os.fdopen(ours, "r+b", buffering=0)
         self._process = subprocess.Popen(
             ["/usr/bin/setsid", "--ctty", *command],
@@ -49,9 +55,10 @@ class Terminal:
         self.read_until(question)
         self._ours.write(line.encode())
 
-    def read_until(self, words: str | None) -> None:
-        """Wait for words after those awaited before; None: the end."""
-        while words is None or words not in self.shown[self._read :]:
+    def read_until(self, words: str | None) -> str:
+        """Wait for words, or None: the end. Return what came after those that were awaited before."""
+        begin = self._read
+        while words is None or words not in self.shown[begin:]:
             ready, _, _ = select.select([self._ours], [], [], SILENCE)
             assert ready, f"silence after:\n{self.shown}"
             try:
@@ -60,9 +67,10 @@ class Terminal:
                 read = b""
             if not read:
                 assert words is None, self.shown
-                return
+                return self.shown[begin:]
             self.shown += self._decode(read)
-        self._read = self.shown.index(words, self._read) + len(words)
+        self._read = self.shown.index(words, begin) + len(words)
+        return self.shown[begin : self._read]
 
     def end(self) -> int:
         """Read the rest, and return the exit status."""
